@@ -1,0 +1,40 @@
+# runtime/*.c, twice:
+#   lib/bmc/<triple>/libbmc_rt.a      what every compiled model is linked with: baseline ISA, position independent, hidden symbols, no
+#                                     sanitizer; rt_parallel.c in it is the serial form (no OpenMP symbol)
+#   lib/bmc/<triple>/libbmc_rt_omp.a  rt_parallel.c with OpenMP; linked BEFORE libbmc_rt.a it takes the place of the serial form
+#   bmc_rt_host                       the serial form with this build's sanitizers, for the interpreter and the unit tests
+file(GLOB BMC_RT_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/runtime/*.c)
+set(BMC_RT_DIR lib/bmc/${BMC_TRIPLE})
+
+function(bmc_rt_flags target)
+    target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR})
+    target_compile_definitions(${target} PRIVATE _DEFAULT_SOURCE)
+    target_compile_options(${target} PRIVATE ${BMC_WARNINGS} -O2 -fvisibility=hidden -fPIC -ffunction-sections -fdata-sections
+        -ffp-contract=off -fno-math-errno)
+endfunction()
+
+if(BMC_RT_SOURCES)
+    add_library(bmc_rt STATIC ${BMC_RT_SOURCES})
+    bmc_rt_flags(bmc_rt)
+    set_target_properties(bmc_rt PROPERTIES ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/${BMC_RT_DIR})
+    install(TARGETS bmc_rt ARCHIVE DESTINATION ${BMC_RT_DIR})
+    if(EXISTS ${CMAKE_SOURCE_DIR}/runtime/rt_parallel.c AND OpenMP_C_FOUND)
+        add_library(bmc_rt_omp STATIC ${CMAKE_SOURCE_DIR}/runtime/rt_parallel.c)
+        bmc_rt_flags(bmc_rt_omp)
+        target_compile_options(bmc_rt_omp PRIVATE ${OpenMP_C_FLAGS})
+        target_compile_definitions(bmc_rt_omp PRIVATE BMC_RT_OPENMP=1)
+        set_target_properties(bmc_rt_omp PROPERTIES ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/${BMC_RT_DIR})
+        install(TARGETS bmc_rt_omp ARCHIVE DESTINATION ${BMC_RT_DIR})
+    endif()
+    add_library(bmc_rt_host STATIC ${BMC_RT_SOURCES})
+    bmc_flags(bmc_rt_host)
+    target_compile_options(bmc_rt_host PRIVATE -ffp-contract=off -fno-math-errno)
+    target_link_libraries(bmc_rt_host PUBLIC m)
+    install(DIRECTORY ${CMAKE_SOURCE_DIR}/runtime/ DESTINATION ${CMAKE_INSTALL_DATADIR}/bmc/runtime FILES_MATCHING PATTERN "*.[ch]" PATTERN "*.def")
+else()
+    message(STATUS "runtime has no sources yet")
+    add_library(bmc_rt_host INTERFACE)
+endif()
+
+# Generated headers say #include <bmc/bmc.h>; ../include beside bin/ has it in the build tree as well.
+configure_file(${CMAKE_SOURCE_DIR}/runtime/bmc.h ${CMAKE_BINARY_DIR}/include/bmc/bmc.h COPYONLY)

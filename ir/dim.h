@@ -1,0 +1,62 @@
+/* dim.h: symbolic dimensions (design D4): hash-consed expressions over int64, canonical when built, so that equal ids mean equal values
+ * (the reverse does not hold: ask dim_cmp). Sums are sorted lists with collected coefficients, n+0 -> n, constants folded.
+ * Overflow: an operation whose constant result leaves int64 yields DIM_NONE and sets dims->overflow; callers that read files check it. */
+#ifndef BMC_IR_DIM_H
+#define BMC_IR_DIM_H
+#include "base/intern.h"
+#include "base/str.h"
+
+typedef struct Dim { uint32_t i; } Dim;   /* 0: none */
+typedef struct Sym { uint32_t i; } Sym;   /* index into Dims.sym; 0: none */
+#define DIM_NONE ((Dim){0})
+static inline bool dim_same(Dim a, Dim b) { return a.i == b.i; }
+
+typedef enum DimKind { DIM_CONST, DIM_SYM, DIM_ADD, DIM_MUL, DIM_FLOORDIV, DIM_MOD, DIM_MIN, DIM_MAX, DIM_BCAST } DimKind;
+typedef struct DimRec { DimKind kind; int64_t k; /* CONST */ Sym sym; /* SYM */ Dim a, b; } DimRec;
+
+typedef enum SymKind { SYM_ENTRY, SYM_NODE } SymKind;   /* bound at entry from an input's axis, or by a node while running */
+typedef struct SymRec {
+    Name name;                /* unique in the module: as in the model when it is an identifier, else made up (s3) */
+    SymKind kind;
+    int32_t input, axis;      /* ENTRY: where it is read from; -1: bound by a check or an equality only */
+    int64_t lo, hi, multiple; /* bounds (inclusive); hi = INT64_MAX: none; multiple >= 1 */
+    Dim same_as;              /* union-find: 0, or what this symbol was assumed equal to */
+} SymRec;
+
+typedef struct Dims { Arena *arena; Names *names; VEC(DimRec) rec; VEC(SymRec) sym; Map by_hash; bool overflow; uint32_t fresh; } Dims;
+
+void dims_init(Dims *, Arena *, Names *);
+Dim dim_const(Dims *, int64_t);
+Sym sym_new(Dims *, Name name_or_0, SymKind, int64_t lo, int64_t hi);   /* name 0: a fresh one; a taken name gets a suffix */
+bool sym_find(const Dims *, Name, Sym *);
+Dim dim_sym(Dims *, Sym);
+Dim dim_add(Dims *, Dim, Dim);
+Dim dim_sub(Dims *, Dim, Dim);
+Dim dim_mul(Dims *, Dim, Dim);
+Dim dim_div(Dims *, Dim, Dim);       /* floor division; the divisor must not be constant 0 */
+Dim dim_ceildiv(Dims *, Dim, Dim);   /* floor((a + b - 1) / b) */
+Dim dim_mod(Dims *, Dim, Dim);       /* a - b*floor(a/b) */
+Dim dim_min(Dims *, Dim, Dim);
+Dim dim_max(Dims *, Dim, Dim);
+Dim dim_bcast(Dims *, Dim, Dim);     /* the broadcast of two extents; EQ, or one of them constant != 1, resolve at once */
+Dim dim_resolve(Dims *, Dim);        /* replaces symbols by what they were assumed equal to (or fixed at) and rebuilds */
+
+bool dim_is_const(const Dims *, Dim, int64_t *k);
+static inline bool dim_is(const Dims *d, Dim x, int64_t k) { int64_t v; return dim_is_const(d, x, &v) && v == k; }
+void dim_bounds(const Dims *, Dim, int64_t *lo, int64_t *hi);    /* interval arithmetic, saturating */
+bool dim_multiple_of(const Dims *, Dim, int64_t k);              /* true: provable */
+typedef enum Tri { TRI_NO, TRI_YES, TRI_UNKNOWN } Tri;
+Tri dim_eq(const Dims *, Dim, Dim);
+Tri dim_le(const Dims *, Dim, Dim);                              /* a <= b */
+/* Records that a and b are equal: merges classes where one is a symbol. false: provably different. The caller leaves a run-time check. */
+bool dim_assume_eq(Dims *, Dim, Dim);
+/* value[sym.i] for every symbol used; false: overflow or division by zero. */
+bool dim_eval(const Dims *, Dim, const int64_t *value, int64_t *out);
+/* Calls f for each symbol in the expression (each once per occurrence). */
+void dim_each_sym(const Dims *, Dim, void (*f)(void *arg, Sym), void *arg);
+bool dim_has_kind(const Dims *, Dim, SymKind);                   /* mentions a symbol of that kind */
+
+/* Text form, readable and parsed back by lex.h: 64  N  N+1  2*N  (N+3)//2  N%4  min(N,4)  max(a,b)  bcast(a,b). */
+void dim_print(Str *, const Dims *, Dim);
+
+#endif
