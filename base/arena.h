@@ -6,6 +6,7 @@
 #ifndef BMC_BASE_ARENA_H
 #define BMC_BASE_ARENA_H
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,10 +19,12 @@ typedef struct Arena {
     ArenaBlock *block;    /* newest block first */
     char *next, *end;     /* free room in `block` */
     size_t total;         /* bytes handed out */
+    bool each;            /* BMC_ARENA=malloc */
 } Arena;
 
 void arena_init(Arena *, const char *lifetime, OutOfMemory *oom);
 void *arena_alloc(Arena *, size_t bytes);                   /* zeroed, aligned to 16; bytes may be 0 */
+void *arena_alloc_n(Arena *, size_t size, size_t n);        /* n objects of `size`; a product beyond size_t is out of memory */
 void *arena_grow(Arena *, void *old, size_t old_bytes, size_t new_bytes); /* moves when needed; the new part is zeroed */
 char *arena_strdup(Arena *, const char *);
 char *arena_strndup(Arena *, const char *, size_t n);       /* n bytes and a final NUL */
@@ -32,6 +35,6 @@ void arena_reset(Arena *);                                  /* everything dies, 
 void arena_free(Arena *);                                   /* everything dies */
 
 #define arena_new(a, T) ((T *)arena_alloc((a), sizeof(T)))
-#define arena_array(a, T, n) ((T *)arena_alloc((a), sizeof(T) * (size_t)(n)))
+#define arena_array(a, T, n) ((T *)arena_alloc_n((a), sizeof(T), (size_t)(n)))
 
 #endif

@@ -9,11 +9,12 @@
 /* Room for `more` elements of `size` bytes behind the n present. */
 static inline void *vec_reserve_(Arena *a, void *p, uint32_t n, uint32_t *cap, uint32_t more, size_t size)
 {
-    if (n + more <= *cap) return p;
-    uint32_t want = *cap ? *cap * 2 : 8;
-    while (want < n + more) want *= 2;
+    uint64_t need = (uint64_t)n + more, want = *cap ? (uint64_t)*cap * 2 : 8;
+    if (need <= *cap) return p;
+    while (want < need) want *= 2;
+    if (want > UINT32_MAX) arena_alloc_n(a, SIZE_MAX, 2);   /* out of memory: indices are 32 bits */
     p = arena_grow(a, p, (size_t)*cap * size, (size_t)want * size);
-    *cap = want;
+    *cap = (uint32_t)want;
     return p;
 }
 #define vec_reserve(a, v, more) ((v)->p = vec_reserve_((a), (v)->p, (v)->n, &(v)->cap, (uint32_t)(more), sizeof *(v)->p))

@@ -1,0 +1,36 @@
+/* tile.h: the MACC tile generator: emits the contraction of KMacc (ir/kernel/kir.h states its meaning) as LLVM IR at the builder's position.
+ * One generator for every GEMM-like operator, dtype and ISA: register tile of mr rows x nv strips of 16 columns, accumulators in SSA phis,
+ * A by scalar broadcast, B by vector loads, tails by smaller tile instances (rows) and masks (columns beyond `cols`). */
+#ifndef BMC_CODEGEN_TILE_H
+#define BMC_CODEGEN_TILE_H
+#include <llvm-c/Core.h>
+#include <stdbool.h>
+#include "ir/kernel/kir.h"
+
+typedef struct TileEmit {
+    LLVMContextRef cx; LLVMModuleRef mod; LLVMBuilderRef b; LLVMValueRef fn;
+    const KTarget *target;
+    DType a_type, b_type, acc;          /* element types in memory; acc: f32, f64, i32, i64... */
+    unsigned mr, nv;
+    bool m_inner;                       /* rows run inside columns (B strip stays), else the other way */
+    bool b_packed;                      /* strips are zero-padded to 16 columns: no masks on B */
+    bool a_always;                      /* addr never yields a false predicate */
+    LLVMValueRef rows, cols, K, T, a_k, b_k, b_strip;   /* i64 */
+    LLVMValueRef a_base, b_base;        /* ptr to element 0 */
+    void *arg;
+    /* Emit at the builder's position, from i64 values; *pred is i1 or NULL for always. */
+    void (*addr)(void *arg, LLVMValueRef t, LLVMValueRef row, LLVMValueRef *a_off, LLVMValueRef *pred, LLVMValueRef *b_off);
+    /* <16 x acc> for columns col..col+15 of that row; mask <16 x i1> or NULL (all). NULL function: zero. */
+    LLVMValueRef (*init)(void *arg, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask);
+    void (*epilogue)(void *arg, LLVMValueRef acc, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask);
+    /* Conversions of narrow element types: load one element / 16 consecutive ones as acc type. */
+    LLVMValueRef (*load_scalar)(void *arg, DType from, LLVMValueRef ptr);
+    LLVMValueRef (*load_vector)(void *arg, DType from, LLVMValueRef ptr, LLVMValueRef mask);
+} TileEmit;
+
+/* Leaves the builder at the end of the emitted code (a fresh block). */
+void tile_emit(const TileEmit *);
+/* The register tile for that contraction on that target; rows/cols/K may be -1 (not known). Source of the rule: measurements in docs/PERFORMANCE.md. */
+typedef struct TileChoice { unsigned mr, nv; bool m_inner; bool pack_a; int64_t kc, mb, nb; /* blocks of K, rows and columns per macc; 0: all */ } TileChoice;
+
+#endif

@@ -1,0 +1,58 @@
+/* lower.h: from graph values to kernels and program steps: what an op's `lower`, `scalar` and `route` hooks build with.
+ * A hook asks for operands as buffers (lw_in) or element-wise (lw_at), makes kernels with the builder, and lw_put or kb_store's its results.
+ * Reading through lw_at / writing through lw_put is what lets groups splice producers and consumers into the same nest. */
+#ifndef BMC_IR_GRAPH_LOWER_H
+#define BMC_IR_GRAPH_LOWER_H
+#include "ir/graph/op.h"
+#include "ir/kernel/build.h"
+#include "ir/kernel/contract.h"
+
+struct Lw {
+    Module *m; KModule *k; Graph *g;
+    Node n;                  /* the node being lowered */
+    Kb *b;                   /* open kernel, or NULL */
+    KSteps *steps;           /* where steps go */
+    KLoc loc;
+    struct LwState *s;       /* lower.c's own */
+};
+
+/* Lowers a whole module into `k` (initialised by the caller with the module's tables). false: diagnosed (E_LOWER names node and op). */
+bool lower_module(Module *, KModule *k);
+
+/* ---- kernels ---- */
+Kb *lw_kernel(Lw *, const char *stem);         /* opens a kernel named after the node */
+void lw_kernel_end(Lw *);                      /* adds its launch */
+
+/* ---- operands and results ---- */
+bool lw_has(Lw *, uint32_t k);
+KBuf lw_in(Lw *, uint32_t k);                  /* operand in memory, dense row-major */
+KBuf lw_out(Lw *, uint32_t r);                 /* memory for result r: planned, boxed (alloc step emitted: its dims must be bound by now) or the caller's */
+int lw_rank(Lw *, uint32_t k);  Dim lw_dim(Lw *, uint32_t k, int axis);  DType lw_elem(Lw *, uint32_t k);
+int lw_out_rank(Lw *, uint32_t r);  Dim lw_out_dim(Lw *, uint32_t r, int axis);  DType lw_out_elem(Lw *, uint32_t r);
+KVal lw_at(Lw *, uint32_t k, const KVal *idx);                    /* element of operand k at its own index (kernel open), in compute type */
+KVal lw_at_broadcast(Lw *, uint32_t k, const KVal *out_idx, int out_rank, const Dim *out_dim);   /* numpy broadcasting of operand k to the output's shape */
+void lw_put(Lw *, uint32_t r, const KVal *idx, KVal v);           /* stores element of result r */
+/* Result r is operand k's memory under other dims (same elements in the same order). */
+void lw_view(Lw *, uint32_t r, uint32_t k);
+/* Opens PAR loops over the dims of result r; fills idx. Close with lw_end_nest. */
+void lw_nest_over(Lw *, uint32_t r, KVal *idx);
+void lw_nest(Lw *, int rank, const Dim *dim, KVal *idx);
+void lw_end_nest(Lw *, int rank);
+
+/* ---- values that shapes depend on ---- */
+/* Elements of a small integer operand as dims: known contents, or symbols bound now by load steps (then counts must be constant). */
+bool lw_values(Lw *, uint32_t k, Dim *out, uint32_t max, uint32_t *n);
+/* Binds node symbol(s) in the dims of result r: for each axis whose dim is an unbound node symbol, sym = computed[axis]. Where the dim is something else, emits a check. */
+void lw_bind_dims(Lw *, uint32_t r, const Dim *computed);
+Sym lw_load_sym(Lw *, KBuf, Dim element, const char *stem, int64_t lo, int64_t hi);   /* emits KST_LOAD into a fresh symbol */
+KStep *lw_step(Lw *, KStepKind);               /* appends a step at the node's loc */
+KBuf lw_temp(Lw *, DType, int rank, const Dim *);  /* planned scratch buffer (boxed when a dim is bound by a node) */
+bool lw_fail(Lw *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- regions ---- */
+/* Lowers region `r` of the node into `to` with its inputs bound to buffers; out[] receives its outputs' buffers. */
+bool lw_region(Lw *, uint32_t r, KSteps *to, const KBuf *in, uint32_t n_in, KBuf *out);
+void lw_set_out(Lw *, uint32_t r, KBuf);       /* result r lives in that buffer (control flow, sequences) */
+void lw_copy(Lw *, KSteps *to, KBuf dst, KBuf src);   /* a copying kernel: same count of elements, dense */
+
+#endif

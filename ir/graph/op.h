@@ -1,0 +1,96 @@
+/* op.h: what an operator is (OpDesc) and what its class supplies. An op lives in one file of ir/ops/ and one row of ops.def;
+ * frontend, printer, verifier, documentation and tests read this table and never switch on op names. */
+#ifndef BMC_IR_GRAPH_OP_H
+#define BMC_IR_GRAPH_OP_H
+#include "ir/graph/graph.h"
+
+typedef struct Infer Infer;     /* infer.h */
+typedef struct Eval Eval;       /* eval.h */
+typedef struct Lw Lw;           /* lower.h */
+typedef struct Kb Kb;           /* ir/kernel/build.h */
+struct KVal;
+
+typedef enum OpClass {
+    CLS_ELTWISE,   /* one output element from one element of each broadcast input: needs `scalar` */
+    CLS_REDUCE,    /* over axes */
+    CLS_ROW,       /* along one axis with several sweeps: softmax, norms, cumulative */
+    CLS_CONTRACT,  /* through macc */
+    CLS_MOVE,      /* elements change place only: needs `route` (output index -> operand and its index), or is a view */
+    CLS_SHAPE,     /* answers about shapes: resolved by inference as far as possible */
+    CLS_CONTROL,   /* owns regions */
+    CLS_WINDOW,    /* pools */
+    CLS_OPAQUE     /* irregular: own nests with data-dependent sizes, or runtime calls */
+} OpClass;
+
+enum { /* OpDesc.flags */
+    OPF_COMMUTES = 1, OPF_IDEMPOTENT = 2, OPF_RANDOM = 4, OPF_SIDE_EFFECT = 8, OPF_CHEAP = 16, OPF_INPLACE_0 = 32,
+    OPF_INTERNAL = 64,     /* not an ONNX operator: made by passes (Dims, Group, Fail) */
+    OPF_IRREGULAR = 128    /* may call the runtime (docs/OPS.md lists them; a test pins the list) */
+};
+
+/* Ports. same = k > 0: has the same element type as the other ports of the op that carry this number (ONNX's type variable). */
+enum { PORT_OPTIONAL = 1, PORT_VARIADIC = 2, PORT_SEQ = 4 /* sequence of `types` */, PORT_SHAPE = 8 /* read at compile time when known */, PORT_ANY_KIND = 16 };
+typedef struct Port { const char *name; DTypeSet types; uint8_t flags, same; } Port;   /* a table ends with name == NULL */
+#define PORT_END {0}
+
+/* Attributes are fields of the op's struct, whose first member is `uint64_t set` (bit k: attrs[k] was given). */
+typedef enum AttrKind { ATTR_INT, ATTR_FLOAT, ATTR_STRING, ATTR_INTS, ATTR_FLOATS, ATTR_STRINGS, ATTR_TENSOR, ATTR_TYPE, ATTR_GRAPH /* region number, no field */ } AttrKind;
+typedef struct AttrInts { const int64_t *p; uint32_t n; } AttrInts;
+typedef struct AttrFloats { const double *p; uint32_t n; } AttrFloats;
+typedef struct AttrStrings { const char *const *p; uint32_t n; } AttrStrings;
+typedef struct AttrTensor { Blob blob; TypeId type; } AttrTensor;
+/* fields: int64_t | double | const char * | AttrInts | AttrFloats | AttrStrings | AttrTensor | int64_t (DType, for ATTR_TYPE: an ONNX type number) */
+typedef struct AttrSpec { const char *name; AttrKind kind; uint32_t offset; int64_t def_i; double def_f; const char *def_s; bool required; } AttrSpec;
+#define A_INT(T, f, d) {.name = #f, .kind = ATTR_INT, .offset = offsetof(T, f), .def_i = (d)}
+#define A_FLOAT(T, f, d) {.name = #f, .kind = ATTR_FLOAT, .offset = offsetof(T, f), .def_f = (d)}
+#define A_STRING(T, f, d) {.name = #f, .kind = ATTR_STRING, .offset = offsetof(T, f), .def_s = (d)}
+#define A_INTS(T, f) {.name = #f, .kind = ATTR_INTS, .offset = offsetof(T, f)}
+#define A_FLOATS(T, f) {.name = #f, .kind = ATTR_FLOATS, .offset = offsetof(T, f)}
+#define A_TENSOR(T, f) {.name = #f, .kind = ATTR_TENSOR, .offset = offsetof(T, f)}
+#define A_TYPE(T, f, d) {.name = #f, .kind = ATTR_TYPE, .offset = offsetof(T, f), .def_i = (d)}
+#define A_END {0}
+
+typedef struct Cost { double flops, bytes; } Cost;
+
+/* One element's way through a MOVE op: where an output element comes from. idx: output index in, operand index out. */
+typedef struct Route { uint32_t operand; uint32_t rank; struct KVal *idx; struct KVal *pred; /* i=0: always inside; else elements outside take `fill` */ struct KVal *fill; } Route;
+
+typedef struct OpDesc {
+    const char *name;
+    const char *domain;              /* NULL or "": ai.onnx */
+    int since;                       /* newest opset whose meaning this is; older models are upgraded to it */
+    OpClass cls;
+    uint32_t flags;
+    const Port *in, *out;
+    const AttrSpec *attrs; uint32_t attrs_size;
+    /* `opset`: the model's. Rewrites older meaning (attributes that became inputs, other defaults) into this one: may set attributes, add inputs, replace the node. */
+    bool (*upgrade)(Graph *, Node, int64_t opset);
+    bool (*infer)(Infer *);          /* result types; NULL: by class */
+    bool (*propagate)(Infer *);      /* contents of small integer results */
+    Value (*equivalent)(Graph *, Node, uint32_t result);   /* an existing value that is the same, or 0; creates nothing */
+    bool (*rewrite)(Graph *, Node);  /* makes it simpler: may create nodes and replace uses; true: changed. Drawing above it. */
+    bool (*expand)(Graph *, Node);   /* into other ops, always legal; used when `lower` is NULL */
+    struct KVal (*scalar)(Lw *, Node, const struct KVal *x, const DType *in);   /* ELTWISE: x in compute type of in[k]; returns in compute type of the result */
+    bool (*route)(Lw *, Node, const struct KVal *out_idx, Route *);  /* MOVE */
+    bool (*lower)(Lw *, Node);       /* NULL: by class */
+    bool (*eval)(Eval *);            /* naive reference, independent of `lower` */
+    Cost (*cost)(const Graph *, Node);
+    bool (*grad)(Graph *, Node, const Value *dy, Value *dx);   /* later */
+} OpDesc;
+
+const OpDesc *op_desc(OpCode);                                   /* never NULL for a valid code */
+static inline const OpDesc *node_desc(const Graph *g, Node n) { return op_desc(node_rec(g, n)->op); }
+static inline const void *node_attrs(const Graph *g, Node n) { return node_rec(g, n)->attrs; }
+#define ATTRS(g, n, T) ((const T *)node_attrs((g), (n)))
+OpCode op_find(const char *domain, const char *name);            /* OP_NONE when absent; internal ops are found under domain "bmc" */
+void op_verify_table(void);                                      /* BUGs unless every row has what its class demands */
+void *attrs_new(Arena *, const OpDesc *);                        /* the struct with defaults */
+bool attrs_equal(const OpDesc *, const void *a, const void *b);
+uint64_t attrs_hash(const OpDesc *, const void *);
+static inline bool attr_given(const OpDesc *d, const void *attrs, uint32_t k) { (void)d; return (*(const uint64_t *)attrs >> k) & 1; }
+
+#define OP(name, file) extern const OpDesc op_##name;
+#include "ir/ops/ops.def"
+#undef OP
+
+#endif

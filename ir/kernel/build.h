@@ -1,0 +1,67 @@
+/* build.h: the builder of kernels. Pure instructions fold constants and are shared within their block; nothing else is clever.
+ *   Kb *b = kb_new(m, "relu", loc);  KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, n)); ... kb_end(b);  Kernel *k = kb_finish(b); */
+#ifndef BMC_IR_KERNEL_BUILD_H
+#define BMC_IR_KERNEL_BUILD_H
+#include "ir/kernel/kir.h"
+
+typedef struct Kb Kb;
+
+Kb *kb_new(KModule *, const char *name, KLoc);        /* the module's arena */
+KModule *kb_module(Kb *);
+Kernel *kb_kernel(Kb *);
+/* The kernel's parameter for a module buffer, made at first use; `write`: it is (also) stored to. */
+uint32_t kb_param(Kb *, KBuf, bool write);
+/* Per-thread scratch of that type and size, alive during one kernel. */
+uint32_t kb_local(Kb *, const char *name, DType, int rank, const Dim *);
+/* Ends the kernel: adds it to the module and appends the launch step to `to`. Equal kernels (same text but for name and parameter names) are shared. */
+Kernel *kb_finish(Kb *, KSteps *to);
+
+KVal kb_i(Kb *, int64_t);                              /* i64 constant */
+KVal kb_const_i(Kb *, DType, int64_t);                 /* any compute type, converted */
+KVal kb_const_f(Kb *, DType, double);
+KVal kb_dim(Kb *, Dim);
+KVal kb_un(Kb *, KOp, KVal);
+KVal kb_bin(Kb *, KOp, KVal, KVal);
+KVal kb_fma(Kb *, KVal, KVal, KVal);
+KVal kb_select(Kb *, KVal cond, KVal a, KVal b);
+KVal kb_cast(Kb *, DType to, KVal);
+KVal kb_bitcast(Kb *, DType to, KVal);
+DType kb_type(Kb *, KVal);
+static inline KVal kb_add(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_ADD, x, y); }
+static inline KVal kb_sub(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_SUB, x, y); }
+static inline KVal kb_mul(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_MUL, x, y); }
+static inline KVal kb_div(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_DIV, x, y); }
+static inline KVal kb_min(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_MIN, x, y); }
+static inline KVal kb_max(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_MAX, x, y); }
+static inline KVal kb_lt(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_LT, x, y); }
+static inline KVal kb_ge(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_GE, x, y); }
+static inline KVal kb_eq(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_EQ, x, y); }
+static inline KVal kb_and(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_AND, x, y); }
+
+KVal kb_load(Kb *, uint32_t param, const KVal *idx);                              /* idx has the parameter's rank */
+KVal kb_load_if(Kb *, uint32_t param, const KVal *idx, KVal pred, KVal alt);      /* alt 0: zero */
+void kb_store(Kb *, uint32_t param, const KVal *idx, KVal value);
+void kb_store_if(Kb *, uint32_t param, const KVal *idx, KVal value, KVal pred);
+/* Unless ok, the thread records message `msg` with `index`; the program stops at the next barrier with BMC_E_INDEX. */
+void kb_record(Kb *, KVal ok, const char *msg, KVal index);
+
+/* Loops. kb_for .. kb_end without carries; kb_loop .. kb_loop_end with up to 8. */
+KVal kb_for(Kb *, KLoop, KVal lo, KVal hi);
+void kb_end(Kb *);
+typedef struct KbLoop { KVal iv; KVal carry[8]; KVal result[8]; KInst inst; uint32_t n; } KbLoop;
+void kb_loop(Kb *, KbLoop *, KLoop, KVal lo, KVal hi, uint32_t n_carry, const KVal *init, const KOp *combine /* NULL: none */);
+void kb_loop_end(Kb *, KbLoop *, const KVal *yield);   /* fills result */
+
+/* The contraction node: opens it, then each block in turn: addr, (init), epilogue. */
+typedef struct KbMacc { KInst inst; KVal t, i, j, acc; } KbMacc;
+void kb_macc(Kb *, KbMacc *, const KMacc *spec, const KVal args[KM_ARGS]);   /* now inside addr(t, i) */
+void kb_macc_addr(Kb *, KbMacc *, KVal a_off, KVal pred /* 0: always */, KVal b_off);
+void kb_macc_init_begin(Kb *, KbMacc *);                 /* optional: init(i, j) */
+void kb_macc_init_end(Kb *, KbMacc *, KVal acc);
+void kb_macc_epilogue(Kb *, KbMacc *);                   /* now inside epilogue(acc, i, j) */
+void kb_macc_end(Kb *, KbMacc *);
+
+/* Message texts of kb_record are module-wide; the id is what generated code stores. */
+uint32_t kmodule_message(KModule *, const char *text);
+
+#endif
