@@ -1,0 +1,104 @@
+/* math_emit: the helpers of math_emit.h. */
+#include "math_emit.h"
+
+#include <assert.h>
+#include <string.h>
+
+static V splat(Em *e, LLVMTypeRef type, V scalar) {
+    if (LLVMGetTypeKind(type) != LLVMVectorTypeKind) return scalar;
+    enum { MAX_LANES = 64 };
+    V lane[MAX_LANES];
+    assert(e->lanes <= MAX_LANES);
+    for (unsigned i = 0; i < e->lanes; i++) lane[i] = scalar;
+    return LLVMConstVector(lane, e->lanes);
+}
+
+static LLVMTypeRef scalar_type(LLVMTypeRef t) {
+    return LLVMGetTypeKind(t) == LLVMVectorTypeKind ? LLVMGetElementType(t) : t;
+}
+
+static bool is_double(V x) { return LLVMGetTypeKind(scalar_type(LLVMTypeOf(x))) == LLVMDoubleTypeKind; }
+
+static bool is_i64(V x) { return LLVMGetIntTypeWidth(scalar_type(LLVMTypeOf(x))) == 64; }
+
+V em_f32(Em *e, double c) { return splat(e, e->f32, LLVMConstReal(scalar_type(e->f32), c)); }
+V em_f64(Em *e, double c) { return splat(e, e->f64, LLVMConstReal(scalar_type(e->f64), c)); }
+V em_i32(Em *e, uint32_t c) { return splat(e, e->i32, LLVMConstInt(scalar_type(e->i32), c, false)); }
+V em_i64(Em *e, uint64_t c) { return splat(e, e->i64, LLVMConstInt(scalar_type(e->i64), c, false)); }
+V em_like(Em *e, V x, double c) { return is_double(x) ? em_f64(e, c) : em_f32(e, c); }
+V em_inf(Em *e, V x) {
+    return em_float(e, is_double(x) ? em_i64(e, UINT64_C(0x7ff) << 52) : em_i32(e, UINT32_C(0xff) << 23));
+}
+V em_nan(Em *e, V x) {
+    return em_float(e, is_double(x) ? em_i64(e, UINT64_C(0xfff) << 51) : em_i32(e, UINT32_C(0x1ff) << 22));
+}
+
+V em_intrinsic(Em *e, const char *name, const V *a, unsigned n) {
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    assert(id != 0 && n <= 4);
+    LLVMTypeRef over[1] = {LLVMTypeOf(a[0])};
+    V args[4];
+    for (unsigned i = 0; i < n; i++) args[i] = a[i];
+    V fn = LLVMGetIntrinsicDeclaration(e->m->mod, id, over, 1);
+    return LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->m->cx, id, over, 1), fn, args, n, "");
+}
+
+V em_add(Em *e, V a, V b) { return LLVMBuildFAdd(e->b, a, b, ""); }
+V em_sub(Em *e, V a, V b) { return LLVMBuildFSub(e->b, a, b, ""); }
+V em_mul(Em *e, V a, V b) { return LLVMBuildFMul(e->b, a, b, ""); }
+V em_div(Em *e, V a, V b) { return LLVMBuildFDiv(e->b, a, b, ""); }
+
+V em_fma(Em *e, V a, V b, V c) {
+    if (!e->m->has_fma) return em_add(e, em_mul(e, a, b), c);
+    return em_intrinsic(e, "llvm.fma", (V[]){a, b, c}, 3);
+}
+
+V em_fmak(Em *e, V a, double b, V c) { return em_fma(e, a, em_like(e, a, b), c); }
+
+V em_sqrt(Em *e, V a) { return em_intrinsic(e, "llvm.sqrt", &a, 1); }
+
+V em_min(Em *e, V x, double c) {
+    V k = em_like(e, x, c);
+    return em_select(e, em_cmp(e, LLVMRealOLT, k, x), k, x);
+}
+
+V em_max(Em *e, V x, double c) {
+    V k = em_like(e, x, c);
+    return em_select(e, em_cmp(e, LLVMRealOGT, k, x), k, x);
+}
+
+V em_poly(Em *e, V x, const double *c, size_t n) {
+    V p = em_like(e, x, c[0]);
+    for (size_t i = 1; i < n; i++) p = em_fma(e, p, x, em_like(e, x, c[i]));
+    return p;
+}
+
+V em_cmp(Em *e, LLVMRealPredicate p, V a, V b) { return LLVMBuildFCmp(e->b, p, a, b, ""); }
+V em_cmpk(Em *e, LLVMRealPredicate p, V a, double c) { return em_cmp(e, p, a, em_like(e, a, c)); }
+V em_select(Em *e, V cond, V yes, V no) { return LLVMBuildSelect(e->b, cond, yes, no, ""); }
+V em_not(Em *e, V cond) { return LLVMBuildNot(e->b, cond, ""); }
+
+V em_iadd(Em *e, V a, V b) { return LLVMBuildAdd(e->b, a, b, ""); }
+V em_isub(Em *e, V a, V b) { return LLVMBuildSub(e->b, a, b, ""); }
+V em_imul(Em *e, V a, V b) { return LLVMBuildMul(e->b, a, b, ""); }
+V em_and(Em *e, V a, V b) { return LLVMBuildAnd(e->b, a, b, ""); }
+V em_or(Em *e, V a, V b) { return LLVMBuildOr(e->b, a, b, ""); }
+V em_xor(Em *e, V a, V b) { return LLVMBuildXor(e->b, a, b, ""); }
+
+static V count(Em *e, V a, unsigned n) { return is_i64(a) ? em_i64(e, n) : em_i32(e, n); }
+V em_shl(Em *e, V a, unsigned n) { return LLVMBuildShl(e->b, a, count(e, a, n), ""); }
+V em_lshr(Em *e, V a, unsigned n) { return LLVMBuildLShr(e->b, a, count(e, a, n), ""); }
+V em_ashr(Em *e, V a, unsigned n) { return LLVMBuildAShr(e->b, a, count(e, a, n), ""); }
+
+V em_bits(Em *e, V x) { return LLVMBuildBitCast(e->b, x, is_double(x) ? e->i64 : e->i32, ""); }
+V em_float(Em *e, V bits) { return LLVMBuildBitCast(e->b, bits, is_i64(bits) ? e->f64 : e->f32, ""); }
+V em_wide(Em *e, V x) { return LLVMBuildFPExt(e->b, x, e->f64, ""); }
+V em_narrow(Em *e, V x) { return LLVMBuildFPTrunc(e->b, x, e->f32, ""); }
+
+V em_abs(Em *e, V x) { return em_intrinsic(e, "llvm.fabs", &x, 1); }
+
+V em_sign(Em *e, V x) {
+    return em_and(e, em_bits(e, x), is_double(x) ? em_i64(e, UINT64_C(1) << 63) : em_i32(e, UINT32_C(1) << 31));
+}
+
+V em_put_sign(Em *e, V x, V s) { return em_float(e, em_or(e, em_bits(e, x), s)); }
