@@ -1,0 +1,166 @@
+"""A compiled model's C interface (runtime/bmc.h) for Python tests: the structs, one to one, and a thin Loaded class.
+
+    model = Loaded("digits.so")
+    outputs = model.run({"image": array})                 # {name: array}; raises ModelError(status, message)
+    status = model.raw_run(in_values, out_values)         # anything at all, for tests of the checks
+
+Python with -m: `bmc_ctypes.py model.so` prints what the model declares.
+"""
+import ctypes
+import sys
+from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+
+import ml_dtypes
+import numpy as np
+
+ABI = 1
+MAX_RANK = 16
+STATUS = ("OK", "INPUT", "CAPACITY", "MEMORY", "CPU", "WEIGHTS", "INDEX", "SHAPE", "FAIL", "ARG")
+OK, E_INPUT, E_CAPACITY, E_MEMORY, E_CPU, E_WEIGHTS, E_INDEX, E_SHAPE, E_FAIL, E_ARG = range(10)
+TENSOR = 1
+DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16,
+          11: np.float64, 12: np.uint32, 13: np.uint64, 14: np.complex64, 15: np.complex128, 16: ml_dtypes.bfloat16}
+NUMBERS = {np.dtype(v): k for k, v in DTYPES.items()}
+
+
+class Value(ctypes.Structure):
+    pass
+
+
+Value._fields_ = [("size", c_uint32), ("kind", c_uint8), ("dtype", c_uint8), ("rank", c_uint8), ("flags", c_uint8), ("data", c_void_p),
+                  ("bytes", c_size_t), ("dim", c_int64 * MAX_RANK), ("stride", POINTER(c_int64)), ("item", POINTER(Value)),
+                  ("n_item", c_size_t)]
+
+
+class Port(ctypes.Structure):
+    _fields_ = [("name", c_char_p), ("kind", c_uint8), ("dtype", c_uint8), ("rank", c_uint8), ("flags", c_uint8),
+                ("dim", c_int64 * MAX_RANK), ("sym", c_int32 * MAX_RANK), ("alias", c_int32)]
+
+
+class Symbol(ctypes.Structure):
+    _fields_ = [("name", c_char_p), ("lo", c_int64), ("hi", c_int64), ("input", c_int32), ("axis", c_int32)]
+
+
+class Info(ctypes.Structure):
+    _fields_ = [("name", c_char_p), ("producer", c_char_p), ("target", c_char_p), ("cpu", c_char_p), ("input", POINTER(Port)),
+                ("output", POINTER(Port)), ("symbol", POINTER(Symbol)), ("n_input", c_uint32), ("n_output", c_uint32),
+                ("n_symbol", c_uint32), ("threaded", c_uint32), ("weights_bytes", c_uint64), ("weights_hash", c_uint64)]
+
+
+class Sizes(ctypes.Structure):
+    _fields_ = [("arena", c_size_t), ("scratch_per_thread", c_size_t), ("total", c_size_t)]
+
+
+class Config(ctypes.Structure):
+    _fields_ = [("size", c_uint32), ("threads", c_int32), ("weights", c_void_p), ("weights_bytes", c_size_t), ("weights_path", c_char_p),
+                ("team", c_void_p), ("pool", c_void_p), ("seed", c_uint64), ("keep_denormals", c_uint32)]
+
+
+class ModelTable(ctypes.Structure):
+    _fields_ = [("abi", c_uint32), ("info", POINTER(Info)),
+                ("sizes", ctypes.CFUNCTYPE(c_int, POINTER(c_int64), c_int, POINTER(Sizes))),
+                ("create", ctypes.CFUNCTYPE(c_int, POINTER(Config), c_void_p, c_size_t, POINTER(c_void_p))),
+                ("run", ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p)),
+                ("reset", ctypes.CFUNCTYPE(c_int, c_void_p)),
+                ("destroy", ctypes.CFUNCTYPE(None, c_void_p)),
+                ("message", ctypes.CFUNCTYPE(c_char_p, c_void_p))]
+
+
+class ModelError(Exception):
+    def __init__(self, status, message):
+        super().__init__("%s: %s" % (STATUS[status] if status < len(STATUS) else status, message))
+        self.status, self.message = status, message
+
+
+def tensor(array):
+    """A bmc_value over a numpy array's own memory; keep the array alive."""
+    value = Value(size=ctypes.sizeof(Value), kind=TENSOR, dtype=NUMBERS[array.dtype], rank=array.ndim,
+                  data=array.ctypes.data, bytes=array.nbytes)
+    for i, d in enumerate(array.shape):
+        value.dim[i] = d
+    if not array.flags.c_contiguous:
+        value.keep = (c_int64 * MAX_RANK)(*[s // array.itemsize for s in array.strides])
+        value.stride = value.keep
+    return value
+
+
+def empty_output():
+    """An output whose memory the model provides."""
+    return Value(size=ctypes.sizeof(Value))
+
+
+def as_array(value):
+    """A copy of a numeric tensor."""
+    dtype = np.dtype(DTYPES[value.dtype])
+    shape = tuple(value.dim[:value.rank])
+    count = int(np.prod(shape, dtype=np.int64))
+    return np.frombuffer(ctypes.string_at(value.data, count * dtype.itemsize), dtype).reshape(shape).copy() if count else \
+        np.empty(shape, dtype)
+
+
+class Loaded:
+    """A model in this process with one context. Crashes are real: probe bad arguments from a child process."""
+
+    def __init__(self, path, threads=1, symbol="bmc_model"):
+        self.ctx = c_void_p()
+        self.library = ctypes.CDLL(path)
+        self.table = ModelTable.in_dll(self.library, symbol)
+        if self.table.abi != ABI:
+            raise ModelError(E_ARG, "ABI %d, expected %d" % (self.table.abi, ABI))
+        info = self.table.info.contents
+        self.inputs = [info.input[i] for i in range(info.n_input)]
+        self.outputs = [info.output[i] for i in range(info.n_output)]
+        self.symbols = [info.symbol[i] for i in range(info.n_symbol)]
+        self.info = info
+        config = Config(size=ctypes.sizeof(Config), threads=threads)
+        status = self.table.create(byref(config), None, 0, byref(self.ctx))
+        if status != OK:
+            raise ModelError(status, self.message(None))
+
+    def message(self, ctx=True):
+        text = self.table.message(self.ctx if ctx else None)
+        return text.decode("utf-8", "replace") if text else ""
+
+    def raw_run(self, inputs, outputs):
+        """Status of run() over lists of Value (None: a null array)."""
+        as_c = [None if values is None else (Value * max(len(values), 1))(*values) for values in (inputs, outputs)]
+        status = self.table.run(self.ctx, *as_c)
+        if outputs is not None:
+            outputs[:] = list(as_c[1])[:len(outputs)]
+        return status
+
+    def run(self, feeds):
+        arrays = [np.asarray(feeds[p.name.decode()]) for p in self.inputs]
+        outputs = [empty_output() for _ in self.outputs]
+        status = self.raw_run([tensor(a) for a in arrays], outputs)
+        if status != OK:
+            raise ModelError(status, self.message())
+        return {p.name.decode(): as_array(v) for p, v in zip(self.outputs, outputs)}
+
+    def close(self):
+        if self.ctx:
+            self.table.destroy(self.ctx)
+            self.ctx = c_void_p()
+
+    def __del__(self):
+        if getattr(self, "ctx", None):
+            self.close()
+
+
+def describe(path):
+    model = Loaded(path)
+    print("%s by %s for %s (%s), %s, %d bytes of weights" % (
+        model.info.name.decode(), model.info.producer.decode(), model.info.target.decode(), model.info.cpu.decode(),
+        "threaded" if model.info.threaded else "one thread", model.info.weights_bytes))
+    for what, ports in (("input", model.inputs), ("output", model.outputs)):
+        for p in ports:
+            dims = [model.symbols[p.sym[i]].name.decode() if p.dim[i] == -1 else "?" if p.dim[i] < 0 else str(p.dim[i])
+                    for i in range(p.rank if p.rank <= MAX_RANK else 0)]
+            print("  %s %s: %s [%s]" % (what, p.name.decode(), np.dtype(DTYPES[p.dtype]).name if p.dtype in DTYPES else p.dtype,
+                                        ",".join(dims)))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    describe(sys.argv[1])
