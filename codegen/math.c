@@ -14,15 +14,6 @@ typedef struct MathFn {
     bool in_line;        /* short enough to be worth a copy in every loop */
 } MathFn;
 
-static const MathFn functions[] = {
-    {"exp", 1, math_exp_f32, NULL, true},
-    {"exp2", 1, math_exp2_f32, NULL, true},
-    {"log", 1, math_log_f32, NULL, true},
-    {"tanh", 1, math_tanh_f32, NULL, true},
-    {"erf", 1, math_erf_f32, NULL, true},
-    {"sigmoid", 1, math_sigmoid_f32, math_sigmoid_f64, true},
-};
-
 static void add_attribute(LLVMContextRef cx, LLVMValueRef fn, const char *name) {
     unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
     assert(kind != 0);
@@ -59,13 +50,50 @@ static V libm_call(Em *e, const char *name, const V *arg, unsigned n) {
     return y;
 }
 
-/* As math_sigmoid_f32. */
-V math_sigmoid_f64(Em *e, const V *a) {
-    V neg = LLVMBuildFNeg(e->b, em_abs(e, a[0]), ""), one = em_f64(e, 1);
-    V z = libm_call(e, "exp", &neg, 1);
+/* exp -|x| */
+static V exp_minus_abs(Em *e, V x) {
+    V neg = LLVMBuildFNeg(e->b, em_abs(e, x), "");
+    return libm_call(e, "exp", &neg, 1);
+}
+
+/* as math_sigmoid_f32 */
+static V sigmoid_f64(Em *e, const V *a) {
+    V z = exp_minus_abs(e, a[0]), one = em_f64(e, 1);
     V top = em_select(e, em_cmpk(e, LLVMRealOLT, a[0], 0), z, one);
     return em_div(e, top, em_add(e, one, z));
 }
+
+/* as math_softplus_f32 */
+static V softplus_f64(Em *e, const V *a) {
+    V z = exp_minus_abs(e, a[0]);
+    return em_add(e, em_max(e, a[0], 0), libm_call(e, "log1p", &z, 1));
+}
+
+static const MathFn functions[] = {
+    {"exp", 1, math_exp_f32, NULL, true},
+    {"exp2", 1, math_exp2_f32, NULL, true},
+    {"log", 1, math_log_f32, NULL, true},
+    {"tanh", 1, math_tanh_f32, NULL, true},
+    {"erf", 1, math_erf_f32, NULL, true},
+    {"sigmoid", 1, math_sigmoid_f32, sigmoid_f64, true},
+    {"log2", 1, math_log2_f32, NULL, false},
+    {"log10", 1, math_log10_f32, NULL, false},
+    {"log1p", 1, math_log1p_f32, NULL, false},
+    {"expm1", 1, math_expm1_f32, NULL, false},
+    {"sinh", 1, math_sinh_f32, NULL, false},
+    {"cosh", 1, math_cosh_f32, NULL, false},
+    {"asinh", 1, math_asinh_f32, NULL, false},
+    {"acosh", 1, math_acosh_f32, NULL, false},
+    {"atanh", 1, math_atanh_f32, NULL, false},
+    {"sin", 1, math_sin_f32, NULL, false},
+    {"cos", 1, math_cos_f32, NULL, false},
+    {"tan", 1, math_tan_f32, NULL, false},
+    {"asin", 1, math_asin_f32, NULL, false},
+    {"acos", 1, math_acos_f32, NULL, false},
+    {"atan", 1, math_atan_f32, NULL, false},
+    {"pow", 2, math_pow_f32, NULL, false},
+    {"softplus", 1, math_softplus_f32, softplus_f64, false},
+};
 
 static LLVMTypeRef of_lanes(LLVMTypeRef t, unsigned lanes) { return lanes == 1 ? t : LLVMVectorType(t, lanes); }
 

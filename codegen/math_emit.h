@@ -78,6 +78,23 @@ V math_tanh_f32(Em *e, const V *a);
 V math_sigmoid_f32(Em *e, const V *a);
 V math_erf_f32(Em *e, const V *a);
 
-V math_sigmoid_f64(Em *e, const V *a); /* math.c */
+V math_log2_f32(Em *e, const V *a); /* math_wide.c: in double precision */
+V math_log10_f32(Em *e, const V *a);
+V math_log1p_f32(Em *e, const V *a);
+V math_expm1_f32(Em *e, const V *a);
+V math_sinh_f32(Em *e, const V *a);
+V math_cosh_f32(Em *e, const V *a);
+V math_asinh_f32(Em *e, const V *a);
+V math_acosh_f32(Em *e, const V *a);
+V math_atanh_f32(Em *e, const V *a);
+V math_softplus_f32(Em *e, const V *a);
+V math_pow_f32(Em *e, const V *a);
+
+V math_sin_f32(Em *e, const V *a); /* math_trig.c */
+V math_cos_f32(Em *e, const V *a);
+V math_tan_f32(Em *e, const V *a);
+V math_asin_f32(Em *e, const V *a);
+V math_acos_f32(Em *e, const V *a);
+V math_atan_f32(Em *e, const V *a);
 
 #endif
