@@ -1,6 +1,9 @@
 /* dim.h: symbolic dimensions (design D4): hash-consed expressions over int64, canonical when built, so that equal ids mean equal values
  * (the reverse does not hold: ask dim_cmp). Sums are sorted lists with collected coefficients, n+0 -> n, constants folded.
- * Overflow: an operation whose constant result leaves int64 yields DIM_NONE and sets dims->overflow; callers that read files check it. */
+ * (polynomials over atoms, ordered by name, so that the text does not depend on the order of creation: dim_poly.h).
+ * Overflow: an operation whose constant result leaves int64, that divides by constant 0, or whose expression grows beyond DIM_SIZE_MAX nodes
+ * yields DIM_NONE and sets dims->overflow; callers that read files check it. DIM_NONE as an operand gives DIM_NONE.
+ * Simplifications hold wherever the operands are defined: N//N -> 1 though N may be 0. */
 #ifndef BMC_IR_DIM_H
 #define BMC_IR_DIM_H
 #include "base/intern.h"
@@ -12,7 +15,8 @@ typedef struct Sym { uint32_t i; } Sym;   /* index into Dims.sym; 0: none */
 static inline bool dim_same(Dim a, Dim b) { return a.i == b.i; }
 
 typedef enum DimKind { DIM_CONST, DIM_SYM, DIM_ADD, DIM_MUL, DIM_FLOORDIV, DIM_MOD, DIM_MIN, DIM_MAX, DIM_BCAST } DimKind;
-typedef struct DimRec { DimKind kind; int64_t k; /* CONST */ Sym sym; /* SYM */ Dim a, b; } DimRec;
+typedef struct DimRec { DimKind kind; int64_t k; /* CONST */ Sym sym; /* SYM */ Dim a, b; uint32_t size; /* nodes, as a tree */ } DimRec;
+#define DIM_SIZE_MAX 4096
 
 typedef enum SymKind { SYM_ENTRY, SYM_NODE } SymKind;   /* bound at entry from an input's axis, or by a node while running */
 typedef struct SymRec {
@@ -23,7 +27,11 @@ typedef struct SymRec {
     Dim same_as;              /* union-find: 0, or what this symbol was assumed equal to */
 } SymRec;
 
-typedef struct Dims { Arena *arena; Names *names; VEC(DimRec) rec; VEC(SymRec) sym; Map by_hash; bool overflow; uint32_t fresh; } Dims;
+typedef struct Dims { Arena *arena; Names *names; VEC(DimRec) rec; VEC(SymRec) sym; Map by_hash; bool overflow; uint32_t fresh;
+    Map by_const, by_name;    /* constant -> Dim; Name -> Sym */
+    VEC(Dim) of_sym;          /* the DIM_SYM of each symbol, 0: not asked for yet */
+    bool merged;              /* dim_assume_eq made a symbol equal to something */
+} Dims;
 
 void dims_init(Dims *, Arena *, Names *);
 Dim dim_const(Dims *, int64_t);
@@ -50,7 +58,7 @@ Tri dim_eq(const Dims *, Dim, Dim);
 Tri dim_le(const Dims *, Dim, Dim);                              /* a <= b */
 /* Records that a and b are equal: merges classes where one is a symbol. false: provably different. The caller leaves a run-time check. */
 bool dim_assume_eq(Dims *, Dim, Dim);
-/* value[sym.i] for every symbol used; false: overflow or division by zero. */
+/* value[sym.i] for every symbol used; false: overflow or division by zero. A broadcast of different extents, neither 1, gives either. */
 bool dim_eval(const Dims *, Dim, const int64_t *value, int64_t *out);
 /* Calls f for each symbol in the expression (each once per occurrence). */
 void dim_each_sym(const Dims *, Dim, void (*f)(void *arg, Sym), void *arg);

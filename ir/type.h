@@ -25,7 +25,7 @@ static inline bool dtype_is_signed(DType t) { return dtype_info(t)->cls == DC_IN
 static inline bool dtype_is_int(DType t) { return dtype_info(t)->cls == DC_INT || dtype_info(t)->cls == DC_UINT; }
 static inline DType dtype_compute(DType t) { return dtype_info(t)->compute; }
 DType dtype_parse(const char *name);            /* DT_NONE when unknown */
-/* Bytes of n elements (sub-byte types pack, last byte padded). */
+/* Bytes of n >= 0 elements (sub-byte types pack, last byte padded); INT64_MAX when they are more than that. Not for DT_NONE. */
 int64_t dtype_bytes(DType, int64_t n);
 
 typedef uint32_t DTypeSet;                      /* bit per DType */
@@ -72,7 +72,7 @@ TypeId type_with_elem(Types *, TypeId tensor, DType);
 LayoutId layout_intern(Types *, const Layout *);
 /* Text form: f32[N,64] f32[] f32[*] seq<f32[?]> opt<...> map<i64,f32[]>; a layout follows as @nhwc-like suffix "@{0,2,3,1}". */
 void type_print(Str *, const Types *, TypeId);
-/* Number of elements as a Dim (1 for rank 0). */
+/* Number of elements as a Dim (1 for rank 0) of a tensor of known rank; DIM_NONE and dims->overflow when it leaves int64. */
 Dim type_count(Types *, TypeId tensor);
 
 #endif
