@@ -71,6 +71,7 @@ typedef struct Graph {
     uint32_t id;          /* index in Module.graph */
     VEC(ValueRec) value; VEC(OperandRec) operand; VEC(NodeRec) node;   /* index 0 unused */
     VEC(Value) in, out;
+    VEC(Name) out_name;   /* of each output, as in the model; the value's own name may differ (several outputs may be one value) */
     Node first, last;
 } Graph;
 

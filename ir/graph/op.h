@@ -33,13 +33,15 @@ enum { PORT_OPTIONAL = 1, PORT_VARIADIC = 2, PORT_SEQ = 4 /* sequence of `types`
 typedef struct Port { const char *name; DTypeSet types; uint8_t flags, same; } Port;   /* a table ends with name == NULL */
 #define PORT_END {0}
 
-/* Attributes are fields of the op's struct, whose first member is `uint64_t set` (bit k: attrs[k] was given). */
-typedef enum AttrKind { ATTR_INT, ATTR_FLOAT, ATTR_STRING, ATTR_INTS, ATTR_FLOATS, ATTR_STRINGS, ATTR_TENSOR, ATTR_TYPE, ATTR_GRAPH /* region number, no field */ } AttrKind;
+/* Attributes are fields of the op's struct, whose first member is `uint64_t set` (bit k: attrs[k] was given). Floats hold values of float32: defaults are rounded. */
+typedef enum AttrKind { ATTR_INT, ATTR_FLOAT, ATTR_STRING, ATTR_INTS, ATTR_FLOATS, ATTR_STRINGS, ATTR_TENSOR, ATTR_TYPE, ATTR_DIMS /* internal ops only */,
+               ATTR_GRAPH /* region number in def_i, no field */ } AttrKind;
 typedef struct AttrInts { const int64_t *p; uint32_t n; } AttrInts;
 typedef struct AttrFloats { const double *p; uint32_t n; } AttrFloats;
 typedef struct AttrStrings { const char *const *p; uint32_t n; } AttrStrings;
 typedef struct AttrTensor { Blob blob; TypeId type; } AttrTensor;
-/* fields: int64_t | double | const char * | AttrInts | AttrFloats | AttrStrings | AttrTensor | int64_t (DType, for ATTR_TYPE: an ONNX type number) */
+typedef struct AttrDims { const Dim *p; uint32_t n; } AttrDims;
+/* fields: int64_t | double | const char * | AttrInts | AttrFloats | AttrStrings | AttrTensor | AttrDims | int64_t (DType, for ATTR_TYPE: an ONNX type number) */
 typedef struct AttrSpec { const char *name; AttrKind kind; uint32_t offset; int64_t def_i; double def_f; const char *def_s; bool required; } AttrSpec;
 #define A_INT(T, f, d) {.name = #f, .kind = ATTR_INT, .offset = offsetof(T, f), .def_i = (d)}
 #define A_FLOAT(T, f, d) {.name = #f, .kind = ATTR_FLOAT, .offset = offsetof(T, f), .def_f = (d)}
@@ -48,6 +50,9 @@ typedef struct AttrSpec { const char *name; AttrKind kind; uint32_t offset; int6
 #define A_FLOATS(T, f) {.name = #f, .kind = ATTR_FLOATS, .offset = offsetof(T, f)}
 #define A_TENSOR(T, f) {.name = #f, .kind = ATTR_TENSOR, .offset = offsetof(T, f)}
 #define A_TYPE(T, f, d) {.name = #f, .kind = ATTR_TYPE, .offset = offsetof(T, f), .def_i = (d)}
+#define A_STRINGS(T, f) {.name = #f, .kind = ATTR_STRINGS, .offset = offsetof(T, f)}
+#define A_DIMS(T, f) {.name = #f, .kind = ATTR_DIMS, .offset = offsetof(T, f)}
+#define A_GRAPH(n, k) {.name = (n), .kind = ATTR_GRAPH, .def_i = (k)}
 #define A_END {0}
 
 typedef struct Cost { double flops, bytes; } Cost;
@@ -85,7 +90,7 @@ static inline const void *node_attrs(const Graph *g, Node n) { return node_rec(g
 OpCode op_find(const char *domain, const char *name);            /* OP_NONE when absent; internal ops are found under domain "bmc" */
 void op_verify_table(void);                                      /* BUGs unless every row has what its class demands */
 void *attrs_new(Arena *, const OpDesc *);                        /* the struct with defaults */
-bool attrs_equal(const OpDesc *, const void *a, const void *b);
+bool attrs_equal(const OpDesc *, const void *a, const void *b);  /* what was given and all values */
 uint64_t attrs_hash(const OpDesc *, const void *);
 static inline bool attr_given(const OpDesc *d, const void *attrs, uint32_t k) { (void)d; return (*(const uint64_t *)attrs >> k) & 1; }
 
