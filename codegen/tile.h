@@ -1,6 +1,7 @@
 /* tile.h: the MACC tile generator: emits the contraction of KMacc (ir/kernel/kir.h states its meaning) as LLVM IR at the builder's position.
  * One generator for every GEMM-like operator, dtype and ISA: register tile of mr rows x nv strips of 16 columns, accumulators in SSA phis,
- * A by scalar broadcast, B by vector loads, tails by smaller tile instances (rows) and masks (columns beyond `cols`). */
+ * A by scalar broadcast, B by vector loads, tails by smaller tile instances (rows) and masks (columns beyond `cols`).
+ * Which tile, and how a contraction is cut into macc blocks, is decided in ir/kernel/contract.c. */
 #ifndef BMC_CODEGEN_TILE_H
 #define BMC_CODEGEN_TILE_H
 #include <llvm-c/Core.h>
@@ -15,6 +16,7 @@ typedef struct TileEmit {
     bool m_inner;                       /* rows run inside columns (B strip stays), else the other way */
     bool b_packed;                      /* strips are zero-padded to 16 columns: no masks on B */
     bool a_always;                      /* addr never yields a false predicate */
+    bool heavy_epilogue;                /* the epilogue is long (transcendentals): emit it once per tile in a loop over stored accumulators, not mr*nv times */
     LLVMValueRef rows, cols, K, T, a_k, b_k, b_strip;   /* i64 */
     LLVMValueRef a_base, b_base;        /* ptr to element 0 */
     void *arg;
@@ -23,14 +25,12 @@ typedef struct TileEmit {
     /* <16 x acc> for columns col..col+15 of that row; mask <16 x i1> or NULL (all). NULL function: zero. */
     LLVMValueRef (*init)(void *arg, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask);
     void (*epilogue)(void *arg, LLVMValueRef acc, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask);
-    /* Conversions of narrow element types: load one element / 16 consecutive ones as acc type. */
+    /* Conversions of narrow element types: load one element / 16 consecutive ones as acc type; not called (may be NULL) where the memory type is acc. */
     LLVMValueRef (*load_scalar)(void *arg, DType from, LLVMValueRef ptr);
     LLVMValueRef (*load_vector)(void *arg, DType from, LLVMValueRef ptr, LLVMValueRef mask);
 } TileEmit;
 
-/* Leaves the builder at the end of the emitted code (a fresh block). */
+/* Leaves the builder at the end of the emitted code (a fresh block). The callbacks may make blocks of their own, but not in addr. */
 void tile_emit(const TileEmit *);
-/* The register tile for that contraction on that target; rows/cols/K may be -1 (not known). Source of the rule: measurements in docs/PERFORMANCE.md. */
-typedef struct TileChoice { unsigned mr, nv; bool m_inner; bool pack_a; int64_t kc, mb, nb; /* blocks of K, rows and columns per macc; 0: all */ } TileChoice;
 
 #endif

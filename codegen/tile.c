@@ -1,0 +1,568 @@
+/* tile: the contraction node as LLVM IR.
+ *
+ *   for each tile of h rows x w strips that covers rows x cols:            (cover_emit: loops over a few tile sizes)
+ *       acc[h][w] = init                                                   (tile_body)
+ *       for t < T: a[i] = row pointers, b = strip pointer
+ *           for k < K: acc[i][s] = fma(splat a[i][k], b[s][k], acc[i][s])  (k_loop: one block that branches to itself)
+ *       epilogue(acc)
+ *
+ * Requirements that the code is built around:
+ * - Nothing in the K loop may live on the stack. So the accumulators are phis from the start (no alloca for SROA to miss), rows keep at most one
+ *   pointer each, and `mr`, `nv` must satisfy contract_tile's register count.
+ * - Each distinct (h, w, masked) body is emitted once per macc: code size and compile time follow the number of bodies, not of tiles.
+ *   Known extents need at most two row heights and two strip widths; unknown ones a chain of halving heights.
+ * - The sum of one output element runs over k ascending within t ascending with one accumulator, whatever the tile: results do not depend on the schedule.
+ * - A row whose predicate is false reads zeros: from a zero array where k is contiguous and K is known and short, else from one zero at stride 0.
+ *
+ * Register tiles and the unrolling of k: measurements in docs/PERFORMANCE.md, "GEMM". */
+#include "codegen/tile.h"
+
+#include "base/bug.h"
+
+#include <llvm-c/DebugInfo.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef LLVMValueRef V;
+typedef LLVMBasicBlockRef Block;
+
+enum { TILE_MAX = 64, ROWS_MAX = 32, PARTS_MAX = 8 };
+enum { ZERO_ROW_MAX = 32768 };   /* bytes of the zero array a guarded row may point to */
+
+/* Part of the rows or columns of a macc: positions lo, lo+size, ... while pos + need <= end. */
+typedef enum PartMask { PART_FULL, PART_MASKED, PART_EITHER } PartMask;   /* is the last strip cut by `cols`? never, always, decided while running */
+typedef struct Part {
+    unsigned size;      /* rows, or strips of 16 columns */
+    int64_t lo, count;  /* known extents: first position and number of tiles; count -1: while room, from where the part before ended */
+    PartMask mask;
+} Part;
+typedef struct Cover { Part part[PARTS_MAX]; unsigned n; unsigned unit; /* positions per size: 1 or 16 */ V end; } Cover;
+
+typedef struct Tile {
+    const TileEmit *e;
+    LLVMBuilderRef b;
+    LLVMTypeRef i1, i32, i64, ptr, elem, vec, a_mem, b_mem;
+    Cover rows, cols;
+    unsigned k_unroll;
+    V scratch;          /* accumulators of a heavy epilogue; NULL until needed */
+    const Part *outer;  /* the part and position of the loop outside */
+    V outer_pos;
+} Tile;
+
+/* ---- small helpers ---- */
+static V k64(const Tile *t, int64_t x) { return LLVMConstInt(t->i64, (uint64_t)x, 1); }
+static V add(const Tile *t, V a, V b) { return LLVMBuildNSWAdd(t->b, a, b, ""); }
+static V add_k(const Tile *t, V a, int64_t k) { return k ? add(t, a, k64(t, k)) : a; }
+static V mul(const Tile *t, V a, V b) { return LLVMBuildNSWMul(t->b, a, b, ""); }
+static V gep(const Tile *t, LLVMTypeRef elem, V base, V off) { return LLVMBuildInBoundsGEP2(t->b, elem, base, &off, 1, ""); }
+static Block block_new(const Tile *t, const char *name) { return LLVMAppendBasicBlockInContext(t->e->cx, t->e->fn, name); }
+static Block here(const Tile *t) { return LLVMGetInsertBlock(t->b); }
+static void at(const Tile *t, Block b) { LLVMPositionBuilderAtEnd(t->b, b); }
+
+static bool is_const(V v, int64_t *k)
+{
+    if (!LLVMIsAConstantInt(v)) return false;
+    *k = LLVMConstIntGetSExtValue(v);
+    return true;
+}
+static bool is_k(V v, int64_t k) { int64_t x; return is_const(v, &x) && x == k; }
+
+static LLVMTypeRef type_mem(const Tile *t, DType d)
+{
+    switch (d) {
+    case DT_F32: return LLVMFloatTypeInContext(t->e->cx);
+    case DT_F64: return LLVMDoubleTypeInContext(t->e->cx);
+    default:
+        assert(dtype_info(d)->bits % 8 == 0 && dtype_info(d)->bits <= 64 && "macc operands are whole bytes");
+        return LLVMIntTypeInContext(t->e->cx, dtype_info(d)->bits);
+    }
+}
+
+static V phi(const Tile *t, LLVMTypeRef ty, V v, Block from)
+{
+    V p = LLVMBuildPhi(t->b, ty, "");
+    LLVMAddIncoming(p, &v, &from, 1);
+    return p;
+}
+static void phi_add(V p, V v, Block from) { LLVMAddIncoming(p, &v, &from, 1); }
+
+/* Keeps later passes from unrolling or vectorising the loop that this branch closes: both only add spills here. */
+static void loop_leave_alone(const Tile *t, V branch)
+{
+    LLVMContextRef cx = t->e->cx;
+    LLVMMetadataRef no_unroll = LLVMMDStringInContext2(cx, "llvm.loop.unroll.disable", strlen("llvm.loop.unroll.disable"));
+    LLVMMetadataRef name = LLVMMDStringInContext2(cx, "llvm.loop.vectorize.enable", strlen("llvm.loop.vectorize.enable"));
+    LLVMMetadataRef off[2] = {name, LLVMValueAsMetadata(LLVMConstInt(t->i1, 0, 0))};
+    LLVMMetadataRef self = LLVMTemporaryMDNode(cx, NULL, 0);
+    LLVMMetadataRef op[3] = {self, LLVMMDNodeInContext2(cx, &no_unroll, 1), LLVMMDNodeInContext2(cx, off, 2)};
+    LLVMMetadataRef loop = LLVMMDNodeInContext2(cx, op, 3);
+    LLVMMetadataReplaceAllUsesWith(self, loop);   /* a loop's node names itself first, which also makes it distinct */
+    LLVMSetMetadata(branch, LLVMGetMDKindIDInContext(cx, "llvm.loop", 9), LLVMMetadataAsValue(cx, loop));
+}
+
+/* ---- which tiles cover an extent ---- */
+/* Issue slots of one k step of an h x w tile: two FMA and two load ports, FMA latency 4 (so at least 8 accumulators in flight). */
+static int64_t tile_cost(const Tile *t, unsigned h, unsigned w)
+{
+    unsigned per_strip = 16u * dtype_info(t->e->acc)->bits / (t->e->target->vec_bits ? t->e->target->vec_bits : 128);
+    if (!per_strip) per_strip = 1;
+    int64_t fma = (int64_t)h * w * per_strip, loads = h + w * per_strip;
+    int64_t c = fma > loads ? fma : loads;
+    return c > 8 ? c : 8;
+}
+
+/* Sizes for a known extent of n units by tiles of at most `max`: whole tiles and a rest, or near-equal tiles, whichever takes fewer slots.
+ * size[0]*count[0] + size[1]*count[1] = n. */
+static void split_known(const Tile *t, int64_t n, unsigned max, bool rows, unsigned other, unsigned size[2], int64_t count[2])
+{
+    int64_t tiles = (n + max - 1) / max, rest = n % max;
+    unsigned even = (unsigned)((n + tiles - 1) / tiles);
+    int64_t n_even = n - tiles * (even - 1);
+#define COST(s) ((s) == 0 ? 0 : rows ? tile_cost(t, (unsigned)(s), other) : tile_cost(t, other, (unsigned)(s)))
+    int64_t with_rest = n / max * COST(max) + COST(rest), near_equal = n_even * COST(even) + (tiles - n_even) * COST(even - 1);
+#undef COST
+    if (near_equal <= with_rest) {
+        size[0] = even; count[0] = n_even;
+        size[1] = even - 1; count[1] = tiles - n_even;
+    } else {
+        size[0] = max; count[0] = n / max;
+        size[1] = (unsigned)rest; count[1] = rest != 0;
+    }
+}
+
+static void cover_add(Cover *c, unsigned size, int64_t lo, int64_t count, PartMask mask)
+{
+    if (!count) return;
+    assert(c->n < PARTS_MAX);
+    c->part[c->n++] = (Part){.size = size, .lo = lo, .count = count, .mask = mask};
+}
+
+static void cover_rows(Tile *t)
+{
+    const TileEmit *e = t->e;
+    Cover *c = &t->rows;
+    int64_t n;
+    *c = (Cover){.unit = 1, .end = e->rows};
+    if (!is_const(e->rows, &n)) {
+        for (unsigned h = e->mr;; h = (h + 1) / 2) {   /* 6 3 2 1: a rest of up to mr-1 rows takes few tiles, code stays small */
+            cover_add(c, h, 0, -1, PART_FULL);
+            if (h == 1) return;
+        }
+    }
+    if (n <= 0) return;
+    unsigned size[2]; int64_t count[2];
+    split_known(t, n, e->mr, true, e->nv, size, count);
+    cover_add(c, size[0], 0, count[0], PART_FULL);
+    cover_add(c, size[1], size[0] * count[0], count[1], PART_FULL);
+}
+
+static void cover_cols(Tile *t)
+{
+    const TileEmit *e = t->e;
+    Cover *c = &t->cols;
+    int64_t n, rows;
+    *c = (Cover){.unit = 16, .end = e->cols};
+    if (!is_const(e->cols, &n)) {
+        if (e->nv > 1 || !e->b_packed) cover_add(c, e->nv, 0, -1, PART_FULL);
+        cover_add(c, 1, 0, -1, e->b_packed ? PART_EITHER : PART_MASKED);
+        return;
+    }
+    if (n <= 0) return;
+    unsigned size[2]; int64_t count[2];
+    unsigned h = is_const(e->rows, &rows) && rows < e->mr ? (unsigned)(rows > 0 ? rows : 1) : e->mr;
+    split_known(t, (n + 15) / 16, e->nv, false, h, size, count);
+    bool ragged = n % 16 != 0;
+    int64_t lo = 0;
+    for (unsigned p = 0; p < 2; p++) {
+        if (!count[p]) continue;
+        bool last = p == 1 || !count[1];
+        if (!(ragged && last)) cover_add(c, size[p], lo, count[p], PART_FULL);
+        else if (count[p] == 1) cover_add(c, size[p], lo, 1, PART_MASKED);
+        else if (e->b_packed) cover_add(c, size[p], lo, count[p], PART_EITHER);
+        else {   /* in place, the loads of the last tile must not run past the row: a body of its own */
+            cover_add(c, size[p], lo, count[p] - 1, PART_FULL);
+            cover_add(c, size[p], lo + (count[p] - 1) * size[p] * 16, 1, PART_MASKED);
+        }
+        lo += count[p] * size[p] * 16;
+    }
+}
+
+/* Emits the loops of a cover; body is called with the builder inside, once per part. */
+static void cover_emit(Tile *t, const Cover *c, void (*body)(Tile *, const Part *, V pos))
+{
+    V pos = k64(t, 0);
+    for (unsigned p = 0; p < c->n; p++) {
+        const Part *part = &c->part[p];
+        int64_t step = (int64_t)part->size * c->unit;
+        if (part->count == 1) {
+            body(t, part, k64(t, part->lo));
+            continue;
+        }
+        V first = part->count < 0 ? pos : k64(t, part->lo);
+        Block before = here(t), head = block_new(t, "tiles"), inside = block_new(t, "tile"), after = block_new(t, "tiles.end");
+        LLVMBuildBr(t->b, head);
+        at(t, head);
+        V iv = phi(t, t->i64, first, before);
+        V more;
+        if (part->count >= 0) more = LLVMBuildICmp(t->b, LLVMIntSLT, iv, k64(t, part->lo + part->count * step), "");
+        else more = LLVMBuildICmp(t->b, LLVMIntSLE, add_k(t, iv, part->mask == PART_FULL ? step : 1), c->end, "");
+        LLVMBuildCondBr(t->b, more, inside, after);
+        at(t, inside);
+        body(t, part, iv);
+        phi_add(iv, add_k(t, iv, step), here(t));
+        loop_leave_alone(t, LLVMBuildBr(t->b, head));
+        at(t, after);
+        pos = iv;
+    }
+}
+
+/* ---- the K loop ---- */
+typedef struct Operands {
+    unsigned h, w;
+    V a[ROWS_MAX];         /* row pointers at k = 0 */
+    V a_k[ROWS_MAX];       /* their strides; only when `own_stride` */
+    bool own_stride;
+    V b;                   /* first strip at k = 0 */
+    V b_mask;              /* of the last strip's loads; NULL: none */
+} Operands;
+
+static V load_a(const Tile *t, V ptr)
+{
+    const TileEmit *e = t->e;
+    if (e->a_type != e->acc) return e->load_scalar(e->arg, e->a_type, ptr);
+    V v = LLVMBuildLoad2(t->b, t->elem, ptr, "");
+    LLVMSetAlignment(v, dtype_info(e->a_type)->bits / 8);
+    return v;
+}
+
+static V call_intrinsic(const Tile *t, const char *name, const LLVMTypeRef *overload, unsigned n_over, V *arg, unsigned n)
+{
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    assert(id);
+    LLVMTypeRef over[2] = {overload[0], n_over > 1 ? overload[1] : NULL};
+    V f = LLVMGetIntrinsicDeclaration(t->e->mod, id, over, n_over);
+    return LLVMBuildCall2(t->b, LLVMIntrinsicGetType(t->e->cx, id, over, n_over), f, arg, n, "");
+}
+
+static V load_b(const Tile *t, V ptr, V mask)
+{
+    const TileEmit *e = t->e;
+    if (e->b_type != e->acc) return e->load_vector(e->arg, e->b_type, ptr, mask);
+    unsigned align = dtype_info(e->b_type)->bits / 8;
+    if (mask) {
+        LLVMTypeRef over[2] = {t->vec, t->ptr};
+        V arg[4] = {ptr, LLVMConstInt(t->i32, align, 0), mask, LLVMConstNull(t->vec)};
+        return call_intrinsic(t, "llvm.masked.load", over, 2, arg, 4);
+    }
+    V v = LLVMBuildLoad2(t->b, t->vec, ptr, "");
+    LLVMSetAlignment(v, align);
+    return v;
+}
+
+static V splat(const Tile *t, V x)
+{
+    V v = LLVMBuildInsertElement(t->b, LLVMGetPoison(t->vec), x, LLVMConstInt(t->i32, 0, 0), "");
+    return LLVMBuildShuffleVector(t->b, v, LLVMGetPoison(t->vec), LLVMConstNull(LLVMVectorType(t->i32, 16)), "");
+}
+
+static V mac(const Tile *t, V a, V b, V acc)
+{
+    const TileEmit *e = t->e;
+    if (!dtype_is_float(e->acc)) return LLVMBuildAdd(t->b, LLVMBuildMul(t->b, a, b, ""), acc, "");
+    if (!e->target->fma) return LLVMBuildFAdd(t->b, LLVMBuildFMul(t->b, a, b, ""), acc, "");
+    V arg[3] = {a, b, acc};
+    return call_intrinsic(t, "llvm.fma", &t->vec, 1, arg, 3);
+}
+
+/* One step of k: a_off[i] and b_off are the element offsets from the operand pointers. */
+static void k_step(const Tile *t, const Operands *o, V *a_ptr, V b_off, V *acc)
+{
+    V b[TILE_MAX];
+    for (unsigned s = 0; s < o->w; s++) {
+        V off = s ? add(t, b_off, mul(t, t->e->b_strip, k64(t, s))) : b_off;
+        b[s] = load_b(t, gep(t, t->b_mem, o->b, off), s + 1 == o->w ? o->b_mask : NULL);
+    }
+    for (unsigned i = 0; i < o->h; i++) {
+        V a = splat(t, load_a(t, a_ptr[i]));
+        for (unsigned s = 0; s < o->w; s++) acc[i * o->w + s] = mac(t, a, b[s], acc[i * o->w + s]);
+    }
+}
+
+/* for k = lo; k < hi; k += step (hi - lo a multiple of step, k_step emitted `step` times); acc is updated in place. */
+static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step, V *acc)
+{
+    const TileEmit *e = t->e;
+    unsigned n = o->h * o->w;
+    int64_t l, h;
+    bool known = is_const(lo, &l) && is_const(hi, &h);
+    if (known && l >= h) return;
+    Block before = here(t), loop = block_new(t, "k"), after = block_new(t, "k.end");
+    V a_first = mul(t, lo, e->a_k), b_first = mul(t, lo, e->b_k), a_start[ROWS_MAX];
+    for (unsigned i = 0; i < o->h && o->own_stride; i++) a_start[i] = gep(t, t->a_mem, o->a[i], mul(t, lo, o->a_k[i]));
+    if (known) LLVMBuildBr(t->b, loop);
+    else LLVMBuildCondBr(t->b, LLVMBuildICmp(t->b, LLVMIntSLT, lo, hi, ""), loop, after);
+
+    at(t, loop);
+    V k = phi(t, t->i64, lo, before), b_off = phi(t, t->i64, b_first, before), in[TILE_MAX], out[TILE_MAX], ptr[ROWS_MAX];
+    V a_off = o->own_stride ? NULL : phi(t, t->i64, a_first, before);
+    for (unsigned i = 0; i < o->h && o->own_stride; i++) ptr[i] = phi(t, t->ptr, a_start[i], before);
+    for (unsigned i = 0; i < n; i++) out[i] = in[i] = phi(t, t->vec, acc[i], before);
+    V a_next = a_off, b_next = b_off, p[ROWS_MAX];
+    for (unsigned i = 0; i < o->h; i++) p[i] = o->own_stride ? ptr[i] : NULL;
+    for (unsigned u = 0; u < step; u++) {
+        for (unsigned i = 0; i < o->h && !o->own_stride; i++) p[i] = gep(t, t->a_mem, o->a[i], a_next);
+        k_step(t, o, p, b_next, out);
+        b_next = add(t, b_next, e->b_k);
+        if (!o->own_stride) a_next = add(t, a_next, e->a_k);
+        else for (unsigned i = 0; i < o->h; i++) p[i] = gep(t, t->a_mem, p[i], o->a_k[i]);
+    }
+    V next = add_k(t, k, step);
+    Block end = here(t);   /* a narrow type's load callback may have made blocks */
+    phi_add(k, next, end);
+    phi_add(b_off, b_next, end);
+    if (a_off) phi_add(a_off, a_next, end);
+    for (unsigned i = 0; i < o->h && o->own_stride; i++) phi_add(ptr[i], p[i], end);
+    for (unsigned i = 0; i < n; i++) phi_add(in[i], out[i], end);
+    loop_leave_alone(t, LLVMBuildCondBr(t->b, LLVMBuildICmp(t->b, LLVMIntSLT, next, hi, ""), loop, after));
+
+    at(t, after);
+    for (unsigned i = 0; i < n; i++) {
+        V r = phi(t, t->vec, out[i], end);
+        if (!known) phi_add(r, acc[i], before);
+        acc[i] = r;
+    }
+}
+
+static void k_loop(const Tile *t, const Operands *o, V *acc)
+{
+    const TileEmit *e = t->e;
+    unsigned u = t->k_unroll;
+    int64_t K;
+    V zero = k64(t, 0), main_end;
+    if (u == 1) {
+        k_range(t, o, zero, e->K, 1, acc);
+        return;
+    }
+    if (is_const(e->K, &K)) main_end = k64(t, K / u * u);
+    else main_end = LLVMBuildAnd(t->b, e->K, k64(t, -(int64_t)u), "");   /* u is a power of two */
+    k_range(t, o, zero, main_end, u, acc);
+    k_range(t, o, main_end, e->K, 1, acc);
+}
+
+/* ---- row pointers and the loop over reduction batches ---- */
+/* A constant array of zeros of at least that many bytes. */
+static V zero_array(const Tile *t, uint64_t bytes)
+{
+    uint64_t size = 64;
+    while (size < bytes) size *= 2;
+    char name[40];
+    snprintf(name, sizeof name, "bmc.zeros.%u", (unsigned)size);
+    V g = LLVMGetNamedGlobal(t->e->mod, name);
+    if (g) return g;
+    LLVMTypeRef ty = LLVMArrayType2(LLVMInt8TypeInContext(t->e->cx), size);
+    g = LLVMAddGlobal(t->e->mod, ty, name);
+    LLVMSetInitializer(g, LLVMConstNull(ty));
+    LLVMSetGlobalConstant(g, 1);
+    LLVMSetLinkage(g, LLVMInternalLinkage);
+    LLVMSetAlignment(g, 64);
+    return g;
+}
+
+static void operands_at(const Tile *t, Operands *o, V tt, V row, V col)
+{
+    const TileEmit *e = t->e;
+    unsigned a_bytes = dtype_info(e->a_type)->bits / 8;
+    int64_t K;
+    bool zero_row = !e->a_always && is_k(e->a_k, 1) && is_const(e->K, &K) && K * a_bytes <= ZERO_ROW_MAX;
+    o->own_stride = !e->a_always && !zero_row;
+    for (unsigned i = 0; i < o->h; i++) {
+        V a_off, pred = NULL, b_off;
+        e->addr(e->arg, tt, add_k(t, row, i), &a_off, &pred, &b_off);
+        o->a[i] = gep(t, t->a_mem, e->a_base, a_off);
+        o->a_k[i] = e->a_k;
+        if (e->a_always) assert(!pred);
+        else if (pred) {
+            V zeros = zero_array(t, zero_row ? (uint64_t)(K * a_bytes) : 64);
+            o->a[i] = LLVMBuildSelect(t->b, pred, o->a[i], zeros, "");
+            if (o->own_stride) o->a_k[i] = LLVMBuildSelect(t->b, pred, e->a_k, k64(t, 0), "");
+        }
+        if (i == 0) {
+            V strip = LLVMBuildAShr(t->b, col, k64(t, 4), "");
+            o->b = gep(t, t->b_mem, e->b_base, add(t, b_off, mul(t, strip, e->b_strip)));
+        }
+    }
+}
+
+static void t_loop(const Tile *t, Operands *o, V row, V col, V *acc)
+{
+    const TileEmit *e = t->e;
+    unsigned n = o->h * o->w;
+    int64_t T;
+    bool known = is_const(e->T, &T);
+    if (known && T == 1) {
+        operands_at(t, o, k64(t, 0), row, col);
+        k_loop(t, o, acc);
+        return;
+    }
+    Block before = here(t), head = block_new(t, "taps"), inside = block_new(t, "tap"), after = block_new(t, "taps.end");
+    LLVMBuildBr(t->b, head);
+    at(t, head);
+    V tt = phi(t, t->i64, k64(t, 0), before), in[TILE_MAX];
+    for (unsigned i = 0; i < n; i++) in[i] = phi(t, t->vec, acc[i], before);
+    LLVMBuildCondBr(t->b, LLVMBuildICmp(t->b, LLVMIntSLT, tt, e->T, ""), inside, after);
+    at(t, inside);
+    for (unsigned i = 0; i < n; i++) acc[i] = in[i];
+    operands_at(t, o, tt, row, col);
+    k_loop(t, o, acc);
+    Block end = here(t);
+    phi_add(tt, add_k(t, tt, 1), end);
+    for (unsigned i = 0; i < n; i++) phi_add(in[i], acc[i], end);
+    loop_leave_alone(t, LLVMBuildBr(t->b, head));
+    at(t, after);
+    for (unsigned i = 0; i < n; i++) acc[i] = in[i];
+}
+
+/* ---- one tile ---- */
+/* <16 x i1>: lane < left. */
+static V lane_mask(const Tile *t, V left)
+{
+    V lane[16];
+    int64_t n;
+    if (is_const(left, &n)) {
+        for (unsigned l = 0; l < 16; l++) lane[l] = LLVMConstInt(t->i1, (int64_t)l < n, 0);
+        return LLVMConstVector(lane, 16);
+    }
+    for (unsigned l = 0; l < 16; l++) lane[l] = LLVMConstInt(t->i32, l, 0);
+    LLVMTypeRef v16 = LLVMVectorType(t->i32, 16);
+    V few = LLVMBuildICmp(t->b, LLVMIntSLT, left, k64(t, 16), "");
+    V n32 = LLVMBuildTrunc(t->b, LLVMBuildSelect(t->b, few, left, k64(t, 16), ""), t->i32, "");
+    V v = LLVMBuildInsertElement(t->b, LLVMGetPoison(v16), n32, LLVMConstInt(t->i32, 0, 0), "");
+    v = LLVMBuildShuffleVector(t->b, v, LLVMGetPoison(v16), LLVMConstNull(v16), "");
+    return LLVMBuildICmp(t->b, LLVMIntULT, LLVMConstVector(lane, 16), v, "");
+}
+
+static void init_emit(const Tile *t, unsigned h, unsigned w, V row, V col, V mask, V *acc)
+{
+    const TileEmit *e = t->e;
+    for (unsigned i = 0; i < h; i++)
+        for (unsigned s = 0; s < w; s++)
+            acc[i * w + s] = e->init(e->arg, add_k(t, row, i), add_k(t, col, 16 * s), s + 1 == w ? mask : NULL);
+}
+
+static V scratch_get(Tile *t)
+{
+    if (t->scratch) return t->scratch;
+    Block entry = LLVMGetEntryBasicBlock(t->e->fn), now = here(t);
+    V first = LLVMGetFirstInstruction(entry);
+    if (first) LLVMPositionBuilderBefore(t->b, first);
+    else at(t, entry);
+    t->scratch = LLVMBuildAlloca(t->b, LLVMArrayType2(t->vec, t->e->mr * t->e->nv), "acc");
+    at(t, now);
+    return t->scratch;
+}
+
+/* Stores the accumulators and emits the epilogue once, in a loop over them. */
+static void epilogue_heavy(Tile *t, unsigned h, unsigned w, V row, V col, V mask, V *acc)
+{
+    const TileEmit *e = t->e;
+    V buf = scratch_get(t);
+    for (unsigned i = 0; i < h * w; i++) LLVMBuildStore(t->b, acc[i], gep(t, t->vec, buf, k64(t, i)));
+    V left = mask ? LLVMBuildNSWSub(t->b, e->cols, col, "") : NULL;
+    Block before = here(t), loop = block_new(t, "epilogue"), after = block_new(t, "epilogue.end");
+    LLVMBuildBr(t->b, loop);
+    at(t, loop);
+    V j = phi(t, t->i64, k64(t, 0), before);
+    V i = LLVMBuildUDiv(t->b, j, k64(t, w), ""), off = mul(t, LLVMBuildURem(t->b, j, k64(t, w), ""), k64(t, 16));
+    V m = left ? lane_mask(t, LLVMBuildNSWSub(t->b, left, off, "")) : NULL;
+    V x = LLVMBuildLoad2(t->b, t->vec, gep(t, t->vec, buf, j), "");
+    e->epilogue(e->arg, x, add(t, row, i), add(t, col, off), m);
+    V next = add_k(t, j, 1);
+    phi_add(j, next, here(t));
+    loop_leave_alone(t, LLVMBuildCondBr(t->b, LLVMBuildICmp(t->b, LLVMIntSLT, next, k64(t, h * w), ""), loop, after));
+    at(t, after);
+}
+
+static void epilogue_emit(Tile *t, unsigned h, unsigned w, V row, V col, V mask, V *acc)
+{
+    const TileEmit *e = t->e;
+    if (e->heavy_epilogue && h * w > 1) {
+        epilogue_heavy(t, h, w, row, col, mask, acc);
+        return;
+    }
+    for (unsigned i = 0; i < h; i++)
+        for (unsigned s = 0; s < w; s++)
+            e->epilogue(e->arg, acc[i * w + s], add_k(t, row, i), add_k(t, col, 16 * s), s + 1 == w ? mask : NULL);
+}
+
+static void tile_body(Tile *t, unsigned h, unsigned w, PartMask kind, V row, V col)
+{
+    const TileEmit *e = t->e;
+    V acc[TILE_MAX], other[TILE_MAX], mask = NULL, full = NULL;
+    Block yes, no, join;
+    if (kind != PART_FULL) {
+        V left = LLVMBuildNSWSub(t->b, e->cols, add_k(t, col, 16 * (w - 1)), "");
+        mask = lane_mask(t, left);
+        if (kind == PART_EITHER) full = LLVMBuildICmp(t->b, LLVMIntSGE, left, k64(t, 16), "");
+    }
+    if (!e->init) {
+        for (unsigned i = 0; i < h * w; i++) acc[i] = LLVMConstNull(t->vec);
+    } else if (full) {
+        yes = block_new(t, "init.full"), no = block_new(t, "init.part"), join = block_new(t, "init.end");
+        LLVMBuildCondBr(t->b, full, yes, no);
+        at(t, yes);
+        init_emit(t, h, w, row, col, NULL, acc);
+        yes = here(t);
+        LLVMBuildBr(t->b, join);
+        at(t, no);
+        init_emit(t, h, w, row, col, mask, other);
+        no = here(t);
+        LLVMBuildBr(t->b, join);
+        at(t, join);
+        for (unsigned i = 0; i < h * w; i++) phi_add(acc[i] = phi(t, t->vec, acc[i], yes), other[i], no);
+    } else init_emit(t, h, w, row, col, mask, acc);
+
+    Operands o = {.h = h, .w = w, .b_mask = e->b_packed ? NULL : mask};
+    t_loop(t, &o, row, col, acc);
+
+    if (full && !e->heavy_epilogue) {
+        yes = block_new(t, "end.full"), no = block_new(t, "end.part"), join = block_new(t, "end");
+        LLVMBuildCondBr(t->b, full, yes, no);
+        at(t, yes);
+        epilogue_emit(t, h, w, row, col, NULL, acc);
+        LLVMBuildBr(t->b, join);
+        at(t, no);
+        epilogue_emit(t, h, w, row, col, mask, acc);
+        LLVMBuildBr(t->b, join);
+        at(t, join);
+    } else epilogue_emit(t, h, w, row, col, mask, acc);
+}
+
+static void inner_body(Tile *t, const Part *p, V pos)
+{
+    if (t->e->m_inner) tile_body(t, p->size, t->outer->size, t->outer->mask, pos, t->outer_pos);
+    else tile_body(t, t->outer->size, p->size, p->mask, t->outer_pos, pos);
+}
+
+static void outer_body(Tile *t, const Part *p, V pos)
+{
+    t->outer = p;
+    t->outer_pos = pos;
+    cover_emit(t, t->e->m_inner ? &t->rows : &t->cols, inner_body);
+}
+
+void tile_emit(const TileEmit *e)
+{
+    assert(e->mr >= 1 && e->mr <= ROWS_MAX && e->nv >= 1 && e->mr * e->nv <= TILE_MAX);
+    Tile t = {.e = e, .b = e->b, .k_unroll = 1};
+    t.i1 = LLVMInt1TypeInContext(e->cx);
+    t.i32 = LLVMInt32TypeInContext(e->cx);
+    t.i64 = LLVMInt64TypeInContext(e->cx);
+    t.ptr = LLVMPointerTypeInContext(e->cx, 0);
+    t.elem = type_mem(&t, e->acc);
+    t.vec = LLVMVectorType(t.elem, 16);
+    t.a_mem = type_mem(&t, e->a_type);
+    t.b_mem = type_mem(&t, e->b_type);
+    cover_rows(&t);
+    cover_cols(&t);
+    cover_emit(&t, e->m_inner ? &t.cols : &t.rows, outer_body);
+}
