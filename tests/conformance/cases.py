@@ -1,0 +1,39 @@
+"""The exported conformance cases as Python sees them: manifest, expected list, and what makes a case one that must pass."""
+import os
+from collections import namedtuple
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+TOP = os.path.normpath(os.path.join(HERE, "..", ".."))
+FOLDER = os.path.join(TOP, "build", "conformance")
+EXPECTED = os.path.join(HERE, "expected.txt")
+
+# A case whose operators are all in bmc's table and whose types are all among these has to pass.
+TYPES = {"float16", "float", "double", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool",
+         "string", "sequence"}
+
+Case = namedtuple("Case", "name rtol atol ops types")
+
+
+def manifest(folder=FOLDER):
+    """{name: Case}, in the manifest's order."""
+    found = {}
+    with open(os.path.join(folder, "manifest.txt"), encoding="utf-8") as f:
+        for line in f:
+            name, rtol, atol, ops, types = line.rstrip("\n").split("\t")
+            found[name] = Case(name, float(rtol), float(atol), ops.split(","), types.split(",") if types else [])
+    return found
+
+
+def expected(path=EXPECTED):
+    """{name: ("pass" | "refuse", reason)}."""
+    found = {}
+    with open(path, encoding="utf-8") as f:
+        for line in f:
+            if line.strip() and not line.startswith("#"):
+                name, verdict, *reason = line.rstrip("\n").split(" ", 2)
+                found[name] = (verdict, reason[0] if reason else "")
+    return found
+
+
+def must_pass(case, ops):
+    return set(case.ops) <= ops and set(case.types) <= TYPES
