@@ -3,16 +3,17 @@
 #define BMC_IR_KERNEL_CONTRACT_H
 #include "ir/kernel/build.h"
 
-/* C[z, m, n] = epilogue(init + sum over t, k of A[...] * B[...]): a batch of matrix products or a convolution. Everything symbolic is allowed but `kc` of a packed B. */
+/* C[z, m, n] = epilogue(sum over t, k of A[...] * B[...]): a batch of matrix products or a convolution. Everything symbolic is allowed but K of a packed B. */
 typedef struct Contract {
     Dim Z, M, N, K, T;                 /* outer batch (1 when none), rows, columns, inner length, reduction batches (kh*kw of a convolution; 1) */
     uint32_t a, b;                     /* kernel parameters */
     DType acc;
-    bool b_packed;                     /* B is in strips (RECIPE_PACK layout with kc = K rounded up to pack_kc); else row-major in place */
-    int64_t pack_kc;                   /* length of a K block of packed B (contract_pack_kc) */
+    bool b_packed;                     /* B is in strips, [T][K/kc][N/16][kc][16] with kc = pack_kc (RECIPE_PACK; K and N padded with zeros); else row-major in place */
+    int64_t pack_kc;                   /* length of a K block of packed B: contract_pack_kc's */
     KVal a_k, b_k;                     /* element strides of k in A, and of k in B when in place (0 values: 1 and N) */
     void *arg;
-    /* element offset of A for (z, t, row m, first k = k0) and whether it exists (0: always); of B for (z, t, k0, column 0 in place / start of batch t packed) */
+    /* element offset of A for (z, t, row m, first k = k0) and whether it exists (0: always); of B for (z, t): in place for (k0, column 0), packed
+     * the start of batch t (k0 and columns are added here) */
     void (*a_addr)(void *arg, Kb *, KVal z, KVal t, KVal m, KVal k0, KVal *off, KVal *pred);
     KVal (*b_addr)(void *arg, Kb *, KVal z, KVal t, KVal k0);
     void (*store)(void *arg, Kb *, KVal z, KVal m, KVal n, KVal acc);   /* applies the epilogue and stores */
@@ -20,9 +21,20 @@ typedef struct Contract {
     int64_t a_row_bytes;               /* stride of A rows in bytes when constant, else 0: decides packing */
 } Contract;
 
-int64_t contract_pack_kc(const KTarget *, DType, int64_t K);   /* K block for packed B of that K: the same rule for weight writer and code */
-/* Emits the loops and macc nodes into the open kernel `b` (which must hold nothing else that loops). C partial sums between K blocks go through `partial`,
- * a kernel parameter or local of acc type addressed by the callbacks; needed only when K is blocked. */
+int64_t contract_pack_kc(const KTarget *, DType acc, int64_t K);   /* K block for packed B of that K: the same rule for weight writer and code */
+
+/* The schedule for extents that are known, or -1: of one output batch. */
+typedef struct TileChoice {
+    unsigned mr, nv;         /* register tile: rows, strips of 16 columns */
+    bool m_inner;            /* rows run inside columns */
+    bool pack_a;             /* A blocks are copied into scratch */
+    int64_t kc, mb, nb;      /* blocks of K, rows, columns per macc; 0: all */
+} TileChoice;
+typedef struct TileProblem { DType acc, a_type; int64_t M, N, K, T, a_row_bytes; bool a_plain, b_packed; int64_t pack_kc; } TileProblem;
+TileChoice contract_choose(const KTarget *, const TileProblem *);
+
+/* Emits the loops and macc nodes into the open kernel `b` (which must hold nothing else that loops). When K is blocked, sums between blocks wait in
+ * scratch of the thread; `store` sees each element once. */
 void contract_build(Kb *, const Contract *);
 
 #endif
