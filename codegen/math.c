@@ -1,7 +1,7 @@
 /* math: the table of elementary functions, and the making of one (math.h). */
-#include "math.h"
+#include "codegen/math.h"
 
-#include "math_emit.h"
+#include "codegen/math_emit.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -14,25 +14,29 @@ typedef struct MathFn {
     bool in_line;        /* short enough to be worth a copy in every loop */
 } MathFn;
 
-static void add_attribute(LLVMContextRef cx, LLVMValueRef fn, const char *name) {
+static void add_attribute(LLVMContextRef cx, LLVMValueRef fn, const char *name)
+{
     unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
     assert(kind != 0);
     LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(cx, kind, 0));
 }
 
-static void copy_string_attribute(LLVMValueRef to, LLVMValueRef from, const char *name) {
+static void copy_string_attribute(LLVMValueRef to, LLVMValueRef from, const char *name)
+{
     LLVMAttributeRef a = LLVMGetStringAttributeAtIndex(from, LLVMAttributeFunctionIndex, name, (unsigned)strlen(name));
     if (a) LLVMAddAttributeAtIndex(to, LLVMAttributeFunctionIndex, a);
 }
 
 /* The value 0 of `memory` is memory(none). */
-static void mark_pure(LLVMContextRef cx, LLVMValueRef fn) {
+static void mark_pure(LLVMContextRef cx, LLVMValueRef fn)
+{
     add_attribute(cx, fn, "nounwind");
     add_attribute(cx, fn, "willreturn");
     add_attribute(cx, fn, "memory");
 }
 
-static V libm_call(Em *e, const char *name, const V *arg, unsigned n) {
+static V libm_call(Em *e, const char *name, const V *arg, unsigned n)
+{
     LLVMTypeRef type = LLVMGetTypeKind(e->f64) == LLVMVectorTypeKind ? LLVMGetElementType(e->f64) : e->f64;
     LLVMTypeRef sig = LLVMFunctionType(type, (LLVMTypeRef[]){type, type}, n, false);
     LLVMValueRef fn = LLVMGetNamedFunction(e->m->mod, name);
@@ -51,20 +55,23 @@ static V libm_call(Em *e, const char *name, const V *arg, unsigned n) {
 }
 
 /* exp -|x| */
-static V exp_minus_abs(Em *e, V x) {
+static V exp_minus_abs(Em *e, V x)
+{
     V neg = LLVMBuildFNeg(e->b, em_abs(e, x), "");
     return libm_call(e, "exp", &neg, 1);
 }
 
 /* as math_sigmoid_f32 */
-static V sigmoid_f64(Em *e, const V *a) {
+static V sigmoid_f64(Em *e, const V *a)
+{
     V z = exp_minus_abs(e, a[0]), one = em_f64(e, 1);
     V top = em_select(e, em_cmpk(e, LLVMRealOLT, a[0], 0), z, one);
     return em_div(e, top, em_add(e, one, z));
 }
 
 /* as math_softplus_f32 */
-static V softplus_f64(Em *e, const V *a) {
+static V softplus_f64(Em *e, const V *a)
+{
     V z = exp_minus_abs(e, a[0]);
     return em_add(e, em_max(e, a[0], 0), libm_call(e, "log1p", &z, 1));
 }
@@ -76,6 +83,7 @@ static const MathFn functions[] = {
     {"tanh", 1, math_tanh_f32, NULL, true},
     {"erf", 1, math_erf_f32, NULL, true},
     {"sigmoid", 1, math_sigmoid_f32, sigmoid_f64, true},
+    {"softplus", 1, math_softplus_f32, softplus_f64, true},
     {"log2", 1, math_log2_f32, NULL, false},
     {"log10", 1, math_log10_f32, NULL, false},
     {"log1p", 1, math_log1p_f32, NULL, false},
@@ -92,12 +100,12 @@ static const MathFn functions[] = {
     {"acos", 1, math_acos_f32, NULL, false},
     {"atan", 1, math_atan_f32, NULL, false},
     {"pow", 2, math_pow_f32, NULL, false},
-    {"softplus", 1, math_softplus_f32, softplus_f64, false},
 };
 
 static LLVMTypeRef of_lanes(LLVMTypeRef t, unsigned lanes) { return lanes == 1 ? t : LLVMVectorType(t, lanes); }
 
-LLVMValueRef math_function(MathCtx *m, const char *name, LLVMTypeRef elem, unsigned lanes, LLVMValueRef attrs_from) {
+LLVMValueRef math_function(MathCtx *m, const char *name, LLVMTypeRef elem, unsigned lanes, LLVMValueRef attrs_from)
+{
     bool wide = LLVMGetTypeKind(elem) == LLVMDoubleTypeKind;
     if (!wide && LLVMGetTypeKind(elem) != LLVMFloatTypeKind) return NULL;
     const MathFn *f = NULL;

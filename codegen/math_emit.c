@@ -1,10 +1,11 @@
 /* math_emit: the helpers of math_emit.h. */
-#include "math_emit.h"
+#include "codegen/math_emit.h"
 
 #include <assert.h>
 #include <string.h>
 
-static V splat(Em *e, LLVMTypeRef type, V scalar) {
+static V splat(Em *e, LLVMTypeRef type, V scalar)
+{
     if (LLVMGetTypeKind(type) != LLVMVectorTypeKind) return scalar;
     enum { MAX_LANES = 64 };
     V lane[MAX_LANES];
@@ -13,7 +14,8 @@ static V splat(Em *e, LLVMTypeRef type, V scalar) {
     return LLVMConstVector(lane, e->lanes);
 }
 
-static LLVMTypeRef scalar_type(LLVMTypeRef t) {
+static LLVMTypeRef scalar_type(LLVMTypeRef t)
+{
     return LLVMGetTypeKind(t) == LLVMVectorTypeKind ? LLVMGetElementType(t) : t;
 }
 
@@ -26,14 +28,17 @@ V em_f64(Em *e, double c) { return splat(e, e->f64, LLVMConstReal(scalar_type(e-
 V em_i32(Em *e, uint32_t c) { return splat(e, e->i32, LLVMConstInt(scalar_type(e->i32), c, false)); }
 V em_i64(Em *e, uint64_t c) { return splat(e, e->i64, LLVMConstInt(scalar_type(e->i64), c, false)); }
 V em_like(Em *e, V x, double c) { return is_double(x) ? em_f64(e, c) : em_f32(e, c); }
-V em_inf(Em *e, V x) {
+V em_inf(Em *e, V x)
+{
     return em_float(e, is_double(x) ? em_i64(e, UINT64_C(0x7ff) << 52) : em_i32(e, UINT32_C(0xff) << 23));
 }
-V em_nan(Em *e, V x) {
+V em_nan(Em *e, V x)
+{
     return em_float(e, is_double(x) ? em_i64(e, UINT64_C(0xfff) << 51) : em_i32(e, UINT32_C(0x1ff) << 22));
 }
 
-V em_intrinsic(Em *e, const char *name, const V *a, unsigned n) {
+V em_intrinsic(Em *e, const char *name, const V *a, unsigned n)
+{
     unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
     assert(id != 0 && n <= 4);
     LLVMTypeRef over[1] = {LLVMTypeOf(a[0])};
@@ -48,7 +53,8 @@ V em_sub(Em *e, V a, V b) { return LLVMBuildFSub(e->b, a, b, ""); }
 V em_mul(Em *e, V a, V b) { return LLVMBuildFMul(e->b, a, b, ""); }
 V em_div(Em *e, V a, V b) { return LLVMBuildFDiv(e->b, a, b, ""); }
 
-V em_fma(Em *e, V a, V b, V c) {
+V em_fma(Em *e, V a, V b, V c)
+{
     if (!e->m->has_fma) return em_add(e, em_mul(e, a, b), c);
     return em_intrinsic(e, "llvm.fma", (V[]){a, b, c}, 3);
 }
@@ -57,17 +63,20 @@ V em_fmak(Em *e, V a, double b, V c) { return em_fma(e, a, em_like(e, a, b), c);
 
 V em_sqrt(Em *e, V a) { return em_intrinsic(e, "llvm.sqrt", &a, 1); }
 
-V em_min(Em *e, V x, double c) {
+V em_min(Em *e, V x, double c)
+{
     V k = em_like(e, x, c);
     return em_select(e, em_cmp(e, LLVMRealOLT, k, x), k, x);
 }
 
-V em_max(Em *e, V x, double c) {
+V em_max(Em *e, V x, double c)
+{
     V k = em_like(e, x, c);
     return em_select(e, em_cmp(e, LLVMRealOGT, k, x), k, x);
 }
 
-V em_poly(Em *e, V x, const double *c, size_t n) {
+V em_poly(Em *e, V x, const double *c, size_t n)
+{
     V p = em_like(e, x, c[0]);
     for (size_t i = 1; i < n; i++) p = em_fma(e, p, x, em_like(e, x, c[i]));
     return p;
@@ -97,7 +106,8 @@ V em_narrow(Em *e, V x) { return LLVMBuildFPTrunc(e->b, x, e->f32, ""); }
 
 V em_abs(Em *e, V x) { return em_intrinsic(e, "llvm.fabs", &x, 1); }
 
-V em_sign(Em *e, V x) {
+V em_sign(Em *e, V x)
+{
     return em_and(e, em_bits(e, x), is_double(x) ? em_i64(e, UINT64_C(1) << 63) : em_i32(e, UINT32_C(1) << 31));
 }
 

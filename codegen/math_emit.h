@@ -6,7 +6,7 @@
 #ifndef BMC_CODEGEN_MATH_EMIT_H
 #define BMC_CODEGEN_MATH_EMIT_H
 
-#include "math.h"
+#include "codegen/math.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -36,10 +36,10 @@ V em_add(Em *e, V a, V b);
 V em_sub(Em *e, V a, V b);
 V em_mul(Em *e, V a, V b);
 V em_div(Em *e, V a, V b);
-V em_fma(Em *e, V a, V b, V c);          /* a*b + c: fused where the target can, else two roundings */
-V em_fmak(Em *e, V a, double b, V c);    /* the same with a constant factor */
+V em_fma(Em *e, V a, V b, V c);       /* a*b + c: fused where the target can, else two roundings */
+V em_fmak(Em *e, V a, double b, V c); /* the same with a constant factor */
 V em_sqrt(Em *e, V a);
-V em_min(Em *e, V x, double c);          /* c < x ? c : x: a NaN passes through */
+V em_min(Em *e, V x, double c); /* c < x ? c : x: a NaN passes through */
 V em_max(Em *e, V x, double c);
 V em_poly(Em *e, V x, const double *c, size_t n); /* c[0] x^(n-1) + ... + c[n-1], Horner */
 #define EM_POLY(e, x, table) em_poly(e, x, table, sizeof(table) / sizeof *(table))
@@ -59,10 +59,10 @@ V em_shl(Em *e, V a, unsigned n);
 V em_lshr(Em *e, V a, unsigned n);
 V em_ashr(Em *e, V a, unsigned n);
 
-V em_bits(Em *e, V x);          /* float/double -> i32/i64 of the same bits */
-V em_float(Em *e, V bits);      /* and back */
-V em_wide(Em *e, V x);          /* f32 -> f64 */
-V em_narrow(Em *e, V x);        /* f64 -> f32 */
+V em_bits(Em *e, V x);     /* float/double -> i32/i64 of the same bits */
+V em_float(Em *e, V bits); /* and back */
+V em_wide(Em *e, V x);     /* f32 -> f64 */
+V em_narrow(Em *e, V x);   /* f64 -> f32 */
 V em_abs(Em *e, V x);
 V em_sign(Em *e, V x);          /* the sign bit of x, as integer */
 V em_put_sign(Em *e, V x, V s); /* x with the sign bit s or-ed in */
@@ -76,6 +76,7 @@ V math_exp2_f32(Em *e, const V *a);
 V math_log_f32(Em *e, const V *a);
 V math_tanh_f32(Em *e, const V *a);
 V math_sigmoid_f32(Em *e, const V *a);
+V math_softplus_f32(Em *e, const V *a);
 V math_erf_f32(Em *e, const V *a);
 
 V math_log2_f32(Em *e, const V *a); /* math_wide.c: in double precision */
@@ -87,7 +88,6 @@ V math_cosh_f32(Em *e, const V *a);
 V math_asinh_f32(Em *e, const V *a);
 V math_acosh_f32(Em *e, const V *a);
 V math_atanh_f32(Em *e, const V *a);
-V math_softplus_f32(Em *e, const V *a);
 V math_pow_f32(Em *e, const V *a);
 
 V math_sin_f32(Em *e, const V *a); /* math_trig.c */

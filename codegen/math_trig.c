@@ -10,7 +10,7 @@
  * Inverse functions: wholly in double precision, as in math_wide.c.
  *
  * Coefficients: own minimax fits (Remez exchange, 40 digits), of the relative error of the whole function. */
-#include "math_emit.h"
+#include "codegen/math_emit.h"
 
 static const double MAGIC = 0x1.8p52; /* as in math_wide.c */
 static const double HALF_PI = 0x1.921fb54442d18p+0, HALF_PI_TAIL = 0x1.1a62633145c07p-54;
@@ -27,7 +27,8 @@ static const uint32_t TWO_OVER_PI_BITS[] = {
     0xddc0db62, 0xc0db6295, 0xdb629599, 0x6295993c, 0x95993c43, 0x993c4390, 0x3c439041,
 };
 
-static V bits_table(Em *e) {
+static V bits_table(Em *e)
+{
     const char *name = "bmc.two_over_pi";
     LLVMValueRef table = LLVMGetNamedGlobal(e->m->mod, name);
     if (table) return table;
@@ -44,7 +45,8 @@ static V bits_table(Em *e) {
 }
 
 /* table[index + step], as i64 */
-static V look_up(Em *e, V table, V index, unsigned step) {
+static V look_up(Em *e, V table, V index, unsigned step)
+{
     LLVMTypeRef i32 = LLVMInt32TypeInContext(e->m->cx);
     index = em_iadd(e, index, em_i32(e, step));
     V word;
@@ -64,7 +66,8 @@ static V look_up(Em *e, V table, V index, unsigned step) {
 /* q and r of the lanes of `ax` in `huge`. x = m 2^(E-150) with a 24-bit m. Of m 2^(E-150) 2/pi we want the two bits
  * above the point and 62 below: a window of 96 bits of 2/pi times m, in fixed point modulo 2^64. The window starts at
  * a multiple of 8 bits and m is shifted by the rest, so that one table of overlapping words does. */
-static void reduce_huge(Em *e, V ax, V huge, V *q, V *r) {
+static void reduce_huge(Em *e, V ax, V huge, V *q, V *r)
+{
     V bits = em_bits(e, ax), table = bits_table(e);
     V m = em_or(e, em_and(e, bits, em_i32(e, 0x7fffff)), em_i32(e, 0x800000));
     V start = em_isub(e, em_lshr(e, bits, 23), em_i32(e, 152));
@@ -83,12 +86,11 @@ static void reduce_huge(Em *e, V ax, V huge, V *q, V *r) {
     *r = em_mul(e, LLVMBuildSIToFP(e->b, part, e->f64, ""), em_f64(e, HALF_PI * 0x1p-62));
 }
 
-static V any_lane(Em *e, V cond) {
-    return e->lanes == 1 ? cond : em_intrinsic(e, "llvm.vector.reduce.or", &cond, 1);
-}
+static V any_lane(Em *e, V cond) { return e->lanes == 1 ? cond : em_intrinsic(e, "llvm.vector.reduce.or", &cond, 1); }
 
 /* ax = q pi/2 + r, ax >= 0; q is right modulo 4. r is NaN when ax is infinite or NaN. Ends in a new block. */
-static void reduce(Em *e, V ax, V *q, V *r) {
+static void reduce(Em *e, V ax, V *q, V *r)
+{
     V x = em_wide(e, ax);
     V t = em_fmak(e, x, TWO_OVER_PI, em_f64(e, MAGIC)), n = em_sub(e, t, em_f64(e, MAGIC));
     V q0 = LLVMBuildTrunc(e->b, em_bits(e, t), e->i32, ""), r0 = x;
@@ -119,16 +121,15 @@ static void reduce(Em *e, V ax, V *q, V *r) {
     LLVMAddIncoming(*r, (V[]){r0, r1}, from, 2);
 }
 
-static V is_odd(Em *e, V q) {
-    return LLVMBuildICmp(e->b, LLVMIntNE, em_and(e, q, em_i32(e, 1)), em_i32(e, 0), "");
-}
+static V is_odd(Em *e, V q) { return LLVMBuildICmp(e->b, LLVMIntNE, em_and(e, q, em_i32(e, 1)), em_i32(e, 0), ""); }
 
 /* (sin r - r) / r^3 and (cos r - 1 + r^2/2) / r^4 in r^2, |r| < pi/4: 2^-37, 2^-33 */
 static const double SIN[] = {2.7181145e-06, -0.000198393114, 0.00833332911, -0.166666672};
 static const double COS[] = {2.44330913e-05, -0.00138873153, 0.0416666456};
 
 /* sin(q pi/2 + r), with the sign bit `sign` flipped in */
-static V sin_quarter(Em *e, V q, V r, V sign) {
+static V sin_quarter(Em *e, V q, V r, V sign)
+{
     V z = em_mul(e, r, r);
     V s = em_fma(e, em_mul(e, z, EM_POLY(e, z, SIN)), r, r);
     V c = em_fma(e, em_mul(e, z, z), EM_POLY(e, z, COS), em_fmak(e, z, -0.5, em_f32(e, 1)));
@@ -137,13 +138,15 @@ static V sin_quarter(Em *e, V q, V r, V sign) {
     return em_float(e, em_xor(e, em_bits(e, y), em_xor(e, flip, sign)));
 }
 
-V math_sin_f32(Em *e, const V *a) {
+V math_sin_f32(Em *e, const V *a)
+{
     V q, r;
     reduce(e, em_abs(e, a[0]), &q, &r);
     return sin_quarter(e, q, em_narrow(e, r), em_sign(e, a[0]));
 }
 
-V math_cos_f32(Em *e, const V *a) {
+V math_cos_f32(Em *e, const V *a)
+{
     V q, r;
     reduce(e, em_abs(e, a[0]), &q, &r);
     return sin_quarter(e, em_iadd(e, q, em_i32(e, 1)), em_narrow(e, r), em_i32(e, 0));
@@ -156,7 +159,8 @@ static const double COS_WIDE[] = {2.4383463820721177e-05, -0.0013886680553127926
                                   -0.49999999694181796, 1};
 
 /* tan = sin / cos, or -cos / sin when q is odd */
-V math_tan_f32(Em *e, const V *a) {
+V math_tan_f32(Em *e, const V *a)
+{
     V q, r;
     reduce(e, em_abs(e, a[0]), &q, &r);
     V z = em_mul(e, r, r), odd = is_odd(e, q);
@@ -171,7 +175,8 @@ static const double ASIN[] = {0.037516983088040294, 0.014438298294232451, 0.0318
                               0.044516955605563832, 0.075005041303933789, 0.16666659993224697};
 
 /* w with asin x = w for x <= 1/2, pi/2 - w above: asin s or 2 asin s, s = x or sqrt((1 - x) / 2) */
-static V asin_part(Em *e, V x, V big) {
+static V asin_part(Em *e, V x, V big)
+{
     V half = em_f64(e, 0.5);
     V z = em_select(e, big, em_fmak(e, x, -0.5, half), em_mul(e, x, x));
     V s = em_select(e, big, em_sqrt(e, z), x);
@@ -179,7 +184,8 @@ static V asin_part(Em *e, V x, V big) {
     return em_select(e, big, em_add(e, p, p), p);
 }
 
-V math_asin_f32(Em *e, const V *a) {
+V math_asin_f32(Em *e, const V *a)
+{
     V ax = em_abs(e, a[0]), big = em_cmpk(e, LLVMRealOGT, ax, 0.5);
     V w = asin_part(e, em_wide(e, ax), big);
     V y = em_select(e, big, em_sub(e, em_f64(e, HALF_PI), w), w);
@@ -187,7 +193,8 @@ V math_asin_f32(Em *e, const V *a) {
 }
 
 /* acos x = w, pi - w (x big: above 1/2, below -1/2), pi/2 -+ w between */
-V math_acos_f32(Em *e, const V *a) {
+V math_acos_f32(Em *e, const V *a)
+{
     V ax = em_abs(e, a[0]), big = em_cmpk(e, LLVMRealOGT, ax, 0.5), left = em_cmpk(e, LLVMRealOLT, a[0], 0);
     V w = asin_part(e, em_wide(e, ax), big);
     V from = em_select(e, left, em_f64(e, 2 * HALF_PI), em_f64(e, 0));
@@ -197,12 +204,12 @@ V math_acos_f32(Em *e, const V *a) {
 }
 
 /* (atan t - t) / t^3 in t^2, |t| < 1: 2^-31 */
-static const double ATAN[] = {0.0011138207977325041, -0.0073181226171978057, 0.022540231368944157,
-                              -0.044690381328177133, 0.067416288853806808,   -0.088111053676114992,
-                              0.11058227361341495,   -0.14279833590418584,   0.19999671160873483,
-                              -0.3333332690045045};
+static const double ATAN[] = {
+    0.0011138207977325041, -0.0073181226171978057, 0.022540231368944157, -0.044690381328177133, 0.067416288853806808,
+    -0.088111053676114992, 0.11058227361341495,    -0.14279833590418584, 0.19999671160873483,   -0.3333332690045045};
 
-V math_atan_f32(Em *e, const V *a) {
+V math_atan_f32(Em *e, const V *a)
+{
     V ax = em_abs(e, a[0]), x = em_wide(e, ax), one = em_f64(e, 1), big = em_cmpk(e, LLVMRealOGT, ax, 1);
     V t = em_div(e, em_select(e, big, one, x), em_select(e, big, x, one)), z = em_mul(e, t, t);
     V p = em_fma(e, em_mul(e, t, z), EM_POLY(e, z, ATAN), t);
