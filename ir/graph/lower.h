@@ -46,8 +46,13 @@ bool lw_values(Lw *, uint32_t k, Dim *out, uint32_t max, uint32_t *n);
 void lw_bind_dims(Lw *, uint32_t r, const Dim *computed);
 Sym lw_load_sym(Lw *, KBuf, Dim element, const char *stem, int64_t lo, int64_t hi);   /* emits KST_LOAD into a fresh symbol */
 KStep *lw_step(Lw *, KStepKind);               /* appends a step at the node's loc */
+KStep *lw_call(Lw *, KSteps *to, const char *fn, uint32_t n, const KArg *arg);   /* appends a call of a row of runtime/rt_calls.def */
+void lw_realloc(Lw *, KBuf box);                /* emits the box's alloc step again (another branch, another iteration) */
 KBuf lw_temp(Lw *, DType, int rank, const Dim *);  /* planned scratch buffer (boxed when a dim is bound by a node) */
 bool lw_fail(Lw *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- groups: the Group op's own hook ---- */
+bool lw_group(Lw *, bool rooted);              /* lowers a Group node; rooted: its first CONTRACT node writes through lw_put, the rest follows in its epilogue */
 
 /* ---- regions ---- */
 /* Lowers region `r` of the node into `to` with its inputs bound to buffers; out[] receives its outputs' buffers. */

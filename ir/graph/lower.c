@@ -1,0 +1,402 @@
+/* lower.c: walks graphs in order and turns every node into steps and kernels; decides where values live.
+ *
+ * Where a value lives (design D5): results of the entry graph whose dims depend on entry symbols only are stored straight into the caller's buffer; other values with
+ * entry dims are planned in the arena; values with dims bound by a node are boxed (their alloc step comes when the producing node asks for the buffer, after it bound
+ * the dims); sequences have slots. Constants become buffers when first read. Small integer values whose contents are known are not computed at all: hooks read
+ * the contents, and only who insists on memory gets a kernel that stores them.
+ * Lowering is total: a node without a hook of its own is lowered by its class or has been expanded before. */
+#include "ir/graph/lower_state.h"
+#include "base/bug.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+bool lw_fail(Lw *l, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    const char *text = arena_vprintf(l->m->arena, fmt, ap);
+    va_end(ap);
+    return diag(l->m->diag, graph_loc(l->g, l->n), E_LOWER, text);
+}
+
+/* What a dim was assumed equal to may be a symbol that a later node binds; the raw dim is always bound by its own producer. */
+Dim lw_res(Lw *l, Dim d)
+{
+    Dim r = dim_resolve(&l->m->dims, d);
+    return dim_has_kind(&l->m->dims, r, SYM_NODE) ? d : r;
+}
+
+static bool entry_dims(Lw *l, const TypeRec *t)
+{
+    for (int i = 0; i < t->rank; i++)
+        if (dim_has_kind(&l->m->dims, lw_res(l, t->dim[i]), SYM_NODE)) return false;
+    return true;
+}
+
+static int entry_output(Lw *l, Value v)
+{
+    if (!l->s->frame->entry) return -1;
+    for (uint32_t k = 0; k < l->g->out.n; k++)
+        if (l->g->out.p[k].i == v.i && !l->s->out_claimed[k] && l->k->output.p[k].alias < 0) return (int)k;
+    return -1;
+}
+
+static Name value_label(Lw *l, Value v) { return value_rec(l->g, v)->name; }
+
+/* A fresh place for a value of that type. Boxed places get their alloc step now. */
+static KBuf place(Lw *l, TypeId type, Name name, int output)
+{
+    const TypeRec *t = type_rec(&l->m->types, type);
+    if (t->kind != TY_TENSOR) {
+        KBuf b = kbuf_new(l->k, KS_SEQ, name, DT_NONE, 0, NULL, l->loc);
+        kbuf(l->k, b)->seq = type;
+        if (output >= 0) kbuf(l->k, b)->port = output;
+        return b;
+    }
+    assert(t->rank != RANK_UNKNOWN);
+    Dim dim[RANK_MAX];
+    for (int i = 0; i < t->rank; i++) dim[i] = lw_res(l, t->dim[i]);
+    bool planned = entry_dims(l, t);
+    KSpace space = !planned ? KS_BOX : output >= 0 ? KS_OUT : KS_ARENA;
+    KBuf b = kbuf_new(l->k, space, name, t->elem, t->rank, dim, l->loc);
+    if (output >= 0) kbuf(l->k, b)->port = output;
+    if (!planned) lw_step(l, KST_ALLOC)->buf = b;
+    return b;
+}
+
+void lw_realloc(Lw *l, KBuf box)
+{
+    assert(kbuf(l->k, box)->space == KS_BOX);
+    lw_step(l, KST_ALLOC)->buf = box;
+}
+
+KBuf lw_temp(Lw *l, DType elem, int rank, const Dim *dim)
+{
+    return place(l, type_tensor(&l->m->types, elem, rank, dim), (Name){0}, -1);
+}
+
+KStep *lw_step(Lw *l, KStepKind kind)
+{
+    assert(!l->b && "a step inside an open kernel");
+    return kstep_add(l->k, l->steps, kind, l->loc);
+}
+
+KStep *lw_call(Lw *l, KSteps *to, const char *fn, uint32_t n, const KArg *arg)
+{
+    assert(!l->b);
+    KStep *s = kstep_add(l->k, to, KST_CALL, l->loc);
+    s->call = rt_call_find(fn);
+    if (!s->call) BUG("no runtime function %s", fn);
+    s->n_arg = n;
+    s->arg = arena_memdup(l->k->arena, arg, sizeof(KArg) * n);
+    return s;
+}
+
+/* ---- values in memory ---- */
+
+/* Stores known contents: needed only where a kernel reads shape values as data. */
+static KBuf materialize(Lw *l, Value v)
+{
+    const TypeRec *t = value_trec(l->g, v);
+    const Content *c = value_rec(l->g, v)->content;
+    Kb *open = l->b;
+    assert(!open && "contents are materialised between kernels");
+    KBuf buf = place(l, value_type(l->g, v), value_label(l, v), -1);
+    Kb *b = l->b = kb_new(l->k, "dims", l->loc);
+    uint32_t p = kb_param(b, buf, true);
+    for (uint32_t i = 0; i < c->n; i++) {
+        KVal idx[RANK_MAX];
+        int64_t rest = i;
+        for (int a = t->rank - 1; a >= 0; a--) {
+            int64_t d;
+            if (!dim_is_const(&l->m->dims, lw_res(l, t->dim[a]), &d)) BUG("contents of a tensor with symbolic dims");
+            idx[a] = kb_i(b, rest % d);
+            rest /= d;
+        }
+        kb_store(b, p, idx, kb_cast(b, t->elem, kb_dim(b, lw_res(l, c->d[i]))));
+    }
+    l->b = NULL;
+    kb_finish(b, l->steps);
+    return buf;
+}
+
+KBuf lw_value_buf(Lw *l, Value v)
+{
+    assert(v.i);
+    KBuf *slot = &l->s->frame->buf[v.i];
+    if (slot->i) return *slot;
+    ValueRec *r = value_rec(l->g, v);
+    if (r->data.i) {
+        const TypeRec *t = type_rec(&l->m->types, r->type);
+        *slot = kbuf_new(l->k, KS_CONST, r->name, t->elem, t->rank, t->dim, l->loc);
+        kbuf(l->k, *slot)->blob = r->data;
+    } else if (r->content) *slot = materialize(l, v);
+    else BUG("value '%s' has no memory", value_name(l->g, v));
+    return *slot;
+}
+
+bool lw_has(Lw *l, uint32_t k) { return node_in(l->g, l->n, k).i != 0; }
+KBuf lw_in(Lw *l, uint32_t k) { return lw_value_buf(l, node_in(l->g, l->n, k)); }
+
+KBuf lw_out(Lw *l, uint32_t r)
+{
+    Value v = node_out(l->g, l->n, r);
+    KBuf *slot = &l->s->frame->buf[v.i];
+    if (!slot->i) {
+        int output = entry_output(l, v);
+        if (output >= 0) l->s->out_claimed[output] = true;
+        *slot = place(l, value_type(l->g, v), value_label(l, v), output);
+    }
+    return *slot;
+}
+
+void lw_set_out(Lw *l, uint32_t r, KBuf b) { l->s->frame->buf[node_out(l->g, l->n, r).i] = b; }
+
+void lw_view(Lw *l, uint32_t r, uint32_t k)
+{
+    Value v = node_out(l->g, l->n, r);
+    const TypeRec *t = value_trec(l->g, v);
+    Dim dim[RANK_MAX];
+    for (int i = 0; i < t->rank; i++) dim[i] = lw_res(l, t->dim[i]);
+    KBuf base = lw_in(l, k);
+    KBuf b = kbuf_new(l->k, KS_VIEW, value_label(l, v), t->elem, t->rank, dim, l->loc);
+    while (kbuf(l->k, base)->space == KS_VIEW && kbuf(l->k, base)->dense && dim_is(&l->m->dims, kbuf(l->k, base)->offset, 0)) base = kbuf(l->k, base)->base;
+    kbuf(l->k, b)->base = base;
+    kbuf(l->k, b)->offset = dim_const(&l->m->dims, 0);
+    lw_set_out(l, r, b);
+}
+
+/* dst = src, element by element in memory order: shapes may differ in form, not in count. */
+void lw_copy(Lw *l, KSteps *to, KBuf dst, KBuf src)
+{
+    assert(!l->b);
+    const KBufRec *d = kbuf(l->k, dst);
+    if (d->space == KS_SEQ) {
+        lw_call(l, to, "rt_seq_copy", 2, (KArg[]){{.kind = KA_BUF, .buf = src}, {.kind = KA_BUF, .buf = dst}});
+        return;
+    }
+    Dim n = kbuf_count(l->k, dst);
+    KBuf flat[2] = {dst, src};
+    for (int i = 0; i < 2; i++) {
+        const KBufRec *r = kbuf(l->k, flat[i]);
+        if (r->rank == 1 && dim_same(r->dim[0], n)) continue;
+        KBuf base = flat[i];
+        flat[i] = kbuf_new(l->k, KS_VIEW, (Name){0}, r->elem, 1, &n, l->loc);
+        kbuf(l->k, flat[i])->base = base;
+        kbuf(l->k, flat[i])->offset = dim_const(&l->m->dims, 0);
+    }
+    Kb *b = kb_new(l->k, "copy", l->loc);
+    uint32_t pd = kb_param(b, flat[0], true), ps = kb_param(b, flat[1], false);
+    KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, n));
+    kb_store(b, pd, &i, kb_load(b, ps, &i));
+    kb_end(b);
+    kb_finish(b, to);
+}
+
+/* ---- shapes ---- */
+
+int lw_rank(Lw *l, uint32_t k) { return value_trec(l->g, node_in(l->g, l->n, k))->rank; }
+Dim lw_dim(Lw *l, uint32_t k, int axis) { return lw_res(l, value_trec(l->g, node_in(l->g, l->n, k))->dim[axis]); }
+DType lw_elem(Lw *l, uint32_t k) { return value_trec(l->g, node_in(l->g, l->n, k))->elem; }
+int lw_out_rank(Lw *l, uint32_t r) { return value_trec(l->g, node_out(l->g, l->n, r))->rank; }
+Dim lw_out_dim(Lw *l, uint32_t r, int axis) { return lw_res(l, value_trec(l->g, node_out(l->g, l->n, r))->dim[axis]); }
+DType lw_out_elem(Lw *l, uint32_t r) { return value_trec(l->g, node_out(l->g, l->n, r))->elem; }
+
+Sym lw_load_sym(Lw *l, KBuf buf, Dim element, const char *stem, int64_t lo, int64_t hi)
+{
+    Sym s = sym_new(&l->m->dims, module_fresh_name(l->m, stem), SYM_NODE, lo, hi);
+    KStep *st = lw_step(l, KST_LOAD);
+    st->sym = s;
+    st->buf = buf;
+    st->a = element;
+    return s;
+}
+
+bool lw_values(Lw *l, uint32_t k, Dim *out, uint32_t max, uint32_t *n)
+{
+    Value v = node_in(l->g, l->n, k);
+    ValueRec *r = value_rec(l->g, v);
+    Dims *d = &l->m->dims;
+    const TypeRec *t = type_rec(&l->m->types, r->type);
+    int64_t count;
+    if (!dim_is_const(d, lw_res(l, type_count(&l->m->types, r->type)), &count) || count > max)
+        return lw_fail(l, "the length of input %u ('%s') must be known at compile time", k, value_name(l->g, v));
+    *n = (uint32_t)count;
+    if (r->content) {
+        for (uint32_t i = 0; i < *n; i++) out[i] = lw_res(l, r->content->d[i]);
+        return true;
+    }
+    if (r->data.i && blob_rec(&l->m->blobs, r->data)->kind != BLOB_DERIVED) {
+        for (uint32_t i = 0; i < *n; i++) out[i] = dim_const(d, blob_get_i(&l->m->blobs, r->data, i));
+        return true;
+    }
+    (void)t;
+    KBuf b = lw_value_buf(l, v);
+    for (uint32_t i = 0; i < *n; i++) out[i] = dim_sym(d, lw_load_sym(l, b, dim_const(d, i), "v", INT64_MIN, INT64_MAX));
+    return true;
+}
+
+void lw_bind_dims(Lw *l, uint32_t r, const Dim *computed)
+{
+    const TypeRec *t = value_trec(l->g, node_out(l->g, l->n, r));
+    Dims *d = &l->m->dims;
+    for (int i = 0; i < t->rank; i++) {
+        const DimRec *rec = &d->rec.p[t->dim[i].i];
+        if (dim_same(t->dim[i], computed[i])) continue;
+        if (rec->kind == DIM_SYM && d->sym.p[rec->sym.i].kind == SYM_NODE) {
+            KStep *s = lw_step(l, KST_BIND);
+            s->sym = rec->sym;
+            s->a = computed[i];
+        } else if (dim_eq(d, t->dim[i], computed[i]) != TRI_YES) {
+            KStep *s = lw_step(l, KST_CHECK);
+            s->a = computed[i];
+            s->b = lw_res(l, t->dim[i]);
+            s->rel = KREL_EQ;
+            s->msg = "a dimension computed while running is not the one expected";
+        }
+    }
+}
+
+/* ---- nodes ---- */
+
+static void check_step(Lw *l, const CheckRec *c)
+{
+    KStep *s = kstep_add(l->k, l->steps, KST_CHECK, kloc_new(l->k, c->loc.node, c->loc.name, c->loc.op));
+    s->a = c->a;
+    s->b = c->b;
+    s->rel = c->bcast ? KREL_BCAST : KREL_EQ;
+    s->msg = c->msg;
+}
+
+/* Nothing to compute: every result's contents are known at compile time. */
+static bool all_known(Graph *g, Node n)
+{
+    for (uint32_t r = 0; r < node_n_out(g, n); r++)
+        if (!value_rec(g, node_out(g, n, r))->content) return false;
+    return !node_rec(g, n)->n_region && node_n_out(g, n) > 0;
+}
+
+static bool node_lower(Lw *l, Node n)
+{
+    const OpDesc *op = node_desc(l->g, n);
+    const NodeRec *r = node_rec(l->g, n);
+    l->n = n;
+    l->loc = kloc_new(l->k, r->loc.node, r->loc.name, r->loc.op.i ? r->loc.op : name_of(&l->m->names, op->name));
+    for (uint32_t i = 0; i < l->m->check.n; i++)
+        if (l->m->check.p[i].g == l->g && l->m->check.p[i].at.i == n.i) check_step(l, &l->m->check.p[i]);
+    for (uint32_t k = 0; k < node_n_out(l->g, n); k++) {
+        const TypeRec *t = value_trec(l->g, node_out(l->g, n, k));
+        if (t->kind == TY_TENSOR && t->rank == RANK_UNKNOWN)
+            return lw_fail(l, "the rank of result '%s' is not known at compile time", value_name(l->g, node_out(l->g, n, k)));
+    }
+    if (all_known(l->g, n)) return true;
+    if (op->lower) return op->lower(l, n);
+    if (op->cls == CLS_ELTWISE || (op->cls == CLS_MOVE && op->route)) {
+        lw_prepare(l, n);
+        lw_kernel(l, op->name);
+        KVal idx[RANK_MAX];
+        lw_nest_over(l, 0, idx);
+        lw_put(l, 0, idx, lw_inline(l, n, 0, idx));
+        lw_end_nest(l, lw_out_rank(l, 0));
+        lw_kernel_end(l);
+        return true;
+    }
+    return lw_fail(l, "%s has no lowering", op->name);
+}
+
+bool lw_nodes(Lw *l)
+{
+    for (Node n = graph_first(l->g); n.i; n = node_next(l->g, n))
+        if (!node_lower(l, n)) return false;
+    return true;
+}
+
+bool lw_region(Lw *l, uint32_t r, KSteps *to, const KBuf *in, uint32_t n_in, KBuf *out)
+{
+    Graph *region = node_rec(l->g, l->n)->region[r];
+    Lw inner = *l;
+    Frame f = {.g = region, .buf = arena_array(l->m->arena, KBuf, region->value.n + 1)};
+    assert(n_in == region->in.n);
+    for (uint32_t k = 0; k < n_in; k++) f.buf[region->in.p[k].i] = in[k];
+    Frame *keep = l->s->frame;
+    l->s->frame = &f;
+    inner.g = region;
+    inner.steps = to;
+    bool ok = lw_nodes(&inner);
+    for (uint32_t k = 0; ok && k < region->out.n; k++) out[k] = lw_value_buf(&inner, region->out.p[k]);
+    l->s->frame = keep;
+    return ok;
+}
+
+/* ---- the module ---- */
+
+static void input_ports(Lw *l)
+{
+    Graph *g = l->g;
+    for (uint32_t k = 0; k < g->in.n; k++) {
+        Value v = g->in.p[k];
+        const TypeRec *t = value_trec(g, v);
+        KBuf b;
+        if (t->kind == TY_TENSOR) b = kbuf_new(l->k, KS_IN, value_label(l, v), t->elem, t->rank, t->dim, l->loc);
+        else {
+            b = kbuf_new(l->k, KS_SEQ, value_label(l, v), DT_NONE, 0, NULL, l->loc);
+            kbuf(l->k, b)->seq = value_type(g, v);
+        }
+        if (t->kind == TY_TENSOR) kbuf(l->k, b)->port = (int32_t)k;
+        l->s->frame->buf[v.i] = b;
+        vec_push(l->k->arena, &l->k->input, (KPort){.name = value_label(l, v), .type = value_type(g, v), .buf = b, .alias = -1, .alias_axis = -1});
+    }
+    for (uint32_t k = 0; k < g->out.n; k++)
+        vec_push(l->k->arena, &l->k->output, (KPort){.name = value_label(l, g->out.p[k]), .type = value_type(g, g->out.p[k]), .alias = -1, .alias_axis = -1});
+    for (uint32_t i = 0; i < l->m->alias.n; i++)
+        for (uint32_t a = 0; a < g->in.n; a++)
+            for (uint32_t o = 0; o < g->out.n; o++)
+                if (l->k->input.p[a].name.i == l->m->alias.p[i].in.i && l->k->output.p[o].name.i == l->m->alias.p[i].out.i) {
+                    l->k->input.p[a].alias = (int32_t)o;
+                    l->k->output.p[o].alias = (int32_t)a;
+                    l->k->input.p[a].alias_axis = l->k->output.p[o].alias_axis = l->m->alias.p[i].axis;
+                    l->k->input.p[a].alias_cap = l->k->output.p[o].alias_cap = l->m->alias.p[i].cap;
+                }
+}
+
+/* Outputs that no node could store to directly (inputs, constants, views, second names, aliased state) are copied at the end, when nothing reads the old state any more. */
+static void output_ports(Lw *l)
+{
+    for (uint32_t k = 0; k < l->g->out.n; k++) {
+        Value v = l->g->out.p[k];
+        KBuf b = lw_value_buf(l, v);
+        const KBufRec *r = kbuf(l->k, b);
+        bool own = (r->space == KS_OUT || r->space == KS_BOX || (r->space == KS_SEQ && l->s->out_claimed[k])) && r->port == (int32_t)k;
+        if (!own) {
+            KBuf to = place(l, value_type(l->g, v), l->k->output.p[k].name, (int)k);
+            lw_copy(l, l->steps, to, b);
+            b = to;
+        }
+        l->k->output.p[k].buf = b;
+    }
+}
+
+bool lower_module(Module *m, KModule *k)
+{
+    Graph *g = m->entry;
+    struct LwState s = {0};
+    Frame f = {.g = g, .buf = arena_array(m->arena, KBuf, g->value.n + 1), .entry = true};
+    s.frame = &f;
+    s.out_claimed = arena_array(m->arena, bool, g->out.n + 1);
+    Lw l = {.m = m, .k = k, .g = g, .steps = &k->program, .s = &s};
+    k->source = m->source;
+    k->prefix = m->prefix;
+    for (uint32_t i = 0; i < g->in.n; i++) {
+        const TypeRec *t = value_trec(g, g->in.p[i]);
+        if (t->kind == TY_TENSOR && t->rank == RANK_UNKNOWN)
+            return diag(m->diag, diag_file(m->source), E_LOWER, arena_printf(m->arena, "input '%s' has no known rank: give it with --shape %s=...",
+                                                                             value_name(g, g->in.p[i]), value_name(g, g->in.p[i])));
+    }
+    input_ports(&l);
+    for (uint32_t i = 0; i < m->check.n; i++)
+        if (!m->check.p[i].at.i) check_step(&l, &m->check.p[i]);
+    if (!lw_nodes(&l)) return false;
+    output_ports(&l);
+    return true;
+}

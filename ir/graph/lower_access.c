@@ -1,0 +1,268 @@
+/* lower_access.c: elements of values inside an open kernel: loads, stores, and the splicing of element-wise producers and consumers (groups).
+ *
+ * lw_value_at answers "the element of v at idx" by, in this order: the value that the group's root has just computed, a memo, a constant, a load from memory,
+ * or computing it from the producer's operands (`scalar` and `route` hooks), recursively. A route with a predicate guards every load below it.
+ * lw_put stores, and for the root of a contraction group first runs the rest of the group on the element. */
+#include "ir/graph/lower_state.h"
+#include "base/bug.h"
+#include <string.h>
+
+/* ---- kernels ---- */
+
+Kb *lw_kernel(Lw *l, const char *stem)
+{
+    assert(!l->b);
+    return l->b = kb_new(l->k, stem, l->loc);
+}
+
+void lw_kernel_end(Lw *l)
+{
+    Kb *b = l->b;
+    l->b = NULL;
+    kb_finish(b, l->steps);
+}
+
+void lw_nest(Lw *l, int rank, const Dim *dim, KVal *idx)
+{
+    for (int a = 0; a < rank; a++) idx[a] = kb_for(l->b, KLOOP_PAR, kb_i(l->b, 0), kb_dim(l->b, dim[a]));
+}
+
+void lw_nest_over(Lw *l, uint32_t r, KVal *idx)
+{
+    Dim dim[RANK_MAX];
+    for (int a = 0; a < lw_out_rank(l, r); a++) dim[a] = lw_out_dim(l, r, a);
+    lw_nest(l, lw_out_rank(l, r), dim, idx);
+}
+
+void lw_end_nest(Lw *l, int rank)
+{
+    for (int a = 0; a < rank; a++) kb_end(l->b);
+}
+
+/* ---- reading ---- */
+
+static KVal load(Lw *l, KBuf buf, const KVal *idx)
+{
+    uint32_t p = kb_param(l->b, buf, false);
+    return l->s->pred.i ? kb_load_if(l->b, p, idx, l->s->pred, (KVal){0}) : kb_load(l->b, p, idx);
+}
+
+/* Constants of one value need no memory. */
+static bool constant(Lw *l, Value v, KVal *out)
+{
+    ValueRec *r = value_rec(l->g, v);
+    const TypeRec *t = type_rec(&l->m->types, r->type);
+    DType c = dtype_compute(t->elem);
+    if (r->data.i) {
+        const BlobRec *b = blob_rec(&l->m->blobs, r->data);
+        if (b->elem == DT_STR || b->kind == BLOB_DERIVED || (b->kind != BLOB_SPLAT && b->count != 1)) return false;
+        *out = dtype_is_float(c) ? kb_const_f(l->b, c, blob_get_f(&l->m->blobs, r->data, 0)) : kb_const_i(l->b, c, blob_get_i(&l->m->blobs, r->data, 0));
+        return b->count > 0;
+    }
+    if (r->content && r->content->n == 1) {
+        *out = kb_cast(l->b, t->elem, kb_dim(l->b, lw_res(l, r->content->d[0])));
+        return true;
+    }
+    return false;
+}
+
+static int region_input(const Graph *g, Value v)
+{
+    if (value_rec(g, v)->def.i || value_rec(g, v)->data.i) return -1;
+    for (uint32_t k = 0; k < g->in.n; k++)
+        if (g->in.p[k].i == v.i) return (int)k;
+    return -1;
+}
+
+KVal lw_value_at(Lw *l, Value v, const KVal *idx)
+{
+    struct LwState *s = l->s;
+    const TypeRec *t = value_trec(l->g, v);
+    if (!s->depth) s->memo.n = 0;
+    if (s->root.i && s->root_value.i == v.i && s->root_val.i && s->frame->g == l->g) return s->root_val;
+    for (uint32_t i = s->memo.n; i-- > 0;) {
+        const Memo *m = &s->memo.p[i];
+        if (m->g == l->g && m->v.i == v.i && m->rank == t->rank && !memcmp(m->idx, idx, sizeof(KVal) * (size_t)t->rank)) return m->val;
+    }
+    KVal x;
+    int k;
+    if (constant(l, v, &x)) return x;
+    if (s->frame->buf[v.i].i || value_rec(l->g, v)->data.i) x = load(l, lw_value_buf(l, v), idx);
+    else if (s->group.i && s->frame != s->group_outer && (k = region_input(l->g, v)) >= 0) {
+        Lw outer = *l;      /* an operand of the group: read it in the surrounding graph */
+        Frame *keep = s->frame;
+        Node group = s->group;
+        outer.g = s->group_outer->g;
+        outer.n = group;
+        s->frame = s->group_outer;
+        s->group = NODE_NONE;
+        x = lw_value_at(&outer, node_in(outer.g, group, (uint32_t)k), idx);
+        s->frame = keep;
+        s->group = group;
+    } else if (value_rec(l->g, v)->content) x = load(l, lw_value_buf(l, v), idx);
+    else if (value_rec(l->g, v)->def.i) x = lw_inline(l, value_rec(l->g, v)->def, value_rec(l->g, v)->result, idx);
+    else BUG("value '%s' cannot be read", value_name(l->g, v));
+    if (!s->pred.i) {
+        Memo m = {.g = l->g, .v = v, .rank = t->rank, .val = x};
+        memcpy(m.idx, idx, sizeof(KVal) * (size_t)t->rank);
+        vec_push(l->m->arena, &s->memo, m);
+    }
+    return x;
+}
+
+/* The operand's index for an element of the broadcast result: extent 1 stays at 0; an extent that may be 1 decides at run time. */
+static KVal broadcast_at(Lw *l, Value v, const KVal *out_idx, int out_rank, const Dim *out_dim)
+{
+    const TypeRec *t = value_trec(l->g, v);
+    Dims *d = &l->m->dims;
+    KVal idx[RANK_MAX];
+    for (int a = 0; a < t->rank; a++) {
+        int o = a + out_rank - t->rank;
+        Dim e = lw_res(l, t->dim[a]);
+        int64_t lo, hi;
+        dim_bounds(d, e, &lo, &hi);
+        if (dim_is(d, e, 1)) idx[a] = kb_i(l->b, 0);
+        else if (lo > 1 || dim_same(e, out_dim[o]) || dim_eq(d, e, out_dim[o]) == TRI_YES) idx[a] = out_idx[o];
+        else idx[a] = kb_mul(l->b, out_idx[o], kb_cast(l->b, DT_I64, kb_bin(l->b, KOP_NE, kb_dim(l->b, e), kb_i(l->b, 1))));
+    }
+    return lw_value_at(l, v, idx);
+}
+
+KVal lw_at(Lw *l, uint32_t k, const KVal *idx) { return lw_value_at(l, node_in(l->g, l->n, k), idx); }
+
+KVal lw_at_broadcast(Lw *l, uint32_t k, const KVal *out_idx, int out_rank, const Dim *out_dim)
+{
+    return broadcast_at(l, node_in(l->g, l->n, k), out_idx, out_rank, out_dim);
+}
+
+KVal lw_inline(Lw *l, Node n, uint32_t r, const KVal *idx)
+{
+    const OpDesc *op = node_desc(l->g, n);
+    Lw at = *l;
+    at.n = n;
+    if (!l->s->depth) l->s->memo.n = 0;
+    l->s->depth++;
+    KVal y = {0};
+    if (op->cls == CLS_ELTWISE && op->scalar) {
+        assert(r == 0);
+        uint32_t n_in = node_n_in(l->g, n);
+        KVal *x = arena_array(l->m->arena, KVal, n_in + 1);
+        DType *in = arena_array(l->m->arena, DType, n_in + 1);
+        Dim dim[RANK_MAX];
+        int rank = lw_out_rank(&at, 0);
+        for (int a = 0; a < rank; a++) dim[a] = lw_out_dim(&at, 0, a);
+        for (uint32_t k = 0; k < n_in; k++) {
+            if (!lw_has(&at, k)) continue;
+            in[k] = lw_elem(&at, k);
+            x[k] = lw_at_broadcast(&at, k, idx, rank, dim);
+        }
+        y = op->scalar(&at, n, x, in);
+        assert(kb_type(l->b, y) == dtype_compute(lw_out_elem(&at, 0)));
+    } else if (op->route) {
+        KVal to[RANK_MAX];
+        Route route = {.idx = to, .pred = &(KVal){0}, .fill = &(KVal){0}};
+        if (!op->route(&at, n, idx, &route)) BUG("%s: no route", op->name);
+        KVal keep = l->s->pred;
+        if (route.pred->i) l->s->pred = keep.i ? kb_and(l->b, keep, *route.pred) : *route.pred;
+        y = lw_value_at(&at, node_in(l->g, n, route.operand), to);
+        l->s->pred = keep;
+        if (route.pred->i) y = kb_select(l->b, *route.pred, y, route.fill->i ? *route.fill : kb_const_i(l->b, kb_type(l->b, y), 0));
+    } else BUG("%s cannot be computed element by element", op->name);
+    l->s->depth--;
+    return y;
+}
+
+void lw_prepare(Lw *l, Node n)
+{
+    for (uint32_t k = 0; k < node_n_in(l->g, n); k++) {
+        Value v = node_in(l->g, n, k);
+        if (!v.i || l->s->frame->buf[v.i].i || value_rec(l->g, v)->data.i) continue;
+        const Content *c = value_rec(l->g, v)->content;
+        if (c && c->n != 1) lw_value_buf(l, v);
+    }
+}
+
+/* ---- writing ---- */
+
+static void store(Lw *l, uint32_t r, const KVal *idx, KVal v)
+{
+    kb_store(l->b, kb_param(l->b, lw_out(l, r), true), idx, v);
+}
+
+void lw_put(Lw *l, uint32_t r, const KVal *idx, KVal v)
+{
+    struct LwState *s = l->s;
+    if (!s->root.i || s->root.i != l->n.i || s->frame->g != l->g) {
+        store(l, r, idx, v);
+        return;
+    }
+    /* the rest of the group on this element; what the root would have stored is rounded as if it had been */
+    DType e = lw_out_elem(l, 0);
+    s->root_value = node_out(l->g, l->n, 0);
+    s->root_val = dtype_compute(e) == e ? v : kb_cast(l->b, e, v);
+    for (uint32_t o = 0; o < l->g->out.n; o++) {
+        KVal y = l->g->out.p[o].i == s->root_value.i ? v : lw_value_at(l, l->g->out.p[o], idx);
+        Lw outer = *l;
+        Frame *keep = s->frame;
+        outer.g = s->group_outer->g;
+        outer.n = s->group;
+        s->frame = s->group_outer;
+        store(&outer, o, idx, y);
+        s->frame = keep;
+    }
+    s->root_val = (KVal){0};
+}
+
+/* ---- groups ---- */
+
+bool lw_group(Lw *l, bool rooted)
+{
+    struct LwState *s = l->s;
+    Graph *region = node_rec(l->g, l->n)->region[0];
+    Frame *outer_frame = s->frame;
+    Frame f = {.g = region, .buf = arena_array(l->m->arena, KBuf, region->value.n + 1)};
+    bool ok = true;
+    lw_prepare(l, l->n);
+    assert(!s->group.i && "groups do not nest");
+    if (rooted) {
+        for (Node n = graph_first(region); n.i && !s->root.i; n = node_next(region, n))
+            if (node_desc(region, n)->cls == CLS_CONTRACT) s->root = n;
+        assert(s->root.i && node_desc(region, s->root)->lower);
+        for (uint32_t k = 0; k < region->in.n; k++)
+            f.buf[region->in.p[k].i] = (KBuf){0};
+        for (uint32_t k = 0; k < node_n_in(region, s->root); k++) {      /* the root wants its operands in memory */
+            int at = node_in(region, s->root, k).i ? region_input(region, node_in(region, s->root, k)) : -1;
+            if (at >= 0) f.buf[region->in.p[at].i] = lw_in(l, (uint32_t)at);
+        }
+        for (uint32_t o = 0; o < region->out.n; o++) lw_out(l, o);       /* memory before the kernel opens */
+        Lw inner = *l;
+        inner.g = region;
+        inner.n = s->root;
+        s->group_outer = outer_frame;
+        s->group = l->n;
+        s->frame = &f;
+        ok = node_desc(region, s->root)->lower(&inner, s->root);
+    } else {
+        for (uint32_t o = 0; o < region->out.n; o++) {
+            lw_out(l, o);
+            KVal idx[RANK_MAX];
+            lw_kernel(l, "map");
+            lw_nest_over(l, o, idx);
+            Lw inner = *l;
+            inner.g = region;
+            s->group_outer = outer_frame;
+            s->group = l->n;
+            s->frame = &f;
+            KVal y = lw_value_at(&inner, region->out.p[o], idx);
+            s->frame = outer_frame;
+            s->group = NODE_NONE;
+            store(l, o, idx, y);
+            lw_end_nest(l, lw_out_rank(l, o));
+            lw_kernel_end(l);
+        }
+    }
+    s->frame = outer_frame;
+    s->group = NODE_NONE;
+    s->root = NODE_NONE;
+    return ok;
+}

@@ -1,0 +1,35 @@
+/* lower_state.h: what the files lower*.c share and hooks do not see. */
+#ifndef BMC_IR_GRAPH_LOWER_STATE_H
+#define BMC_IR_GRAPH_LOWER_STATE_H
+#include "ir/graph/lower.h"
+
+/* The buffers of one graph's values while its nodes are lowered; a region gets a frame of its own. */
+typedef struct Frame {
+    Graph *g;
+    KBuf *buf;               /* by value; 0: not (yet) in memory */
+    bool entry;              /* the module's entry graph: its outputs go to the caller */
+} Frame;
+
+/* An element already computed at an index, inside the kernel that is open. */
+typedef struct Memo { Graph *g; Value v; KVal idx[RANK_MAX]; int rank; KVal val; } Memo;
+
+struct LwState {
+    Frame *frame;
+    /* group being lowered: `group` is the node in `outer`, its region is the current graph */
+    Frame *group_outer; Node group;
+    Node root;               /* the node whose lw_put is followed by the rest of the group; 0: none (map groups) */
+    Value root_value; KVal root_at[RANK_MAX]; int root_rank; KVal root_val;
+    KVal pred;               /* guard of every load while a guarded route is read; 0: none */
+    VEC(Memo) memo;          /* of the element being computed: shared producers are computed once */
+    int depth;               /* nesting of lw_inline; at 0 the memo starts anew, as loops may have closed since */
+    bool *out_claimed;       /* by output: somebody stores to it directly */
+};
+
+KBuf lw_value_buf(Lw *, Value);                  /* memory of a value of the current frame */
+KVal lw_value_at(Lw *, Value, const KVal *idx);  /* its element */
+KVal lw_inline(Lw *, Node, uint32_t r, const KVal *idx);   /* computes an element of a node's result from its operands, in the open kernel */
+void lw_prepare(Lw *, Node);                     /* before a kernel opens: memory for operands that need a kernel of their own to be stored */
+bool lw_nodes(Lw *);                             /* lowers all nodes of the current frame's graph */
+Dim lw_res(Lw *, Dim);                           /* the dim as lowering uses it */
+
+#endif

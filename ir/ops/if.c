@@ -1,0 +1,151 @@
+/* if.c: If: runs one of two closed graphs.
+ * Operands: cond, captures...; both regions take the captures. A result's type joins the branches' (differing dims become node symbols that each branch binds).
+ * A branch that does not type-check is an error only when it is proven taken: else it becomes a Fail node with the same message, so that exporters' dead
+ * branches (shape tests of another rank, say) do no harm. A constant condition leaves one branch. */
+#include "ir/graph/eval.h"
+#include "ir/graph/infer.h"
+#include "ir/graph/lower.h"
+#include <string.h>
+
+static const Port IN[] = {{"cond", DTS_BOOL, 0, 0}, {"captures", DTS_ANY, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
+static const Port OUT[] = {{"outputs", DTS_ANY, PORT_VARIADIC | PORT_ANY_KIND, 0}, PORT_END};
+typedef struct If { uint64_t set; } If;
+static const AttrSpec ATTRS_[] = {{.name = "then_branch", .kind = ATTR_GRAPH, .def_i = 0}, {.name = "else_branch", .kind = ATTR_GRAPH, .def_i = 1}, A_END};
+
+static bool known_cond(Infer *c, bool *taken)
+{
+    int64_t v;
+    uint32_t n;
+    if (!infer_ints(c, 0, &v, 1, &n) || n != 1) return false;
+    *taken = v != 0;
+    return true;
+}
+
+static void bind_captures(Infer *c, Graph *r)
+{
+    for (uint32_t k = 0; k < r->in.n; k++) {
+        Value from = node_in(c->g, c->n, 1 + k);
+        value_rec(r, r->in.p[k])->type = value_type(c->g, from);
+        value_rec(r, r->in.p[k])->content = value_rec(c->g, from)->content;
+    }
+}
+
+/* Infers a branch; an error is kept quiet in *why. */
+static bool try_branch(Infer *c, Graph *r, const char **why)
+{
+    Diag *d = c->m->diag;
+    int errors = d->errors;
+    const char *first = d->first_error;
+    d->first_error = NULL;
+    d->quiet++;
+    bool ok = infer_graph(r);
+    d->quiet--;
+    *why = d->first_error ? d->first_error : "a branch of If does not type-check";
+    d->first_error = first;
+    d->errors = errors;
+    return ok;
+}
+
+/* The body becomes one Fail node whose results have the other branch's types. */
+static void make_fail(Infer *c, Graph *r, const Graph *other, const char *why)
+{
+    for (Node n = graph_last(r), p; n.i; n = p) {
+        p = node_prev(r, n);
+        for (uint32_t k = 0; k < node_n_out(r, n); k++) {
+            ValueRec *v = value_rec(r, node_out(r, n, k));
+            if (v->n_out_use) graph_set_outputs(r, NULL, 0);
+        }
+        graph_erase(r, n);
+    }
+    struct { uint64_t set; const char *message; } fail = {1, arena_strdup(c->m->arena, why)};
+    Node f = graph_add(r, OP_Fail, NULL, 0, other->out.n, &fail, node_rec(c->g, c->n)->loc, NODE_NONE);
+    Value *o = arena_array(c->m->arena, Value, other->out.n);
+    for (uint32_t k = 0; k < other->out.n; k++) {
+        o[k] = node_out(r, f, k);
+        value_rec(r, o[k])->type = value_type(other, other->out.p[k]);
+    }
+    graph_set_outputs(r, o, other->out.n);
+}
+
+static bool infer(Infer *c)
+{
+    NodeRec *n = node_rec(c->g, c->n);
+    Graph *br[2] = {n->region[0], n->region[1]};
+    const char *why[2];
+    bool taken, known = known_cond(c, &taken), ok[2];
+    for (int k = 0; k < 2; k++) {
+        bind_captures(c, br[k]);
+        if (br[k]->out.n != node_n_out(c->g, c->n)) return infer_fail(c, "a branch has %u results, the node %u", br[k]->out.n, node_n_out(c->g, c->n));
+    }
+    if (known) {   /* the other branch is never run: it need not even make sense */
+        if (!infer_graph(br[taken ? 0 : 1])) return false;
+        for (uint32_t r = 0; r < node_n_out(c->g, c->n); r++)
+            if (!infer_set_type(c, r, value_type(br[taken ? 0 : 1], br[taken ? 0 : 1]->out.p[r]))) return false;
+        Graph *dead = br[taken ? 1 : 0];
+        const char *w;
+        if (!try_branch(c, dead, &w)) make_fail(c, dead, br[taken ? 0 : 1], w);
+        return true;
+    }
+    for (int k = 0; k < 2; k++) ok[k] = try_branch(c, br[k], &why[k]);
+    if (!ok[0] && !ok[1]) return infer_graph(br[0]) && false;
+    for (int k = 0; k < 2; k++)
+        if (!ok[k]) make_fail(c, br[k], br[1 - k], why[k]);
+    for (uint32_t r = 0; r < node_n_out(c->g, c->n); r++) {
+        ValueRec *res = value_rec(c->g, node_out(c->g, c->n, r));
+        TypeId a = value_type(br[0], br[0]->out.p[r]), b = value_type(br[1], br[1]->out.p[r]), t;
+        if (a.i != b.i && res->type.i) continue;   /* joined by an earlier run: keep its symbols */
+        if (!infer_join(c->m, a, b, "if", &t)) return infer_fail(c, "the branches give different types for result %u", r);
+        if (!infer_set_type(c, r, t)) return false;
+    }
+    return true;
+}
+
+static bool lower(Lw *l, Node n)
+{
+    uint32_t n_out = node_n_out(l->g, n), n_cap = node_n_in(l->g, n) - 1;
+    KBuf *cap = arena_array(l->m->arena, KBuf, n_cap + 1), *res = arena_array(l->m->arena, KBuf, n_out + 1);
+    for (uint32_t k = 0; k < n_cap; k++) cap[k] = lw_in(l, 1 + k);
+    const Content *c = value_rec(l->g, node_in(l->g, n, 0))->content;
+    int64_t known;
+    KStep *s = NULL;
+    int only = -1;
+    if (c && dim_is_const(&l->m->dims, c->d[0], &known)) only = known ? 0 : 1;
+    else {
+        Dim cond[1];
+        uint32_t count;
+        if (!lw_values(l, 0, cond, 1, &count)) return false;
+        s = lw_step(l, KST_IF);
+        s->a = cond[0];
+        s->body = arena_new(l->k->arena, KSteps);
+        s->other = arena_new(l->k->arena, KSteps);
+    }
+    /* planned results exist before the branches; boxed ones are sized by each branch, in one slot for both */
+    KSteps *outer = l->steps;
+    for (int k = 0; k < 2; k++) {
+        if (only >= 0 && k != only) continue;
+        KSteps *to = only >= 0 ? outer : k == 0 ? s->body : s->other;
+        if (!lw_region(l, (uint32_t)k, to, cap, n_cap, res)) return false;
+        l->steps = to;
+        const Graph *r = node_rec(l->g, n)->region[k];
+        bool fails = graph_first(r).i && node_rec(r, graph_first(r))->op == OP_Fail;
+        for (uint32_t o = 0; o < n_out; o++) {
+            const TypeRec *t = value_trec(r, r->out.p[o]);
+            if (fails) continue;
+            if (t->kind == TY_TENSOR) lw_bind_dims(l, o, t->dim);
+            KBuf dst = lw_out(l, o);
+            if (kbuf(l->k, dst)->space == KS_BOX && (only < 0 && k == 1)) lw_realloc(l, dst);
+            lw_copy(l, to, dst, res[o]);
+        }
+        l->steps = outer;
+    }
+    return true;
+}
+
+static bool eval(Eval *e)
+{
+    Graph *r = node_rec(e->g, e->n)->region[ev_i(e->in[0], 0) ? 0 : 1];
+    return eval_graph(e->arena, r, e->in + 1, e->out, &e->why);
+}
+
+const OpDesc op_If = {.name = "If", .since = 25, .cls = CLS_CONTROL, .in = IN, .out = OUT, .attrs = ATTRS_, .attrs_size = sizeof(If),
+                      .infer = infer, .lower = lower, .eval = eval};

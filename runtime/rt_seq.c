@@ -1,0 +1,255 @@
+/* rt_seq: sequences of tensors (also optionals: 0 or 1 element; maps: keys and values). A sequence owns copies of its elements; only the items of
+ * an input of the model are lent by the caller until the sequence is copied. */
+#include "runtime/rt_internal.h"
+#include <string.h>
+
+rt_seq *rt_seq_of(bmc_ctx *x, uint32_t slot, bool create)
+{
+    rt_private *p = x->rt;
+    if (p->tag[slot] == SLOT_SEQ) return x->slot[slot];
+    if (!create) return NULL;
+    rt_seq *q = rt_heap_alloc(&p->heap, sizeof *q, NULL);
+    if (!q) return NULL;
+    *q = (rt_seq){0};
+    rt_box_free(x, slot);
+    p->tag[slot] = SLOT_SEQ;
+    x->slot[slot] = q;
+    return q;
+}
+
+static void elems_free(rt_private *p, rt_seq *q)
+{
+    for (size_t i = 0; i < q->n; i++)
+        if (q->item[i].owned) rt_heap_free(&p->heap, q->item[i].data);
+    q->n = 0;
+}
+
+void rt_seq_free(rt_private *p, rt_seq *q)
+{
+    if (!q) return;
+    elems_free(p, q);
+    rt_heap_free(&p->heap, q->item);
+    rt_heap_free(&p->heap, q->view);
+    rt_heap_free(&p->heap, q);
+}
+
+static bool seq_reserve(rt_private *p, rt_seq *q, size_t n)
+{
+    if (n <= q->cap) return true;
+    size_t bytes = n < 4 ? 4 : n + n / 2, cap;
+    if (n > PTRDIFF_MAX / 2 / sizeof(rt_elem)) return false;
+    rt_elem *item = rt_heap_alloc(&p->heap, bytes * sizeof *item, &cap);
+    if (!item) return false;
+    if (q->n) memcpy(item, q->item, q->n * sizeof *item);
+    rt_heap_free(&p->heap, q->item);
+    q->item = item;
+    q->cap = cap / sizeof *item;
+    return true;
+}
+
+static int32_t no_memory(bmc_ctx *x)
+{
+    rt_detail(x, "an element of a sequence");
+    return BMC_E_MEMORY;
+}
+
+/* A copy of dense data as an element of its own. */
+static bool elem_copy(rt_private *p, rt_elem *e, int dtype, int rank, const int64_t *dim, const void *data)
+{
+    *e = (rt_elem){.dtype = (uint8_t)dtype, .rank = (uint8_t)rank, .owned = 1};
+    memcpy(e->dim, dim, (size_t)rank * sizeof *dim);
+    if (!rt_dense_bytes(dtype, rank, dim, &e->bytes)) return false;
+    e->data = rt_heap_alloc(&p->heap, e->bytes, NULL);
+    if (e->data && e->bytes) memcpy(e->data, data, e->bytes);
+    return e->data != NULL;
+}
+
+/* Python's index rule: -n..limit counts from the end when negative. */
+static bool position(bmc_ctx *x, int64_t *pos, size_t n, int64_t limit)
+{
+    int64_t at = *pos < 0 ? *pos + (int64_t)n : *pos;
+    if (*pos < -(int64_t)n || at > limit) {
+        if (limit < -(int64_t)n) rt_detail(x, "position %lld of an empty sequence", (long long)*pos);
+        else rt_detail(x, "position %lld is outside %lld..%lld", (long long)*pos, -(long long)n, (long long)limit);
+        return false;
+    }
+    *pos = at;
+    return true;
+}
+
+static rt_elem *elem_at(bmc_ctx *x, const rt_arg *seq, const rt_arg *pos)
+{
+    rt_seq *q = rt_seq_of(x, (uint32_t)seq->value, false);
+    size_t n = q ? q->n : 0;
+    int64_t at = pos->value;
+    if (!n) {
+        rt_detail(x, "position %lld of an empty sequence", (long long)at);
+        return NULL;
+    }
+    return position(x, &at, n, (int64_t)n - 1) ? &q->item[at] : NULL;
+}
+
+int32_t rt_seq_clear(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)n, (void)tid, (void)nt;
+    rt_seq *q = rt_seq_of(x, (uint32_t)arg[0].value, true);
+    if (!q) return no_memory(x);
+    elems_free(x->rt, q);
+    return BMC_OK;
+}
+
+int32_t rt_seq_insert(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)n, (void)tid, (void)nt;
+    rt_private *p = x->rt;
+    rt_seq *q = rt_seq_of(x, (uint32_t)arg[0].value, true);
+    if (!q) return no_memory(x);
+    int64_t pos = arg[2].value;
+    if (!position(x, &pos, q->n, (int64_t)q->n)) return BMC_E_INDEX;
+    rt_elem e;
+    if (!elem_copy(p, &e, arg[1].dtype, arg[1].rank, arg[1].dim, arg[1].data)) return no_memory(x);
+    if (!seq_reserve(p, q, q->n + 1)) {
+        rt_heap_free(&p->heap, e.data);
+        return no_memory(x);
+    }
+    memmove(&q->item[pos + 1], &q->item[pos], (q->n - (size_t)pos) * sizeof e);
+    q->item[pos] = e;
+    q->n++;
+    return BMC_OK;
+}
+
+int32_t rt_seq_erase(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)n, (void)tid, (void)nt;
+    rt_elem *e = elem_at(x, &arg[0], &arg[1]);
+    if (!e) return BMC_E_INDEX;
+    rt_seq *q = rt_seq_of(x, (uint32_t)arg[0].value, false);
+    if (e->owned) rt_heap_free(&x->rt->heap, e->data);
+    memmove(e, e + 1, (q->n - 1 - (size_t)(e - q->item)) * sizeof *e);
+    q->n--;
+    return BMC_OK;
+}
+
+int32_t rt_seq_length(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)n, (void)tid, (void)nt;
+    rt_seq *q = rt_seq_of(x, (uint32_t)arg[0].value, false);
+    *arg[1].sym = q ? (int64_t)q->n : 0;
+    return BMC_OK;
+}
+
+int32_t rt_seq_dims(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)tid, (void)nt;
+    for (int32_t i = 3; i < n; i++) *arg[i].sym = 0;   /* defined even when the call fails */
+    rt_elem *e = elem_at(x, &arg[0], &arg[1]);
+    if (!e) return BMC_E_INDEX;
+    if (e->rank != arg[2].value || n < 3 + e->rank) {
+        rt_detail(x, "the element has rank %d, expected %lld", e->rank, (long long)arg[2].value);
+        return BMC_E_SHAPE;
+    }
+    for (int i = 0; i < e->rank; i++) *arg[3 + i].sym = e->dim[i];
+    return BMC_OK;
+}
+
+int32_t rt_seq_at(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)n, (void)tid, (void)nt;
+    rt_elem *e = elem_at(x, &arg[0], &arg[1]);
+    rt_arg *o = &arg[2];
+    if (!e) return BMC_E_INDEX;
+    if (e->dtype != o->dtype || e->rank != o->rank || memcmp(e->dim, o->dim, e->rank * sizeof *e->dim)) {
+        rt_detail(x, "the element (%s of rank %d) is not what was expected (%s of rank %d)", rt_dtype_name(e->dtype), e->rank,
+                  rt_dtype_name(o->dtype), o->rank);
+        return BMC_E_SHAPE;
+    }
+    if (e->bytes) memcpy(o->data, e->data, e->bytes);
+    return BMC_OK;
+}
+
+int32_t rt_seq_copy(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)n, (void)tid, (void)nt;
+    rt_private *p = x->rt;
+    if (arg[0].value == arg[1].value) return BMC_OK;
+    rt_seq *to = rt_seq_of(x, (uint32_t)arg[1].value, true), *from = rt_seq_of(x, (uint32_t)arg[0].value, false);
+    if (!to) return no_memory(x);
+    elems_free(p, to);
+    if (!from) return BMC_OK;
+    if (!seq_reserve(p, to, from->n)) return no_memory(x);
+    for (size_t i = 0; i < from->n; i++) {
+        const rt_elem *e = &from->item[i];
+        if (!elem_copy(p, &to->item[i], e->dtype, e->rank, e->dim, e->data)) return no_memory(x);
+        to->n++;
+    }
+    return BMC_OK;
+}
+
+int32_t rt_seq_stack(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)n, (void)tid, (void)nt;
+    rt_seq *q = rt_seq_of(x, (uint32_t)arg[0].value, false);
+    const rt_arg *o = &arg[1];
+    size_t count = q ? q->n : 0;
+    if (o->dim[0] != (int64_t)count) {
+        rt_detail(x, "the sequence has %lld elements, expected %lld", (long long)count, (long long)o->dim[0]);
+        return BMC_E_SHAPE;
+    }
+    char *to = o->data;
+    for (size_t i = 0; i < count; i++) {
+        const rt_elem *e = &q->item[i];
+        if (e->dtype != o->dtype || e->rank + 1 != o->rank || memcmp(e->dim, o->dim + 1, e->rank * sizeof *e->dim)) {
+            rt_detail(x, "element %lld differs in shape from the others", (long long)i);
+            return BMC_E_SHAPE;
+        }
+        if (e->bytes) memcpy(to, e->data, e->bytes);
+        to += e->bytes;
+    }
+    return BMC_OK;
+}
+
+int32_t rt_seq_import(bmc_ctx *x, uint32_t slot, const bmc_value *v)
+{
+    rt_private *p = x->rt;
+    rt_seq *q = rt_seq_of(x, slot, true);
+    if (!q || !seq_reserve(p, q, v->n_item)) return 0;
+    elems_free(p, q);
+    for (size_t i = 0; i < v->n_item; i++) {
+        const bmc_value *s = &v->item[i];
+        rt_elem *e = &q->item[i];
+        *e = (rt_elem){.dtype = s->dtype, .rank = s->rank, .data = s->data};
+        memcpy(e->dim, s->dim, s->rank * sizeof *s->dim);
+        if (!rt_dense_bytes(s->dtype, s->rank, s->dim, &e->bytes)) return 0;
+        if (s->stride && !rt_is_dense(s->rank, s->dim, s->stride)) {
+            if (!(e->data = rt_heap_alloc(&p->heap, e->bytes, NULL))) return 0;
+            e->owned = 1;
+            rt_copy_strided(e->data, s->data, (size_t)rt_dtype_bits(s->dtype) / 8, s->rank, s->dim, s->stride);
+        }
+        q->n++;
+    }
+    return 1;
+}
+
+int32_t rt_seq_export(bmc_ctx *x, uint32_t slot, uint8_t kind, bmc_value *v)
+{
+    rt_private *p = x->rt;
+    rt_seq *q = rt_seq_of(x, slot, true);
+    if (!q) return 0;
+    if (q->view_cap < q->n) {
+        rt_heap_free(&p->heap, q->view);
+        q->view_cap = 0;
+        q->view = rt_heap_alloc(&p->heap, q->n * sizeof *q->view, NULL);
+        if (!q->view) return 0;
+        q->view_cap = q->n;
+    }
+    for (size_t i = 0; i < q->n; i++) {
+        const rt_elem *e = &q->item[i];
+        bmc_value *o = &q->view[i];
+        *o = (bmc_value){.size = sizeof *o, .kind = BMC_TENSOR, .dtype = e->dtype, .rank = e->rank, .data = e->data, .bytes = e->bytes};
+        memcpy(o->dim, e->dim, e->rank * sizeof *e->dim);
+    }
+    v->kind = kind;
+    v->item = q->view;
+    v->n_item = q->n;
+    return 1;
+}
