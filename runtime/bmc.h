@@ -55,6 +55,11 @@ typedef struct bmc_value {
     size_t n_item;                  /* optional: 0 or 1 */
 } bmc_value;
 
+/* An aliased pair (bmc_port.alias) is one buffer that the run updates in place, of the same shape on both sides. The caller owns it (same pointer in
+ * and out, or data == NULL in the output: it is then the input's), or the context does (data == NULL in both: zero at create and reset, kept
+ * between runs; the output's data points at it). Different pointers: the input is copied into the output first. */
+#define BMC_PORT_STATE 1u       /* bmc_port.flags: only the context owns this pair */
+
 /* One declared input or output. dim[i] >= 0: fixed; -1: the symbol sym[i] (index into bmc_info.symbol), -2: known only after the run. rank 255: any. */
 typedef struct bmc_port {
     const char *name;

@@ -1,0 +1,63 @@
+/* rt_box: slots. A slot holds the address of a buffer that has no place in the arena: memory that the caller or the context lends for the run, a box
+ * (memory from the heap, sized while running) or a sequence. All of it is touched by thread 0 only. */
+#include "runtime/rt_internal.h"
+#include <string.h>
+
+static void slot_free(bmc_ctx *x, uint32_t slot)
+{
+    rt_private *p = x->rt;
+    if (p->tag[slot] == SLOT_BOX) rt_heap_free(&p->heap, x->slot[slot]);
+    if (p->tag[slot] == SLOT_SEQ) rt_seq_free(p, x->slot[slot]);
+    p->tag[slot] = SLOT_EMPTY;
+    p->cap[slot] = 0;
+    x->slot[slot] = NULL;
+}
+
+void rt_slots_clear(bmc_ctx *x)
+{
+    for (uint32_t s = 0; s < x->rt->n_slot; s++) slot_free(x, s);
+}
+
+void rt_slot_lend(bmc_ctx *x, uint32_t slot, void *data)
+{
+    slot_free(x, slot);
+    x->rt->tag[slot] = SLOT_LENT;
+    x->slot[slot] = data;
+}
+
+int32_t rt_box_alloc(bmc_ctx *x, uint32_t slot, int64_t bytes, int32_t keep)
+{
+    rt_private *p = x->rt;
+    if (bytes >= 0 && p->tag[slot] == SLOT_BOX && p->cap[slot] >= (uint64_t)bytes) return 1;
+    size_t cap = 0;
+    if (!keep || p->tag[slot] != SLOT_BOX) slot_free(x, slot);
+    void *data = bytes >= 0 ? rt_heap_alloc(&p->heap, (size_t)bytes, &cap) : NULL;
+    if (!data) {
+        rt_detail(x, bytes < 0 ? "a tensor is larger than any memory" : "%lld bytes for a tensor", (long long)bytes);
+        rt_fail(x, 0, RT_NO_STEP, RT_NO_MESSAGE, BMC_E_MEMORY, 0, 0);
+        return 0;
+    }
+    if (p->tag[slot] == SLOT_BOX) {
+        memcpy(data, x->slot[slot], p->cap[slot]);
+        slot_free(x, slot);
+    }
+    x->slot[slot] = data;
+    p->tag[slot] = SLOT_BOX;
+    p->cap[slot] = cap;
+    return 1;
+}
+
+void rt_box_free(bmc_ctx *x, uint32_t slot) { slot_free(x, slot); }
+
+void rt_box_move(bmc_ctx *x, uint32_t dst, uint32_t src)
+{
+    rt_private *p = x->rt;
+    if (dst == src) return;
+    slot_free(x, dst);
+    x->slot[dst] = x->slot[src];
+    p->tag[dst] = p->tag[src];
+    p->cap[dst] = p->cap[src];
+    x->slot[src] = NULL;
+    p->tag[src] = SLOT_EMPTY;
+    p->cap[src] = 0;
+}

@@ -1,0 +1,227 @@
+/* rt_parallel: threads. The only file that knows OpenMP, compiled twice: with -DBMC_RT_OPENMP=1 -fopenmp, and without (then the calling thread is
+ * the whole team unless the caller supplies one). One team per run; between kernels the threads meet in a barrier of our own.
+ *
+ * The barrier is a dissemination barrier: in round r thread t sets a flag of thread (t + 2^r) mod nt and waits for its own; after ceil(log2 nt) rounds
+ * every thread has heard of every other. No read-modify-write, each flag has one writer, two threads need one round. The bit "somebody has an error"
+ * travels with the flags, so all threads learn it at the same barrier and leave there together. Waiting spins for a bounded time, then yields,
+ * then naps: with more threads than CPUs, or when the host takes a CPU away, waiting must not burn what the late thread needs. */
+#define _GNU_SOURCE
+#include "runtime/rt_internal.h"
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef BMC_RT_OPENMP
+#include <omp.h>
+#endif
+
+/* ---- the team ---- */
+
+/* Equals: for (tid = 0; tid < nt; tid++) fn(arg, tid, nt), all at the same time; nt may come out smaller than asked for. */
+void rt_team(rt_private *p, void (*fn)(void *arg, int tid, int nt), void *arg, int nt)
+{
+    if (nt == 1) {
+        fn(arg, 0, 1);
+    } else if (p->team) {
+        p->team(p->pool, fn, arg, nt);
+    } else {
+#ifdef BMC_RT_OPENMP
+#pragma omp parallel num_threads(nt)
+        fn(arg, omp_get_thread_num(), omp_get_num_threads());
+#else
+        fn(arg, 0, 1);
+#endif
+    }
+}
+
+bool rt_team_exists(const rt_private *p)
+{
+#ifdef BMC_RT_OPENMP
+    (void)p;
+    return true;
+#else
+    return p->team != NULL;
+#endif
+}
+
+/* ---- the barrier ---- */
+
+static inline void pause_cpu(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory");   /* `yield` is a no-op on most cores; isb costs about what x86's pause does */
+#endif
+}
+
+/* Waits until *flag belongs to generation gen; returns it. Out of line: the common case below does not come here. */
+static __attribute__((noinline)) uint32_t wait_long(_Atomic uint32_t *flag, uint32_t gen, uint32_t spin)
+{
+    enum { YIELDS = 400, NAP_MIN = 20000, NAP_MAX = 200000 };
+    uint32_t v;
+    for (uint32_t i = 0; i < spin; i++) {
+        v = atomic_load_explicit(flag, memory_order_acquire);
+        if (v >> 1 == gen) return v;
+        pause_cpu();
+    }
+    struct timespec nap = {0, NAP_MIN};
+    for (uint32_t i = 0;; i++) {
+        v = atomic_load_explicit(flag, memory_order_acquire);
+        if (v >> 1 == gen) return v;
+        if (i < YIELDS) {
+            sched_yield();
+        } else {
+            nanosleep(&nap, NULL);
+            if (nap.tv_nsec < NAP_MAX) nap.tv_nsec *= 2;
+        }
+    }
+}
+
+int32_t rt_barrier(bmc_ctx *x, int32_t tid, int32_t nt)
+{
+    rt_thread *me = &x->thread[tid];
+    uint32_t bad = me->err_step != 0;
+    if (nt > 1) {
+        rt_inbox *box = x->rt->inbox;
+        uint32_t gen = ++me->sense & 0x7fffffffu;
+        for (int32_t far = 1, r = 0; far < nt; far *= 2, r++) {
+            int32_t to = tid + far < nt ? tid + far : tid + far - nt;
+            atomic_store_explicit(&box[to].flag[gen & 1][r], gen << 1 | bad, memory_order_release);
+            _Atomic uint32_t *flag = &box[tid].flag[gen & 1][r];
+            uint32_t v = atomic_load_explicit(flag, memory_order_acquire);
+            if (v >> 1 != gen) v = wait_long(flag, gen, x->rt->spin);
+            bad |= v & 1;
+        }
+    }
+    return bad ? rt_lowest(x, nt, false) : BMC_OK;
+}
+
+/* ---- how many threads ---- */
+
+/* The beginning of a file as text; 0: none. No stdio: create must not allocate when the caller gave the memory. */
+static size_t file_text(const char *path, char *to, size_t cap)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    ssize_t n = read(fd, to, cap - 1);
+    close(fd);
+    to[n > 0 ? n : 0] = 0;
+    return n > 0 ? (size_t)n : 0;
+}
+
+#define CPUS_MAX 8192
+typedef struct CpuSet { unsigned long bits[CPUS_MAX / (8 * sizeof(unsigned long))]; } CpuSet;
+static bool cpu_in(const CpuSet *s, long i)
+{
+    const long w = 8 * sizeof(unsigned long);
+    return i >= 0 && i < CPUS_MAX && (s->bits[i / w] >> i % w & 1);
+}
+
+/* The lowest allowed CPU of a kernel list such as "0,64" or "0-1,8"; -1: none. */
+static long list_lowest(const char *s, const CpuSet *allowed)
+{
+    while (*s >= '0' && *s <= '9') {
+        char *e;
+        long a = strtol(s, &e, 10), b = a;
+        if (*e == '-') b = strtol(e + 1, &e, 10);
+        for (long c = a; c <= b && c < CPUS_MAX; c++)
+            if (cpu_in(allowed, c)) return c;
+        s = *e == ',' ? e + 1 : e;
+    }
+    return -1;
+}
+
+/* CPUs' worth of time that "quota period" (cgroup 2: cpu.max) or the two files of cgroup 1 grant; 0: no limit. */
+static int quota_of(const char *dir, const char *path, bool v2)
+{
+    char name[512], text[128];
+    long long quota = -1, period = 0;
+    if (v2) {
+        snprintf(name, sizeof name, "%s%s/cpu.max", dir, path);
+        if (!file_text(name, text, sizeof text) || sscanf(text, "%lld %lld", &quota, &period) != 2) return 0;
+    } else {
+        snprintf(name, sizeof name, "%s%s/cpu.cfs_quota_us", dir, path);
+        if (!file_text(name, text, sizeof text)) return 0;
+        quota = atoll(text);
+        snprintf(name, sizeof name, "%s%s/cpu.cfs_period_us", dir, path);
+        if (!file_text(name, text, sizeof text)) return 0;
+        period = atoll(text);
+    }
+    if (quota <= 0 || period <= 0) return 0;
+    return quota < period ? 1 : quota / period > RT_MAX_THREADS ? 0 : (int)(quota / period);
+}
+
+/* The tightest quota of this process's control group and the groups around it; 0: none. */
+static int cgroup_quota(void)
+{
+    char text[2048];
+    int best = 0;
+    if (!file_text("/proc/self/cgroup", text, sizeof text)) return 0;
+    for (char *line = text, *end; *line; line = end) {
+        end = strchr(line, '\n');
+        if (end) *end++ = 0;
+        else end = line + strlen(line);
+        char *mid = strchr(line, ':'), *path = mid ? strchr(mid + 1, ':') : NULL;
+        if (!path) continue;
+        *path++ = 0;
+        bool v2 = mid[1] == 0, v1 = false;
+        for (const char *s = mid + 1; (s = strstr(s, "cpu")); s += 3) v1 |= s[3] == ',' || s[3] == 0;
+        if (!v2 && !v1) continue;
+        const char *dir = v2 ? "/sys/fs/cgroup" : "/sys/fs/cgroup/cpu";
+        for (;;) {
+            size_t n = strlen(path);
+            if (n == 1) path[n = 0] = 0;
+            int q = quota_of(dir, path, v2);
+            if (q && (!best || q < best)) best = q;
+            if (!n) break;
+            char *up = strrchr(path, '/');
+            if (!up) break;
+            *up = 0;
+        }
+    }
+    return best;
+}
+
+static int allowed_cpus(CpuSet *s)
+{
+    memset(s, 0, sizeof *s);
+    if (sched_getaffinity(0, sizeof *s, (cpu_set_t *)s)) {
+        s->bits[0] = 1;
+        return 1;
+    }
+    int n = 0;
+    for (size_t i = 0; i < sizeof s->bits / sizeof *s->bits; i++) n += __builtin_popcountl(s->bits[i]);
+    return n ? n : 1;
+}
+
+int rt_usable_cpus(void)
+{
+    CpuSet allowed;
+    int n = allowed_cpus(&allowed), q = cgroup_quota();
+    return q && q < n ? q : n;
+}
+
+/* Physical cores of the CPUs that the process may use, at most what its control group grants and what OpenMP was told. */
+int rt_default_threads(void)
+{
+    CpuSet allowed;
+    int n = allowed_cpus(&allowed), cores = 0;
+    for (long c = 0; n > 1 && c < CPUS_MAX; c++) {
+        if (!cpu_in(&allowed, c)) continue;
+        char path[128], text[512];
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%ld/topology/thread_siblings_list", c);
+        cores += !file_text(path, text, sizeof text) || list_lowest(text, &allowed) == c;
+    }
+    if (cores < 1) cores = 1;
+    int q = cgroup_quota();
+    if (q && q < cores) cores = q;
+#ifdef BMC_RT_OPENMP
+    int omp = omp_get_max_threads();
+    if (omp >= 1 && omp < cores) cores = omp;
+#endif
+    return cores < RT_MAX_THREADS ? cores : RT_MAX_THREADS;
+}

@@ -1,0 +1,383 @@
+/* rt_run: one run of a model, as rt.h tells it. Nothing of the caller's is written before everything has been checked; outputs whose dims depend on
+ * data are handed over afterwards. */
+#include "runtime/rt_internal.h"
+#include <string.h>
+
+/* ---- floating-point environment: round to nearest, nothing traps, denormals flushed unless the model or the caller keeps them ---- */
+#if defined(__x86_64__)
+typedef uint32_t FpState;
+static inline FpState fp_enter(bool flush)
+{
+    FpState old = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(0x1f80u | (flush ? 0x8040u : 0));   /* FTZ and DAZ */
+    return old;
+}
+static inline void fp_leave(FpState s) { __builtin_ia32_ldmxcsr(s); }
+#elif defined(__aarch64__)
+typedef uint64_t FpState;
+static inline FpState fp_enter(bool flush)
+{
+    FpState old;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(old));
+    __asm__ volatile("msr fpcr, %0" ::"r"((FpState)(flush ? 1u << 24 : 0)));   /* FZ; f16 arithmetic keeps its denormals */
+    return old;
+}
+static inline void fp_leave(FpState s) { __asm__ volatile("msr fpcr, %0" ::"r"(s)); }
+#else
+typedef int FpState;
+static inline FpState fp_enter(bool flush) { return flush; }
+static inline void fp_leave(FpState s) { (void)s; }
+#endif
+
+/* What each thread of the team does. */
+static void thread_main(void *arg, int tid, int nt)
+{
+    bmc_ctx *x = arg;
+    rt_private *p = x->rt;
+    if (nt < 1 || nt > p->nt || tid < 0 || tid >= nt) return;   /* a wrong team callback: noticed by `ran` */
+    rt_thread *t = &x->thread[tid];
+    t->err_step = 0;
+    t->sense = p->gen;
+    t->scratch = (uint8_t *)p->arena.data + p->scratch_off + (size_t)tid * p->scratch_each;
+    FpState fp = fp_enter(p->flush);
+    int32_t s = p->desc->body(x, tid, nt);
+    fp_leave(fp);
+    t->ran = p->serial;
+    if (tid == 0) {
+        p->nt_run = nt;
+        p->body_status = s;
+    }
+}
+
+static bmc_status team_run(bmc_ctx *x)
+{
+    rt_private *p = x->rt;
+    if (p->gen > 1u << 30) {   /* no flag of a thread that sat out for long may look new when the count wraps */
+        memset(p->inbox, 0, (size_t)p->nt * sizeof *p->inbox);
+        p->gen = 0;
+    }
+    p->serial++;
+    p->nt_run = 0;
+    p->body_status = 0;
+    rt_team(p, thread_main, x, p->nt);
+    int ran = 0;
+    for (int t = 0; t < p->nt; t++) {
+        if (x->thread[t].ran != p->serial) continue;
+        ran++;
+        if (x->thread[t].sense > p->gen) p->gen = x->thread[t].sense;
+    }
+    if (!p->nt_run || ran != p->nt_run)
+        return rt_say(p, BMC_E_ARG, "the team ran %d threads of %d", ran, p->nt_run ? p->nt_run : p->nt);
+    bmc_status s = rt_lowest(x, p->nt_run, true);
+    if (!s && p->body_status) s = rt_say(p, (bmc_status)p->body_status, "the run failed with status %d", p->body_status);
+    return s;
+}
+
+/* ---- outputs ---- */
+
+/* Memory that an earlier run handed out counts as none: a bmc_value may be passed again as it was filled. */
+static bool given(const rt_private *p, const void *data) { return data && !rt_heap_owns(&p->heap, data); }
+
+static bmc_status output_check(rt_private *p, const bmc_value *out, uint32_t o)
+{
+    const bmc_port *port = &p->desc->info->output[o];
+    const bmc_value *v = &out[o];
+    if (v->size != sizeof *v)
+        return rt_say(p, BMC_E_ARG, "output '%s': size is %u, set it to sizeof(bmc_value) = %zu", port->name, v->size, sizeof *v);
+    if (v->kind != BMC_NONE && v->kind != port->kind)
+        return rt_say(p, BMC_E_INPUT, "output '%s': kind is %s, the model gives %s", port->name, rt_kind_name(v->kind), rt_kind_name(port->kind));
+    if (port->kind == BMC_TENSOR && v->dtype && v->dtype != port->dtype)
+        return rt_say(p, BMC_E_INPUT, "output '%s': element type is %s, the model gives %s", port->name, rt_dtype_name(v->dtype),
+                      rt_dtype_name(port->dtype));
+    p->out_given[o] = given(p, v->data);
+    p->out_bytes[o] = 0;
+    size_t align = port->dtype == BMC_STRING ? _Alignof(bmc_string) : port->dtype == BMC_C64 ? 4 : (size_t)rt_dtype_bits(port->dtype) / 8;
+    if (align > 8) align = 8;
+    if (port->kind == BMC_TENSOR && p->out_given[o] && align > 1 && (uintptr_t)v->data % align)
+        return rt_say(p, BMC_E_INPUT, "output '%s': the address of data is not a multiple of %zu", port->name, align);
+    return BMC_OK;
+}
+
+/* Fills in dims and type of a tensor output; *bytes: what it needs. */
+static bool output_shape(bmc_ctx *x, bmc_value *v, uint32_t o, size_t *bytes)
+{
+    const rt_desc *d = x->rt->desc;
+    const bmc_port *port = &d->info->output[o];
+    v->kind = BMC_TENSOR;
+    v->dtype = port->dtype;
+    v->rank = port->rank <= BMC_MAX_RANK ? port->rank : 0;
+    v->stride = NULL;
+    d->out_dims(x->sym, o, v->dim);
+    return rt_dense_bytes(v->dtype, v->rank, v->dim, bytes);
+}
+
+/* Says that the buffer of one output is too small, unless an earlier one already did. */
+static void say_small(rt_private *p, bmc_status *s, const char *name, const bmc_value *v, size_t capacity, size_t need)
+{
+    if (*s == BMC_E_CAPACITY) return;
+    rt_out o = {p->message, 0, sizeof p->message};
+    rt_put(&o, "output '%s': %zu bytes of memory, needs %zu: %s[", name, capacity, need, rt_dtype_name(v->dtype));
+    for (int i = 0; i < v->rank; i++) rt_put(&o, "%s%lld", i ? "," : "", (long long)v->dim[i]);
+    rt_put(&o, "]");
+    *s = p->status = BMC_E_CAPACITY;
+}
+
+/* Planned outputs: dims and bytes are known before the run, a buffer that is too small is refused before anything happens. */
+static bmc_status outputs_plan(bmc_ctx *x, bmc_value *out)
+{
+    rt_private *p = x->rt;
+    const rt_desc *d = p->desc;
+    bmc_status s = BMC_OK;
+    for (uint32_t o = 0; o < d->info->n_output; o++) {
+        const bmc_port *port = &d->info->output[o];
+        if (port->kind != BMC_TENSOR || !d->out_planned[o]) continue;
+        size_t bytes, capacity = out[o].bytes;
+        if (!output_shape(x, &out[o], o, &bytes)) return rt_say(p, BMC_E_MEMORY, "output '%s' is larger than any memory", port->name);
+        p->out_bytes[o] = out[o].bytes = bytes;
+        if (p->out_given[o] && capacity < bytes) say_small(p, &s, port->name, &out[o], capacity, bytes);
+    }
+    return s;
+}
+
+/* ---- memory and slots ---- */
+
+static void range_add(rt_private *p, const void *data, size_t bytes, uint32_t port, bool out)
+{
+    if (data && bytes) p->range[p->n_range++] = (rt_range){data, (const char *)data + bytes, port, out};
+}
+
+static bmc_status no_memory(rt_private *p, size_t bytes, const char *what, const char *name)
+{
+    return rt_say(p, BMC_E_MEMORY, "out of memory: %zu bytes for %s '%s'", bytes, what, name);
+}
+
+/* The state that the context keeps for an aliased pair: as long as its shape stays. */
+static bmc_status state_ready(rt_private *p, const bmc_value *in, uint32_t i, size_t bytes)
+{
+    const bmc_port *port = &p->desc->info->input[i];
+    int64_t *kept = p->state_dim[i];
+    if (port->rank && kept[0] != -1 && !memcmp(kept, in[i].dim, port->rank * sizeof *kept)) return BMC_OK;
+    if (!port->rank && kept[0] == 0) return BMC_OK;
+    if (kept[0] != -1) return rt_say(p, BMC_E_INPUT, "input '%s': the shape of the kept state cannot change before reset", port->name);
+    if (!rt_mem_ensure(&p->heap, &p->state[i], bytes)) return no_memory(p, bytes, "the state", port->name);
+    memset(p->state[i].data, 0, bytes);
+    memset(kept, 0, sizeof *p->state_dim);
+    memcpy(kept, in[i].dim, port->rank * sizeof *kept);
+    return BMC_OK;
+}
+
+/* An aliased input and its output: one buffer, of the context, of the input or of the output. */
+static bmc_status pair_bind(bmc_ctx *x, const bmc_value *in, bmc_value *out, uint32_t i, size_t bytes)
+{
+    rt_private *p = x->rt;
+    const rt_desc *d = p->desc;
+    uint32_t o = (uint32_t)d->info->input[i].alias;
+    void *data = in[i].data;
+    if (p->out_bytes[o] != bytes)
+        return rt_say(p, BMC_E_INPUT, "input '%s' and output '%s' share memory, but need %zu and %zu bytes", d->info->input[i].name,
+                      d->info->output[o].name, bytes, p->out_bytes[o]);
+    if (rt_input_is_state(p, in, out, i)) {
+        bmc_status s = state_ready(p, in, i, bytes);
+        if (s) return s;
+        data = p->state[i].data;
+    } else if (p->out_given[o] && out[o].data != data) {
+        range_add(p, data, bytes, i, false);
+        data = out[o].data;
+        range_add(p, data, bytes, o, true);
+    } else {
+        range_add(p, data, bytes, o, true);
+    }
+    rt_slot_lend(x, d->in_slot[i], data ? data : x);
+    rt_slot_lend(x, d->out_slot[o], data ? data : x);
+    return BMC_OK;
+}
+
+static bmc_status input_bind(bmc_ctx *x, const bmc_value *in, bmc_value *out, uint32_t i)
+{
+    rt_private *p = x->rt;
+    const bmc_port *port = &p->desc->info->input[i];
+    const bmc_value *v = &in[i];
+    uint32_t slot = p->desc->in_slot[i];
+    size_t bytes = 0;
+    if (port->kind != BMC_TENSOR) {
+        if (!rt_seq_import(x, slot, v)) return no_memory(p, v->n_item * sizeof(rt_elem), "input", port->name);
+        return BMC_OK;
+    }
+    rt_dense_bytes(v->dtype, v->rank, v->dim, &bytes);
+    if (port->alias >= 0) return pair_bind(x, in, out, i, bytes);
+    if (v->stride && bytes && !rt_is_dense(v->rank, v->dim, v->stride)) {
+        if (!rt_mem_ensure(&p->heap, &p->in_copy[i], bytes)) return no_memory(p, bytes, "a dense copy of input", port->name);
+        rt_copy_strided(p->in_copy[i].data, v->data, (size_t)rt_dtype_bits(v->dtype) / 8, v->rank, v->dim, v->stride);
+        rt_slot_lend(x, slot, p->in_copy[i].data);
+        return BMC_OK;
+    }
+    range_add(p, v->data, bytes, i, false);
+    rt_slot_lend(x, slot, v->data ? v->data : x);   /* no elements: any address but NULL */
+    return BMC_OK;
+}
+
+static bmc_status output_bind(bmc_ctx *x, const bmc_value *out, uint32_t o)
+{
+    rt_private *p = x->rt;
+    const rt_desc *d = p->desc;
+    const bmc_port *port = &d->info->output[o];
+    if (port->alias >= 0) return BMC_OK;   /* bound with its input */
+    if (p->out_given[o]) range_add(p, out[o].data, d->out_planned[o] ? p->out_bytes[o] : out[o].bytes, o, true);
+    if (d->out_boxed[o] || port->kind != BMC_TENSOR) return BMC_OK;
+    void *data = out[o].data;
+    if (!p->out_given[o]) {
+        if (!rt_mem_ensure(&p->heap, &p->out_mem[o], p->out_bytes[o])) return no_memory(p, p->out_bytes[o], "output", port->name);
+        data = p->out_mem[o].data;
+    }
+    rt_slot_lend(x, d->out_slot[o], data);
+    return BMC_OK;
+}
+
+static bmc_status memory_ready(bmc_ctx *x, const rt_need *need)
+{
+    rt_private *p = x->rt;
+    size_t total;
+    if (!rt_need_bytes(need, p->nt, &p->scratch_off, &p->scratch_each, &total))
+        return rt_say(p, BMC_E_MEMORY, "the model needs more memory than there can be for these inputs");
+    if (!rt_mem_ensure(&p->heap, &p->arena, total))
+        return rt_say(p, BMC_E_MEMORY, "out of memory: %zu bytes for the arena (%d threads)", total, p->nt);
+    x->arena = p->arena.data;
+    return BMC_OK;
+}
+
+static bmc_status plan(bmc_ctx *x, rt_need *need)
+{
+    rt_private *p = x->rt;
+    const rt_desc *d = p->desc;
+    memset(need, 0, sizeof *need);
+    d->plan(x->sym, need);
+    if (!need->failed_check) return BMC_OK;
+    uint32_t m = (uint32_t)need->failed_check - 1;
+    return rt_say(p, BMC_E_SHAPE, "%s (got %lld, want %lld)", m < d->n_message ? d->message[m] : "the shapes of the inputs do not fit together",
+                  (long long)need->got, (long long)need->want);
+}
+
+/* Everything up to the team: after this only the model itself can fail. */
+static bmc_status run_prepare(bmc_ctx *x, const bmc_value *in, bmc_value *out)
+{
+    rt_private *p = x->rt;
+    const bmc_info *f = p->desc->info;
+    rt_need need;
+    bmc_status s;
+    if ((f->n_input && !in) || (f->n_output && !out)) return rt_say(p, BMC_E_ARG, "run: no %s", f->n_input && !in ? "inputs" : "outputs");
+    for (uint32_t o = 0; o < f->n_output; o++)
+        if ((s = output_check(p, out, o))) return s;
+    memset(x->sym, 0, p->n_sym * sizeof *x->sym);
+    if ((s = rt_inputs_check(x, in, out))) return s;
+    for (uint32_t i = 0; i < f->n_input; i++)
+        if (f->input[i].kind == BMC_TENSOR && in[i].data && rt_heap_owns(&p->heap, in[i].data) && !rt_input_is_state(p, in, out, i))
+            return rt_say(p, BMC_E_INPUT, "input '%s': data belongs to the context (the result of an earlier run); pass a copy", f->input[i].name);
+    if ((s = plan(x, &need)) || (s = outputs_plan(x, out))) return s;
+    rt_slots_clear(x);
+    rt_texts_free(p);
+    if ((s = memory_ready(x, &need))) return s;
+    p->n_range = 0;
+    for (uint32_t i = 0; i < f->n_input; i++)
+        if ((s = input_bind(x, in, out, i))) return s;
+    for (uint32_t o = 0; o < f->n_output; o++)
+        if ((s = output_bind(x, out, o))) return s;
+    if ((s = rt_overlap_check(p))) return s;
+    for (uint32_t i = 0; i < f->n_input; i++) {   /* aliased pairs given as two buffers */
+        if (f->input[i].kind != BMC_TENSOR || f->input[i].alias < 0 || !in[i].data) continue;
+        uint32_t o = (uint32_t)f->input[i].alias;
+        void *to = x->slot[p->desc->in_slot[i]];
+        if (to != in[i].data && p->out_bytes[o]) memcpy(to, in[i].data, p->out_bytes[o]);
+    }
+    return BMC_OK;
+}
+
+/* ---- handing over ---- */
+
+/* One tensor result that lies at `from`: into the caller's buffer, or lent. */
+static void tensor_give(rt_private *p, bmc_status *s, const char *name, bmc_value *v, void *from, size_t bytes, size_t capacity, bool has_buffer)
+{
+    v->bytes = bytes;
+    if (!has_buffer) v->data = from;
+    else if (capacity < bytes) say_small(p, s, name, v, capacity, bytes);
+    else if (bytes) memcpy(v->data, from, bytes);
+}
+
+static bmc_status sequence_give(bmc_ctx *x, bmc_value *v, uint32_t o, bmc_status s)
+{
+    rt_private *p = x->rt;
+    const bmc_port *port = &p->desc->info->output[o];
+    bmc_value all = {.size = sizeof all};
+    if (!rt_seq_export(x, p->desc->out_slot[o], port->kind, &all)) return no_memory(p, 0, "output", port->name);
+    for (size_t k = 0; k < all.n_item; k++)
+        if (all.item[k].dtype == BMC_STRING && !rt_strings_keep(x, all.item[k].data, all.item[k].bytes / sizeof(bmc_string)))
+            return no_memory(p, 0, "the strings of output", port->name);
+    size_t room = v->n_item;
+    v->kind = port->kind;
+    v->dtype = port->dtype;
+    v->n_item = all.n_item;
+    if (!v->item || rt_heap_owns(&p->heap, v->item)) {
+        v->item = all.item;
+        return s;
+    }
+    if (room < all.n_item) {
+        if (s != BMC_E_CAPACITY) rt_say(p, BMC_E_CAPACITY, "output '%s': room for %zu items, needs %zu", port->name, room, all.n_item);
+        return BMC_E_CAPACITY;
+    }
+    for (size_t k = 0; k < all.n_item; k++) {
+        bmc_value *e = &v->item[k];
+        size_t capacity = e->bytes;
+        bool has = given(p, e->data);
+        void *data = e->data;
+        *e = all.item[k];
+        e->data = data;
+        tensor_give(p, &s, port->name, e, all.item[k].data, all.item[k].bytes, capacity, has);
+    }
+    return s;
+}
+
+static bmc_status outputs_give(bmc_ctx *x, bmc_value *out)
+{
+    rt_private *p = x->rt;
+    const rt_desc *d = p->desc;
+    bmc_status s = BMC_OK;
+    for (uint32_t o = 0; o < d->info->n_output; o++) {
+        const bmc_port *port = &d->info->output[o];
+        bmc_value *v = &out[o];
+        void *from = x->slot[d->out_slot[o]];
+        if (port->kind != BMC_TENSOR) {
+            s = sequence_give(x, v, o, s);
+            if (s && s != BMC_E_CAPACITY) return s;
+            continue;
+        }
+        size_t bytes = p->out_bytes[o];
+        if (d->out_boxed[o]) {
+            size_t capacity = v->bytes;
+            if (!output_shape(x, v, o, &bytes) || (bytes && !from))
+                return rt_say(p, BMC_E_FAIL, "output '%s' was not made", port->name);
+            tensor_give(p, &s, port->name, v, from ? from : x, bytes, capacity, p->out_given[o]);
+        } else {
+            v->data = from;
+            v->bytes = bytes;
+        }
+        if (port->dtype == BMC_STRING && s == BMC_OK && !rt_strings_keep(x, v->data, bytes / sizeof(bmc_string)))
+            return no_memory(p, 0, "the strings of output", port->name);
+    }
+    return s;
+}
+
+bmc_status rt_run(bmc_ctx *x, const bmc_value *in, bmc_value *out)
+{
+    if (!x) return rt_say(NULL, BMC_E_ARG, "run: no context");
+    rt_private *p = x->rt;
+    if (atomic_flag_test_and_set_explicit(&p->busy, memory_order_acquire)) return BMC_E_ARG;   /* its message belongs to the other caller */
+    p->message[0] = p->detail[0] = 0;
+    p->status = BMC_OK;
+    bmc_status s = run_prepare(x, in, out);
+    if (!s) {
+        s = team_run(x);
+        x->run_counter++;
+        if (!s) s = outputs_give(x, out);
+    }
+    atomic_flag_clear_explicit(&p->busy, memory_order_release);
+    return s;
+}
