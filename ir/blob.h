@@ -35,7 +35,7 @@ typedef struct BlobRec {
     uint64_t hash;               /* of the content (RAW, INLINE) or of the recipe; 0: not computed yet */
 } BlobRec;
 
-typedef struct BlobFile { const char *path; const uint8_t *map; int64_t bytes; int fd; } BlobFile;
+typedef struct BlobFile { const char *path; const uint8_t *map; int64_t bytes; int fd; /* -1: closed once mapped */ } BlobFile;
 typedef struct Blobs { Arena *arena; VEC(BlobRec) rec; VEC(BlobFile) file; } Blobs;
 
 void blobs_init(Blobs *, Arena *);
@@ -48,15 +48,17 @@ Blob blob_inline(Blobs *, DType, int64_t count, const void *bytes);          /* 
 Blob blob_strings(Blobs *, int64_t count, const char *const *ptr, const size_t *len);
 Blob blob_splat_f(Blobs *, DType, int64_t count, double);
 Blob blob_splat_i(Blobs *, DType, int64_t count, int64_t);
+Blob blob_iota(Blobs *, DType, int64_t count, int64_t first, int64_t step);  /* integer types; wraps to the type's width */
 Blob blob_derived(Blobs *, DType, int64_t count, const Recipe *);
-int64_t blob_bytes(const Blobs *, Blob);                       /* as written to memory by blob_read */
+int64_t blob_bytes(const Blobs *, Blob);                       /* as written to memory by blob_read (STRINGS: the records alone) */
 /* Copies elements [first, first+n) as dense bytes to `to`; not for DERIVED or STRINGS. */
 void blob_read(const Blobs *, Blob, int64_t first, int64_t n, void *to);
 int64_t blob_get_i(const Blobs *, Blob, int64_t k);            /* element as integer (floats truncate); not for DERIVED, STRINGS */
 double blob_get_f(const Blobs *, Blob, int64_t k);
 uint64_t blob_hash(Blobs *, Blob);
 bool blob_equal(Blobs *, Blob, Blob);                          /* same type, count and content (by hash, then bytes) */
-/* Text form: splat(0.5) | iota(0,1) | [1,2,3] | ["a","b"] | "path"@off+len#hash | pack(...) | hex"..." for long inline data. */
+/* Text form: splat(0.5) | iota(0,1) | [1,2,3] | ["a","b"] | "path"@off+len#hash | hex"..." for long inline data and what numbers cannot say |
+ * pack(f32 8192 <blob>, batch=1, K=64, N=128, kc=64, g=1, off=0, st=0, sk=128, sn=1) | graph(3, f32 4 <blob>, ...) | none. */
 void blob_print(Str *, const Blobs *, Blob);
 
 #endif
