@@ -61,6 +61,25 @@ void kb_macc_init_end(Kb *, KbMacc *, KVal acc);
 void kb_macc_epilogue(Kb *, KbMacc *);                   /* now inside epilogue(acc, i, j) */
 void kb_macc_end(Kb *, KbMacc *);
 
+/* ---- for the parser and for passes that rebuild a kernel ---- */
+/* A builder of an empty body with the name, loc, parameters and locals of `old` (indices stay); kb_replace puts the finished body into `old`. */
+Kb *kb_reopen(KModule *, const Kernel *old);
+void kb_replace(Kb *, Kernel *old);
+/* An instruction as it is, no folding, no sharing: `like` gives op, type, param, imm. Its result (0: none). Not for regions and yield. */
+KVal kb_raw(Kb *, const KInstRec *like, uint32_t n_arg, const KVal *arg);
+/* The same operation through folding and sharing. */
+KVal kb_pure(Kb *, const KInstRec *like, uint32_t n_arg, const KVal *arg);
+/* Ends the innermost open block with a yield of those values. */
+void kb_yield(Kb *, uint32_t n, const KVal *v);
+/* Copies instruction `i` of `from` (regions with all that is in them) to the open block; map[value of from] -> value here, filled for what is copied. */
+void kb_copy(Kb *, const Kernel *from, KInst i, KVal *map);
+/* Copies what stands in block `b`, but for its yield. */
+void kb_copy_block(Kb *, const Kernel *from, KBlock b, KVal *map);
+/* The open block and its depth (0: the kernel's top). */
+KBlock kb_block(Kb *);
+/* Sets parallel from the body; what kb_finish and the parser call. */
+void kir_finish(Kernel *);
+
 /* Message texts of kb_record are module-wide; the id is what generated code stores. */
 uint32_t kmodule_message(KModule *, const char *text);
 

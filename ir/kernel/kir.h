@@ -132,7 +132,7 @@ typedef enum KStepKind {
     KST_WHILE,      /* while expr carry($i = 0, $n = N) { ... next($i+1, $m) }   carries are symbols, assigned together */
     KST_FAIL        /* fail "message" */
 } KStepKind;
-typedef enum KRel { KREL_EQ, KREL_NE, KREL_LE, KREL_LT } KRel;
+typedef enum KRel { KREL_EQ, KREL_NE, KREL_LE, KREL_LT, KREL_BCAST /* a == b, or one of them is 1: "a bcast b" */ } KRel;
 
 typedef struct KArg { enum { KA_BUF, KA_DIM, KA_SYM /* output: the call binds it */, KA_INT, KA_STR } kind; KBuf buf; Dim dim; Sym sym; int64_t i; const char *str; } KArg;
 
@@ -184,6 +184,7 @@ typedef struct KModule {
     KSteps program;
     Dim arena_bytes, scratch_bytes;  /* set by planning; formulas over entry symbols */
     bool planned;
+    struct KCache *cache;         /* module.c, build.c: message ids and texts of kernels, so that equal ones are found */
 } KModule;
 
 static inline KInstRec *kinst(const Kernel *k, KInst i) { return &k->inst.p[i.i]; }
@@ -195,6 +196,9 @@ static inline KVal karg(const Kernel *k, const KInstRec *i, uint32_t n) { return
 /* ---- module.c ---- */
 void kmodule_init(KModule *, Arena *, Diag *, Names *, Dims *, Types *, Blobs *);
 KBuf kbuf_new(KModule *, KSpace, Name or_0, DType, int rank, const Dim *dim, KLoc);   /* dense */
+KBuf kbuf_view(KModule *, KBuf base, Name or_0, int rank, const Dim *dim, const Dim *stride /* NULL: dense */, Dim offset /* elements; 0: none */, KLoc);
+KBuf kbuf_root(const KModule *, KBuf);               /* the buffer that owns the memory: through views */
+Dim kbuf_bytes(KModule *, const KBufRec *);          /* of its elements; DIM_NONE on overflow */
 KLoc kloc_new(KModule *, int32_t node, Name node_name, Name op);
 DiagLoc kloc_diag(const KModule *, KLoc);
 Dim kbuf_count(KModule *, KBuf);                     /* elements */
@@ -202,9 +206,14 @@ Dim kbuf_stride(KModule *, const KBufRec *, int axis); /* elements, computed for
 KStep *kstep_add(KModule *, KSteps *, KStepKind, KLoc);  /* appended */
 void kstep_remove(KSteps *, KStep *);
 void kstep_insert(KSteps *, KStep *before, KStep *s);
+KStep *kstep_new(KModule *, KStepKind, KLoc);            /* in no list */
+void kstep_append(KSteps *, KStep *);
+/* Calls f for every step in program order, bodies after the step that owns them. */
+void kstep_each(const KSteps *, void (*f)(void *arg, KStep *), void *arg);
 /* ---- print.c, parse.c, verify.c ---- */
 void kir_print(Str *, KModule *);
 void kir_print_kernel(Str *, const KModule *, const Kernel *);
+void kir_print_canonical(Str *, const KModule *, const Kernel *);  /* without names of kernel and parameters: equal text <=> interchangeable */
 bool kir_parse(KModule *, const char *file, const char *text, size_t n);
 bool kir_verify(KModule *, const char *after);       /* all errors as diagnostics E_VERIFY */
 /* ---- query.c: questions about values, not node kinds (D8) ---- */

@@ -1,0 +1,125 @@
+/* query.c: questions about values: is it affine in a loop variable, how far apart are neighbouring accesses, does it depend on that. The answers come
+ * from walking the expression (add, sub, mul by a constant, neg and shl); what cannot be seen through (loads, carries, other operations) is affine with
+ * coefficient 0 when it does not depend on the variable, and not affine otherwise. Multiplication by a dim counts as a constant when the dim is one. */
+#include "ir/kernel/kir.h"
+#include "base/bug.h"
+
+bool kx_const_i(const Kernel *k, const Dims *d, KVal v, int64_t *out)
+{
+    KInst def = kval(k, v)->def;
+    if (!def.i) return false;
+    const KInstRec *r = kinst(k, def);
+    if (r->op == KOP_CONST && !dtype_is_float(r->type) && r->type != DT_STR) {
+        *out = r->imm.i;
+        return true;
+    }
+    return r->op == KOP_DIM && dim_is_const(d, r->imm.dim, out);
+}
+
+/* Is block `b` inside (or the same as) block `outer`? */
+static bool block_inside(const Kernel *k, KBlock b, KBlock outer)
+{
+    for (;;) {
+        KInst owner;
+        if (b.i == outer.i) return true;
+        owner = kblock(k, b)->owner;
+        if (!owner.i) return false;
+        b = kinst(k, owner)->block;
+    }
+}
+
+/* Block where the value becomes known. */
+static KBlock home(const Kernel *k, KVal v)
+{
+    const KValRec *r = kval(k, v);
+    return r->def.i ? kinst(k, r->def)->block : r->block;
+}
+
+static bool block_depends(const Kernel *k, KBlock b, KVal on);
+
+bool kx_depends(const Kernel *k, KVal v, KVal on)
+{
+    const KValRec *r = kval(k, v);
+    if (v.i == on.i) return true;
+    if (!block_inside(k, home(k, v), home(k, on))) return false;   /* known before `on` exists */
+    if (!r->def.i) {
+        /* a carry depends on its initial value, on the bounds and on what is yielded; a loop variable on the bounds */
+        KInst owner = kblock(k, r->block)->owner;
+        if (!owner.i || r->block.i == home(k, on).i) return false;   /* a sibling parameter: carries of the same loop are not followed */
+        const KInstRec *o = kinst(k, owner);
+        for (uint32_t n = 0; n < o->n_arg; n++)
+            if (kx_depends(k, karg(k, o, n), on)) return true;
+        return o->op == KOP_FOR && r->index > 0 && block_depends(k, o->body, on);
+    }
+    const KInstRec *d = kinst(k, r->def);
+    if (d->op == KOP_LOAD && k->param.p[d->param].out) return true;             /* what is stored between iterations is not looked into */
+    if (d->op == KOP_LOAD && k->param.p[d->param].space == KS_LOCAL) return true;
+    for (uint32_t n = 0; n < d->n_arg; n++)
+        if (kx_depends(k, karg(k, d, n), on)) return true;
+    return d->op == KOP_FOR && block_depends(k, d->body, on);
+}
+
+/* Anything in the block mentions `on` itself. */
+static bool block_depends(const Kernel *k, KBlock b, KVal on)
+{
+    for (KInst i = kblock(k, b)->first; i.i; i = kinst(k, i)->next) {
+        const KInstRec *r = kinst(k, i);
+        for (uint32_t n = 0; n < r->n_arg; n++) {
+            KVal a = karg(k, r, n);
+            if (a.i == on.i || (!block_inside(k, home(k, a), b) && kx_depends(k, a, on))) return true;
+        }
+        if (r->op == KOP_FOR && block_depends(k, r->body, on)) return true;
+    }
+    return false;
+}
+
+bool kx_affine(const Kernel *k, const Dims *dims, KVal v, KVal iv, int64_t *coef)
+{
+    const KValRec *r = kval(k, v);
+    const KInstRec *d = r->def.i ? kinst(k, r->def) : NULL;
+    int64_t a, b, c;
+    *coef = 0;
+    if (v.i == iv.i) {
+        *coef = 1;
+        return true;
+    }
+    switch (d ? d->op : KOP_NONE) {
+    case KOP_CONST: case KOP_DIM: return true;
+    case KOP_ADD: case KOP_SUB:
+        if (!kx_affine(k, dims, karg(k, d, 0), iv, &a) || !kx_affine(k, dims, karg(k, d, 1), iv, &b)) return false;
+        return d->op == KOP_ADD ? !__builtin_add_overflow(a, b, coef) : !__builtin_sub_overflow(a, b, coef);
+    case KOP_MUL:
+        if (!kx_affine(k, dims, karg(k, d, 0), iv, &a) || !kx_affine(k, dims, karg(k, d, 1), iv, &b)) return false;
+        if (a == 0 && b == 0) return true;
+        if (b == 0 && kx_const_i(k, dims, karg(k, d, 1), &c)) return !__builtin_mul_overflow(a, c, coef);
+        if (a == 0 && kx_const_i(k, dims, karg(k, d, 0), &c)) return !__builtin_mul_overflow(b, c, coef);
+        return false;
+    case KOP_NEG:
+        if (!kx_affine(k, dims, karg(k, d, 0), iv, &a)) return false;
+        return !__builtin_sub_overflow((int64_t)0, a, coef);
+    case KOP_SHL:
+        if (!kx_affine(k, dims, karg(k, d, 0), iv, &a) || !kx_const_i(k, dims, karg(k, d, 1), &c) || c < 0 || c > 62) return !kx_depends(k, v, iv);
+        return !__builtin_mul_overflow(a, (int64_t)1 << c, coef);
+    default: return !kx_depends(k, v, iv);
+    }
+}
+
+bool kx_access_stride(const Kernel *k, Dims *dims, KInst access, KVal iv, int64_t *stride)
+{
+    const KInstRec *r = kinst(k, access);
+    const KBufRec *p = &k->param.p[r->param];
+    Dim step = dim_const(dims, 1);
+    int64_t coef, s, part, sum = 0;
+    assert(r->op == KOP_LOAD || r->op == KOP_STORE);
+    for (int i = p->rank - 1; i >= 0; i--) {
+        Dim st = p->dense ? step : p->stride[i];
+        if (!kx_affine(k, dims, karg(k, r, (uint32_t)i), iv, &coef)) return false;
+        if (coef != 0) {
+            if (!st.i || !dim_is_const(dims, st, &s)) return false;
+            if (__builtin_mul_overflow(coef, s, &part) || __builtin_add_overflow(sum, part, &sum)) return false;
+        }
+        if (p->dense && step.i) step = dim_mul(dims, step, p->dim[i]);
+    }
+    *stride = sum;
+    return true;
+}
