@@ -264,11 +264,11 @@ bool attrs_parse(Lex *x, Module *m, const OpDesc *d, void *a)
     while (!lex_is(x, '}')) {
         const char *name;
         uint32_t k;
-        Lex at = *x;
+        Tok at = x->tok;
         if (!lex_name(x, TK_IDENT, &name)) return false;
         const AttrSpec *s = attr_find(d, name, &k);
-        if (!s) return lex_error(&at, "%s has no attribute '%s'", d->name, name), x->failed = true, false;
-        if (attr_given(d, a, k)) return lex_error(&at, "attribute '%s' is given twice", name), x->failed = true, false;
+        if (!s) return lex_error_at(x, &at, "%s has no attribute '%s'", d->name, name);
+        if (attr_given(d, a, k)) return lex_error_at(x, &at, "attribute '%s' is given twice", name);
         if (!lex_expect(x, '=') || !field_parse(x, m, s, a)) return false;
         *(uint64_t *)a |= UINT64_C(1) << k;
         if (!lex_accept(x, ',')) break;

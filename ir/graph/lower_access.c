@@ -143,7 +143,7 @@ KVal lw_inline(Lw *l, Node n, uint32_t r, const KVal *idx)
     if (!l->s->depth) l->s->memo.n = 0;
     l->s->depth++;
     KVal y = {0};
-    if (op->cls == CLS_ELTWISE && op->scalar) {
+    if (op->cls == CLS_ELTWISE && (op->scalar || op->kop)) {
         assert(r == 0);
         uint32_t n_in = node_n_in(l->g, n);
         KVal *x = arena_array(l->m->arena, KVal, n_in + 1);
@@ -156,7 +156,7 @@ KVal lw_inline(Lw *l, Node n, uint32_t r, const KVal *idx)
             in[k] = lw_elem(&at, k);
             x[k] = lw_at_broadcast(&at, k, idx, rank, dim);
         }
-        y = op->scalar(&at, n, x, in);
+        y = op->scalar ? op->scalar(&at, n, x, in) : kop_info((KOp)op->kop)->n_args == 1 ? kb_un(l->b, (KOp)op->kop, x[0]) : kb_bin(l->b, (KOp)op->kop, x[0], x[1]);
         assert(kb_type(l->b, y) == dtype_compute(lw_out_elem(&at, 0)));
     } else if (op->route) {
         KVal to[RANK_MAX];

@@ -66,6 +66,7 @@ typedef struct OpDesc {
     int since;                       /* newest opset whose meaning this is; older models are upgraded to it */
     OpClass cls;
     uint32_t flags;
+    uint16_t kop;                    /* ELTWISE ops that are exactly one kernel instruction (KOp of kir.h): stands for `scalar` */
     const Port *in, *out;
     const AttrSpec *attrs; uint32_t attrs_size;
     /* `opset`: the model's. Rewrites older meaning (attributes that became inputs, other defaults) into this one: may set attributes, add inputs, replace the node. */

@@ -3,37 +3,15 @@
  *   sym n node lo 0 hi 64
  *   graph @main(%x: f32[N,64]) -> (%y, "z" = %x) {
  *     %w = const f32[64] splat(0.5)
- *     %y = Add(%x, %w) : f32[N,64] !3 "block/add" Add
+ *     %y = Add(%x, %w) : f32[N,64] !3 "block/add" (Add)
  *   }
- * Names are for people but unique here: characters that a name cannot carry become '_' and the real name follows in quotes, names that are taken get a
- * suffix, values without one are numbered. Printing what was parsed gives the same text. Left out: unused constants, defaults, symbols that occur nowhere.
+ * Names are for people but unique here: names that are taken get a suffix, values without one are numbered, odd ones are quoted (%"a b").
+ * Printing what was parsed gives the same text. Left out: unused constants, defaults, symbols that occur nowhere.
  * Regions follow their node, indented; they recurse, readers limit the depth. */
 #include "ir/graph/attr.h"
 #include <string.h>
 
 /* ---- names ---- */
-
-static bool is_name_char(char c)
-{
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '/' || c == ':';
-}
-
-/* The nearest thing to `name` that the scanner takes as one token. */
-static const char *name_text(Arena *a, const char *name)
-{
-    char *t = arena_strdup(a, name);
-    size_t n = strlen(t);
-    for (size_t i = 0; i < n; i++)
-        if (!is_name_char(t[i]) || (t[i] == ':' && i + 1 == n)) t[i] = '_';
-    return t;
-}
-
-/* An operator or a graph: starts with a letter or '_'. */
-static const char *ident_text(Arena *a, const char *name)
-{
-    const char *t = name_text(a, name);
-    return *t && !(*t >= '0' && *t <= '9') && *t != '.' && *t != '/' && *t != ':' ? t : arena_printf(a, "_%s", t);
-}
 
 typedef struct GraphNames { Arena *arena; Map taken; uint32_t n_fresh; const char **of; } GraphNames;
 
@@ -48,7 +26,7 @@ static bool name_take(GraphNames *names, const char *t)
 static void name_give(GraphNames *names, const Graph *g, Value v)
 {
     Name name = value_rec(g, v)->name;
-    const char *stem = name.i ? name_text(names->arena, name_str(&g->m->names, name)) : "", *t = stem;
+    const char *stem = name_str(&g->m->names, name), *t = stem;
     for (uint32_t k = 1; *stem && !name_take(names, t); k++) t = arena_printf(names->arena, "%s.%u", stem, k);
     while (!*stem && !name_take(names, t = arena_printf(names->arena, "%u", ++names->n_fresh))) ;
     names->of[v.i] = t;
@@ -87,20 +65,9 @@ static void type_text(Str *o, const Graph *g, TypeId t)
     else str_char(o, '?');
 }
 
-static void value_def(Str *o, const Graph *g, const GraphNames *names, Value v)
-{
-    Name name = value_rec(g, v)->name;
-    const char *real = name.i ? name_str(&g->m->names, name) : "";
-    str_printf(o, "%%%s", names->of[v.i]);
-    if (*real && strcmp(real, name_text(o->arena, real))) {
-        str_char(o, ' ');
-        quote(o, real);
-    }
-}
-
 static void value_use(Str *o, const GraphNames *names, Value v)
 {
-    if (v.i) str_printf(o, "%%%s", names->of[v.i]);
+    if (v.i) lex_print_name(o, "%", names->of[v.i]);
     else str_char(o, '_');
 }
 
@@ -114,9 +81,9 @@ static void loc_text(Str *o, const Module *m, const Loc *loc)
         quote(o, name);
     }
     if (!*op) return;
-    str_char(o, ' ');
-    if (strcmp(op, ident_text(o->arena, op))) quote(o, op);
-    else str_add(o, op);
+    str_add(o, " (");
+    lex_print_name(o, "", op);
+    str_char(o, ')');
 }
 
 static void check_text(Str *o, const Module *m, const CheckRec *c, const char *word)
@@ -156,7 +123,7 @@ static void node_text(Str *o, Graph *g, const GraphNames *names, Node n, int dep
     indent(o, depth);
     for (uint32_t k = 0; k < r->n_out; k++) {
         if (k) str_add(o, ", ");
-        value_def(o, g, names, node_out(g, n, k));
+        value_use(o, names, node_out(g, n, k));
         typed |= value_type(g, node_out(g, n, k)).i != 0;
     }
     if (r->n_out) str_add(o, " = ");
@@ -184,10 +151,12 @@ static void graph_text(Str *o, Graph *g, int depth)
     GraphNames names;
     names_give(&names, o->arena, g);
     indent(o, depth);
-    str_printf(o, "graph @%s(", ident_text(o->arena, name_str(&m->names, g->name)));
+    str_add(o, "graph ");
+    lex_print_name(o, "@", name_str(&m->names, g->name));
+    str_char(o, '(');
     for (uint32_t k = 0; k < g->in.n; k++) {
         if (k) str_add(o, ", ");
-        value_def(o, g, &names, g->in.p[k]);
+        value_use(o, &names, g->in.p[k]);
         str_add(o, ": ");
         type_text(o, g, value_type(g, g->in.p[k]));
     }
@@ -211,7 +180,7 @@ static void graph_text(Str *o, Graph *g, int depth)
     for (uint32_t i = 1; i < g->value.n; i++) {
         if (!const_shown(&g->value.p[i])) continue;
         indent(o, depth + 1);
-        value_def(o, g, &names, (Value){i});
+        value_use(o, &names, (Value){i});
         str_add(o, " = const ");
         type_text(o, g, g->value.p[i].type);
         str_char(o, ' ');
@@ -275,17 +244,39 @@ static void graph_use(SymUse *u, const Graph *g)
     }
 }
 
-/* The symbol's line can go: the first input that has it as an axis, read in order, says the same. */
+typedef struct Mention { Sym s; bool found; } Mention;
+
+static void mention(void *arg, Sym s)
+{
+    Mention *q = arg;
+    q->found |= s.i == q->s.i;
+}
+
+static bool type_mentions(const Module *m, TypeId id, Sym s)
+{
+    Mention q = {.s = s};
+    while (id.i) {
+        const TypeRec *t = type_rec(&m->types, id);
+        for (int k = 0; t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && k < t->rank; k++) dim_each_sym(&m->dims, t->dim[k], mention, &q);
+        id = t->of;
+    }
+    return q.found;
+}
+
+/* The symbol's line can go: reading the inputs in order declares it just so. */
 static bool sym_plain(const Module *m, Sym s)
 {
     const SymRec *r = &m->dims.sym.p[s.i];
     if (r->kind != SYM_ENTRY || r->lo != 0 || r->hi != INT64_MAX || r->multiple > 1 || !m->entry) return false;
     for (uint32_t k = 0; k < m->entry->in.n; k++) {
-        const TypeRec *t = type_rec(&m->types, value_type(m->entry, m->entry->in.p[k]));
-        for (int axis = 0; t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && axis < t->rank; axis++) {
+        TypeId id = value_type(m->entry, m->entry->in.p[k]);
+        if (!type_mentions(m, id, s)) continue;
+        const TypeRec *t = type_rec(&m->types, id);
+        for (int axis = 0; t->kind == TY_TENSOR && axis < t->rank; axis++) {
             const DimRec *d = &m->dims.rec.p[t->dim[axis].i];
             if (d->kind == DIM_SYM && d->sym.i == s.i) return r->input == (int32_t)k && r->axis == axis;
         }
+        return r->input < 0;
     }
     return false;
 }
@@ -293,7 +284,9 @@ static bool sym_plain(const Module *m, Sym s)
 static void sym_text(Str *o, const Module *m, Sym s)
 {
     const SymRec *r = &m->dims.sym.p[s.i];
-    str_printf(o, "sym %s %s", name_str(&m->names, r->name), r->kind == SYM_NODE ? "node" : "entry");
+    str_add(o, "sym ");
+    dim_print(o, &m->dims, dim_sym((Dims *)&m->dims, s));   /* the Dim of a symbol is a cache */
+    str_add(o, r->kind == SYM_NODE ? " node" : " entry");
     if (r->kind == SYM_ENTRY && r->input >= 0) str_printf(o, " input %d axis %d", r->input, r->axis);
     if (r->lo != 0) str_printf(o, " lo %lld", (long long)r->lo);
     if (r->hi != INT64_MAX) str_printf(o, " hi %lld", (long long)r->hi);
@@ -301,18 +294,14 @@ static void sym_text(Str *o, const Module *m, Sym s)
     str_char(o, '\n');
 }
 
-static void syms_text(Str *o, Module *m, const bool *recipe)
+static void same_text(Str *o, const Module *m, const bool *used)
 {
-    SymUse use = {.m = m, .used = arena_array(o->arena, bool, m->dims.sym.n + 1)};
-    if (m->entry) graph_use(&use, m->entry);
-    for (uint32_t k = 0; k < m->graph.n; k++)
-        if (recipe[k]) graph_use(&use, m->graph.p[k]);
-    for (uint32_t i = 1; i < m->dims.sym.n; i++)
-        if (use.used[i] && !sym_plain(m, (Sym){i})) sym_text(o, m, (Sym){i});
     for (uint32_t i = 1; i < m->dims.sym.n; i++) {
         const SymRec *r = &m->dims.sym.p[i];
-        if (!use.used[i] || !r->same_as.i) continue;
-        str_printf(o, "same %s ", name_str(&m->names, r->name));
+        if (!used[i] || !r->same_as.i) continue;
+        str_add(o, "same ");
+        dim_print(o, &m->dims, dim_sym((Dims *)&m->dims, (Sym){i}));
+        str_char(o, ' ');
         dim_print(o, &m->dims, r->same_as);
         str_char(o, '\n');
     }
@@ -356,11 +345,15 @@ void bir_print(Str *o, Module *m)
         if (a->axis >= 0) str_printf(o, " axis %d cap %lld", a->axis, (long long)a->cap);
         str_char(o, '\n');
     }
-    syms_text(o, m, recipe);
+    SymUse use = {.m = m, .used = arena_array(o->arena, bool, m->dims.sym.n + 1)};
+    if (m->entry) graph_use(&use, m->entry);
+    for (uint32_t i = 1; i < m->dims.sym.n; i++)
+        if (use.used[i] && !sym_plain(m, (Sym){i})) sym_text(o, m, (Sym){i});
     for (uint32_t k = 0; k < m->graph.n; k++) {
         if (!recipe[k]) continue;
         str_printf(o, "recipe %u\n", k);
         graph_text(o, m->graph.p[k], 0);
     }
     if (m->entry) graph_text(o, m->entry, 0);
+    same_text(o, m, use.used);
 }

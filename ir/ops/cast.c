@@ -1,0 +1,101 @@
+/* cast.c: Cast and CastLike. Float to integer truncates; out of range saturates and NaN gives 0 (the specification leaves both open); integers wrap;
+ * anything to bool is x != 0.. */
+#include "ir/graph/eval.h"
+#include "ir/graph/infer.h"
+#include "ir/graph/lower.h"
+
+static const Port P_ANY[] = {{"input", DTS_ANY, 0, 0}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_ANY, 0, 0}, PORT_END};
+static const Port P_LIKE[] = {{"input", DTS_ANY, 0, 0}, {"target_type", DTS_ANY, 0, 0}, PORT_END};
+
+typedef struct Cast { uint64_t set; int64_t to, saturate; const char *round_mode; } Cast;
+static const AttrSpec CAST_ATTRS[] = {{.name = "to", .kind = ATTR_TYPE, .offset = offsetof(Cast, to), .required = true},
+                                      A_INT(Cast, saturate, 1), A_STRING(Cast, round_mode, "up"), A_END};
+typedef struct CastLike { uint64_t set; int64_t saturate; const char *round_mode; } CastLike;
+static const AttrSpec LIKE_ATTRS[] = {A_INT(CastLike, saturate, 1), A_STRING(CastLike, round_mode, "up"), A_END};
+
+static bool infer_to(Infer *c, DType to)
+{
+    DType from = infer_elem(c, 0);
+    if (!(DTS_ANY & DTS(to)) || to == DT_NONE) return infer_fail(c, "a cast to %s is not supported", to > DT_NONE && to < DT_COUNT ? dtype_info(to)->onnx : "an unknown type");
+    if ((from == DT_STR) != (to == DT_STR)) return infer_fail(c, "a cast from %s to %s is not supported", dtype_info(from)->onnx, dtype_info(to)->onnx);
+    return infer_set_type(c, 0, type_with_elem(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0)), to));
+}
+static bool infer_cast(Infer *c) { return infer_to(c, (DType)ATTRS(c->g, c->n, Cast)->to); }
+static bool infer_like_(Infer *c) { return infer_to(c, infer_elem(c, 1)); }
+
+static bool propagate(Infer *c)
+{
+    const Dim *d;
+    uint32_t n;
+    DType to = value_trec(c->g, node_out(c->g, c->n, 0))->elem;
+    if (!infer_content(c, 0, &d, &n)) return true;
+    if (to == DT_I64 || to == DT_I32) infer_set_content(c, 0, d, n);
+    if (to == DT_BOOL) {
+        Dim o[CONTENT_MAX];
+        for (uint32_t i = 0; i < n; i++) {
+            int64_t lo, hi;
+            dim_bounds(c->d, d[i], &lo, &hi);
+            if (lo <= 0 && hi >= 0 && lo != hi) return true;
+            o[i] = dim_const(c->d, !(lo == 0 && hi == 0));
+        }
+        infer_set_content(c, 0, o, n);
+    }
+    return true;
+}
+
+static KVal scalar(Lw *l, Node n, const KVal *x, const DType *in)
+{
+    (void)in;
+    DType to = value_trec(l->g, node_out(l->g, n, 0))->elem;
+    return to == DT_STR ? x[0] : kb_cast(l->b, to, x[0]);
+}
+
+static Value equivalent(Graph *g, Node n, uint32_t r)
+{
+    (void)r;
+    TypeId a = value_type(g, node_in(g, n, 0)), b = value_type(g, node_out(g, n, 0));
+    return a.i && a.i == b.i ? node_in(g, n, 0) : VALUE_NONE;
+}
+
+static bool eval(Eval *e)
+{
+    const Tensor *x = e->in[0];
+    DType to = value_trec(e->g, node_out(e->g, e->n, 0))->elem;
+    Tensor *y = ev_out(e, 0, to, x->rank, x->dim);
+    for (int64_t k = 0; y && k < y->count; k++) {
+        if (to == DT_STR) ev_copy(y, k, x, k);
+        else if (dtype_is_float(x->elem)) ev_set_f(y, k, ev_f(x, k));
+        else if (dtype_is_float(to)) ev_set_f(y, k, ev_f(x, k));   /* not through int64: u64 */
+        else ev_set_i(y, k, ev_i(x, k));
+    }
+    return y != NULL;
+}
+
+const OpDesc op_Cast = {.name = "Cast", .since = 25, .cls = CLS_ELTWISE, .in = P_ANY, .out = P_OUT, .attrs = CAST_ATTRS, .attrs_size = sizeof(Cast),
+                        .infer = infer_cast, .propagate = propagate, .equivalent = equivalent, .scalar = scalar, .eval = eval};
+
+/* CastLike reads only its second operand's type, so it becomes a Cast at once. */
+static bool like_rewrite(Graph *g, Node n)
+{
+    Cast a = {.set = 1, .to = value_trec(g, node_out(g, n, 0))->elem, .saturate = ATTRS(g, n, CastLike)->saturate, .round_mode = ATTRS(g, n, CastLike)->round_mode};
+    Node c = graph_add(g, OP_Cast, (Value[]){node_in(g, n, 0)}, 1, 1, &a, node_rec(g, n)->loc, n);
+    value_rec(g, node_out(g, c, 0))->type = value_type(g, node_out(g, n, 0));
+    graph_replace_uses(g, node_out(g, n, 0), node_out(g, c, 0));
+    return true;
+}
+
+static bool like_lower(Lw *l, Node n)
+{
+    lw_kernel(l, "cast");
+    KVal idx[RANK_MAX];
+    lw_nest_over(l, 0, idx);
+    KVal x = lw_at(l, 0, idx);
+    lw_put(l, 0, idx, scalar(l, n, &x, NULL));
+    lw_end_nest(l, lw_out_rank(l, 0));
+    lw_kernel_end(l);
+    return true;
+}
+
+const OpDesc op_CastLike = {.name = "CastLike", .since = 25, .cls = CLS_MOVE, .in = P_LIKE, .out = P_OUT, .attrs = LIKE_ATTRS, .attrs_size = sizeof(CastLike),
+                            .infer = infer_like_, .propagate = propagate, .equivalent = equivalent, .rewrite = like_rewrite, .lower = like_lower, .eval = eval};
