@@ -88,9 +88,11 @@ static Dim opaque(Dims *d, DimKind kind, Dim a, Dim b)
 
 /* --- sums and products ------------------------------------------------------------------------------------------------------ */
 
+/* What does not fit the normal form. A long sum stays on the left, so that its text nests no parentheses. */
 static Dim in_order(Dims *d, DimKind kind, Dim a, Dim b)
 {
-    return dim_order(d, a, b) <= 0 ? dim_cons(d, kind, a, b) : dim_cons(d, kind, b, a);
+    bool nest_a = d->rec.p[a.i].kind == kind, nest_b = d->rec.p[b.i].kind == kind;
+    return (nest_a != nest_b ? nest_a : dim_order(d, a, b) <= 0) ? dim_cons(d, kind, a, b) : dim_cons(d, kind, b, a);
 }
 
 Dim dim_add(Dims *d, Dim a, Dim b)
@@ -278,7 +280,7 @@ Dim dim_div(Dims *d, Dim a, Dim b)
 Dim dim_ceildiv(Dims *d, Dim a, Dim b)
 {
     int64_t x, y;
-    if (dim_is_const(d, a, &x) && dim_is_const(d, b, &y) && y != 0 && !(x == INT64_MIN && y == -1))
+    if (dim_is_const(d, a, &x) && dim_is_const(d, b, &y) && y > 0)   /* a + b - 1 could overflow */
         return dim_const(d, floor_div(x, y) + (floor_mod(x, y) != 0));
     return dim_div(d, dim_add(d, a, dim_sub(d, b, dim_const(d, 1))), b);
 }
