@@ -356,3 +356,20 @@ const char *value_name(const Graph *g, Value v)
     Name name = value_rec(g, v)->name;
     return name.i ? name_str(&g->m->names, name) : arena_printf(g->m->arena, "%%%u", v.i);
 }
+
+typedef VEC(Graph *) GraphVec;
+
+static void graphs_collect(Arena *a, Graph *g, GraphVec *all)
+{
+    for (Node n = g->first; n.i; n = node_next(g, n))
+        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) graphs_collect(a, node_rec(g, n)->region[k], all);
+    vec_push(a, all, g);
+}
+
+uint32_t module_graphs(Module *m, Arena *a, Graph ***out)
+{
+    GraphVec all = {0};
+    if (m->entry) graphs_collect(a, m->entry, &all);
+    *out = all.p;
+    return all.n;
+}

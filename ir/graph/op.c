@@ -86,14 +86,14 @@ static void verify_hooks(const char *op, const OpDesc *d)
 {
     bool way_down = d->lower || d->expand;
     switch (d->cls) {
-    case CLS_ELTWISE: if (!d->scalar && !way_down) BUG("op %s: an element-wise op needs `scalar`", op); break;
+    case CLS_ELTWISE: if (!d->scalar && !d->kop && !way_down) BUG("op %s: an element-wise op needs `scalar` or `kop`", op); break;
     case CLS_MOVE: if (!d->route && !way_down) BUG("op %s: a move needs `route`, or `lower` for a view", op); break;
     case CLS_SHAPE: case CLS_CONTROL: case CLS_REDUCE: case CLS_ROW: case CLS_CONTRACT: case CLS_WINDOW: case CLS_OPAQUE:
         if (!way_down) BUG("op %s: no `lower` and no `expand`", op);
         break;
     default: BUG("op %s: class %d", op, d->cls);
     }
-    if (d->cls != CLS_ELTWISE && d->scalar) BUG("op %s: `scalar` without class ELTWISE", op);
+    if (d->cls != CLS_ELTWISE && (d->scalar || d->kop)) BUG("op %s: `scalar` without class ELTWISE", op);
     if (d->cls != CLS_MOVE && d->route) BUG("op %s: `route` without class MOVE", op);
     if ((d->flags & OPF_INPLACE_0) && !d->in[0].name) BUG("op %s: in place of what?", op);
 }

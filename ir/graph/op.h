@@ -81,6 +81,7 @@ typedef struct OpDesc {
     bool (*lower)(Lw *, Node);       /* NULL: by class */
     bool (*eval)(Eval *);            /* naive reference, independent of `lower` */
     Cost (*cost)(const Graph *, Node);
+    bool (*verify)(const Graph *, Node, const char **why);     /* what the tables cannot say: results and inputs of regions */
     bool (*grad)(Graph *, Node, const Value *dy, Value *dx);   /* later */
 } OpDesc;
 
