@@ -1,14 +1,19 @@
 #!/usr/bin/env python3
-"""GEMM: share of the FMA peak, and against OpenBLAS, on one thread:   gemm.py [--bmc PATH] [--rounds 5] [--only peak|openblas] [--seed N]
+"""GEMM on one thread: share of the FMA peak, and against OpenBLAS:
 
-peak: one-MatMul models with constant weights, for the native CPU and x86-64-v3. A batch of `bmc bench` and a measurement of the
-machine's peak (`bmc bench --machine`) alternate; a round's share is the work over the batch's fastest run against the peak of
-the same round, and the shape's share is the median over the rounds. Bars below.
-openblas: random shapes between 1 and 2048 (half of them spread evenly, half over the orders of magnitude; seed printed) against
-PyPI's OpenBLAS in one process, interleaved (gemm_peer.c): geometric mean of the ratios at least 1.0, none below 0.8.
+    gemm.py [--bmc PATH] [--rounds 5] [--only peak|openblas] [--seed N]
 
-Last line 'N passed, N failed'; needs a quiet machine, an AVX-512 one for the first column, and build/venv (scripts/test).
+peak: one-MatMul models with constant weights, for the native CPU and x86-64-v3. A batch of `bmc bench` and a
+measurement of the machine's peak (`bmc bench --machine`) alternate; a round's share is the work over the batch's
+fastest run against the peak of the same round, and the shape's share is the median over the rounds. Bars below.
+openblas: random shapes between 1 and 2048 (half of them spread evenly, half over the orders of magnitude; seed
+printed) against PyPI's OpenBLAS in one process, interleaved (gemm_peer.c): geometric mean of the ratios at least 1.0,
+none below 0.8.
+
+Last line 'N passed, N failed'; needs a quiet machine, an AVX-512 one for the first column, and build/venv
+(scripts/test).
 """
+
 import argparse
 import json
 import math
@@ -47,9 +52,12 @@ def matmul_model(path, m, n, k, rng):
     """A model of one MatMul [m,k] x constant [k,n]; the weights go to path + '.bin', too."""
     weights = rng.standard_normal((k, n)).astype(np.float32)
     graph = helper.make_graph(
-        [helper.make_node("MatMul", ["a", "b"], ["c"], "matmul")], "gemm",
+        [helper.make_node("MatMul", ["a", "b"], ["c"], "matmul")],
+        "gemm",
         [helper.make_tensor_value_info("a", TensorProto.FLOAT, [m, k])],
-        [helper.make_tensor_value_info("c", TensorProto.FLOAT, [m, n])], [numpy_helper.from_array(weights, "b")])
+        [helper.make_tensor_value_info("c", TensorProto.FLOAT, [m, n])],
+        [numpy_helper.from_array(weights, "b")],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
     model.ir_version = 9
     onnx.save(model, path)
@@ -77,7 +85,8 @@ def read_json(command):
 
 
 def peaks(args):
-    """{isa: GFLOP/s on one thread} as `bmc bench --machine --json` says it: {"fma_peak": {"avx512": {"1": G, ...}, ...}, ...}."""
+    """{isa: GFLOP/s on one thread} as `bmc bench --machine --json` says it: {"fma_peak": {"avx512": {"1": G, ...},
+    ...}, ...}."""
     found = {}
     for isa, value in read_json([args.bmc, "bench", "--machine", "--json"])["fma_peak"].items():
         found[isa] = value if isinstance(value, (int, float)) else value["1"]
@@ -88,7 +97,9 @@ def share_of_peak(args, artifact, isa, flops):
     """Median, best over the rounds of (work / fastest run) / peak, batch and peak in turn."""
     shares, peak = [], peaks(args)[isa]
     for _ in range(args.rounds):
-        fastest = read_json([args.bmc, "bench", artifact, "--threads", "1", "--seconds", "%g" % args.seconds, "--json"])["min_ns"]
+        fastest = read_json(
+            [args.bmc, "bench", artifact, "--threads", "1", "--seconds", "%g" % args.seconds, "--json"]
+        )["min_ns"]
         after = peaks(args)[isa]
         shares.append(flops / fastest / max(peak, after))
         peak = after
@@ -111,7 +122,14 @@ def measure_peak(args):
                 continue
             middle, best = share_of_peak(args, artifact, isa, 2.0 * m * n * k)
             text = "%dx%dx%d %s: %.1f %% of peak (best %.1f %%), bar %.0f %%" % (
-                m, n, k, isa, 100 * middle, 100 * best, 100 * bars[column])
+                m,
+                n,
+                k,
+                isa,
+                100 * middle,
+                100 * best,
+                100 * bars[column],
+            )
             print(text, flush=True)
             args.tally.check(text, middle >= bars[column])
 
@@ -124,6 +142,7 @@ def random_shapes(seed):
 
 def openblas():
     import scipy_openblas32
+
     return os.path.join(scipy_openblas32.get_lib_dir(), scipy_openblas32.get_library(fullname=True))
 
 
@@ -131,8 +150,18 @@ def measure_openblas(args):
     seed = harness.fresh_seed(args.seed)
     rng = np.random.default_rng(seed)
     program = os.path.join(args.work, "gemm_peer")
-    built = run(["gcc", "-O2", "-std=gnu11", "-I" + os.path.join(TOP, "runtime"), os.path.join(TOP, "bench", "gemm_peer.c"), "-o", program,
-                 "-ldl"])
+    built = run(
+        [
+            "gcc",
+            "-O2",
+            "-std=gnu11",
+            "-I" + os.path.join(TOP, "runtime"),
+            os.path.join(TOP, "bench", "gemm_peer.c"),
+            "-o",
+            program,
+            "-ldl",
+        ]
+    )
     if not args.tally.check("gemm_peer.c builds", built.status == 0, built.brief()):
         return
     ratios = []
@@ -141,15 +170,29 @@ def measure_openblas(args):
         if not artifact:
             continue
         line = "%s %s %d %d %d\n" % (artifact, os.path.join(args.work, "%dx%dx%d.onnx.bin" % (m, n, k)), m, n, k)
-        ran = run(["/bin/sh", "-c", 'printf "%s" "$1" | "$2" "$3" scipy_ "$4"', "sh", line, program, openblas(), str(args.rounds)])
+        ran = run(
+            [
+                "/bin/sh",
+                "-c",
+                'printf "%s" "$1" | "$2" "$3" scipy_ "$4"',
+                "sh",
+                line,
+                program,
+                openblas(),
+                str(args.rounds),
+            ]
+        )
         if ran.status != 0:
             args.tally.check("%dx%dx%d runs" % (m, n, k), False, ran.brief())
             continue
         ours, theirs, error = (float(x) for x in ran.out.split()[3:6])
         ratio = theirs / ours
         ratios.append(ratio)
-        print("%5d x %4d x %4d  bmc %9.1f us  OpenBLAS %9.1f us  ratio %.2f  %6.1f GFLOP/s  error %.1e" % (
-            m, n, k, ours / 1e3, theirs / 1e3, ratio, 2.0 * m * n * k / ours, error), flush=True)
+        print(
+            "%5d x %4d x %4d  bmc %9.1f us  OpenBLAS %9.1f us  ratio %.2f  %6.1f GFLOP/s  error %.1e"
+            % (m, n, k, ours / 1e3, theirs / 1e3, ratio, 2.0 * m * n * k / ours, error),
+            flush=True,
+        )
         args.tally.check("%dx%dx%d: ratio to OpenBLAS %.2f, at least %.2f" % (m, n, k, ratio, LEAST), ratio >= LEAST)
         args.tally.check("%dx%dx%d: error %.1e" % (m, n, k, error), error <= ERROR)
     mean = math.exp(statistics.fmean(math.log(r) for r in ratios)) if ratios else 0

@@ -4,10 +4,10 @@
  *   model.so weights.bin M N K
  *   EOF
  *
- * PREFIX stands before cblas_sgemm and openblas_set_num_threads in the library ("scipy_" in PyPI's build, "" in Debian's).
- * Every line of input is one shape; the model has one input [M,K] and one output [M,N] and holds weights.bin (K*N floats,
- * row-major). Prints per shape: M N K ns_bmc ns_openblas error, the times being the fastest batch's mean of each side and
- * error the largest |difference| relative to OpenBLAS's result.
+ * PREFIX stands before cblas_sgemm and openblas_set_num_threads in the library ("scipy_" in PyPI's build, "" in
+ * Debian's). Every line of input is one shape; the model has one input [M,K] and one output [M,N] and holds weights.bin
+ * (K*N floats, row-major). Prints per shape: M N K ns_bmc ns_openblas error, the times being the mean of the fastest batch of
+ * each side and error the largest |difference| relative to OpenBLAS's result.
  * Built and fed by bench/gemm.py. */
 #include "bmc.h"
 #include <dlfcn.h>
@@ -16,11 +16,18 @@
 #include <string.h>
 #include <time.h>
 
-typedef void Sgemm(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda, const float *b, int ldb,
-                   float beta, float *c, int ldc);
+typedef void Sgemm(int order, int ta, int tb, int m, int n, int k, float alpha, const float *a, int lda,
+                   const float *b, int ldb, float beta, float *c, int ldc);
 enum { ROW_MAJOR = 101, NO_TRANS = 111 };
 
-typedef struct Shape { const bmc_model *model; bmc_ctx *ctx; Sgemm *sgemm; int m, n, k; float *a, *b, *ours, *theirs; bmc_value in, out; } Shape;
+typedef struct Shape {
+    const bmc_model *model;
+    bmc_ctx *ctx;
+    Sgemm *sgemm;
+    int m, n, k;
+    float *a, *b, *ours, *theirs;
+    bmc_value in, out;
+} Shape;
 
 static double now(void) {
     struct timespec t;
@@ -55,7 +62,8 @@ static int batch_size(Shape *s, void (*side)(Shape *)) {
 }
 
 static bmc_value value_of(float *data, int64_t rows, int64_t cols) {
-    bmc_value v = {.size = sizeof v, .kind = BMC_TENSOR, .dtype = BMC_F32, .rank = 2, .data = data, .dim = {rows, cols}};
+    bmc_value v = {.size = sizeof v, .kind = BMC_TENSOR, .dtype = BMC_F32, .rank = 2, .data = data};
+    v.dim[0] = rows, v.dim[1] = cols;
     v.bytes = (size_t)(rows * cols) * sizeof(float);
     return v;
 }
@@ -83,7 +91,7 @@ static void load(Shape *s, const char *model, const char *weights) {
     s->out = value_of(s->ours, s->m, s->n);
 }
 
-/* Largest difference over the range of OpenBLAS's result, or over its largest magnitude when there are fewer than 8 elements. */
+/* Largest difference over the range of the result, or over its largest magnitude when it has fewer than 8 elements. */
 static double difference(const Shape *s) {
     size_t count = (size_t)s->m * s->n;
     double low = s->theirs[0], high = low, worst = 0;

@@ -5,6 +5,7 @@ A large initializer in graphs/ has a shape and a type but no data; its doc_strin
 "fill normal MEAN STD SEED" or "fill uniform LOW HIGH SEED". One seed always gives the same weights,
 so that another engine can be compared on the very same file. Needs: numpy, onnx.
 """
+
 import sys
 
 import numpy as np

@@ -3,6 +3,7 @@
 
 Standard library only. Exit 1 when fewer than nine of ten answers are right.
 """
+
 import array
 import ast
 import math
@@ -20,10 +21,10 @@ def load(path):
     if data[:6] != b"\x93NUMPY":
         sys.exit("%s: not a .npy file" % path)
     start, size = (10, struct.unpack("<H", data[8:10])[0]) if data[6] == 1 else (12, struct.unpack("<I", data[8:12])[0])
-    header = ast.literal_eval(data[start:start + size].decode("latin1"))
+    header = ast.literal_eval(data[start : start + size].decode("latin1"))
     if header["fortran_order"] or header["descr"] not in TYPES:
         sys.exit("%s: %s is not read here" % (path, header))
-    values = array.array(TYPES[header["descr"]], data[start + size:])
+    values = array.array(TYPES[header["descr"]], data[start + size :])
     if len(values) != math.prod(header["shape"]):
         sys.exit("%s: %d values for shape %s" % (path, len(values), header["shape"]))
     return header["shape"], values
@@ -32,7 +33,7 @@ def load(path):
 def picture(pixels):
     """Eight lines of sixteen characters: two characters are about square in a terminal."""
     ink = [SHADES[min(max(int(p * len(SHADES)), 0), len(SHADES) - 1)] * 2 for p in pixels]
-    return ["".join(ink[row:row + 8]) for row in range(0, 64, 8)]
+    return ["".join(ink[row : row + 8]) for row in range(0, 64, 8)]
 
 
 def answer(probability, label):
@@ -40,9 +41,15 @@ def answer(probability, label):
     best = max(range(10), key=lambda k: probability[k])
     second = max((k for k in range(10) if k != best), key=lambda k: probability[k])
     return best == label, [
-        "", "", "prediction  %d" % best, "probability %5.1f %%" % (100 * probability[best]),
-        "then        %d %5.1f %%" % (second, 100 * probability[second]), "",
-        "right" if best == label else "wrong: it is a %d" % label, ""]
+        "",
+        "",
+        "prediction  %d" % best,
+        "probability %5.1f %%" % (100 * probability[best]),
+        "then        %d %5.1f %%" % (second, 100 * probability[second]),
+        "",
+        "right" if best == label else "wrong: it is a %d" % label,
+        "",
+    ]
 
 
 def main(images, labels, probabilities):
@@ -53,12 +60,12 @@ def main(images, labels, probabilities):
         sys.exit("%s: shape %s, expected %s" % (probabilities, shape, (count, 10)))
     blocks, right = [], 0
     for i in range(count):
-        good, text = answer(probability[10 * i:10 * i + 10], label[i])
+        good, text = answer(probability[10 * i : 10 * i + 10], label[i])
         right += good
-        blocks.append(["|%s|  %-22s" % pair for pair in zip(picture(pixels[64 * i:64 * i + 64]), text)])
+        blocks.append(["|%s|  %-22s" % pair for pair in zip(picture(pixels[64 * i : 64 * i + 64]), text)])
     for left in range(0, count, 2):
         print()
-        for line in zip(*blocks[left:left + 2]):
+        for line in zip(*blocks[left : left + 2]):
             print("  ".join(line).rstrip())
     print("\n%d of %d digits right; none of them was in the training data." % (right, count))
     return 0 if right >= 0.9 * count else 1

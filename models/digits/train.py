@@ -13,6 +13,7 @@ Writes beside this file: digits.onnx, digits.npy (real test images, f32 [n,1,8,8
 Exits with 1 when the accuracy on the test set is below 97 %.
 Needs: numpy, scikit-learn, onnx, onnxruntime (requirements.txt).
 """
+
 import argparse
 import os
 import sys
@@ -22,7 +23,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SHOWN = 20      # digits kept in digits.npy: two of each class
+SHOWN = 20  # digits kept in digits.npy: two of each class
 WANTED = 0.97
 
 
@@ -30,6 +31,7 @@ def split_data(seed):
     """Images scaled to 0..1 and labels, as (train x, train y, test x, test y)."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
+
     data = load_digits()
     x = (data.images / 16.0).astype(np.float32)[:, None, :, :]
     y = data.target.astype(np.int64)
@@ -52,15 +54,17 @@ def unpatches(columns, shape):
     padded = np.zeros((n, c, h + 2, w + 2), np.float32)
     for i in range(3):
         for j in range(3):
-            padded[:, :, i:i + h, j:j + w] += windows[:, :, :, :, i, j].transpose(0, 3, 1, 2)
+            padded[:, :, i : i + h, j : j + w] += windows[:, :, :, :, i, j].transpose(0, 3, 1, 2)
     return padded[:, :, 1:-1, 1:-1]
 
 
 def initial_weights(rng):
     """He-normal weights and zero biases, named as in the exported model."""
+
     def normal(*shape):
         fan_in = np.prod(shape[1:])
         return (rng.standard_normal(shape) * np.sqrt(2.0 / fan_in)).astype(np.float32)
+
     shapes = {"conv1": (8, 1, 3, 3), "conv2": (16, 8, 3, 3), "fc1": (64, 256), "fc2": (10, 64)}
     weights = {}
     for name, shape in shapes.items():
@@ -126,8 +130,9 @@ def shifted(x, rng):
     out = np.zeros_like(x)
     for image, target in zip(x, out):
         dy, dx = rng.integers(-1, 2, 2)
-        target[:, max(dy, 0):8 + min(dy, 0), max(dx, 0):8 + min(dx, 0)] = \
-            image[:, max(-dy, 0):8 + min(-dy, 0), max(-dx, 0):8 + min(-dx, 0)]
+        target[:, max(dy, 0) : 8 + min(dy, 0), max(dx, 0) : 8 + min(dx, 0)] = image[
+            :, max(-dy, 0) : 8 + min(-dy, 0), max(-dx, 0) : 8 + min(-dx, 0)
+        ]
     return out
 
 
@@ -142,7 +147,7 @@ def train(x, y, epochs, rng):
         order = rng.permutation(len(x))
         loss = 0.0
         for start in range(0, len(x) - batch + 1, batch):
-            index = order[start:start + batch]
+            index = order[start : start + batch]
             probability, kept = forward(weights, shifted(x[index], rng))
             loss -= np.log(probability[np.arange(batch), y[index]] + 1e-12).mean()
             grads = backward(weights, kept, probability, y[index])
@@ -151,7 +156,7 @@ def train(x, y, epochs, rng):
             for k, g in grads.items():
                 first[k] += 0.1 * (g - first[k])
                 second[k] += 0.001 * (g * g - second[k])
-                m, v = first[k] / (1 - 0.9 ** step), second[k] / (1 - 0.999 ** step)
+                m, v = first[k] / (1 - 0.9**step), second[k] / (1 - 0.999**step)
                 weights[k] -= (rate * (m / (np.sqrt(v) + 1e-8) + 1e-3 * weights[k])).astype(np.float32)
         print("epoch %2d  loss %.4f" % (epoch + 1, loss / (len(x) // batch)))
     return weights
@@ -172,10 +177,12 @@ def export(weights, path):
         node("Softmax", ["scores"], ["probability"], "softmax", axis=1),
     ]
     graph = helper.make_graph(
-        nodes, "digits",
+        nodes,
+        "digits",
         [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 8, 8])],
         [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["batch", 10])],
-        [numpy_helper.from_array(v, k) for k, v in weights.items()])
+        [numpy_helper.from_array(v, k) for k, v in weights.items()],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], producer_name="bmc models/digits")
     model.ir_version = 10
     onnx.checker.check_model(model, full_check=True)
@@ -184,13 +191,14 @@ def export(weights, path):
 
 def pick(x, y):
     """SHOWN test digits, the same number of every class, in mixed order."""
-    chosen = [i for label in range(10) for i in np.flatnonzero(y == label)[:SHOWN // 10]]
+    chosen = [i for label in range(10) for i in np.flatnonzero(y == label)[: SHOWN // 10]]
     chosen = np.random.default_rng(1).permutation(chosen)
     return x[chosen], y[chosen]
 
 
 def write_data(path, x, y):
     import onnxruntime
+
     np.save(os.path.join(HERE, "digits.npy"), x)
     np.save(os.path.join(HERE, "labels.npy"), y)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -1,4 +1,6 @@
-"""The exported conformance cases as Python sees them: manifest, expected list, and what makes a case one that must pass."""
+"""The exported conformance cases as Python sees them: manifest, expected list, and what makes a case one that must
+pass."""
+
 import os
 from collections import namedtuple
 
@@ -8,8 +10,10 @@ FOLDER = os.path.join(TOP, "build", "conformance")
 EXPECTED = os.path.join(HERE, "expected.txt")
 
 # A case whose operators are all in bmc's table and whose types are all among these has to pass.
-TYPES = {"float16", "float", "double", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool",
-         "string", "sequence"}
+TYPES = {
+    "float16", "float", "double", "bfloat16", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
+    "uint64", "bool", "string", "sequence",
+}
 
 Case = namedtuple("Case", "name rtol atol ops types")
 

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """A hundred conformance cases through the command line:   cli_cases.py [--bmc PATH] [--count 100] [--seed N]
 
-Cases that are expected to pass, drawn from a printed seed, go through `bmc run model.onnx --data DIR --check`; every fourth
-writes its outputs with --format=pb too, which are compared here. Ten that are expected to be refused must exit with 1 and
-one message. And the check itself is checked: with a stored output that has been changed it must fail.
+Cases that are expected to pass, drawn from a printed seed, go through `bmc run model.onnx --data DIR --check`; every
+fourth writes its outputs with --format=pb too, which are compared here. Ten that are expected to be refused must exit
+with 1 and one message. And the check itself is checked: with a stored output that has been changed it must fail.
 """
+
 import argparse
 import os
 import random
@@ -26,8 +27,12 @@ from harness import run  # noqa: E402
 def read_value(path, declared):
     """An output as numpy sees it, decoded as its declared type says."""
     kind = declared.type.WhichOneof("value")
-    message, decode = {"tensor_type": (onnx.TensorProto, numpy_helper.to_array), "sequence_type": (onnx.SequenceProto, numpy_helper.to_list),
-                       "optional_type": (onnx.OptionalProto, numpy_helper.to_optional), "map_type": (onnx.MapProto, numpy_helper.to_dict)}[kind]
+    message, decode = {
+        "tensor_type": (onnx.TensorProto, numpy_helper.to_array),
+        "sequence_type": (onnx.SequenceProto, numpy_helper.to_list),
+        "optional_type": (onnx.OptionalProto, numpy_helper.to_optional),
+        "map_type": (onnx.MapProto, numpy_helper.to_dict),
+    }[kind]
     proto = message()
     with open(path, "rb") as f:
         proto.ParseFromString(f.read())
@@ -35,7 +40,7 @@ def read_value(path, declared):
 
 
 def tolerances(case):
-    rtol = max(case.rtol, 2.0 ** -6) if "bfloat16" in case.types else case.rtol
+    rtol = max(case.rtol, 2.0**-6) if "bfloat16" in case.types else case.rtol
     return ["--rtol", "%g" % rtol, "--atol", "%g" % case.atol]
 
 
@@ -50,7 +55,10 @@ def run_case(bmc, tally, case, folder, scratch):
         return
     try:
         declared = onnx.load(os.path.join(folder, "model.onnx")).graph.output
-        got, want = ([read_value(os.path.join(d, "output_%d.pb" % i), v) for i, v in enumerate(declared)] for d in (scratch, data))
+        got, want = (
+            [read_value(os.path.join(d, "output_%d.pb" % i), v) for i, v in enumerate(declared)]
+            for d in (scratch, data)
+        )
         Runner.assert_similar_outputs(want, got, case.rtol, case.atol)
         wrong = None
     except (AssertionError, OSError, KeyError, TypeError, ValueError) as error:
@@ -65,8 +73,12 @@ def check_the_check(bmc, tally, case, folder, scratch):
     array = harness.read_tensor(path).copy()
     array.flat[array.size // 2] += 1
     harness.write_tensor(path, array)
-    ran = run([bmc, "run", os.path.join(scratch, "model.onnx"), "--data", os.path.dirname(path), "--check"] + tolerances(case))
-    tally.check("%s with a changed output fails" % case.name, ran.status == 1 and (ran.out + ran.err).strip(), ran.brief())
+    ran = run(
+        [bmc, "run", os.path.join(scratch, "model.onnx"), "--data", os.path.dirname(path), "--check"] + tolerances(case)
+    )
+    tally.check(
+        "%s with a changed output fails" % case.name, ran.status == 1 and (ran.out + ran.err).strip(), ran.brief()
+    )
 
 
 def main():
@@ -89,13 +101,27 @@ def main():
     work = os.path.join(harness.WORK, "cli-%d" % os.getpid())
     os.makedirs(work)
     drawn = rng.sample(good, min(args.count, len(good)))
-    jobs = [lambda i=i, c=c: run_case(bmc, tally, c, os.path.join(args.cases, c.name), os.path.join(work, str(i)) if i % 4 == 0 else None)
-            for i, c in enumerate(drawn)]
+    jobs = [
+        lambda i=i, c=c: run_case(
+            bmc, tally, c, os.path.join(args.cases, c.name), os.path.join(work, str(i)) if i % 4 == 0 else None
+        )
+        for i, c in enumerate(drawn)
+    ]
 
     def refuse(case):
-        ran = run([bmc, "run", os.path.join(args.cases, case.name, "model.onnx"), "--data",
-                   os.path.join(args.cases, case.name, "test_data_set_0"), "--check"], limit=60)
+        ran = run(
+            [
+                bmc,
+                "run",
+                os.path.join(args.cases, case.name, "model.onnx"),
+                "--data",
+                os.path.join(args.cases, case.name, "test_data_set_0"),
+                "--check",
+            ],
+            limit=60,
+        )
         tally.check(case.name + " is refused", ran.status == 1 and "error" in ran.err, ran.brief())
+
     jobs += [lambda c=c: refuse(c) for c in rng.sample(refused, min(10, len(refused)))]
     harness.parallel(jobs)
     for name in ("test_relu", "test_add", "test_reduce_sum_default_axes_keepdims_example"):

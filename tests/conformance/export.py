@@ -5,7 +5,7 @@ All 2,033 cases of onnx==1.23.2: 1,884 of single operators (expanded function bo
 converted from PyTorch, and 9 "light" copies of well-known networks. Standard layout:
 
     OUT/<case>/model.onnx
-    OUT/<case>/test_data_set_K/input_I.pb, output_O.pb     TensorProto, SequenceProto, OptionalProto or MapProto, as declared
+    OUT/<case>/test_data_set_K/input_I.pb, output_O.pb     TensorProto, SequenceProto, OptionalProto or MapProto
     OUT/manifest.txt
     OUT/stamp                                              package version and a hash of this script, written last
 
@@ -16,18 +16,19 @@ manifest.txt: one line per case, sorted by name, five fields with a tab between,
 
     name  rtol  atol  ops  types
 
-    rtol, atol  the suite's tolerances: |got - want| <= atol + rtol * |want|, want being the stored output; bfloat16 takes
-                rtol = max(rtol, 2^-6), as the suite's own runner does. Shape and element type must be equal; NaN equals NaN,
-                infinities must be equal; strings are compared byte by byte.
-    ops         every operator that the model's nodes name, in subgraphs and model-local functions too. Functions defined
-                in the model are not operators: their bodies count. Outside the default domain as domain:Op.
-    types       every element type in the model: declared, stored, in casts, and inferred for values inside, by ONNX's names in
-                lower case (float, float16, bfloat16, double, int4, float8e4m3fn, complex64, ...), and the words sequence,
-                optional, map and sparse where such a type occurs.
+    rtol, atol  the suite's tolerances: |got - want| <= atol + rtol * |want|, want being the stored output; bfloat16
+                takes rtol = max(rtol, 2^-6), as the suite's own runner does. Shape and element type must be equal;
+                NaN equals NaN, infinities must be equal; strings are compared byte by byte.
+    ops         every operator that the model's nodes name, in subgraphs and model-local functions too. Functions
+                defined in the model are not operators: their bodies count. Outside the default domain as domain:Op.
+    types       every element type in the model: declared, stored, in casts, and inferred for values inside, by ONNX's
+                names in lower case (float, float16, bfloat16, double, int4, float8e4m3fn, complex64, ...), and the
+                words sequence, optional, map and sparse where such a type occurs.
 
 expected.txt, beside this script and read by the C runner, says for every case `name pass` or `name refuse REASON...`.
 A case marked refuse must be refused with a message at compile time; a wrong answer or a crash is never expected.
 """
+
 import argparse
 import hashlib
 import os
@@ -46,7 +47,8 @@ KINDS = ("node", "real", "simple", "pytorch-converted", "pytorch-operator")
 
 
 def encode(value, declared):
-    """The bytes of one input_K.pb or output_K.pb: a numpy array, TensorProto, list, dict or None as the declared type says."""
+    """The bytes of one input_K.pb or output_K.pb: a numpy array, TensorProto, list, dict or None as the declared type
+    says."""
     kind = declared.type.WhichOneof("value")
     if isinstance(value, TensorProto):
         return value.SerializeToString()
@@ -72,7 +74,10 @@ def write_built(case, folder):
     for k, (inputs, outputs) in enumerate(case.data_sets):
         data = os.path.join(folder, "test_data_set_%d" % k)
         os.makedirs(data)
-        for what, values, declared in (("input", inputs, case.model.graph.input), ("output", outputs, case.model.graph.output)):
+        for what, values, declared in (
+            ("input", inputs, case.model.graph.input),
+            ("output", outputs, case.model.graph.output),
+        ):
             for i, value in enumerate(values):
                 write(os.path.join(data, "%s_%d.pb" % (what, i)), encode(value, declared[i]))
     return case.model
@@ -86,12 +91,13 @@ def write_stored(case, folder):
         if name.startswith("test_data_set_"):
             shutil.copytree(source, os.path.join(folder, name))
         elif os.path.isfile(source) and not name.endswith(".json"):
-            shutil.copy(source, folder)     # external data
+            shutil.copy(source, folder)  # external data
     return onnx.load(os.path.join(folder, "model.onnx"))
 
 
 def write_light(case, folder):
-    """A well-known network with its weights thinned out; the input is a ramp and the output is stored, as in the package's runner."""
+    """A well-known network with its weights thinned out; the input is a ramp and the output is stored, as in the
+    package's runner."""
     source = os.path.join(os.path.dirname(onnx.__file__), "..", case.url)
     shutil.copy(source, os.path.join(folder, "model.onnx"))
     model = onnx.load(source)
@@ -102,7 +108,7 @@ def write_light(case, folder):
         value = Runner.generate_dummy_data(declared, name=case.name)
         write(os.path.join(data, "input_%d.pb" % i), encode(value, declared))
     for i in range(len(model.graph.output)):
-        shutil.copy(source[:-len(".onnx")] + "_output_%d.pb" % i, os.path.join(data, "output_%d.pb" % i))
+        shutil.copy(source[: -len(".onnx")] + "_output_%d.pb" % i, os.path.join(data, "output_%d.pb" % i))
     return model
 
 
@@ -164,7 +170,7 @@ def facts(model):
 
     try:
         model = shape_inference.infer_shapes(model)
-    except Exception:       # some cases are beyond ONNX's own inference: what is declared must do then
+    except Exception:  # some cases are beyond ONNX's own inference: what is declared must do then
         pass
     graph(model.graph)
     for f in model.functions:

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """The ONNX backend cases through bmc:   run.py [--bless] [--bin build/bin] [--filter TEXT] [--jobs N]
 
-Exports the cases when that has not been done (export.py), runs build/bin/bmc-conformance over all of them, and adds what the
-runner alone cannot know: every case whose operators are all in the table of `bmc check --list-ops` and whose types are all
-supported must pass, whatever the list says; at least 700 must pass; refusals are counted by reason.
---bless writes expected.txt anew from what happened: passes and refusals only, a wrong answer or a crash is never expected.
+Exports the cases when that has not been done (export.py), runs build/bin/bmc-conformance over all of them, and adds
+what the runner alone cannot know: every case whose operators are all in the table of `bmc check --list-ops` and whose
+types are all supported must pass, whatever the list says; at least 700 must pass; refusals are counted by reason.
+--bless writes expected.txt anew from what happened: passes and refusals only, a wrong answer or a crash is never
+expected.
 
 The runner:  bmc-conformance --cases DIR --expected FILE --report FILE --jobs N [--filter TEXT]
-The report:  one line per case, three fields with a tab between: name, verdict (pass refuse wrong crash timeout), message.
+The report:  one line per case, three fields with a tab between: name, verdict (pass refuse wrong crash timeout),
+message.
 """
+
 import argparse
 import os
 import re
@@ -94,8 +97,17 @@ def main():
         os.unlink(report_path)
     if args.bless and not os.path.exists(cases.EXPECTED):
         open(cases.EXPECTED, "w").close()
-    command = [os.path.join(args.bin, "bmc-conformance"), "--cases", args.cases, "--expected", cases.EXPECTED,
-               "--report", report_path, "--jobs", str(args.jobs)]
+    command = [
+        os.path.join(args.bin, "bmc-conformance"),
+        "--cases",
+        args.cases,
+        "--expected",
+        cases.EXPECTED,
+        "--report",
+        report_path,
+        "--jobs",
+        str(args.jobs),
+    ]
     command += ["--filter", args.filter] if args.filter else []
     try:
         out = subprocess.run(command, stdout=subprocess.PIPE, text=True, errors="replace").stdout
@@ -122,8 +134,10 @@ def main():
     wrong = [c.name for c in covered if report[c.name][0] != "pass"]
     for name in wrong:
         print("FAIL %s has only supported operators and types: %s %s" % ((name,) + report[name]))
-    print("%d operators in the table; %d cases need no others and only supported types, %d of them do not pass" % (
-        len(ops), len(covered), len(wrong)))
+    print(
+        "%d operators in the table; %d cases need no others and only supported types, %d of them do not pass"
+        % (len(ops), len(covered), len(wrong))
+    )
     tally.check("every covered case passes", covered and not wrong, "%d of %d do not" % (len(wrong), len(covered)))
     return tally.finish()
 

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Mutated models through the compiler:   mutate.py [--bmc PATH] [--count 500] [--seconds S] [--seed N] [--only I] [--real DIR]
+"""Mutated models through the compiler:
 
-Half of the mutations are made on the wire (wire.py: fields, lengths, nesting), half on the model (semantic.py: dims, types,
-attributes, edges). Each goes through `bmc -O2` (give an ASan/UBSan build). Failures: a signal, a sanitizer's report, an exit
-status other than 0, 1 and 3, an exit status 1 without a message or with the output left behind, and taking too long.
-Mutation I of seed N is always the same; a file that fails is kept in build/fuzz-failures/.
+    mutate.py [--bmc PATH] [--count 500] [--seconds S] [--seed N] [--only I] [--real DIR]
+
+Half of the mutations are made on the wire (wire.py: fields, lengths, nesting), half on the model (semantic.py: dims,
+types, attributes, edges). Each goes through `bmc -O2` (give an ASan/UBSan build). Failures: a signal, a sanitizer's
+report, an exit status other than 0, 1 and 3, an exit status 1 without a message or with the output left behind, and
+taking too long. Mutation I of seed N is always the same; a file that fails is kept in build/fuzz-failures/.
 """
+
 import argparse
 import os
 import random
@@ -23,11 +26,13 @@ import harness  # noqa: E402
 import semantic  # noqa: E402
 import wire  # noqa: E402
 
-LIMIT = 60      # seconds; an ASan build of a small model takes one or two
+LIMIT = 60  # seconds; an ASan build of a small model takes one or two
 REPORT = re.compile(r"Sanitizer|runtime error:|Assertion .* failed|LLVM ERROR|PLEASE submit a bug report")
 # 99 tells a sanitizer's exit from an honest 1
-SANITIZER = {"ASAN_OPTIONS": "detect_leaks=0:exitcode=99:allocator_may_return_null=1:max_allocation_size_mb=8192",
-             "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=99"}
+SANITIZER = {
+    "ASAN_OPTIONS": "detect_leaks=0:exitcode=99:allocator_may_return_null=1:max_allocation_size_mb=8192",
+    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1:exitcode=99",
+}
 
 
 def sources(real):
@@ -59,7 +64,11 @@ def verdict(ran, out):
     """None, or what the compiler did wrong."""
     if ran.status is None or ran.status not in (0, 1, 3) or REPORT.search(ran.err):
         found = REPORT.search(ran.err)
-        return ran.brief() if not found else ran.err[max(found.start() - 200, 0):found.start() + 600].replace("\n", " | ")
+        return (
+            ran.brief()
+            if not found
+            else ran.err[max(found.start() - 200, 0) : found.start() + 600].replace("\n", " | ")
+        )
     if ran.status == 0 and not os.path.exists(out):
         return "exit 0 without an output"
     if ran.status == 1 and "error" not in ran.err:
@@ -76,7 +85,9 @@ def main():
     parser.add_argument("--seconds", type=float, default=0, help="stop after so long (0: never)")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--only", type=int, help="this one mutation")
-    parser.add_argument("--real", default=os.environ.get("BMC_REAL_MODELS", os.path.join(harness.TOP, "..", "shared", "models", "real")))
+    parser.add_argument(
+        "--real", default=os.environ.get("BMC_REAL_MODELS", os.path.join(harness.TOP, "..", "shared", "models", "real"))
+    )
     parser.add_argument("-v", action="store_true", help="name what passed, too")
     args = parser.parse_args()
     bmc = harness.needs_bmc(args.bmc)
@@ -109,8 +120,10 @@ def main():
     indices = [args.only] if args.only is not None else range(args.count)
     harness.parallel([lambda i=i: job(i) for i in indices])
     shutil.rmtree(work, ignore_errors=True)
-    print("%d of %d mutations; exit statuses: %s" % (
-        sum(counts.values()), len(indices), ", ".join("%s %d times" % c for c in sorted(counts.items(), key=str))))
+    print(
+        "%d of %d mutations; exit statuses: %s"
+        % (sum(counts.values()), len(indices), ", ".join("%s %d times" % c for c in sorted(counts.items(), key=str)))
+    )
     return tally.finish()
 
 

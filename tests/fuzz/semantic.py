@@ -2,11 +2,12 @@
 
     what, data = mutate(model, rng)     # the model is a ModelProto and is changed in place
 """
+
 import onnx
 from onnx import AttributeProto, TensorProto
 
-SIZES = (0, 1, 2, 3, 5, 7, 16, 65, 1000, -1, -2, 2 ** 20, 2 ** 31 - 1, 2 ** 31, 2 ** 40, 2 ** 62, 2 ** 63 - 1, -2 ** 63)
-SMALL = (0, 1, -1, 2, 3, -2, 4, 7, 64, 1000, 2 ** 31 - 1, 2 ** 31, 2 ** 62, -2 ** 62, 2 ** 63 - 1, -2 ** 63)
+SIZES = (0, 1, 2, 3, 5, 7, 16, 65, 1000, -1, -2, 2**20, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1, -(2**63))
+SMALL = (0, 1, -1, 2, 3, -2, 4, 7, 64, 1000, 2**31 - 1, 2**31, 2**62, -(2**62), 2**63 - 1, -(2**63))
 NAMES = ("", "batch", "?", "no such", "a/b", "x" * 3000, "\x01", "é")
 
 
@@ -31,12 +32,16 @@ def some_node(model, rng):
 
 
 def value_names(graph):
-    return [v.name for v in graph.input] + [t.name for t in graph.initializer] + [o for n in graph.node for o in n.output]
+    return (
+        [v.name for v in graph.input] + [t.name for t in graph.initializer] + [o for n in graph.node for o in n.output]
+    )
 
 
 def change_declared_dims(model, rng):
     graph = some_graph(model, rng)
-    values = [v for v in list(graph.input) + list(graph.output) + list(graph.value_info) if v.type.HasField("tensor_type")]
+    values = [
+        v for v in list(graph.input) + list(graph.output) + list(graph.value_info) if v.type.HasField("tensor_type")
+    ]
     if not values:
         return None
     value = rng.choice(values)
@@ -62,7 +67,7 @@ def change_declared_type(model, rng):
         return None
     value = rng.choice(values)
     kind = rng.randrange(6)
-    elem = rng.choice((0, 1, 2, 6, 7, 8, 9, 10, 11, 14, 16, 17, 21, 23, 99, -1, 2 ** 31 - 1))
+    elem = rng.choice((0, 1, 2, 6, 7, 8, 9, 10, 11, 14, 16, 17, 21, 23, 99, -1, 2**31 - 1))
     if kind == 0:
         value.ClearField("type")
     elif kind == 1:
@@ -76,7 +81,9 @@ def change_declared_type(model, rng):
 
 def change_tensor(model, rng):
     tensors = [t for g in graphs(model.graph) for t in g.initializer]
-    tensors += [a.t for g in graphs(model.graph) for n in g.node for a in n.attribute if a.type == AttributeProto.TENSOR]
+    tensors += [
+        a.t for g in graphs(model.graph) for n in g.node for a in n.attribute if a.type == AttributeProto.TENSOR
+    ]
     if not tensors:
         return None
     t = rng.choice(tensors)
@@ -92,11 +99,11 @@ def change_tensor(model, rng):
         rng.shuffle(order)
         t.dims[:] = order
     elif kind == 4:
-        t.raw_data = t.raw_data[:rng.randrange(len(t.raw_data))] if t.raw_data else b"\x01\x02\x03"
+        t.raw_data = t.raw_data[: rng.randrange(len(t.raw_data))] if t.raw_data else b"\x01\x02\x03"
     elif t.data_type == TensorProto.INT64 and len(t.raw_data) >= 8:
         value = rng.choice(SMALL).to_bytes(8, "little", signed=True)
         at = 8 * rng.randrange(len(t.raw_data) // 8)
-        t.raw_data = t.raw_data[:at] + value + t.raw_data[at + 8:]
+        t.raw_data = t.raw_data[:at] + value + t.raw_data[at + 8 :]
     else:
         t.data_location = TensorProto.EXTERNAL
         t.external_data.add(key="location", value=rng.choice(("weights.bin", "../x", "/dev/zero", ".", "")))
@@ -143,9 +150,15 @@ def add_attribute(model, rng):
     node = some_node(model, rng)
     if node is None:
         return None
-    name = rng.choice(("axis", "axes", "perm", "pads", "strides", "dilations", "group", "kernel_shape", "to", "auto_pad", "ceil_mode",
-                       "transA", "alpha", "keepdims", "wibble"))
-    node.attribute.append(onnx.helper.make_attribute(name, rng.choice((rng.choice(SMALL), [rng.choice(SMALL)] * 2, 0.5, "VALID"))))
+    name = rng.choice(
+        (
+            "axis", "axes", "perm", "pads", "strides", "dilations", "group", "kernel_shape", "to", "auto_pad",
+            "ceil_mode", "transA", "alpha", "keepdims", "wibble",
+        )
+    )
+    node.attribute.append(
+        onnx.helper.make_attribute(name, rng.choice((rng.choice(SMALL), [rng.choice(SMALL)] * 2, 0.5, "VALID")))
+    )
     return "attribute '%s' added to %s" % (name, node.op_type)
 
 
@@ -185,10 +198,15 @@ def change_op(model, rng):
     if node is None:
         return None
     before = node.op_type
-    node.op_type = rng.choice(("Add", "Relu", "MatMul", "Gemm", "Conv", "MaxPool", "AveragePool", "Softmax", "Reshape", "Transpose", "Slice",
-                               "Concat", "Split", "Pad", "Expand", "Squeeze", "Unsqueeze", "Gather", "Shape", "Range", "ConstantOfShape",
-                               "NonZero", "CumSum", "If", "Loop", "SequenceInsert", "SequenceAt", "Cast", "Where", "ReduceMean", "ArgMax",
-                               "LayerNormalization", "Constant", "Flatten", "StringConcat", "Equal", "Not", "And", "Pow", "Mod", ""))
+    node.op_type = rng.choice(
+        (
+            "Add", "Relu", "MatMul", "Gemm", "Conv", "MaxPool", "AveragePool", "Softmax", "Reshape", "Transpose",
+            "Slice", "Concat", "Split", "Pad", "Expand", "Squeeze", "Unsqueeze", "Gather", "Shape", "Range",
+            "ConstantOfShape", "NonZero", "CumSum", "If", "Loop", "SequenceInsert", "SequenceAt", "Cast", "Where",
+            "ReduceMean", "ArgMax", "LayerNormalization", "Constant", "Flatten", "StringConcat", "Equal", "Not",
+            "And", "Pow", "Mod", "",
+        )
+    )
     if rng.random() < 0.3:
         node.domain = rng.choice(("", "ai.onnx", "ai.onnx.ml", "com.microsoft", "x"))
     return "%s became %s" % (before, node.op_type)
@@ -234,19 +252,21 @@ def change_ports(model, rng):
 def change_versions(model, rng):
     kind = rng.randrange(4)
     if kind == 0:
-        model.ir_version = rng.choice((0, 1, 2, 3, 4, 99, 2 ** 62, -1))
+        model.ir_version = rng.choice((0, 1, 2, 3, 4, 99, 2**62, -1))
     elif kind == 1:
         del model.opset_import[:]
     elif kind == 2:
         model.opset_import.add(domain=rng.choice(("", "x", "ai.onnx")), version=rng.choice(SIZES))
     elif model.opset_import:
-        model.opset_import[0].version = rng.choice((1, 5, 6, 7, 8, 9, 10, 11, 12, 13, 17, 21, 25, 999, 0, -1, 2 ** 62))
+        model.opset_import[0].version = rng.choice((1, 5, 6, 7, 8, 9, 10, 11, 12, 13, 17, 21, 25, 999, 0, -1, 2**62))
     return "versions"
 
 
-KINDS = (change_declared_dims, change_declared_dims, change_declared_type, change_tensor, change_tensor, change_attribute, change_attribute,
-         change_attribute, add_attribute, rewire_edge, rewire_edge, change_arity, change_op, change_op, move_node, change_ports,
-         change_versions)
+KINDS = (
+    change_declared_dims, change_declared_dims, change_declared_type, change_tensor, change_tensor, change_attribute,
+    change_attribute, change_attribute, add_attribute, rewire_edge, rewire_edge, change_arity, change_op, change_op,
+    move_node, change_ports, change_versions,
+)
 
 
 def mutate(model, rng):
@@ -256,7 +276,7 @@ def mutate(model, rng):
     while len(done) < wanted:
         try:
             what = rng.choice(KINDS)(model, rng)
-        except ValueError:      # a value that this field cannot hold
+        except ValueError:  # a value that this field cannot hold
             continue
         if what:
             done.append(what)

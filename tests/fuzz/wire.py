@@ -1,5 +1,5 @@
-"""Mutations of an ONNX file on the wire: the protobuf fields are known, so that damage lands at every depth and the lengths around
-it still add up (or lie on purpose).
+"""Mutations of an ONNX file on the wire: the protobuf fields are known, so that damage lands at every depth and the
+lengths around it still add up (or lie on purpose).
 
     tree = parse(data)                  # a list of Field; known sub-messages are lists again
     mutated = mutate(data, rng)         # (what was done, bytes)
@@ -22,9 +22,12 @@ SCHEMA = {
     "Map": {2: "Type"},
     "Shape": {1: "Dim"},
     "Function": {7: "Node", 9: "Opset", 12: "Value", 11: "Attribute"},
-    "Opset": {}, "Entry": {}, "Segment": {}, "Dim": {},
+    "Opset": {},
+    "Entry": {},
+    "Segment": {},
+    "Dim": {},
 }
-NUMBERS = (0, 1, 2, 7, 16, 63, 64, 255, 2 ** 16, 2 ** 31 - 1, 2 ** 31, 2 ** 32, 2 ** 62, 2 ** 63 - 1, 2 ** 63, 2 ** 64 - 1, 2 ** 64 - 5)
+NUMBERS = (0, 1, 2, 7, 16, 63, 64, 255, 2**16, 2**31 - 1, 2**31, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64 - 5)
 TEXTS = (b"", b"\xff\xfe\xfd", b"a\0b", b"A" * 70000, b"%s%n%s", b"../../x", b"\xc3", b"'\"\n\x1b[31m")
 
 
@@ -33,7 +36,7 @@ class Field:
 
     def __init__(self, number, wire, value, message=None):
         self.number, self.wire, self.value, self.message = number, wire, value, message
-        self.length = None      # a lie about the length of `value`
+        self.length = None  # a lie about the length of `value`
 
 
 def read_varint(data, at):
@@ -41,17 +44,17 @@ def read_varint(data, at):
     while True:
         byte = data[at]
         at += 1
-        result |= (byte & 0x7f) << shift
+        result |= (byte & 0x7F) << shift
         if byte < 0x80:
             return result, at
         shift += 7
 
 
 def varint(n):
-    n &= 2 ** 64 - 1
+    n &= 2**64 - 1
     out = bytearray()
-    while n > 0x7f:
-        out.append(n & 0x7f | 0x80)
+    while n > 0x7F:
+        out.append(n & 0x7F | 0x80)
         n >>= 7
     out.append(n)
     return bytes(out)
@@ -67,10 +70,10 @@ def parse(data, message="Model"):
             value, at = read_varint(data, at)
         elif wire in (FIXED64, FIXED32):
             size = 8 if wire == FIXED64 else 4
-            value, at = data[at:at + size], at + size
+            value, at = data[at : at + size], at + size
         elif wire == BYTES:
             length, at = read_varint(data, at)
-            value, at = data[at:at + length], at + length
+            value, at = data[at : at + length], at + length
             inner = SCHEMA[message].get(number)
             if inner:
                 value = parse(value, inner)
@@ -118,7 +121,7 @@ def change_value(rng, owner, i, tree):
     value = encode(f.value) if isinstance(f.value, list) else f.value
     kind = rng.randrange(4)
     if kind == 0 and value:
-        f.value = value[:rng.randrange(len(value))]
+        f.value = value[: rng.randrange(len(value))]
     elif kind == 1:
         f.value = value + rng.randbytes(rng.randrange(1, 40))
     elif kind == 2:
@@ -161,7 +164,7 @@ def graft(rng, owner, i, tree):
 
 def renumber(rng, owner, i, tree):
     f = owner[i]
-    f.number = rng.choice((0, f.number + 1, max(f.number - 1, 1), rng.randrange(1, 30), 2 ** 29 - 1, 2 ** 60))
+    f.number = rng.choice((0, f.number + 1, max(f.number - 1, 1), rng.randrange(1, 30), 2**29 - 1, 2**60))
     return "renumbered"
 
 
@@ -180,8 +183,22 @@ def lie(rng, owner, i, tree):
     if f.wire != BYTES:
         return change_value(rng, owner, i, tree)
     size = len(encode(f.value)) if isinstance(f.value, list) else len(f.value)
-    f.length = rng.choice((size + 1, max(size - 1, 0), 0, size + 1000, 2 ** 31 - 1, 2 ** 31, 2 ** 32 + size, 2 ** 63, 2 ** 64 - 1,
-                           b"\xff" * 10 + b"\x01", b"\x80" * 9 + b"\x00", b"\x80" * 12))
+    f.length = rng.choice(
+        (
+            size + 1,
+            max(size - 1, 0),
+            0,
+            size + 1000,
+            2**31 - 1,
+            2**31,
+            2**32 + size,
+            2**63,
+            2**64 - 1,
+            b"\xff" * 10 + b"\x01",
+            b"\x80" * 9 + b"\x00",
+            b"\x80" * 12,
+        )
+    )
     return "length lies"
 
 
@@ -204,7 +221,10 @@ def deepen(rng, owner, i, tree):
     return "%d levels deep" % levels
 
 
-KINDS = (change_value, change_value, change_value, delete, double, many, swap, graft, renumber, rewire, lie, lie, pack, deepen)
+KINDS = (
+    change_value, change_value, change_value, delete, double, many, swap, graft, renumber, rewire, lie, lie, pack,
+    deepen,
+)
 
 
 def mutate(data, rng):
@@ -215,7 +235,7 @@ def mutate(data, rng):
             changed[rng.randrange(min(len(changed), 1 << rng.randrange(4, 24)))] = rng.randrange(256)
         return "bytes flipped", bytes(changed)
     if rng.random() < 0.05:
-        return "cut", data[:rng.randrange(len(data))]
+        return "cut", data[: rng.randrange(len(data))]
     tree = parse(data)
     done = []
     for _ in range(rng.choice((1, 1, 2, 3))):

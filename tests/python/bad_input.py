@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Bad input of every kind:   bad_input.py [--bmc PATH] [-v]
 
-Compile time (bad_models.py, and command lines): exit status 1; exactly one error message, which names the file, and node,
-operator or tensor where there is one; no file left behind, neither beside the target nor among temporary files; no crash.
-Run time, through `bmc run` and through the C interface: wrong rank, element type, dim, null pointer, too small output,
-overlapping buffers: a status and a message that names the input, never a crash, and the context works afterwards.
+Compile time (bad_models.py, and command lines): exit status 1; exactly one error message, which names the file, and
+node, operator or tensor where there is one; no file left behind, neither beside the target nor among temporary files;
+no crash. Run time, through `bmc run` and through the C interface: wrong rank, element type, dim, null pointer, too
+small output, overlapping buffers: a status and a message that names the input, never a crash, and the context works
+afterwards.
 """
+
 import argparse
 import json
 import os
@@ -20,11 +22,13 @@ import harness
 from bad_models import DIGITS
 from harness import TOP, run
 
-LIMIT = 30      # seconds for one refusal
+LIMIT = 30  # seconds for one refusal
 
 
 def listing(*folders):
-    return sorted(os.path.join(base, f) for folder in folders for base, dirs, files in os.walk(folder) for f in dirs + files)
+    return sorted(
+        os.path.join(base, f) for folder in folders for base, dirs, files in os.walk(folder) for f in dirs + files
+    )
 
 
 def complaint(ran, words):
@@ -107,12 +111,22 @@ def accepted(r):
     proto.opset_import[0].version = 9999
     newer = bad_models.save(folder, proto, "newer.onnx")
     ran = run([r.bmc, newer, "-o", os.path.join(folder, "newer.so")])
-    r.tally.check("a newer opset is a warning", ran.status == 0 and ran.err.count("warning") == 1 and "9999" in ran.err, ran.brief())
+    r.tally.check(
+        "a newer opset is a warning",
+        ran.status == 0 and ran.err.count("warning") == 1 and "9999" in ran.err,
+        ran.brief(),
+    )
     odd = os.path.join(folder, "a b'c $(touch x) \"d.onnx")
     shutil.copy(DIGITS, odd)
     ran = run([r.bmc, odd, "-o", odd + ".so"], cwd=folder)
-    r.tally.check("a file name that a shell would stumble over", ran.status == 0 and not ran.err.strip() and os.path.exists(odd + ".so")
-                  and not os.path.exists(os.path.join(folder, "x")), ran.brief())
+    r.tally.check(
+        "a file name that a shell would stumble over",
+        ran.status == 0
+        and not ran.err.strip()
+        and os.path.exists(odd + ".so")
+        and not os.path.exists(os.path.join(folder, "x")),
+        ran.brief(),
+    )
     ran = run([r.bmc, odd, "-o", odd + ".so"], cwd=folder)
     r.tally.check("an output that is there is replaced", ran.status == 0, ran.brief())
     with open(odd + ".so", "rb") as f:
@@ -134,16 +148,18 @@ def run_lines(r, artifact):
         path = os.path.join(folder, name)
         np.save(path, array)
         return path
+
     good = npy("good.npy", np.zeros((1, 1, 8, 8), np.float32))
     broken = os.path.join(folder, "broken.npy")
     with open(good, "rb") as f, open(broken, "wb") as g:
         g.write(f.read()[:100])
     for name, words, path in (
-            ("wrong rank", ["image"], npy("rank.npy", np.zeros((1, 8, 8), np.float32))),
-            ("wrong element type", ["image"], npy("dtype.npy", np.zeros((1, 1, 8, 8), np.float64))),
-            ("wrong dim", ["image", "8", "9"], npy("dim.npy", np.zeros((1, 1, 8, 9), np.float32))),
-            ("broken file", ["broken.npy"], broken),
-            ("missing file", ["none.npy"], os.path.join(folder, "none.npy"))):
+        ("wrong rank", ["image"], npy("rank.npy", np.zeros((1, 8, 8), np.float32))),
+        ("wrong element type", ["image"], npy("dtype.npy", np.zeros((1, 1, 8, 8), np.float64))),
+        ("wrong dim", ["image", "8", "9"], npy("dim.npy", np.zeros((1, 1, 8, 9), np.float32))),
+        ("broken file", ["broken.npy"], broken),
+        ("missing file", ["none.npy"], os.path.join(folder, "none.npy")),
+    ):
         r.command("run: " + name, words, "run", artifact, "--input", "image=@" + path)
     r.command("run: unknown input", ["picture"], "run", artifact, "--input", "picture=@" + good)
     r.command("run: input not given", ["image"], "run", artifact)
@@ -156,14 +172,19 @@ def run_lines(r, artifact):
 
 
 def libm():
-    return next(p for p in ("/lib/x86_64-linux-gnu/libm.so.6", "/usr/lib/libm.so.6", "/lib64/libm.so.6") if os.path.exists(p))
+    return next(
+        p for p in ("/lib/x86_64-linux-gnu/libm.so.6", "/usr/lib/libm.so.6", "/lib64/libm.so.6") if os.path.exists(p)
+    )
 
 
-# --- the C interface ----------------------------------------------------------------------------------------------------------------
+# --- the C interface
+# ----------------------------------------------------------------------------------------------------------------
+
 
 def probe(artifact, name):
     """In a child process: one bad call on the digits model, then a good one. Prints what happened as JSON."""
     import bmc_ctypes as abi
+
     model = abi.Loaded(artifact)
     image = np.load(os.path.join(TOP, "models", "digits", "digits.npy"))[:2].copy()
     value, outputs = abi.tensor(image), [abi.empty_output()]
@@ -180,7 +201,7 @@ def probe(artifact, name):
     elif name == "negative dim":
         value.dim[0] = -2
     elif name == "huge dim":
-        value.dim[0] = 2 ** 62
+        value.dim[0] = 2**62
     elif name == "too few bytes":
         value.bytes = 100
     elif name == "not a tensor":
@@ -198,15 +219,20 @@ def probe(artifact, name):
     elif name == "output over input":
         outputs = [abi.Value(size=value.size, kind=abi.TENSOR, data=image.ctypes.data + 64, bytes=80)]
     status = model.raw_run(inputs, outputs)
-    result = {"status": abi.STATUS[status] if status < len(abi.STATUS) else status, "message": model.message() if status else ""}
+    result = {
+        "status": abi.STATUS[status] if status < len(abi.STATUS) else status,
+        "message": model.message() if status else "",
+    }
     if name == "output too small":
-        result.update(dims=outputs[0].dim[:outputs[0].rank], bytes=outputs[0].bytes, untouched=bool((room[10:] == -1).all()))
+        result.update(
+            dims=outputs[0].dim[: outputs[0].rank], bytes=outputs[0].bytes, untouched=bool((room[10:] == -1).all())
+        )
     after = model.run({"image": image})["probability"]
     result["works_after"] = bool(np.allclose(after.sum(axis=1), 1, atol=1e-4) and after.shape == (2, 10))
     print(json.dumps(result))
 
 
-INTERFACE = {   # case -> (status, words of the message)
+INTERFACE = {  # case -> (status, words of the message)
     "wrong rank": ("INPUT", ["image", "3", "4"]),
     "rank 200": ("INPUT", ["image"]),
     "wrong element type": ("INPUT", ["image"]),

@@ -1,5 +1,8 @@
-"""Model files that bmc must refuse. Each function writes what it needs into a folder and returns (path, words): the file and the
-words that the one error message has to contain beside the file's name (a node's name, an operator, a tensor, an attribute)."""
+"""Model files that bmc must refuse. Each function writes what it needs into a folder and returns (path, words): the
+file and the words that the one error message has to contain beside the file's name (a node's name, an operator, a
+tensor, an attribute).
+"""
+
 import os
 
 import numpy as np
@@ -35,15 +38,22 @@ def one(op, inputs=(("x", [2, 3]),), out=("y", [2, 3]), initializers=(), node_in
     """A model of one node, called 'culprit'."""
     names = node_inputs if node_inputs is not None else [n for n, _ in inputs] + [t.name for t in initializers]
     domains = (domain,) if domain else ()
-    return model([node(op, names, [out[0]], "culprit", domain=domain, **attributes)],
-                 [floats(*i) for i in inputs], [floats(*out)], initializers, domains=domains)
+    return model(
+        [node(op, names, [out[0]], "culprit", domain=domain, **attributes)],
+        [floats(*i) for i in inputs],
+        [floats(*out)],
+        initializers,
+        domains=domains,
+    )
 
 
 def ints(name, values):
     return numpy_helper.from_array(np.array(values, np.int64), name)
 
 
-# --- files that are no models -----------------------------------------------------------------------------------------------------
+# --- files that are no models
+# -----------------------------------------------------------------------------------------------------
+
 
 def empty_file(d):
     return save(d, b"", "empty.onnx"), []
@@ -71,7 +81,8 @@ def truncated(share):
     def build(d):
         with open(DIGITS, "rb") as f:
             data = f.read()
-        return save(d, data[:int(len(data) * share)], "truncated.onnx"), []
+        return save(d, data[: int(len(data) * share)], "truncated.onnx"), []
+
     return build
 
 
@@ -81,12 +92,14 @@ def no_graph(d):
     return save(d, proto), []
 
 
-# --- nesting ----------------------------------------------------------------------------------------------------------------------
+# --- nesting
+# ----------------------------------------------------------------------------------------------------------------------
+
 
 def varint(n):
     out = bytearray()
-    while n > 0x7f:
-        out.append(n & 0x7f | 0x80)
+    while n > 0x7F:
+        out.append(n & 0x7F | 0x80)
         n >>= 7
     out.append(n)
     return bytes(out)
@@ -104,7 +117,7 @@ def nest(numbers, levels, inner=b""):
 
 
 def header():
-    return b"\x08\x09" + field(8, b"\x10\x14")       # ir_version 9, opset_import version 20
+    return b"\x08\x09" + field(8, b"\x10\x14")  # ir_version 9, opset_import version 20
 
 
 def nested_graphs(d):
@@ -116,7 +129,7 @@ def nested_graphs(d):
 
 def nested_types(d):
     """A sequence of sequences of sequences ... as the type of an input."""
-    inner = field(1, field(1, b"\x08\x01"))          # name length 1 byte is not needed: ValueInfo{type{...}}
+    inner = field(1, field(1, b"\x08\x01"))  # name length 1 byte is not needed: ValueInfo{type{...}}
     data = header() + field(7, field(11, field(1, b"x") + field(2, nest((1, 4), 19998, inner))))
     return save(d, data, "nested.onnx"), []
 
@@ -127,7 +140,9 @@ def nested_groups(d):
     return save(d, header() + opened * 20000 + closed * 20000, "nested.onnx"), []
 
 
-# --- operators, edges, attributes -------------------------------------------------------------------------------------------------
+# --- operators, edges, attributes
+# -------------------------------------------------------------------------------------------------
+
 
 def unknown_op(d):
     return save(d, one("NoSuchOperator")), ["culprit", "NoSuchOperator"]
@@ -138,8 +153,11 @@ def unknown_domain(d):
 
 
 def cycle(d):
-    proto = model([node("Add", ["x", "b"], ["a"], "first"), node("Relu", ["a"], ["b"], "second")],
-                  [floats("x", [2, 3])], [floats("b", [2, 3])])
+    proto = model(
+        [node("Add", ["x", "b"], ["a"], "first"), node("Relu", ["a"], ["b"], "second")],
+        [floats("x", [2, 3])],
+        [floats("b", [2, 3])],
+    )
     return save(d, proto), []
 
 
@@ -157,7 +175,11 @@ def undeclared_output(d):
 
 
 def defined_twice(d):
-    proto = model([node("Relu", ["x"], ["y"], "first"), node("Exp", ["x"], ["y"], "second")], [floats("x", [2])], [floats("y", [2])])
+    proto = model(
+        [node("Relu", ["x"], ["y"], "first"), node("Exp", ["x"], ["y"], "second")],
+        [floats("x", [2])],
+        [floats("y", [2])],
+    )
     return save(d, proto), ["'y'"]
 
 
@@ -165,6 +187,7 @@ def attribute_type(op, name, value, **more):
     def build(d):
         more.setdefault("inputs", (("x", [1, 3, 8, 8]),))
         return save(d, one(op, out=("y", None), **more, **{name: value})), ["culprit", op, name]
+
     return build
 
 
@@ -185,14 +208,20 @@ def too_many_inputs(d):
 
 
 def mixed_types(d):
-    proto = model([node("Add", ["x", "i"], ["y"], "culprit")],
-                  [floats("x", [2]), helper.make_tensor_value_info("i", TensorProto.INT64, [2])], [floats("y", [2])])
+    proto = model(
+        [node("Add", ["x", "i"], ["y"], "culprit")],
+        [floats("x", [2]), helper.make_tensor_value_info("i", TensorProto.INT64, [2])],
+        [floats("y", [2])],
+    )
     return save(d, proto), ["culprit", "Add"]
 
 
 def string_to_relu(d):
-    proto = model([node("Relu", ["x"], ["y"], "culprit")], [helper.make_tensor_value_info("x", TensorProto.STRING, [2])],
-                  [helper.make_tensor_value_info("y", TensorProto.STRING, [2])])
+    proto = model(
+        [node("Relu", ["x"], ["y"], "culprit")],
+        [helper.make_tensor_value_info("x", TensorProto.STRING, [2])],
+        [helper.make_tensor_value_info("y", TensorProto.STRING, [2])],
+    )
     return save(d, proto), ["culprit", "Relu"]
 
 
@@ -235,33 +264,35 @@ def reshape_size(d):
     return save(d, one("Reshape", out=("y", None), initializers=[ints("shape", [4, 5])])), ["culprit", "Reshape"]
 
 
-# --- dims and tensors -------------------------------------------------------------------------------------------------------------
+# --- dims and tensors
+# -------------------------------------------------------------------------------------------------------------
+
 
 def huge_input(d):
-    return save(d, one("Relu", (("x", [2 ** 62, 2 ** 62]),), ("y", [2 ** 62, 2 ** 62]))), []
+    return save(d, one("Relu", (("x", [2**62, 2**62]),), ("y", [2**62, 2**62]))), []
 
 
 def huge_input_one_dim(d):
-    return save(d, one("Relu", (("x", [2 ** 62]),), ("y", [2 ** 62]))), []
+    return save(d, one("Relu", (("x", [2**62]),), ("y", [2**62]))), []
 
 
 def huge_initializer(d):
-    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2 ** 62, 4])
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2**62, 4])
     return save(d, one("Add", initializers=[tensor], out=("y", None))), ["'w'"]
 
 
 def huge_typed_initializer(d):
     """2^62 elements claimed, three there: the product of the dims overflows to a small number on the way."""
-    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2 ** 62, 4, 3], float_data=[1, 2, 3])
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2**62, 4, 3], float_data=[1, 2, 3])
     return save(d, one("Add", initializers=[tensor], out=("y", None))), ["'w'"]
 
 
 def huge_constant_of_shape(d):
-    return save(d, one("ConstantOfShape", (), ("y", None), [ints("shape", [2 ** 62, 2 ** 62])])), ["culprit"]
+    return save(d, one("ConstantOfShape", (), ("y", None), [ints("shape", [2**62, 2**62])])), ["culprit"]
 
 
 def huge_expand(d):
-    return save(d, one("Expand", (("x", [1, 1]),), ("y", None), [ints("shape", [2 ** 62, 2 ** 62])])), ["culprit"]
+    return save(d, one("Expand", (("x", [1, 1]),), ("y", None), [ints("shape", [2**62, 2**62])])), ["culprit"]
 
 
 def negative_initializer(d):
@@ -281,6 +312,7 @@ def unknown_dtype(d):
 
 def external(name, location, size=None, **entries):
     """An initializer 'w' of 24 bytes stored in `location`; `size`: bytes in the file that is written, None: no file."""
+
     def build(d):
         tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[2, 3], data_location=TensorProto.EXTERNAL)
         for key, value in dict(location=location, **entries).items():
@@ -291,6 +323,7 @@ def external(name, location, size=None, **entries):
             with open(os.path.normpath(os.path.join(inner, location)), "wb") as f:
                 f.write(b"\0" * size)
         return save(inner, one("Add", initializers=[tensor]), name + ".onnx"), ["'w'"]
+
     return build
 
 
@@ -357,7 +390,7 @@ CASES = {
     "external data length too small": external("length", "weights.bin", 4096, offset=0, length=20),
     "external data offset no number": external("number", "weights.bin", 4096, offset="here"),
     "external data offset negative": external("negative", "weights.bin", 4096, offset=-8),
-    "external data offset overflows": external("overflow", "weights.bin", 4096, offset=2 ** 63 - 8, length=24),
+    "external data offset overflows": external("overflow", "weights.bin", 4096, offset=2**63 - 8, length=24),
     "external data above the folder": external("above", "../weights.bin", 24),
     "external data by way of the folder above": external("around", "../inner/weights.bin", 24),
     "external data absolute": external("absolute", "/etc/hostname"),

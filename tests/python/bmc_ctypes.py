@@ -6,6 +6,7 @@
 
 Python with -m: `bmc_ctypes.py model.so` prints what the model declares.
 """
+
 import ctypes
 import sys
 from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
@@ -18,8 +19,11 @@ MAX_RANK = 16
 STATUS = ("OK", "INPUT", "CAPACITY", "MEMORY", "CPU", "WEIGHTS", "INDEX", "SHAPE", "FAIL", "ARG")
 OK, E_INPUT, E_CAPACITY, E_MEMORY, E_CPU, E_WEIGHTS, E_INDEX, E_SHAPE, E_FAIL, E_ARG = range(10)
 TENSOR = 1
-DTYPES = {1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_, 10: np.float16,
-          11: np.float64, 12: np.uint32, 13: np.uint64, 14: np.complex64, 15: np.complex128, 16: ml_dtypes.bfloat16}
+DTYPES = {
+    1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_,
+    10: np.float16, 11: np.float64, 12: np.uint32, 13: np.uint64, 14: np.complex64, 15: np.complex128,
+    16: ml_dtypes.bfloat16,
+}
 NUMBERS = {np.dtype(v): k for k, v in DTYPES.items()}
 
 
@@ -27,14 +31,18 @@ class Value(ctypes.Structure):
     pass
 
 
-Value._fields_ = [("size", c_uint32), ("kind", c_uint8), ("dtype", c_uint8), ("rank", c_uint8), ("flags", c_uint8), ("data", c_void_p),
-                  ("bytes", c_size_t), ("dim", c_int64 * MAX_RANK), ("stride", POINTER(c_int64)), ("item", POINTER(Value)),
-                  ("n_item", c_size_t)]
+Value._fields_ = [
+    ("size", c_uint32), ("kind", c_uint8), ("dtype", c_uint8), ("rank", c_uint8), ("flags", c_uint8),
+    ("data", c_void_p), ("bytes", c_size_t), ("dim", c_int64 * MAX_RANK), ("stride", POINTER(c_int64)),
+    ("item", POINTER(Value)), ("n_item", c_size_t),
+]
 
 
 class Port(ctypes.Structure):
-    _fields_ = [("name", c_char_p), ("kind", c_uint8), ("dtype", c_uint8), ("rank", c_uint8), ("flags", c_uint8),
-                ("dim", c_int64 * MAX_RANK), ("sym", c_int32 * MAX_RANK), ("alias", c_int32)]
+    _fields_ = [
+        ("name", c_char_p), ("kind", c_uint8), ("dtype", c_uint8), ("rank", c_uint8), ("flags", c_uint8),
+        ("dim", c_int64 * MAX_RANK), ("sym", c_int32 * MAX_RANK), ("alias", c_int32),
+    ]
 
 
 class Symbol(ctypes.Structure):
@@ -42,9 +50,11 @@ class Symbol(ctypes.Structure):
 
 
 class Info(ctypes.Structure):
-    _fields_ = [("name", c_char_p), ("producer", c_char_p), ("target", c_char_p), ("cpu", c_char_p), ("input", POINTER(Port)),
-                ("output", POINTER(Port)), ("symbol", POINTER(Symbol)), ("n_input", c_uint32), ("n_output", c_uint32),
-                ("n_symbol", c_uint32), ("threaded", c_uint32), ("weights_bytes", c_uint64), ("weights_hash", c_uint64)]
+    _fields_ = [
+        ("name", c_char_p), ("producer", c_char_p), ("target", c_char_p), ("cpu", c_char_p), ("input", POINTER(Port)),
+        ("output", POINTER(Port)), ("symbol", POINTER(Symbol)), ("n_input", c_uint32), ("n_output", c_uint32),
+        ("n_symbol", c_uint32), ("threaded", c_uint32), ("weights_bytes", c_uint64), ("weights_hash", c_uint64),
+    ]
 
 
 class Sizes(ctypes.Structure):
@@ -52,18 +62,24 @@ class Sizes(ctypes.Structure):
 
 
 class Config(ctypes.Structure):
-    _fields_ = [("size", c_uint32), ("threads", c_int32), ("weights", c_void_p), ("weights_bytes", c_size_t), ("weights_path", c_char_p),
-                ("team", c_void_p), ("pool", c_void_p), ("seed", c_uint64), ("keep_denormals", c_uint32)]
+    _fields_ = [
+        ("size", c_uint32), ("threads", c_int32), ("weights", c_void_p), ("weights_bytes", c_size_t),
+        ("weights_path", c_char_p), ("team", c_void_p), ("pool", c_void_p), ("seed", c_uint64),
+        ("keep_denormals", c_uint32),
+    ]
 
 
 class ModelTable(ctypes.Structure):
-    _fields_ = [("abi", c_uint32), ("info", POINTER(Info)),
-                ("sizes", ctypes.CFUNCTYPE(c_int, POINTER(c_int64), c_int, POINTER(Sizes))),
-                ("create", ctypes.CFUNCTYPE(c_int, POINTER(Config), c_void_p, c_size_t, POINTER(c_void_p))),
-                ("run", ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p)),
-                ("reset", ctypes.CFUNCTYPE(c_int, c_void_p)),
-                ("destroy", ctypes.CFUNCTYPE(None, c_void_p)),
-                ("message", ctypes.CFUNCTYPE(c_char_p, c_void_p))]
+    _fields_ = [
+        ("abi", c_uint32),
+        ("info", POINTER(Info)),
+        ("sizes", ctypes.CFUNCTYPE(c_int, POINTER(c_int64), c_int, POINTER(Sizes))),
+        ("create", ctypes.CFUNCTYPE(c_int, POINTER(Config), c_void_p, c_size_t, POINTER(c_void_p))),
+        ("run", ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p)),
+        ("reset", ctypes.CFUNCTYPE(c_int, c_void_p)),
+        ("destroy", ctypes.CFUNCTYPE(None, c_void_p)),
+        ("message", ctypes.CFUNCTYPE(c_char_p, c_void_p)),
+    ]
 
 
 class ModelError(Exception):
@@ -74,8 +90,14 @@ class ModelError(Exception):
 
 def tensor(array):
     """A bmc_value over a numpy array's own memory; keep the array alive."""
-    value = Value(size=ctypes.sizeof(Value), kind=TENSOR, dtype=NUMBERS[array.dtype], rank=array.ndim,
-                  data=array.ctypes.data, bytes=array.nbytes)
+    value = Value(
+        size=ctypes.sizeof(Value),
+        kind=TENSOR,
+        dtype=NUMBERS[array.dtype],
+        rank=array.ndim,
+        data=array.ctypes.data,
+        bytes=array.nbytes,
+    )
     for i, d in enumerate(array.shape):
         value.dim[i] = d
     if not array.flags.c_contiguous:
@@ -92,10 +114,13 @@ def empty_output():
 def as_array(value):
     """A copy of a numeric tensor."""
     dtype = np.dtype(DTYPES[value.dtype])
-    shape = tuple(value.dim[:value.rank])
+    shape = tuple(value.dim[: value.rank])
     count = int(np.prod(shape, dtype=np.int64))
-    return np.frombuffer(ctypes.string_at(value.data, count * dtype.itemsize), dtype).reshape(shape).copy() if count else \
-        np.empty(shape, dtype)
+    return (
+        np.frombuffer(ctypes.string_at(value.data, count * dtype.itemsize), dtype).reshape(shape).copy()
+        if count
+        else np.empty(shape, dtype)
+    )
 
 
 class Loaded:
@@ -126,7 +151,7 @@ class Loaded:
         as_c = [None if values is None else (Value * max(len(values), 1))(*values) for values in (inputs, outputs)]
         status = self.table.run(self.ctx, *as_c)
         if outputs is not None:
-            outputs[:] = list(as_c[1])[:len(outputs)]
+            outputs[:] = list(as_c[1])[: len(outputs)]
         return status
 
     def run(self, feeds):
@@ -149,15 +174,32 @@ class Loaded:
 
 def describe(path):
     model = Loaded(path)
-    print("%s by %s for %s (%s), %s, %d bytes of weights" % (
-        model.info.name.decode(), model.info.producer.decode(), model.info.target.decode(), model.info.cpu.decode(),
-        "threaded" if model.info.threaded else "one thread", model.info.weights_bytes))
+    print(
+        "%s by %s for %s (%s), %s, %d bytes of weights"
+        % (
+            model.info.name.decode(),
+            model.info.producer.decode(),
+            model.info.target.decode(),
+            model.info.cpu.decode(),
+            "threaded" if model.info.threaded else "one thread",
+            model.info.weights_bytes,
+        )
+    )
     for what, ports in (("input", model.inputs), ("output", model.outputs)):
         for p in ports:
-            dims = [model.symbols[p.sym[i]].name.decode() if p.dim[i] == -1 else "?" if p.dim[i] < 0 else str(p.dim[i])
-                    for i in range(p.rank if p.rank <= MAX_RANK else 0)]
-            print("  %s %s: %s [%s]" % (what, p.name.decode(), np.dtype(DTYPES[p.dtype]).name if p.dtype in DTYPES else p.dtype,
-                                        ",".join(dims)))
+            dims = [
+                model.symbols[p.sym[i]].name.decode() if p.dim[i] == -1 else "?" if p.dim[i] < 0 else str(p.dim[i])
+                for i in range(p.rank if p.rank <= MAX_RANK else 0)
+            ]
+            print(
+                "  %s %s: %s [%s]"
+                % (
+                    what,
+                    p.name.decode(),
+                    np.dtype(DTYPES[p.dtype]).name if p.dtype in DTYPES else p.dtype,
+                    ",".join(dims),
+                )
+            )
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 
     base <- ir <- {frontend, passes, codegen} <- driver        runtime stands alone: everyone may use it, it uses nobody
 
-Checked: every #include goes along an arrow, inside ir/ too (shared <- kernel <- graph <- ops), and codegen/ sees the Kernel
-IR only; protobuf-c, LLVM and OpenMP each have one place; headers form no circle and compile alone; calls go the same way as
-includes (symbols of the layers' archives); no archive holds a writable global; no source file is longer than 800 lines.
+Checked: every #include goes along an arrow, inside ir/ too (shared <- kernel <- graph <- ops), and codegen/ sees the
+Kernel IR only; protobuf-c, LLVM and OpenMP each have one place; headers form no circle and compile alone; calls go
+the same way as includes (symbols of the layers' archives); no archive holds a writable global; no source file is
+longer than 800 lines.
 """
+
 import argparse
 import os
 import re
@@ -18,8 +20,8 @@ import harness
 from harness import TOP, run
 
 LAYERS = ("base", "ir", "frontend", "passes", "codegen", "driver", "runtime")
-# Who may use whom, by folder; the longest matching folder counts. `runtime` and the folder itself are always allowed, except
-# that runtime uses nobody.
+# Who may use whom, by folder; the longest matching folder counts. `runtime` and the folder itself are always allowed,
+# except that runtime uses nobody.
 USES = {
     "base": (),
     "ir": ("base",),
@@ -48,8 +50,12 @@ def tracked():
     out = subprocess.run(["git", "-C", TOP, "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True)
     if out.returncode == 0:
         return sorted(p for p in set(out.stdout.split("\n")) if p and os.path.isfile(os.path.join(TOP, p)))
-    return sorted(os.path.relpath(os.path.join(base, f), TOP) for base, dirs, files in os.walk(TOP) for f in files
-                  if not os.path.relpath(base, TOP).startswith(("build", ".git")))
+    return sorted(
+        os.path.relpath(os.path.join(base, f), TOP)
+        for base, dirs, files in os.walk(TOP)
+        for f in files
+        if not os.path.relpath(base, TOP).startswith(("build", ".git"))
+    )
 
 
 def folder_of(path):
@@ -114,10 +120,11 @@ def check_circles(tally, files):
         state[path] = "open"
         for target in graph.get(path, ()):
             if state.get(target) == "open":
-                circles.append(" -> ".join(trail[trail.index(target):] + [target]))
+                circles.append(" -> ".join(trail[trail.index(target) :] + [target]))
             elif target not in state:
                 visit(target, trail + [target])
         state[path] = "done"
+
     for path in graph:
         if path not in state:
             visit(path, [path])
@@ -137,7 +144,10 @@ def check_alone(tally, files, build):
         language = "c++" if compiler == "g++" else "c"
         ran = run([compiler, *extra, *warn, *flags, "-x", language, "-include", path, os.devnull], cwd=TOP)
         tally.check("%s alone (%s %s)" % (path, compiler, " ".join(extra)), ran.status == 0, ran.err.strip()[:300])
-    jobs = [lambda p=p: compile_alone(p, "gcc", "-std=gnu11") for p in files if p.endswith(".h") and p.startswith(LAYERS)]
+
+    jobs = [
+        lambda p=p: compile_alone(p, "gcc", "-std=gnu11") for p in files if p.endswith(".h") and p.startswith(LAYERS)
+    ]
     jobs.append(lambda: compile_alone("runtime/bmc.h", "gcc", "-std=c99", "-pedantic"))
     jobs.append(lambda: compile_alone("runtime/bmc.h", "g++", "-std=c++17", "-pedantic"))
     harness.parallel(jobs)
@@ -156,7 +166,9 @@ def objects_of(build):
 def check_calls(tally, build):
     """An undefined symbol of one layer must not be defined in a layer that it may not use."""
     objects = objects_of(build)
-    if not tally.check("objects of every layer are in %s" % build, {"base", "ir", "driver"} <= set(objects), sorted(objects)):
+    if not tally.check(
+        "objects of every layer are in %s" % build, {"base", "ir", "driver"} <= set(objects), sorted(objects)
+    ):
         return
     defined, undefined = {}, {}
     for folder, paths in objects.items():
@@ -168,7 +180,8 @@ def check_calls(tally, build):
                 undefined.setdefault(folder, set()).add(fields[0])
             elif fields[1] in "TDRBVWC":
                 defined.setdefault(fields[0], set()).add(folder)
-    # the table of ops is extern, so that ir/graph need not know ir/ops: house rule, the only name that goes against the arrows
+    # the table of ops is extern, so that ir/graph need not know ir/ops: house rule, the only name that goes against
+    # the arrows
     exempt = {("ir/graph", "ir/ops"): re.compile(r"^op_"), ("ir", "ir/ops"): re.compile(r"^op_")}
     for folder, names in sorted(undefined.items()):
         wrong = []
@@ -188,8 +201,14 @@ def check_globals(tally, build):
         wrong = []
         for line in run(["objdump", "-t", "--"] + paths).out.splitlines():
             match = re.match(r"^[0-9a-f]+ (.{7}) (\S+)\s+([0-9a-f]+)\s+(\S+)$", line)
-            if match and "O" in match.group(1) and int(match.group(3), 16) and \
-                    re.match(r"^\.(bss|data)(?!\.rel\.ro)", match.group(2)) or match and match.group(2) == "*COM*":
+            if (
+                match
+                and "O" in match.group(1)
+                and int(match.group(3), 16)
+                and re.match(r"^\.(bss|data)(?!\.rel\.ro)", match.group(2))
+                or match
+                and match.group(2) == "*COM*"
+            ):
                 wrong.append(match.group(4))
         tally.check("no writable globals in %s" % folder, not wrong, " ".join(wrong[:10]))
 

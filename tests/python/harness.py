@@ -2,6 +2,7 @@
 
 A test program ends with tally.finish(): the line 'N passed, N failed' and the exit status.
 """
+
 import os
 import re
 import subprocess
@@ -60,7 +61,11 @@ class Ran:
 
     def brief(self):
         """One line for a failure message."""
-        how = "time limit" if self.status is None else "signal %d" % -self.status if self.status < 0 else "exit %d" % self.status
+        how = (
+            "time limit"
+            if self.status is None
+            else "signal %d" % -self.status if self.status < 0 else "exit %d" % self.status
+        )
         text = (self.err.strip() or self.out.strip()).splitlines()
         return "%s after %.1f s: %s" % (how, self.seconds, " | ".join(text[-4:])[:600] if text else "(no output)")
 
@@ -68,21 +73,31 @@ class Ran:
 def run(command, limit=120, env=None, cwd=None, preexec=None):
     """Run a command to its end or for `limit` seconds."""
     start = time.monotonic()
-    process = subprocess.Popen([str(c) for c in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               env=dict(os.environ, **(env or {})), cwd=cwd, start_new_session=True, preexec_fn=preexec)
+    process = subprocess.Popen(
+        [str(c) for c in command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(os.environ, **(env or {})),
+        cwd=cwd,
+        start_new_session=True,
+        preexec_fn=preexec,
+    )
     try:
         out, err = process.communicate(timeout=limit)
         status = process.returncode
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, 9)       # the compiler and the linker that it may have started
+        os.killpg(process.pid, 9)  # the compiler and the linker that it may have started
         out, err = process.communicate()
         status = None
     return Ran(status, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"), time.monotonic() - start)
 
 
 def parallel(jobs, workers=2):
-    """Call every job (a function without arguments) on `workers` threads; gives the results in order. bmc itself is a child process."""
+    """Call every job (a function without arguments) on `workers` threads; gives the results in order. bmc itself is a
+    child process."""
     from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(workers) as pool:
         return [f.result() for f in [pool.submit(job) for job in jobs]]
 
@@ -133,6 +148,7 @@ def dims_of(value_info):
 def own_models(out):
     """Paths of the repository's models, weights filled where they are stored without: {name: path}."""
     from hydrate import hydrate
+
     os.makedirs(out, exist_ok=True)
     paths = {"digits": os.path.join(TOP, "models", "digits", "digits.onnx")}
     for name in ("mnist_mlp", "mnist_cnn", "ddpg", "dqn"):

@@ -3,15 +3,16 @@
 
     models_e2e.py [--full] [--seed N] [--real DIR] [--only NAME,...] [--bmc PATH] [--seconds S]
 
-Every model is compiled for -O0 and -O2, the native CPU and x86-64-v3, with and without OpenMP, with its dims as exported
-and fixed by --dim; every such artifact runs on three inputs made from a fresh, printed seed, with 1, 2, 3 and 7 threads
-(or none). Per output tensor the error must stay below 1e-4 of the range of the oracle's values, or of their largest
-magnitude where the tensor has fewer than 8 elements. The bits must not depend on the number of threads.
+Every model is compiled for -O0 and -O2, the native CPU and x86-64-v3, with and without OpenMP, with its dims as
+exported and fixed by --dim; every such artifact runs on three inputs made from a fresh, printed seed, with 1, 2, 3
+and 7 threads (or none). Per output tensor the error must stay below 1e-4 of the range of the oracle's values, or of
+their largest magnitude where the tensor has fewer than 8 elements. The bits must not depend on the number of threads.
 
-Without --full the artifacts are visited in an order drawn from the seed, each model at least once, until the time is up.
-Models: the repository's own; and real ones that stay outside of it, from --real DIR (layout DIR/NAME/model.onnx and
-test_data_set_K/), skipped with a message where DIR is not there.
+Without --full the artifacts are visited in an order drawn from the seed, each model at least once, until the time is
+up. Models: the repository's own; and real ones that stay outside of it, from --real DIR (layout DIR/NAME/model.onnx
+and test_data_set_K/), skipped with a message where DIR is not there.
 """
+
 import argparse
 import hashlib
 import itertools
@@ -35,7 +36,9 @@ INPUTS = 3
 DEFAULT_SECONDS = 90
 
 
-# --- the models and their inputs --------------------------------------------------------------------------------------------------
+# --- the models and their inputs
+# --------------------------------------------------------------------------------------------------
+
 
 class Model:
     """One model file, its inputs drawn from a seed and the oracle's answers to them."""
@@ -81,10 +84,13 @@ class Model:
                 feeds = self.values(rng, self.fixed if mode == "fixed" else self.sizes(rng, k), k)
                 self.add_case(session, folder, mode, "%s%d" % (mode, k), feeds)
         if self.stored:
-            feeds = {v.name: read_tensor(os.path.join(self.stored, "input_%d.pb" % i)) for i, v in enumerate(self.inputs)}
+            feeds = {
+                v.name: read_tensor(os.path.join(self.stored, "input_%d.pb" % i)) for i, v in enumerate(self.inputs)
+            }
             self.add_case(session, folder, "dynamic", "stored", feeds)
             self.cases["dynamic"][-1]["want"] = [
-                read_tensor(os.path.join(self.stored, "output_%d.pb" % i)) for i in range(len(self.outputs))]
+                read_tensor(os.path.join(self.stored, "output_%d.pb" % i)) for i in range(len(self.outputs))
+            ]
 
     def add_case(self, session, folder, mode, label, feeds):
         paths = {}
@@ -102,13 +108,19 @@ class Mnist8(Model):
 
 class Silero(Model):
     """Voice activity: the sample rate picks the branch of the If, so that both branches must be drawn."""
+
     def sizes(self, rng, k):
-        return {"batch": 1 if k == 0 else int(rng.integers(2, 5)), "sequence": 576 if k == 0 else int(rng.integers(512, 1200))}
+        return {
+            "batch": 1 if k == 0 else int(rng.integers(2, 5)),
+            "sequence": 576 if k == 0 else int(rng.integers(512, 1200)),
+        }
 
     def values(self, rng, sizes, k):
-        return {"input": rng.standard_normal((sizes["batch"], sizes["sequence"])).astype(np.float32),
-                "sr": np.array((16000, 8000)[k % 2], np.int64),
-                "state": rng.standard_normal((2, sizes["batch"], 128)).astype(np.float32)}
+        return {
+            "input": rng.standard_normal((sizes["batch"], sizes["sequence"])).astype(np.float32),
+            "sr": np.array((16000, 8000)[k % 2], np.int64),
+            "state": rng.standard_normal((2, sizes["batch"], 128)).astype(np.float32),
+        }
 
 
 SPECIAL = {"mnist_8_zoo": Mnist8, "silero_vad_op18_ifless": Silero}
@@ -122,13 +134,18 @@ def collect(args):
         if os.path.exists(path):
             paths[name] = path
         else:
-            print("skipped %s: no such model in %s (other people's data stays out of the repository; --real DIR)" % (name, args.real))
+            print(
+                "skipped %s: no such model in %s (other people's data stays out of the repository; --real DIR)"
+                % (name, args.real)
+            )
     if args.only:
         paths = {n: p for n, p in paths.items() if n in args.only.split(",")}
     return [SPECIAL.get(name, Model)(name, path) for name, path in paths.items()]
 
 
-# --- one artifact -----------------------------------------------------------------------------------------------------------------
+# --- one artifact
+# -----------------------------------------------------------------------------------------------------------------
+
 
 def error_of(got, want):
     """None when `got` is right, else what is wrong with it. The bound is the issue's: see the head of this file."""
@@ -178,8 +195,11 @@ def run_case(args, tally, label, model, artifact, case, threads, folder):
         tally.check(name, False, error)
         return None
     wrong = ["%s: %s" % (o, e) for o, e in zip(model.outputs, map(error_of, got, case["want"])) if e]
-    return hashlib.sha256(b"".join(a.tobytes() for a in got)).hexdigest() \
-        if tally.check(name, not wrong, "; ".join(wrong)) else None
+    return (
+        hashlib.sha256(b"".join(a.tobytes() for a in got)).hexdigest()
+        if tally.check(name, not wrong, "; ".join(wrong))
+        else None
+    )
 
 
 def check_artifact(args, tally, model, level, cpu, threaded, mode):
@@ -199,8 +219,11 @@ def check_artifact(args, tally, model, level, cpu, threaded, mode):
         for threads in THREADS if threaded else (0,):
             digests[threads] = run_case(args, tally, label, model, artifact, case, threads, os.path.join(folder, "out"))
         if threaded and None not in digests.values():
-            tally.check("%s %s same bits" % (label, case["label"]), len(set(digests.values())) == 1,
-                        "differs between threads: %s" % {t: d[:8] for t, d in digests.items()})
+            tally.check(
+                "%s %s same bits" % (label, case["label"]),
+                len(set(digests.values())) == 1,
+                "differs between threads: %s" % {t: d[:8] for t, d in digests.items()},
+            )
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -209,8 +232,15 @@ def plan(models, seed):
     rng = random.Random(seed)
     per_model = []
     for model in models:
-        variants = [(model,) + v for v in itertools.product(
-            ("-O2", "-O0"), ("native", "x86-64-v3"), (True, False), ("dynamic", "fixed") if model.symbols else ("dynamic",))]
+        variants = [
+            (model,) + v
+            for v in itertools.product(
+                ("-O2", "-O0"),
+                ("native", "x86-64-v3"),
+                (True, False),
+                ("dynamic", "fixed") if model.symbols else ("dynamic",),
+            )
+        ]
         rng.shuffle(variants)
         per_model.append(variants)
     rng.shuffle(per_model)
@@ -221,7 +251,9 @@ def main():
     parser = argparse.ArgumentParser(description="whole models against ONNX Runtime and stored outputs")
     parser.add_argument("--full", action="store_true", help="every configuration")
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--real", default=os.environ.get("BMC_REAL_MODELS", os.path.join(TOP, "..", "shared", "models", "real")))
+    parser.add_argument(
+        "--real", default=os.environ.get("BMC_REAL_MODELS", os.path.join(TOP, "..", "shared", "models", "real"))
+    )
     parser.add_argument("--only", help="names of models, with commas")
     parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
     parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="time for the visit without --full")

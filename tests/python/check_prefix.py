@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""What a user gets:   check_prefix.py [--build DIR]
+
+Installs into a fresh prefix and uses nothing but that, with an almost empty environment: compiles models there, looks
+at what the artifacts need and export, links two of them into one C and one C++ program (embed.c) and compares with
+ONNX Runtime, and compiles and runs the embedding example of the README.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import sys
+
+import numpy as np
+import onnx
+import onnxruntime
+
+import harness
+from harness import TOP, run
+
+ENV = ["env", "-i", "PATH=/usr/bin:/bin"]
+
+
+def install(tally, build, prefix):
+    ran = run(["cmake", "--install", build, "--prefix", prefix])
+    if not tally.check("cmake --install", ran.status == 0, ran.brief()):
+        return False
+    found = True
+    for path in ("bin/bmc", "lib/libbmc.a", "lib/bmc", "include/bmc/bmc.h", "share/bmc"):
+        found &= tally.check("the prefix has " + path, os.path.exists(os.path.join(prefix, path)))
+    return found
+
+
+def needed(path):
+    return set(re.findall(r"\(NEEDED\).*\[(.*?)\]", run(["readelf", "-d", path]).out))
+
+
+def exported(path):
+    return {line.split()[-1] for line in run(["nm", "-D", "--defined-only", path]).out.splitlines() if line.strip()}
+
+
+def check_artifacts(tally, bmc, work, models):
+    """A .so with and without threads: what it needs, what it exports, what can be written."""
+    base = {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2"}
+    for label, option, allowed in (("threads", [], base | {"libgomp.so.1"}), ("no threads", ["--threads=off"], base)):
+        path = os.path.join(work, "digits-%d.so" % len(allowed))
+        ran = run(ENV + [bmc, models["digits"], "-o", path, "--name=digits"] + option, cwd=work)
+        if not tally.check("digits.so, " + label, ran.status == 0, ran.brief()):
+            continue
+        tally.check(
+            "digits.so, %s: needs only %s" % (label, " ".join(sorted(allowed))), needed(path) <= allowed, needed(path)
+        )
+        wrong = {s for s in exported(path) if s != "bmc_model" and not s.startswith("digits_")}
+        tally.check(
+            "digits.so, %s: exports its prefix and bmc_model" % label,
+            not wrong and "bmc_model" in exported(path),
+            exported(path),
+        )
+        undefined = {
+            line.split()[-1] for line in run(["nm", "-D", "--undefined-only", path]).out.splitlines() if line.strip()
+        }
+        wrong = {s for s in undefined if re.match(r"(printf|puts|fprintf|exit|abort|_exit|__assert_fail)\b", s)}
+        tally.check("digits.so, %s: never prints, exits or aborts" % label, not wrong, wrong)
+        if option:
+            wrong = {s for s in undefined if re.match(r"GOMP_|omp_", s)}
+            tally.check("digits.so, %s: no OpenMP symbol" % label, not wrong, wrong)
+
+
+def writable(path):
+    """Sizes of what a relocatable object can write to."""
+    found = {}
+    for name, size in re.findall(r"^\s*\d+ (\.(?:data|bss)\S*)\s+([0-9a-f]+)", run(["objdump", "-h", path]).out, re.M):
+        if int(size, 16) and not name.startswith(".data.rel.ro"):
+            found[name] = int(size, 16)
+    return found
+
+
+def oracle(path):
+    """What embed.c prints for a model: elements, sum and position of the largest of the first output, all inputs
+    0.5."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    feeds = {}
+    for v in harness.fed_inputs(onnx.load(path)):
+        feeds[v.name] = np.full([2 if isinstance(d, str) else d for d in harness.dims_of(v)], 0.5, np.float32)
+    y = session.run(None, feeds)[0]
+    return y.size, float(y.sum(dtype=np.float64)), int(y.argmax())
+
+
+def check_embedding(tally, bmc, prefix, work, models):
+    """Two models in one program, as C99 and as C++17, from .o and from .a; the headers alone."""
+    for end in ("o", "a"):
+        for name in models:
+            path = os.path.join(work, name + "." + end)
+            ran = run(ENV + [bmc, models[name], "-o", path, "--name=" + name], cwd=work)
+            if not tally.check("%s.%s" % (name, end), ran.status == 0, ran.brief()):
+                return
+            header = os.path.join(work, name + ".h")
+            if not tally.check("%s.h comes with %s.%s" % (name, name, end), os.path.exists(header)):
+                continue
+            for compiler in (["gcc", "-x", "c", "-std=c99"], ["g++", "-x", "c++", "-std=c++17"]):
+                ran = run(
+                    compiler
+                    + ["-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-I" + os.path.join(prefix, "include"), header]
+                )
+                tally.check("%s.h as %s" % (name, compiler[-1]), ran.status == 0, ran.err[:400])
+        if end == "o":
+            tally.check(
+                "digits.o has nothing that can be written",
+                not writable(os.path.join(work, "digits.o")),
+                writable(os.path.join(work, "digits.o")),
+            )
+        for language, compiler in (
+            ("C99", ["gcc", "-std=c99", "-pedantic"]),
+            ("C++17", ["g++", "-x", "c++", "-std=c++17"]),
+        ):
+            program = os.path.join(work, "embed")
+            ran = run(
+                compiler
+                + [
+                    "-Wall",
+                    "-Wextra",
+                    "-Werror",
+                    "-I" + os.path.join(prefix, "include"),
+                    os.path.join(TOP, "tests", "python", "embed.c"),
+                    "-x",
+                    "none",
+                    os.path.join(work, "digits." + end),
+                    os.path.join(work, "mlp." + end),
+                    "-o",
+                    program,
+                    "-lm",
+                    "-lgomp",
+                ]
+            )
+            if not tally.check("two models in one %s program (.%s)" % (language, end), ran.status == 0, ran.err[:600]):
+                continue
+            ran = run([program])
+            for name in models:
+                match = re.search(r"^%s \S+ (\d+) (\S+) (\d+)$" % name, ran.out, re.M)
+                count, total, best = oracle(models[name])
+                tally.check(
+                    "%s in one %s program (.%s)" % (name, language, end),
+                    ran.status == 0
+                    and match
+                    and int(match.group(1)) == count
+                    and abs(float(match.group(2)) - total) <= 1e-4 * max(1, abs(total))
+                    and int(match.group(3)) == best,
+                    ran.brief() + " expected %s" % ((count, total, best),),
+                )
+
+
+def check_readme(tally, bmc, prefix, work, models):
+    """The README's C program of ten lines: it includes the header of a model that its text compiles to digits.o or
+    digits.a."""
+    with open(os.path.join(TOP, "README.md"), encoding="utf-8") as f:
+        blocks = [b for b in re.findall(r"^```c\n(.*?)^```", f.read(), re.M | re.S) if "int main" in b]
+    if not tally.check("the README has a C program", blocks):
+        return
+    source, model, program = (os.path.join(work, n) for n in ("readme.c", "digits.o", "readme"))
+    with open(source, "w", encoding="utf-8") as f:
+        f.write(blocks[0])
+    ran = run(ENV + [bmc, models["digits"], "-o", model], cwd=work)
+    tally.check("digits.o without --name", ran.status == 0, ran.brief())
+    ran = run(
+        [
+            "gcc",
+            "-Wall",
+            "-Wextra",
+            "-I" + work,
+            "-I" + os.path.join(prefix, "include"),
+            source,
+            model,
+            "-o",
+            program,
+            "-lm",
+            "-lgomp",
+        ]
+    )
+    if tally.check("the README's C program compiles", ran.status == 0, ran.err[:600]):
+        ran = run([program], cwd=TOP)
+        tally.check("the README's C program runs", ran.status == 0 and ran.out.strip(), ran.brief())
+
+
+def main():
+    parser = argparse.ArgumentParser(description="the installed prefix, and programs that use models")
+    parser.add_argument("--build", default=os.path.join(TOP, "build"))
+    parser.add_argument("-v", action="store_true", help="name what passed, too")
+    args = parser.parse_args()
+    tally = harness.Tally(args.v)
+    work = os.path.join(harness.WORK, "prefix-%d" % os.getpid())
+    prefix = os.path.join(work, "a prefix")
+    shutil.rmtree(work, ignore_errors=True)
+    os.makedirs(work)
+    if install(tally, args.build, prefix):
+        bmc = os.path.join(prefix, "bin", "bmc")
+        own = harness.own_models(os.path.join(harness.WORK, "models"))
+        models = {"digits": own["digits"], "mlp": own["mnist_mlp"]}
+        check_artifacts(tally, bmc, work, models)
+        check_embedding(tally, bmc, prefix, work, models)
+        check_readme(tally, bmc, prefix, work, models)
+    shutil.rmtree(work, ignore_errors=True)
+    return tally.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+#!/usr/bin/env python3
+"""What compiling costs:   compile_cost.py [--bmc PATH]
+
+On one core: mnist_cnn in at most 0.5 s, one-MatMul models in at most 0.3 s (best of five, the whole command with its
+linker). Memory: on a Gemm model with 400 MB of weights, the largest resident size of bmc or any of its children is at
+most 1.3 x model + 150 MB.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import time
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+import harness
+
+MB = 1 << 20
+
+
+def measured(command):
+    """(seconds, peak bytes, status) of a command on one core; the peak is over it and its children. What this process
+    holds counts, too,
+    because a forked child starts with it: so models are made in a process of their own."""
+    start = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
+        os.execv(command[0], command)
+    _, status, usage = os.wait4(pid, 0)
+    return time.monotonic() - start, usage.ru_maxrss * 1024, os.waitstatus_to_exitcode(status)
+
+
+def gemm_model(*arguments):
+    pid = os.fork()
+    if pid == 0:
+        write_gemm_model(*arguments)
+        os._exit(0)
+    if os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]):
+        sys.exit("cannot write a model\n0 passed, 1 failed")
+
+
+def write_gemm_model(path, m, k, n, op):
+    """One MatMul or Gemm with constant weights [k,n]."""
+    tensor = TensorProto(name="b", data_type=TensorProto.FLOAT, dims=[k, n])
+    rng = np.random.default_rng(1)
+    tensor.raw_data = rng.standard_normal((k, n), np.float32).tobytes()
+    graph = helper.make_graph(
+        [helper.make_node(op, ["a", "b"], ["c"], "gemm")],
+        "gemm",
+        [helper.make_tensor_value_info("a", TensorProto.FLOAT, [m, k])],
+        [helper.make_tensor_value_info("c", TensorProto.FLOAT, [m, n])],
+        [tensor],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    model.ir_version = 9
+    onnx.save(model, path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="time and memory of compiling")
+    parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
+    args = parser.parse_args()
+    bmc = harness.needs_bmc(args.bmc)
+    tally = harness.Tally(True)
+    work = os.path.join(harness.WORK, "cost-%d" % os.getpid())
+    os.makedirs(work)
+    out = os.path.join(work, "out.so")
+    jobs = [("mnist_cnn", harness.own_models(os.path.join(harness.WORK, "models"))["mnist_cnn"], 0.5)]
+    for m, n, k in ((128, 128, 128), (512, 512, 512), (128, 3072, 768), (3136, 64, 576)):
+        path = os.path.join(work, "%dx%dx%d.onnx" % (m, n, k))
+        gemm_model(path, m, k, n, "MatMul")
+        jobs.append((os.path.basename(path), path, 0.3))
+    for name, path, bar in jobs:
+        for cpu in ("native", "x86-64-v3"):
+            runs = [measured([bmc, path, "-o", out, "--cpu=" + cpu]) for _ in range(5)]
+            best = min(r[0] for r in runs)
+            tally.check(
+                "%s for %s compiles in %.2f s, at most %.1f s" % (name, cpu, best, bar),
+                best <= bar and not any(r[2] for r in runs),
+            )
+    path = os.path.join(work, "big.onnx")
+    gemm_model(path, 16, 10240, 10240, "Gemm")
+    size = os.path.getsize(path)
+    seconds, peak, status = measured([bmc, path, "-o", out])
+    bar = 1.3 * size + 150 * MB
+    tally.check(
+        "a model of %d MB takes %d MB, at most %d MB (%.1f s)" % (size / MB, peak / MB, bar / MB, seconds),
+        status == 0 and peak <= bar,
+    )
+    shutil.rmtree(work, ignore_errors=True)
+    return tally.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
