@@ -1,0 +1,319 @@
+/* access.c: LOAD, STORE, RECORD. The flat element offset is built from Cv values, so what it is inside a VEC loop falls out of the arithmetic:
+ *     UNI        one scalar load, the result is uniform        LIN, coef 1    a 16-lane load or store (masked in tails and under predicates)
+ *     LIN, VEC   gather, scatter
+ * A uniform predicate is a branch around the access. Alignment is that of one element: buffers of callers promise no more. */
+#include "codegen/cg.h"
+
+Cv cv_uni(LV v) { return (Cv){v, 0, CV_UNI}; }
+
+LV cv_vec(CgFn *f, Cv c)
+{
+    Cg *g = f->g;
+    if (c.kind == CV_VEC) return c.v;
+    LV s = cg_splat(g, c.v);
+    if (c.kind == CV_UNI) return s;
+    LV step[LANES];
+    for (int i = 0; i < LANES; i++) step[i] = cg_i64(g, c.coef * i);
+    return LLVMBuildAdd(g->b, s, LLVMConstVector(step, LANES), "");
+}
+
+Cv cv_add(CgFn *f, Cv a, Cv b)
+{
+    LLVMBuilderRef bb = f->g->b;
+    if (a.kind == CV_VEC || b.kind == CV_VEC) return (Cv){LLVMBuildAdd(bb, cv_vec(f, a), cv_vec(f, b), ""), 0, CV_VEC};
+    int64_t coef = a.coef + b.coef, k;
+    LV v = cg_const(a.v, &k) && k == 0 ? b.v : cg_const(b.v, &k) && k == 0 ? a.v : LLVMBuildAdd(bb, a.v, b.v, "");
+    return (Cv){v, coef, coef ? CV_LIN : CV_UNI};
+}
+
+Cv cv_mul(CgFn *f, Cv a, Cv b)
+{
+    LLVMBuilderRef bb = f->g->b;
+    int64_t k;
+    if (a.kind == CV_UNI && cg_const(a.v, &k)) {
+        Cv t = a;
+        a = b;
+        b = t;
+    }
+    if (b.kind == CV_UNI && cg_const(b.v, &k) && k == 1) return a;
+    if (a.kind == CV_UNI && b.kind == CV_UNI) return cv_uni(LLVMBuildMul(bb, a.v, b.v, ""));
+    if (a.kind == CV_LIN && b.kind == CV_UNI && cg_const(b.v, &k)) {
+        int64_t coef;
+        if (!__builtin_mul_overflow(a.coef, k, &coef)) return (Cv){LLVMBuildMul(bb, a.v, b.v, ""), coef, coef ? CV_LIN : CV_UNI};
+    }
+    return (Cv){LLVMBuildMul(bb, cv_vec(f, a), cv_vec(f, b), ""), 0, CV_VEC};
+}
+
+/* ---- dims: in the entry block, once each ---- */
+LV access_dim(CgFn *f, Dim d)
+{
+    Cg *g = f->g;
+    int64_t k;
+    uint64_t known;
+    if (dim_is_const(g->m->dims, d, &k)) return cg_i64(g, k);
+    if (map_get(&f->dims, d.i, &known)) return (LV)(uintptr_t)known;
+    LLVMBuilderRef b = g->b;
+    g->b = g->eb;      /* the entry block has no terminator yet */
+    uint64_t table;
+    LV sym;
+    if (map_get(&f->dims, 0, &table)) {
+        sym = (LV)(uintptr_t)table;
+    } else {
+        sym = cg_load(g, g->ptr, f->ctx, 8);   /* ctx->sym is the first field */
+        map_put(&f->dims, 0, (uint64_t)(uintptr_t)sym);
+    }
+    LV v = cg_dim_at(g, sym, d);
+    g->b = b;
+    map_put(&f->dims, d.i, (uint64_t)(uintptr_t)v);
+    return v;
+}
+
+static Cv index_value(CgFn *f, KVal v)
+{
+    Cv c = f->val[v.i];
+    assert(c.kind);
+    return c;
+}
+
+/* Flat offset, in elements, of an index list; symbolic row-major strides are products of trailing dims. */
+static Cv flat_offset(CgFn *f, const KInstRec *in, const KBufRec *buf)
+{
+    Cg *g = f->g;
+    Cv off = cv_uni(cg_i64(g, 0));
+    Dim stride = dim_const(g->m->dims, 1);
+    for (int a = buf->rank; a-- > 0;) {
+        Cv i = index_value(f, karg(f->k, in, (uint32_t)a));
+        Dim s = buf->dense ? stride : buf->stride[a];
+        off = cv_add(f, off, cv_mul(f, i, cv_uni(access_dim(f, s))));
+        if (buf->dense) stride = dim_mul(g->m->dims, stride, buf->dim[a]);
+    }
+    return off;
+}
+
+static unsigned elem_bytes(DType t) { return t == DT_STR ? 16 : (dtype_info(t)->bits + 7u) / 8u; }
+static unsigned elem_align(DType t) { return t == DT_STR ? 8 : elem_bytes(t); }
+static bool packed_type(DType t) { return dtype_info(t)->bits < 8 && t != DT_BOOL; }
+
+static LV elem_ptr(Cg *g, DType t, LV base, LV off) { return LLVMBuildGEP2(g->b, cg_mem_type(g, t), base, &off, 1, ""); }
+
+static LV masked(Cg *g, const char *name, LT *over, LV *arg, unsigned n)
+{
+    unsigned id = LLVMLookupIntrinsicID(name, __builtin_strlen(name));
+    return cg_call(g, LLVMGetIntrinsicDeclaration(g->mod, id, over, 2), arg, n, "");
+}
+
+LV access_read(Cg *g, DType t, LV p, bool vec, LV mask)
+{
+    LT mem = cg_mem_type(g, t);
+    LV raw;
+    if (!vec) {
+        raw = cg_load(g, mem, p, elem_align(t));
+    } else if (!mask) {
+        raw = cg_load(g, cg_vec_type(mem), p, elem_align(t));
+    } else {
+        LT v = cg_vec_type(mem);
+        raw = masked(g, "llvm.masked.load", (LT[]){v, g->ptr}, (LV[]){p, cg_i32(g, elem_align(t)), mask, LLVMConstNull(v)}, 4);
+    }
+    return scalar_from_mem(g, t, raw);
+}
+
+static LV all_true(Cg *g) { return LLVMConstAllOnes(cg_vec_type(g->i1)); }
+
+/* Elements of 4 or 2 bits: the byte they share, shifted. `off` may be a vector. */
+static LV read_packed(CgFn *f, DType t, LV base, LV off, LV mask)
+{
+    Cg *g = f->g;
+    LLVMBuilderRef b = g->b;
+    int bits = dtype_info(t)->bits, per = 8 / bits, log = per == 2 ? 1 : 2;
+    LT ot = LLVMTypeOf(off);
+    bool vec = LLVMGetTypeKind(ot) == LLVMVectorTypeKind;
+    LT byte = vec ? cg_vec_type(g->i8) : g->i8;
+    LV at = LLVMBuildAShr(b, off, cg_int_like(ot, log), ""), p = LLVMBuildGEP2(b, g->i8, base, &at, 1, ""), raw;
+    if (vec)
+        raw = masked(g, "llvm.masked.gather", (LT[]){byte, cg_vec_type(g->ptr)}, (LV[]){p, cg_i32(g, 1), mask ? mask : all_true(g), LLVMConstNull(byte)}, 4);
+    else
+        raw = cg_load(g, g->i8, p, 1);
+    LV sh = LLVMBuildMul(b, LLVMBuildTrunc(b, LLVMBuildAnd(b, off, cg_int_like(ot, per - 1), ""), byte, ""), cg_int_like(byte, bits), "");
+    return scalar_round_to(g, t, LLVMBuildLShr(b, raw, sh, ""));
+}
+
+static LV read_lanes(CgFn *f, DType t, LV base, Cv off, LV mask)
+{
+    Cg *g = f->g;
+    LT mem = cg_vec_type(cg_mem_type(g, packed_type(t) ? DT_I8 : t));
+    if (packed_type(t)) return read_packed(f, t, base, cv_vec(f, off), mask);
+    if (off.kind == CV_LIN && off.coef == 1) return access_read(g, t, elem_ptr(g, t, base, off.v), true, mask);
+    LV p;
+    if (off.kind == CV_LIN) {
+        LV step[LANES];
+        for (int i = 0; i < LANES; i++) step[i] = cg_i64(g, off.coef * i);
+        LV lanes = LLVMConstVector(step, LANES);
+        p = LLVMBuildGEP2(g->b, cg_mem_type(g, t), elem_ptr(g, t, base, off.v), &lanes, 1, "");
+    } else {
+        LV lanes = cv_vec(f, off);
+        p = LLVMBuildGEP2(g->b, cg_mem_type(g, t), base, &lanes, 1, "");
+    }
+    LV raw = masked(g, "llvm.masked.gather", (LT[]){mem, cg_vec_type(g->ptr)}, (LV[]){p, cg_i32(g, elem_align(t)), mask ? mask : all_true(g), LLVMConstNull(mem)}, 4);
+    return scalar_from_mem(g, t, raw);
+}
+
+static LV and_mask(Cg *g, LV a, LV b) { return !a ? b : !b ? a : LLVMBuildAnd(g->b, a, b, ""); }
+
+Cv access_load(CgFn *f, const KInstRec *in)
+{
+    Cg *g = f->g;
+    const KBufRec *buf = &f->k->param.p[in->param];
+    DType t = buf->elem;
+    LV base = f->param[in->param];
+    uint32_t extra = in->n_arg - buf->rank;
+    Cv off = flat_offset(f, in, buf), pred = {0}, alt = {0};
+    if (extra > 0) pred = index_value(f, karg(f->k, in, buf->rank));
+    if (extra > 1) alt = index_value(f, karg(f->k, in, buf->rank + 1u));
+    int64_t k;
+    if (pred.kind == CV_UNI && cg_const(pred.v, &k)) {
+        if (k & 1) pred.kind = CV_NONE;
+        else return alt.kind ? alt : cv_uni(LLVMConstNull(cg_type(g, in->type)));
+    }
+    bool lanes = off.kind != CV_UNI || pred.kind == CV_VEC;
+    bool wide = lanes || alt.kind == CV_VEC || alt.kind == CV_LIN;     /* the result varies */
+    if (pred.kind != CV_UNI) {
+        if (!lanes)
+            return cv_uni(packed_type(t) ? read_packed(f, t, base, off.v, NULL) : access_read(g, t, elem_ptr(g, t, base, off.v), false, NULL));
+        LV v = read_lanes(f, t, base, off, and_mask(g, f->mask, pred.kind ? pred.v : NULL));
+        if (alt.kind && pred.kind) v = LLVMBuildSelect(g->b, pred.v, v, cv_vec(f, alt), "");
+        return (Cv){v, 0, CV_VEC};
+    }
+    LV other = alt.kind ? (wide ? cv_vec(f, alt) : alt.v) : LLVMConstNull(wide ? cg_vec_type(cg_type(g, in->type)) : cg_type(g, in->type));
+    LLVMBasicBlockRef from = cg_here(g), yes = cg_block(g, f->fn, "load"), done = cg_block(g, f->fn, "load.end");
+    LLVMBuildCondBr(g->b, pred.v, yes, done);
+    LLVMPositionBuilderAtEnd(g->b, yes);
+    LV v;
+    if (lanes) {
+        v = read_lanes(f, t, base, off, f->mask);
+    } else {
+        v = packed_type(t) ? read_packed(f, t, base, off.v, NULL) : access_read(g, t, elem_ptr(g, t, base, off.v), false, NULL);
+        if (wide) v = cg_splat(g, v);
+    }
+    yes = cg_here(g);
+    LLVMBuildBr(g->b, done);
+    LLVMPositionBuilderAtEnd(g->b, done);
+    LV phi = LLVMBuildPhi(g->b, LLVMTypeOf(v), "");
+    LLVMAddIncoming(phi, (LV[]){other, v}, (LLVMBasicBlockRef[]){from, yes}, 2);
+    return wide ? (Cv){phi, 0, CV_VEC} : cv_uni(phi);
+}
+
+static void write_scalar(CgFn *f, const KBufRec *buf, LV base, LV off, LV v)
+{
+    Cg *g = f->g;
+    cg_store(g, scalar_to_mem(g, buf->elem, v), elem_ptr(g, buf->elem, base, off), elem_align(buf->elem));
+}
+
+static void write_lanes(CgFn *f, const KBufRec *buf, LV base, Cv off, LV v, LV mask)
+{
+    Cg *g = f->g;
+    DType t = buf->elem;
+    LT mem = cg_mem_type(g, t), vt = cg_vec_type(mem);
+    v = scalar_to_mem(g, t, v);
+    if (off.kind == CV_LIN && off.coef == 1) {
+        LV p = elem_ptr(g, t, base, off.v);
+        if (!mask) cg_store(g, v, p, elem_align(t));
+        else masked(g, "llvm.masked.store", (LT[]){vt, g->ptr}, (LV[]){v, p, cg_i32(g, elem_align(t)), mask}, 4);
+        return;
+    }
+    LV at = cv_vec(f, off), p = LLVMBuildGEP2(g->b, mem, base, &at, 1, "");
+    masked(g, "llvm.masked.scatter", (LT[]){vt, cg_vec_type(g->ptr)}, (LV[]){v, p, cg_i32(g, elem_align(t)), mask ? mask : all_true(g)}, 4);
+}
+
+void access_store(CgFn *f, const KInstRec *in)
+{
+    Cg *g = f->g;
+    const KBufRec *buf = &f->k->param.p[in->param];
+    if (packed_type(buf->elem)) BUG("%s: store of %s", name_str(g->m->names, f->k->name), dtype_name(buf->elem));
+    LV base = f->param[in->param];
+    Cv off = flat_offset(f, in, buf), value = index_value(f, karg(f->k, in, buf->rank)), pred = {0};
+    if (in->n_arg > buf->rank + 1u) pred = index_value(f, karg(f->k, in, buf->rank + 1u));
+    int64_t k;
+    if (pred.kind == CV_UNI && cg_const(pred.v, &k)) {
+        if (!(k & 1)) return;
+        pred.kind = CV_NONE;
+    }
+    LLVMBasicBlockRef done = NULL;
+    if (pred.kind == CV_UNI) {
+        LLVMBasicBlockRef yes = cg_block(g, f->fn, "store");
+        done = cg_block(g, f->fn, "store.end");
+        LLVMBuildCondBr(g->b, pred.v, yes, done);
+        LLVMPositionBuilderAtEnd(g->b, yes);
+    }
+    if (!f->vec) write_scalar(f, buf, base, off.v, value.v);
+    else write_lanes(f, buf, base, off, cv_vec(f, value), and_mask(g, f->mask, pred.kind == CV_VEC ? pred.v : NULL));
+    if (done) {
+        LLVMBuildBr(g->b, done);
+        LLVMPositionBuilderAtEnd(g->b, done);
+    }
+}
+
+/* ---- errors ---- */
+static LV record_fn(Cg *g)
+{
+    return cg_extern(g, "rt_record", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, g->i64}, 5);
+}
+
+/* bmc.record16(ctx, tid, step, msg, bad lanes, index of every lane): the lanes in order. */
+static LV record_lanes_fn(CgFn *f)
+{
+    Cg *g = f->g;
+    LLVMBuilderRef b = g->b;
+    LV fn = LLVMGetNamedFunction(g->mod, "bmc.record16");
+    if (fn) return fn;
+    LLVMBasicBlockRef from = cg_here(g);
+    LT vi = cg_vec_type(g->i64);
+    fn = cg_fn(g, "bmc.record16", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, cg_vec_type(g->i1), vi}, 6, true);
+    unsigned cold = LLVMGetEnumAttributeKindForName("noinline", 8);
+    LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(g->cx, cold, 0));
+    LLVMBasicBlockRef entry = cg_block(g, fn, "entry"), loop = cg_block(g, fn, "loop"), bad = cg_block(g, fn, "bad"), next = cg_block(g, fn, "next"), end = cg_block(g, fn, "end");
+    LLVMPositionBuilderAtEnd(b, entry);
+    LV mem = LLVMBuildAlloca(b, vi, "");
+    LLVMSetAlignment(mem, 8);
+    cg_store(g, LLVMGetParam(fn, 5), mem, 8);
+    LV bits = LLVMBuildZExt(b, LLVMBuildBitCast(b, LLVMGetParam(fn, 4), g->i16, ""), g->i32, "");
+    LLVMBuildBr(b, loop);
+    LLVMPositionBuilderAtEnd(b, loop);
+    LV i = LLVMBuildPhi(b, g->i32, "");
+    LV one = LLVMBuildAnd(b, LLVMBuildLShr(b, bits, i, ""), cg_i32(g, 1), "");
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntNE, one, cg_i32(g, 0), ""), bad, next);
+    LLVMPositionBuilderAtEnd(b, bad);
+    LV at = LLVMBuildZExt(b, i, g->i64, ""), p = LLVMBuildGEP2(b, g->i64, mem, &at, 1, "");
+    cg_call(g, record_fn(g), (LV[]){LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2), LLVMGetParam(fn, 3), cg_load(g, g->i64, p, 8)}, 5, "");
+    LLVMBuildBr(b, next);
+    LLVMPositionBuilderAtEnd(b, next);
+    LV i2 = LLVMBuildAdd(b, i, cg_i32(g, 1), "");
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntULT, i2, cg_i32(g, LANES), ""), loop, end);
+    LLVMAddIncoming(i, (LV[]){cg_i32(g, 0), i2}, (LLVMBasicBlockRef[]){entry, next}, 2);
+    LLVMPositionBuilderAtEnd(b, end);
+    LLVMBuildRetVoid(b);
+    LLVMPositionBuilderAtEnd(b, from);
+    return fn;
+}
+
+void access_record(CgFn *f, const KInstRec *in)
+{
+    Cg *g = f->g;
+    LLVMBuilderRef b = g->b;
+    Cv ok = index_value(f, karg(f->k, in, 0)), index = index_value(f, karg(f->k, in, 1));
+    LV msg = cg_i32(g, in->imm.i), bad;
+    bool lanes = f->vec && (ok.kind == CV_VEC || index.kind != CV_UNI);
+    LV mask = NULL;
+    if (lanes) {
+        mask = and_mask(g, f->mask, LLVMBuildNot(b, cv_vec(f, ok), ""));
+        bad = LLVMBuildICmp(b, LLVMIntNE, LLVMBuildBitCast(b, mask, g->i16, ""), LLVMConstInt(g->i16, 0, false), "");
+    } else {
+        bad = LLVMBuildNot(b, ok.v, "");
+    }
+    LLVMBasicBlockRef yes = cg_block(g, f->fn, "bad"), done = cg_block(g, f->fn, "good");
+    LLVMBuildCondBr(b, bad, yes, done);
+    LLVMPositionBuilderAtEnd(b, yes);
+    if (lanes) cg_call(g, record_lanes_fn(f), (LV[]){f->ctx, f->tid, f->step, msg, mask, cv_vec(f, index)}, 6, "");
+    else cg_call(g, record_fn(g), (LV[]){f->ctx, f->tid, f->step, msg, index.v}, 5, "");
+    LLVMBuildBr(b, done);
+    LLVMPositionBuilderAtEnd(b, done);
+}

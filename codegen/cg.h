@@ -1,0 +1,161 @@
+/* cg.h: what the files of codegen/ share. Nobody outside includes it.
+ *
+ * A module becomes one LLVM module: a function per kernel `k(ctx, tid, nt, step, buffer...)`, one per runtime call, body/plan/out_dims and the tables of
+ * runtime/rt.h. A kernel's values are emitted in one of two modes: scalar, or inside a VEC loop, where a value is
+ *     UNI  the same in all lanes: kept as a scalar          LIN  i64, base + coef * lane: kept as the scalar of lane 0, so that contiguous
+ *     VEC  a <16 x T>                                            accesses are seen without any analysis and addresses stay scalar. */
+#ifndef BMC_CODEGEN_CG_H
+#define BMC_CODEGEN_CG_H
+#include <llvm-c/Core.h>
+#include <llvm-c/DebugInfo.h>
+#include <llvm-c/TargetMachine.h>
+#include "base/bug.h"
+#include "base/map.h"
+#include "codegen/codegen.h"
+#include "codegen/math.h"
+
+#define LANES K_LANES
+typedef LLVMValueRef LV;
+typedef LLVMTypeRef LT;
+
+/* What the code generator itself asks about a target; from cpu and feature string. */
+typedef struct CgIsa { bool x86, arm, sse41, avx, avx2, f16c, fma, avx512; } CgIsa;
+
+typedef struct Cg {
+    KModule *m;
+    const CodegenOptions *opt;
+    Arena arena;                    /* dies with the compile */
+    LLVMContextRef cx;
+    LLVMModuleRef mod;
+    LLVMTargetMachineRef tm;
+    LLVMBuilderRef b, eb;           /* where code goes; entry block of the current function */
+    CgIsa isa;
+    MathCtx math;
+    LT vd, i1, i8, i16, i32, i64, f32, f64, f16, ptr, str;
+    uint32_t *slot;                 /* by KBuf.i: slot number */
+    uint32_t n_slot;
+    Map kernel_fn;                  /* Kernel * -> LV */
+    VEC(const char *) message;      /* the module's, then those of checks and failures */
+    VEC(KLoc) step;                 /* by step number */
+    LV weights, strings;            /* external symbols, NULL while nothing lies there */
+    struct CgData *data;            /* layout of the weights object */
+    /* debug information; NULL without -g */
+    LLVMDIBuilderRef di;
+    LLVMMetadataRef di_file, di_cu, di_fn_type;
+    const char *kir_text;
+    uint32_t failed;                /* diagnostics given by LLVM */
+} Cg;
+
+typedef enum CvKind { CV_NONE, CV_UNI, CV_LIN, CV_VEC } CvKind;
+typedef struct Cv { LV v; int64_t coef; CvKind kind; } Cv;
+
+/* One kernel being emitted. */
+typedef struct CgFn {
+    Cg *g;
+    const Kernel *k;
+    LV fn, ctx, tid, nt, step;
+    LV *param;                      /* by parameter index: address of element 0 */
+    Cv *val;                        /* by KVal */
+    uint32_t *hoisted;              /* by KInst: the FOR in front of which it was emitted, 0: not */
+    Map dims;                       /* Dim -> LV, in the entry block */
+    bool vec;                       /* inside a VEC loop or a tile's epilogue */
+    LV mask;                        /* active lanes; NULL: all */
+} CgFn;
+
+/* ---- module.c: context, types, constants, functions ---- */
+bool cg_open(Cg *, KModule *, const CodegenOptions *);
+void cg_close(Cg *);
+LT cg_type(Cg *, DType);                       /* compute type in a register: bool is i1, str is {ptr, i64} */
+LT cg_mem_type(Cg *, DType);                   /* as it lies in memory: bool i8, f16 and bf16 i16 */
+LT cg_vec_type(LT);
+LV cg_i32(Cg *, int64_t);
+LV cg_i64(Cg *, int64_t);
+bool cg_const(LV, int64_t *);
+LV cg_int_like(LT, int64_t);                   /* constant of a scalar or vector type */
+LV cg_real_like(LT, double);
+LV cg_splat(Cg *, LV);
+LV cg_iota(Cg *, LT elem);                     /* <0, 1, ..., 15> */
+LV cg_intrinsic(Cg *, const char *name, LT overload, LV *arg, unsigned n);
+LV cg_call(Cg *, LV fn, LV *arg, unsigned n, const char *name);
+LV cg_fn(Cg *, const char *name, LT ret, LT *arg, unsigned n, bool internal);   /* with the target's attributes */
+LV cg_extern(Cg *, const char *name, LT ret, LT *arg, unsigned n);              /* declaration, hidden unless it is libc's */
+LLVMBasicBlockRef cg_block(Cg *, LV fn, const char *name);
+LLVMBasicBlockRef cg_here(Cg *);
+LV cg_ptr_add(Cg *, LV p, LV bytes);
+LV cg_load(Cg *, LT, LV p, unsigned align);
+LV cg_store(Cg *, LV v, LV p, unsigned align);
+LV cg_text(Cg *, const char *);                /* address of a private NUL-terminated constant */
+LV cg_table(Cg *, LT elem, LV *v, unsigned n, const char *name);  /* private constant array, at least one entry */
+bool cg_run_passes(Cg *);
+void cg_current(const char *what, const char *name);  /* for the fatal-error handler; NULL: nothing */
+/* Value of a dim where `sym` is the address of the symbol table; emitted at the builder. */
+LV cg_dim_at(Cg *, LV sym, Dim);
+
+/* ---- scalar.c: every pure instruction, on scalars and vectors alike ---- */
+LV scalar_op(CgFn *, const KInstRec *, LV *arg, DType arg_type, bool vec);
+LV scalar_combine(CgFn *, KOp, DType, LV a, LV b);
+LV scalar_identity(CgFn *, KOp, DType);
+LV scalar_from_mem(Cg *, DType, LV raw);       /* memory form to compute form, scalar or vector */
+LV scalar_to_mem(Cg *, DType, LV v);
+LV scalar_round_to(Cg *, DType, LV v);         /* compute value rounded as if stored and read back */
+
+/* ---- access.c ---- */
+Cv cv_uni(LV);
+LV cv_vec(CgFn *, Cv);                         /* as <16 x T> */
+Cv cv_add(CgFn *, Cv, Cv);
+Cv cv_mul(CgFn *, Cv, Cv);
+LV access_dim(CgFn *, Dim);                    /* cached in the entry block */
+Cv access_load(CgFn *, const KInstRec *);
+void access_store(CgFn *, const KInstRec *);
+void access_record(CgFn *, const KInstRec *);
+LV access_read(Cg *, DType, LV ptr, bool vec, LV mask);   /* one element or 16 in a row, in compute form */
+
+/* ---- nest.c ---- */
+LV nest_kernel(Cg *, const Kernel *);          /* the function */
+void nest_block(CgFn *, KBlock, Cv *yield, uint32_t n_yield);
+void nest_hoist(CgFn *, KInst loop, KBlock body, bool loads);
+
+/* ---- macc.c ---- */
+void macc_emit(CgFn *, KInst);
+
+/* ---- program.c, tables.c ---- */
+void program_slots(Cg *);
+bool program_emit(Cg *);                       /* body, plan, out_dims, descriptor, bmc_model */
+LV program_body(Cg *);
+LV program_plan(Cg *);
+LV program_out_dims(Cg *);
+bool tables_emit(Cg *, LV body, LV plan, LV out_dims);
+uint32_t program_message(Cg *, const char *);
+const char *program_loc_text(Cg *, KLoc);
+
+/* ---- debug.c ---- */
+void debug_open(Cg *, const char *kir_name);
+void debug_function(Cg *, LV fn, const char *kernel_name, KLoc);
+void debug_close(Cg *);
+
+/* ---- data.c: the weights object ---- */
+typedef struct CgPiece { Blob blob; int64_t off, bytes; } CgPiece;
+typedef struct CgData {
+    VEC(CgPiece) piece;             /* in order of offsets */
+    VEC(Blob) text;                 /* STRINGS blobs */
+    VEC(int64_t) text_off;          /* offset of their records */
+    int64_t bytes, text_records;    /* of weights, of string records (in bytes) */
+    uint64_t hash;
+} CgData;
+bool data_layout(Cg *);
+int64_t data_string_off(Cg *, Blob);
+bool data_write_object(Cg *, const char *path);
+bool data_write_file(Cg *, const char *path);
+bool data_hash(Cg *);                          /* sets data->hash; for weights in a side file */
+
+/* ---- target.c ---- */
+void target_init_llvm(void);
+CgIsa target_isa(const KTarget *);
+void target_cpu_need(const KTarget *, uint64_t need[2]);
+
+/* ---- object.c, link.c ---- */
+bool cg_build(Cg *);                             /* everything up to optimised LLVM IR */
+bool object_write(Cg *, CodegenKind kind, const char *path);
+bool link_output(Cg *, const char *object, const char *weights_or_null, const char *out);
+
+#endif

@@ -1,0 +1,302 @@
+/* data.c: constants that live in the artifact, written without LLVM and without holding them in memory.
+ * Layout: every distinct blob of a CONST buffer once, in order of first use, each at a multiple of 64 bytes in a page-aligned read-only section; large ones
+ * (a page and up) start on a page of their own, so that untouched weights are never read from disk. String tensors are records {address, length}: they
+ * need relocations and lie in a section of their own, their bytes in a third.
+ * The ELF64 relocatable file is streamed: header, sections in order, symbols last. PACK recipes are evaluated a panel (kc x 16 columns) at a time. */
+#include "codegen/cg.h"
+#include "runtime/bmc.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+enum { PAGE = 4096, LINE = 64, CHUNK = 1 << 18 };
+
+static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+/* ---- layout ---- */
+bool data_layout(Cg *g)
+{
+    KModule *m = g->m;
+    CgData *d = g->data = arena_new(&g->arena, CgData);
+    Map seen;
+    map_init(&seen, &g->arena);
+    for (uint32_t b = 1; b < m->buf.n; b++) {
+        KBufRec *r = &m->buf.p[b];
+        uint64_t at;
+        if (r->space != KS_CONST) continue;
+        const BlobRec *blob = blob_rec(m->blobs, r->blob);
+        bool known = map_get(&seen, r->blob.i, &at);
+        if (blob->kind == BLOB_STRINGS) {
+            if (!known) {
+                vec_push(&g->arena, &d->text, r->blob);
+                vec_push(&g->arena, &d->text_off, d->text_records);
+                map_put(&seen, r->blob.i, (uint64_t)d->text_records);
+                d->text_records += (int64_t)sizeof(bmc_string) * blob->count;
+            }
+            continue;
+        }
+        if (!known) {
+            int64_t bytes = blob_bytes(m->blobs, r->blob), off = round_up(d->bytes, bytes >= PAGE ? PAGE : LINE);
+            if (bytes > INT64_MAX / 4 - off) return diag(m->diag, kloc_diag(m, r->loc), E_TOO_LARGE, "the weights are larger than any file");
+            vec_push(&g->arena, &d->piece, (CgPiece){r->blob, off, bytes});
+            map_put(&seen, r->blob.i, (uint64_t)off);
+            d->bytes = off + bytes;
+            at = (uint64_t)off;
+        }
+        r->weight_off = (int64_t)at;
+    }
+    d->bytes = round_up(d->bytes, LINE);
+    if (d->bytes) {
+        g->weights = LLVMAddGlobal(g->mod, g->i8, arena_printf(&g->arena, "bmc_weights_%s", m->prefix));
+        LLVMSetVisibility(g->weights, LLVMHiddenVisibility);
+        LLVMSetGlobalConstant(g->weights, true);
+        LLVMSetAlignment(g->weights, LINE);
+    }
+    if (d->text_records || d->text.n) {
+        g->strings = LLVMAddGlobal(g->mod, g->i8, arena_printf(&g->arena, "bmc_strings_%s", m->prefix));
+        LLVMSetVisibility(g->strings, LLVMHiddenVisibility);
+    }
+    return true;
+}
+
+int64_t data_string_off(Cg *g, Blob b)
+{
+    for (uint32_t i = 0; i < g->data->text.n; i++)
+        if (g->data->text.p[i].i == b.i) return g->data->text_off.p[i];
+    BUG("string constant without a place");
+}
+
+/* ---- a stream ---- */
+typedef struct Out { Cg *g; FILE *f; const char *path; int64_t at; bool failed; XXH64_state_t *hash; } Out;
+
+static bool out_open(Out *o, Cg *g, const char *path)
+{
+    *o = (Out){.g = g, .f = fopen(path, "wb"), .path = path};
+    if (!o->f) return diag(g->m->diag, diag_file(path), E_OPEN, strerror(errno));
+    return true;
+}
+
+static void out_bytes(Out *o, const void *p, size_t n)
+{
+    if (o->f && !o->failed && n && fwrite(p, 1, n, o->f) != n) o->failed = true;
+    if (o->hash) XXH64_update(o->hash, p, n);
+    o->at += (int64_t)n;
+}
+
+static void out_pad(Out *o, int64_t to)
+{
+    static const char zero[PAGE];
+    while (o->at < to) out_bytes(o, zero, (size_t)(to - o->at < PAGE ? to - o->at : PAGE));
+}
+
+static bool out_close(Out *o)
+{
+    int err = errno;
+    if (o->f && fclose(o->f) && !o->failed) {
+        err = errno;
+        o->failed = true;
+    }
+    if (!o->failed) return true;
+    remove(o->path);
+    return diag(o->g->m->diag, diag_file(o->path), E_WRITE, strerror(err));
+}
+
+/* ---- evaluating blobs ---- */
+static unsigned whole_bytes(DType t) { return dtype_info(t)->bits / 8u; }
+
+/* Elements [first, first + n) of a blob, whatever its kind. */
+static bool blob_elements(Cg *g, Blob b, int64_t first, int64_t n, void *to)
+{
+    const BlobRec *r = blob_rec(g->m->blobs, b);
+    if (r->kind != BLOB_DERIVED) {
+        blob_read(g->m->blobs, b, first, n, to);
+        return true;
+    }
+    if (r->recipe->kind == RECIPE_GRAPH && g->opt->recipes.eval) return g->opt->recipes.eval(g->opt->recipes.arg, b, first, n, to);
+    return diag(g->m->diag, diag_file(g->m->source), E_LLVM, "a recipe of constants inside another cannot be evaluated");
+}
+
+/* Source element (t, k, n) of a PACK recipe lies at src_off + t*stride_t + k*stride_k + n*stride_n. A panel is kc x 16; where rows or columns are
+ * contiguous in the source they are read at once. */
+
+static bool pack_panel(Cg *g, const Recipe *r, DType elem, int64_t t, int64_t k0, int64_t n0, uint8_t *row, uint8_t *out)
+{
+    unsigned e = whole_bytes(elem);
+    int64_t kn = r->K - k0 < r->kc ? r->K - k0 : r->kc, cols = r->N - n0 < LANES ? r->N - n0 : LANES, base = r->src_off + t * r->stride_t;
+    if (kn < r->kc || cols < LANES || r->kc % r->g) memset(out, 0, (size_t)(round_up(r->kc, r->g) * LANES) * e);
+    if (r->stride_n == 1) {
+        for (int64_t k = 0; k < kn; k++) {
+            if (!blob_elements(g, r->src[0], base + (k0 + k) * r->stride_k + n0, cols, row)) return false;
+            for (int64_t n = 0; n < cols; n++) memcpy(out + (size_t)(((k / r->g) * LANES + n) * r->g + k % r->g) * e, row + (size_t)n * e, e);
+        }
+        return true;
+    }
+    for (int64_t n = 0; n < cols; n++) {
+        int64_t at = base + (n0 + n) * r->stride_n + k0 * r->stride_k;
+        if (r->stride_k == 1) {
+            if (!blob_elements(g, r->src[0], at, kn, row)) return false;
+        } else {
+            for (int64_t k = 0; k < kn; k++)
+                if (!blob_elements(g, r->src[0], at + k * r->stride_k, 1, row + (size_t)k * e)) return false;
+        }
+        for (int64_t k = 0; k < kn; k++) memcpy(out + (size_t)(((k / r->g) * LANES + n) * r->g + k % r->g) * e, row + (size_t)k * e, e);
+    }
+    return true;
+}
+
+/* [batch][K/kc][N/16][kc/g][16][g]; K and N are padded with zeros to whole blocks and strips. */
+static bool write_pack(Out *o, const Recipe *r, DType elem)
+{
+    Cg *g = o->g;
+    unsigned e = whole_bytes(elem);
+    int64_t rows = round_up(r->kc, r->g);
+    assert(r->kc > 0 && r->g > 0 && e > 0);
+    uint8_t *row = arena_alloc(&g->arena, (size_t)(rows > LANES ? rows : LANES) * e), *out = arena_alloc(&g->arena, (size_t)(rows * LANES) * e);
+    for (int64_t t = 0; t < r->batch; t++)
+        for (int64_t k0 = 0; k0 < r->K; k0 += r->kc)
+            for (int64_t n0 = 0; n0 < r->N; n0 += LANES) {
+                if (!pack_panel(g, r, elem, t, k0, n0, row, out)) return false;
+                out_bytes(o, out, (size_t)(rows * LANES) * e);
+            }
+    return true;
+}
+
+static bool write_blob(Out *o, Blob b)
+{
+    Cg *g = o->g;
+    const BlobRec *r = blob_rec(g->m->blobs, b);
+    int64_t bytes = blob_bytes(g->m->blobs, b);
+    if (r->kind == BLOB_DERIVED && r->recipe->kind == RECIPE_PACK) return write_pack(o, r->recipe, r->elem);
+    if (r->kind == BLOB_RAW || r->kind == BLOB_INLINE) {     /* no copy: pages of the model's file go straight through */
+        out_bytes(o, r->data, (size_t)bytes);
+        return true;
+    }
+    int64_t bits = dtype_info(r->elem)->bits, step = CHUNK * 8 / bits;
+    uint8_t *buf = arena_alloc(&g->arena, CHUNK);
+    for (int64_t k = 0; k < r->count; k += step) {
+        int64_t n = r->count - k < step ? r->count - k : step;
+        if (!blob_elements(g, b, k, n, buf)) return false;
+        out_bytes(o, buf, (size_t)dtype_bytes(r->elem, n));
+    }
+    return true;
+}
+
+static bool write_pieces(Out *o)
+{
+    const CgData *d = o->g->data;
+    int64_t start = o->at;
+    for (uint32_t i = 0; i < d->piece.n; i++) {
+        out_pad(o, start + d->piece.p[i].off);
+        if (!write_blob(o, d->piece.p[i].blob)) return false;
+        if (o->at - start != d->piece.p[i].off + d->piece.p[i].bytes)
+            BUG("a constant wrote %lld bytes, not %lld", (long long)(o->at - start - d->piece.p[i].off), (long long)d->piece.p[i].bytes);
+    }
+    out_pad(o, start + d->bytes);
+    return true;
+}
+
+/* ---- ELF ---- */
+enum { S_NULL, S_WEIGHTS, S_BYTES, S_RECORDS, S_RELA, S_STACK, S_SYMTAB, S_STRTAB, S_SHSTRTAB, S_COUNT };
+
+bool data_write_object(Cg *g, const char *path)
+{
+    CgData *d = g->data;
+    bool arm = !strncmp(g->m->target.triple, "aarch64", 7);
+    if (strncmp(g->m->target.triple, "x86_64", 6) && !arm) return diag(g->m->diag, diag_file(path), E_BAD_TARGET, g->m->target.triple, "no ELF writer for it");
+    Out o;
+    if (!out_open(&o, g, path)) return false;
+    Elf64_Ehdr eh = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT}, .e_type = ET_REL,
+                     .e_machine = arm ? EM_AARCH64 : EM_X86_64, .e_version = EV_CURRENT, .e_ehsize = sizeof(Elf64_Ehdr),
+                     .e_shentsize = sizeof(Elf64_Shdr), .e_shnum = S_COUNT, .e_shstrndx = S_SHSTRTAB};
+    Elf64_Shdr sh[S_COUNT] = {{0}};
+    bool ok = true;
+    out_bytes(&o, &eh, sizeof eh);      /* written again at the end, with the offset of the section headers */
+
+    out_pad(&o, PAGE);
+    sh[S_WEIGHTS] = (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_offset = (Elf64_Off)o.at, .sh_size = (Elf64_Xword)d->bytes, .sh_addralign = PAGE};
+    if (!g->opt->keep_weights_out) ok = write_pieces(&o);
+    else sh[S_WEIGHTS].sh_size = 0;
+
+    int64_t bytes_at = o.at, records = d->text_records / (int64_t)sizeof(bmc_string);
+    for (uint32_t i = 0; ok && i < d->text.n; i++) {
+        const BlobRec *r = blob_rec(g->m->blobs, d->text.p[i]);
+        const bmc_string *s = r->data;
+        for (int64_t k = 0; k < r->count; k++) out_bytes(&o, s[k].ptr, s[k].len);
+    }
+    sh[S_BYTES] = (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_offset = (Elf64_Off)bytes_at, .sh_size = (Elf64_Xword)(o.at - bytes_at), .sh_addralign = 1};
+    out_pad(&o, round_up(o.at, 16));
+    sh[S_RECORDS] = (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC | SHF_WRITE, .sh_offset = (Elf64_Off)o.at, .sh_size = (Elf64_Xword)d->text_records, .sh_addralign = 16};
+    for (uint32_t i = 0; ok && i < d->text.n; i++) {
+        const BlobRec *r = blob_rec(g->m->blobs, d->text.p[i]);
+        const bmc_string *s = r->data;
+        for (int64_t k = 0; k < r->count; k++) out_bytes(&o, (uint64_t[]){0, s[k].len}, 16);
+    }
+    out_pad(&o, round_up(o.at, 8));
+    /* records start at multiples of 16 in order, so the k-th relocation of all belongs to record k */
+    sh[S_RELA] = (Elf64_Shdr){.sh_type = SHT_RELA, .sh_flags = SHF_INFO_LINK, .sh_offset = (Elf64_Off)o.at, .sh_size = (Elf64_Xword)records * sizeof(Elf64_Rela),
+                              .sh_link = S_SYMTAB, .sh_info = S_RECORDS, .sh_addralign = 8, .sh_entsize = sizeof(Elf64_Rela)};
+    int64_t byte = 0, record = 0;
+    for (uint32_t i = 0; ok && i < d->text.n; i++) {
+        const BlobRec *r = blob_rec(g->m->blobs, d->text.p[i]);
+        const bmc_string *s = r->data;
+        for (int64_t k = 0; k < r->count; k++, record++) {
+            Elf64_Rela rel = {.r_offset = (Elf64_Addr)(record * 16), .r_info = ELF64_R_INFO(1, arm ? R_AARCH64_ABS64 : R_X86_64_64), .r_addend = byte};
+            out_bytes(&o, &rel, sizeof rel);
+            byte += (int64_t)s[k].len;
+        }
+    }
+    sh[S_STACK] = (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_offset = (Elf64_Off)o.at, .sh_addralign = 1};
+
+    const char *weights = arena_printf(&g->arena, "bmc_weights_%s", g->m->prefix), *strings = arena_printf(&g->arena, "bmc_strings_%s", g->m->prefix);
+    uint32_t weights_name = 1, strings_name = weights_name + (uint32_t)strlen(weights) + 1;
+    Elf64_Sym sym[] = {{0},
+        {.st_info = ELF64_ST_INFO(STB_LOCAL, STT_SECTION), .st_shndx = S_BYTES},
+        {.st_name = weights_name, .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT), .st_other = STV_HIDDEN, .st_shndx = S_WEIGHTS, .st_size = (Elf64_Xword)d->bytes},
+        {.st_name = strings_name, .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT), .st_other = STV_HIDDEN, .st_shndx = S_RECORDS, .st_size = (Elf64_Xword)d->text_records}};
+    sh[S_SYMTAB] = (Elf64_Shdr){.sh_type = SHT_SYMTAB, .sh_offset = (Elf64_Off)o.at, .sh_size = sizeof sym, .sh_link = S_STRTAB, .sh_info = 2, .sh_addralign = 8, .sh_entsize = sizeof(Elf64_Sym)};
+    out_bytes(&o, sym, sizeof sym);
+    sh[S_STRTAB] = (Elf64_Shdr){.sh_type = SHT_STRTAB, .sh_offset = (Elf64_Off)o.at, .sh_size = strings_name + strlen(strings) + 1, .sh_addralign = 1};
+    out_bytes(&o, "", 1);
+    out_bytes(&o, weights, strlen(weights) + 1);
+    out_bytes(&o, strings, strlen(strings) + 1);
+
+    static const char *const names[S_COUNT] = {"", ".rodata.bmc", ".rodata.bmc_text", ".data.rel.ro.bmc", ".rela.data.rel.ro.bmc", ".note.GNU-stack", ".symtab", ".strtab", ".shstrtab"};
+    sh[S_SHSTRTAB] = (Elf64_Shdr){.sh_type = SHT_STRTAB, .sh_offset = (Elf64_Off)o.at, .sh_addralign = 1};
+    for (int i = 0; i < S_COUNT; i++) {
+        sh[i].sh_name = (Elf64_Word)(o.at - (int64_t)sh[S_SHSTRTAB].sh_offset);
+        out_bytes(&o, names[i], strlen(names[i]) + 1);
+    }
+    sh[S_SHSTRTAB].sh_size = (Elf64_Xword)(o.at - (int64_t)sh[S_SHSTRTAB].sh_offset);
+    sh[S_NULL] = (Elf64_Shdr){0};
+    out_pad(&o, round_up(o.at, 8));
+    eh.e_shoff = (Elf64_Off)o.at;
+    out_bytes(&o, sh, sizeof sh);
+    if (fseek(o.f, 0, SEEK_SET)) o.failed = true;
+    out_bytes(&o, &eh, sizeof eh);
+    ok &= out_close(&o);
+    return ok;
+}
+
+/* The side file: the pieces alone, mapped as they are. */
+bool data_write_file(Cg *g, const char *path)
+{
+    Out o;
+    if (!out_open(&o, g, path)) return false;
+    bool ok = write_pieces(&o);
+    return out_close(&o) && ok;
+}
+
+/* Hash of the weights for side files: they are evaluated once more, without a file. */
+bool data_hash(Cg *g)
+{
+    XXH64_state_t state;
+    XXH64_reset(&state, 0);
+    Out o = {.g = g, .hash = &state};
+    if (!write_pieces(&o)) return false;
+    g->data->hash = XXH64_digest(&state);
+    return true;
+}

@@ -1,0 +1,166 @@
+/* link.c: from the two objects (code, weights) to what the user asked for, with the system's own tools started directly, never through a shell.
+ *   .so   cc -shared with the runtime archives; only PREFIX_model and bmc_model stay visible
+ *   .o    cc -r with the members of the runtime that are needed, then objcopy --localize-hidden: two models link into one program
+ *   .a    an archive of that one object */
+#include "codegen/cg.h"
+
+#include <errno.h>
+#include <llvm-c/TargetMachine.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* Runs a program found in PATH; what it writes to stderr goes into the diagnostic. */
+static bool run(Cg *g, char *const argv[])
+{
+    FILE *err = tmpfile();
+    posix_spawn_file_actions_t act;
+    posix_spawn_file_actions_init(&act);
+    if (err) {
+        posix_spawn_file_actions_adddup2(&act, fileno(err), 2);
+        posix_spawn_file_actions_adddup2(&act, fileno(err), 1);
+    }
+    pid_t pid;
+    int status = 0, e = posix_spawnp(&pid, argv[0], &act, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&act);
+    while (!e && waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR) e = errno;
+    if (!e && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        if (err) fclose(err);
+        return true;
+    }
+    char text[2048] = "";
+    if (err) {
+        rewind(err);
+        size_t n = fread(text, 1, sizeof text - 1, err);
+        while (n && text[n - 1] == '\n') n--;
+        text[n] = 0;
+        fclose(err);
+    }
+    const char *why;
+    if (e) why = arena_printf(&g->arena, "cannot start '%s': %s", argv[0], strerror(e));
+    else if (WIFSIGNALED(status)) why = arena_printf(&g->arena, "%s was stopped by signal %d", argv[0], WTERMSIG(status));
+    else if (strstr(text, "No space left")) why = "no space left on the device";
+    else why = arena_printf(&g->arena, "%s ended with status %d%s%s", argv[0], WEXITSTATUS(status), text[0] ? ":\n" : "", text);
+    return diag(g->m->diag, diag_file(g->opt->out_path), E_LINK, why);
+}
+
+typedef struct Args { const char *v[48]; unsigned n; } Args;
+static void add(Args *a, const char *s)
+{
+    assert(a->n + 1 < sizeof a->v / sizeof *a->v);
+    a->v[a->n++] = s;
+}
+static bool run_args(Cg *g, Args *a)
+{
+    a->v[a->n] = NULL;
+    return run(g, (char *const *)(void *)a->v);
+}
+
+static bool is_native(Cg *g)
+{
+    char *host = LLVMGetDefaultTargetTriple();
+    size_t arch = strcspn(host, "-");
+    bool same = !strncmp(host, g->m->target.triple, arch + 1);
+    LLVMDisposeMessage(host);
+    return same;
+}
+
+/* The tool for the target: gcc's cross prefix is <arch>-linux-gnu-. */
+static const char *tool(Cg *g, const char *native, const char *cross)
+{
+    if (is_native(g)) return native;
+    const char *t = g->m->target.triple;
+    return arena_printf(&g->arena, "%.*s-linux-gnu-%s", (int)strcspn(t, "-"), t, cross);
+}
+
+static bool runtime_present(Cg *g, const char **omp, const char **rt)
+{
+    const char *dir = g->opt->runtime_dir;
+    if (!dir) return diag(g->m->diag, diag_file(g->opt->out_path), E_LINK, "the runtime's folder is not known");
+    *rt = arena_printf(&g->arena, "%s/libbmc_rt.a", dir);
+    *omp = g->opt->threads ? arena_printf(&g->arena, "%s/libbmc_rt_omp.a", dir) : NULL;
+    const char *missing = access(*rt, R_OK) ? *rt : *omp && access(*omp, R_OK) ? *omp : NULL;
+    if (!missing) return true;
+    return diag(g->m->diag, diag_file(missing), E_OPEN, strerror(errno));
+}
+
+static void inputs(Args *a, const char *object, const char *weights, const char *omp, const char *rt)
+{
+    add(a, object);
+    if (weights) add(a, weights);
+    if (omp) add(a, omp);      /* in front of libbmc_rt.a: its rt_parallel takes the place of the serial one */
+    add(a, rt);
+}
+
+static bool link_shared(Cg *g, const char *object, const char *weights, const char *out)
+{
+    const char *omp, *rt;
+    if (!runtime_present(g, &omp, &rt)) return false;
+    Args a = {.n = 0};
+    add(&a, g->opt->cc ? g->opt->cc : tool(g, "cc", "gcc"));
+    add(&a, "-shared");
+    add(&a, "-o");
+    add(&a, out);
+    inputs(&a, object, weights, omp, rt);
+    if (omp) add(&a, "-lgomp");
+    add(&a, "-lm");
+    add(&a, "-Wl,--gc-sections,-Bsymbolic,-z,defs,-z,noexecstack,-z,relro,-z,now,--as-needed");
+    if (!g->opt->debug) add(&a, "-Wl,--build-id=none");
+    return run_args(g, &a);
+}
+
+static bool link_partial(Cg *g, const char *object, const char *weights, const char *out)
+{
+    const char *omp, *rt;
+    if (!runtime_present(g, &omp, &rt)) return false;
+    Args a = {.n = 0};
+    add(&a, g->opt->cc ? g->opt->cc : tool(g, "cc", "gcc"));
+    add(&a, "-r");
+    add(&a, "-nostdlib");
+    add(&a, "-o");
+    add(&a, out);
+    inputs(&a, object, weights, omp, rt);
+    if (!run_args(g, &a)) return false;
+    Args b = {.n = 0};
+    add(&b, tool(g, "objcopy", "objcopy"));
+    add(&b, "--localize-hidden");
+    add(&b, out);
+    return run_args(g, &b);
+}
+
+static bool link_archive(Cg *g, const char *object, const char *weights, const char *out)
+{
+    /* the member's name is its file's: a folder of its own, so that nothing of the user's is in the way */
+    char *dir = arena_printf(&g->arena, "%s.XXXXXX", out);
+    if (!mkdtemp(dir)) return diag(g->m->diag, diag_file(out), E_OPEN, strerror(errno));
+    const char *member = arena_printf(&g->arena, "%s/%s.o", dir, g->m->prefix);
+    bool ok = link_partial(g, object, weights, member);
+    if (ok) {
+        Args a = {.n = 0};
+        remove(out);
+        add(&a, tool(g, "ar", "ar"));
+        add(&a, "rcsD");
+        add(&a, out);
+        add(&a, member);
+        ok = run_args(g, &a);
+    }
+    remove(member);
+    rmdir(dir);
+    return ok;
+}
+
+bool link_output(Cg *g, const char *object, const char *weights, const char *out)
+{
+    switch (g->opt->kind) {
+    case CG_SO: return link_shared(g, object, weights, out);
+    case CG_OBJECT: return link_partial(g, object, weights, out);
+    case CG_ARCHIVE: return link_archive(g, object, weights, out);
+    default: UNREACHABLE();
+    }
+}

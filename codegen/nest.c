@@ -1,0 +1,497 @@
+/* nest.c: a kernel's blocks and loops.
+ *   SEQ   a counted loop, carries are phis.
+ *   PAR   the outermost perfect nest is one loop over the product of its trip counts; thread tid runs [n*tid/nt, n*(tid+1)/nt). The indices start from one
+ *         division and then count like an odometer. PAR loops further inside run as SEQ.
+ *   VEC   steps of 16 lanes without a mask, then one masked step for the rest. A carry with a combine has one partial result per lane, starting from the
+ *         identity; at the end lanes are combined l with l+8, +4, +2, +1 and the initial value comes last (kir.h), so bits do not depend on the ISA.
+ * Pure instructions and loads from buffers that the kernel does not write are emitted in front of the outermost loop that they do not depend on: LLVM's own
+ * loop passes are not run (they double the time and do nothing else for us). */
+#include "codegen/cg.h"
+
+#include <string.h>
+
+static bool block_inside(const Kernel *k, KBlock b, KBlock region)
+{
+    while (b.i && b.i != region.i) {
+        KInst owner = kblock(k, b)->owner;
+        if (!owner.i) return false;
+        b = kinst(k, owner)->block;
+    }
+    return b.i != 0;
+}
+
+static void emit_pure(CgFn *f, KInst i);
+
+/* ---- moving out of loops ---- */
+static bool outside(CgFn *f, KVal v, KBlock region, KInst loop)
+{
+    const KValRec *r = kval(f->k, v);
+    if (r->def.i && f->hoisted[r->def.i] == loop.i) return true;
+    KBlock at = r->def.i ? kinst(f->k, r->def)->block : r->block;
+    if (r->def.i && f->hoisted[r->def.i]) return true;      /* in front of a loop further out */
+    return !block_inside(f->k, at, region);
+}
+
+static void hoist_block(CgFn *f, KInst loop, KBlock region, KBlock block, bool loads)
+{
+    const Kernel *k = f->k;
+    for (KInst i = kblock(k, block)->first; i.i; i = kinst(k, i)->next) {
+        const KInstRec *in = kinst(k, i);
+        uint32_t flags = kop_info(in->op)->flags;
+        if (in->op == KOP_FOR) {
+            hoist_block(f, loop, region, in->body, false);   /* an inner loop may run no time: its loads stay behind its guard */
+            continue;
+        }
+        if (f->hoisted[i.i]) continue;
+        bool load = loads && in->op == KOP_LOAD && !k->param.p[in->param].out && k->param.p[in->param].space == KS_PARAM;
+        if (!(flags & KF_PURE) && !load) continue;
+        bool free = true;
+        for (uint32_t a = 0; a < in->n_arg && free; a++) free = outside(f, karg(k, in, a), region, loop);
+        if (!free) continue;
+        if (load) f->val[in->res] = access_load(f, in);
+        else emit_pure(f, i);
+        f->hoisted[i.i] = loop.i;
+    }
+}
+
+static void hoist_forget(CgFn *f, KInst loop, KBlock block)
+{
+    for (KInst i = kblock(f->k, block)->first; i.i; i = kinst(f->k, i)->next) {
+        if (f->hoisted[i.i] == loop.i) f->hoisted[i.i] = 0;
+        if (kinst(f->k, i)->op == KOP_FOR) hoist_forget(f, loop, kinst(f->k, i)->body);
+    }
+}
+
+void nest_hoist(CgFn *f, KInst loop, KBlock body, bool loads)
+{
+    hoist_block(f, loop, body, body, loads);
+}
+
+/* ---- instructions ---- */
+static void emit_pure(CgFn *f, KInst i)
+{
+    const KInstRec *in = kinst(f->k, i);
+    assert(in->n_arg <= 3);
+    Cv arg[3];
+    bool wide = false, lin = false;
+    for (uint32_t a = 0; a < in->n_arg; a++) {
+        arg[a] = f->val[karg(f->k, in, a).i];
+        assert(arg[a].kind);
+        wide |= arg[a].kind != CV_UNI;
+        lin |= arg[a].kind == CV_LIN;
+    }
+    Cv *out = &f->val[in->res];
+    DType t = in->n_arg ? kval(f->k, karg(f->k, in, in->op == KOP_SELECT ? 1 : 0))->type : in->type;
+    LLVMBuilderRef b = f->g->b;
+    if (lin && t == DT_I64) {      /* what keeps lanes at a constant distance */
+        bool all_scalar = arg[0].kind != CV_VEC && (in->n_arg < 2 || arg[1].kind != CV_VEC);
+        if (in->op == KOP_ADD) { *out = cv_add(f, arg[0], arg[1]); return; }
+        if (in->op == KOP_MUL) { *out = cv_mul(f, arg[0], arg[1]); return; }
+        if (in->op == KOP_FMA) { *out = cv_add(f, cv_mul(f, arg[0], arg[1]), arg[2]); return; }
+        if (in->op == KOP_CAST && in->imm.dtype == DT_I64) { *out = arg[0]; return; }
+        if (in->op == KOP_SUB && all_scalar) {
+            int64_t c = arg[0].coef - arg[1].coef;
+            *out = (Cv){LLVMBuildSub(b, arg[0].v, arg[1].v, ""), c, c ? CV_LIN : CV_UNI};
+            return;
+        }
+        if (in->op == KOP_NEG) { *out = (Cv){LLVMBuildNeg(b, arg[0].v, ""), -arg[0].coef, CV_LIN}; return; }
+    }
+    LV v[3];
+    for (uint32_t a = 0; a < in->n_arg; a++)
+        v[a] = wide && !(in->op == KOP_SELECT && a == 0 && arg[0].kind == CV_UNI) ? cv_vec(f, arg[a]) : arg[a].v;
+    *out = (Cv){scalar_op(f, in, v, t, wide), 0, wide ? CV_VEC : CV_UNI};
+}
+
+static void emit_for(CgFn *f, KInst i);
+
+static void emit_inst(CgFn *f, KInst i)
+{
+    const KInstRec *in = kinst(f->k, i);
+    if (f->hoisted[i.i]) return;
+    switch (in->op) {
+    case KOP_LOAD: f->val[in->res] = access_load(f, in); break;
+    case KOP_STORE: access_store(f, in); break;
+    case KOP_RECORD: access_record(f, in); break;
+    case KOP_FOR: emit_for(f, i); break;
+    case KOP_MACC: macc_emit(f, i); break;
+    default: emit_pure(f, i);
+    }
+}
+
+void nest_block(CgFn *f, KBlock b, Cv *yield, uint32_t n_yield)
+{
+    for (KInst i = kblock(f->k, b)->first; i.i; i = kinst(f->k, i)->next) {
+        const KInstRec *in = kinst(f->k, i);
+        if (in->op != KOP_YIELD) {
+            emit_inst(f, i);
+            continue;
+        }
+        assert(in->n_arg >= n_yield);
+        for (uint32_t y = 0; y < n_yield; y++) yield[y] = f->val[karg(f->k, in, y).i];
+    }
+}
+
+/* ---- loops ---- */
+typedef struct Loop {
+    KInst inst;
+    const KInstRec *in;
+    KVal iv, carry;               /* block parameters; the carries follow the index */
+    uint32_t n;                   /* carries */
+    LV lo, hi;
+} Loop;
+
+static Loop loop_of(CgFn *f, KInst i)
+{
+    const KInstRec *in = kinst(f->k, i);
+    uint32_t first = kblock(f->k, in->body)->param;
+    return (Loop){.inst = i, .in = in, .iv = {first}, .carry = {first + 1}, .n = in->n_arg - 2};
+}
+
+static LV uniform(CgFn *f, KVal v)
+{
+    Cv c = f->val[v.i];
+    if (c.kind != CV_UNI) BUG("%s: a loop bound varies between lanes", name_str(f->g->m->names, f->k->name));
+    return c.v;
+}
+
+static void loop_bounds(CgFn *f, Loop *l)
+{
+    l->lo = uniform(f, karg(f->k, l->in, 0));
+    l->hi = uniform(f, karg(f->k, l->in, 1));
+}
+
+static DType carry_type(CgFn *f, const Loop *l, uint32_t c) { return kval(f->k, (KVal){l->carry.i + c})->type; }
+
+/* for (iv = lo; iv < hi; iv++): carries are vectors when we are inside lanes. */
+static void emit_seq(CgFn *f, Loop *l)
+{
+    Cg *g = f->g;
+    LLVMBuilderRef b = g->b;
+    LV *init = arena_array(&g->arena, LV, l->n + 1), *phi = arena_array(&g->arena, LV, l->n + 1), *result = arena_array(&g->arena, LV, l->n + 1);
+    Cv *next = arena_array(&g->arena, Cv, l->n + 1);
+    for (uint32_t c = 0; c < l->n; c++) {
+        Cv v = f->val[karg(f->k, l->in, 2 + c).i];
+        init[c] = f->vec ? cv_vec(f, v) : v.v;
+    }
+    LLVMBasicBlockRef from = cg_here(g), pre = cg_block(g, f->fn, "pre"), head = cg_block(g, f->fn, "for"), done = cg_block(g, f->fn, "end");
+    hoist_forget(f, l->inst, l->in->body);
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, l->lo, l->hi, ""), pre, done);
+    LLVMPositionBuilderAtEnd(b, pre);
+    nest_hoist(f, l->inst, l->in->body, true);
+    pre = cg_here(g);
+    LLVMBuildBr(b, head);
+    LLVMPositionBuilderAtEnd(b, head);
+    LV iv = LLVMBuildPhi(b, g->i64, "");
+    f->val[l->iv.i] = cv_uni(iv);
+    for (uint32_t c = 0; c < l->n; c++) {
+        phi[c] = LLVMBuildPhi(b, LLVMTypeOf(init[c]), "");
+        f->val[l->carry.i + c] = (Cv){phi[c], 0, f->vec ? CV_VEC : CV_UNI};
+    }
+    nest_block(f, l->in->body, next, l->n);
+    LV iv2 = LLVMBuildAdd(b, iv, cg_i64(g, 1), "");
+    for (uint32_t c = 0; c < l->n; c++) result[c] = f->vec ? cv_vec(f, next[c]) : next[c].v;
+    LLVMBasicBlockRef last = cg_here(g);
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, iv2, l->hi, ""), head, done);
+    LLVMAddIncoming(iv, (LV[]){l->lo, iv2}, (LLVMBasicBlockRef[]){pre, last}, 2);
+    for (uint32_t c = 0; c < l->n; c++) LLVMAddIncoming(phi[c], (LV[]){init[c], result[c]}, (LLVMBasicBlockRef[]){pre, last}, 2);
+    LLVMPositionBuilderAtEnd(b, done);
+    for (uint32_t c = 0; c < l->n; c++) {
+        LV r = LLVMBuildPhi(b, LLVMTypeOf(init[c]), "");
+        LLVMAddIncoming(r, (LV[]){init[c], result[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
+        f->val[l->in->res + c] = (Cv){r, 0, f->vec ? CV_VEC : CV_UNI};
+    }
+}
+
+/* Lanes l and l+8, then +4, +2, +1. */
+static LV combine_lanes(CgFn *f, KOp op, DType t, LV v)
+{
+    Cg *g = f->g;
+    for (int half = LANES / 2; half; half /= 2) {
+        LV pickup[LANES];
+        for (int i = 0; i < LANES; i++) pickup[i] = cg_i32(g, i < half ? i + half : i);
+        LV moved = LLVMBuildShuffleVector(g->b, v, v, LLVMConstVector(pickup, LANES), "");
+        v = scalar_combine(f, op, t, v, moved);
+    }
+    return LLVMBuildExtractElement(g->b, v, cg_i32(g, 0), "");
+}
+
+static LV tail_mask(CgFn *f, LV rest)
+{
+    Cg *g = f->g;
+    int64_t k;
+    if (cg_const(rest, &k)) {
+        LV m[LANES];
+        for (int i = 0; i < LANES; i++) m[i] = LLVMConstInt(g->i1, i < k, false);
+        return LLVMConstVector(m, LANES);
+    }
+    LV n = cg_splat(g, LLVMBuildTrunc(g->b, rest, g->i32, ""));
+    return LLVMBuildICmp(g->b, LLVMIntULT, cg_iota(g, g->i32), n, "");
+}
+
+static void emit_vec(CgFn *f, Loop *l)
+{
+    Cg *g = f->g;
+    LLVMBuilderRef b = g->b;
+    assert(!f->vec);
+    LV *acc = arena_array(&g->arena, LV, l->n + 1), *first = arena_array(&g->arena, LV, l->n + 1);
+    Cv *next = arena_array(&g->arena, Cv, l->n + 1);
+    for (uint32_t c = 0; c < l->n; c++) acc[c] = first[c] = cg_splat(g, scalar_identity(f, l->in->combine[c], carry_type(f, l, c)));
+
+    LV n = LLVMBuildSub(b, l->hi, l->lo, "");
+    int64_t k;
+    bool known = cg_const(n, &k);
+    if (known && k < 0) n = cg_i64(g, 0), k = 0;
+    if (!known) n = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, n, cg_i64(g, 0), ""), n, cg_i64(g, 0), "");
+    LV rest = LLVMBuildAnd(b, n, cg_i64(g, LANES - 1), ""), whole = LLVMBuildSub(b, n, rest, ""), stop = LLVMBuildAdd(b, l->lo, whole, "");
+    LLVMBasicBlockRef skip = cg_here(g), end = cg_block(g, f->fn, "vec.end"), pre = cg_block(g, f->fn, "vec.pre");
+    hoist_forget(f, l->inst, l->in->body);
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSGT, n, cg_i64(g, 0), ""), pre, end);
+    LLVMPositionBuilderAtEnd(b, pre);
+    nest_hoist(f, l->inst, l->in->body, true);
+    f->vec = true;
+
+    LV *main_acc = arena_array(&g->arena, LV, l->n + 1);
+    for (uint32_t c = 0; c < l->n; c++) main_acc[c] = first[c];
+    if (!known || k >= LANES) {
+        LLVMBasicBlockRef from = cg_here(g), head = cg_block(g, f->fn, "vec"), out = cg_block(g, f->fn, "vec.rest");
+        LV *phi = arena_array(&g->arena, LV, l->n + 1);
+        LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSGT, whole, cg_i64(g, 0), ""), head, out);
+        LLVMPositionBuilderAtEnd(b, head);
+        LV iv = LLVMBuildPhi(b, g->i64, "");
+        f->val[l->iv.i] = (Cv){iv, 1, CV_LIN};
+        for (uint32_t c = 0; c < l->n; c++) {
+            phi[c] = LLVMBuildPhi(b, LLVMTypeOf(first[c]), "");
+            f->val[l->carry.i + c] = (Cv){phi[c], 0, CV_VEC};
+        }
+        f->mask = NULL;
+        nest_block(f, l->in->body, next, l->n);
+        for (uint32_t c = 0; c < l->n; c++) acc[c] = cv_vec(f, next[c]);
+        LV iv2 = LLVMBuildAdd(b, iv, cg_i64(g, LANES), "");
+        LLVMBasicBlockRef last = cg_here(g);
+        LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, iv2, stop, ""), head, out);
+        LLVMAddIncoming(iv, (LV[]){l->lo, iv2}, (LLVMBasicBlockRef[]){from, last}, 2);
+        for (uint32_t c = 0; c < l->n; c++) LLVMAddIncoming(phi[c], (LV[]){first[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
+        LLVMPositionBuilderAtEnd(b, out);
+        for (uint32_t c = 0; c < l->n; c++) {
+            main_acc[c] = LLVMBuildPhi(b, LLVMTypeOf(first[c]), "");
+            LLVMAddIncoming(main_acc[c], (LV[]){first[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
+        }
+    }
+    if (!known || k % LANES) {
+        LLVMBasicBlockRef from = cg_here(g), tail = cg_block(g, f->fn, "tail"), out = cg_block(g, f->fn, "tail.end");
+        LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntNE, rest, cg_i64(g, 0), ""), tail, out);
+        LLVMPositionBuilderAtEnd(b, tail);
+        f->mask = tail_mask(f, rest);
+        f->val[l->iv.i] = (Cv){stop, 1, CV_LIN};
+        for (uint32_t c = 0; c < l->n; c++) f->val[l->carry.i + c] = (Cv){main_acc[c], 0, CV_VEC};
+        LV mask = f->mask;
+        nest_block(f, l->in->body, next, l->n);
+        for (uint32_t c = 0; c < l->n; c++) acc[c] = LLVMBuildSelect(b, mask, cv_vec(f, next[c]), main_acc[c], "");
+        LLVMBasicBlockRef last = cg_here(g);
+        LLVMBuildBr(b, out);
+        LLVMPositionBuilderAtEnd(b, out);
+        for (uint32_t c = 0; c < l->n; c++) {
+            LV p = LLVMBuildPhi(b, LLVMTypeOf(first[c]), "");
+            LLVMAddIncoming(p, (LV[]){main_acc[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
+            main_acc[c] = p;
+        }
+    }
+    f->vec = false;
+    f->mask = NULL;
+    LLVMBasicBlockRef ran = cg_here(g);
+    LLVMBuildBr(b, end);
+    LLVMPositionBuilderAtEnd(b, end);
+    for (uint32_t c = 0; c < l->n; c++) {
+        LV p = LLVMBuildPhi(b, LLVMTypeOf(first[c]), "");
+        LLVMAddIncoming(p, (LV[]){first[c], main_acc[c]}, (LLVMBasicBlockRef[]){skip, ran}, 2);
+        main_acc[c] = p;
+    }
+    for (uint32_t c = 0; c < l->n; c++) {
+        DType t = carry_type(f, l, c);
+        LV init = f->val[karg(f->k, l->in, 2 + c).i].v;
+        f->val[l->in->res + c] = cv_uni(scalar_combine(f, l->in->combine[c], t, combine_lanes(f, l->in->combine[c], t, main_acc[c]), init));
+    }
+}
+
+/* ---- what can run in lanes ---- */
+static bool lanes_possible(CgFn *f, const Loop *l, KBlock block)
+{
+    const Kernel *k = f->k;
+    for (KInst i = kblock(k, block)->first; i.i; i = kinst(k, i)->next) {
+        const KInstRec *in = kinst(k, i);
+        if (in->op == KOP_MACC || in->type == DT_STR) return false;
+        if (in->op == KOP_STORE) {
+            DType e = k->param.p[in->param].elem;
+            if (e == DT_STR || (dtype_info(e)->bits < 8 && e != DT_BOOL)) return false;
+        }
+        if ((in->op == KOP_EQ || in->op == KOP_NE) && kval(k, karg(k, in, 0))->type == DT_STR) return false;
+        if (in->op == KOP_FOR) {
+            for (uint32_t a = 0; a < 2; a++)
+                if (kx_depends(k, karg(k, in, a), l->iv)) return false;
+            if (!lanes_possible(f, l, in->body)) return false;
+        }
+    }
+    return true;
+}
+
+static bool use_lanes(CgFn *f, const Loop *l)
+{
+    if (l->in->loop != KLOOP_VEC || f->vec) return false;
+    for (uint32_t c = 0; c < l->n; c++)
+        if (!l->in->combine || !l->in->combine[c]) return false;
+    return lanes_possible(f, l, l->in->body);
+}
+
+/* ---- the parallel nest ---- */
+#define NEST_MAX 8
+/* The loops that collapse into one: each holds the next PAR loop and, besides, nothing that was not moved in front. */
+static uint32_t perfect_nest(CgFn *f, KInst i, Loop *nest)
+{
+    uint32_t n = 0;
+    KInst outer = i;
+    for (;;) {
+        nest[n] = loop_of(f, i);
+        loop_bounds(f, &nest[n++]);
+        if (n == NEST_MAX) return n;
+        KInst inner = {0};
+        for (KInst j = kblock(f->k, nest[n - 1].in->body)->first; j.i; j = kinst(f->k, j)->next) {
+            const KInstRec *in = kinst(f->k, j);
+            if (f->hoisted[j.i]) continue;
+            if (in->op == KOP_FOR && in->loop == KLOOP_PAR && in->n_arg == 2 && !inner.i) inner = j;
+            else if (in->op != KOP_YIELD) return n;
+        }
+        if (!inner.i) return n;
+        for (uint32_t a = 0; a < 2; a++)
+            if (!outside(f, karg(f->k, kinst(f->k, inner), a), kinst(f->k, outer)->body, outer)) return n;
+        i = inner;
+    }
+}
+
+static void emit_par(CgFn *f, KInst i)
+{
+    Cg *g = f->g;
+    LLVMBuilderRef b = g->b;
+    Loop nest[NEST_MAX];
+    hoist_forget(f, i, kinst(f->k, i)->body);
+    nest_hoist(f, i, kinst(f->k, i)->body, false);
+    uint32_t depth = perfect_nest(f, i, nest);
+    LV trip[NEST_MAX], total = NULL, zero = cg_i64(g, 0), one = cg_i64(g, 1);
+    for (uint32_t d = 0; d < depth; d++) {
+        LV n = LLVMBuildSub(b, nest[d].hi, nest[d].lo, "");
+        trip[d] = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, n, zero, ""), n, zero, "");
+        total = total ? LLVMBuildMul(b, total, trip[d], "") : trip[d];
+    }
+    LV tid = LLVMBuildSExt(b, f->tid, g->i64, ""), nt = LLVMBuildSExt(b, f->nt, g->i64, "");
+    LV from = LLVMBuildUDiv(b, LLVMBuildMul(b, total, tid, ""), nt, ""), to = LLVMBuildUDiv(b, LLVMBuildMul(b, total, LLVMBuildAdd(b, tid, one, ""), ""), nt, "");
+    LLVMBasicBlockRef pre = cg_block(g, f->fn, "par.pre"), head = cg_block(g, f->fn, "par"), done = cg_block(g, f->fn, "par.end");
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntULT, from, to, ""), pre, done);
+    LLVMPositionBuilderAtEnd(b, pre);
+    nest_hoist(f, i, nest[0].in->body, depth == 1);   /* loads as well: this thread runs at least once */
+    LV start[NEST_MAX], rest = from;
+    for (uint32_t d = depth; d-- > 0;) {
+        start[d] = d ? LLVMBuildURem(b, rest, trip[d], "") : rest;
+        if (d) rest = LLVMBuildUDiv(b, rest, trip[d], "");
+    }
+    pre = cg_here(g);
+    LLVMBuildBr(b, head);
+    LLVMPositionBuilderAtEnd(b, head);
+    LV at = LLVMBuildPhi(b, g->i64, ""), phi[NEST_MAX];
+    for (uint32_t d = 0; d < depth; d++) phi[d] = LLVMBuildPhi(b, g->i64, "");
+    for (uint32_t d = 0; d < depth; d++) f->val[nest[d].iv.i] = cv_uni(LLVMBuildAdd(b, nest[d].lo, phi[d], ""));
+    /* what stands between the loops has been moved out; only the innermost body is left */
+    nest_block(f, nest[depth - 1].in->body, NULL, 0);
+    LV at2 = LLVMBuildAdd(b, at, one, ""), next[NEST_MAX], carry = NULL;
+    for (uint32_t d = depth; d-- > 0;) {
+        LV up = !carry ? LLVMBuildAdd(b, phi[d], one, "") : LLVMBuildAdd(b, phi[d], LLVMBuildZExt(b, carry, g->i64, ""), "");
+        if (d) {
+            carry = LLVMBuildICmp(b, LLVMIntEQ, up, trip[d], "");
+            up = LLVMBuildSelect(b, carry, zero, up, "");
+        }
+        next[d] = up;
+    }
+    LLVMBasicBlockRef last = cg_here(g);
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntULT, at2, to, ""), head, done);
+    LLVMAddIncoming(at, (LV[]){from, at2}, (LLVMBasicBlockRef[]){pre, last}, 2);
+    for (uint32_t d = 0; d < depth; d++) LLVMAddIncoming(phi[d], (LV[]){start[d], next[d]}, (LLVMBasicBlockRef[]){pre, last}, 2);
+    LLVMPositionBuilderAtEnd(b, done);
+}
+
+static void emit_for(CgFn *f, KInst i)
+{
+    Loop l = loop_of(f, i);
+    if (l.in->loop == KLOOP_PAR && f->k->parallel && kblock(f->k, l.in->block)->owner.i == 0) {
+        emit_par(f, i);
+        return;
+    }
+    loop_bounds(f, &l);
+    if (use_lanes(f, &l)) emit_vec(f, &l);
+    else emit_seq(f, &l);
+}
+
+/* ---- a kernel ---- */
+LV nest_kernel(Cg *g, const Kernel *k)
+{
+    uint64_t known;
+    if (map_get(&g->kernel_fn, (uint64_t)(uintptr_t)k, &known)) return (LV)(uintptr_t)known;
+    const char *name = name_str(g->m->names, k->name);
+    cg_current("kernel", name);
+    uint32_t n_param = k->param.n ? k->param.n - 1 : 0;
+    LT *type = arena_array(&g->arena, LT, 4 + n_param);
+    uint32_t n = 0;
+    type[n++] = g->ptr;
+    type[n++] = g->i32;
+    type[n++] = g->i32;
+    type[n++] = g->i32;
+    for (uint32_t p = 1; p <= n_param; p++)
+        if (k->param.p[p].space == KS_PARAM) type[n++] = g->ptr;
+    CgFn f = {.g = g, .k = k, .fn = cg_fn(g, name, g->vd, type, n, true)};
+    map_put(&g->kernel_fn, (uint64_t)(uintptr_t)k, (uint64_t)(uintptr_t)f.fn);
+    f.ctx = LLVMGetParam(f.fn, 0);
+    f.tid = LLVMGetParam(f.fn, 1);
+    f.nt = LLVMGetParam(f.fn, 2);
+    f.step = LLVMGetParam(f.fn, 3);
+    f.param = arena_array(&g->arena, LV, n_param + 1);
+    f.val = arena_array(&g->arena, Cv, k->val.n + 1);
+    f.hoisted = arena_array(&g->arena, uint32_t, k->inst.n + 1);
+    map_init(&f.dims, &g->arena);
+
+    LLVMBasicBlockRef entry = cg_block(g, f.fn, "entry"), body = cg_block(g, f.fn, "body");
+    LLVMPositionBuilderAtEnd(g->eb, entry);
+    LLVMPositionBuilderAtEnd(g->b, body);
+    debug_function(g, f.fn, name, k->loc);
+    LV scratch = NULL;
+    for (uint32_t p = 1, at = 4; p <= n_param; p++) {
+        const KBufRec *buf = &k->param.p[p];
+        if (buf->space == KS_PARAM) {
+            f.param[p] = LLVMGetParam(f.fn, at++);
+            LLVMSetValueName2(f.param[p], name_str(g->m->names, buf->name), strlen(name_str(g->m->names, buf->name)));
+            continue;
+        }
+        assert(buf->space == KS_LOCAL);
+        if (!scratch) {    /* ctx->thread[tid].scratch: runtime/rt.h */
+            LLVMBuilderRef b = g->b;
+            g->b = g->eb;
+            LV thread = cg_load(g, g->ptr, cg_ptr_add(g, f.ctx, cg_i64(g, 32)), 8);
+            LV at64 = LLVMBuildMul(g->b, LLVMBuildSExt(g->b, f.tid, g->i64, ""), cg_i64(g, 64), "");
+            scratch = cg_load(g, g->ptr, cg_ptr_add(g, cg_ptr_add(g, thread, at64), cg_i64(g, 24)), 8);
+            g->b = b;
+        }
+        if (!buf->offset.i) BUG("%s: local '%s' was not planned", name, name_str(g->m->names, buf->name));
+        f.param[p] = NULL;
+    }
+    for (uint32_t p = 1; p <= n_param; p++) {
+        const KBufRec *buf = &k->param.p[p];
+        if (buf->space != KS_LOCAL) continue;
+        LV off = access_dim(&f, buf->offset);
+        LLVMBuilderRef b = g->b;
+        g->b = g->eb;
+        f.param[p] = cg_ptr_add(g, scratch, off);
+        g->b = b;
+    }
+    nest_block(&f, k->top, NULL, 0);
+    LLVMBuildRetVoid(g->b);
+    LLVMPositionBuilderAtEnd(g->b, entry);
+    LLVMBuildBr(g->b, body);
+    cg_current(NULL, NULL);
+    return f.fn;
+}

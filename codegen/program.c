@@ -1,0 +1,506 @@
+/* program.c: the program as three functions of the runtime's contract (runtime/rt.h):
+ *   plan(sym, need)          derived entry symbols, checks among them, bytes of arena and scratch; sizes that overflow become INT64_MAX
+ *   out_dims(sym, i, dim)    dims of output i
+ *   body(ctx, tid, nt)       what every thread walks: launches, calls, barriers, control flow
+ * Steps that only thread 0 may do (serial kernels, box memory, symbols read from buffers) stand behind tid == 0; the barriers around them are steps of the
+ * program. A WHILE carries its own barriers: nobody may still read the old carries when thread 0 writes the new ones.
+ * Step numbers are given in program order to steps that can fail, so that the lowest number is the first error. */
+#include "codegen/cg.h"
+#include "runtime/bmc.h"
+
+#include <string.h>
+
+/* Offsets into bmc_ctx and rt_arg; tests/unit/codegen_test.c compares them with runtime/rt.h. */
+enum { CTX_SYM = 0, CTX_SLOT = 8, CTX_ARENA = 16, CTX_WEIGHTS = 24 };
+enum { ARG_KIND = 0, ARG_DTYPE = 4, ARG_RANK = 5, ARG_DATA = 8, ARG_SYM = 16, ARG_VALUE = 24, ARG_TEXT = 32, ARG_DIM = 40, ARG_BYTES = 168 };
+enum { ARG_IS_BUF = 1, ARG_IS_DIM, ARG_IS_SYM, ARG_IS_INT, ARG_IS_TEXT, ARG_IS_SEQ };
+enum { NO_MESSAGE = -1 };
+
+/* A function under construction that can address the context. */
+typedef struct Pf {
+    Cg *g;
+    LV fn, ctx, tid, nt, sym, slot, arena, weights, first;   /* first: tid == 0 */
+    LLVMBasicBlockRef leave;
+    LV status;              /* phi of `leave` */
+} Pf;
+
+/* ---- messages, steps, slots ---- */
+uint32_t program_message(Cg *g, const char *text)
+{
+    for (uint32_t i = 1; i < g->message.n; i++)
+        if (!strcmp(g->message.p[i], text)) return i;
+    vec_push(&g->arena, &g->message, text);
+    return g->message.n - 1;
+}
+
+const char *program_loc_text(Cg *g, KLoc loc)
+{
+    if (!loc.i) return "";
+    const KLocRec *r = &g->m->loc.p[loc.i];
+    const char *name = name_str(g->m->names, r->node_name), *op = name_str(g->m->names, r->op);
+    if (*name) return arena_printf(&g->arena, "node '%s' (%s)", name, op);
+    return r->node >= 0 ? arena_printf(&g->arena, "node %d (%s)", (int)r->node, op) : op;
+}
+
+static LV step_number(Cg *g, KLoc loc)
+{
+    vec_push(&g->arena, &g->step, loc);
+    return cg_i32(g, g->step.n - 1);
+}
+
+void program_slots(Cg *g)
+{
+    g->slot = arena_array(&g->arena, uint32_t, g->m->buf.n + 1);
+    for (uint32_t b = 1; b < g->m->buf.n; b++) {
+        KSpace s = g->m->buf.p[b].space;
+        if (s == KS_IN || s == KS_OUT || s == KS_BOX || s == KS_SEQ) g->slot[b] = g->n_slot++;
+    }
+}
+
+static bool has_slot(const Cg *g, KBuf b)
+{
+    KSpace s = kbuf(g->m, b)->space;
+    return s == KS_IN || s == KS_OUT || s == KS_BOX || s == KS_SEQ;
+}
+
+/* ---- addresses ---- */
+static LV dim_of(Pf *p, Dim d) { return cg_dim_at(p->g, p->sym, d); }
+
+static LV buffer_address(Pf *p, KBuf b)
+{
+    Cg *g = p->g;
+    const KBufRec *r = kbuf(g->m, b);
+    switch (r->space) {
+    case KS_IN: case KS_OUT: case KS_BOX: case KS_SEQ:
+        return cg_load(g, g->ptr, cg_ptr_add(g, p->slot, cg_i64(g, 8 * (int64_t)g->slot[b.i])), 8);
+    case KS_CONST:
+        if (r->elem == DT_STR) return cg_ptr_add(g, g->strings, cg_i64(g, data_string_off(g, r->blob)));
+        return cg_ptr_add(g, p->weights, cg_i64(g, r->weight_off));
+    case KS_ARENA:
+        if (!r->offset.i) BUG("buffer '%s' was not planned", name_str(g->m->names, r->name));
+        return cg_ptr_add(g, p->arena, dim_of(p, r->offset));
+    case KS_VIEW: {
+        LV base = buffer_address(p, r->base);
+        if (!r->offset.i) return base;
+        int64_t bytes = dtype_bytes(r->elem, 1);
+        return cg_ptr_add(g, base, LLVMBuildMul(g->b, dim_of(p, r->offset), cg_i64(g, r->elem == DT_STR ? 16 : bytes), ""));
+    }
+    default: BUG("buffer '%s' has no address", name_str(g->m->names, r->name));
+    }
+}
+
+static void open_function(Cg *g, Pf *p, const char *name, bool loads)
+{
+    LV fn = cg_fn(g, name, g->i32, (LT[]){g->ptr, g->i32, g->i32}, 3, true);
+    *p = (Pf){.g = g, .fn = fn, .ctx = LLVMGetParam(fn, 0), .tid = LLVMGetParam(fn, 1), .nt = LLVMGetParam(fn, 2)};
+    LLVMPositionBuilderAtEnd(g->b, cg_block(g, fn, "entry"));
+    debug_function(g, fn, NULL, (KLoc){0});
+    p->sym = cg_load(g, g->ptr, cg_ptr_add(g, p->ctx, cg_i64(g, CTX_SYM)), 8);
+    p->slot = cg_load(g, g->ptr, cg_ptr_add(g, p->ctx, cg_i64(g, CTX_SLOT)), 8);
+    if (!loads) return;
+    p->arena = cg_load(g, g->ptr, cg_ptr_add(g, p->ctx, cg_i64(g, CTX_ARENA)), 8);
+    p->weights = cg_load(g, g->ptr, cg_ptr_add(g, p->ctx, cg_i64(g, CTX_WEIGHTS)), 8);
+    p->first = LLVMBuildICmp(g->b, LLVMIntEQ, p->tid, cg_i32(g, 0), "");
+}
+
+/* ---- pieces of the body ---- */
+static LLVMBasicBlockRef begin_if(Pf *p, LV cond, LLVMBasicBlockRef *done)
+{
+    Cg *g = p->g;
+    LLVMBasicBlockRef yes = cg_block(g, p->fn, "if");
+    *done = cg_block(g, p->fn, "endif");
+    LLVMBuildCondBr(g->b, cond, yes, *done);
+    LLVMPositionBuilderAtEnd(g->b, yes);
+    return yes;
+}
+
+static void end_if(Pf *p, LLVMBasicBlockRef done)
+{
+    LLVMBuildBr(p->g->b, done);
+    LLVMPositionBuilderAtEnd(p->g->b, done);
+}
+
+static LV barrier_call(Pf *p)
+{
+    Cg *g = p->g;
+    LV fn = cg_extern(g, "rt_barrier", g->i32, (LT[]){g->ptr, g->i32, g->i32}, 3);
+    return cg_call(g, fn, (LV[]){p->ctx, p->tid, p->nt}, 3, "");
+}
+
+static void barrier(Pf *p)
+{
+    Cg *g = p->g;
+    LV status = barrier_call(p);
+    LLVMBasicBlockRef from = cg_here(g), next = cg_block(g, p->fn, "go");
+    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntEQ, status, cg_i32(g, 0), ""), next, p->leave);
+    LLVMAddIncoming(p->status, &status, &from, 1);
+    LLVMPositionBuilderAtEnd(g->b, next);
+}
+
+/* Records and leaves: the condition that led here is the same on all threads. */
+static void fail(Pf *p, KLoc loc, const char *msg, bmc_status status, LV got, LV want)
+{
+    Cg *g = p->g;
+    LLVMBasicBlockRef done;
+    LV step = step_number(g, loc);
+    begin_if(p, p->first, &done);
+    LV fn = cg_extern(g, "rt_fail", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, g->i32, g->i64, g->i64}, 7);
+    cg_call(g, fn, (LV[]){p->ctx, p->tid, step, cg_i32(g, program_message(g, msg)), cg_i32(g, status), got, want}, 7, "");
+    end_if(p, done);
+    LV s = barrier_call(p);
+    LLVMBasicBlockRef from = cg_here(g);
+    LLVMBuildBr(g->b, p->leave);
+    LLVMAddIncoming(p->status, &s, &from, 1);
+}
+
+static LV relation(Cg *g, KRel rel, LV a, LV b)
+{
+    static const LLVMIntPredicate predicate[] = {[KREL_EQ] = LLVMIntEQ, [KREL_NE] = LLVMIntNE, [KREL_LE] = LLVMIntSLE, [KREL_LT] = LLVMIntSLT};
+    return LLVMBuildICmp(g->b, predicate[rel], a, b, "");
+}
+
+static LV sym_address(Pf *p, Sym s) { return cg_ptr_add(p->g, p->sym, cg_i64(p->g, 8 * (int64_t)s.i)); }
+
+static LV bytes_of(Pf *p, const KBufRec *r)
+{
+    Cg *g = p->g;
+    LV n = cg_i64(g, 1);
+    for (int a = 0; a < r->rank; a++) n = LLVMBuildMul(g->b, n, dim_of(p, r->dim[a]), "");
+    if (r->elem == DT_STR) return LLVMBuildMul(g->b, n, cg_i64(g, 16), "");
+    int bits = dtype_info(r->elem)->bits;
+    if (bits >= 8) return LLVMBuildMul(g->b, n, cg_i64(g, bits / 8), "");
+    return LLVMBuildAShr(g->b, LLVMBuildAdd(g->b, LLVMBuildMul(g->b, n, cg_i64(g, bits), ""), cg_i64(g, 7), ""), cg_i64(g, 3), "");
+}
+
+/* ---- launch, call ---- */
+static void launch(Pf *p, const KStep *s)
+{
+    Cg *g = p->g;
+    const Kernel *k = s->kernel;
+    uint64_t found;
+    if (!map_get(&g->kernel_fn, (uint64_t)(uintptr_t)k, &found)) BUG("kernel %s was not emitted", name_str(g->m->names, k->name));
+    LV fn = (LV)(uintptr_t)found;
+    LLVMBasicBlockRef done = NULL;
+    if (!k->parallel) begin_if(p, p->first, &done);
+    LV *arg = arena_array(&g->arena, LV, s->n_buf_arg + 4);
+    uint32_t n = 0;
+    arg[n++] = p->ctx;
+    arg[n++] = p->tid;
+    arg[n++] = p->nt;
+    arg[n++] = step_number(g, s->loc);
+    for (uint32_t i = 0; i < s->n_buf_arg; i++) arg[n++] = buffer_address(p, s->buf_arg[i]);
+    assert(n == LLVMCountParams(fn));
+    cg_call(g, fn, arg, n, "");
+    if (done) end_if(p, done);
+}
+
+static void store_at(Cg *g, LV base, int64_t off, LV v, unsigned align)
+{
+    cg_store(g, v, cg_ptr_add(g, base, cg_i64(g, off)), align);
+}
+
+static void argument(Pf *p, LV at, const KArg *a)
+{
+    Cg *g = p->g;
+    int kind = 0;
+    switch (a->kind) {
+    case KA_BUF: {
+        const KBufRec *r = kbuf(g->m, a->buf);
+        kind = r->space == KS_SEQ ? ARG_IS_SEQ : ARG_IS_BUF;
+        bool slot = r->space == KS_SEQ || r->space == KS_BOX;
+        store_at(g, at, ARG_VALUE, cg_i64(g, slot ? (int64_t)g->slot[a->buf.i] : -1), 8);
+        if (r->space == KS_SEQ) break;
+        store_at(g, at, ARG_DTYPE, LLVMConstInt(g->i8, r->elem, false), 1);
+        store_at(g, at, ARG_RANK, LLVMConstInt(g->i8, r->rank, false), 1);
+        store_at(g, at, ARG_DATA, buffer_address(p, a->buf), 8);
+        for (int d = 0; d < r->rank; d++) store_at(g, at, ARG_DIM + 8 * d, dim_of(p, r->dim[d]), 8);
+        break;
+    }
+    case KA_DIM: kind = ARG_IS_DIM; store_at(g, at, ARG_VALUE, dim_of(p, a->dim), 8); break;
+    case KA_SYM: kind = ARG_IS_SYM; store_at(g, at, ARG_SYM, sym_address(p, a->sym), 8); break;
+    case KA_INT: kind = ARG_IS_INT; store_at(g, at, ARG_VALUE, cg_i64(g, a->i), 8); break;
+    case KA_STR: kind = ARG_IS_TEXT; store_at(g, at, ARG_TEXT, cg_text(g, a->str), 8); break;
+    }
+    store_at(g, at, ARG_KIND, cg_i32(g, kind), 4);
+}
+
+/* One function per call, so that argument arrays do not add up in one frame. */
+static LV call_function(Cg *g, const KStep *s, uint32_t number)
+{
+    LLVMBasicBlockRef from = cg_here(g);
+    Pf f;
+    open_function(g, &f, arena_printf(&g->arena, "call%u_%s", number, s->call->name), true);
+    unsigned noinline = LLVMGetEnumAttributeKindForName("noinline", 8);
+    LLVMAddAttributeAtIndex(f.fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(g->cx, noinline, 0));
+    LV array = LLVMBuildAlloca(g->b, LLVMArrayType2(g->i8, (uint64_t)ARG_BYTES * (s->n_arg ? s->n_arg : 1)), "");
+    LLVMSetAlignment(array, 8);
+    LLVMBuildMemSet(g->b, array, LLVMConstInt(g->i8, 0, false), cg_i64(g, (int64_t)ARG_BYTES * s->n_arg), 8);
+    for (uint32_t i = 0; i < s->n_arg; i++) argument(&f, cg_ptr_add(g, array, cg_i64(g, (int64_t)ARG_BYTES * i)), &s->arg[i]);
+    LV fn = cg_extern(g, s->call->name, g->i32, (LT[]){g->ptr, g->ptr, g->i32, g->i32, g->i32}, 5);
+    LLVMBuildRet(g->b, cg_call(g, fn, (LV[]){f.ctx, array, cg_i32(g, s->n_arg), f.tid, f.nt}, 5, ""));
+    LLVMPositionBuilderAtEnd(g->b, from);
+    return f.fn;
+}
+
+static void call(Pf *p, const KStep *s)
+{
+    Cg *g = p->g;
+    LV number = step_number(g, s->loc);
+    LV fn = call_function(g, s, g->step.n - 1);
+    debug_function(g, p->fn, NULL, (KLoc){0});
+    LLVMBasicBlockRef done = NULL, good;
+    if (!s->call->team) begin_if(p, p->first, &done);
+    LV status = cg_call(g, fn, (LV[]){p->ctx, p->tid, p->nt}, 3, "");
+    begin_if(p, LLVMBuildICmp(g->b, LLVMIntNE, status, cg_i32(g, 0), ""), &good);
+    LV rec = cg_extern(g, "rt_fail", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, g->i32, g->i64, g->i64}, 7);
+    cg_call(g, rec, (LV[]){p->ctx, p->tid, number, cg_i32(g, NO_MESSAGE), status, cg_i64(g, 0), cg_i64(g, 0)}, 7, "");
+    end_if(p, good);
+    if (done) end_if(p, done);
+}
+
+/* sym = element a of an integer or bool buffer, by thread 0. */
+static void load_symbol(Pf *p, const KStep *s)
+{
+    Cg *g = p->g;
+    const KBufRec *r = kbuf(g->m, s->buf);
+    LLVMBasicBlockRef done;
+    begin_if(p, p->first, &done);
+    LV at = s->a.i ? dim_of(p, s->a) : cg_i64(g, 0);
+    LT mem = cg_mem_type(g, r->elem);
+    LV v = cg_load(g, mem, LLVMBuildGEP2(g->b, mem, buffer_address(p, s->buf), &at, 1, ""), (unsigned)dtype_bytes(r->elem, 1));
+    if (r->elem == DT_BOOL) v = LLVMBuildZExt(g->b, LLVMBuildICmp(g->b, LLVMIntNE, v, LLVMConstInt(g->i8, 0, false), ""), g->i64, "");
+    else if (mem != g->i64) v = dtype_info(r->elem)->cls == DC_INT ? LLVMBuildSExt(g->b, v, g->i64, "") : LLVMBuildZExt(g->b, v, g->i64, "");
+    cg_store(g, v, sym_address(p, s->sym), 8);
+    end_if(p, done);
+}
+
+/* ---- steps ---- */
+static void steps(Pf *p, const KSteps *list, bool top);
+
+static void while_step(Pf *p, const KStep *s)
+{
+    Cg *g = p->g;
+    LV *v = arena_array(&g->arena, LV, s->n_carry + 1);
+    LLVMBasicBlockRef done;
+    barrier(p);
+    begin_if(p, p->first, &done);
+    for (uint32_t c = 0; c < s->n_carry; c++) v[c] = dim_of(p, s->init[c]);
+    for (uint32_t c = 0; c < s->n_carry; c++) cg_store(g, v[c], sym_address(p, s->carry[c]), 8);
+    end_if(p, done);
+    LLVMBasicBlockRef head = cg_block(g, p->fn, "while"), body = cg_block(g, p->fn, "do"), out = cg_block(g, p->fn, "done");
+    LLVMBuildBr(g->b, head);
+    LLVMPositionBuilderAtEnd(g->b, head);
+    barrier(p);
+    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, dim_of(p, s->a), cg_i64(g, 0), ""), body, out);
+    LLVMPositionBuilderAtEnd(g->b, body);
+    steps(p, s->body, false);
+    barrier(p);
+    begin_if(p, p->first, &done);
+    for (uint32_t c = 0; c < s->n_carry; c++) v[c] = dim_of(p, s->next_val[c]);
+    for (uint32_t c = 0; c < s->n_carry; c++) cg_store(g, v[c], sym_address(p, s->carry[c]), 8);
+    end_if(p, done);
+    LLVMBuildBr(g->b, head);
+    LLVMPositionBuilderAtEnd(g->b, out);
+}
+
+static void if_step(Pf *p, const KStep *s)
+{
+    Cg *g = p->g;
+    LLVMBasicBlockRef yes = cg_block(g, p->fn, "then"), no = cg_block(g, p->fn, "else"), done = cg_block(g, p->fn, "endif");
+    LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, dim_of(p, s->a), cg_i64(g, 0), ""), yes, no);
+    LLVMPositionBuilderAtEnd(g->b, yes);
+    if (s->body) steps(p, s->body, false);
+    LLVMBuildBr(g->b, done);
+    LLVMPositionBuilderAtEnd(g->b, no);
+    if (s->other) steps(p, s->other, false);
+    LLVMBuildBr(g->b, done);
+    LLVMPositionBuilderAtEnd(g->b, done);
+}
+
+static bool entry_only(const Cg *g, Dim d) { return !dim_has_kind(g->m->dims, d, SYM_NODE); }
+
+/* The step is done once and for all by plan(). */
+static bool planned_step(const Cg *g, const KStep *s)
+{
+    if (s->kind == KST_BIND) return g->m->dims->sym.p[s->sym.i].kind == SYM_ENTRY && entry_only(g, s->a);
+    return s->kind == KST_CHECK && entry_only(g, s->a) && entry_only(g, s->b);
+}
+
+static void step(Pf *p, const KStep *s, bool top)
+{
+    Cg *g = p->g;
+    LLVMBasicBlockRef done;
+    if (top && planned_step(g, s)) return;
+    switch (s->kind) {
+    case KST_BIND: {     /* every thread stores the same value; nobody reads another one until a barrier has passed */
+        LV st = cg_store(g, dim_of(p, s->a), sym_address(p, s->sym), 8);
+        LLVMSetOrdering(st, LLVMAtomicOrderingMonotonic);
+        break;
+    }
+    case KST_LOAD: load_symbol(p, s); break;
+    case KST_CHECK: {
+        LV a = dim_of(p, s->a), b = dim_of(p, s->b);
+        LLVMBasicBlockRef bad = cg_block(g, p->fn, "bad");
+        done = cg_block(g, p->fn, "good");
+        LLVMBuildCondBr(g->b, relation(g, s->rel, a, b), done, bad);
+        LLVMPositionBuilderAtEnd(g->b, bad);
+        fail(p, s->loc, s->msg ? s->msg : "shapes do not fit", BMC_E_SHAPE, a, b);
+        LLVMPositionBuilderAtEnd(g->b, done);
+        break;
+    }
+    case KST_ALLOC: {
+        begin_if(p, p->first, &done);
+        LV fn = cg_extern(g, "rt_box_alloc", g->i32, (LT[]){g->ptr, g->i32, g->i64, g->i32}, 4);
+        cg_call(g, fn, (LV[]){p->ctx, cg_i32(g, g->slot[s->buf.i]), bytes_of(p, kbuf(g->m, s->buf)), cg_i32(g, 0)}, 4, "");
+        end_if(p, done);
+        break;
+    }
+    case KST_FREE:
+        assert(has_slot(g, s->buf));
+        begin_if(p, p->first, &done);
+        cg_call(g, cg_extern(g, "rt_box_free", g->vd, (LT[]){g->ptr, g->i32}, 2), (LV[]){p->ctx, cg_i32(g, g->slot[s->buf.i])}, 2, "");
+        end_if(p, done);
+        break;
+    case KST_MOVE:
+        assert(has_slot(g, s->buf) && has_slot(g, s->src));
+        begin_if(p, p->first, &done);
+        cg_call(g, cg_extern(g, "rt_box_move", g->vd, (LT[]){g->ptr, g->i32, g->i32}, 3),
+                (LV[]){p->ctx, cg_i32(g, g->slot[s->buf.i]), cg_i32(g, g->slot[s->src.i])}, 3, "");
+        end_if(p, done);
+        break;
+    case KST_LAUNCH: launch(p, s); break;
+    case KST_CALL: call(p, s); break;
+    case KST_BARRIER: barrier(p); break;
+    case KST_IF: if_step(p, s); break;
+    case KST_WHILE: while_step(p, s); break;
+    case KST_FAIL:
+        fail(p, s->loc, s->msg ? s->msg : "a part that cannot be executed was reached", BMC_E_FAIL, cg_i64(g, 0), cg_i64(g, 0));
+        LLVMPositionBuilderAtEnd(g->b, cg_block(g, p->fn, "never"));   /* what follows is not reached */
+        break;
+    }
+}
+
+static void steps(Pf *p, const KSteps *list, bool top)
+{
+    for (const KStep *s = list->first; s; s = s->next) step(p, s, top);
+}
+
+LV program_body(Cg *g)
+{
+    Pf p;
+    cg_current("the program of", g->m->prefix);
+    open_function(g, &p, "body", true);
+    LLVMBasicBlockRef here = cg_here(g);
+    p.leave = cg_block(g, p.fn, "leave");
+    LLVMPositionBuilderAtEnd(g->b, p.leave);
+    p.status = LLVMBuildPhi(g->b, g->i32, "");
+    LLVMBuildRet(g->b, p.status);
+    LLVMPositionBuilderAtEnd(g->b, here);
+    steps(&p, &g->m->program, true);
+    LV zero = cg_i32(g, 0);     /* what threads recorded after the last barrier is seen by the runtime when all have come back */
+    LLVMBasicBlockRef from = cg_here(g);
+    LLVMBuildBr(g->b, p.leave);
+    LLVMAddIncoming(p.status, &zero, &from, 1);
+    return p.fn;
+}
+
+/* ---- plan ---- */
+static LV checked(Cg *g, const char *name, LV a, LV b, LV *overflow)
+{
+    LV r = cg_intrinsic(g, name, g->i64, (LV[]){a, b}, 2);
+    LV o = LLVMBuildExtractValue(g->b, r, 1, "");
+    *overflow = *overflow ? LLVMBuildOr(g->b, *overflow, o, "") : o;
+    return LLVMBuildExtractValue(g->b, r, 0, "");
+}
+
+static LV checked_dim(Cg *g, LV sym, Dim d, LV *overflow)
+{
+    const DimRec *r = &g->m->dims->rec.p[d.i];
+    if (r->kind == DIM_ADD || r->kind == DIM_MUL) {
+        LV a = checked_dim(g, sym, r->a, overflow), b = checked_dim(g, sym, r->b, overflow);
+        return checked(g, r->kind == DIM_ADD ? "llvm.sadd.with.overflow" : "llvm.smul.with.overflow", a, b, overflow);
+    }
+    /* the others shrink; what they hold is checked when it is a sum or product of its own */
+    if (r->kind != DIM_CONST && r->kind != DIM_SYM) {
+        checked_dim(g, sym, r->a, overflow);
+        checked_dim(g, sym, r->b, overflow);
+    }
+    return cg_dim_at(g, sym, d);
+}
+
+static LV size_of(Cg *g, LV sym, Dim d)
+{
+    if (!d.i) return cg_i64(g, 0);
+    LV over = NULL, v = checked_dim(g, sym, d, &over);
+    return over ? LLVMBuildSelect(g->b, over, cg_i64(g, INT64_MAX), v, "") : v;
+}
+
+LV program_plan(Cg *g)
+{
+    enum { NEED_ARENA = 0, NEED_SCRATCH = 8, NEED_FAILED = 16, NEED_GOT = 24, NEED_WANT = 32 };
+    LV fn = cg_fn(g, "plan", g->vd, (LT[]){g->ptr, g->ptr}, 2, true), sym = LLVMGetParam(fn, 0), need = LLVMGetParam(fn, 1);
+    LLVMPositionBuilderAtEnd(g->b, cg_block(g, fn, "entry"));
+    debug_function(g, fn, NULL, (KLoc){0});
+    store_at(g, need, NEED_FAILED, cg_i32(g, 0), 4);
+    for (uint32_t s = 1; s < g->m->dims->sym.n; s++) {     /* symbols that are only other names */
+        const SymRec *r = &g->m->dims->sym.p[s];
+        if (r->kind == SYM_ENTRY && r->input < 0 && r->same_as.i && entry_only(g, dim_resolve(g->m->dims, r->same_as)))
+            store_at(g, sym, 8 * (int64_t)s, cg_dim_at(g, sym, dim_resolve(g->m->dims, r->same_as)), 8);
+    }
+    for (const KStep *s = g->m->program.first; s; s = s->next) {
+        if (!planned_step(g, s)) continue;
+        LV over = NULL, a = checked_dim(g, sym, s->a, &over);
+        if (s->kind == KST_BIND) {
+            store_at(g, sym, 8 * (int64_t)s->sym.i, over ? LLVMBuildSelect(g->b, over, cg_i64(g, INT64_MAX), a, "") : a, 8);
+            continue;
+        }
+        LV b = checked_dim(g, sym, s->b, &over), ok = relation(g, s->rel, a, b);
+        if (over) ok = LLVMBuildAnd(g->b, ok, LLVMBuildNot(g->b, over, ""), "");
+        const char *where = program_loc_text(g, s->loc), *text = s->msg ? s->msg : "shapes do not fit";
+        if (*where) text = arena_printf(&g->arena, "%s: %s", where, text);
+        LLVMBasicBlockRef bad = cg_block(g, fn, "bad"), good = cg_block(g, fn, "good");
+        LLVMBuildCondBr(g->b, ok, good, bad);
+        LLVMPositionBuilderAtEnd(g->b, bad);
+        store_at(g, need, NEED_FAILED, cg_i32(g, 1 + (int64_t)program_message(g, text)), 4);
+        store_at(g, need, NEED_GOT, a, 8);
+        store_at(g, need, NEED_WANT, b, 8);
+        LLVMBuildRetVoid(g->b);
+        LLVMPositionBuilderAtEnd(g->b, good);
+    }
+    store_at(g, need, NEED_ARENA, size_of(g, sym, g->m->arena_bytes), 8);
+    store_at(g, need, NEED_SCRATCH, size_of(g, sym, g->m->scratch_bytes), 8);
+    LLVMBuildRetVoid(g->b);
+    return fn;
+}
+
+LV program_out_dims(Cg *g)
+{
+    LV fn = cg_fn(g, "out_dims", g->vd, (LT[]){g->ptr, g->i32, g->ptr}, 3, true), sym = LLVMGetParam(fn, 0), dim = LLVMGetParam(fn, 2);
+    LLVMBasicBlockRef entry = cg_block(g, fn, "entry"), end = cg_block(g, fn, "end");
+    LLVMPositionBuilderAtEnd(g->b, end);
+    debug_function(g, fn, NULL, (KLoc){0});
+    LLVMBuildRetVoid(g->b);
+    LLVMPositionBuilderAtEnd(g->b, entry);
+    LV sw = LLVMBuildSwitch(g->b, LLVMGetParam(fn, 1), end, g->m->output.n);
+    for (uint32_t o = 0; o < g->m->output.n; o++) {
+        const KBufRec *r = kbuf(g->m, g->m->output.p[o].buf);
+        if (r->space == KS_SEQ) continue;
+        LLVMBasicBlockRef at = cg_block(g, fn, "out");
+        LLVMAddCase(sw, cg_i32(g, o), at);
+        LLVMPositionBuilderAtEnd(g->b, at);
+        for (int a = 0; a < r->rank; a++) store_at(g, dim, 8 * a, cg_dim_at(g, sym, r->dim[a]), 8);
+        LLVMBuildBr(g->b, end);
+    }
+    return fn;
+}
+
+bool program_emit(Cg *g)
+{
+    program_slots(g);
+    g->message.n = 0;
+    for (uint32_t i = 0; i < g->m->message.n; i++) vec_push(&g->arena, &g->message, g->m->message.p[i] ? g->m->message.p[i] : "");
+    if (!g->message.n) vec_push(&g->arena, &g->message, "");
+    for (uint32_t k = 0; k < g->m->kernel.n; k++) nest_kernel(g, g->m->kernel.p[k]);
+    LV body = program_body(g), plan = program_plan(g), out_dims = program_out_dims(g);
+    return tables_emit(g, body, plan, out_dims);
+}
