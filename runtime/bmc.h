@@ -40,10 +40,12 @@ typedef enum bmc_dtype {
     BMC_F16 = 10, BMC_F64 = 11, BMC_U32 = 12, BMC_U64 = 13, BMC_C64 = 14, BMC_C128 = 15, BMC_BF16 = 16
 } bmc_dtype;
 
+#define BMC_LENT 1u   /* bmc_value.flags of a result: data (item) belongs to the context; passed again like that, the next run provides it anew */
+
 typedef struct bmc_string { const char *ptr; size_t len; } bmc_string;   /* element of a string tensor; not NUL-terminated */
 
 /* A tensor, sequence, optional or map. As an output with data == NULL the runtime provides the memory, valid until the next run,
- * reset or destroy of the context. */
+ * reset or destroy of the context, and sets BMC_LENT (clear flags when you put in memory of your own). */
 typedef struct bmc_value {
     uint32_t size;                  /* sizeof(bmc_value), set by the caller */
     uint8_t kind, dtype, rank, flags;

@@ -40,9 +40,8 @@ static bmc_status shape_error(rt_private *p, rt_out *o, const bmc_port *port, co
 bool rt_input_is_state(const rt_private *p, const bmc_value *in, const bmc_value *out, uint32_t i)
 {
     int32_t o = p->desc->info->input[i].alias;
-    if (o < 0) return false;
-    if (!in[i].data) return !out[o].data || out[o].data == p->state[i].data;
-    return in[i].data == p->state[i].data && (!out[o].data || out[o].data == in[i].data);
+    if (o < 0 || (in[i].data && in[i].data != p->state[i].data)) return false;
+    return out[o].data == p->state[i].data || !rt_given(&p->heap, &out[o], out[o].data);
 }
 
 /* The bytes that v reaches from data, [lo, hi) relative to it. false: more than the address space. */
@@ -61,60 +60,85 @@ static bool reach(const bmc_value *v, size_t elem, int64_t *lo, int64_t *hi)
     return !__builtin_mul_overflow(*lo, (int64_t)elem, lo) && !__builtin_add_overflow(*hi, 1, hi) && !__builtin_mul_overflow(*hi, (int64_t)elem, hi);
 }
 
-/* Type, rank, memory of one tensor (an input, or an item of one: `item` >= 0). Its dims against the port come later, all inputs together. */
-static bmc_status tensor_check(rt_private *p, const bmc_port *port, const bmc_value *v, long item, bool no_data)
+/* Begins a message about a tensor: "input 'x': item 3: ". */
+static rt_out say_input(rt_private *p, const bmc_port *port, long item)
 {
     rt_out o = {p->message, 0, sizeof p->message};
-    p->message[0] = 0;
     rt_put(&o, "input '%s': ", port->name);
     if (item >= 0) rt_put(&o, "item %ld: ", item);
     p->status = BMC_E_INPUT;
+    return o;
+}
+
+static bmc_status rank_error(rt_private *p, const bmc_port *port, const bmc_value *v, long item)
+{
+    rt_out o = say_input(p, port, item);
+    if (port->rank <= BMC_MAX_RANK) rt_put(&o, "rank is %d, expected %d", v->rank, port->rank);
+    else rt_put(&o, "rank is %d, at most %d is possible", v->rank, BMC_MAX_RANK);
+    return shape_error(p, &o, port, v);
+}
+
+/* Data of a tensor with strides that are not the dense ones. */
+static bmc_status strides_check(rt_private *p, const bmc_port *port, const bmc_value *v, long item)
+{
+    int bits = rt_dtype_bits(v->dtype);
+    int64_t lo, hi;
+    if (bits % 8) {
+        rt_out o = say_input(p, port, item);
+        rt_put(&o, "elements smaller than a byte cannot have strides");
+        return BMC_E_INPUT;
+    }
+    if (!reach(v, (size_t)bits / 8, &lo, &hi)) {
+        rt_out o = say_input(p, port, item);
+        rt_put(&o, "the strides reach beyond any memory");
+        return BMC_E_INPUT;
+    }
+    if (v->bytes && lo >= 0 && (uint64_t)hi > v->bytes) {   /* data may point into the middle when a stride is negative */
+        rt_out o = say_input(p, port, item);
+        rt_put(&o, "%zu bytes of data, the strides reach %lld", v->bytes, (long long)hi);
+        return shape_error(p, &o, port, v);
+    }
+    return BMC_OK;
+}
+
+/* Type, rank, memory of one tensor (an input, or an item of one: `item` >= 0). Its dims against the port come later, all inputs together. */
+static bmc_status tensor_check(rt_private *p, const bmc_port *port, const bmc_value *v, long item, bool no_data)
+{
+    size_t bytes;
     if (v->dtype != port->dtype) {
+        rt_out o = say_input(p, port, item);
         rt_put(&o, "element type is %s, expected %s", rt_dtype_name(v->dtype), rt_dtype_name(port->dtype));
         return BMC_E_INPUT;
     }
-    if (v->rank > BMC_MAX_RANK || (port->rank <= BMC_MAX_RANK && v->rank != port->rank)) {
-        if (port->rank <= BMC_MAX_RANK) rt_put(&o, "rank is %d, expected %d", v->rank, port->rank);
-        else rt_put(&o, "rank is %d, at most %d is possible", v->rank, BMC_MAX_RANK);
-        return shape_error(p, &o, port, v);
-    }
-    size_t bytes;
+    if (v->rank > BMC_MAX_RANK || (port->rank <= BMC_MAX_RANK && v->rank != port->rank)) return rank_error(p, port, v, item);
     for (int i = 0; i < v->rank; i++)
         if (v->dim[i] < 0) {
+            rt_out o = say_input(p, port, item);
             rt_put(&o, "dim %d is %lld, it must not be negative", i, (long long)v->dim[i]);
             return shape_error(p, &o, port, v);
         }
     if (!rt_dense_bytes(v->dtype, v->rank, v->dim, &bytes)) {
+        rt_out o = say_input(p, port, item);
         rt_put(&o, "the tensor is larger than any memory");
         return shape_error(p, &o, port, v);
     }
     if (no_data || !bytes) return BMC_OK;
     if (!v->data) {
+        rt_out o = say_input(p, port, item);
         rt_put(&o, "data is NULL, expected %zu bytes", bytes);
         return shape_error(p, &o, port, v);
     }
-    int bits = rt_dtype_bits(v->dtype);
-    size_t elem = (size_t)bits / 8;
     if (v->stride && !rt_is_dense(v->rank, v->dim, v->stride)) {
-        int64_t lo, hi;
-        if (bits % 8) {
-            rt_put(&o, "elements smaller than a byte cannot have strides");
-            return BMC_E_INPUT;
-        }
-        if (!reach(v, elem, &lo, &hi)) {
-            rt_put(&o, "the strides reach beyond any memory");
-            return BMC_E_INPUT;
-        }
-        if (v->bytes && lo >= 0 && (uint64_t)hi > v->bytes) {   /* data may point into the middle when a stride is negative */
-            rt_put(&o, "%zu bytes of data, the strides reach %lld", v->bytes, (long long)hi);
-            return shape_error(p, &o, port, v);
-        }
+        bmc_status s = strides_check(p, port, v, item);
+        if (s) return s;
     } else if (v->bytes && v->bytes < bytes) {
+        rt_out o = say_input(p, port, item);
         rt_put(&o, "%zu bytes of data, expected %zu", v->bytes, bytes);
         return shape_error(p, &o, port, v);
     }
-    size_t align = v->dtype == BMC_STRING ? _Alignof(bmc_string) : v->dtype == BMC_C64 ? 4 : v->dtype == BMC_C128 ? 8 : elem;
-    if (align > 1 && (uintptr_t)v->data % align) {
+    size_t align = rt_dtype_align(v->dtype);
+    if ((uintptr_t)v->data % align) {
+        rt_out o = say_input(p, port, item);
         rt_put(&o, "the address of data is not a multiple of %zu", align);
         return BMC_E_INPUT;
     }

@@ -30,6 +30,8 @@ RT_HIDDEN void *rt_heap_alloc(rt_heap *, size_t bytes, size_t *capacity_or_null)
 RT_HIDDEN void rt_heap_free(rt_heap *, void *);               /* NULL: nothing */
 RT_HIDDEN void rt_heap_trim(rt_heap *);                       /* gives chunks without used blocks back */
 RT_HIDDEN void rt_heap_destroy(rt_heap *);
+/* The caller gave memory for this result: not NULL, and not what an earlier run lent. */
+RT_HIDDEN bool rt_given(const rt_heap *, const bmc_value *, const void *memory);
 RT_HIDDEN bool rt_heap_owns(const rt_heap *, const void *p);  /* p lies in one of its chunks */
 RT_HIDDEN size_t rt_heap_cost(size_t bytes);                  /* what an allocation of that size takes from a fixed heap; saturates */
 RT_HIDDEN size_t rt_heap_fixed_cost(void);                    /* what a fixed heap takes for itself */
@@ -104,6 +106,7 @@ RT_HIDDEN void rt_explain(bmc_ctx *, const rt_thread *, const char *const *messa
 RT_HIDDEN const char *rt_dtype_name(int dtype);
 RT_HIDDEN const char *rt_kind_name(int kind);
 RT_HIDDEN int rt_dtype_bits(int dtype);                       /* 0: unknown */
+RT_HIDDEN size_t rt_dtype_align(int dtype);                   /* of an element in memory, >= 1 */
 /* Bytes of a dense tensor; false: a negative dim, an unknown type or more than PTRDIFF_MAX bytes. */
 RT_HIDDEN bool rt_dense_bytes(int dtype, int rank, const int64_t *dim, size_t *bytes);
 RT_HIDDEN bool rt_is_dense(int rank, const int64_t *dim, const int64_t *stride);

@@ -206,6 +206,8 @@ bool rt_heap_owns(const rt_heap *h, const void *p)
     return false;
 }
 
+bool rt_given(const rt_heap *h, const bmc_value *v, const void *memory) { return memory && !(v->flags & BMC_LENT) && !rt_heap_owns(h, memory); }
+
 bool rt_mem_ensure(rt_heap *h, rt_mem *m, size_t bytes)
 {
     if (m->data && m->bytes >= bytes) return true;

@@ -75,9 +75,6 @@ static bmc_status team_run(bmc_ctx *x)
 
 /* ---- outputs ---- */
 
-/* Memory that an earlier run handed out counts as none: a bmc_value may be passed again as it was filled. */
-static bool given(const rt_private *p, const void *data) { return data && !rt_heap_owns(&p->heap, data); }
-
 static bmc_status output_check(rt_private *p, const bmc_value *out, uint32_t o)
 {
     const bmc_port *port = &p->desc->info->output[o];
@@ -89,11 +86,10 @@ static bmc_status output_check(rt_private *p, const bmc_value *out, uint32_t o)
     if (port->kind == BMC_TENSOR && v->dtype && v->dtype != port->dtype)
         return rt_say(p, BMC_E_INPUT, "output '%s': element type is %s, the model gives %s", port->name, rt_dtype_name(v->dtype),
                       rt_dtype_name(port->dtype));
-    p->out_given[o] = given(p, v->data);
+    p->out_given[o] = rt_given(&p->heap, v, port->kind == BMC_TENSOR ? v->data : v->item);
     p->out_bytes[o] = 0;
-    size_t align = port->dtype == BMC_STRING ? _Alignof(bmc_string) : port->dtype == BMC_C64 ? 4 : (size_t)rt_dtype_bits(port->dtype) / 8;
-    if (align > 8) align = 8;
-    if (port->kind == BMC_TENSOR && p->out_given[o] && align > 1 && (uintptr_t)v->data % align)
+    size_t align = rt_dtype_align(port->dtype);
+    if (port->kind == BMC_TENSOR && p->out_given[o] && (uintptr_t)v->data % align)
         return rt_say(p, BMC_E_INPUT, "output '%s': the address of data is not a multiple of %zu", port->name, align);
     return BMC_OK;
 }
@@ -151,18 +147,22 @@ static bmc_status no_memory(rt_private *p, size_t bytes, const char *what, const
     return rt_say(p, BMC_E_MEMORY, "out of memory: %zu bytes for %s '%s'", bytes, what, name);
 }
 
-/* The state that the context keeps for an aliased pair: as long as its shape stays. */
-static bmc_status state_ready(rt_private *p, const bmc_value *in, uint32_t i, size_t bytes)
+/* The states that the context keeps for aliased pairs: as long as their shapes stay. */
+static bmc_status states_ready(rt_private *p, const bmc_value *in, const bmc_value *out)
 {
-    const bmc_port *port = &p->desc->info->input[i];
-    int64_t *kept = p->state_dim[i];
-    if (port->rank && kept[0] != -1 && !memcmp(kept, in[i].dim, port->rank * sizeof *kept)) return BMC_OK;
-    if (!port->rank && kept[0] == 0) return BMC_OK;
-    if (kept[0] != -1) return rt_say(p, BMC_E_INPUT, "input '%s': the shape of the kept state cannot change before reset", port->name);
-    if (!rt_mem_ensure(&p->heap, &p->state[i], bytes)) return no_memory(p, bytes, "the state", port->name);
-    memset(p->state[i].data, 0, bytes);
-    memset(kept, 0, sizeof *p->state_dim);
-    memcpy(kept, in[i].dim, port->rank * sizeof *kept);
+    for (uint32_t i = 0; i < p->desc->info->n_input; i++) {
+        const bmc_port *port = &p->desc->info->input[i];
+        size_t bytes = 0, n = port->rank * sizeof(int64_t);
+        int64_t *kept = p->state_dim[i];
+        if (port->kind != BMC_TENSOR || !rt_input_is_state(p, in, out, i)) continue;
+        if (kept[0] != -1 && !memcmp(kept, in[i].dim, n)) continue;
+        if (kept[0] != -1) return rt_say(p, BMC_E_INPUT, "input '%s': the shape of the kept state cannot change before reset", port->name);
+        rt_dense_bytes(port->dtype, port->rank, in[i].dim, &bytes);
+        if (!rt_mem_ensure(&p->heap, &p->state[i], bytes)) return no_memory(p, bytes, "the state", port->name);
+        memset(p->state[i].data, 0, bytes);
+        memset(kept, 0, sizeof *p->state_dim);
+        memcpy(kept, in[i].dim, n);
+    }
     return BMC_OK;
 }
 
@@ -177,8 +177,6 @@ static bmc_status pair_bind(bmc_ctx *x, const bmc_value *in, bmc_value *out, uin
         return rt_say(p, BMC_E_INPUT, "input '%s' and output '%s' share memory, but need %zu and %zu bytes", d->info->input[i].name,
                       d->info->output[o].name, bytes, p->out_bytes[o]);
     if (rt_input_is_state(p, in, out, i)) {
-        bmc_status s = state_ready(p, in, i, bytes);
-        if (s) return s;
         data = p->state[i].data;
     } else if (p->out_given[o] && out[o].data != data) {
         range_add(p, data, bytes, i, false);
@@ -222,7 +220,7 @@ static bmc_status output_bind(bmc_ctx *x, const bmc_value *out, uint32_t o)
     const rt_desc *d = p->desc;
     const bmc_port *port = &d->info->output[o];
     if (port->alias >= 0) return BMC_OK;   /* bound with its input */
-    if (p->out_given[o]) range_add(p, out[o].data, d->out_planned[o] ? p->out_bytes[o] : out[o].bytes, o, true);
+    if (p->out_given[o] && port->kind == BMC_TENSOR) range_add(p, out[o].data, d->out_planned[o] ? p->out_bytes[o] : out[o].bytes, o, true);
     if (d->out_boxed[o] || port->kind != BMC_TENSOR) return BMC_OK;
     void *data = out[o].data;
     if (!p->out_given[o]) {
@@ -257,6 +255,32 @@ static bmc_status plan(bmc_ctx *x, rt_need *need)
                   (long long)need->got, (long long)need->want);
 }
 
+/* Memory and slots of this run. States come first: they are what must stay when everything else is given back and placed anew. */
+static bmc_status run_bind(bmc_ctx *x, const rt_need *need, const bmc_value *in, bmc_value *out)
+{
+    rt_private *p = x->rt;
+    const bmc_info *f = p->desc->info;
+    bmc_status s;
+    rt_slots_clear(x);
+    rt_texts_free(p);
+    p->n_range = 0;
+    if ((s = states_ready(p, in, out)) || (s = memory_ready(x, need))) return s;
+    for (uint32_t i = 0; i < f->n_input; i++)
+        if ((s = input_bind(x, in, out, i))) return s;
+    for (uint32_t o = 0; o < f->n_output; o++)
+        if ((s = output_bind(x, out, o))) return s;
+    return BMC_OK;
+}
+
+/* Gives back what earlier runs left, except states. */
+static void memory_drop(rt_private *p)
+{
+    rt_mem_free(&p->heap, &p->arena);
+    for (uint32_t i = 0; i < p->desc->info->n_input; i++) rt_mem_free(&p->heap, &p->in_copy[i]);
+    for (uint32_t o = 0; o < p->desc->info->n_output; o++) rt_mem_free(&p->heap, &p->out_mem[o]);
+    rt_heap_trim(&p->heap);
+}
+
 /* Everything up to the team: after this only the model itself can fail. */
 static bmc_status run_prepare(bmc_ctx *x, const bmc_value *in, bmc_value *out)
 {
@@ -267,21 +291,19 @@ static bmc_status run_prepare(bmc_ctx *x, const bmc_value *in, bmc_value *out)
     if ((f->n_input && !in) || (f->n_output && !out)) return rt_say(p, BMC_E_ARG, "run: no %s", f->n_input && !in ? "inputs" : "outputs");
     for (uint32_t o = 0; o < f->n_output; o++)
         if ((s = output_check(p, out, o))) return s;
-    memset(x->sym, 0, p->n_sym * sizeof *x->sym);
+    if (p->n_sym) memset(x->sym, 0, p->n_sym * sizeof *x->sym);
     if ((s = rt_inputs_check(x, in, out))) return s;
     for (uint32_t i = 0; i < f->n_input; i++)
         if (f->input[i].kind == BMC_TENSOR && in[i].data && rt_heap_owns(&p->heap, in[i].data) && !rt_input_is_state(p, in, out, i))
             return rt_say(p, BMC_E_INPUT, "input '%s': data belongs to the context (the result of an earlier run); pass a copy", f->input[i].name);
     if ((s = plan(x, &need)) || (s = outputs_plan(x, out))) return s;
-    rt_slots_clear(x);
-    rt_texts_free(p);
-    if ((s = memory_ready(x, &need))) return s;
-    p->n_range = 0;
-    for (uint32_t i = 0; i < f->n_input; i++)
-        if ((s = input_bind(x, in, out, i))) return s;
-    for (uint32_t o = 0; o < f->n_output; o++)
-        if ((s = output_bind(x, out, o))) return s;
-    if ((s = rt_overlap_check(p))) return s;
+    s = run_bind(x, &need, in, out);
+    if (s == BMC_E_MEMORY) {   /* perhaps only because buffers of earlier, smaller runs are in the way */
+        rt_slots_clear(x);
+        memory_drop(p);
+        s = run_bind(x, &need, in, out);
+    }
+    if (s || (s = rt_overlap_check(p))) return s;
     for (uint32_t i = 0; i < f->n_input; i++) {   /* aliased pairs given as two buffers */
         if (f->input[i].kind != BMC_TENSOR || f->input[i].alias < 0 || !in[i].data) continue;
         uint32_t o = (uint32_t)f->input[i].alias;
@@ -297,6 +319,7 @@ static bmc_status run_prepare(bmc_ctx *x, const bmc_value *in, bmc_value *out)
 static void tensor_give(rt_private *p, bmc_status *s, const char *name, bmc_value *v, void *from, size_t bytes, size_t capacity, bool has_buffer)
 {
     v->bytes = bytes;
+    v->flags = has_buffer ? 0 : BMC_LENT;
     if (!has_buffer) v->data = from;
     else if (capacity < bytes) say_small(p, s, name, v, capacity, bytes);
     else if (bytes) memcpy(v->data, from, bytes);
@@ -315,7 +338,8 @@ static bmc_status sequence_give(bmc_ctx *x, bmc_value *v, uint32_t o, bmc_status
     v->kind = port->kind;
     v->dtype = port->dtype;
     v->n_item = all.n_item;
-    if (!v->item || rt_heap_owns(&p->heap, v->item)) {
+    v->flags = p->out_given[o] ? 0 : BMC_LENT;
+    if (!p->out_given[o]) {
         v->item = all.item;
         return s;
     }
@@ -326,7 +350,7 @@ static bmc_status sequence_give(bmc_ctx *x, bmc_value *v, uint32_t o, bmc_status
     for (size_t k = 0; k < all.n_item; k++) {
         bmc_value *e = &v->item[k];
         size_t capacity = e->bytes;
-        bool has = given(p, e->data);
+        bool has = rt_given(&p->heap, e, e->data);
         void *data = e->data;
         *e = all.item[k];
         e->data = data;
@@ -358,6 +382,7 @@ static bmc_status outputs_give(bmc_ctx *x, bmc_value *out)
         } else {
             v->data = from;
             v->bytes = bytes;
+            v->flags = rt_heap_owns(&p->heap, from) ? BMC_LENT : 0;
         }
         if (port->dtype == BMC_STRING && s == BMC_OK && !rt_strings_keep(x, v->data, bytes / sizeof(bmc_string)))
             return no_memory(p, 0, "the strings of output", port->name);

@@ -245,7 +245,8 @@ int32_t rt_seq_export(bmc_ctx *x, uint32_t slot, uint8_t kind, bmc_value *v)
     for (size_t i = 0; i < q->n; i++) {
         const rt_elem *e = &q->item[i];
         bmc_value *o = &q->view[i];
-        *o = (bmc_value){.size = sizeof *o, .kind = BMC_TENSOR, .dtype = e->dtype, .rank = e->rank, .data = e->data, .bytes = e->bytes};
+        *o = (bmc_value){.size = sizeof *o, .kind = BMC_TENSOR, .dtype = e->dtype, .rank = e->rank, .data = e->data, .bytes = e->bytes,
+                         .flags = BMC_LENT};
         memcpy(o->dim, e->dim, e->rank * sizeof *e->dim);
     }
     v->kind = kind;

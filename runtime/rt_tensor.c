@@ -15,6 +15,13 @@ static const DtypeRow DTYPES[] = {
 const char *rt_dtype_name(int t) { return t >= 0 && t < (int)(sizeof DTYPES / sizeof *DTYPES) ? DTYPES[t].name : "unknown"; }
 int rt_dtype_bits(int t) { return t >= 0 && t < (int)(sizeof DTYPES / sizeof *DTYPES) ? DTYPES[t].bits : 0; }
 
+size_t rt_dtype_align(int t)
+{
+    if (t == BMC_STRING) return _Alignof(bmc_string);
+    int bits = t == BMC_C64 || t == BMC_C128 ? rt_dtype_bits(t) / 2 : rt_dtype_bits(t);
+    return bits > 8 ? (size_t)bits / 8 : 1;
+}
+
 const char *rt_kind_name(int kind)
 {
     static const char *const NAMES[] = {"none", "tensor", "sequence", "optional", "map"};
