@@ -1,10 +1,10 @@
 /* eval_scalar.c: see eval_scalar.h. f32 operations are done in float so that each rounds once; transcendental functions of f32 are computed in
  * double and rounded, which makes them right to the last bit in nearly all cases: the oracle that generated math is measured against.
- * Narrow float formats go through one encoder and one decoder driven by a table of their parameters. */
+ * Formats in memory are ir/elem.c's. */
 #include "ir/kernel/eval_scalar.h"
 #include "base/bug.h"
+#include "ir/elem.h"
 #include "runtime/bmc.h"
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -22,150 +22,38 @@ int64_t kscalar_wrap(DType t, int64_t v)
     }
 }
 
-/* ---- narrow floats ---- */
-typedef struct Narrow { DType t; int ebits, mbits, bias; bool has_inf, saturates, uz /* no -0, NaN is 0x80 */; } Narrow;
-static const Narrow narrow[] = {
-    {DT_F16, 5, 10, 15, true, false, false},      {DT_BF16, 8, 7, 127, true, false, false},
-    {DT_F8E4M3FN, 4, 3, 7, false, true, false},   {DT_F8E4M3FNUZ, 4, 3, 8, false, true, true},
-    {DT_F8E5M2, 5, 2, 15, true, true, false},     {DT_F8E5M2FNUZ, 5, 2, 16, false, true, true},
-    {DT_F4E2M1, 2, 1, 1, false, true, false},
-};
-
-static const Narrow *narrow_of(DType t)
-{
-    for (size_t i = 0; i < sizeof narrow / sizeof *narrow; i++)
-        if (narrow[i].t == t) return &narrow[i];
-    return NULL;
-}
-
-static uint32_t narrow_nan(const Narrow *n)
-{
-    uint32_t ones = (1u << n->ebits) - 1;
-    if (n->uz) return 1u << (n->ebits + n->mbits);
-    if (n->t == DT_F4E2M1) return 0;   /* the format has no NaN */
-    return n->has_inf ? ones << n->mbits | 1u << (n->mbits - 1) : (1u << (n->ebits + n->mbits)) - 1;
-}
-
-/* Largest finite magnitude, as bits. */
-static uint32_t narrow_max(const Narrow *n)
-{
-    uint32_t all = (1u << (n->ebits + n->mbits)) - 1;
-    if (n->has_inf) return all - (1u << n->mbits);
-    return n->t == DT_F8E4M3FN ? all - 1 : all;
-}
-
-static double narrow_decode(const Narrow *n, uint32_t bits)
-{
-    uint32_t ones = (1u << n->ebits) - 1, e = bits >> n->mbits & ones, m = bits & ((1u << n->mbits) - 1);
-    bool neg = bits >> (n->ebits + n->mbits) & 1;
-    double v;
-    if (n->uz && bits == narrow_nan(n)) return NAN;
-    if (n->t == DT_F8E4M3FN && (bits & 0x7f) == 0x7f) return NAN;
-    if (n->has_inf && e == ones) return m ? NAN : neg ? -INFINITY : INFINITY;
-    v = e ? ldexp(1.0 + ldexp(m, -n->mbits), (int)e - n->bias) : ldexp(m, 1 - n->bias - n->mbits);
-    return neg ? -v : v;
-}
-
-/* To nearest, ties to even, in one rounding. */
-static uint32_t narrow_encode(const Narrow *n, double x)
-{
-    uint32_t sign = (signbit(x) ? 1u : 0u) << (n->ebits + n->mbits), mag;
-    double a = fabs(x), scaled;
-    int e;
-    if (isnan(x)) return n->uz || n->t == DT_F4E2M1 ? narrow_nan(n) : sign | narrow_nan(n);
-    if (a == 0) return n->uz ? 0 : sign;
-    if (isinf(a)) mag = UINT32_MAX;
-    else {
-        frexp(a, &e);
-        e -= 1;
-        if (e < 1 - n->bias) e = 1 - n->bias;              /* denormal: fixed exponent */
-        scaled = nearbyint(ldexp(a, n->mbits - e));        /* exact scaling, one rounding */
-        if (scaled >= ldexp(1, n->mbits + 1)) { scaled /= 2; e++; }
-        if (e + n->bias > 1 << n->ebits) mag = UINT32_MAX;
-        else if (scaled < ldexp(1, n->mbits)) mag = (uint32_t)scaled;
-        else mag = (uint32_t)(e + n->bias) << n->mbits | ((uint32_t)scaled - (1u << n->mbits));
-    }
-    if (mag > narrow_max(n)) mag = n->saturates ? narrow_max(n) : narrow_max(n) + 1;   /* the next pattern is infinity */
-    return n->uz && mag == 0 ? 0 : sign | mag;
-}
-
-static double round_to(DType t, double x)
-{
-    const Narrow *n = narrow_of(t);
-    if (t == DT_F32) return (float)x;
-    if (n) return narrow_decode(n, narrow_encode(n, x));
-    if (t == DT_F8E8M0) return isnan(x) || x <= 0 ? NAN : exp2(fmin(127, fmax(-127, rint(log2(x)))));
-    return x;
-}
-
 /* ---- memory ---- */
-static int64_t bits_signed(DType t) { return t == DT_I4 || t == DT_I2; }
-
 KScalar kscalar_load(DType elem, const void *base, int64_t k)
 {
-    const uint8_t *p = base;
-    unsigned bits = dtype_info(elem)->bits;
     KScalar r = {.i = 0};
-    const Narrow *n = narrow_of(elem);
-    if (bits < 8) {
-        unsigned per = 8 / bits, shift = (unsigned)(k % per) * bits;
-        uint32_t raw = (uint32_t)(p[k / per] >> shift) & ((1u << bits) - 1);
-        if (n) r.f = narrow_decode(n, raw);
-        else r.i = bits_signed(elem) && raw >> (bits - 1) ? (int64_t)raw - (1 << bits) : (int64_t)raw;
-        return r;
-    }
-    p += k * (int64_t)(bits / 8);
-    switch (elem) {
-    case DT_F32: { float v; memcpy(&v, p, 4); r.f = v; break; }
-    case DT_F64: memcpy(&r.f, p, 8); break;
-    case DT_I64: case DT_U64: memcpy(&r.i, p, 8); break;
-    case DT_I32: { int32_t v; memcpy(&v, p, 4); r.i = v; break; }
-    case DT_U32: { uint32_t v; memcpy(&v, p, 4); r.i = v; break; }
-    case DT_I16: { int16_t v; memcpy(&v, p, 2); r.i = v; break; }
-    case DT_U16: { uint16_t v; memcpy(&v, p, 2); r.i = v; break; }
-    case DT_I8: r.i = (int8_t)*p; break;
-    case DT_U8: r.i = *p; break;
-    case DT_BOOL: r.i = *p != 0; break;
-    case DT_F16: case DT_BF16: { uint16_t v; memcpy(&v, p, 2); r.f = narrow_decode(n, v); break; }
-    case DT_F8E8M0: r.f = *p == 255 ? NAN : ldexp(1, *p - 127); break;
-    case DT_STR: { bmc_string s; memcpy(&s, p, sizeof s); r.ptr = s.ptr; r.len = s.len; break; }
-    default:
-        if (!n) BUG("no load of %s", dtype_name(elem));
-        r.f = narrow_decode(n, *p);
-    }
+    if (elem == DT_STR) {
+        bmc_string s;
+        memcpy(&s, (const char *)base + k * (int64_t)sizeof s, sizeof s);
+        r.ptr = s.ptr;
+        r.len = s.len;
+    } else if (dtype_is_float(elem)) r.f = elem_get_f(elem, base, k);
+    else r.i = elem_get_i(elem, base, k);
     return r;
 }
 
 void kscalar_store(DType elem, void *base, int64_t k, KScalar v)
 {
-    uint8_t *p = base;
-    unsigned bits = dtype_info(elem)->bits;
-    const Narrow *n = narrow_of(elem);
-    if (bits < 8) {
-        unsigned per = 8 / bits, shift = (unsigned)(k % per) * bits, mask = (1u << bits) - 1;
-        uint32_t raw = n ? narrow_encode(n, v.f) : (uint32_t)v.i & mask;
-        p[k / per] = (uint8_t)((p[k / per] & ~(mask << shift)) | raw << shift);
-        return;
-    }
-    p += k * (int64_t)(bits / 8);
-    switch (elem) {
-    case DT_F32: { float f = (float)v.f; memcpy(p, &f, 4); break; }
-    case DT_F64: memcpy(p, &v.f, 8); break;
-    case DT_I64: case DT_U64: memcpy(p, &v.i, 8); break;
-    case DT_I32: case DT_U32: { uint32_t w = (uint32_t)v.i; memcpy(p, &w, 4); break; }
-    case DT_I16: case DT_U16: { uint16_t w = (uint16_t)v.i; memcpy(p, &w, 2); break; }
-    case DT_I8: case DT_U8: *p = (uint8_t)v.i; break;
-    case DT_BOOL: *p = v.i != 0; break;
-    case DT_F16: case DT_BF16: { uint16_t w = (uint16_t)narrow_encode(n, v.f); memcpy(p, &w, 2); break; }
-    case DT_F8E8M0: { double r = round_to(elem, v.f); *p = isnan(r) ? 255 : (uint8_t)(ilogb(r) + 127); break; }
-    case DT_STR: { bmc_string s = {v.ptr, v.len}; memcpy(p, &s, sizeof s); break; }
-    default:
-        if (!n) BUG("no store of %s", dtype_name(elem));
-        *p = (uint8_t)narrow_encode(n, v.f);
-    }
+    if (elem == DT_STR) {
+        bmc_string s = {v.ptr, v.len};
+        memcpy((char *)base + k * (int64_t)sizeof s, &s, sizeof s);
+    } else if (dtype_is_float(elem)) elem_put_f(elem, base, k, v.f);
+    else elem_put_i(elem, base, k, v.i);
 }
 
 /* ---- conversions ---- */
+/* By way of memory, which rounds once. */
+static double round_to(DType t, double x)
+{
+    double mem = 0;
+    elem_put_f(t, &mem, 0, x);
+    return elem_get_f(t, &mem, 0);
+}
+
 static bool is_unsigned(DType t) { return dtype_info(t)->cls == DC_UINT || t == DT_BOOL; }
 
 static int64_t float_to_int(double f, DType t)
@@ -194,9 +82,9 @@ KScalar kscalar_cast(DType from, DType to, KScalar v)
         else r.f = to == DT_F32 ? (double)(float)v.i : round_to(to, (double)v.i);
     } else if (f) r.i = float_to_int(v.f, to);
     else if (dtype_info(to)->bits < 8) {
-        unsigned bits = dtype_info(to)->bits;
-        uint32_t raw = (uint32_t)v.i & ((1u << bits) - 1);
-        r.i = bits_signed(to) && raw >> (bits - 1) ? (int64_t)raw - (1 << bits) : (int64_t)raw;
+        uint8_t mem = 0;
+        elem_put_i(to, &mem, 0, v.i);
+        r.i = elem_get_i(to, &mem, 0);
     } else r.i = kscalar_wrap(to, v.i);
     return r;
 }

@@ -243,7 +243,7 @@ static void print_call(P *p, const KStep *s)
 
 static void print_step(P *p, const KStep *s)
 {
-    static const char *const rel[] = {"==", "!=", "<=", "<"};
+    static const char *const rel[] = {"==", "!=", "<=", "<", "bcast"};
     switch (s->kind) {
     case KST_BIND:
         str_printf(p->s, "bind $%s = ", sym_name(p, s->sym));

@@ -113,17 +113,19 @@ static void print_inst(P *p, const KInstRec *r, DType expect);
 static void print_const(P *p, const KInstRec *r, DType expect)
 {
     DType plain = dtype_is_float(r->type) ? DT_F32 : r->type == DT_BOOL ? DT_BOOL : DT_I64;
-    size_t at = p->s->n;
+    bool typed = r->type != (expect ? expect : plain);
     if (r->type == DT_STR) {
         str_add(p->s, "\"\"");
         return;
     }
+    if (typed) str_printf(p->s, "%s(", dtype_name(r->type));
+    size_t at = p->s->n;
     if (dtype_is_float(r->type)) {
         str_double(p->s, r->imm.f, r->type == DT_F32);
         if (!strpbrk(p->s->p + at, ".einf")) str_add(p->s, ".0");
     } else if (r->type == DT_BOOL) str_add(p->s, r->imm.i ? "true" : "false");
     else str_printf(p->s, "%lld", (long long)r->imm.i);
-    if (r->type != (expect ? expect : plain)) str_printf(p->s, ":%s", dtype_name(r->type));
+    if (typed) str_char(p->s, ')');
 }
 
 static bool is_word(const char *t)
@@ -234,7 +236,7 @@ static void print_for(P *p, const KInstRec *r)
     name_val(p, (KVal){in->param}, letter[depth < 11 ? depth : 11]);
     str_printf(p->s, "for %%%s = ", p->val[in->param]);
     print_val(p, karg(p->k, r, 0), DT_I64);
-    str_add(p->s, " .. ");
+    str_add(p->s, "..");
     print_val(p, karg(p->k, r, 1), DT_I64);
     str_add(p->s, r->loop == KLOOP_PAR ? " par" : r->loop == KLOOP_VEC ? " vec" : " seq");
     for (uint32_t n = 0; n + 2 < r->n_arg; n++) {
