@@ -39,15 +39,17 @@ typedef struct Case {
     double bar; /* ULP */
 } Case;
 
+/* in double precision inside: rounded once */
+#define WIDE 0.52
+
 static const Case cases[] = {
     {"exp", exp, 3}, {"log", log, 3}, {"tanh", tanh, 3}, {"erf", erf, 3}, {"sigmoid", ref_sigmoid, 3},
-    {"sin", sin, 3}, {"cos", cos, 3}, {"tan", tan, 4}, {"exp2", exp2, 4}, {"log2", log2, 4}, {"log10", log10, 4},
-    {"log1p", log1p, 4}, {"expm1", expm1, 4}, {"asin", asin, 4}, {"acos", acos, 4}, {"atan", atan, 4},
-    {"sinh", sinh, 4}, {"cosh", cosh, 4}, {"asinh", asinh, 4}, {"acosh", acosh, 4}, {"atanh", atanh, 4},
-    {"softplus", ref_softplus, 4},
+    {"sin", sin, 3}, {"cos", cos, 3}, {"tan", tan, WIDE}, {"exp2", exp2, 3}, {"log2", log2, WIDE},
+    {"log10", log10, WIDE}, {"log1p", log1p, WIDE}, {"expm1", expm1, WIDE}, {"asin", asin, WIDE},
+    {"acos", acos, WIDE}, {"atan", atan, WIDE}, {"sinh", sinh, WIDE}, {"cosh", cosh, WIDE},
+    {"asinh", asinh, WIDE}, {"acosh", acosh, WIDE}, {"atanh", atanh, WIDE}, {"softplus", ref_softplus, 3},
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
-static const double POW_BAR = 3;
 
 typedef struct Target {
     const char *name, *cpu, *features;
@@ -249,10 +251,11 @@ typedef struct Run {
 static void run_chunk(Run *r, Ref ref, const float *x, long n)
 {
     static double want[CHUNK], inv[CHUNK];
-    static float y[CHUNK];
+    static float near[CHUNK], y[CHUNK];
     for (long i = 0; i < n; i++) {
         want[i] = ref((double)x[i]);
-        inv[i] = fabs(want[i]) < 0x1p127 ? inverse_ulp(want[i]) : NAN; /* NAN: leave it to note() */
+        near[i] = (float)want[i];
+        inv[i] = inverse_ulp(want[i]);
     }
     double zero[2] = {ref(0.0), ref(-0.0)};
     for (int k = 0; k < r->t->n_targets; k++) {
@@ -263,8 +266,10 @@ static void run_chunk(Run *r, Ref ref, const float *x, long n)
         r->loop[k](x, y, n);
         if (flush) set_flush(false);
         for (long i = 0; i < n; i++) {
-            double err = fabs((double)y[i] - want[i]) * inv[i];
-            if (err < w->ulp && want[i] != 0) continue;
+            /* Leave to note() what may be the worst so far; zeros always, for their sign. */
+            if (y[i] == near[i] && near[i] != 0 && w->ulp > 0.5) continue;
+            if (near[i] != near[i] && y[i] != y[i]) continue;
+            if (fabs((double)y[i] - want[i]) * inv[i] < w->ulp && near[i] != 0) continue;
             bool to_zero = flush && fpclassify(x[i]) == FP_SUBNORMAL;
             note(w, x[i], 0, y[i], to_zero ? zero[signbit(x[i]) != 0] : want[i], flush);
         }
@@ -407,7 +412,7 @@ static void test_pow(Test *t)
         }
         run_pairs(&r, x, y, CHUNK);
     }
-    report(&r, POW_BAR, 2);
+    report(&r, WIDE, 2);
 }
 
 /* ---- other lane counts, double precision */
