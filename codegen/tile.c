@@ -27,6 +27,7 @@ typedef LLVMValueRef V;
 typedef LLVMBasicBlockRef Block;
 
 enum { TILE_MAX = 64, ROWS_MAX = 32, PARTS_MAX = 8 };
+enum { AHEAD_COLS = 4 };         /* so many tile columns at most for A's rows to be prefetched: with more, the first one's misses do not count */
 enum { ZERO_ROW_MAX = 32768 };   /* bytes of the zero array a guarded row may point to */
 
 /* Part of the rows or columns of a macc: positions lo, lo+size, ... while pos + need <= end. */
@@ -217,6 +218,7 @@ static void cover_emit(Tile *t, const Cover *c, void (*body)(Tile *, const Part 
 }
 
 /* ---- the K loop ---- */
+typedef struct Ahead { V ptr; /* at k = 0 */ int64_t step; /* bytes per step of k */ } Ahead;   /* a stream to prefetch */
 typedef struct Operands {
     unsigned h, w;
     V a[ROWS_MAX];         /* row pointers at k = 0 */
@@ -224,6 +226,8 @@ typedef struct Operands {
     bool own_stride;
     V b;                   /* first strip at k = 0 */
     V b_mask;              /* of the last strip's loads; NULL: none */
+    Ahead ahead[2];
+    unsigned n_ahead;
 } Operands;
 
 static V load_a(const Tile *t, V ptr)
@@ -288,6 +292,13 @@ static void k_step(const Tile *t, const Operands *o, V *a_ptr, V b_off, V *acc)
     }
 }
 
+static void prefetch(const Tile *t, V ptr)
+{
+    LLVMTypeRef over[1] = {t->ptr};
+    V arg[4] = {ptr, LLVMConstInt(t->i32, 0, 0), LLVMConstInt(t->i32, 2, 0), LLVMConstInt(t->i32, 1, 0)};   /* read, into L2, data */
+    call_intrinsic(t, "llvm.prefetch", over, 1, arg, 4);
+}
+
 /* for k = lo; k < hi; k += step (hi - lo a multiple of step, k_step emitted `step` times); acc is updated in place. */
 static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step, V *acc)
 {
@@ -309,6 +320,8 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
     for (unsigned i = 0; i < n; i++) out[i] = in[i] = phi(t, t->vec, acc[i], before);
     V a_next = a_off, b_next = b_off, p[ROWS_MAX];
     for (unsigned i = 0; i < o->h; i++) p[i] = o->own_stride ? ptr[i] : NULL;
+    for (unsigned i = 0; i < o->n_ahead; i++)
+        prefetch(t, gep(t, LLVMInt8TypeInContext(e->cx), o->ahead[i].ptr, mul(t, k, k64(t, o->ahead[i].step))));
     for (unsigned u = 0; u < step; u++) {
         for (unsigned i = 0; i < o->h && !o->own_stride; i++) p[i] = gep(t, t->a_mem, o->a[i], a_next);
         k_step(t, o, p, b_next, out);
@@ -393,6 +406,31 @@ static void operands_at(const Tile *t, Operands *o, V tt, V row, V col)
     }
 }
 
+/* Data that the tiles after this one will read is brought into L2 meanwhile; the core would otherwise stall on it at the start of each of them.
+ * B: while the rows of one tile column pass, the strips of the next column, each tile of rows its share of them.
+ * A: where rows lie back to back and only few tile columns share them, the rows of the next tile.
+ * Every step prefetches at an address that moves by less than a line, so most hit a line that is on its way already: a load slot is cheaper than the
+ * unrolling that would save it. */
+static void prefetch_plan(const Tile *t, Operands *o, V row)
+{
+    const TileEmit *e = t->e;
+    int64_t rows, cols, K, a_bytes = dtype_info(e->a_type)->bits / 8, strip_bytes = 16 * (dtype_info(e->b_type)->bits / 8);
+    if (!e->m_inner || !is_const(e->rows, &rows) || rows <= o->h || !is_const(e->K, &K)) return;
+    bool few_cols = is_const(e->cols, &cols) && cols <= 16 * AHEAD_COLS * (int64_t)e->nv;
+    if (e->b_packed && !(few_cols && cols <= 16 * (int64_t)e->nv)) {
+        Ahead *b = &o->ahead[o->n_ahead++];
+        b->step = o->w * strip_bytes * o->h / rows + 1;
+        b->ptr = gep(t, t->b_mem, o->b, mul(t, e->b_strip, k64(t, o->w)));
+        V share = LLVMBuildUDiv(t->b, mul(t, row, k64(t, K * o->w * strip_bytes)), k64(t, rows), "");
+        b->ptr = gep(t, LLVMInt8TypeInContext(e->cx), b->ptr, share);
+    }
+    if (few_cols && e->a_row == K && is_k(e->a_k, 1)) {
+        Ahead *a = &o->ahead[o->n_ahead++];
+        a->step = o->h * a_bytes;
+        a->ptr = gep(t, t->a_mem, o->a[0], k64(t, o->h * K));
+    }
+}
+
 static void t_loop(const Tile *t, Operands *o, V row, V col, V *acc)
 {
     const TileEmit *e = t->e;
@@ -401,6 +439,7 @@ static void t_loop(const Tile *t, Operands *o, V row, V col, V *acc)
     bool known = is_const(e->T, &T);
     if (known && T == 1) {
         operands_at(t, o, k64(t, 0), row, col);
+        prefetch_plan(t, o, row);
         k_loop(t, o, acc);
         return;
     }
@@ -413,6 +452,7 @@ static void t_loop(const Tile *t, Operands *o, V row, V col, V *acc)
     at(t, inside);
     for (unsigned i = 0; i < n; i++) acc[i] = in[i];
     operands_at(t, o, tt, row, col);
+    prefetch_plan(t, o, row);
     k_loop(t, o, acc);
     Block end = here(t);
     phi_add(tt, add_k(t, tt, 1), end);
