@@ -89,12 +89,14 @@ RT_HIDDEN void rt_record(bmc_ctx *, int32_t tid, uint32_t step, uint32_t msg, in
  * After a call that returned a status, the text that the called function left (position, length, ...) is shown behind the message. */
 RT_HIDDEN void rt_fail(bmc_ctx *, int32_t tid, uint32_t step, uint32_t msg, int32_t status, int64_t got, int64_t want);
 /* Memory of at least `bytes` for a box (kept when the capacity suffices), 64-byte aligned, never NULL for 0 bytes; thread 0 only. Content is not
- * kept unless `keep`. 0: out of memory (or bytes < 0: a size that overflowed), recorded for thread 0; the next barrier returns it. */
+ * kept unless `keep`. 0: out of memory (or bytes < 0: a size that overflowed), recorded for thread 0; the next barrier returns it. The box is NULL
+ * then: a barrier must stand between the allocation and the first kernel that uses the box, even one that thread 0 runs alone. */
 RT_HIDDEN int32_t rt_box_alloc(bmc_ctx *, uint32_t slot, int64_t bytes, int32_t keep);
 RT_HIDDEN void rt_box_free(bmc_ctx *, uint32_t slot);                /* box or sequence; nothing when it is empty */
 RT_HIDDEN void rt_box_move(bmc_ctx *, uint32_t dst, uint32_t src);   /* box or sequence; dst's old memory is freed, src becomes empty */
 
-/* Every function that a program `call`s has this signature; rt_calls.def lists them. Returns a bmc_status. */
+/* Every function that a program `call`s has this signature; rt_calls.def lists them. Returns a bmc_status; then its outputs are defined all the same
+ * (zero), because serial steps up to the next barrier still run. */
 typedef int32_t rt_call_fn(bmc_ctx *, rt_arg *arg, int32_t n, int32_t tid, int32_t nt);
 #define RTCALL(name, args, mode, brief) RT_HIDDEN rt_call_fn name;
 #include "runtime/rt_calls.def"

@@ -171,6 +171,9 @@ static bmc_status create_check(const rt_desc *d, const bmc_config *config, bmc_c
         if (config->size < offsetof(bmc_config, weights)) return rt_say(NULL, BMC_E_ARG, "config.size is %u, set it to sizeof(bmc_config)", config->size);
         memcpy(c, config, config->size < sizeof *c ? config->size : sizeof *c);
     }
+    for (uint32_t o = 0; o < d->info->n_output; o++)
+        if (d->info->output[o].kind == BMC_TENSOR && !d->out_boxed[o] && !d->out_planned[o])
+            return rt_say(NULL, BMC_E_ARG, "output '%s': neither planned nor boxed", d->info->output[o].name);
     if (c->threads < 0) return rt_say(NULL, BMC_E_ARG, "config.threads is %d", c->threads);
     if (!rt_cpu_check(d->cpu_need, missing, sizeof missing))
         return rt_say(NULL, BMC_E_CPU, "model '%s' was compiled for %s; missing here: %s. Compile it with another --cpu", d->info->name,

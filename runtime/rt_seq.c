@@ -53,12 +53,12 @@ static int32_t no_memory(bmc_ctx *x)
     return BMC_E_MEMORY;
 }
 
-/* A copy of dense data as an element of its own. */
+/* A copy of dense data as an element of its own. data NULL although there are elements: an allocation in front of the call failed. */
 static bool elem_copy(rt_private *p, rt_elem *e, int dtype, int rank, const int64_t *dim, const void *data)
 {
     *e = (rt_elem){.dtype = (uint8_t)dtype, .rank = (uint8_t)rank, .owned = 1};
     memcpy(e->dim, dim, (size_t)rank * sizeof *dim);
-    if (!rt_dense_bytes(dtype, rank, dim, &e->bytes)) return false;
+    if (!rt_dense_bytes(dtype, rank, dim, &e->bytes) || (e->bytes && !data)) return false;
     e->data = rt_heap_alloc(&p->heap, e->bytes, NULL);
     if (e->data && e->bytes) memcpy(e->data, data, e->bytes);
     return e->data != NULL;
@@ -157,13 +157,19 @@ int32_t rt_seq_at(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
     (void)n, (void)tid, (void)nt;
     rt_elem *e = elem_at(x, &arg[0], &arg[1]);
     rt_arg *o = &arg[2];
-    if (!e) return BMC_E_INDEX;
+    size_t bytes;
+    if (!o->data || !rt_dense_bytes(o->dtype, o->rank, o->dim, &bytes)) return no_memory(x);
+    if (!e) {
+        memset(o->data, 0, bytes);   /* what runs before the next barrier must not meet wild pointers of strings */
+        return BMC_E_INDEX;
+    }
     if (e->dtype != o->dtype || e->rank != o->rank || memcmp(e->dim, o->dim, e->rank * sizeof *e->dim)) {
         rt_detail(x, "the element (%s of rank %d) is not what was expected (%s of rank %d)", rt_dtype_name(e->dtype), e->rank,
                   rt_dtype_name(o->dtype), o->rank);
+        memset(o->data, 0, bytes);
         return BMC_E_SHAPE;
     }
-    if (e->bytes) memcpy(o->data, e->data, e->bytes);
+    if (bytes) memcpy(o->data, e->data, bytes);
     return BMC_OK;
 }
 
@@ -190,16 +196,19 @@ int32_t rt_seq_stack(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt
     (void)n, (void)tid, (void)nt;
     rt_seq *q = rt_seq_of(x, (uint32_t)arg[0].value, false);
     const rt_arg *o = &arg[1];
-    size_t count = q ? q->n : 0;
+    size_t count = q ? q->n : 0, bytes;
+    char *to = o->data;
+    if (!to || !rt_dense_bytes(o->dtype, o->rank, o->dim, &bytes)) return no_memory(x);
     if (o->dim[0] != (int64_t)count) {
         rt_detail(x, "the sequence has %lld elements, expected %lld", (long long)count, (long long)o->dim[0]);
+        memset(to, 0, bytes);
         return BMC_E_SHAPE;
     }
-    char *to = o->data;
     for (size_t i = 0; i < count; i++) {
         const rt_elem *e = &q->item[i];
         if (e->dtype != o->dtype || e->rank + 1 != o->rank || memcmp(e->dim, o->dim + 1, e->rank * sizeof *e->dim)) {
             rt_detail(x, "element %lld differs in shape from the others", (long long)i);
+            memset(o->data, 0, bytes);
             return BMC_E_SHAPE;
         }
         if (e->bytes) memcpy(to, e->data, e->bytes);
