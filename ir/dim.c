@@ -420,12 +420,20 @@ Dim dim_resolve(Dims *d, Dim x)
         Dim a = dim_resolve(d, r.a), b = dim_resolve(d, r.b);
         return binary(d, r.kind, a, b);
     }
-    SymRec *s = &d->sym.p[r.sym.i];
-    if (s->lo == s->hi) return dim_const(d, s->lo);
-    if (!s->same_as.i) return x;
-    Dim root = dim_resolve(d, s->same_as);
-    if (root.i) d->sym.p[r.sym.i].same_as = root;
-    return root.i ? root : x;
+    /* Chains of symbols may be long: walk to the last one, then point all of them at its value. */
+    Sym last = r.sym;
+    for (Dim to = d->sym.p[last.i].same_as; to.i && d->rec.p[to.i].kind == DIM_SYM; to = d->sym.p[last.i].same_as) last = d->rec.p[to.i].sym;
+    const SymRec *s = &d->sym.p[last.i];
+    Dim root = s->lo == s->hi ? dim_const(d, s->lo) : s->same_as.i ? dim_resolve(d, s->same_as) : dim_sym(d, last);
+    if (!root.i) return x;
+    if (s->same_as.i) d->sym.p[last.i].same_as = root;
+    for (Sym at = r.sym; at.i != last.i;) {
+        Dim to = d->sym.p[at.i].same_as;
+        d->sym.p[at.i].same_as = root;
+        at = d->rec.p[to.i].sym;
+    }
+    s = &d->sym.p[r.sym.i];
+    return s->lo == s->hi ? dim_const(d, s->lo) : root;
 }
 
 static bool mentions(const Dims *d, Dim x, Sym s)

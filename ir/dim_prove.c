@@ -69,9 +69,13 @@ static Range range_of(const Dims *d, Dim x)
     if (r->kind == DIM_SYM) {
         const SymRec *s = &d->sym.p[r->sym.i];
         Range own = {s->lo, s->hi};
-        if (!s->same_as.i) return own;
-        Range other = range_of(d, s->same_as);
-        return (Range){max2(own.lo, other.lo), min2(own.hi, other.hi)};
+        for (; s->same_as.i; s = &d->sym.p[r->sym.i]) {   /* all of the class are bounds of its value */
+            r = &d->rec.p[s->same_as.i];
+            Range other = r->kind == DIM_SYM ? (Range){d->sym.p[r->sym.i].lo, d->sym.p[r->sym.i].hi} : range_of(d, s->same_as);
+            own = (Range){max2(own.lo, other.lo), min2(own.hi, other.hi)};
+            if (r->kind != DIM_SYM) break;
+        }
+        return own;
     }
     Range a = range_of(d, r->a), b = range_of(d, r->b);
     switch (r->kind) {
@@ -174,11 +178,15 @@ int64_t dim_divisor(const Dims *d, Dim x)
     if (r->kind == DIM_CONST) return r->k == MINF ? 1 : (int64_t)dim_abs(r->k);
     if (r->kind == DIM_SYM) {
         const SymRec *s = &d->sym.p[r->sym.i];
-        if (s->same_as.i && (k = dim_divisor(d, s->same_as)) != 0) {
-            int64_t own = max2(s->multiple, 1), lcm = own / (int64_t)dim_gcd((uint64_t)own, (uint64_t)k);
-            return __builtin_mul_overflow(lcm, k, &lcm) ? own : lcm;
+        for (g = max2(s->multiple, 1); s->same_as.i; s = &d->sym.p[r->sym.i]) {   /* all of the class divide its value */
+            r = &d->rec.p[s->same_as.i];
+            k = r->kind == DIM_SYM ? max2(d->sym.p[r->sym.i].multiple, 1) : dim_divisor(d, s->same_as);
+            if (k == 0) return 0;
+            int64_t lcm = g / (int64_t)dim_gcd((uint64_t)g, (uint64_t)k);
+            if (!__builtin_mul_overflow(lcm, k, &lcm)) g = lcm;
+            if (r->kind != DIM_SYM) return g;
         }
-        return s->same_as.i || (s->lo == 0 && s->hi == 0) ? 0 : max2(s->multiple, 1);
+        return s->lo == 0 && s->hi == 0 ? 0 : g;
     }
     int64_t a = dim_divisor(d, r->a);
     if (r->kind == DIM_FLOORDIV) return dim_is_const(d, r->b, &k) && k > 0 && a % k == 0 ? a / k : 1;

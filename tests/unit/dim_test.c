@@ -373,9 +373,33 @@ static void symbols(void)
     arena_free(&f.arena);
 }
 
+/* Classes of very many symbols, merged in the order that makes the longest chains. */
+static void long_chains(void)
+{
+    enum { N = 200000 };
+    static Sym s[N];
+    Fix f;
+    fix_init(&f);
+    Dims *d = &f.dims;
+    for (int i = 0; i < N; i++) s[i] = sym_new(d, (Name){0}, SYM_NODE, 0, INT64_MAX);
+    d->sym.p[s[0].i].multiple = 6;
+    bool right = true;
+    for (int i = N - 1; i > 0; i--) right = dim_assume_eq(d, dim_sym(d, s[i]), dim_sym(d, s[i - 1])) && right;
+    CHECK(right && dim_multiple_of(d, dim_sym(d, s[N - 1]), 6));
+    CHECK(dim_same(dim_resolve(d, dim_sym(d, s[N - 1])), dim_sym(d, s[0])));
+    CHECK(dim_assume_eq(d, dim_sym(d, s[N / 2]), dim_const(d, 12)));
+    for (int i = 0; i < N; i += 1000) right = right && dim_is(d, dim_resolve(d, dim_sym(d, s[i])), 12);
+    CHECK(right && !dim_assume_eq(d, dim_sym(d, s[7]), dim_const(d, 18)));
+    int64_t lo, hi;
+    dim_bounds(d, dim_sym(d, s[N - 1]), &lo, &hi);
+    CHECK(lo == 12 && hi == 12);
+    arena_free(&f.arena);
+}
+
 int main(void)
 {
     forms();
+    long_chains();
     answers();
     symbols();
     overflow();
