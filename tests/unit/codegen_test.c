@@ -1,6 +1,7 @@
 /* codegen_test: hand-built Kernel IR through codegen_emit into a shared object, loaded and run; results against naive loops in C. */
 #include "codegen/codegen.h"
 #include "ir/kernel/build.h"
+#include "ir/kernel/eval_scalar.h"
 #include "tests/unit/check.h"
 
 #include <dlfcn.h>
@@ -165,6 +166,314 @@ static void test_axpb(const char *cpu, int level)
     }
 }
 
+/* ---- every instruction on every type, in lanes and one by one, against the interpreter's scalar code ---- */
+typedef struct OpCase { KOp op; DType result; KBuf out[2]; } OpCase;
+enum { OPS_N = 53 };
+
+static bool op_takes(KOp op, DType c)
+{
+    uint32_t flags = kop_info(op)->flags;
+    bool f = dtype_is_float(c), b = c == DT_BOOL;
+    if (!(flags & KF_PURE) || op == KOP_CONST || op == KOP_DIM || op == KOP_CAST || op == KOP_BITCAST) return false;
+    if (op == KOP_SELECT || op == KOP_EQ || op == KOP_NE) return true;
+    if (op == KOP_FLOORDIV) return false;     /* needs positive divisors: test_index */
+    if (flags & KF_MATH || op == KOP_SQRT || op == KOP_ISNAN || op == KOP_ISINF) return f;
+    if (op == KOP_AND || op == KOP_OR || op == KOP_XOR || op == KOP_NOT) return !f;
+    if (op == KOP_SHL || op == KOP_SHR) return !f && !b;
+    return !b;
+}
+
+static KVal apply(Kb *b, KOp op, KVal x, KVal y)
+{
+    if (op == KOP_SELECT) return kb_select(b, kb_bin(b, KOP_LT, kb_cast(b, DT_F32, x), kb_cast(b, DT_F32, y)), x, y);
+    if (op == KOP_FMA) return kb_fma(b, x, y, x);
+    return kop_info(op)->n_args == 1 ? kb_un(b, op, x) : kb_bin(b, op, x, y);
+}
+
+static KScalar random_scalar(Rng *r, DType t)
+{
+    static const double special[] = {0, -0.0, 1, -1, 0.5, -0.5, 1.5, 2.5, -2.5, INFINITY, -INFINITY, NAN, 1e10, -1e10, 3, 7};
+    KScalar s = {.i = 0};
+    bool pick = rng_next(r) % 3 == 0;
+    if (dtype_is_float(t)) s.f = pick ? special[rng_next(r) % 16] : ldexp((double)rng_in(r, -1000000, 1000000), (int)rng_in(r, -24, -14));
+    else s.i = pick ? rng_in(r, -2, 2) : (int64_t)(rng_next(r) >> rng_in(r, 0, 63));
+    if (t == DT_BOOL) s.i = (int64_t)(rng_next(r) & 1);
+    return s;
+}
+
+/* Equal bits, or both NaN, or close for functions that are only good to some ULP. */
+static bool same(DType t, const void *p, int64_t k, KScalar want, double tolerance)
+{
+    KScalar got = kscalar_load(t, p, k), back;
+    uint8_t mem[16];
+    kscalar_store(t, mem, 0, want);
+    back = kscalar_load(t, mem, 0);
+    if (!dtype_is_float(t)) return got.i == back.i;
+    if (isnan(back.f)) return isnan(got.f);
+    return got.f == back.f || fabs(got.f - back.f) <= tolerance * fabs(back.f);
+}
+
+static void test_ops(const char *cpu, DType t)
+{
+    Unit u;
+    DType c = dtype_compute(t);
+    Rng rng = {(uint64_t)t * 77 + 5};
+    unit_open(&u, cpu);
+    Dim d[] = {dim_k(&u, OPS_N)};
+    int64_t n = OPS_N;
+    KBuf a = port(&u, false, "a", t, 1, d), e = port(&u, false, "b", t, 1, d);
+    OpCase cases[KOP_COUNT];
+    int count = 0;
+    for (KOp op = 1; op < KOP_COUNT; op++) {
+        if (!op_takes(op, c)) continue;
+        OpCase *x = &cases[count++];
+        x->op = op;
+        x->result = kop_info(op)->flags & KF_CMP || op == KOP_ISNAN || op == KOP_ISINF ? DT_BOOL : t;
+        for (int v = 0; v < 2; v++) x->out[v] = port(&u, true, arena_printf(&u.a, "%s%d", kop_info(op)->text, v), x->result, 1, d);
+    }
+    for (int v = 0; v < 2; v++) {
+        Kb *b = kb_new(&u.m, v ? "lanes" : "single", (KLoc){0});
+        uint32_t pa = kb_param(b, a, false), pb = kb_param(b, e, false);
+        KVal i = kb_for(b, v ? KLOOP_VEC : KLOOP_SEQ, kb_i(b, 0), kb_dim(b, d[0])), x = kb_load(b, pa, &i), y = kb_load(b, pb, &i);
+        for (int k = 0; k < count; k++) kb_store(b, kb_param(b, cases[k].out[v], true), &i, apply(b, cases[k].op, x, y));
+        kb_end(b);
+        kb_finish(b, &u.m.program);
+    }
+    if (unit_load(&u, 2, 1)) {
+        uint8_t in[2][OPS_N * 16];
+        bmc_value vi[2], *vo = arena_array(&u.a, bmc_value, 2 * count);
+        for (int k = 0; k < 2; k++) {
+            for (int i = 0; i < OPS_N; i++) kscalar_store(t, in[k], i, random_scalar(&rng, t));
+            vi[k] = value(t, in[k], 1, &n);
+        }
+        for (int k = 0; k < count; k++)
+            for (int v = 0; v < 2; v++) vo[2 * k + v] = value(cases[k].result, arena_alloc(&u.a, OPS_N * 16), 1, &n);
+        CHECK(u.model->run(u.ctx, vi, vo) == BMC_OK);
+        for (int k = 0; k < count; k++) {
+            KOp op = cases[k].op;
+            double tolerance = kop_info(op)->flags & KF_MATH || op == KOP_POW ? 1e-6 : op == KOP_FMA && !u.m.target.fma ? 1e-5 : op == KOP_MOD ? 1e-7 : 0;
+            if (tolerance > 0 && t == DT_F16) tolerance = 0x1p-10;     /* one step of the format */
+            if (tolerance > 0 && t == DT_BF16) tolerance = 0x1p-7;
+            for (int i = 0; i < OPS_N; i++) {
+                KScalar x[3] = {kscalar_load(t, in[0], i), kscalar_load(t, in[1], i), kscalar_load(t, in[0], i)}, want;
+                if (op == KOP_SELECT) {
+                    want = kscalar_cast(c, DT_F32, x[0]).f < kscalar_cast(c, DT_F32, x[1]).f ? x[0] : x[1];
+                } else if (!CHECK(kscalar_op(op, c, x, &want))) {
+                    continue;
+                }
+                for (int v = 0; v < 2; v++) {
+                    bool ok = same(cases[k].result, vo[2 * k + v].data, i, want, tolerance);
+                    if (!CHECK(ok)) {
+                        KScalar got = kscalar_load(cases[k].result, vo[2 * k + v].data, i);
+                        printf("    %s %s(%.9g|%lld, %.9g|%lld)%s: got %.9g|%lld, want %.9g|%lld\n", dtype_name(t), kop_info(op)->text, x[0].f, (long long)x[0].i,
+                               x[1].f, (long long)x[1].i, v ? " in lanes" : "", got.f, (long long)got.i, want.f, (long long)want.i);
+                    }
+                }
+            }
+        }
+    }
+    unit_close(&u);
+}
+
+static const DType all_types[] = {DT_F32, DT_F64, DT_F16, DT_BF16, DT_I8, DT_I16, DT_I32, DT_I64, DT_U8, DT_U16, DT_U32, DT_U64, DT_BOOL};
+enum { N_TYPES = sizeof all_types / sizeof *all_types };
+
+/* ---- casts between all types ---- */
+static void test_casts(const char *cpu)
+{
+    for (int f = 0; f < N_TYPES; f++) {
+        Unit u;
+        Rng rng = {(uint64_t)f + 3};
+        unit_open(&u, cpu);
+        Dim d[] = {dim_k(&u, OPS_N)};
+        int64_t n = OPS_N;
+        DType from = all_types[f];
+        KBuf a = port(&u, false, "a", from, 1, d), out[N_TYPES][2];
+        for (int v = 0; v < 2; v++) {
+            Kb *b = kb_new(&u.m, v ? "lanes" : "single", (KLoc){0});
+            uint32_t pa = kb_param(b, a, false);
+            for (int k = 0; k < N_TYPES; k++) out[k][v] = port(&u, true, arena_printf(&u.a, "%s%d", dtype_name(all_types[k]), v), all_types[k], 1, d);
+            KVal i = kb_for(b, v ? KLOOP_VEC : KLOOP_SEQ, kb_i(b, 0), kb_dim(b, d[0])), x = kb_load(b, pa, &i);
+            for (int k = 0; k < N_TYPES; k++) kb_store(b, kb_param(b, out[k][v], true), &i, kb_cast(b, all_types[k], x));
+            kb_end(b);
+            kb_finish(b, &u.m.program);
+        }
+        if (unit_load(&u, 2, 1)) {
+            uint8_t in[OPS_N * 16];
+            bmc_value vi = value(from, in, 1, &n), vo[2 * N_TYPES];
+            for (int i = 0; i < OPS_N; i++) kscalar_store(from, in, i, random_scalar(&rng, from));
+            for (int k = 0; k < 2 * N_TYPES; k++) vo[k] = value(all_types[k % N_TYPES], arena_alloc(&u.a, OPS_N * 16), 1, &n);
+            CHECK(u.model->run(u.ctx, &vi, vo) == BMC_OK);
+            for (int k = 0; k < 2 * N_TYPES; k++)
+                for (int i = 0; i < OPS_N; i++) {
+                    DType to = all_types[k % N_TYPES];
+                    KScalar x = kscalar_load(from, in, i), want = kscalar_cast(dtype_compute(from), to, x);
+                    if (!CHECK(same(to, vo[k].data, i, want, 0))) {
+                        KScalar got = kscalar_load(to, vo[k].data, i);
+                        printf("    cast %s -> %s of %.17g|%lld: got %.17g|%lld, want %.17g|%lld\n", dtype_name(from), dtype_name(to), x.f, (long long)x.i, got.f, (long long)got.i, want.f, (long long)want.i);
+                    }
+                }
+        }
+        unit_close(&u);
+    }
+}
+
+/* ---- reductions: 16 virtual lanes, tree, initial value last ---- */
+static float lanes_sum(const float *x, int64_t n, float init)
+{
+    float lane[16] = {0};
+    for (int64_t k = 0; k < n; k++) lane[k % 16] += x[k];
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0] + init;
+}
+
+/* rows: y[r] = sum x[r,:] + 0.25; m[r] = max; all[r] = and(x > -50); parallel over rows, n symbolic */
+static void test_reduce(const char *cpu)
+{
+    enum { ROWS = 13 };
+    Unit u;
+    Rng rng = {11};
+    unit_open(&u, cpu);
+    Sym ns = sym_new(&u.dims, name_of(&u.names, "n"), SYM_ENTRY, 0, 1000);
+    u.dims.sym.p[ns.i].input = 0;
+    u.dims.sym.p[ns.i].axis = 1;
+    Dim d[] = {dim_k(&u, ROWS), dim_sym(&u.dims, ns)};
+    KBuf x = port(&u, false, "x", DT_F32, 2, d), y = port(&u, true, "y", DT_F32, 1, d), m = port(&u, true, "m", DT_F32, 1, d), all = port(&u, true, "all", DT_BOOL, 1, d);
+    Kb *b = kb_new(&u.m, "rows", (KLoc){0});
+    uint32_t px = kb_param(b, x, false);
+    KVal r = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, d[0]));
+    KbLoop l;
+    KVal init[] = {kb_const_f(b, DT_F32, 0.25), kb_const_f(b, DT_F32, -INFINITY), kb_const_i(b, DT_BOOL, 1)};
+    kb_loop(b, &l, KLOOP_VEC, kb_i(b, 0), kb_dim(b, d[1]), 3, init, (KOp[]){KOP_ADD, KOP_MAX, KOP_AND});
+    KVal v = kb_load(b, px, (KVal[]){r, l.iv});
+    kb_loop_end(b, &l, (KVal[]){kb_add(b, l.carry[0], v), kb_max(b, l.carry[1], v), kb_and(b, l.carry[2], kb_bin(b, KOP_GT, v, kb_const_f(b, DT_F32, -50)))});
+    kb_store(b, kb_param(b, y, true), &r, l.result[0]);
+    kb_store(b, kb_param(b, m, true), &r, l.result[1]);
+    kb_store(b, kb_param(b, all, true), &r, l.result[2]);
+    kb_end(b);
+    kb_finish(b, &u.m.program);
+    static const int threads[] = {1, 2, 3, 7};
+    for (int t = 0; t < 4; t++) {
+        if (!unit_load(&u, 2, threads[t])) continue;
+        for (int64_t n = 0; n <= 70; n += n < 40 ? 1 : 7) {
+            float in[ROWS * 80], sum[ROWS], max[ROWS];
+            uint8_t ok[ROWS];
+            for (int k = 0; k < ROWS * 80; k++) in[k] = (float)rng_in(&rng, -1000000, 1000000) / 17001.f;
+            int64_t dx[] = {ROWS, n}, dy[] = {ROWS};
+            bmc_value vi = value(DT_F32, in, 2, dx), vo[] = {value(DT_F32, sum, 1, dy), value(DT_F32, max, 1, dy), value(DT_BOOL, ok, 1, dy)};
+            if (!CHECK(u.model->run(u.ctx, &vi, vo) == BMC_OK)) printf("    %s\n", u.model->message(u.ctx));
+            for (int k = 0; k < ROWS; k++) {
+                float want = -INFINITY;
+                bool every = true;
+                for (int64_t i = 0; i < n; i++) want = fmaxf(want, in[k * n + i]), every &= in[k * n + i] > -50;
+                CHECK(sum[k] == lanes_sum(in + k * n, n, 0.25f));
+                CHECK(max[k] == want);
+                CHECK(ok[k] == every);
+            }
+        }
+        unit_unload(&u);
+    }
+    unit_close(&u);
+}
+
+/* ---- a collapsed parallel nest with odd bounds, a guarded load (padding), and a transposed store ---- */
+static void test_nest(const char *cpu)
+{
+    enum { A = 3, B = 5, C = 21 };
+    Unit u;
+    unit_open(&u, cpu);
+    Dim d[] = {dim_k(&u, A), dim_k(&u, B), dim_k(&u, C)}, dt[] = {d[2], d[0], d[1]};
+    KBuf x = port(&u, false, "x", DT_I32, 3, d), y = port(&u, true, "y", DT_I32, 3, d), z = port(&u, true, "z", DT_I32, 3, dt);
+    Kb *b = kb_new(&u.m, "pad", (KLoc){0});
+    uint32_t px = kb_param(b, x, false), py = kb_param(b, y, true), pz = kb_param(b, z, true);
+    KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, d[0])), j = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, B)), k = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, C));
+    /* y[i,j,k] = x[i, j-1, k-2] where inside, else 7 + k */
+    KVal j1 = kb_sub(b, j, kb_i(b, 1)), k2 = kb_sub(b, k, kb_i(b, 2));
+    KVal in = kb_and(b, kb_ge(b, j1, kb_i(b, 0)), kb_ge(b, k2, kb_i(b, 0)));
+    KVal v = kb_load_if(b, px, (KVal[]){i, j1, k2}, in, kb_cast(b, DT_I32, kb_add(b, kb_i(b, 7), k)));
+    kb_store(b, py, (KVal[]){i, j, k}, v);
+    kb_store_if(b, pz, (KVal[]){k, i, j}, v, kb_bin(b, KOP_NE, kb_bin(b, KOP_MOD, k, kb_i(b, 3)), kb_i(b, 0)));
+    kb_end(b);
+    kb_end(b);
+    kb_end(b);
+    kb_finish(b, &u.m.program);
+    static const int threads[] = {1, 2, 3, 7};
+    for (int t = 0; t < 4; t++) {
+        if (!unit_load(&u, t % 2 ? 2 : 0, threads[t])) continue;
+        int32_t in_[A * B * C], out[A * B * C], tr[A * B * C];
+        int64_t dx[] = {A, B, C}, dz[] = {C, A, B};
+        for (int q = 0; q < A * B * C; q++) in_[q] = q * 3 + 1, out[q] = tr[q] = -9;
+        bmc_value vi = value(DT_I32, in_, 3, dx), vo[] = {value(DT_I32, out, 3, dx), value(DT_I32, tr, 3, dz)};
+        CHECK(u.model->run(u.ctx, &vi, vo) == BMC_OK);
+        for (int a = 0; a < A; a++)
+            for (int e = 0; e < B; e++)
+                for (int c = 0; c < C; c++) {
+                    int32_t want = e >= 1 && c >= 2 ? in_[(a * B + e - 1) * C + c - 2] : 7 + c;
+                    CHECK(out[(a * B + e) * C + c] == want);
+                    CHECK(tr[(c * A + a) * B + e] == (c % 3 ? want : -9));
+                }
+        unit_unload(&u);
+    }
+    unit_close(&u);
+}
+
+/* ---- gather with a checked index: the lowest bad index is the message, for any number of threads; good ones give the rows ---- */
+static void test_gather(const char *cpu)
+{
+    enum { ROWS = 9, COLS = 19, PICK = 30 };
+    Unit u;
+    unit_open(&u, cpu);
+    Dim dx[] = {dim_k(&u, ROWS), dim_k(&u, COLS)}, di[] = {dim_k(&u, PICK)}, dy[] = {di[0], dx[1]};
+    KLoc loc = kloc_new(&u.m, 4, name_of(&u.names, "emb"), name_of(&u.names, "Gather"));
+    KBuf x = port(&u, false, "x", DT_F16, 2, dx), idx = port(&u, false, "idx", DT_I64, 1, di), y = port(&u, true, "y", DT_F16, 2, dy), z = port(&u, true, "z", DT_F16, 1, di);
+    Kb *b = kb_new(&u.m, "rows", loc);
+    uint32_t px = kb_param(b, x, false), pi = kb_param(b, idx, false), py = kb_param(b, y, true), pz = kb_param(b, z, true);
+    KVal p = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, PICK));
+    KVal at = kb_load(b, pi, &p), neg = kb_lt(b, at, kb_i(b, 0)), row = kb_select(b, neg, kb_add(b, at, kb_i(b, ROWS)), at);
+    KVal ok = kb_and(b, kb_ge(b, row, kb_i(b, 0)), kb_lt(b, row, kb_i(b, ROWS)));
+    kb_record(b, ok, "index out of range", p);
+    KVal safe = kb_select(b, ok, row, kb_i(b, 0));
+    KVal c = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, COLS));
+    kb_store(b, py, (KVal[]){p, c}, kb_load(b, px, (KVal[]){safe, c}));
+    kb_end(b);
+    kb_end(b);
+    kb_finish(b, &u.m.program);
+    /* the same in lanes: z[p] = x[idx[p], 3] */
+    b = kb_new(&u.m, "column", loc);
+    px = kb_param(b, x, false), pi = kb_param(b, idx, false), pz = kb_param(b, z, true);
+    p = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, PICK));
+    at = kb_load(b, pi, &p), row = kb_select(b, kb_lt(b, at, kb_i(b, 0)), kb_add(b, at, kb_i(b, ROWS)), at);
+    ok = kb_and(b, kb_ge(b, row, kb_i(b, 0)), kb_lt(b, row, kb_i(b, ROWS)));
+    kb_record(b, ok, "index out of range", p);
+    kb_store(b, pz, &p, kb_load(b, px, (KVal[]){kb_select(b, ok, row, kb_i(b, 0)), kb_i(b, 3)}));
+    kb_end(b);
+    kb_finish(b, &u.m.program);
+    static const int threads[] = {1, 3};
+    for (int t = 0; t < 2; t++) {
+        if (!unit_load(&u, 2, threads[t])) continue;
+        uint16_t in[ROWS * COLS], out[PICK * COLS], col[PICK];
+        int64_t pick[PICK], d2[] = {ROWS, COLS}, d1[] = {PICK}, d3[] = {PICK, COLS};
+        for (int k = 0; k < ROWS * COLS; k++) kscalar_store(DT_F16, in, k, (KScalar){.f = k * 0.25});
+        for (int k = 0; k < PICK; k++) pick[k] = k * 5 % (2 * ROWS) - ROWS;
+        bmc_value vi[] = {value(DT_F16, in, 2, d2), value(DT_I64, pick, 1, d1)}, vo[] = {value(DT_F16, out, 2, d3), value(DT_F16, col, 1, d1)};
+        CHECK(u.model->run(u.ctx, vi, vo) == BMC_OK);
+        for (int k = 0; k < PICK; k++) {
+            int64_t r = pick[k] < 0 ? pick[k] + ROWS : pick[k];
+            CHECK(!memcmp(out + k * COLS, in + r * COLS, COLS * 2));
+            CHECK(col[k] == in[r * COLS + 3]);
+        }
+        pick[25] = ROWS;
+        pick[21] = -ROWS - 1;
+        CHECK(u.model->run(u.ctx, vi, vo) == BMC_E_INDEX);
+        CHECK_STR(u.model->message(u.ctx), "node 'emb' (Gather): index out of range (at 21)");
+        pick[21] = pick[25] = 0;
+        CHECK(u.model->run(u.ctx, vi, vo) == BMC_OK);
+        unit_unload(&u);
+    }
+    unit_close(&u);
+}
+
 int main(void)
 {
     char exe[512];
@@ -175,8 +484,17 @@ int main(void)
     snprintf(runtime_dir, sizeof runtime_dir, "%s/../lib/bmc/" BMC_HOST_TRIPLE, exe);
     snprintf(dir, sizeof dir, "/tmp/codegen_test.XXXXXX");
     if (!mkdtemp(dir)) return 1;
+    bool all = !getenv("QUICK");
     test_axpb("native", 2);
     test_axpb("x86-64", 0);
+    const char *const cpus[] = {"native", "x86-64-v3", "x86-64"};
+    for (int c = 0; c < 3; c++) {
+        for (int t = 0; all && t < N_TYPES; t++) test_ops(cpus[c], all_types[t]);
+        if (all) test_casts(cpus[c]);
+        test_reduce(cpus[c]);
+        test_nest(cpus[c]);
+        test_gather(cpus[c]);
+    }
     rmdir(dir);
     return check_done();
 }
