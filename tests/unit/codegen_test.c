@@ -1,6 +1,7 @@
 /* codegen_test: hand-built Kernel IR through codegen_emit into a shared object, loaded and run; results against naive loops in C. */
 #include "codegen/codegen.h"
 #include "ir/kernel/build.h"
+#include "ir/kernel/eval.h"
 #include "ir/kernel/eval_scalar.h"
 #include "tests/unit/check.h"
 
@@ -474,6 +475,208 @@ static void test_gather(const char *cpu)
     unit_close(&u);
 }
 
+/* ---- program steps: symbols from data, if, while with carries, boxes, checks, strings, calls ---- */
+static KStep *add_step(Unit *u, KSteps *to, KStepKind kind) { return kstep_add(&u->m, to, kind, (KLoc){0}); }
+static Dim dsym(Unit *u, Sym s) { return dim_sym(&u->dims, s); }
+
+/* y = x doubled k times, k read from the input `times`; then a box of times + 2 elements filled with its index */
+static void test_program(void)
+{
+    Unit u;
+    unit_open(&u, "native");
+    Dim d8[] = {dim_k(&u, 8)}, d1[] = {dim_k(&u, 1)};
+    Sym times = sym_new(&u.dims, name_of(&u.names, "times"), SYM_NODE, 0, 1000), count = sym_new(&u.dims, name_of(&u.names, "i"), SYM_NODE, 0, 1000);
+    Dim db[] = {dim_add(&u.dims, dsym(&u, times), dim_k(&u, 2))};
+    KBuf x = port(&u, false, "x", DT_F64, 1, d8), n = port(&u, false, "n", DT_I32, 1, d1), y = port(&u, true, "y", DT_F64, 1, d8);
+    KBuf box = kbuf_new(&u.m, KS_BOX, name_of(&u.names, "box"), DT_U8, 1, db, (KLoc){0});
+    kbuf(&u.m, box)->port = 1;
+    vec_push(&u.a, &u.m.output, (KPort){.name = name_of(&u.names, "box"), .type = type_tensor(&u.types, DT_U8, 1, db), .buf = box, .alias = -1});
+    KSteps *top = &u.m.program;
+    Kb *b = kb_new(&u.m, "copy", (KLoc){0});
+    uint32_t px = kb_param(b, x, false), py = kb_param(b, y, true);
+    KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, 8));
+    kb_store(b, py, &i, kb_load(b, px, &i));
+    kb_end(b);
+    kb_finish(b, top);
+    KStep *s = add_step(&u, top, KST_LOAD);
+    s->sym = times, s->buf = n, s->a = dim_k(&u, 0);
+    add_step(&u, top, KST_BARRIER);
+    s = add_step(&u, top, KST_CHECK);
+    s->a = dsym(&u, times), s->b = dim_k(&u, 100), s->rel = KREL_LE, s->msg = "too many times";
+    KStep *w = add_step(&u, top, KST_WHILE);
+    w->n_carry = 1;
+    w->carry = arena_array(&u.a, Sym, 1), w->init = arena_array(&u.a, Dim, 1), w->next_val = arena_array(&u.a, Dim, 1);
+    w->carry[0] = count, w->init[0] = dim_k(&u, 0), w->next_val[0] = dim_add(&u.dims, dsym(&u, count), dim_k(&u, 1));
+    w->a = dim_max(&u.dims, dim_sub(&u.dims, dsym(&u, times), dsym(&u, count)), dim_k(&u, 0));
+    w->body = arena_new(&u.a, KSteps);
+    add_step(&u, w->body, KST_BARRIER);
+    b = kb_new(&u.m, "double", (KLoc){0});
+    py = kb_param(b, y, true);
+    i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, 8));
+    KVal v = kb_load(b, py, &i);
+    kb_store(b, py, &i, kb_add(b, v, v));
+    kb_end(b);
+    kb_finish(b, w->body);
+    add_step(&u, w->body, KST_BARRIER);
+    s = add_step(&u, top, KST_IF);
+    s->a = dim_mod(&u.dims, dsym(&u, times), dim_k(&u, 2));
+    s->body = arena_new(&u.a, KSteps);
+    s->other = arena_new(&u.a, KSteps);
+    for (int side = 0; side < 2; side++) {
+        KSteps *to = side ? s->other : s->body;
+        add_step(&u, to, KST_ALLOC)->buf = box;
+        add_step(&u, to, KST_BARRIER);
+        b = kb_new(&u.m, side ? "even" : "odd", (KLoc){0});
+        uint32_t pb = kb_param(b, box, true);
+        i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, db[0]));
+        kb_store(b, pb, &i, kb_cast(b, DT_U8, kb_add(b, i, kb_i(b, side ? 100 : 0))));
+        kb_end(b);
+        kb_finish(b, to);
+    }
+    for (int nt = 1; nt <= 3; nt += 2) {
+        if (!unit_load(&u, 2, nt)) continue;
+        for (int32_t t = 0; t < 12; t++) {
+            double in[8], out[8];
+            int64_t e8 = 8, e1 = 1;
+            for (int k = 0; k < 8; k++) in[k] = k - 3;
+            bmc_value vi[] = {value(DT_F64, in, 1, &e8), value(DT_I32, &t, 1, &e1)}, vo[] = {value(DT_F64, out, 1, &e8), {.size = sizeof(bmc_value)}};
+            if (!CHECK(u.model->run(u.ctx, vi, vo) == BMC_OK)) printf("    %s\n", u.model->message(u.ctx));
+            for (int k = 0; k < 8; k++) CHECK(out[k] == ldexp(in[k], t));
+            CHECK(vo[1].rank == 1 && vo[1].dim[0] == t + 2);
+            for (int k = 0; k < t + 2 && k < vo[1].dim[0]; k++) CHECK(((uint8_t *)vo[1].data)[k] == k + (t % 2 ? 0 : 100));
+            t = t == 11 ? 101 : t;
+            if (t < 100) continue;
+            vo[1] = (bmc_value){.size = sizeof(bmc_value)};
+            CHECK(u.model->run(u.ctx, vi, vo) == BMC_E_SHAPE);
+            CHECK(strstr(u.model->message(u.ctx), "too many times") != NULL);
+        }
+        unit_unload(&u);
+    }
+    unit_close(&u);
+}
+
+/* out = a where a != "b" else the constant; runtime call: cat = a + out */
+static void test_strings(void)
+{
+    Unit u;
+    unit_open(&u, "native");
+    Dim d[] = {dim_k(&u, 3)};
+    KBuf x = port(&u, false, "x", DT_STR, 1, d), eq = port(&u, true, "eq", DT_BOOL, 1, d), cat = port(&u, true, "cat", DT_STR, 1, d);
+    KBuf c = kbuf_new(&u.m, KS_CONST, name_of(&u.names, "c"), DT_STR, 1, d, (KLoc){0});
+    kbuf(&u.m, c)->blob = blob_strings(&u.blobs, 3, (const char *[]){"one", "", "three"}, (size_t[]){3, 0, 5});
+    KBuf t = kbuf_new(&u.m, KS_ARENA, name_of(&u.names, "t"), DT_STR, 1, d, (KLoc){0});
+    Kb *b = kb_new(&u.m, "pick", (KLoc){0});
+    uint32_t px = kb_param(b, x, false), pc = kb_param(b, c, false), pe = kb_param(b, eq, true), pt = kb_param(b, t, true);
+    KVal i = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, 3)), a = kb_load(b, px, &i), k = kb_load(b, pc, &i), same_ = kb_eq(b, a, k);
+    kb_store(b, pe, &i, same_);
+    kb_store(b, pt, &i, kb_select(b, same_, k, a));
+    kb_end(b);
+    kb_finish(b, &u.m.program);
+    add_step(&u, &u.m.program, KST_BARRIER);
+    KStep *s = add_step(&u, &u.m.program, KST_CALL);
+    s->call = rt_call_find("rt_string_concat");
+    s->n_arg = 3;
+    s->arg = arena_array(&u.a, KArg, 3);
+    s->arg[0] = (KArg){.kind = KA_BUF, .buf = x};
+    s->arg[1] = (KArg){.kind = KA_BUF, .buf = c};
+    s->arg[2] = (KArg){.kind = KA_BUF, .buf = cat};
+    if (unit_load(&u, 2, 2)) {
+        bmc_string in[] = {{"one", 3}, {"", 0}, {"thre", 4}}, out[3];
+        uint8_t e[3];
+        int64_t n = 3;
+        bmc_value vi = value(DT_STR, in, 1, &n), vo[] = {value(DT_BOOL, e, 1, &n), value(DT_STR, out, 1, &n)};
+        if (!CHECK(u.model->run(u.ctx, &vi, vo) == BMC_OK)) printf("    %s\n", u.model->message(u.ctx));
+        CHECK(e[0] == 1 && e[1] == 1 && e[2] == 0);
+        CHECK(out[0].len == 6 && !memcmp(out[0].ptr, "oneone", 6));
+        CHECK(out[1].len == 0);
+        CHECK(out[2].len == 9 && !memcmp(out[2].ptr, "threthree", 9));
+    }
+    unit_close(&u);
+}
+
+/* ---- constants of every kind, and a contraction with packed weights ---- */
+static void test_constants(bool side_file)
+{
+    enum { K = 37, N = 50, M = 7, BIG = 40000 };
+    Unit u;
+    unit_open(&u, "native");
+    Dim dy[] = {dim_k(&u, BIG)}, dm[] = {dim_k(&u, M), dim_k(&u, K)}, dn[] = {dim_k(&u, M), dim_k(&u, N)};
+    KBuf y = port(&u, true, "y", DT_F32, 1, dy), a = port(&u, false, "a", DT_F32, 2, dm), c = port(&u, true, "c", DT_F32, 2, dn);
+    float w[K * N], some[100];
+    for (int i = 0; i < K * N; i++) w[i] = (float)((i * 7919) % 101 - 50) / 16;
+    for (int i = 0; i < 100; i++) some[i] = (float)(i % 13);
+    KBuf k[4];
+    Dim dk[] = {dim_k(&u, 100)};
+    for (int i = 0; i < 4; i++) k[i] = kbuf_new(&u.m, KS_CONST, name_of(&u.names, arena_printf(&u.a, "k%d", i)), i == 2 ? DT_I64 : DT_F32, 1, i == 1 || i == 2 ? dy : dk, (KLoc){0});
+    kbuf(&u.m, k[0])->blob = blob_inline(&u.blobs, DT_F32, 100, some);
+    kbuf(&u.m, k[1])->blob = blob_splat_f(&u.blobs, DT_F32, BIG, 0.5);
+    int64_t *iota = arena_array(&u.a, int64_t, BIG);
+    for (int i = 0; i < BIG; i++) iota[i] = 5 + 3 * i;
+    kbuf(&u.m, k[2])->blob = blob_inline(&u.blobs, DT_I64, BIG, iota);
+    kbuf(&u.m, k[3])->blob = kbuf(&u.m, k[0])->blob;
+    Kb *b = kb_new(&u.m, "sum", (KLoc){0});
+    uint32_t p[4], py = kb_param(b, y, true);
+    for (int i = 0; i < 4; i++) p[i] = kb_param(b, k[i], false);
+    KVal i = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, BIG)), j = kb_bin(b, KOP_MOD, i, kb_i(b, 100));
+    KVal v = kb_add(b, kb_load(b, p[0], &j), kb_load(b, p[1], &i));
+    kb_store(b, py, &i, kb_add(b, kb_add(b, v, kb_cast(b, DT_F32, kb_load(b, p[2], &i))), kb_load(b, p[3], &j)));
+    kb_end(b);
+    kb_finish(b, &u.m.program);
+    /* c = a . w with w given transposed [N][K] and packed */
+    int64_t kc = 16;
+    float wt[K * N];
+    for (int r = 0; r < K; r++)
+        for (int q = 0; q < N; q++) wt[q * K + r] = w[r * N + q];
+    Recipe r = {.kind = RECIPE_PACK, .src = {blob_inline(&u.blobs, DT_F32, K * N, wt)}, .n_src = 1, .batch = 1, .K = K, .N = N, .kc = kc, .g = 1, .stride_k = 1, .stride_n = K};
+    int64_t blocks = (K + kc - 1) / kc, strips = (N + 15) / 16, total = blocks * strips * kc * 16;
+    Dim dp[] = {dim_k(&u, total)};
+    KBuf pack = kbuf_new(&u.m, KS_CONST, name_of(&u.names, "w"), DT_F32, 1, dp, (KLoc){0});
+    kbuf(&u.m, pack)->blob = blob_derived(&u.blobs, DT_F32, total, &r);
+    b = kb_new(&u.m, "gemm", (KLoc){0});
+    uint32_t pa = kb_param(b, a, false), pw = kb_param(b, pack, false), pc = kb_param(b, c, true);
+    KVal row = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, 2)), m0 = kb_mul(b, row, kb_i(b, 4));
+    KVal m1 = kb_min(b, kb_i(b, 4), kb_sub(b, kb_i(b, M), m0));
+    /* blocks of K run as T: the last one has zeros in w, and a's rows are read only while k < K: so T covers whole blocks, a second macc the rest */
+    KbMacc mc;
+    KVal args[KM_ARGS] = {[KM_ROWS] = m1, [KM_COLS] = kb_i(b, N), [KM_K] = kb_i(b, kc), [KM_T] = kb_i(b, K / kc), [KM_AK] = kb_i(b, 1), [KM_BK] = kb_i(b, 16), [KM_BSTRIP] = kb_i(b, kc * 16)};
+    kb_macc(b, &mc, &(KMacc){.a = pa, .b = pw, .mr = 4, .nv = 2, .b_packed = true, .acc = DT_F32}, args);
+    KVal off = kb_add(b, kb_mul(b, kb_add(b, m0, mc.i), kb_i(b, K)), kb_mul(b, mc.t, kb_i(b, kc)));
+    kb_macc_addr(b, &mc, off, (KVal){0}, kb_mul(b, mc.t, kb_i(b, strips * kc * 16)));
+    kb_macc_epilogue(b, &mc);
+    kb_store(b, pc, (KVal[]){kb_add(b, m0, mc.i), mc.j}, mc.acc);
+    kb_macc_end(b, &mc);
+    args[KM_K] = kb_i(b, K % kc), args[KM_T] = kb_i(b, 1);
+    kb_macc(b, &mc, &(KMacc){.a = pa, .b = pw, .mr = 4, .nv = 2, .b_packed = true, .acc = DT_F32}, args);
+    kb_macc_addr(b, &mc, kb_add(b, kb_mul(b, kb_add(b, m0, mc.i), kb_i(b, K)), kb_i(b, K / kc * kc)), (KVal){0}, kb_i(b, K / kc * strips * kc * 16));
+    kb_macc_init_begin(b, &mc);
+    kb_macc_init_end(b, &mc, kb_load(b, pc, (KVal[]){kb_add(b, m0, mc.i), mc.j}));
+    kb_macc_epilogue(b, &mc);
+    kb_store(b, pc, (KVal[]){kb_add(b, m0, mc.i), mc.j}, kb_add(b, mc.acc, kb_cast(b, DT_F32, mc.j)));
+    kb_macc_end(b, &mc);
+    kb_end(b);
+    kb_finish(b, &u.m.program);
+    (void)side_file;
+    for (int nt = 1; nt <= 2; nt++) {
+        if (!unit_load(&u, 2, nt)) continue;
+        float am[M * K], cm[M * N], *out = arena_array(&u.a, float, BIG);
+        int64_t e1 = BIG, e2[] = {M, K}, e3[] = {M, N};
+        for (int q = 0; q < M * K; q++) am[q] = (float)(q % 23 - 11);
+        bmc_value vi = value(DT_F32, am, 2, e2), vo[] = {value(DT_F32, out, 1, &e1), value(DT_F32, cm, 2, e3)};
+        if (!CHECK(u.model->run(u.ctx, &vi, vo) == BMC_OK)) printf("    %s\n", u.model->message(u.ctx));
+        bool ok = true;
+        for (int q = 0; q < BIG; q++) ok &= out[q] == some[q % 100] + 0.5f + (float)iota[q] + some[q % 100];
+        CHECK(ok);
+        for (int mm = 0; mm < M; mm++)
+            for (int q = 0; q < N; q++) {
+                float sum = 0;      /* exact: small integers over 16 */
+                for (int t = 0; t < K; t++) sum += am[mm * K + t] * w[t * N + q];
+                CHECK(cm[mm * N + q] == sum + (float)q);
+            }
+        unit_unload(&u);
+    }
+    unit_close(&u);
+}
+
 int main(void)
 {
     char exe[512];
@@ -495,6 +698,9 @@ int main(void)
         test_nest(cpus[c]);
         test_gather(cpus[c]);
     }
+    test_program();
+    test_strings();
+    test_constants(false);
     rmdir(dir);
     return check_done();
 }
