@@ -27,6 +27,7 @@ void lw_kernel_end(Lw *);                      /* adds its launch */
 bool lw_has(Lw *, uint32_t k);
 KBuf lw_in(Lw *, uint32_t k);                  /* operand in memory, dense row-major */
 KBuf lw_out(Lw *, uint32_t r);                 /* memory for result r: planned, boxed (alloc step emitted: its dims must be bound by now) or the caller's */
+void lw_prepare_in(Lw *);                      /* before opening a kernel that reads operands with lw_at: memory for known shape values among them */
 int lw_rank(Lw *, uint32_t k);  Dim lw_dim(Lw *, uint32_t k, int axis);  DType lw_elem(Lw *, uint32_t k);
 int lw_out_rank(Lw *, uint32_t r);  Dim lw_out_dim(Lw *, uint32_t r, int axis);  DType lw_out_elem(Lw *, uint32_t r);
 KVal lw_at(Lw *, uint32_t k, const KVal *idx);                    /* element of operand k at its own index (kernel open), in compute type */

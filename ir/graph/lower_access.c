@@ -182,6 +182,8 @@ void lw_prepare(Lw *l, Node n)
     }
 }
 
+void lw_prepare_in(Lw *l) { lw_prepare(l, l->n); }
+
 /* ---- writing ---- */
 
 static void store(Lw *l, uint32_t r, const KVal *idx, KVal v)

@@ -1,0 +1,101 @@
+/* cumsum.c: CumSum: running sums along one axis; exclusive starts at 0 and leaves the last element out; reverse runs from the end.
+ * The axis is an operand: known at compile time as a rule; else the kernel exists once per axis and the program chooses. */
+#include "ir/ops/axes.h"
+#include <string.h>
+
+static const Port P_IN[] = {{"x", DTS_FLOAT | DTS_INT, 0, 1}, {"axis", DTS_INDEX, PORT_SHAPE, 0}, PORT_END};
+static const Port P_OUT[] = {{"y", DTS_FLOAT | DTS_INT, 0, 1}, PORT_END};
+typedef struct CumSum { uint64_t set; int64_t exclusive, reverse; } CumSum;
+static const AttrSpec ATTRS_[] = {A_INT(CumSum, exclusive, 0), A_INT(CumSum, reverse, 0), A_END};
+
+static bool infer(Infer *c)
+{
+    int64_t axis;
+    uint32_t n;
+    if (!infer_need_rank(c, 0, 1, -1) || !infer_need_rank(c, 1, 0, 1)) return false;
+    if (infer_ints(c, 1, &axis, 1, &n) && !infer_axis(c, &axis, infer_rank(c, 0))) return false;
+    return infer_like(c, 0, 0);
+}
+
+static void along(Lw *l, int axis)
+{
+    const CumSum *a = ATTRS(l->g, l->n, CumSum);
+    int rank = lw_rank(l, 0);
+    DType t = dtype_compute(lw_elem(l, 0));
+    Kb *b = lw_kernel(l, "cumsum");
+    KVal idx[RANK_MAX];
+    for (int i = 0; i < rank; i++)
+        if (i != axis) idx[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)));
+    KVal len = kb_dim(b, lw_dim(l, 0, axis)), zero = dtype_is_float(t) ? kb_const_f(b, t, 0) : kb_const_i(b, t, 0);
+    KbLoop loop;
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), len, 1, &zero, NULL);
+    idx[axis] = a->reverse ? kb_sub(b, kb_sub(b, len, kb_i(b, 1)), loop.iv) : loop.iv;
+    KVal next = kb_add(b, loop.carry[0], lw_at(l, 0, idx));
+    lw_put(l, 0, idx, a->exclusive ? loop.carry[0] : next);
+    kb_loop_end(b, &loop, &next);
+    lw_end_nest(l, rank - 1);
+    lw_kernel_end(l);
+}
+
+static bool lower(Lw *l, Node n)
+{
+    (void)n;
+    Dims *d = &l->m->dims;
+    Dim axis;
+    uint32_t count;
+    int64_t k;
+    int rank = lw_rank(l, 0);
+    if (!lw_values(l, 1, &axis, 1, &count)) return false;
+    lw_prepare_in(l);
+    lw_in(l, 0);
+    lw_out(l, 0);
+    if (dim_is_const(d, axis, &k)) {
+        along(l, (int)(k < 0 ? k + rank : k));
+        return true;
+    }
+    KStep *c = lw_step(l, KST_CHECK);
+    c->a = dim_const(d, -rank), c->b = axis, c->rel = KREL_LE, c->msg = "the axis is out of range";
+    c = lw_step(l, KST_CHECK);
+    c->a = axis, c->b = dim_const(d, rank - 1), c->rel = KREL_LE, c->msg = "the axis is out of range";
+    KSteps *outer = l->steps;
+    for (int i = 0; i < rank; i++) {   /* if axis mod rank == i */
+        l->steps = outer;
+        Dim off = dim_sub(d, dim_mod(d, axis, dim_const(d, rank)), dim_const(d, i)), abs = dim_max(d, off, dim_sub(d, dim_const(d, 0), off));
+        KStep *s = lw_step(l, KST_IF);
+        s->a = dim_sub(d, dim_const(d, 1), dim_min(d, dim_const(d, 1), abs));
+        s->body = arena_new(l->k->arena, KSteps);
+        s->other = arena_new(l->k->arena, KSteps);
+        l->steps = s->body;
+        along(l, i);
+    }
+    l->steps = outer;
+    return true;
+}
+
+static bool eval(Eval *e)
+{
+    const Tensor *x = e->in[0];
+    const CumSum *a = ATTRS(e->g, e->n, CumSum);
+    int64_t axis = ev_i(e->in[1], 0), i[RANK_MAX], j[RANK_MAX];
+    if (axis < -x->rank || axis >= x->rank) return ev_fail(e, "axis %lld is out of range", (long long)axis);
+    if (axis < 0) axis += x->rank;
+    Tensor *y = ev_out(e, 0, x->elem, x->rank, x->dim);
+    for (int64_t k = 0; y && k < y->count; k++) {
+        double s = 0;
+        int64_t si = 0;
+        unflatten(y, k, i);
+        memcpy(j, i, sizeof j);
+        for (j[axis] = 0; j[axis] < x->dim[axis]; j[axis]++) {
+            bool before = a->reverse ? j[axis] > i[axis] : j[axis] < i[axis];
+            if (!before && !(j[axis] == i[axis] && !a->exclusive)) continue;
+            s += ev_f(x, flat_index(x, j));
+            if (!dtype_is_float(x->elem)) si = (int64_t)((uint64_t)si + (uint64_t)ev_i(x, flat_index(x, j)));
+        }
+        if (dtype_is_float(x->elem)) ev_set_f(y, k, s);
+        else ev_set_i(y, k, si);
+    }
+    return y != NULL;
+}
+
+const OpDesc op_CumSum = {.name = "CumSum", .since = 14, .cls = CLS_ROW, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(CumSum),
+                          .infer = infer, .lower = lower, .eval = eval};

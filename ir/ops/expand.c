@@ -1,0 +1,167 @@
+/* expand.c: Expand (numpy broadcasting to a shape) and Tile (repetition along each axis): routes. */
+#include "ir/ops/axes.h"
+
+static const Port P_EXPAND[] = {{"input", DTS_ANY, 0, 1}, {"shape", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
+static const Port P_TILE[] = {{"input", DTS_ANY, 0, 1}, {"repeats", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
+
+/* Known at compile time, or as many fresh symbols as the shape operand is long. */
+static bool dims_of(Infer *c, const Dim **want, uint32_t *n)
+{
+    int64_t k;
+    if (!infer_need_rank(c, 0, 0, -1) || !infer_need_rank(c, 1, 1, 1)) return false;
+    if (infer_content(c, 1, want, n)) return *n <= RANK_MAX || infer_fail(c, "the result would have rank %u", *n);
+    *want = NULL;
+    if (!dim_is_const(c->d, infer_dim(c, 1, 0), &k) || k > RANK_MAX) return infer_fail(c, "the rank of the result must be known at compile time");
+    *n = (uint32_t)k;
+    return true;
+}
+
+static bool expand_infer(Infer *c)
+{
+    const Dim *want;
+    uint32_t n;
+    Dim dim[RANK_MAX];
+    if (!dims_of(c, &want, &n)) return false;
+    int rank = infer_rank(c, 0) > (int)n ? infer_rank(c, 0) : (int)n;
+    for (int i = 0; i < rank; i++) {
+        int a = i - (rank - infer_rank(c, 0)), b = i - (rank - (int)n);
+        Dim x = a < 0 ? dim_const(c->d, 1) : infer_dim(c, 0, a);
+        if (b < 0) dim[i] = x;
+        else if (!want) dim[i] = infer_node_dim(c, 0, i, 0, INT64_MAX);
+        else {
+            Dim w = dim_resolve(c->d, want[b]);
+            int64_t p, q;
+            if (dim_is_const(c->d, x, &p) && dim_is_const(c->d, w, &q) && p != q && p != 1 && q != 1)
+                return infer_fail(c, "dimension %lld cannot be expanded to %lld", (long long)p, (long long)q);
+            dim[i] = dim_is(c->d, x, 1) || dim_eq(c->d, x, w) == TRI_YES ? w : dim_is(c->d, w, 1) ? x : dim_bcast(c->d, x, w);
+        }
+    }
+    return infer_set(c, 0, infer_elem(c, 0), rank, dim);
+}
+
+static bool expand_propagate(Infer *c)
+{
+    const Dim *d;
+    uint32_t n;
+    int64_t k;
+    Dim o[CONTENT_MAX];
+    const TypeRec *t = value_trec(c->g, node_out(c->g, c->n, 0));
+    if (!infer_content(c, 0, &d, &n) || t->rank != 1 || !dim_is_const(c->d, t->dim[0], &k) || k > CONTENT_MAX || (n != 1 && n != k)) return true;
+    for (int64_t i = 0; i < k; i++) o[i] = d[n == 1 ? 0 : i];
+    infer_set_content(c, 0, o, (uint32_t)k);
+    return true;
+}
+
+/* Where the shape is computed while running, the result's dims are the broadcast of both. */
+static bool bind(Lw *l, bool tile)
+{
+    Dim want[RANK_MAX], dim[RANK_MAX];
+    Dims *d = &l->m->dims;
+    uint32_t n;
+    if (value_rec(l->g, node_in(l->g, l->n, 1))->content || value_is_const(l->g, node_in(l->g, l->n, 1))) return true;
+    if (!lw_values(l, 1, want, RANK_MAX, &n)) return false;
+    int rank = lw_out_rank(l, 0), in = lw_rank(l, 0);
+    for (int i = 0; i < rank; i++) {
+        int a = i - (rank - in), b = i - (rank - (int)n);
+        Dim x = a < 0 ? dim_const(d, 1) : lw_dim(l, 0, a);
+        dim[i] = b < 0 ? x : tile ? dim_mul(d, x, want[b]) : dim_bcast(d, x, want[b]);
+    }
+    lw_bind_dims(l, 0, dim);
+    return true;
+}
+
+static bool nest(Lw *l, Node n, const char *stem)
+{
+    if (!bind(l, node_rec(l->g, n)->op == OP_Tile)) return false;
+    lw_prepare_in(l);
+    lw_out(l, 0);
+    Kb *b = lw_kernel(l, stem);
+    KVal out[RANK_MAX], idx[RANK_MAX];
+    lw_nest_over(l, 0, out);
+    Route r = {.idx = idx};
+    (void)b;
+    node_desc(l->g, n)->route(l, n, out, &r);
+    lw_put(l, 0, out, lw_at(l, 0, idx));
+    lw_end_nest(l, lw_out_rank(l, 0));
+    lw_kernel_end(l);
+    return true;
+}
+static bool expand_lower(Lw *l, Node n) { return nest(l, n, "expand"); }
+static bool tile_lower(Lw *l, Node n) { return nest(l, n, "tile"); }
+
+static bool expand_route(Lw *l, Node n, const KVal *out, Route *r)
+{
+    const TypeRec *x = value_trec(l->g, node_in(l->g, n, 0)), *y = value_trec(l->g, node_out(l->g, n, 0));
+    for (int i = 0; i < x->rank; i++) {
+        int o = i + y->rank - x->rank;
+        int64_t lo, hi;
+        dim_bounds(&l->m->dims, x->dim[i], &lo, &hi);
+        if (dim_is(&l->m->dims, dim_resolve(&l->m->dims, x->dim[i]), 1)) r->idx[i] = kb_i(l->b, 0);
+        else if (lo > 1 || dim_eq(&l->m->dims, x->dim[i], y->dim[o]) == TRI_YES) r->idx[i] = out[o];
+        else r->idx[i] = kb_mul(l->b, out[o], kb_cast(l->b, DT_I64, kb_bin(l->b, KOP_NE, kb_dim(l->b, x->dim[i]), kb_i(l->b, 1))));
+    }
+    return true;
+}
+
+static bool eval_from(Eval *e, int rank, const int64_t *dim, bool tile)
+{
+    const Tensor *x = e->in[0];
+    Tensor *y = ev_out(e, 0, x->elem, rank, dim);
+    int64_t o[RANK_MAX], i[RANK_MAX];
+    for (int64_t k = 0; y && k < y->count; k++) {
+        unflatten(y, k, o);
+        for (int a = 0; a < x->rank; a++) i[a] = tile ? o[a] % x->dim[a] : x->dim[a] == 1 ? 0 : o[a + rank - x->rank];
+        ev_copy(y, k, x, flat_index(x, i));
+    }
+    return y != NULL;
+}
+
+static bool expand_eval(Eval *e)
+{
+    const Tensor *x = e->in[0], *s = e->in[1];
+    int rank = x->rank > (int)s->count ? x->rank : (int)s->count;
+    int64_t dim[RANK_MAX];
+    if (rank > RANK_MAX) return ev_fail(e, "rank too large");
+    for (int i = 0; i < rank; i++) {
+        int a = i - (rank - x->rank), b = i - (rank - (int)s->count);
+        int64_t p = a < 0 ? 1 : x->dim[a], q = b < 0 ? 1 : ev_i(s, b);
+        if (p != q && p != 1 && q != 1) return ev_fail(e, "dimension %lld cannot be expanded to %lld", (long long)p, (long long)q);
+        dim[i] = p == 1 ? q : p;
+    }
+    return eval_from(e, rank, dim, false);
+}
+
+const OpDesc op_Expand = {.name = "Expand", .since = 13, .cls = CLS_MOVE, .in = P_EXPAND, .out = P_OUT, .infer = expand_infer, .propagate = expand_propagate,
+                          .route = expand_route, .lower = expand_lower, .eval = expand_eval};
+
+/* ---- Tile ---- */
+
+static bool tile_infer(Infer *c)
+{
+    const Dim *want;
+    uint32_t n;
+    Dim dim[RANK_MAX];
+    if (!dims_of(c, &want, &n)) return false;
+    if ((int)n != infer_rank(c, 0)) return infer_fail(c, "repeats has %u entries for an input of rank %d", n, infer_rank(c, 0));
+    for (uint32_t i = 0; i < n; i++) dim[i] = want ? dim_mul(c->d, infer_dim(c, 0, (int)i), want[i]) : infer_node_dim(c, 0, (int)i, 0, INT64_MAX);
+    return infer_set(c, 0, infer_elem(c, 0), (int)n, dim);
+}
+
+static bool tile_route(Lw *l, Node n, const KVal *out, Route *r)
+{
+    const TypeRec *x = value_trec(l->g, node_in(l->g, n, 0));
+    for (int i = 0; i < x->rank; i++)
+        r->idx[i] = dim_eq(&l->m->dims, x->dim[i], value_trec(l->g, node_out(l->g, n, 0))->dim[i]) == TRI_YES ? out[i] : kb_bin(l->b, KOP_REM, out[i], kb_dim(l->b, x->dim[i]));
+    return true;
+}
+
+static bool tile_eval(Eval *e)
+{
+    int64_t dim[RANK_MAX];
+    if (e->in[1]->count != e->in[0]->rank) return ev_fail(e, "repeats does not fit the rank");
+    for (int i = 0; i < e->in[0]->rank; i++) dim[i] = e->in[0]->dim[i] * ev_i(e->in[1], i);
+    return eval_from(e, e->in[0]->rank, dim, true);
+}
+
+const OpDesc op_Tile = {.name = "Tile", .since = 13, .cls = CLS_MOVE, .in = P_TILE, .out = P_OUT, .infer = tile_infer, .route = tile_route, .lower = tile_lower, .eval = tile_eval};

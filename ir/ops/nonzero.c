@@ -1,0 +1,78 @@
+/* nonzero.c: NonZero: the indices of the elements that are not zero, one column each, in row-major order: [rank, count]. The count is known only while running:
+ * one kernel counts, its result becomes the node's symbol, a second kernel stores. */
+#include "ir/ops/axes.h"
+
+static const Port P_IN[] = {{"X", DTS_NUM | DTS_BOOL, 0, 0}, PORT_END};
+static const Port P_OUT[] = {{"Y", DTS(DT_I64), 0, 0}, PORT_END};
+
+static bool infer(Infer *c)
+{
+    if (!infer_need_rank(c, 0, 0, -1)) return false;
+    int64_t lo, hi;
+    dim_bounds(c->d, type_count(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0))), &lo, &hi);
+    Dim dim[2] = {dim_const(c->d, infer_rank(c, 0)), infer_node_dim(c, 0, 1, 0, hi)};
+    return infer_set(c, 0, DT_I64, 2, dim);
+}
+
+static KVal is_nonzero(Lw *l, const KVal *idx)
+{
+    KVal x = lw_at(l, 0, idx);
+    DType t = kb_type(l->b, x);
+    if (t == DT_BOOL) return x;
+    return kb_bin(l->b, KOP_NE, x, dtype_is_float(t) ? kb_const_f(l->b, t, 0) : kb_const_i(l->b, t, 0));
+}
+
+/* Sequential loops over all axes with the running count; stores positions when `to` is given. */
+static KVal walk(Lw *l, int axis, KVal *idx, KVal n, uint32_t to, bool store)
+{
+    Kb *b = l->b;
+    int rank = lw_rank(l, 0);
+    if (axis == rank) {
+        KVal hit = is_nonzero(l, idx);
+        for (int i = 0; store && i < rank; i++) kb_store_if(b, to, (KVal[]){kb_i(b, i), n}, idx[i], hit);
+        return kb_add(b, n, kb_cast(b, DT_I64, hit));
+    }
+    KbLoop loop;
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, axis)), 1, &n, NULL);
+    idx[axis] = loop.iv;
+    KVal next = walk(l, axis + 1, idx, loop.carry[0], to, store);
+    kb_loop_end(b, &loop, &next);
+    return loop.result[0];
+}
+
+static bool lower(Lw *l, Node n)
+{
+    (void)n;
+    Dims *d = &l->m->dims;
+    KVal idx[RANK_MAX];
+    lw_prepare_in(l);
+    KBuf count = lw_temp(l, DT_I64, 0, NULL);
+    Kb *b = lw_kernel(l, "nonzero_count");
+    kb_store(b, kb_param(b, count, true), NULL, walk(l, 0, idx, kb_i(b, 0), 0, false));
+    lw_kernel_end(l);
+    Dim dim[2] = {dim_const(d, lw_rank(l, 0)), dim_sym(d, lw_load_sym(l, count, dim_const(d, 0), "nonzero", 0, INT64_MAX))};
+    lw_bind_dims(l, 0, dim);
+    KBuf o = lw_out(l, 0);
+    if (lw_rank(l, 0) == 0) return true;   /* [0, count]: nothing to store */
+    b = lw_kernel(l, "nonzero");
+    walk(l, 0, idx, kb_i(b, 0), kb_param(b, o, true), true);
+    lw_kernel_end(l);
+    return true;
+}
+
+static bool eval(Eval *e)
+{
+    const Tensor *x = e->in[0];
+    int64_t dim[2] = {x->rank, 0}, i[RANK_MAX], at = 0;
+    for (int64_t k = 0; k < x->count; k++) dim[1] += ev_f(x, k) != 0;
+    Tensor *y = ev_out(e, 0, DT_I64, 2, dim);
+    for (int64_t k = 0; y && k < x->count; k++) {
+        if (ev_f(x, k) == 0) continue;
+        unflatten(x, k, i);
+        for (int a = 0; a < x->rank; a++) ev_set_i(y, a * dim[1] + at, i[a]);
+        at++;
+    }
+    return y != NULL;
+}
+
+const OpDesc op_NonZero = {.name = "NonZero", .since = 13, .cls = CLS_OPAQUE, .in = P_IN, .out = P_OUT, .infer = infer, .lower = lower, .eval = eval};

@@ -1,0 +1,144 @@
+/* pad.c: Pad: constant, edge, reflect, wrap; negative pads crop. Pads were attributes before opset 11.
+ *   out[o] = in[o - begin] inside; outside: the value, or the index folded back:
+ *   edge: clamp(i, 0, d-1)   wrap: i mod d   reflect: period 2(d-1): j = i mod p, j < d ? j : p - j */
+#include "ir/ops/axes.h"
+#include <string.h>
+
+static const Port P_IN[] = {{"data", DTS_ANY, 0, 1}, {"pads", DTS(DT_I64), PORT_SHAPE, 0}, {"constant_value", DTS_ANY, PORT_OPTIONAL, 1},
+                            {"axes", DTS_INDEX, PORT_SHAPE | PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
+typedef struct Pad { uint64_t set; const char *mode; AttrInts pads, paddings; double value; } Pad;
+static const AttrSpec ATTRS_[] = {A_STRING(Pad, mode, "constant"), A_INTS(Pad, pads), A_INTS(Pad, paddings), A_FLOAT(Pad, value, 0), A_END};
+
+static bool upgrade(Graph *g, Node n, int64_t opset)
+{
+    Pad *a = node_rec(g, n)->attrs;
+    Module *m = g->m;
+    if (opset >= 11) return true;
+    AttrInts p = a->set & 2 ? a->pads : a->paddings;
+    if (!(a->set & 6)) return diag(m->diag, graph_loc(g, n), E_ATTR_MISSING, "pads");
+    Dim count = dim_const(&m->dims, p.n);
+    graph_add_input(g, n, graph_const(g, blob_inline(&m->blobs, DT_I64, p.n, p.p), type_tensor(&m->types, DT_I64, 1, &count), (Name){0}));
+    TypeId t = value_type(g, node_in(g, n, 0));
+    DType e = t.i && type_rec(&m->types, t)->elem ? type_rec(&m->types, t)->elem : DT_F32;
+    if (a->set & 8) graph_add_input(g, n, graph_const(g, blob_splat_f(&m->blobs, e, 1, a->value), type_tensor(&m->types, e, 0, NULL), (Name){0}));
+    a->set &= 1;
+    return true;
+}
+
+static bool pad_axes(Infer *c, int rank, uint32_t n, int64_t *axes, uint32_t *k)
+{
+    *k = (uint32_t)rank;
+    for (int i = 0; i < rank; i++) axes[i] = i;
+    if (infer_has(c, 3)) {
+        bool mark[RANK_MAX];
+        int64_t bad;
+        if (!infer_ints(c, 3, axes, RANK_MAX, k)) return infer_fail(c, "the axes must be known at compile time");
+        if (!axes_mark(axes, *k, rank, mark, &bad)) return infer_fail(c, "axis %lld is out of range, or given twice", (long long)bad);
+        for (uint32_t i = 0; i < *k; i++)
+            if (axes[i] < 0) axes[i] += rank;
+    }
+    return n == 2 * *k || infer_fail(c, "%u pads for %u axes", n, *k);
+}
+
+static bool infer(Infer *c)
+{
+    const Dim *p;
+    uint32_t n, k;
+    int64_t axes[RANK_MAX], count;
+    Dim dim[RANK_MAX];
+    if (!infer_need_rank(c, 0, 0, -1) || !infer_need_rank(c, 1, 1, 1)) return false;
+    const char *mode = ATTRS(c->g, c->n, Pad)->mode;
+    if (strcmp(mode, "constant") && strcmp(mode, "edge") && strcmp(mode, "reflect") && strcmp(mode, "wrap")) return infer_fail(c, "mode '%s' is unknown", mode);
+    int rank = infer_rank(c, 0);
+    for (int i = 0; i < rank; i++) dim[i] = infer_dim(c, 0, i);
+    if (!dim_is_const(c->d, infer_dim(c, 1, 0), &count) || count > 2 * RANK_MAX) return infer_fail(c, "the number of pads must be known at compile time");
+    if (!pad_axes(c, rank, (uint32_t)count, axes, &k)) return false;
+    bool known = infer_content(c, 1, &p, &n);
+    for (uint32_t i = 0; i < k; i++)
+        dim[axes[i]] = known ? dim_add(c->d, dim[axes[i]], dim_add(c->d, p[i], p[i + k])) : infer_node_dim(c, 0, (int)axes[i], 0, INT64_MAX);
+    return infer_set(c, 0, infer_elem(c, 0), rank, dim);
+}
+
+static bool lower(Lw *l, Node n)
+{
+    Infer c = {.m = l->m, .g = l->g, .n = n, .op = node_desc(l->g, n), .d = &l->m->dims};
+    const char *mode = ATTRS(l->g, n, Pad)->mode;
+    Dim p[2 * RANK_MAX], dim[RANK_MAX], begin[RANK_MAX];
+    int64_t axes[RANK_MAX];
+    uint32_t np, k;
+    int rank = lw_rank(l, 0);
+    if (!lw_values(l, 1, p, 2 * RANK_MAX, &np) || !pad_axes(&c, rank, np, axes, &k)) return false;
+    for (int i = 0; i < rank; i++) dim[i] = lw_dim(l, 0, i), begin[i] = dim_const(c.d, 0);
+    for (uint32_t i = 0; i < k; i++) {
+        begin[axes[i]] = p[i];
+        dim[axes[i]] = dim_add(c.d, dim[axes[i]], dim_add(c.d, p[i], p[i + k]));
+    }
+    lw_bind_dims(l, 0, dim);
+    lw_prepare_in(l);
+    lw_out(l, 0);
+    Kb *b = lw_kernel(l, "pad");
+    KVal out[RANK_MAX], idx[RANK_MAX], zero[1] = {kb_i(b, 0)}, inside = {0}, fill = {0};
+    lw_nest_over(l, 0, out);
+    bool constant = !strcmp(mode, "constant");
+    for (int i = 0; i < rank; i++) {
+        KVal at = kb_sub(b, out[i], kb_dim(b, begin[i])), d = kb_dim(b, lw_dim(l, 0, i)), one = kb_i(b, 1);
+        bool untouched = dim_is(c.d, begin[i], 0) && dim_eq(c.d, lw_dim(l, 0, i), lw_out_dim(l, 0, i)) == TRI_YES;
+        if (untouched) idx[i] = out[i];
+        else if (constant) {
+            KVal ok = kb_and(b, kb_ge(b, at, kb_i(b, 0)), kb_lt(b, at, d));
+            inside = inside.i ? kb_and(b, inside, ok) : ok;
+            idx[i] = at;
+        } else if (!strcmp(mode, "edge")) idx[i] = kb_max(b, kb_i(b, 0), kb_min(b, at, kb_sub(b, d, one)));
+        else if (!strcmp(mode, "wrap")) idx[i] = kb_bin(b, KOP_MOD, at, d);
+        else {
+            KVal period = kb_max(b, one, kb_mul(b, kb_i(b, 2), kb_sub(b, d, one))), j = kb_bin(b, KOP_MOD, at, period);
+            idx[i] = kb_select(b, kb_lt(b, j, d), j, kb_sub(b, period, j));
+        }
+    }
+    if (inside.i) {
+        KBuf src = lw_in(l, 0);
+        DType t = dtype_compute(lw_elem(l, 0));
+        if (lw_has(l, 2)) fill = lw_at(l, 2, zero);
+        else if (t == DT_STR) return lw_fail(l, "padding strings needs a constant value");
+        lw_put(l, 0, out, kb_load_if(b, kb_param(b, src, false), idx, inside, fill));
+    } else lw_put(l, 0, out, lw_at(l, 0, idx));
+    lw_end_nest(l, rank);
+    lw_kernel_end(l);
+    return true;
+}
+
+static bool eval(Eval *e)
+{
+    const Tensor *x = e->in[0];
+    const char *mode = ATTRS(e->g, e->n, Pad)->mode;
+    int64_t begin[RANK_MAX] = {0}, dim[RANK_MAX], o[RANK_MAX], k = e->in[1]->count / 2;
+    memcpy(dim, x->dim, sizeof dim);
+    for (int64_t i = 0; i < k; i++) {
+        int64_t a = ev_has(e, 3) ? ev_i(e->in[3], i) : i;
+        if (a < 0) a += x->rank;
+        begin[a] = ev_i(e->in[1], i);
+        dim[a] += begin[a] + ev_i(e->in[1], i + k);
+    }
+    Tensor *y = ev_out(e, 0, x->elem, x->rank, dim);
+    for (int64_t j = 0; y && j < y->count; j++) {
+        bool in = true;
+        unflatten(y, j, o);
+        for (int a = 0; a < x->rank; a++) {
+            int64_t d = x->dim[a], i = o[a] - begin[a];
+            if (!strcmp(mode, "edge")) i = i < 0 ? 0 : i >= d ? d - 1 : i;
+            else if (!strcmp(mode, "wrap")) i = ((i % d) + d) % d;
+            else if (!strcmp(mode, "reflect"))
+                while (d > 1 && (i < 0 || i >= d)) i = i < 0 ? -i : 2 * (d - 1) - i;
+            if (d == 1 && !strcmp(mode, "reflect")) i = 0;
+            in &= i >= 0 && i < d;
+            o[a] = i;
+        }
+        if (in) ev_copy(y, j, x, flat_index(x, o));
+        else if (ev_has(e, 2)) ev_copy(y, j, e->in[2], 0);
+    }
+    return y != NULL;
+}
+
+const OpDesc op_Pad = {.name = "Pad", .since = 25, .cls = CLS_MOVE, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Pad), .upgrade = upgrade,
+                       .infer = infer, .lower = lower, .eval = eval};
