@@ -23,6 +23,9 @@ void graph_move_before(Graph *, Node, Node before);
 /* Copies the nodes and constants of `from` into `to` before a node, with `map[v.i]` giving the value for each input of `from`; fills map for all values. */
 void graph_inline(Graph *to, Node before, const Graph *from, Value *map);
 Graph *graph_clone(Graph *);
+/* Moves nodes (in list order, without regions; nothing outside stands between them that depends on one and is needed by a later one) into a graph owned by one new
+ * node of `op`, which takes the last one's place. Constants are copied inside. */
+Node graph_outline(Graph *, const Node *, uint32_t n, OpCode op, const void *attrs, const char *name, Loc);
 
 /* ---- reading ---- */
 static inline Value node_in(const Graph *g, Node n, uint32_t k) { const NodeRec *r = node_rec(g, n); return k < r->n_in ? g->operand.p[r->in + k].v : VALUE_NONE; }

@@ -348,7 +348,7 @@ static void input_ports(Lw *l)
         vec_push(l->k->arena, &l->k->input, (KPort){.name = value_label(l, v), .type = value_type(g, v), .buf = b, .alias = -1, .alias_axis = -1});
     }
     for (uint32_t k = 0; k < g->out.n; k++)
-        vec_push(l->k->arena, &l->k->output, (KPort){.name = value_label(l, g->out.p[k]), .type = value_type(g, g->out.p[k]), .alias = -1, .alias_axis = -1});
+        vec_push(l->k->arena, &l->k->output, (KPort){.name = g->out_name.p[k].i ? g->out_name.p[k] : value_label(l, g->out.p[k]), .type = value_type(g, g->out.p[k]), .alias = -1, .alias_axis = -1});
     for (uint32_t i = 0; i < l->m->alias.n; i++)
         for (uint32_t a = 0; a < g->in.n; a++)
             for (uint32_t o = 0; o < g->out.n; o++)

@@ -25,11 +25,19 @@ static bool name_take(GraphNames *names, const char *t)
 
 static void name_give(GraphNames *names, const Graph *g, Value v)
 {
-    Name name = value_rec(g, v)->name;
-    const char *stem = name_str(&g->m->names, name), *t = stem;
-    for (uint32_t k = 1; *stem && !name_take(names, t); k++) t = arena_printf(names->arena, "%s.%u", stem, k);
-    while (!*stem && !name_take(names, t = arena_printf(names->arena, "%u", ++names->n_fresh))) ;
+    const char *stem = name_str(&g->m->names, value_rec(g, v)->name), *t = stem;
+    if (names->of[v.i] || !*stem) return;
+    for (uint32_t k = 1; !name_take(names, t); k++) t = arena_printf(names->arena, "%s.%u", stem, k);
     names->of[v.i] = t;
+}
+
+/* After all names are given, so that a number never takes one. */
+static void number_give(GraphNames *names, Value v)
+{
+    while (!names->of[v.i]) {
+        const char *t = arena_printf(names->arena, "%u", ++names->n_fresh);
+        if (name_take(names, t)) names->of[v.i] = t;
+    }
 }
 
 static bool const_shown(const ValueRec *v) { return v->data.i && (v->n_use || v->n_out_use); }
@@ -41,13 +49,14 @@ static void names_give(GraphNames *names, Arena *a, const Graph *g)
     map_init(&names->taken, a);
     names->of = arena_array(a, const char *, g->value.n);
     for (uint32_t k = 0; k < g->in.n; k++) name_give(names, g, g->in.p[k]);
-    for (uint32_t k = 0; k < g->out.n; k++)   /* outputs are what people ask for by name */
-        if (!names->of[g->out.p[k].i]) name_give(names, g, g->out.p[k]);
-    for (uint32_t i = 1; i < g->value.n; i++)
-        if (const_shown(&g->value.p[i]) && !names->of[i]) name_give(names, g, (Value){i});
-    for (Node n = g->first; n.i; n = node_next(g, n))
-        for (uint32_t k = 0; k < node_n_out(g, n); k++)
-            if (!names->of[node_out(g, n, k).i]) name_give(names, g, node_out(g, n, k));
+    for (uint32_t k = 0; k < g->out.n; k++) name_give(names, g, g->out.p[k]);   /* outputs are what people ask for by name */
+    for (int numbers = 0; numbers < 2; numbers++) {
+        for (uint32_t k = 0; numbers && k < g->in.n; k++) number_give(names, g->in.p[k]);
+        for (uint32_t i = 1; i < g->value.n; i++)
+            if (const_shown(&g->value.p[i])) numbers ? number_give(names, (Value){i}) : name_give(names, g, (Value){i});
+        for (Node n = g->first; n.i; n = node_next(g, n))
+            for (uint32_t k = 0; k < node_n_out(g, n); k++) numbers ? number_give(names, node_out(g, n, k)) : name_give(names, g, node_out(g, n, k));
+    }
 }
 
 /* ---- pieces ---- */

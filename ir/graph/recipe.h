@@ -1,0 +1,14 @@
+/* recipe.h: blobs that are computed from other blobs by a graph (RECIPE_GRAPH): making and evaluating them. */
+#ifndef BMC_IR_GRAPH_RECIPE_H
+#define BMC_IR_GRAPH_RECIPE_H
+#include "ir/graph/eval.h"
+
+#define RECIPE_SRC_MAX 4
+
+/* The blob that a node with constant operands (at most RECIPE_SRC_MAX of them distinct, present) and one tensor result of constant dims gives;
+ * adds a graph to the module. 0: it does not fit into a recipe. */
+Blob recipe_of_node(Graph *, Node);
+/* The whole tensor of a blob of any kind but PACK, sources that are recipes included. NULL: *why says what went wrong. */
+Tensor *recipe_eval(Arena *, Module *, Blob, TypeId, const char **why);
+
+#endif
