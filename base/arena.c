@@ -1,7 +1,9 @@
-/* arena.c: blocks from calloc, filled from the front. Invariant: the free room of the current block is all zero, so that handing out memory
- * costs no memset; a reset clears what was used in the one block that it keeps. Objects larger than a quarter of a block get a block of their
- * own, linked behind the current one, so that its free room is not lost.
- * Under ASan the free room is poisoned and objects are kept apart by a red zone; with BMC_ARENA=malloc each object is a block. */
+/* arena.c: blocks from calloc, filled from the front. Invariant: the free room of the current block is all zero, so
+ * that handing out memory costs no memset; a reset clears what was used in the one block that it keeps. Objects larger
+ * than a quarter of a block get a block of their own, linked behind the current one, so that its free room is not
+ * lost.
+ * Under ASan the free room is poisoned and objects are kept apart by a red zone; with BMC_ARENA=malloc each object is
+ * a block. */
 #include "base/arena.h"
 #include <assert.h>
 #include <stdio.h>
@@ -25,10 +27,14 @@
 #endif
 
 #define ALIGN 16u
-#define BLOCK_FIRST 16384u   /* doubles with each block up to BLOCK_LAST: kernels' arenas stay small, a large model takes few blocks */
+#define BLOCK_FIRST                                                                                                    \
+    16384u /* doubles with each block up to BLOCK_LAST: kernels' arenas stay small, a large model takes few blocks */
 #define BLOCK_LAST (1u << 20)
 
-struct ArenaBlock { ArenaBlock *older; size_t room; };
+struct ArenaBlock {
+    ArenaBlock *older;
+    size_t room;
+};
 _Static_assert(sizeof(ArenaBlock) % ALIGN == 0, "objects start behind the block's head");
 
 static char *block_start(ArenaBlock *b) { return (char *)(b + 1); }
@@ -75,7 +81,7 @@ void *arena_alloc(Arena *a, size_t bytes)
     if (bytes > PTRDIFF_MAX - BLOCK_LAST) out_of_memory(a, bytes);
     a->total += bytes;
     if (a->each) return alone(a, bytes);
-    size_t need = round_up(bytes + (bytes == 0)) + RED_ZONE;   /* distinct objects have distinct addresses */
+    size_t need = round_up(bytes + (bytes == 0)) + RED_ZONE; /* distinct objects have distinct addresses */
     if (need > (size_t)(a->end - a->next)) {
         if (need > BLOCK_LAST / 4) return alone(a, bytes);
         size_t room = a->block ? a->block->room * 2 : BLOCK_FIRST;
@@ -106,7 +112,8 @@ void *arena_grow(Arena *a, void *old, size_t old_bytes, size_t new_bytes)
     assert(new_bytes >= old_bytes);
     if (old && old_bytes && !a->each && new_bytes < PTRDIFF_MAX - BLOCK_LAST) {
         size_t had = round_up(old_bytes) + RED_ZONE, need = round_up(new_bytes) + RED_ZONE;
-        if ((char *)old + had == a->next && need - had <= (size_t)(a->end - a->next)) {   /* the newest object grows in place */
+        if ((char *)old + had == a->next &&
+            need - had <= (size_t)(a->end - a->next)) { /* the newest object grows in place */
             a->next += need - had;
             a->total += new_bytes - old_bytes;
             ASAN_UNPOISON_MEMORY_REGION(old, new_bytes);

@@ -3,12 +3,16 @@
 #include "base/str.h"
 #include <assert.h>
 
-static const struct Row { const char *code, *text; DiagLevel level; } rows[DIAG_COUNT] = {
+static const struct Row {
+    const char *code, *text;
+    DiagLevel level;
+} rows[DIAG_COUNT] = {
 #define DIAG(code, level, name, text) [E_##name] = {code, text, DIAG_##level},
 #include "base/diag.def"
 #undef DIAG
 };
-static const char *const level_name[] = {[DIAG_ERROR] = "error", [DIAG_WARNING] = "warning", [DIAG_REMARK] = "remark", [DIAG_NOTE] = "note"};
+static const char *const level_name[] = {
+    [DIAG_ERROR] = "error", [DIAG_WARNING] = "warning", [DIAG_REMARK] = "remark", [DIAG_NOTE] = "note"};
 
 void diag_init(Diag *d, Arena *a) { *d = (Diag){.arena = a}; }
 const char *diag_code(DiagId id) { return rows[id].code; }

@@ -12,7 +12,7 @@ void names_init(Names *ns, Arena *a)
 
 Name name_of_n(Names *ns, const char *s, size_t n)
 {
-    if (n) n = strnlen(s, n);   /* what name_str gives back ends at the first NUL, so identity does, too */
+    if (n) n = strnlen(s, n); /* what name_str gives back ends at the first NUL, so identity does, too */
     if (!n) return (Name){0};
     uint64_t h = hash_bytes(s, n, 0), first = 0;
     map_get(&ns->by_hash, h, &first);

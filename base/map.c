@@ -1,4 +1,5 @@
-/* map.c: open addressing with linear probing over a power-of-two table, at most 3/4 full; grown by rehashing into fresh arrays. */
+/* map.c: open addressing with linear probing over a power-of-two table, at most 3/4 full; grown by rehashing into
+ * fresh arrays. */
 #include "base/map.h"
 #include <xxhash.h>
 

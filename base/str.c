@@ -48,12 +48,17 @@ void str_printf(Str *s, const char *fmt, ...)
 /* Length of the valid UTF-8 sequence at t (at most n bytes), 0: there is none. */
 static size_t utf8_length(const unsigned char *t, size_t n)
 {
-    size_t len = t[0] < 0x80 ? 1 : t[0] >= 0xc2 && t[0] <= 0xdf ? 2 : (t[0] & 0xf0) == 0xe0 ? 3 : t[0] >= 0xf0 && t[0] <= 0xf4 ? 4 : 0;
+    size_t len = t[0] < 0x80                    ? 1
+                 : t[0] >= 0xc2 && t[0] <= 0xdf ? 2
+                 : (t[0] & 0xf0) == 0xe0        ? 3
+                 : t[0] >= 0xf0 && t[0] <= 0xf4 ? 4
+                                                : 0;
     if (!len || len > n) return 0;
     for (size_t i = 1; i < len; i++)
         if ((t[i] & 0xc0) != 0x80) return 0;
-    if (len == 3 && ((t[0] == 0xe0 && t[1] < 0xa0) || (t[0] == 0xed && t[1] > 0x9f))) return 0;   /* overlong, surrogate */
-    if (len == 4 && ((t[0] == 0xf0 && t[1] < 0x90) || (t[0] == 0xf4 && t[1] > 0x8f))) return 0;   /* overlong, > 10FFFF */
+    if (len == 3 && ((t[0] == 0xe0 && t[1] < 0xa0) || (t[0] == 0xed && t[1] > 0x9f)))
+        return 0; /* overlong, surrogate */
+    if (len == 4 && ((t[0] == 0xf0 && t[1] < 0x90) || (t[0] == 0xf4 && t[1] > 0x8f))) return 0; /* overlong, > 10FFFF */
     return len;
 }
 
@@ -88,7 +93,7 @@ void str_double(Str *s, double x, bool is_f32)
         return;
     }
     if (is_f32) x = (float)x;
-    /* Where the type has its full precision, 15 (6) digits with trailing zeros dropped are the shortest whenever they suffice at all. */
+    /* Where the type has its full precision, 15 (6) digits without trailing zeros are the shortest if they suffice. */
     bool full = fabs(x) >= (is_f32 ? 1.17549435e-38 : 2.2250738585072014e-308) || x == 0;
     int first = !full ? 1 : is_f32 ? 6 : 15, last = is_f32 ? 9 : 17;
     char text[40];

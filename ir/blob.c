@@ -1,5 +1,6 @@
-/* blob.c: constants. Structure is looked for when bytes come in (all equal, or a line of integers), so that a zeroed gigabyte is one record;
- * the hash of a blob is that of its structure when it has one, whatever its kind, so that equal contents hash alike. */
+/* blob.c: constants. Structure is looked for when bytes come in (all equal, or a line of integers), so that a zeroed
+ * gigabyte is one record; the hash of a blob is that of its structure when it has one, whatever its kind, so that
+ * equal contents hash alike. */
 #include "ir/blob.h"
 #include "base/bug.h"
 #include "ir/elem.h"
@@ -13,14 +14,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LIST_MAX 64          /* elements printed one by one; longer inline data is printed in hex */
-#define CHUNK 1024           /* elements at a time where contents are compared */
+#define LIST_MAX 64 /* elements printed one by one; longer inline data is printed in hex */
+#define CHUNK 1024  /* elements at a time where contents are compared */
 
 void blobs_init(Blobs *bs, Arena *a)
 {
     *bs = (Blobs){.arena = a};
     vec_push(a, &bs->rec, (BlobRec){0});
-    vec_push(a, &bs->file, (BlobFile){.fd = -1});   /* file 0: none */
+    vec_push(a, &bs->file, (BlobFile){.fd = -1}); /* file 0: none */
 }
 
 void blobs_close(Blobs *bs)
@@ -52,10 +53,11 @@ bool blob_file(Blobs *bs, const char *path, uint32_t *file, const char **why)
             ok = false;
         }
     }
-    if (fd >= 0) close(fd);   /* the mapping stays; models with one file per tensor would run out of descriptors */
+    if (fd >= 0) close(fd); /* the mapping stays; models with one file per tensor would run out of descriptors */
     if (!ok) return false;
     *file = bs->file.n;
-    vec_push(bs->arena, &bs->file, (BlobFile){.path = arena_strdup(bs->arena, path), .map = map, .bytes = st.st_size, .fd = -1});
+    vec_push(bs->arena, &bs->file,
+             (BlobFile){.path = arena_strdup(bs->arena, path), .map = map, .bytes = st.st_size, .fd = -1});
     return true;
 }
 
@@ -77,10 +79,15 @@ Blob blob_raw(Blobs *bs, uint32_t file, int64_t off, DType elem, int64_t count)
     const BlobFile *f = &bs->file.p[file];
     int64_t bytes = dtype_bytes(elem, count);
     assert(off <= f->bytes && bytes <= f->bytes - off);
-    return add(bs, (BlobRec){.kind = BLOB_RAW, .elem = elem, .count = count, .file = file, .off = off, .data = bytes ? f->map + off : NULL});
+    return add(bs, (BlobRec){.kind = BLOB_RAW,
+                             .elem = elem,
+                             .count = count,
+                             .file = file,
+                             .off = off,
+                             .data = bytes ? f->map + off : NULL});
 }
 
-/* --- structure ------------------------------------------------------------------------------------------------------------------ */
+/* --- structure --- */
 
 static bool is_complex(DType t) { return dtype_info(t)->cls == DC_COMPLEX; }
 
@@ -97,7 +104,8 @@ static bool all_equal(DType t, const uint8_t *p, int64_t n)
 /* What the text form keeps of a float: a nan is just a nan. */
 static double plain(double x) { return isnan(x) ? (double)NAN : x; }
 
-/* The record of n > 0 equal elements; false: their value does not survive its text (a nan with a payload, a bool that is 2). */
+/* The record of n > 0 equal elements; false: their value does not survive its text (a nan with a payload, a bool that
+ * is 2). */
 static bool splat_rec(DType t, int64_t n, const void *first, BlobRec *r)
 {
     uint8_t again[16] = {0}, given[16] = {0};
@@ -185,7 +193,7 @@ Blob blob_derived(Blobs *bs, DType elem, int64_t count, const Recipe *recipe)
     return add(bs, (BlobRec){.kind = BLOB_DERIVED, .elem = elem, .count = count, .recipe = copy});
 }
 
-/* --- reading -------------------------------------------------------------------------------------------------------------------- */
+/* --- reading --- */
 
 int64_t blob_bytes(const Blobs *bs, Blob b)
 {
@@ -196,7 +204,8 @@ int64_t blob_bytes(const Blobs *bs, Blob b)
 /* SPLAT and IOTA as data: one element that stands for element k. */
 static void generate(const BlobRec *r, int64_t k, void *to, int64_t at)
 {
-    if (r->kind == BLOB_IOTA) elem_put_i(r->elem, to, at, (int64_t)((uint64_t)r->ival + (uint64_t)k * (uint64_t)r->step));
+    if (r->kind == BLOB_IOTA)
+        elem_put_i(r->elem, to, at, (int64_t)((uint64_t)r->ival + (uint64_t)k * (uint64_t)r->step));
     else if (dtype_is_float(r->elem)) elem_put_f(r->elem, to, at, r->fval);
     else elem_put_i(r->elem, to, at, r->ival);
 }
@@ -209,14 +218,14 @@ void blob_read(const Blobs *bs, Blob b, int64_t first, int64_t n, void *to)
     if (n == 0) return;
     uint8_t *out = to;
     if (bits < 8) {
-        memset(out, 0, (size_t)dtype_bytes(r->elem, n));   /* the last byte is padded with zeros */
+        memset(out, 0, (size_t)dtype_bytes(r->elem, n)); /* the last byte is padded with zeros */
         for (int64_t k = 0; k < n; k++)
             if (r->data) elem_put_f(r->elem, out, k, elem_get_f(r->elem, r->data, first + k));
             else generate(r, first + k, out, k);
     } else if (r->data) memcpy(out, (const uint8_t *)r->data + first * w, (size_t)(n * w));
     else if (r->kind == BLOB_SPLAT) {
         generate(r, 0, out, 0);
-        for (int64_t done = 1; done < n;) {   /* doubling: memcpy's speed for any width */
+        for (int64_t done = 1; done < n;) { /* doubling: memcpy's speed for any width */
             int64_t more = done < n - done ? done : n - done;
             memcpy(out + done * w, out, (size_t)(more * w));
             done += more;
@@ -245,7 +254,7 @@ double blob_get_f(const Blobs *bs, Blob b, int64_t k)
     return elem_get_f(r->elem, one, 0);
 }
 
-/* --- identity ------------------------------------------------------------------------------------------------------------------- */
+/* --- identity --- */
 
 static uint64_t hash_structure(const BlobRec *r)
 {
@@ -271,8 +280,9 @@ uint64_t blob_hash(Blobs *bs, Blob b)
     switch (r->kind) {
     case BLOB_RAW:
     case BLOB_INLINE:
-        h = hash_mix(h, structure(r->elem, r->count, r->data, &found) ? hash_structure(&found)
-                                                                      : hash_bytes(r->data, (size_t)dtype_bytes(r->elem, r->count), 0));
+        h = hash_mix(h, structure(r->elem, r->count, r->data, &found)
+                            ? hash_structure(&found)
+                            : hash_bytes(r->data, (size_t)dtype_bytes(r->elem, r->count), 0));
         break;
     case BLOB_SPLAT:
     case BLOB_IOTA: h = hash_mix(h, hash_structure(r)); break;
@@ -293,15 +303,17 @@ static bool recipe_equal(Blobs *bs, const Recipe *p, const Recipe *q)
     for (uint32_t i = 0; i < p->n_src; i++)
         if (!blob_equal(bs, p->src[i], q->src[i])) return false;
     if (p->kind == RECIPE_GRAPH) return p->graph == q->graph;
-    return p->batch == q->batch && p->K == q->K && p->N == q->N && p->kc == q->kc && p->g == q->g && p->src_off == q->src_off &&
-           p->stride_t == q->stride_t && p->stride_k == q->stride_k && p->stride_n == q->stride_n;
+    return p->batch == q->batch && p->K == q->K && p->N == q->N && p->kc == q->kc && p->g == q->g &&
+           p->src_off == q->src_off && p->stride_t == q->stride_t && p->stride_k == q->stride_k &&
+           p->stride_n == q->stride_n;
 }
 
 bool blob_equal(Blobs *bs, Blob a, Blob b)
 {
     if (a.i == b.i) return true;
     const BlobRec *x = blob_rec(bs, a), *y = blob_rec(bs, b);
-    if (x->elem != y->elem || x->count != y->count || (x->kind == BLOB_DERIVED) != (y->kind == BLOB_DERIVED)) return false;
+    if (x->elem != y->elem || x->count != y->count || (x->kind == BLOB_DERIVED) != (y->kind == BLOB_DERIVED))
+        return false;
     if (blob_hash(bs, a) != blob_hash(bs, b)) return false;
     if (x->kind == BLOB_DERIVED) return recipe_equal(bs, x->recipe, y->recipe);
     if (x->kind == BLOB_STRINGS) {
@@ -326,7 +338,7 @@ bool blob_equal(Blobs *bs, Blob a, Blob b)
     return true;
 }
 
-/* --- text ----------------------------------------------------------------------------------------------------------------------- */
+/* --- text --- */
 
 static void print_elem(Str *s, DType t, const void *p, int64_t k)
 {
@@ -335,7 +347,8 @@ static void print_elem(Str *s, DType t, const void *p, int64_t k)
     else str_printf(s, "%lld", (long long)elem_get_i(t, p, k));
 }
 
-/* Every element survives its text: no complex numbers, no nan with a payload, no padding bits, no bool other than 0 and 1. */
+/* Every element survives its text: no complex numbers, no nan with a payload, no padding bits, no bool other than 0
+ * and 1. */
 static bool list_form(DType t, const uint8_t *p, int64_t n)
 {
     if (n > LIST_MAX || is_complex(t)) return false;
@@ -360,7 +373,8 @@ static void print_inline(Str *s, const BlobRec *r)
     }
     static const char digit[] = "0123456789abcdef";
     str_add(s, "hex\"");
-    for (int64_t k = 0, n = dtype_bytes(r->elem, r->count); k < n; k++) str_add_n(s, (char[2]){digit[p[k] >> 4], digit[p[k] & 15]}, 2);
+    for (int64_t k = 0, n = dtype_bytes(r->elem, r->count); k < n; k++)
+        str_add_n(s, (char[2]){digit[p[k] >> 4], digit[p[k] & 15]}, 2);
     str_char(s, '"');
 }
 
@@ -374,9 +388,9 @@ static void print_recipe(Str *s, const Blobs *bs, const Recipe *p)
         blob_print(s, bs, p->src[i]);
     }
     if (p->kind == RECIPE_PACK)
-        str_printf(s, ", batch=%lld, K=%lld, N=%lld, kc=%lld, g=%lld, off=%lld, st=%lld, sk=%lld, sn=%lld", (long long)p->batch, (long long)p->K,
-                   (long long)p->N, (long long)p->kc, (long long)p->g, (long long)p->src_off, (long long)p->stride_t, (long long)p->stride_k,
-                   (long long)p->stride_n);
+        str_printf(s, ", batch=%lld, K=%lld, N=%lld, kc=%lld, g=%lld, off=%lld, st=%lld, sk=%lld, sn=%lld",
+                   (long long)p->batch, (long long)p->K, (long long)p->N, (long long)p->kc, (long long)p->g,
+                   (long long)p->src_off, (long long)p->stride_t, (long long)p->stride_k, (long long)p->stride_n);
     str_char(s, ')');
 }
 
@@ -391,8 +405,9 @@ void blob_print(Str *s, const Blobs *bs, Blob b)
     case BLOB_RAW: {
         const char *path = bs->file.p[r->file].path;
         str_quote(s, path, strlen(path));
-        uint64_t hash = blob_hash((Blobs *)bs, b);   /* a cache: what others see of the blob does not change */
-        str_printf(s, "@%lld+%lld#%016llx", (long long)r->off, (long long)dtype_bytes(r->elem, r->count), (unsigned long long)hash);
+        uint64_t hash = blob_hash((Blobs *)bs, b); /* a cache: what others see of the blob does not change */
+        str_printf(s, "@%lld+%lld#%016llx", (long long)r->off, (long long)dtype_bytes(r->elem, r->count),
+                   (unsigned long long)hash);
         return;
     }
     case BLOB_INLINE: print_inline(s, r); return;

@@ -1,14 +1,16 @@
-/* dim.c: building symbolic dimensions. Sums and products go through the polynomial normal form (dim_poly.h); the other operations take out what is
- * exact, and keep a record of their own for the rest:
+/* dim.c: building symbolic dimensions. Sums and products go through the polynomial normal form (dim_poly.h); the other
+ * operations take out what is exact, and keep a record of their own for the rest:
  *   (4*N + M + 9) // 4   ->  N + (M + 1)//4 + 2        (N//2 + 3) // 4  ->  (N + 6)//8          64*N*M // (64*N)  ->  M
  *   (4*N + M + 9) % 4    ->  (M + 1) % 4               min(N, N + 1)    ->  N                   bcast(N, 1)       ->  N
- * What a symbol's bounds and multiple prove is used when an expression is built; dim_resolve builds it again when more has become known. */
+ * What a symbol's bounds and multiple prove is used when an expression is built; dim_resolve builds it again when more
+ * has become known. */
 #include "ir/dim_poly.h"
 #include <assert.h>
 
-#define MEMO_ADD 16   /* keys of results already computed, beside the records' own in by_hash; only what depends on no symbol's bounds */
+/* Keys of results already computed, beside the records' own in by_hash; only what depends on no symbol's bounds. */
+#define MEMO_ADD 16
 #define MEMO_MUL 17
-#define SIDES_MAX 16  /* operands that min, max and bcast sort and compare; longer ones stay as they are */
+#define SIDES_MAX 16 /* operands that min, max and bcast sort and compare; longer ones stay as they are */
 
 void dims_init(Dims *d, Arena *a, Names *names)
 {
@@ -50,11 +52,13 @@ Sym sym_new(Dims *d, Name name, SymKind kind, int64_t lo, int64_t hi)
     Sym taken;
     const char *base = name.i ? name_str(d->names, name) : NULL;
     while (!name.i || sym_find(d, name, &taken)) {
-        const char *text = base ? arena_printf(d->arena, "%s_%u", base, ++d->fresh) : arena_printf(d->arena, "s%u", ++d->fresh);
+        const char *text =
+            base ? arena_printf(d->arena, "%s_%u", base, ++d->fresh) : arena_printf(d->arena, "s%u", ++d->fresh);
         name = name_of(d->names, text);
     }
     Sym s = {d->sym.n};
-    vec_push(d->arena, &d->sym, (SymRec){.name = name, .kind = kind, .input = -1, .axis = -1, .lo = lo, .hi = hi, .multiple = 1});
+    vec_push(d->arena, &d->sym,
+             (SymRec){.name = name, .kind = kind, .input = -1, .axis = -1, .lo = lo, .hi = hi, .multiple = 1});
     vec_push(d->arena, &d->of_sym, DIM_NONE);
     map_put(&d->by_name, name.i, s.i);
     return s;
@@ -86,7 +90,7 @@ static Dim opaque(Dims *d, DimKind kind, Dim a, Dim b)
     return x.i && lo == hi ? dim_const(d, lo) : x;
 }
 
-/* --- sums and products ------------------------------------------------------------------------------------------------------ */
+/* --- sums and products --- */
 
 /* What does not fit the normal form. A long sum stays on the left, so that its text nests no parentheses. */
 static Dim in_order(Dims *d, DimKind kind, Dim a, Dim b)
@@ -149,14 +153,16 @@ Dim dim_mul(Dims *d, Dim a, Dim b)
 Dim dim_sub(Dims *d, Dim a, Dim b)
 {
     int64_t x, y;
-    if (dim_is_const(d, a, &x) && dim_is_const(d, b, &y)) return __builtin_sub_overflow(x, y, &x) ? overflow(d) : dim_const(d, x);
+    if (dim_is_const(d, a, &x) && dim_is_const(d, b, &y))
+        return __builtin_sub_overflow(x, y, &x) ? overflow(d) : dim_const(d, x);
     return dim_add(d, a, dim_mul(d, b, dim_const(d, -1)));
 }
 
-/* --- division ----------------------------------------------------------------------------------------------------------------- */
+/* --- division --- */
 
-/* Moves each term that is a multiple of c, by its coefficient or by a factor's known multiple: to `whole` already divided, or to `facts` as it is;
- * of other coefficients the part beyond c goes to `whole`. `p` keeps the rest, its constant in [0, c). false: out of room. */
+/* Moves each term that is a multiple of c, by its coefficient or by a factor's known multiple: to `whole` already
+ * divided, or to `facts` as it is; of other coefficients the part beyond c goes to `whole`. `p` keeps the rest, its
+ * constant in [0, c). false: out of room. */
 static bool split_multiples(Dims *d, Poly *p, int64_t c, Poly *whole, Poly *facts)
 {
     poly_zero(whole);
@@ -167,7 +173,7 @@ static bool split_multiples(Dims *d, Poly *p, int64_t c, Poly *whole, Poly *fact
         Term *t = &p->t[i];
         int64_t q = t->n ? t->c / c : floor_div(t->c, c), r = t->n ? t->c % c : floor_mod(t->c, c);
         uint64_t g = dim_abs(r);
-        for (uint32_t j = 0; j < t->n && c <= INT32_MAX; j++)   /* so that g * gcd fits */
+        for (uint32_t j = 0; j < t->n && c <= INT32_MAX; j++) /* so that g * gcd fits */
             g = dim_gcd(g * dim_gcd((uint64_t)dim_divisor(d, t->f[j]), (uint64_t)c), (uint64_t)c);
         Poly part;
         poly_zero(&part);
@@ -187,7 +193,8 @@ static bool merge_nested(Dims *d, Poly *p, int64_t *c)
     for (uint32_t i = 0; i < p->n; i++) {
         const DimRec *r = p->t[i].n == 1 && p->t[i].c == 1 ? &d->rec.p[p->t[i].f[0].i] : NULL;
         int64_t k, kc;
-        if (!r || r->kind != DIM_FLOORDIV || !dim_is_const(d, r->b, &k) || k <= 0 || __builtin_mul_overflow(k, *c, &kc)) continue;
+        if (!r || r->kind != DIM_FLOORDIV || !dim_is_const(d, r->b, &k) || k <= 0 || __builtin_mul_overflow(k, *c, &kc))
+            continue;
         Poly rest, all;
         poly_copy(&rest, p);
         poly_remove(&rest, i);
@@ -218,10 +225,12 @@ static Dim div_const(Dims *d, Dim a, Poly *p, int64_t c)
         poly_zero(&g);
         poly_add_const(d, &g, c);
         poly_copy(&f, &facts);
-        poly_cancel(d, &f, &g);   /* 12*N // 8 with N even: 3*N // 2 */
+        poly_cancel(d, &f, &g); /* 12*N // 8 with N even: 3*N // 2 */
         int64_t k = g.t[0].c;
-        sum = dim_add(d, sum, k == 1 ? poly_build(d, &f) : merge_nested(d, &f, &k) ? div_const(d, poly_build(d, &f), &f, k)
-                                                                                    : opaque(d, DIM_FLOORDIV, poly_build(d, &f), dim_const(d, k)));
+        Dim part = poly_build(d, &f);
+        if (k > 1 && merge_nested(d, &f, &k)) part = div_const(d, poly_build(d, &f), &f, k);
+        else if (k > 1) part = opaque(d, DIM_FLOORDIV, part, dim_const(d, k));
+        sum = dim_add(d, sum, part);
     }
     if (!p->n) return sum;
     Poly k;
@@ -232,7 +241,8 @@ static Dim div_const(Dims *d, Dim a, Poly *p, int64_t c)
     Dim rest = poly_build(d, p);
     int64_t lo, hi;
     dim_bounds(d, rest, &lo, &hi);
-    if (lo != INT64_MIN && hi != INT64_MAX && floor_div(lo, c) == floor_div(hi, c)) return dim_add(d, sum, dim_const(d, floor_div(lo, c)));
+    if (lo != INT64_MIN && hi != INT64_MAX && floor_div(lo, c) == floor_div(hi, c))
+        return dim_add(d, sum, dim_const(d, floor_div(lo, c)));
     return dim_add(d, sum, opaque(d, DIM_FLOORDIV, rest, dim_const(d, c)));
 }
 
@@ -272,7 +282,8 @@ Dim dim_div(Dims *d, Dim a, Dim b)
         b = poly_build(d, &q);
     }
     if (poly_is_const(&q, &y)) return div_const(d, a, &p, y);
-    if (q.n == 1 && split_by_term(d, &p, &q, &r) && r.n) return dim_add(d, poly_build(d, &r), dim_div(d, poly_build(d, &p), b));
+    if (q.n == 1 && split_by_term(d, &p, &q, &r) && r.n)
+        return dim_add(d, poly_build(d, &r), dim_div(d, poly_build(d, &p), b));
     if (dim_le(d, dim_const(d, 0), a) == TRI_YES && dim_le(d, b, a) == TRI_NO) return dim_const(d, 0);
     return opaque(d, DIM_FLOORDIV, a, b);
 }
@@ -280,7 +291,7 @@ Dim dim_div(Dims *d, Dim a, Dim b)
 Dim dim_ceildiv(Dims *d, Dim a, Dim b)
 {
     int64_t x, y;
-    if (dim_is_const(d, a, &x) && dim_is_const(d, b, &y) && y > 0)   /* a + b - 1 could overflow */
+    if (dim_is_const(d, a, &x) && dim_is_const(d, b, &y) && y > 0) /* a + b - 1 could overflow */
         return dim_const(d, floor_div(x, y) + (floor_mod(x, y) != 0));
     return dim_div(d, dim_add(d, a, dim_sub(d, b, dim_const(d, 1))), b);
 }
@@ -290,7 +301,7 @@ static Dim mod_const(Dims *d, Dim a, Poly *p, int64_t c)
     if (c == 1) return dim_const(d, 0);
     Poly whole, facts;
     if (!split_multiples(d, p, c, &whole, &facts)) return opaque(d, DIM_MOD, a, dim_const(d, c));
-    for (uint32_t i = 0; i < p->n; i++) {   /* (x % kc + s) % c = (x + s) % c */
+    for (uint32_t i = 0; i < p->n; i++) { /* (x % kc + s) % c = (x + s) % c */
         const DimRec *r = p->t[i].n == 1 ? &d->rec.p[p->t[i].f[0].i] : NULL;
         int64_t k;
         if (!r || r->kind != DIM_MOD || !dim_is_const(d, r->b, &k) || k % c) continue;
@@ -326,7 +337,7 @@ Dim dim_mod(Dims *d, Dim a, Dim b)
     return opaque(d, DIM_MOD, a, b);
 }
 
-/* --- min, max, bcast ------------------------------------------------------------------------------------------------------------ */
+/* --- min, max, bcast --- */
 
 /* Adds the operands of a nest of one kind; false: too many. */
 static bool collect(const Dims *d, DimKind kind, Dim x, Dim *side, uint32_t *n)
@@ -359,9 +370,10 @@ static Dim extreme(Dims *d, DimKind kind, Dim a, Dim b)
     Dim side[SIDES_MAX];
     uint32_t n = 0;
     if (!collect(d, kind, a, side, &n) || !collect(d, kind, b, side, &n)) return in_order(d, kind, a, b);
-    for (uint32_t i = 0; i < n; i++)   /* drop what another operand makes superfluous */
+    for (uint32_t i = 0; i < n; i++) /* drop what another operand makes superfluous */
         for (uint32_t j = 0; j < n; j++)
-            if (i != j && dim_le(d, kind == DIM_MIN ? side[j] : side[i], kind == DIM_MIN ? side[i] : side[j]) == TRI_YES) {
+            if (i != j &&
+                dim_le(d, kind == DIM_MIN ? side[j] : side[i], kind == DIM_MIN ? side[i] : side[j]) == TRI_YES) {
                 side[i--] = side[--n];
                 break;
             }
@@ -386,7 +398,8 @@ Dim dim_bcast(Dims *d, Dim a, Dim b)
         int64_t k;
         Tri is_one = dim_eq(d, side[i], one);
         if (is_one == TRI_YES) continue;
-        if (is_one == TRI_NO && (!sure.i || dim_is_const(d, side[i], &k) || (!dim_is_const(d, sure, &k) && dim_order(d, side[i], sure) < 0)))
+        if (is_one == TRI_NO && (!sure.i || dim_is_const(d, side[i], &k) ||
+                                 (!dim_is_const(d, sure, &k) && dim_order(d, side[i], sure) < 0)))
             sure = side[i];
         bool again = false;
         for (uint32_t j = 0; j < kept; j++) again = again || dim_eq(d, side[i], side[j]) == TRI_YES;
@@ -395,7 +408,7 @@ Dim dim_bcast(Dims *d, Dim a, Dim b)
     return sure.i ? sure : kept == 0 ? one : fold_sides(d, DIM_BCAST, side, kept);
 }
 
-/* --- what has become known ------------------------------------------------------------------------------------------------------- */
+/* --- what has become known --- */
 
 static Dim binary(Dims *d, DimKind kind, Dim a, Dim b)
 {
@@ -422,7 +435,8 @@ Dim dim_resolve(Dims *d, Dim x)
     }
     /* Chains of symbols may be long: walk to the last one, then point all of them at its value. */
     Sym last = r.sym;
-    for (Dim to = d->sym.p[last.i].same_as; to.i && d->rec.p[to.i].kind == DIM_SYM; to = d->sym.p[last.i].same_as) last = d->rec.p[to.i].sym;
+    for (Dim to = d->sym.p[last.i].same_as; to.i && d->rec.p[to.i].kind == DIM_SYM; to = d->sym.p[last.i].same_as)
+        last = d->rec.p[to.i].sym;
     const SymRec *s = &d->sym.p[last.i];
     Dim root = s->lo == s->hi ? dim_const(d, s->lo) : s->same_as.i ? dim_resolve(d, s->same_as) : dim_sym(d, last);
     if (!root.i) return x;
@@ -439,7 +453,8 @@ Dim dim_resolve(Dims *d, Dim x)
 static bool mentions(const Dims *d, Dim x, Sym s)
 {
     const DimRec *r = &d->rec.p[x.i];
-    return r->kind == DIM_SYM ? r->sym.i == s.i : r->kind != DIM_CONST && (mentions(d, r->a, s) || mentions(d, r->b, s));
+    return r->kind == DIM_SYM ? r->sym.i == s.i
+                              : r->kind != DIM_CONST && (mentions(d, r->a, s) || mentions(d, r->b, s));
 }
 
 /* Narrows s to what x can be; false: nothing is left. */
@@ -450,11 +465,13 @@ static bool narrow(Dims *d, Sym s, Dim x)
     SymRec *r = &d->sym.p[s.i];
     if (lo > r->lo) r->lo = lo;
     if (hi < r->hi) r->hi = hi;
-    if (k > 1 && !__builtin_mul_overflow(r->multiple / (int64_t)dim_gcd((uint64_t)r->multiple, (uint64_t)k), k, &lcm)) r->multiple = lcm;
+    if (k > 1 && !__builtin_mul_overflow(r->multiple / (int64_t)dim_gcd((uint64_t)r->multiple, (uint64_t)k), k, &lcm))
+        r->multiple = lcm;
     return r->lo <= r->hi;
 }
 
-/* May symbol s give way to x? Not when x is known later than s, and of two symbols the later bound, then the younger, goes. */
+/* May symbol s give way to x? Not when x is known later than s, and of two symbols the later bound, then the younger,
+ * goes. */
 static bool may_replace(const Dims *d, Sym s, Dim x)
 {
     const DimRec *r = &d->rec.p[x.i];
@@ -473,14 +490,15 @@ bool dim_assume_eq(Dims *d, Dim a, Dim b)
     if (!a.i || !b.i) return true;
     Tri known = dim_eq(d, a, b);
     if (known != TRI_UNKNOWN) return known == TRI_YES;
-    /* a - b = 0: a symbol that stands alone in one term, with coefficient 1 or -1 after division by the common one, equals the rest. */
+    /* a - b = 0: a symbol alone in one term, with coefficient 1 or -1 after division by the common one, equals the
+     * rest. */
     Poly p;
     poly_zero(&p);
     if (poly_add_dim(d, &p, 1, a) || poly_add_dim(d, &p, -1, b)) return true;
     uint64_t g = 0;
     for (uint32_t i = 0; i < p.n; i++) g = dim_gcd(g, dim_abs(p.t[i].c));
     for (uint32_t i = 0; i < p.n && g <= INT64_MAX; i++) p.t[i].c /= (int64_t)g;
-    for (int pass = 0; pass < 2; pass++)   /* prefer to replace what a node binds */
+    for (int pass = 0; pass < 2; pass++) /* prefer to replace what a node binds */
         for (uint32_t i = 0; i < p.n; i++) {
             const Term *t = &p.t[i];
             if (t->n != 1 || (t->c != 1 && t->c != -1) || d->rec.p[t->f[0].i].kind != DIM_SYM) continue;
@@ -503,7 +521,7 @@ bool dim_assume_eq(Dims *d, Dim a, Dim b)
     return true;
 }
 
-/* --- questions ------------------------------------------------------------------------------------------------------------------- */
+/* --- questions --- */
 
 bool dim_eval(const Dims *d, Dim x, const int64_t *value, int64_t *out)
 {
@@ -553,7 +571,7 @@ bool dim_has_kind(const Dims *d, Dim x, SymKind kind)
     return r->kind != DIM_CONST && (dim_has_kind(d, r->a, kind) || dim_has_kind(d, r->b, kind));
 }
 
-/* --- text ------------------------------------------------------------------------------------------------------------------------ */
+/* --- text --- */
 
 static void print_sum(Str *s, const Dims *d, Dim x);
 

@@ -10,7 +10,8 @@ int dim_order(const Dims *d, Dim x, Dim y)
     if (a->kind != b->kind) return a->kind < b->kind ? -1 : 1;
     switch (a->kind) {
     case DIM_CONST: return a->k < b->k ? -1 : 1;
-    case DIM_SYM: return strcmp(name_str(d->names, d->sym.p[a->sym.i].name), name_str(d->names, d->sym.p[b->sym.i].name));
+    case DIM_SYM:
+        return strcmp(name_str(d->names, d->sym.p[a->sym.i].name), name_str(d->names, d->sym.p[b->sym.i].name));
     default: break;
     }
     int c = dim_order(d, a->a, b->a);
@@ -207,7 +208,7 @@ bool poly_cancel(const Dims *d, Poly *a, Poly *b)
             const Term *t = &both[w]->t[i];
             g = dim_gcd(g, dim_abs(t->c));
             uint32_t kept = 0;
-            for (uint32_t x = 0, y = 0; x < common.n; x++) {   /* both lists are sorted */
+            for (uint32_t x = 0, y = 0; x < common.n; x++) { /* both lists are sorted */
                 while (y < t->n && dim_order(d, t->f[y], common.f[x]) < 0) y++;
                 if (y < t->n && dim_order(d, t->f[y], common.f[x]) == 0) {
                     common.f[kept++] = common.f[x];
@@ -225,7 +226,7 @@ bool poly_cancel(const Dims *d, Poly *a, Poly *b)
             bool ok = term_div(d, &both[w]->t[i], &common, &t);
             assert(ok);
             (void)ok;
-            term_copy(&both[w]->t[i], &t);   /* dividing all by one monomial keeps their order */
+            term_copy(&both[w]->t[i], &t); /* dividing all by one monomial keeps their order */
         }
     return true;
 }
@@ -233,7 +234,7 @@ bool poly_cancel(const Dims *d, Poly *a, Poly *b)
 Dim dim_cons(Dims *d, DimKind kind, Dim a, Dim b)
 {
     if (!a.i || !b.i) return DIM_NONE;
-    assert(a.i < 1u << 29 && b.i < 1u << 29);   /* 4 G records of 40 bytes do not fit anyway */
+    assert(a.i < 1u << 29 && b.i < 1u << 29); /* 4 G records of 40 bytes do not fit anyway */
     uint64_t key = (uint64_t)kind << 58 | (uint64_t)a.i << 29 | b.i, found;
     if (map_get(&d->by_hash, key, &found)) return (Dim){(uint32_t)found};
     uint32_t size = d->rec.p[a.i].size + d->rec.p[b.i].size + 1;

@@ -1,7 +1,9 @@
-/* dim_poly.h: the normal form behind dim.c, private to ir/dim*.c. A dimension is a polynomial: a sum of terms c * f1 * f2 * ..., where a factor is an
- * atom (symbol, floordiv, mod, min, max, bcast; a sum only where distributing it would pass the limits below). Terms are sorted: higher degree first,
- * then by factors, the constant last; factors are sorted by dim_order. This is an admissible monomial order, so division by leading terms is exact division.
- * Everything lives on the stack; the limits make the functions say POLY_BIG, and the caller then keeps the expression as it is. */
+/* dim_poly.h: the normal form behind dim.c, private to ir/dim*.c. A dimension is a polynomial: a sum of terms c * f1 *
+ * f2 * ..., where a factor is an atom (symbol, floordiv, mod, min, max, bcast; a sum only where distributing it would
+ * pass the limits below). Terms are sorted: higher degree first, then by factors, the constant last; factors are
+ * sorted by dim_order. This is an admissible monomial order, so division by leading terms is exact division.
+ * Everything lives on the stack; the limits make the functions say POLY_BIG, and the caller then keeps the expression
+ * as it is. */
 #ifndef BMC_IR_DIM_POLY_H
 #define BMC_IR_DIM_POLY_H
 #include "ir/dim.h"
@@ -29,12 +31,17 @@ bool poly_cancel(const Dims *, Poly *, Poly *);
 Dim poly_build(Dims *, const Poly *);                                        /* the one Dim of this polynomial */
 Dim dim_cons(Dims *, DimKind, Dim a, Dim b);                                 /* hash-consed record, no simplification */
 
-/* A lower bound, at least as good as interval arithmetic; the search for a better one stops at `want`. INT64_MIN: none known. */
+/* A lower bound, at least as good as interval arithmetic; the search for a better one stops at `want`. INT64_MIN: none
+ * known. */
 int64_t poly_lower(const Dims *, const Poly *, int64_t want, int depth);
-int64_t dim_divisor(const Dims *, Dim);                                      /* a known divisor of every value; 0: the value is 0 */
+int64_t dim_divisor(const Dims *, Dim); /* a known divisor of every value; 0: the value is 0 */
 
-static inline int64_t floor_div(int64_t a, int64_t b) { int64_t q = a / b; return q - ((a % b != 0) && ((a < 0) != (b < 0))); }
-static inline int64_t floor_mod(int64_t a, int64_t b) { int64_t r = a % b; return r + (r != 0 && ((r < 0) != (b < 0)) ? b : 0); }
+static inline int64_t floor_div(int64_t a, int64_t b) { return a / b - ((a % b != 0) && ((a < 0) != (b < 0))); }
+static inline int64_t floor_mod(int64_t a, int64_t b)
+{
+    int64_t r = a % b;
+    return r + (r != 0 && ((r < 0) != (b < 0)) ? b : 0);
+}
 static inline uint64_t dim_gcd(uint64_t a, uint64_t b)
 {
     while (b) {

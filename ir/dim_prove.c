@@ -1,9 +1,10 @@
-/* dim_prove.c: what can be known about a dimension: bounds by intervals, known divisors, and comparisons.
- * A comparison asks for the sign of a difference. Intervals alone cannot see that N - N//2 >= 0, because both ends move together; poly_lower therefore
- * replaces one atom at a time by the sides that bound it and lets the polynomial cancel:
+/* dim_prove.c: what can be known about a dimension: bounds by intervals, known divisors, and comparisons. A comparison
+ * asks for the sign of a difference. Intervals alone cannot see that N - N//2 >= 0, because both ends move together;
+ * poly_lower therefore replaces one atom at a time by the sides that bound it and lets the polynomial cancel:
  *   c * (x // k)     k*D  >=  k*rest + c*x            (c < 0)       k*D  >=  k*rest + c*(x - k + 1)       (c > 0)
  *   c * (x % k)      D    >=  rest + c*x              (c < 0, x >= 0)
- *   c * min(a, b)    D    >=  rest + c*a, rest + c*b  (c < 0)       the smaller of both                   (c > 0);  max the other way round
+ *   c * min(a, b)    D    >=  rest + c*a, rest + c*b  (c < 0)       the smaller of both                   (c > 0)
+ *   c * max(a, b)    the other way round
  *   c * bcast(a, b)  the smaller of both; as max when both sides are at least 1
  * Infinite ends are INT64_MIN and INT64_MAX; finite results that leave int64 become infinite. */
 #include "ir/dim_poly.h"
@@ -12,10 +13,12 @@
 #define PINF INT64_MAX
 #define RELAX_DEPTH 3
 
-typedef struct Range { int64_t lo, hi; } Range;
+typedef struct Range {
+    int64_t lo, hi;
+} Range;
 static const Range anything = {MINF, PINF};
 
-static int64_t sat_add(int64_t x, int64_t y, int64_t infinity)   /* `infinity`: which end is being computed */
+static int64_t sat_add(int64_t x, int64_t y, int64_t infinity) /* `infinity`: which end is being computed */
 {
     int64_t r;
     if (x == infinity || y == infinity) return infinity;
@@ -41,11 +44,14 @@ static Range range_mul(Range x, Range y)
     return (Range){min2(min2(p, q), min2(r, s)), max2(max2(p, q), max2(r, s))};
 }
 
-static int64_t end_div(int64_t x, int64_t y) { return x == MINF || x == PINF ? x : y == PINF ? (x < 0 ? -1 : 0) : floor_div(x, y); }
+static int64_t end_div(int64_t x, int64_t y)
+{
+    return x == MINF || x == PINF ? x : y == PINF ? (x < 0 ? -1 : 0) : floor_div(x, y);
+}
 
 static Range range_div(Range x, Range y)
 {
-    if (y.lo < 1) {   /* |x // y| <= max(|x|, 1) whatever y is */
+    if (y.lo < 1) { /* |x // y| <= max(|x|, 1) whatever y is */
         int64_t m = x.lo == MINF || x.hi == PINF ? PINF : max2(x.hi, -x.lo);
         if (m == PINF) return anything;
         return x.lo >= 0 && y.lo >= 0 ? (Range){0, m} : (Range){-max2(m, 1), max2(m, 0)};
@@ -55,7 +61,7 @@ static Range range_div(Range x, Range y)
 
 static Range range_mod(Range x, Range y)
 {
-    if (y.lo >= 0) {   /* a divisor is not 0 */
+    if (y.lo >= 0) { /* a divisor is not 0 */
         int64_t hi = y.hi == PINF ? PINF : max2(y.hi - 1, 0);
         return (Range){0, x.lo >= 0 ? min2(hi, x.hi) : hi};
     }
@@ -69,9 +75,10 @@ static Range range_of(const Dims *d, Dim x)
     if (r->kind == DIM_SYM) {
         const SymRec *s = &d->sym.p[r->sym.i];
         Range own = {s->lo, s->hi};
-        for (; s->same_as.i; s = &d->sym.p[r->sym.i]) {   /* all of the class are bounds of its value */
+        for (; s->same_as.i; s = &d->sym.p[r->sym.i]) { /* all of the class are bounds of its value */
             r = &d->rec.p[s->same_as.i];
-            Range other = r->kind == DIM_SYM ? (Range){d->sym.p[r->sym.i].lo, d->sym.p[r->sym.i].hi} : range_of(d, s->same_as);
+            Range other =
+                r->kind == DIM_SYM ? (Range){d->sym.p[r->sym.i].lo, d->sym.p[r->sym.i].hi} : range_of(d, s->same_as);
             own = (Range){max2(own.lo, other.lo), min2(own.hi, other.hi)};
             if (r->kind != DIM_SYM) break;
         }
@@ -98,7 +105,8 @@ static Range term_range(const Dims *d, const Term *t)
 }
 
 /* The lower bound of p without term `skip`, times k, plus c*x: what poly_lower's replacements come down to. */
-static int64_t lower_with(const Dims *d, const Poly *p, uint32_t skip, int64_t k, int64_t c, Dim x, int64_t more, int64_t want, int depth)
+static int64_t lower_with(const Dims *d, const Poly *p, uint32_t skip, int64_t k, int64_t c, Dim x, int64_t more,
+                          int64_t want, int depth)
 {
     Poly rest, all;
     poly_copy(&rest, p);
@@ -126,8 +134,10 @@ static int64_t relax(const Dims *d, const Poly *p, uint32_t i, int64_t want, int
     case DIM_MIN:
     case DIM_MAX:
     case DIM_BCAST: {
-        int64_t x = lower_with(d, p, i, 1, c, r->a, 0, want, depth), y = lower_with(d, p, i, 1, c, r->b, 0, want, depth);
-        bool as_max = r->kind == DIM_MAX || (r->kind == DIM_BCAST && range_of(d, r->a).lo >= 1 && range_of(d, r->b).lo >= 1);
+        int64_t x = lower_with(d, p, i, 1, c, r->a, 0, want, depth),
+                y = lower_with(d, p, i, 1, c, r->b, 0, want, depth);
+        bool as_max =
+            r->kind == DIM_MAX || (r->kind == DIM_BCAST && range_of(d, r->a).lo >= 1 && range_of(d, r->b).lo >= 1);
         bool either = (r->kind == DIM_MIN && c < 0) || (as_max && c > 0);
         return either ? max2(x, y) : min2(x, y);
     }
@@ -138,7 +148,7 @@ static int64_t relax(const Dims *d, const Poly *p, uint32_t i, int64_t want, int
 int64_t poly_lower(const Dims *d, const Poly *p, int64_t want, int depth)
 {
     int64_t best = 0;
-    if (p->n > 8 && depth > 1) depth = 1;   /* the search grows with terms to the power of depth */
+    if (p->n > 8 && depth > 1) depth = 1; /* the search grows with terms to the power of depth */
     for (uint32_t i = 0; i < p->n; i++) best = sat_add(best, term_range(d, &p->t[i]).lo, MINF);
     for (uint32_t i = 0; i < p->n && depth > 0 && best < want; i++)
         if (p->t[i].n == 1) best = max2(best, relax(d, p, i, want, depth));
@@ -178,7 +188,7 @@ int64_t dim_divisor(const Dims *d, Dim x)
     if (r->kind == DIM_CONST) return r->k == MINF ? 1 : (int64_t)dim_abs(r->k);
     if (r->kind == DIM_SYM) {
         const SymRec *s = &d->sym.p[r->sym.i];
-        for (g = max2(s->multiple, 1); s->same_as.i; s = &d->sym.p[r->sym.i]) {   /* all of the class divide its value */
+        for (g = max2(s->multiple, 1); s->same_as.i; s = &d->sym.p[r->sym.i]) { /* all of the class divide its value */
             r = &d->rec.p[s->same_as.i];
             k = r->kind == DIM_SYM ? max2(d->sym.p[r->sym.i].multiple, 1) : dim_divisor(d, s->same_as);
             if (k == 0) return 0;
@@ -205,7 +215,8 @@ bool dim_multiple_of(const Dims *d, Dim x, int64_t k)
     return lo == hi && lo != MINF && lo % k == 0;
 }
 
-/* With symbols replaced by what they were assumed equal to. Hash-consing new records does not change what the caller can see of *d. */
+/* With symbols replaced by what they were assumed equal to. Hash-consing new records does not change what the caller
+ * can see of *d. */
 static Dim settled(const Dims *d, Dim x)
 {
     if (!d->merged) return x;

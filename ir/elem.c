@@ -1,16 +1,26 @@
-/* elem.c: one decoder and one encoder for all floats of at most 16 bits, driven by a row of facts per type.
- * The formats: IEEE 754 binary16; bfloat16; the OCP 8-bit floats and E8M0 scale, the FNUZ variants (no infinity, no -0, one nan), OCP FP4. */
+/* elem.c: one decoder and one encoder for all floats of at most 16 bits, driven by a row of facts per type. The
+ * formats: IEEE 754 binary16; bfloat16; the OCP 8-bit floats and E8M0 scale, the FNUZ variants (no infinity, no -0,
+ * one nan), OCP FP4. */
 #include "ir/elem.h"
 #include "base/bug.h"
 #include <math.h>
 #include <string.h>
 
-/* Code of the largest finite value; codes without sign bit. inf 0: there is none, values saturate. nan: a quiet one; fnuz: nan is the code of -0. */
-typedef struct Small { uint8_t ebits, mbits; int bias; uint32_t max, inf, nan; bool fnuz; } Small;
+/* Code of the largest finite value; codes without sign bit. inf 0: there is none, values saturate. nan: a quiet one;
+ * fnuz: nan is the code of -0. */
+typedef struct Small {
+    uint8_t ebits, mbits;
+    int bias;
+    uint32_t max, inf, nan;
+    bool fnuz;
+} Small;
 static const Small small[DT_COUNT] = {
-    [DT_F16] = {5, 10, 15, 0x7bff, 0x7c00, 0x7e00, false},   [DT_BF16] = {8, 7, 127, 0x7f7f, 0x7f80, 0x7fc0, false},
-    [DT_F8E4M3FN] = {4, 3, 7, 0x7e, 0, 0x7f, false},         [DT_F8E4M3FNUZ] = {4, 3, 8, 0x7f, 0, 0x80, true},
-    [DT_F8E5M2] = {5, 2, 15, 0x7b, 0x7c, 0x7e, false},       [DT_F8E5M2FNUZ] = {5, 2, 16, 0x7f, 0, 0x80, true},
+    [DT_F16] = {5, 10, 15, 0x7bff, 0x7c00, 0x7e00, false},
+    [DT_BF16] = {8, 7, 127, 0x7f7f, 0x7f80, 0x7fc0, false},
+    [DT_F8E4M3FN] = {4, 3, 7, 0x7e, 0, 0x7f, false},
+    [DT_F8E4M3FNUZ] = {4, 3, 8, 0x7f, 0, 0x80, true},
+    [DT_F8E5M2] = {5, 2, 15, 0x7b, 0x7c, 0x7e, false},
+    [DT_F8E5M2FNUZ] = {5, 2, 16, 0x7f, 0, 0x80, true},
     [DT_F4E2M1] = {2, 1, 1, 0x7, 0, 0, false},
 };
 
@@ -18,7 +28,8 @@ static double decode(DType t, uint32_t code)
 {
     if (t == DT_F8E8M0) return code == 0xff ? NAN : ldexp(1, (int)code - 127);
     const Small *f = &small[t];
-    uint32_t sign = 1u << (f->ebits + f->mbits), c = code & (sign - 1), e = c >> f->mbits, m = c & ((1u << f->mbits) - 1);
+    uint32_t sign = 1u << (f->ebits + f->mbits), c = code & (sign - 1), e = c >> f->mbits,
+             m = c & ((1u << f->mbits) - 1);
     double s = code & sign ? -1 : 1;
     if (f->fnuz && code == sign) return NAN;
     if (c > f->max) return f->inf && c == f->inf ? s * INFINITY : NAN;
@@ -27,11 +38,11 @@ static double decode(DType t, uint32_t code)
 
 static uint32_t encode(DType t, double x)
 {
-    if (t == DT_F8E8M0) {   /* unsigned powers of two: nearest, between them to the even code */
+    if (t == DT_F8E8M0) { /* unsigned powers of two: nearest, between them to the even code */
         if (isnan(x) || x < 0) return 0xff;
         if (x <= ldexp(1, -127)) return 0;
         int e;
-        double f = frexp(x, &e);   /* x = f * 2^e = (2f) * 2^(e-1) */
+        double f = frexp(x, &e); /* x = f * 2^e = (2f) * 2^(e-1) */
         int code = isinf(x) ? 255 : e - 1 + 127;
         if (f > 0.75 || (f == 0.75 && (code & 1))) code++;
         return code > 254 ? 254 : (uint32_t)code;
@@ -46,7 +57,9 @@ static uint32_t encode(DType t, double x)
         frexp(a, &e);
         e = a == 0 || e - 1 < 1 - f->bias ? 1 - f->bias : e - 1;
         if (e > f->bias + 2) code = f->max + 1;
-        else code = ((uint32_t)(e - (1 - f->bias)) << f->mbits) + (uint32_t)nearbyint(ldexp(a, f->mbits - e));   /* a carry moves up the exponent */
+        else
+            code = ((uint32_t)(e - (1 - f->bias)) << f->mbits) +
+                   (uint32_t)nearbyint(ldexp(a, f->mbits - e)); /* a carry moves up the exponent */
     }
     if (code > f->max) code = f->inf ? f->inf : f->max;
     return f->fnuz && code == 0 ? 0 : code | s;
@@ -181,6 +194,7 @@ void elem_put_f(DType t, void *data, int64_t k, double x)
         return;
     }
     bool is_signed = dtype_info(t)->cls == DC_INT;
-    int64_t hi = bits == 64 ? INT64_MAX : ((int64_t)1 << (is_signed ? bits - 1 : bits)) - 1, lo = is_signed ? -hi - 1 : 0, i = clamp_i(x);
+    int64_t hi = bits == 64 ? INT64_MAX : ((int64_t)1 << (is_signed ? bits - 1 : bits)) - 1,
+            lo = is_signed ? -hi - 1 : 0, i = clamp_i(x);
     elem_put_i(t, data, k, i < lo ? lo : i > hi ? hi : i);
 }

@@ -1,5 +1,7 @@
 /* lex.c: the scanner, and the grammars of dims and types (constants: lex_blob.c).
- *   dim   := term {(+|-) term}        term := unary {(*|//|%) unary}        unary := - unary | int | name | (min|max|bcast)(dim,dim) | (dim) | ?
+ *   dim   := term {(+|-) term}
+ *   term  := unary {(*|//|%) unary}
+ *   unary := - unary | int | name | (min|max|bcast)(dim,dim) | (dim) | ?
  *   type  := ? | elem[dim,...] [@{axis[:pad],...}] | elem[*] | seq<type> | opt<type> | map<elem,type> */
 #include "ir/lex.h"
 #include <errno.h>
@@ -39,7 +41,7 @@ bool lex_error_at(Lex *x, const Tok *t, const char *fmt, ...)
     return false;
 }
 
-/* --- tokens ------------------------------------------------------------------------------------------------------------------- */
+/* --- tokens --- */
 
 /* Passes the rest of a name; p stands in it. */
 static const char *name_end(const Lex *x, const char *p)
@@ -48,12 +50,15 @@ static const char *name_end(const Lex *x, const char *p)
         char c = at(x, p);
         if (is_word(c)) continue;
         if ((c == '.' || c == '/' || c == ':') && is_word(at(x, p + 1))) continue;
-        if (c == ':' && at(x, p + 1) == ':' && is_word(at(x, p + 2))) continue;   /* domain::Op */
+        if (c == ':' && at(x, p + 1) == ':' && is_word(at(x, p + 2))) continue; /* domain::Op */
         return p;
     }
 }
 
-static int hex_digit(char c) { return is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
+static int hex_digit(char c)
+{
+    return is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
 
 /* x->p stands behind the opening quote. */
 static bool scan_string(Lex *x)
@@ -106,7 +111,8 @@ static void scan_number(Lex *x)
         }
     }
     size_t n = (size_t)(p - start);
-    char small[64], *text = n < sizeof small ? small : arena_alloc(x->arena, n + 1);   /* the source need not end in a NUL */
+    char small[64],
+        *text = n < sizeof small ? small : arena_alloc(x->arena, n + 1); /* the source need not end in a NUL */
     memcpy(text, start, n);
     text[n] = 0;
     errno = 0;
@@ -135,7 +141,8 @@ void lex_next(Lex *x)
             x->line_start = x->p + 1;
         } else if (c != ' ' && c != '\t' && c != '\r') break;
     }
-    x->tok = (Tok){.kind = TK_EOF, .line = x->line, .col = (int)(x->p - x->line_start) + 1, .text = x->p, .glued = x->p == before};
+    x->tok = (Tok){
+        .kind = TK_EOF, .line = x->line, .col = (int)(x->p - x->line_start) + 1, .text = x->p, .glued = x->p == before};
     if (x->p >= x->end || x->failed) return;
     char c = *x->p, next = at(x, x->p + 1);
     TokKind named = c == '%' ? TK_PERCENT : c == '@' ? TK_AT : c == '$' ? TK_DOLLAR : TK_EOF;
@@ -206,8 +213,14 @@ bool lex_accept_ident(Lex *x, const char *word)
     return true;
 }
 
-bool lex_expect(Lex *x, char punct) { return lex_accept(x, punct) || lex_error(x, "expected '%c' instead of %s", punct, shown(x)); }
-bool lex_expect_ident(Lex *x, const char *word) { return lex_accept_ident(x, word) || lex_error(x, "expected '%s' instead of %s", word, shown(x)); }
+bool lex_expect(Lex *x, char punct)
+{
+    return lex_accept(x, punct) || lex_error(x, "expected '%c' instead of %s", punct, shown(x));
+}
+bool lex_expect_ident(Lex *x, const char *word)
+{
+    return lex_accept_ident(x, word) || lex_error(x, "expected '%s' instead of %s", word, shown(x));
+}
 
 bool lex_expect_arrow(Lex *x)
 {
@@ -220,7 +233,8 @@ bool lex_int(Lex *x, int64_t *out)
 {
     bool minus = lex_accept(x, '-');
     if (x->tok.kind != TK_INT) return lex_error(x, "expected an integer instead of %s", shown(x));
-    if (x->tok.big && !(minus && x->tok.i == INT64_MIN)) return lex_error(x, "%s does not fit 64 bits with a sign", shown(x));
+    if (x->tok.big && !(minus && x->tok.i == INT64_MIN))
+        return lex_error(x, "%s does not fit 64 bits with a sign", shown(x));
     *out = minus && !x->tok.big ? -x->tok.i : x->tok.i;
     lex_next(x);
     return true;
@@ -248,7 +262,8 @@ bool lex_string(Lex *x, const char **text, size_t *n)
 
 bool lex_name(Lex *x, TokKind kind, const char **name)
 {
-    static const char *const what[] = {[TK_IDENT] = "a name", [TK_PERCENT] = "a %name", [TK_AT] = "an @name", [TK_DOLLAR] = "a $name"};
+    static const char *const what[] = {
+        [TK_IDENT] = "a name", [TK_PERCENT] = "a %name", [TK_AT] = "an @name", [TK_DOLLAR] = "a $name"};
     if (x->tok.kind != kind) return lex_error(x, "expected %s instead of %s", what[kind], shown(x));
     if (memchr(x->tok.text, 0, x->tok.len)) return lex_error(x, "a name holds a zero byte");
     *name = arena_strndup(x->arena, x->tok.text, x->tok.len);
@@ -265,14 +280,16 @@ void lex_print_name(Str *s, const char *sigil, const char *name)
     else str_quote(s, name, n);
 }
 
-/* --- dims ------------------------------------------------------------------------------------------------------------------------ */
+/* --- dims --- */
 
 static bool dim_sum(Lex *x, Dims *d, bool declare, Dim *out);
 
 static bool dim_call(Lex *x, Dims *d, bool declare, Dim (*f)(Dims *, Dim, Dim), Dim *out)
 {
     Dim a, b;
-    if (!lex_expect(x, '(') || !dim_sum(x, d, declare, &a) || !lex_expect(x, ',') || !dim_sum(x, d, declare, &b) || !lex_expect(x, ')')) return false;
+    if (!lex_expect(x, '(') || !dim_sum(x, d, declare, &a) || !lex_expect(x, ',') || !dim_sum(x, d, declare, &b) ||
+        !lex_expect(x, ')'))
+        return false;
     *out = f(d, a, b);
     return true;
 }
@@ -323,7 +340,8 @@ static bool dim_unary(Lex *x, Dims *d, bool declare, Dim *out)
     return ok;
 }
 
-/* '*', '/' for //, '%', or 0. In "N%4" the scanner sees the value name %4; glued to what stands before, it is an operator and an operand. */
+/* '*', '/' for //, '%', or 0. In "N%4" the scanner sees the value name %4; glued to what stands before, it is an
+ * operator and an operand. */
 static char dim_operator(Lex *x)
 {
     if (x->tok.kind == TK_PERCENT && x->tok.glued && !x->tok.quoted) {
@@ -372,7 +390,7 @@ bool lex_dim(Lex *x, Dims *d, bool declare, Dim *out)
     return out->i != 0 || lex_error_at(x, &here, "the dimension leaves 64 bits or is too large an expression");
 }
 
-/* --- types ----------------------------------------------------------------------------------------------------------------------- */
+/* --- types --- */
 
 static bool type_layout(Lex *x, Types *ts, TypeRec *r)
 {
@@ -384,7 +402,8 @@ static bool type_layout(Lex *x, Types *ts, TypeRec *r)
         if (i && !lex_expect(x, ',')) return false;
         Tok here = x->tok;
         if (!lex_int(x, &axis)) return false;
-        if (axis < 0 || axis >= r->rank || seen & 1u << axis) return lex_error_at(x, &here, "a layout names each axis once");
+        if (axis < 0 || axis >= r->rank || seen & 1u << axis)
+            return lex_error_at(x, &here, "a layout names each axis once");
         if (lex_accept(x, ':') && !lex_int(x, &pad)) return false;
         if (pad < 0 || pad > UINT32_MAX) return lex_error(x, "padding out of range");
         seen |= 1u << axis;

@@ -1,4 +1,5 @@
-/* lex_blob.c: constants in the text forms (blob.h has the grammar). A text can say anything, so files, lengths, hashes and recipes are all checked here. */
+/* lex_blob.c: constants in the text forms (blob.h has the grammar). A text can say anything, so files, lengths, hashes
+ * and recipes are all checked here. */
 #include "ir/elem.h"
 #include "ir/lex.h"
 #include <string.h>
@@ -29,10 +30,14 @@ static bool one_element(Lex *x, DType t, void *data, int64_t k)
 static bool plain_type(Lex *x, DType t)
 {
     DTypeClass c = dtype_info(t)->cls;
-    return (c != DC_NONE && c != DC_STR && c != DC_COMPLEX) || lex_error(x, "numbers cannot give elements of type %s", dtype_name(t));
+    return (c != DC_NONE && c != DC_STR && c != DC_COMPLEX) ||
+           lex_error(x, "numbers cannot give elements of type %s", dtype_name(t));
 }
 
-static bool wrong_count(Lex *x, int64_t count) { return lex_error(x, "the type has %lld elements, the constant has another number", (long long)count); }
+static bool wrong_count(Lex *x, int64_t count)
+{
+    return lex_error(x, "the type has %lld elements, the constant has another number", (long long)count);
+}
 
 static bool list(Lex *x, Blobs *bs, DType t, int64_t count, Blob *out)
 {
@@ -75,7 +80,8 @@ static bool hex(Lex *x, Blobs *bs, DType t, int64_t count, Blob *out)
 {
     const char *p;
     size_t n;
-    if (dtype_info(t)->cls == DC_NONE || t == DT_STR) return lex_error(x, "bytes cannot give elements of type %s", dtype_name(t));
+    if (dtype_info(t)->cls == DC_NONE || t == DT_STR)
+        return lex_error(x, "bytes cannot give elements of type %s", dtype_name(t));
     if (!lex_string(x, &p, &n)) return false;
     if (n % 2 || (int64_t)(n / 2) != dtype_bytes(t, count)) return wrong_count(x, count);
     uint8_t *data = arena_array(x->arena, uint8_t, n / 2);
@@ -109,14 +115,18 @@ static bool raw(Lex *x, Blobs *bs, DType t, int64_t count, Blob *out)
     if (!lex_is(x, '#')) return lex_error(x, "expected '#' and the hash of the content");
     uint64_t hash = 0;
     int digits = 0;
-    for (; x->p < x->end && hex_digit(*x->p) >= 0 && digits < 16; x->p++, digits++) hash = hash << 4 | (uint64_t)hex_digit(*x->p);
+    for (; x->p < x->end && hex_digit(*x->p) >= 0 && digits < 16; x->p++, digits++)
+        hash = hash << 4 | (uint64_t)hex_digit(*x->p);
     if (digits != 16) return lex_error(x, "expected 16 hexadecimal digits behind '#'");
-    if (dtype_info(t)->cls == DC_NONE || t == DT_STR) return lex_error(x, "a file cannot give elements of type %s", dtype_name(t));
+    if (dtype_info(t)->cls == DC_NONE || t == DT_STR)
+        return lex_error(x, "a file cannot give elements of type %s", dtype_name(t));
     if (len != dtype_bytes(t, count)) return wrong_count(x, count);
     if (!blob_file(bs, path, &file, &why)) return lex_error_at(x, &here, "cannot open %s: %s", path, why);
-    if (off > bs->file.p[file].bytes || len > bs->file.p[file].bytes - off) return lex_error_at(x, &here, "%s is shorter than that", path);
+    if (off > bs->file.p[file].bytes || len > bs->file.p[file].bytes - off)
+        return lex_error_at(x, &here, "%s is shorter than that", path);
     *out = blob_raw(bs, file, off, t, count);
-    if (blob_hash(bs, *out) != hash) return lex_error_at(x, &here, "the content of %s is not what it was when this text was written", path);
+    if (blob_hash(bs, *out) != hash)
+        return lex_error_at(x, &here, "the content of %s is not what it was when this text was written", path);
     lex_next(x);
     return true;
 }
@@ -130,7 +140,8 @@ static bool field(Lex *x, const char *name, int64_t *to)
 static bool reach(int64_t n, int64_t stride, int64_t *lo, int64_t *hi)
 {
     int64_t far;
-    return n >= 1 && !__builtin_mul_overflow(n - 1, stride, &far) && !__builtin_add_overflow(far < 0 ? *lo : *hi, far, far < 0 ? lo : hi);
+    return n >= 1 && !__builtin_mul_overflow(n - 1, stride, &far) &&
+           !__builtin_add_overflow(far < 0 ? *lo : *hi, far, far < 0 ? lo : hi);
 }
 
 static bool recipe_source(Lex *x, Blobs *bs, Recipe *r)
@@ -149,13 +160,14 @@ static bool recipe_source(Lex *x, Blobs *bs, Recipe *r)
 
 static bool pack(Lex *x, Blobs *bs, Recipe *r)
 {
-    if (!recipe_source(x, bs, r) || !field(x, "batch", &r->batch) || !field(x, "K", &r->K) || !field(x, "N", &r->N) || !field(x, "kc", &r->kc) ||
-        !field(x, "g", &r->g) || !field(x, "off", &r->src_off) || !field(x, "st", &r->stride_t) || !field(x, "sk", &r->stride_k) ||
-        !field(x, "sn", &r->stride_n))
+    if (!recipe_source(x, bs, r) || !field(x, "batch", &r->batch) || !field(x, "K", &r->K) || !field(x, "N", &r->N) ||
+        !field(x, "kc", &r->kc) || !field(x, "g", &r->g) || !field(x, "off", &r->src_off) ||
+        !field(x, "st", &r->stride_t) || !field(x, "sk", &r->stride_k) || !field(x, "sn", &r->stride_n))
         return false;
     int64_t lo = r->src_off, hi = lo;
-    if (!r->src[0].i || r->kc < 1 || r->g < 1 || !reach(r->batch, r->stride_t, &lo, &hi) || !reach(r->K, r->stride_k, &lo, &hi) ||
-        !reach(r->N, r->stride_n, &lo, &hi) || lo < 0 || hi >= blob_rec(bs, r->src[0])->count)
+    if (!r->src[0].i || r->kc < 1 || r->g < 1 || !reach(r->batch, r->stride_t, &lo, &hi) ||
+        !reach(r->K, r->stride_k, &lo, &hi) || !reach(r->N, r->stride_n, &lo, &hi) || lo < 0 ||
+        hi >= blob_rec(bs, r->src[0])->count)
         return lex_error(x, "the recipe reads outside of its source");
     return true;
 }
@@ -185,12 +197,15 @@ bool lex_blob(Lex *x, Blobs *bs, DType t, int64_t count, Blob *out)
     if (lex_accept_ident(x, "hex")) return hex(x, bs, t, count, out);
     if (lex_accept_ident(x, "splat")) {
         if (!plain_type(x, t) || !lex_expect(x, '(') || !one_element(x, t, one, 0) || !lex_expect(x, ')')) return false;
-        *out = dtype_is_float(t) ? blob_splat_f(bs, t, count, elem_get_f(t, one, 0)) : blob_splat_i(bs, t, count, elem_get_i(t, one, 0));
+        *out = dtype_is_float(t) ? blob_splat_f(bs, t, count, elem_get_f(t, one, 0))
+                                 : blob_splat_i(bs, t, count, elem_get_i(t, one, 0));
         return true;
     }
     if (lex_accept_ident(x, "iota")) {
         if (!dtype_is_int(t)) return lex_error(x, "iota gives integers, not %s", dtype_name(t));
-        if (!lex_expect(x, '(') || !lex_int(x, &first) || !lex_expect(x, ',') || !lex_int(x, &step) || !lex_expect(x, ')')) return false;
+        if (!lex_expect(x, '(') || !lex_int(x, &first) || !lex_expect(x, ',') || !lex_int(x, &step) ||
+            !lex_expect(x, ')'))
+            return false;
         *out = blob_iota(bs, t, count, first, step);
         return true;
     }

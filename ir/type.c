@@ -1,4 +1,5 @@
-/* type.c: element types as one table; interned types and layouts. A type's identity is its hash over the fields its kind uses, compared field by field. */
+/* type.c: element types as one table; interned types and layouts. A type's identity is its hash over the fields its
+ * kind uses, compared field by field. */
 #include "ir/type.h"
 #include <assert.h>
 #include <string.h>
@@ -76,7 +77,9 @@ static uint64_t hash_of(const TypeRec *r)
 
 static bool same(const TypeRec *a, const TypeRec *b)
 {
-    if (a->kind != b->kind || a->elem != b->elem || a->of.i != b->of.i || a->layout.i != b->layout.i || a->rank != b->rank) return false;
+    if (a->kind != b->kind || a->elem != b->elem || a->of.i != b->of.i || a->layout.i != b->layout.i ||
+        a->rank != b->rank)
+        return false;
     for (uint32_t i = 0; i < dims_of(a); i++)
         if (!dim_same(a->dim[i], b->dim[i])) return false;
     return true;
@@ -116,10 +119,16 @@ TypeId type_tensor(Types *ts, DType elem, int rank, const Dim *dims)
     return type_intern(ts, &r);
 }
 
-TypeId type_tensor_unranked(Types *ts, DType elem) { return type_intern(ts, &(TypeRec){.kind = TY_TENSOR, .elem = elem, .rank = RANK_UNKNOWN}); }
+TypeId type_tensor_unranked(Types *ts, DType elem)
+{
+    return type_intern(ts, &(TypeRec){.kind = TY_TENSOR, .elem = elem, .rank = RANK_UNKNOWN});
+}
 TypeId type_seq(Types *ts, TypeId of) { return type_intern(ts, &(TypeRec){.kind = TY_SEQ, .of = of}); }
 TypeId type_opt(Types *ts, TypeId of) { return type_intern(ts, &(TypeRec){.kind = TY_OPT, .of = of}); }
-TypeId type_map(Types *ts, DType key, TypeId of) { return type_intern(ts, &(TypeRec){.kind = TY_MAP, .elem = key, .of = of}); }
+TypeId type_map(Types *ts, DType key, TypeId of)
+{
+    return type_intern(ts, &(TypeRec){.kind = TY_MAP, .elem = key, .of = of});
+}
 
 TypeId type_with_elem(Types *ts, TypeId tensor, DType elem)
 {
@@ -131,7 +140,8 @@ TypeId type_with_elem(Types *ts, TypeId tensor, DType elem)
 
 static bool layout_same(const Layout *a, const Layout *b)
 {
-    return a->rank == b->rank && memcmp(a->perm, b->perm, sizeof a->perm) == 0 && memcmp(a->pad, b->pad, sizeof a->pad) == 0;
+    return a->rank == b->rank && memcmp(a->perm, b->perm, sizeof a->perm) == 0 &&
+           memcmp(a->pad, b->pad, sizeof a->pad) == 0;
 }
 
 LayoutId layout_intern(Types *ts, const Layout *given)
@@ -146,7 +156,7 @@ LayoutId layout_intern(Types *ts, const Layout *given)
         plain = plain && l.perm[i] == i && !l.pad[i];
     }
     if (plain) return (LayoutId){0};
-    for (uint32_t i = 1; i < ts->layout.n; i++)   /* a module has a handful */
+    for (uint32_t i = 1; i < ts->layout.n; i++) /* a module has a handful */
         if (layout_same(&ts->layout.p[i], &l)) return (LayoutId){(uint16_t)i};
     assert(ts->layout.n < UINT16_MAX);
     vec_push(ts->arena, &ts->layout, l);
@@ -195,7 +205,7 @@ Dim type_count(Types *ts, TypeId tensor)
     const TypeRec *r = type_rec(ts, tensor);
     assert(r->kind == TY_TENSOR && r->rank != RANK_UNKNOWN);
     for (uint32_t i = 0; i < r->rank; i++)
-        if (dim_is(ts->dims, r->dim[i], 0)) return r->dim[i];   /* however large the others are */
+        if (dim_is(ts->dims, r->dim[i], 0)) return r->dim[i]; /* however large the others are */
     Dim n = dim_const(ts->dims, 1);
     for (uint32_t i = 0; i < r->rank; i++) n = dim_mul(ts->dims, n, r->dim[i]);
     return n;

@@ -10,9 +10,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* --- arena ---------------------------------------------------------------------------------------------------------------------- */
+/* --- arena --- */
 
-typedef struct Catch { OutOfMemory oom; jmp_buf back; const char *lifetime; size_t bytes; } Catch;
+typedef struct Catch {
+    OutOfMemory oom;
+    jmp_buf back;
+    const char *lifetime;
+    size_t bytes;
+} Catch;
 
 static void caught(OutOfMemory *oom, const char *lifetime, size_t bytes)
 {
@@ -99,7 +104,7 @@ static void arena_exhausted(void)
         CHECK(!"reached");
     }
     CHECK(c.lifetime != NULL);
-    CHECK(arena_alloc(&a, 10) != NULL);   /* the arena goes on */
+    CHECK(arena_alloc(&a, 10) != NULL); /* the arena goes on */
     arena_free(&a);
     fflush(stdout);
     pid_t child = fork();
@@ -134,7 +139,7 @@ static void vectors(void)
     arena_free(&a);
 }
 
-/* --- map, names --------------------------------------------------------------------------------------------------------------------- */
+/* --- map, names --- */
 
 static void maps(void)
 {
@@ -151,7 +156,7 @@ static void maps(void)
     bool right = true;
     uint32_t n = 0;
     for (int i = 0; i < 40000; i++) {
-        uint64_t k = rng_next(&r) % SPACE, key = k % 2 ? k : k << 40;   /* low and high bits alone must both spread */
+        uint64_t k = rng_next(&r) % SPACE, key = k % 2 ? k : k << 40; /* low and high bits alone must both spread */
         got = 77;
         right = right && map_get(&m, key, &got) == has[k] && got == (has[k] ? val[k] : 77);
         if (i % 3 == 0) continue;
@@ -161,7 +166,7 @@ static void maps(void)
     }
     CHECK(right && m.n == n);
     CHECK(hash_bytes("abc", 3, 0) == hash_bytes("abc", 3, 0) && hash_bytes("abc", 3, 0) != hash_bytes("abd", 3, 0));
-    CHECK(hash_bytes("abc", 3, 0) == 0x78af5f94892f3950u);   /* XXH3's published value: the same on every machine */
+    CHECK(hash_bytes("abc", 3, 0) == 0x78af5f94892f3950u); /* XXH3's published value: the same on every machine */
     CHECK(hash_mix(1, 2) != hash_mix(2, 1));
     arena_free(&a);
 }
@@ -188,7 +193,7 @@ static void names(void)
     arena_free(&a);
 }
 
-/* --- str ----------------------------------------------------------------------------------------------------------------------------- */
+/* --- str --- */
 
 /* No decimal with fewer digits reads back as x. */
 static bool shortest(const char *text, double x, bool f32)
@@ -200,7 +205,9 @@ static bool shortest(const char *text, double x, bool f32)
             lead = lead && *p == '0';
             digits += !lead;
         }
-    for (const char *p = strchr(text, 'e') || strchr(text, '.') ? "" : text + strlen(text); p > text && p[-1] == '0'; p--) digits--;   /* 1200 has two */
+    for (const char *p = strchr(text, 'e') || strchr(text, '.') ? "" : text + strlen(text); p > text && p[-1] == '0';
+         p--)
+        digits--; /* 1200 has two */
     char shorter[64];
     if (digits <= 1) return true;
     snprintf(shorter, sizeof shorter, "%.*e", digits - 2, x);
@@ -218,8 +225,8 @@ static void doubles(void)
         uint64_t bits = rng_next(&r);
         double x;
         float f;
-        if (i % 4 == 0) bits &= 0x800fffffffffffffu;   /* subnormal */
-        if (i % 4 == 1) bits &= 0xfffff00000000000u;   /* few bits */
+        if (i % 4 == 0) bits &= 0x800fffffffffffffu; /* subnormal */
+        if (i % 4 == 1) bits &= 0xfffff00000000000u; /* few bits */
         memcpy(&x, &bits, 8);
         if (i % 4 == 2) x = (double)rng_in(&r, -1000000, 1000000) / 1000;
         if (i % 7 == 0) x = ldexp(1, (int)rng_in(&r, -1074, 1023));
@@ -242,13 +249,26 @@ static void doubles(void)
     CHECK(brief);
     CHECK(fback);
     CHECK(fbrief);
-    static const struct { double x; bool f32; const char *text; } row[] = {
-        {0.1, false, "0.1"}, {0.1, true, "0.1"}, {1, true, "1"}, {-0.0, false, "-0"}, {1e300, false, "1e+300"}, {5e-324, false, "5e-324"},
-        {0.1f, false, "0.10000000149011612"}, {16777216, true, "16777216"}, {INFINITY, true, "inf"}, {-INFINITY, false, "-inf"}, {NAN, false, "nan"}};
+    static const struct {
+        double x;
+        bool f32;
+        const char *text;
+    } row[] = {{0.1, false, "0.1"},
+               {0.1, true, "0.1"},
+               {1, true, "1"},
+               {-0.0, false, "-0"},
+               {1e300, false, "1e+300"},
+               {5e-324, false, "5e-324"},
+               {0.1f, false, "0.10000000149011612"},
+               {16777216, true, "16777216"},
+               {INFINITY, true, "inf"},
+               {-INFINITY, false, "-inf"},
+               {NAN, false, "nan"}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         str_init(&s, &a);
         str_double(&s, row[i].x, row[i].f32);
-        if (strcmp(row[i].text, "16777216") == 0) CHECK(strtof(str_get(&s), NULL) == 16777216);   /* exponent form allowed */
+        if (strcmp(row[i].text, "16777216") == 0)
+            CHECK(strtof(str_get(&s), NULL) == 16777216); /* exponent form allowed */
         else CHECK_STR(str_get(&s), row[i].text);
     }
     arena_free(&a);
@@ -265,10 +285,20 @@ static void strings(void)
     str_printf(&s, "%0500d", 1);
     str_char(&s, '!');
     CHECK(s.n == strlen(s.p) && s.n == 3890 + 500 + 1 && s.p[s.n - 1] == '!');
-    static const struct { const char *in; size_t n; const char *out; } row[] = {
-        {"a b", 3, "\"a b\""}, {"\"\\", 2, "\"\\\"\\\\\""}, {"\n\t\r\0x", 5, "\"\\n\\t\\x0d\\x00x\""}, {"\xc3\xa9\xe2\x82\xac", 5, "\"\xc3\xa9\xe2\x82\xac\""},
-        {"\xc3(", 2, "\"\\xc3(\""}, {"\xed\xa0\x80", 3, "\"\\xed\\xa0\\x80\""}, {"\xf0\x9f\x98\x80", 4, "\"\xf0\x9f\x98\x80\""}, {"\xc0\x80", 2, "\"\\xc0\\x80\""},
-        {"\xe2\x82", 2, "\"\\xe2\\x82\""}, {"", 0, "\"\""}};
+    static const struct {
+        const char *in;
+        size_t n;
+        const char *out;
+    } row[] = {{"a b", 3, "\"a b\""},
+               {"\"\\", 2, "\"\\\"\\\\\""},
+               {"\n\t\r\0x", 5, "\"\\n\\t\\x0d\\x00x\""},
+               {"\xc3\xa9\xe2\x82\xac", 5, "\"\xc3\xa9\xe2\x82\xac\""},
+               {"\xc3(", 2, "\"\\xc3(\""},
+               {"\xed\xa0\x80", 3, "\"\\xed\\xa0\\x80\""},
+               {"\xf0\x9f\x98\x80", 4, "\"\xf0\x9f\x98\x80\""},
+               {"\xc0\x80", 2, "\"\\xc0\\x80\""},
+               {"\xe2\x82", 2, "\"\\xe2\\x82\""},
+               {"", 0, "\"\""}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         str_init(&s, &a);
         str_quote(&s, row[i].in, row[i].n);
@@ -277,9 +307,13 @@ static void strings(void)
     arena_free(&a);
 }
 
-/* --- diag ---------------------------------------------------------------------------------------------------------------------------- */
+/* --- diag --- */
 
-typedef struct Seen { int n; char last[400]; DiagId id; } Seen;
+typedef struct Seen {
+    int n;
+    char last[400];
+    DiagId id;
+} Seen;
 static void note(void *arg, const DiagMessage *m)
 {
     Seen *s = arg;
@@ -295,14 +329,16 @@ static void diagnostics(void)
     Seen seen = {0};
     arena_init(&a, "test", NULL);
     diag_init(&d, &a);
-    CHECK(!diag(&d, diag_file("m.onnx"), E_EMPTY_FILE));   /* no sink: counted and kept */
+    CHECK(!diag(&d, diag_file("m.onnx"), E_EMPTY_FILE)); /* no sink: counted and kept */
     CHECK(d.errors == 1);
     CHECK_STR(d.first_error, "m.onnx: error E004: the file is empty");
     d.sink = note;
     d.sink_arg = &seen;
     DiagLoc at = {.file = "model.onnx", .node = 12, .node_name = "conv1/Relu", .op = "Relu"};
     CHECK(!diag(&d, at, E_DTYPE_PORT, 0, "x", "float16", "Relu", "float32"));
-    CHECK_STR(seen.last, "model.onnx: node 12 'conv1/Relu' (Relu): error E031: input 0 ('x') is float16, Relu takes float32 there");
+    CHECK_STR(
+        seen.last,
+        "model.onnx: node 12 'conv1/Relu' (Relu): error E031: input 0 ('x') is float16, Relu takes float32 there");
     diag(&d, diag_line("a.bir", 3, 7), E_SYNTAX, "expected ')'");
     CHECK_STR(seen.last, "a.bir:3:7: error E110: expected ')'");
     diag(&d, (DiagLoc){.node = -1, .node_name = "bad\nname"}, E_OPEN, "no");

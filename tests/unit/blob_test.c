@@ -8,7 +8,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-typedef struct Fix { Arena arena; Diag diag; Blobs bs; } Fix;
+typedef struct Fix {
+    Arena arena;
+    Diag diag;
+    Blobs bs;
+} Fix;
 
 static void fix_init(Fix *f)
 {
@@ -69,12 +73,12 @@ static void structure(void)
     CHECK(kind(&f, s) == BLOB_SPLAT && blob_rec(&f.bs, s)->fval == 0.5);
     CHECK(kind(&f, i) == BLOB_IOTA && blob_rec(&f.bs, i)->ival == 3 && blob_rec(&f.bs, i)->step == -2);
     CHECK(kind(&f, blob_inline(&f.bs, DT_F32, 3, other)) == BLOB_INLINE);
-    CHECK(kind(&f, blob_inline(&f.bs, DT_F32, 2, zeros)) == BLOB_INLINE);      /* 0 and -0 differ */
+    CHECK(kind(&f, blob_inline(&f.bs, DT_F32, 2, zeros)) == BLOB_INLINE); /* 0 and -0 differ */
     CHECK(kind(&f, blob_inline(&f.bs, DT_I64, 4, broken)) == BLOB_INLINE);
-    CHECK(kind(&f, blob_inline(&f.bs, DT_I64, 3, edge)) == BLOB_INLINE);       /* a step must not wrap */
+    CHECK(kind(&f, blob_inline(&f.bs, DT_I64, 3, edge)) == BLOB_INLINE); /* a step must not wrap */
     CHECK(kind(&f, blob_inline(&f.bs, DT_U8, 3, bytes)) == BLOB_SPLAT);
-    CHECK(kind(&f, blob_inline(&f.bs, DT_BOOL, 2, bools)) == BLOB_INLINE);     /* not a bool anyone wrote */
-    CHECK(kind(&f, blob_inline(&f.bs, DT_U4, 3, nibbles)) == BLOB_SPLAT);      /* padding does not count */
+    CHECK(kind(&f, blob_inline(&f.bs, DT_BOOL, 2, bools)) == BLOB_INLINE); /* not a bool anyone wrote */
+    CHECK(kind(&f, blob_inline(&f.bs, DT_U4, 3, nibbles)) == BLOB_SPLAT);  /* padding does not count */
     CHECK(kind(&f, blob_inline(&f.bs, DT_U4, 3, halves)) == BLOB_INLINE);
     CHECK(kind(&f, blob_inline(&f.bs, DT_F32, 0, NULL)) == BLOB_INLINE);
     CHECK_STR(text_of(&f, s), "splat(0.5)");
@@ -92,7 +96,8 @@ static void structure(void)
     CHECK_STR(text_of(&f, n), "hex\"4523c17f\"");
     ROUND_TRIP(n);
     Blob huge = blob_splat_f(&f.bs, DT_F32, (int64_t)1 << 40, 0);
-    CHECK(blob_bytes(&f.bs, huge) == (int64_t)1 << 42 && blob_hash(&f.bs, huge) && blob_equal(&f.bs, huge, blob_splat_f(&f.bs, DT_F32, (int64_t)1 << 40, 0)));
+    CHECK(blob_bytes(&f.bs, huge) == (int64_t)1 << 42 && blob_hash(&f.bs, huge) &&
+          blob_equal(&f.bs, huge, blob_splat_f(&f.bs, DT_F32, (int64_t)1 << 40, 0)));
     CHECK(!blob_equal(&f.bs, huge, blob_splat_f(&f.bs, DT_F32, (int64_t)1 << 40, 1)));
     fix_free(&f);
 }
@@ -117,7 +122,8 @@ static void every_type(void)
                 else elem_put_i((DType)t, data, k, 1);
             if (style == 1 && round % 2 && t != DT_BOOL)
                 for (int64_t k = 0; k < dtype_bytes((DType)t, n); k++) data[k] = (uint8_t)rng_next(&r);
-            if (n && dtype_bytes((DType)t, n) * 8 != n * dtype_info((DType)t)->bits)   /* zero padding, as in a canonical file */
+            if (n && dtype_bytes((DType)t, n) * 8 !=
+                         n * dtype_info((DType)t)->bits) /* zero padding, as in a canonical file */
                 data[dtype_bytes((DType)t, n) - 1] &= (uint8_t)((1 << (n * dtype_info((DType)t)->bits % 8)) - 1);
             Blob b = blob_inline(&f.bs, (DType)t, n, data);
             size_t bytes = (size_t)blob_bytes(&f.bs, b);
@@ -130,7 +136,8 @@ static void every_type(void)
             bool right = true;
             for (int64_t k = 0; k < some; k++) {
                 double x = elem_get_f((DType)t, part, k), y = elem_get_f((DType)t, data, first + k);
-                right = right && (x == y || (isnan(x) && isnan(y))) && elem_get_i((DType)t, part, k) == elem_get_i((DType)t, data, first + k);
+                right = right && (x == y || (isnan(x) && isnan(y))) &&
+                        elem_get_i((DType)t, part, k) == elem_get_i((DType)t, data, first + k);
                 right = right && blob_get_i(&f.bs, b, first + k) == elem_get_i((DType)t, data, first + k);
             }
             CHECK(right);
@@ -156,11 +163,13 @@ static void files(void)
     CHECK(blob_file(&f.bs, empty, &none, &why) && f.bs.file.p[none].bytes == 0);
     CHECK(!blob_file(&f.bs, "/nonexistent/x", &none, &why) && why && *why);
     CHECK(!blob_file(&f.bs, "/tmp", &none, &why) && why && *why);
-    Blob splat = blob_raw(&f.bs, file, 3, DT_F32, 100), rest = blob_raw(&f.bs, file, 403, DT_F32, 200), nothing = blob_raw(&f.bs, file, 1203, DT_F32, 0);
-    CHECK(blob_get_f(&f.bs, rest, 7) == 107 && blob_get_i(&f.bs, rest, 7) == 107);   /* not aligned */
+    Blob splat = blob_raw(&f.bs, file, 3, DT_F32, 100), rest = blob_raw(&f.bs, file, 403, DT_F32, 200),
+         nothing = blob_raw(&f.bs, file, 1203, DT_F32, 0);
+    CHECK(blob_get_f(&f.bs, rest, 7) == 107 && blob_get_i(&f.bs, rest, 7) == 107); /* not aligned */
     CHECK(blob_equal(&f.bs, splat, blob_splat_f(&f.bs, DT_F32, 100, 0.25)));       /* whatever the kind */
     CHECK(blob_equal(&f.bs, rest, blob_inline(&f.bs, DT_F32, 200, data + 100)));
-    CHECK(!blob_equal(&f.bs, rest, blob_inline(&f.bs, DT_F32, 200, data + 99)) && !blob_equal(&f.bs, rest, blob_inline(&f.bs, DT_I32, 200, data + 100)));
+    CHECK(!blob_equal(&f.bs, rest, blob_inline(&f.bs, DT_F32, 200, data + 99)) &&
+          !blob_equal(&f.bs, rest, blob_inline(&f.bs, DT_I32, 200, data + 100)));
     ROUND_TRIP(splat);
     ROUND_TRIP(rest);
     ROUND_TRIP(nothing);
@@ -192,7 +201,16 @@ static void strings_and_recipes(void)
     len[4] = 3;
     CHECK(!blob_equal(&f.bs, s, blob_strings(&f.bs, 5, ptr, len)));
     Blob w = blob_splat_f(&f.bs, DT_F32, 64 * 48, 0.5);
-    Recipe pack = {.kind = RECIPE_PACK, .src = {w}, .n_src = 1, .batch = 1, .K = 64, .N = 48, .kc = 32, .g = 1, .stride_k = 48, .stride_n = 1};
+    Recipe pack = {.kind = RECIPE_PACK,
+                   .src = {w},
+                   .n_src = 1,
+                   .batch = 1,
+                   .K = 64,
+                   .N = 48,
+                   .kc = 32,
+                   .g = 1,
+                   .stride_k = 48,
+                   .stride_n = 1};
     Blob p = blob_derived(&f.bs, DT_F32, 64 * 48, &pack);
     CHECK_STR(text_of(&f, p), "pack(f32 3072 splat(0.5), batch=1, K=64, N=48, kc=32, g=1, off=0, st=0, sk=48, sn=1)");
     ROUND_TRIP(p);
@@ -202,26 +220,56 @@ static void strings_and_recipes(void)
     pack.kc = 16;
     CHECK(!blob_equal(&f.bs, p, blob_derived(&f.bs, DT_F32, 64 * 48, &pack)));
     CHECK_STR(text_of(&f, (Blob){0}), "none");
-    static const struct { const char *text; DType t; int64_t n; } bad[] = {
-        {"[1,2]", DT_F32, 3}, {"[1,2,3,4]", DT_F32, 3}, {"[1,2", DT_F32, 3}, {"[256]", DT_U8, 1}, {"[-1]", DT_U8, 1}, {"[1.5]", DT_I32, 1}, {"[2]", DT_BOOL, 1}, {"[8]", DT_I4, 1},
-        {"splat(\"a\")", DT_F32, 2}, {"splat(1)", DT_STR, 2}, {"splat(1)", DT_NONE, 2}, {"iota(0,1)", DT_F32, 2}, {"hex\"00\"", DT_F32, 1}, {"hex\"0000000g\"", DT_F32, 1},
-        {"hex\"00000000\"", DT_STR, 1}, {"[\"a\"]", DT_F32, 1}, {"[1]", DT_STR, 1}, {"[\"a\"]", DT_STR, 2}, {"\"/nonexistent/x\"@0+4#0000000000000000", DT_F32, 1},
-        {"\"x\"@0+4", DT_F32, 1}, {"\"x\"@99999999999999999999+4#0000000000000000", DT_F32, 1}, {"nothing", DT_F32, 1}, {"", DT_F32, 1}, {"[1]", DT_F32, -1}, {"[1]", DT_C64, 1},
-        {"pack(f32 10 splat(1), batch=1, K=4, N=4, kc=4, g=1, off=0, st=0, sk=4, sn=1)", DT_F32, 16},
-        {"pack(f32 16 splat(1), batch=1, K=4, N=4, kc=4, g=1, off=0, st=0, sk=-4, sn=1)", DT_F32, 16},
-        {"pack(f32 16 splat(1), batch=9223372036854775807, K=4, N=4, kc=4, g=1, off=0, st=9223372036854775807, sk=4, sn=1)", DT_F32, 16},
-        {"pack(f32 16 none, batch=1, K=4, N=4, kc=4, g=1, off=0, st=0, sk=4, sn=1)", DT_F32, 16}, {"graph(-1)", DT_F32, 1}, {"graph(1, f32 -1 splat(1))", DT_F32, 1}};
+    static const struct {
+        const char *text;
+        DType t;
+        int64_t n;
+    } bad[] = {{"[1,2]", DT_F32, 3},
+               {"[1,2,3,4]", DT_F32, 3},
+               {"[1,2", DT_F32, 3},
+               {"[256]", DT_U8, 1},
+               {"[-1]", DT_U8, 1},
+               {"[1.5]", DT_I32, 1},
+               {"[2]", DT_BOOL, 1},
+               {"[8]", DT_I4, 1},
+               {"splat(\"a\")", DT_F32, 2},
+               {"splat(1)", DT_STR, 2},
+               {"splat(1)", DT_NONE, 2},
+               {"iota(0,1)", DT_F32, 2},
+               {"hex\"00\"", DT_F32, 1},
+               {"hex\"0000000g\"", DT_F32, 1},
+               {"hex\"00000000\"", DT_STR, 1},
+               {"[\"a\"]", DT_F32, 1},
+               {"[1]", DT_STR, 1},
+               {"[\"a\"]", DT_STR, 2},
+               {"\"/nonexistent/x\"@0+4#0000000000000000", DT_F32, 1},
+               {"\"x\"@0+4", DT_F32, 1},
+               {"\"x\"@99999999999999999999+4#0000000000000000", DT_F32, 1},
+               {"nothing", DT_F32, 1},
+               {"", DT_F32, 1},
+               {"[1]", DT_F32, -1},
+               {"[1]", DT_C64, 1},
+               {"pack(f32 10 splat(1), batch=1, K=4, N=4, kc=4, g=1, off=0, st=0, sk=4, sn=1)", DT_F32, 16},
+               {"pack(f32 16 splat(1), batch=1, K=4, N=4, kc=4, g=1, off=0, st=0, sk=-4, sn=1)", DT_F32, 16},
+               {"pack(f32 16 splat(1), batch=9223372036854775807, K=4, N=4, kc=4, g=1, off=0, st=9223372036854775807, "
+                "sk=4, sn=1)",
+                DT_F32, 16},
+               {"pack(f32 16 none, batch=1, K=4, N=4, kc=4, g=1, off=0, st=0, sk=4, sn=1)", DT_F32, 16},
+               {"graph(-1)", DT_F32, 1},
+               {"graph(1, f32 -1 splat(1))", DT_F32, 1}};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         Blob b;
         int errors = f.diag.errors;
-        if (!CHECK(!parse(&f, bad[i].text, bad[i].t, bad[i].n, &b) && f.diag.errors == errors + 1)) printf("    %s\n", bad[i].text);
+        if (!CHECK(!parse(&f, bad[i].text, bad[i].t, bad[i].n, &b) && f.diag.errors == errors + 1))
+            printf("    %s\n", bad[i].text);
     }
     Str deep;
     str_init(&deep, &f.arena);
     for (int i = 0; i < 50000; i++) str_add(&deep, "graph(0, f32 1 ");
     CHECK(!parse(&f, str_get(&deep), DT_F32, 1, &g));
     CHECK(parse(&f, "[true,false]", DT_BOOL, 2, &g) && blob_get_i(&f.bs, g, 0) == 1 && blob_get_i(&f.bs, g, 1) == 0);
-    CHECK(parse(&f, "[-inf,nan,-0]", DT_F16, 3, &g) && blob_get_f(&f.bs, g, 0) == -INFINITY && signbit(blob_get_f(&f.bs, g, 2)));
+    CHECK(parse(&f, "[-inf,nan,-0]", DT_F16, 3, &g) && blob_get_f(&f.bs, g, 0) == -INFINITY &&
+          signbit(blob_get_f(&f.bs, g, 2)));
     fix_free(&f);
 }
 

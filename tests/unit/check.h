@@ -1,4 +1,5 @@
-/* check.h: the unit tests' harness. A failed check prints its place and goes on; main ends with `return check_done();`. */
+/* check.h: the unit tests' harness. A failed check prints its place and goes on; main ends with `return
+ * check_done();`. */
 #ifndef BMC_TESTS_UNIT_CHECK_H
 #define BMC_TESTS_UNIT_CHECK_H
 #include <stdbool.h>
@@ -40,6 +41,9 @@ static inline uint64_t rng_next(Rng *r)
     z = (z ^ z >> 27) * 0x94d049bb133111ebu;
     return z ^ z >> 31;
 }
-static inline int64_t rng_in(Rng *r, int64_t lo, int64_t hi) { return lo + (int64_t)(rng_next(r) % (uint64_t)(hi - lo + 1)); }
+static inline int64_t rng_in(Rng *r, int64_t lo, int64_t hi)
+{
+    return lo + (int64_t)(rng_next(r) % (uint64_t)(hi - lo + 1));
+}
 
 #endif

@@ -5,7 +5,13 @@
 #include "tests/unit/check.h"
 #include <math.h>
 
-typedef struct Fix { Arena arena; Names names; Dims dims; Types types; Diag diag; } Fix;
+typedef struct Fix {
+    Arena arena;
+    Names names;
+    Dims dims;
+    Types types;
+    Diag diag;
+} Fix;
 
 static void fix_init(Fix *f)
 {
@@ -44,7 +50,8 @@ static void element_types(void)
     CHECK(dtype_parse("float") == DT_NONE && dtype_parse("none") == DT_NONE && dtype_parse("") == DT_NONE);
     CHECK(dtype_bytes(DT_I4, 3) == 2 && dtype_bytes(DT_U2, 5) == 2 && dtype_bytes(DT_U4, 1) == 1);
     CHECK(dtype_bytes(DT_F64, INT64_MAX) == INT64_MAX && dtype_bytes(DT_I4, INT64_MAX) == INT64_MAX / 2 + 1);
-    CHECK(dtype_is_float(DT_BF16) && !dtype_is_float(DT_C64) && dtype_is_signed(DT_F16) && !dtype_is_signed(DT_U8) && dtype_is_int(DT_U4) && !dtype_is_int(DT_BOOL));
+    CHECK(dtype_is_float(DT_BF16) && !dtype_is_float(DT_C64) && dtype_is_signed(DT_F16) && !dtype_is_signed(DT_U8) &&
+          dtype_is_int(DT_U4) && !dtype_is_int(DT_BOOL));
     CHECK(dtype_info((DType)999)->cls == DC_NONE);
 }
 
@@ -53,12 +60,14 @@ static void interning(void)
     Fix f;
     fix_init(&f);
     Types *ts = &f.types;
-    Dim n = dim_sym(&f.dims, sym_new(&f.dims, name_of(&f.names, "N"), SYM_ENTRY, 0, INT64_MAX)), k = dim_const(&f.dims, 64);
+    Dim n = dim_sym(&f.dims, sym_new(&f.dims, name_of(&f.names, "N"), SYM_ENTRY, 0, INT64_MAX)),
+        k = dim_const(&f.dims, 64);
     Dim nk[] = {n, k}, kn[] = {k, n};
     TypeId a = type_tensor(ts, DT_F32, 2, nk);
-    CHECK(a.i && a.i == type_tensor(ts, DT_F32, 2, nk).i && a.i != type_tensor(ts, DT_F32, 2, kn).i && a.i != type_tensor(ts, DT_F64, 2, nk).i);
+    CHECK(a.i && a.i == type_tensor(ts, DT_F32, 2, nk).i && a.i != type_tensor(ts, DT_F32, 2, kn).i &&
+          a.i != type_tensor(ts, DT_F64, 2, nk).i);
     TypeRec junk;
-    memset(&junk, 0x5a, sizeof junk);   /* what a kind does not use does not count */
+    memset(&junk, 0x5a, sizeof junk); /* what a kind does not use does not count */
     junk.kind = TY_TENSOR;
     junk.elem = DT_F32;
     junk.layout.i = 0;
@@ -74,7 +83,8 @@ static void interning(void)
     CHECK(type_map(ts, DT_I64, a).i != type_map(ts, DT_STR, a).i);
     CHECK(type_with_elem(ts, a, DT_I8).i == type_tensor(ts, DT_I8, 2, nk).i);
     CHECK(type_intern(ts, &(TypeRec){.kind = TY_NONE}).i == 0);
-    CHECK(dim_same(type_count(ts, a), dim_mul(&f.dims, n, k)) && dim_is(&f.dims, type_count(ts, type_tensor(ts, DT_F32, 0, NULL)), 1));
+    CHECK(dim_same(type_count(ts, a), dim_mul(&f.dims, n, k)) &&
+          dim_is(&f.dims, type_count(ts, type_tensor(ts, DT_F32, 0, NULL)), 1));
     Dim huge[] = {dim_const(&f.dims, (int64_t)1 << 40), dim_const(&f.dims, (int64_t)1 << 40), dim_const(&f.dims, 0)};
     CHECK(dim_is(&f.dims, type_count(ts, type_tensor(ts, DT_F32, 3, huge)), 0) && !f.dims.overflow);
     CHECK(!type_count(ts, type_tensor(ts, DT_F32, 2, huge)).i && f.dims.overflow);
@@ -93,8 +103,21 @@ static void interning(void)
 
 static void text(void)
 {
-    static const char *const same[] = {"f32[N,64]", "f32[]", "f32[*]", "seq<f32[N]>", "opt<seq<i64[N+1]>>", "map<i64,f32[]>", "map<str,seq<f32[*]>>", "?",
-                                       "f32[N,3,H,W]@{0,2,3,1}", "u4[7]", "bool[N//2,N%4]", "f32[N,17]@{0,1:16}", "none[2]", "seq<?>", "f8e4m3fn[max(M,N)]"};
+    static const char *const same[] = {"f32[N,64]",
+                                       "f32[]",
+                                       "f32[*]",
+                                       "seq<f32[N]>",
+                                       "opt<seq<i64[N+1]>>",
+                                       "map<i64,f32[]>",
+                                       "map<str,seq<f32[*]>>",
+                                       "?",
+                                       "f32[N,3,H,W]@{0,2,3,1}",
+                                       "u4[7]",
+                                       "bool[N//2,N%4]",
+                                       "f32[N,17]@{0,1:16}",
+                                       "none[2]",
+                                       "seq<?>",
+                                       "f8e4m3fn[max(M,N)]"};
     Fix f;
     fix_init(&f);
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
@@ -104,11 +127,27 @@ static void text(void)
         CHECK(parse(&f, text_of(&f, t), &u) && t.i == u.i);
     }
     TypeId t, u;
-    CHECK(parse(&f, "f32[N,3]@{0,1}", &t) && parse(&f, "f32[N,3]", &u) && t.i == u.i);      /* the plain order is no layout */
+    CHECK(parse(&f, "f32[N,3]@{0,1}", &t) && parse(&f, "f32[N,3]", &u) &&
+          t.i == u.i); /* the plain order is no layout */
     CHECK(parse(&f, "f32[?,?]", &t) && !dim_same(type_rec(&f.types, t)->dim[0], type_rec(&f.types, t)->dim[1]));
     CHECK(parse(&f, " f32 [ N , 64 ] ; comment", &t) && parse(&f, "f32[N,64]", &u) && t.i == u.i);
-    static const char *const bad[] = {"f33[2]", "f32", "f32[", "f32[2", "f32[2,]", "f32[2]@{0,1}", "f32[2,2]@{0,0}", "f32[2,2]@{1}", "seq<f32[2]", "map<f32[2]>", "f32[-]",
-                                      "f32[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]", "seq", "", "f32[2]@{0:-1}", "f32[9223372036854775808]", "f32[N//0]"};
+    static const char *const bad[] = {"f33[2]",
+                                      "f32",
+                                      "f32[",
+                                      "f32[2",
+                                      "f32[2,]",
+                                      "f32[2]@{0,1}",
+                                      "f32[2,2]@{0,0}",
+                                      "f32[2,2]@{1}",
+                                      "seq<f32[2]",
+                                      "map<f32[2]>",
+                                      "f32[-]",
+                                      "f32[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]",
+                                      "seq",
+                                      "",
+                                      "f32[2]@{0:-1}",
+                                      "f32[9223372036854775808]",
+                                      "f32[N//0]"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         int errors = f.diag.errors;
         if (!CHECK(!parse(&f, bad[i], &t) && f.diag.errors == errors + 1)) printf("    %s\n", bad[i]);
@@ -120,7 +159,7 @@ static void text(void)
     arena_free(&f.arena);
 }
 
-/* --- single elements ---------------------------------------------------------------------------------------------------------------- */
+/* --- single elements --- */
 
 static void elements(void)
 {
@@ -157,14 +196,52 @@ static void elements(void)
         }
         if (!CHECK(right)) printf("    %s\n", dtype_name((DType)t));
     }
-    static const struct { DType t; double in, out; } row[] = {
-        {DT_F16, 65504, 65504}, {DT_F16, 65519, 65504}, {DT_F16, 65520, INFINITY}, {DT_F16, 5.9604644775390625e-8, 5.9604644775390625e-8}, {DT_F16, 2.98e-8, 0},
-        {DT_F16, 2.9802322387695313e-8, 0}, {DT_F16, 2.99e-8, 5.9604644775390625e-8}, {DT_F16, 1.00048828125, 1}, {DT_F16, 1.00146484375, 1.001953125}, {DT_F16, 6.1005353927612305e-05, 6.103515625e-05},
-        {DT_BF16, 1.00390625, 1}, {DT_BF16, 1.01171875, 1.015625}, {DT_BF16, 3.4e38, INFINITY}, {DT_BF16, 3.389e38, 3.3895313892515355e38}, {DT_F8E4M3FN, 448, 448},
-        {DT_F8E4M3FN, 1e9, 448}, {DT_F8E4M3FN, -INFINITY, -448}, {DT_F8E4M3FN, 0.001953125, 0.001953125}, {DT_F8E4M3FNUZ, 240, 240}, {DT_F8E4M3FNUZ, 300, 240},
-        {DT_F8E5M2, 57344, 57344}, {DT_F8E5M2, 70000, INFINITY}, {DT_F8E5M2FNUZ, 1e9, 57344}, {DT_F4E2M1, 5, 4}, {DT_F4E2M1, 2.5, 2}, {DT_F4E2M1, -7, -6}, {DT_F4E2M1, 0.25, 0},
-        {DT_F8E8M0, 1, 1}, {DT_F8E8M0, 3, 2}, {DT_F8E8M0, 6, 8}, {DT_F8E8M0, 3.1, 4}, {DT_F8E8M0, 2.9, 2}, {DT_F8E8M0, 1e-50, 5.877471754111438e-39}, {DT_U8, 300, 255}, {DT_U8, -3, 0}, {DT_I8, -300, -128},
-        {DT_I32, 3e9, INT32_MAX}, {DT_I4, 9, 7}, {DT_I2, -5, -2}, {DT_U64, 1.8446744073709552e19, 18446744073709551615.0}, {DT_U64, -1, 0}, {DT_I64, -1e30, -9223372036854775808.0}, {DT_BOOL, 0.5, 1}};
+    static const struct {
+        DType t;
+        double in, out;
+    } row[] = {{DT_F16, 65504, 65504},
+               {DT_F16, 65519, 65504},
+               {DT_F16, 65520, INFINITY},
+               {DT_F16, 5.9604644775390625e-8, 5.9604644775390625e-8},
+               {DT_F16, 2.98e-8, 0},
+               {DT_F16, 2.9802322387695313e-8, 0},
+               {DT_F16, 2.99e-8, 5.9604644775390625e-8},
+               {DT_F16, 1.00048828125, 1},
+               {DT_F16, 1.00146484375, 1.001953125},
+               {DT_F16, 6.1005353927612305e-05, 6.103515625e-05},
+               {DT_BF16, 1.00390625, 1},
+               {DT_BF16, 1.01171875, 1.015625},
+               {DT_BF16, 3.4e38, INFINITY},
+               {DT_BF16, 3.389e38, 3.3895313892515355e38},
+               {DT_F8E4M3FN, 448, 448},
+               {DT_F8E4M3FN, 1e9, 448},
+               {DT_F8E4M3FN, -INFINITY, -448},
+               {DT_F8E4M3FN, 0.001953125, 0.001953125},
+               {DT_F8E4M3FNUZ, 240, 240},
+               {DT_F8E4M3FNUZ, 300, 240},
+               {DT_F8E5M2, 57344, 57344},
+               {DT_F8E5M2, 70000, INFINITY},
+               {DT_F8E5M2FNUZ, 1e9, 57344},
+               {DT_F4E2M1, 5, 4},
+               {DT_F4E2M1, 2.5, 2},
+               {DT_F4E2M1, -7, -6},
+               {DT_F4E2M1, 0.25, 0},
+               {DT_F8E8M0, 1, 1},
+               {DT_F8E8M0, 3, 2},
+               {DT_F8E8M0, 6, 8},
+               {DT_F8E8M0, 3.1, 4},
+               {DT_F8E8M0, 2.9, 2},
+               {DT_F8E8M0, 1e-50, 5.877471754111438e-39},
+               {DT_U8, 300, 255},
+               {DT_U8, -3, 0},
+               {DT_I8, -300, -128},
+               {DT_I32, 3e9, INT32_MAX},
+               {DT_I4, 9, 7},
+               {DT_I2, -5, -2},
+               {DT_U64, 1.8446744073709552e19, 18446744073709551615.0},
+               {DT_U64, -1, 0},
+               {DT_I64, -1e30, -9223372036854775808.0},
+               {DT_BOOL, 0.5, 1}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         memset(p, 0, sizeof p);
         elem_put_f(row[i].t, p, 1, row[i].in);
