@@ -26,6 +26,12 @@ if(LLVM_FOUND)
         set_target_properties(bmc::llvm PROPERTIES IMPORTED_LOCATION ${LLVM_SHARED} INTERFACE_INCLUDE_DIRECTORIES "${LLVM_INCLUDE_DIRS}")
     endif()
 endif()
+find_path(CJSON_INCLUDE cjson/cJSON.h)
+find_library(CJSON_LIBRARY cjson)
+if(CJSON_INCLUDE AND CJSON_LIBRARY)
+    add_library(bmc::cjson UNKNOWN IMPORTED)
+    set_target_properties(bmc::cjson PROPERTIES IMPORTED_LOCATION ${CJSON_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${CJSON_INCLUDE})
+endif()
 find_package(OpenMP COMPONENTS C QUIET)
 
 # The runtime's folder: the triple as LLVM spells it for this host, so that code generation finds it by its own name for the target.
