@@ -50,6 +50,7 @@ LV access_dim(CgFn *f, Dim d)
     Cg *g = f->g;
     int64_t k;
     uint64_t known;
+    d = dim_resolve(g->m->dims, d);
     if (dim_is_const(g->m->dims, d, &k)) return cg_i64(g, k);
     if (map_get(&f->dims, d.i, &known)) return (LV)(uintptr_t)known;
     LLVMBuilderRef b = g->b;

@@ -88,8 +88,9 @@ LV cg_text(Cg *, const char *);                /* address of a private NUL-termi
 LV cg_table(Cg *, LT elem, LV *v, unsigned n, const char *name);  /* private constant array, at least one entry */
 bool cg_run_passes(Cg *);
 void cg_current(const char *what, const char *name);  /* for the fatal-error handler; NULL: nothing */
-/* Value of a dim where `sym` is the address of the symbol table; emitted at the builder. */
+/* Value of a dim where `sym` is the address of the symbol table; emitted at the builder. raw: symbols as they are, not what they were assumed equal to. */
 LV cg_dim_at(Cg *, LV sym, Dim);
+LV cg_dim_raw(Cg *, LV sym, Dim);
 
 /* ---- scalar.c: every pure instruction, on scalars and vectors alike ---- */
 LV scalar_op(CgFn *, const KInstRec *, LV *arg, DType arg_type, bool vec);

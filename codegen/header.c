@@ -89,7 +89,11 @@ static void formula(Head *h, Str *s, Dim d, const char *before)
     static const char *const op[] = {[DIM_ADD] = "+", [DIM_MUL] = "*", [DIM_FLOORDIV] = "/", [DIM_MOD] = "%"};
     switch (r->kind) {
     case DIM_CONST: str_printf(s, "%lld", (long long)r->k); return;
-    case DIM_SYM: str_printf(s, "%s%s", before, h->sym[r->sym.i] ? h->sym[r->sym.i] : "0"); return;
+    case DIM_SYM: {
+        const char *id = h->sym[r->sym.i] ? h->sym[r->sym.i] : "0";
+        str_printf(s, *before ? "%s%s" : "%s(%s)", before, id);   /* a macro's parameter stands in parentheses */
+        return;
+    }
     case DIM_MIN: case DIM_MAX: case DIM_BCAST:
         str_char(s, '(');
         formula(h, s, r->a, before);

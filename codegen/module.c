@@ -290,13 +290,15 @@ static LV floor_div(Cg *g, LV a, LV d, bool want_mod)
     return bad ? LLVMBuildSelect(g->b, bad, zero, v, "") : v;
 }
 
-LV cg_dim_at(Cg *g, LV sym, Dim d)
+LV cg_dim_at(Cg *g, LV sym, Dim d) { return cg_dim_raw(g, sym, dim_resolve(g->m->dims, d)); }
+
+LV cg_dim_raw(Cg *g, LV sym, Dim d)
 {
     assert(d.i);
     const DimRec *r = &g->m->dims->rec.p[d.i];
     if (r->kind == DIM_CONST) return cg_i64(g, r->k);
     if (r->kind == DIM_SYM) return cg_load(g, g->i64, cg_ptr_add(g, sym, cg_i64(g, 8 * (int64_t)r->sym.i)), 8);
-    LV a = cg_dim_at(g, sym, r->a), b = cg_dim_at(g, sym, r->b);
+    LV a = cg_dim_raw(g, sym, r->a), b = cg_dim_raw(g, sym, r->b);
     switch (r->kind) {
     case DIM_ADD: return LLVMBuildAdd(g->b, a, b, "");
     case DIM_MUL: return LLVMBuildMul(g->b, a, b, "");

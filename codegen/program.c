@@ -155,6 +155,10 @@ static void fail(Pf *p, KLoc loc, const char *msg, bmc_status status, LV got, LV
 
 static LV relation(Cg *g, KRel rel, LV a, LV b)
 {
+    if (rel == KREL_BCAST) {
+        LV one = cg_i64(g, 1), either = LLVMBuildOr(g->b, LLVMBuildICmp(g->b, LLVMIntEQ, a, one, ""), LLVMBuildICmp(g->b, LLVMIntEQ, b, one, ""), "");
+        return LLVMBuildOr(g->b, either, LLVMBuildICmp(g->b, LLVMIntEQ, a, b, ""), "");
+    }
     static const LLVMIntPredicate predicate[] = {[KREL_EQ] = LLVMIntEQ, [KREL_NE] = LLVMIntNE, [KREL_LE] = LLVMIntSLE, [KREL_LT] = LLVMIntSLT};
     return LLVMBuildICmp(g->b, predicate[rel], a, b, "");
 }
@@ -339,7 +343,7 @@ static void step(Pf *p, const KStep *s, bool top)
     }
     case KST_LOAD: load_symbol(p, s); break;
     case KST_CHECK: {
-        LV a = dim_of(p, s->a), b = dim_of(p, s->b);
+        LV a = cg_dim_raw(g, p->sym, s->a), b = cg_dim_raw(g, p->sym, s->b);   /* equalities that were assumed are what is checked here */
         LLVMBasicBlockRef bad = cg_block(g, p->fn, "bad");
         done = cg_block(g, p->fn, "good");
         LLVMBuildCondBr(g->b, relation(g, s->rel, a, b), done, bad);
@@ -425,13 +429,13 @@ static LV checked_dim(Cg *g, LV sym, Dim d, LV *overflow)
         checked_dim(g, sym, r->a, overflow);
         checked_dim(g, sym, r->b, overflow);
     }
-    return cg_dim_at(g, sym, d);
+    return cg_dim_raw(g, sym, d);
 }
 
 static LV size_of(Cg *g, LV sym, Dim d)
 {
     if (!d.i) return cg_i64(g, 0);
-    LV over = NULL, v = checked_dim(g, sym, d, &over);
+    LV over = NULL, v = checked_dim(g, sym, dim_resolve(g->m->dims, d), &over);
     return over ? LLVMBuildSelect(g->b, over, cg_i64(g, INT64_MAX), v, "") : v;
 }
 

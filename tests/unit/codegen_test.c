@@ -7,7 +7,9 @@
 
 #include <dlfcn.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- a module under test ---- */
@@ -595,7 +597,37 @@ static void test_strings(void)
 }
 
 /* ---- constants of every kind, and a contraction with packed weights ---- */
-static void test_constants(bool side_file)
+typedef enum How { BY_SO, BY_SIDE_FILE, BY_JIT, BY_DEBUG } How;
+static CodegenJit *jit;
+
+static bool load_as(Unit *u, How how, int nt)
+{
+    if (how == BY_SO) return unit_load(u, 2, nt);
+    unit_plan(u);
+    const char *path = arena_printf(&u->a, "%s/t%d.so", dir, serial++);
+    CodegenOptions o = options(2, CG_SO, path);
+    bmc_config c = {.size = sizeof c, .threads = nt};
+    if (how == BY_JIT) {
+        if (!CHECK(codegen_jit(&u->m, &o, &jit))) return false;
+        u->model = codegen_jit_model(jit);
+    } else {
+        o.keep_weights_out = how == BY_SIDE_FILE;
+        o.debug = how == BY_DEBUG;
+        if (!CHECK(codegen_emit(&u->m, &o))) return false;
+        u->so = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+        if (!u->so) printf("    %s\n", dlerror());
+        if (!CHECK(u->so != NULL)) return false;
+        u->model = dlsym(u->so, "bmc_model");
+    }
+    bmc_status s = u->model->create(&c, NULL, 0, &u->ctx);
+    if (s) printf("    %s\n", u->model->message(NULL));
+    unlink(path);
+    unlink(arena_printf(&u->a, "%s.weights", path));
+    if (how == BY_DEBUG) CHECK(unlink(arena_printf(&u->a, "%.*s.kir", (int)strlen(path) - 3, path)) == 0);
+    return CHECK(s == BMC_OK);
+}
+
+static void test_constants(How how)
 {
     enum { K = 37, N = 50, M = 7, BIG = 40000 };
     Unit u;
@@ -655,9 +687,8 @@ static void test_constants(bool side_file)
     kb_macc_end(b, &mc);
     kb_end(b);
     kb_finish(b, &u.m.program);
-    (void)side_file;
     for (int nt = 1; nt <= 2; nt++) {
-        if (!unit_load(&u, 2, nt)) continue;
+        if (!load_as(&u, how, nt)) continue;
         float am[M * K], cm[M * N], *out = arena_array(&u.a, float, BIG);
         int64_t e1 = BIG, e2[] = {M, K}, e3[] = {M, N};
         for (int q = 0; q < M * K; q++) am[q] = (float)(q % 23 - 11);
@@ -673,8 +704,133 @@ static void test_constants(bool side_file)
                 CHECK(cm[mm * N + q] == sum + (float)q);
             }
         unit_unload(&u);
+        if (jit) codegen_jit_free(jit);
+        jit = NULL;
     }
     unit_close(&u);
+}
+
+/* ---- objects and archives: two models in one program, headers in C99 and C++17, another machine ---- */
+/* y = a*x + 1 over [N, 4] with symbolic N; names that need care in C */
+static void small_model(Unit *u, const char *prefix, double factor)
+{
+    u->m.prefix = prefix;
+    Sym ns = sym_new(&u->dims, name_of(&u->names, "N"), SYM_ENTRY, 0, INT64_MAX);
+    u->dims.sym.p[ns.i].input = 0;
+    u->dims.sym.p[ns.i].axis = 0;
+    Dim d[] = {dim_sym(&u->dims, ns), dim_k(u, 4)};
+    KBuf x = port(u, false, "class", DT_F32, 2, d), y = port(u, true, "1/y:0", DT_F32, 2, d);
+    KBuf k = kbuf_new(&u->m, KS_CONST, name_of(&u->names, "k"), DT_F32, 1, d + 1, (KLoc){0});
+    kbuf(&u->m, k)->blob = blob_inline(&u->blobs, DT_F32, 4, (float[]){1, 2, 3, 4});
+    Kb *b = kb_new(&u->m, "scale", (KLoc){0});
+    uint32_t px = kb_param(b, x, false), pk = kb_param(b, k, false), py = kb_param(b, y, true);
+    KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, d[0])), j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, 4));
+    KVal v = kb_mul(b, kb_load(b, px, (KVal[]){i, j}), kb_const_f(b, DT_F32, factor));
+    kb_store(b, py, (KVal[]){i, j}, kb_add(b, v, kb_load(b, pk, &j)));
+    kb_end(b);
+    kb_end(b);
+    kb_finish(b, &u->m.program);
+    unit_plan(u);
+}
+
+static const char program_text[] =
+    "#include \"one.h\"\n#include \"two.h\"\n#include <stdio.h>\n"
+    "static int bad(const bmc_model *m, bmc_ctx *c, bmc_status s) { if (s) printf(\"%s\\n\", m->message(c)); return s != 0; }\n"
+    "int main(void)\n{\n"
+    "    float x[ONE_CLASS__COUNT(3)], y[12], z[12];\n    bmc_ctx *a, *b;\n    one_in in;\n    one_out out;\n    two_in in2;\n    two_out out2;\n    int i;\n"
+    "    for (i = 0; i < 12; i++) x[i] = (float)i;\n"
+    "    in.class_ = x; in.dim_N = 3; out.v1_y_0 = y; in2.class_ = x; in2.dim_N = 3; out2.v1_y_0 = z;\n"
+    "    if (bad(&one_model, 0, one_model.create(0, 0, 0, &a)) || bad(&two_model, 0, two_model.create(0, 0, 0, &b))) return 1;\n"
+    "    if (bad(&one_model, a, one_run(a, in, out)) || bad(&two_model, b, two_run(b, in2, out2))) return 2;\n"
+    "    for (i = 0; i < 12; i++) if (y[i] != x[i] * 2 + i % 4 + 1 || z[i] != x[i] * 3 + i % 4 + 1) return 3;\n"
+    "    one_model.destroy(a); two_model.destroy(b);\n    return 0;\n}\n";
+
+static bool shell(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static bool shell(const char *fmt, ...)
+{
+    char text[4096];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return system(text) == 0;
+}
+
+static void write_file(const char *name, const char *text)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "w");
+    if (!CHECK(f && fputs(text, f) >= 0)) return;
+    fclose(f);
+}
+
+static bool emit_small(CodegenKind kind, const char *triple, const char *name, double factor, const char *runtime)
+{
+    Unit u;
+    unit_open(&u, "native");
+    if (triple) CHECK(codegen_target(&u.a, &u.d, triple, NULL, &u.m.target));
+    small_model(&u, name, factor);
+    CodegenOptions o = options(2, kind, arena_printf(&u.a, "%s/%s.%s", dir, name, kind == CG_OBJECT ? "o" : "a"));
+    o.header = true;
+    if (runtime) o.runtime_dir = runtime, o.threads = false;
+    bool ok = CHECK(kir_verify(&u.m, "test")) && CHECK(codegen_emit(&u.m, &o));
+    unit_close(&u);
+    return ok;
+}
+
+static void test_objects(void)
+{
+    if (!emit_small(CG_OBJECT, NULL, "one", 2, NULL) || !emit_small(CG_ARCHIVE, NULL, "two", 3, NULL)) return;
+    write_file("main.c", program_text);
+    CHECK(shell("cp %s/main.c %s/main.cc && mkdir -p %s/bmc && cp runtime/bmc.h %s/bmc", dir, dir, dir, dir));
+    CHECK(shell("cc -std=c99 -Wall -Wextra -Werror -pedantic -I%s -o %s/c %s/main.c %s/one.o %s/two.a -lgomp -lm && %s/c", dir, dir, dir, dir, dir, dir));
+    if (shell("command -v c++ >/dev/null"))
+        CHECK(shell("c++ -std=c++17 -Wall -Wextra -Werror -pedantic -I%s -o %s/cc %s/main.cc %s/one.o %s/two.a -lgomp -lm && %s/cc", dir, dir, dir, dir, dir, dir));
+    else printf("no c++: header not tried\n");
+    CHECK(shell("test \"$(nm -g --defined-only %s/one.o | awk '{print $3}')\" = one_model", dir));
+    CHECK(shell("nm %s/one.o | grep -q ' t k0_scale\\| t scale'", dir));
+    CHECK(shell("rm -f %s/*.o %s/*.a", dir, dir));
+    if (!shell("command -v aarch64-linux-gnu-gcc >/dev/null && command -v qemu-aarch64 >/dev/null")) {
+        printf("no aarch64 compiler or emulator: not tried\n");
+    } else {
+        CHECK(shell("mkdir -p %s/arm && for f in runtime/*.c; do aarch64-linux-gnu-gcc -O1 -fPIC -fvisibility=hidden -I. -D_DEFAULT_SOURCE -c $f -o %s/arm/$(basename $f).o || exit 1; done;"
+                    " aarch64-linux-gnu-ar rcs %s/arm/libbmc_rt.a %s/arm/*.o", dir, dir, dir, dir));
+        char runtime[128];
+        snprintf(runtime, sizeof runtime, "%s/arm", dir);
+        if (emit_small(CG_OBJECT, "aarch64-linux-gnu", "one", 2, runtime) && emit_small(CG_ARCHIVE, "aarch64-linux-gnu", "two", 3, runtime))
+            CHECK(shell("aarch64-linux-gnu-gcc -static -I%s -o %s/arm/c %s/main.c %s/one.o %s/two.a -lm && qemu-aarch64 %s/arm/c", dir, dir, dir, dir, dir, dir));
+    }
+    CHECK(shell("rm -rf %s/arm %s/bmc %s/*.o %s/*.a %s/*.h %s/main.* %s/c %s/cc", dir, dir, dir, dir, dir, dir, dir, dir));
+}
+
+/* ---- failures leave nothing behind and say why ---- */
+static void quiet(void *arg, const DiagMessage *m) { *(const char **)arg = m->text; }
+
+static void test_failures(void)
+{
+    Unit u;
+    const char *said = "";
+    KTarget t;
+    unit_open(&u, "native");
+    u.d.sink = quiet;
+    u.d.sink_arg = &said;
+    CHECK(!codegen_target(&u.a, &u.d, NULL, "pentium-999", &t) && strstr(said, "unknown cpu 'pentium-999'"));
+    CHECK(!codegen_target(&u.a, &u.d, "vax-dec-ultrix", NULL, &t) && strstr(said, "vax-dec-ultrix"));
+    small_model(&u, "bad", 2);
+    CodegenOptions o = options(2, CG_SO, arena_printf(&u.a, "%s/none/x.so", dir));
+    CHECK(!codegen_emit(&u.m, &o) && strstr(said, "No such file"));
+    o.out_path = arena_printf(&u.a, "%s/x.so", dir);
+    o.cc = "no-such-compiler";
+    CHECK(!codegen_emit(&u.m, &o) && strstr(said, "cannot start 'no-such-compiler'"));
+    o.cc = "false";
+    CHECK(!codegen_emit(&u.m, &o) && strstr(said, "false ended with status 1"));
+    o.cc = NULL;
+    o.runtime_dir = "/nowhere";
+    CHECK(!codegen_emit(&u.m, &o) && strstr(said, "libbmc_rt.a"));
+    unit_close(&u);
+    CHECK(rmdir(dir) == 0);     /* empty */
+    CHECK(mkdir(dir, 0700) == 0);
 }
 
 int main(void)
@@ -700,7 +856,9 @@ int main(void)
     }
     test_program();
     test_strings();
-    test_constants(false);
-    rmdir(dir);
+    for (How how = BY_SO; how <= BY_DEBUG; how++) test_constants(how);
+    test_failures();
+    test_objects();
+    CHECK(rmdir(dir) == 0);
     return check_done();
 }
