@@ -66,7 +66,8 @@ typedef struct rt_private {
     void *block;                    /* what destroy frees; NULL: memory of the caller */
     atomic_flag busy;
     int nt, nt_run;                 /* threads asked for; threads that the region delivered */
-    uint32_t spin, gen, serial;
+    uint32_t spin, yield;           /* looks at a flag before a thread sleeps; every yield-th look gives the CPU away */
+    uint32_t gen, serial;
     rt_inbox *inbox;
     void (*team)(void *pool, void (*fn)(void *arg, int tid, int nt), void *arg, int nt);
     void *pool;
@@ -133,6 +134,7 @@ RT_HIDDEN bool rt_input_is_state(const rt_private *, const bmc_value *in, const 
 /* ---- rt_parallel.c ---- */
 RT_HIDDEN void rt_team(rt_private *, void (*fn)(void *arg, int tid, int nt), void *arg, int nt);
 RT_HIDDEN bool rt_team_exists(const rt_private *);            /* false: teams are one thread */
+RT_HIDDEN void rt_team_pin(void);                             /* before the first team of a context that brings none of its own */
 RT_HIDDEN int rt_default_threads(void);
 RT_HIDDEN int rt_usable_cpus(void);
 

@@ -2,9 +2,9 @@
  * the whole team unless the caller supplies one). One team per run; between kernels the threads meet in a barrier of our own.
  *
  * The barrier is a dissemination barrier: in round r thread t sets a flag of thread (t + 2^r) mod nt and waits for its own; after ceil(log2 nt) rounds
- * every thread has heard of every other. No read-modify-write, each flag has one writer, two threads need one round. The bit "somebody has an error"
- * travels with the flags, so all threads learn it at the same barrier and leave there together. Waiting spins for a bounded time, then yields,
- * then naps: with more threads than CPUs, or when the host takes a CPU away, waiting must not burn what the late thread needs. */
+ * every thread has heard of every other. No counter that all write; each flag has one writer and one reader, two threads need one round. The bit
+ * "somebody has an error" travels with the flags, so all threads learn it at the same barrier and leave there together. Waiting spins for a bounded
+ * time, then yields, then sleeps: with more threads than CPUs, or when the host takes a CPU away, waiting must not burn what the late thread needs. */
 #define _GNU_SOURCE
 #include "runtime/rt_internal.h"
 #include <fcntl.h>
@@ -14,8 +14,15 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#endif
 #ifdef BMC_RT_OPENMP
+#include <dlfcn.h>
 #include <omp.h>
+/* Weak: a statically linked program has no loader and needs none. */
+extern void *dlopen(const char *, int) __attribute__((weak));
 #endif
 
 /* ---- the team ---- */
@@ -35,6 +42,19 @@ void rt_team(rt_private *p, void (*fn)(void *arg, int tid, int nt), void *arg, i
         fn(arg, 0, 1);
 #endif
     }
+}
+
+/* Its idle threads run code of the OpenMP library. When a loader closes the model, and nobody else uses that library, it would be unmapped under them
+ * (libgomp 12: SIGSEGV), so it is pinned; the model itself can be unloaded. */
+void rt_team_pin(void)
+{
+#ifdef BMC_RT_OPENMP
+    Dl_info lib;
+    if (dlopen && dladdr((const void *)(uintptr_t)omp_get_max_threads, &lib) && lib.dli_fname) {
+        void *handle = dlopen(lib.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+        if (handle) dlclose(handle);
+    }
+#endif
 }
 
 bool rt_team_exists(const rt_private *p)
@@ -58,26 +78,43 @@ static inline void pause_cpu(void)
 #endif
 }
 
-/* Waits until *flag belongs to generation gen; returns it. Out of line: the common case below does not come here. */
-static __attribute__((noinline)) uint32_t wait_long(_Atomic uint32_t *flag, uint32_t gen, uint32_t spin)
+/* Nobody but the thread that waits for a flag writes this into it, and only before it sleeps; generations stay below. */
+#define ASLEEP 0xffffffffu
+
+static void futex_sleep(_Atomic uint32_t *flag)
 {
-    enum { YIELDS = 400, NAP_MIN = 20000, NAP_MAX = 200000 };
+#if defined(__linux__)
+    syscall(SYS_futex, flag, FUTEX_WAIT_PRIVATE, ASLEEP, NULL, NULL, 0);
+#else
+    nanosleep(&(struct timespec){0, 50000}, NULL);
+    (void)flag;
+#endif
+}
+
+static void futex_wake(_Atomic uint32_t *flag)
+{
+#if defined(__linux__)
+    syscall(SYS_futex, flag, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+#else
+    (void)flag;
+#endif
+}
+
+/* Waits until *flag belongs to generation gen; returns it. Out of line: the common case does not come here. */
+static __attribute__((noinline)) uint32_t wait_long(_Atomic uint32_t *flag, uint32_t gen, uint32_t spin, uint32_t yield)
+{
     uint32_t v;
-    for (uint32_t i = 0; i < spin; i++) {
+    for (uint32_t i = 1; i <= spin; i++) {
         v = atomic_load_explicit(flag, memory_order_acquire);
         if (v >> 1 == gen) return v;
-        pause_cpu();
+        if (i % yield) pause_cpu();
+        else sched_yield();   /* the late thread may be on this very CPU */
     }
-    struct timespec nap = {0, NAP_MIN};
-    for (uint32_t i = 0;; i++) {
+    for (;;) {
         v = atomic_load_explicit(flag, memory_order_acquire);
         if (v >> 1 == gen) return v;
-        if (i < YIELDS) {
-            sched_yield();
-        } else {
-            nanosleep(&nap, NULL);
-            if (nap.tv_nsec < NAP_MAX) nap.tv_nsec *= 2;
-        }
+        if (v == ASLEEP || atomic_compare_exchange_strong_explicit(flag, &v, ASLEEP, memory_order_acq_rel, memory_order_acquire))
+            futex_sleep(flag);
     }
 }
 
@@ -90,10 +127,11 @@ int32_t rt_barrier(bmc_ctx *x, int32_t tid, int32_t nt)
         uint32_t gen = ++me->sense & 0x7fffffffu;
         for (int32_t far = 1, r = 0; far < nt; far *= 2, r++) {
             int32_t to = tid + far < nt ? tid + far : tid + far - nt;
-            atomic_store_explicit(&box[to].flag[gen & 1][r], gen << 1 | bad, memory_order_release);
-            _Atomic uint32_t *flag = &box[tid].flag[gen & 1][r];
+            _Atomic uint32_t *flag = &box[to].flag[gen & 1][r];
+            if (atomic_exchange_explicit(flag, gen << 1 | bad, memory_order_acq_rel) == ASLEEP) futex_wake(flag);
+            flag = &box[tid].flag[gen & 1][r];
             uint32_t v = atomic_load_explicit(flag, memory_order_acquire);
-            if (v >> 1 != gen) v = wait_long(flag, gen, x->rt->spin);
+            if (v >> 1 != gen) v = wait_long(flag, gen, x->rt->spin, x->rt->yield);
             bad |= v & 1;
         }
     }

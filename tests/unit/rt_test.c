@@ -483,5 +483,5 @@ int main(void)
     test_boxed();
     test_state();
     test_concurrent();
-    return check_summary("rt_test");
+    return check_summary();
 }
