@@ -69,6 +69,14 @@ static LV on_load_vector(void *arg, DType from, LV p, LV mask)
     return to_acc(c, from, access_read(c->f->g, from, p, true, mask));
 }
 
+/* Elements between neighbouring rows of A; 0: not constant. */
+static int64_t row_distance(const CgFn *f, const KMacc *m)
+{
+    int64_t d;
+    KInst y = kblock(f->k, m->addr)->last;
+    return kx_affine(f->k, f->g->m->dims, karg(f->k, kinst(f->k, y), 0), block_param(f, m->addr, 1), &d) ? d : 0;
+}
+
 void macc_emit(CgFn *f, KInst i)
 {
     Cg *g = f->g;
@@ -85,7 +93,7 @@ void macc_emit(CgFn *f, KInst i)
     tile_emit(&(TileEmit){
         .cx = g->cx, .mod = g->mod, .b = g->b, .fn = f->fn, .target = &g->m->target,
         .a_type = f->k->param.p[m->a].elem, .b_type = f->k->param.p[m->b].elem, .acc = m->acc,
-        .mr = m->mr, .nv = m->nv, .m_inner = m->m_inner, .b_packed = m->b_packed,
+        .mr = m->mr, .nv = m->nv, .m_inner = m->m_inner, .b_packed = m->b_packed, .b_next = m->b_next, .a_row = row_distance(f, m),
         .a_always = kval(f->k, pred)->def.i && def->op == KOP_CONST && def->imm.i,
         .rows = arg[KM_ROWS], .cols = arg[KM_COLS], .K = arg[KM_K], .T = arg[KM_T], .a_k = arg[KM_AK], .b_k = arg[KM_BK], .b_strip = arg[KM_BSTRIP],
         .a_base = f->param[m->a], .b_base = f->param[m->b], .arg = &c,

@@ -28,6 +28,7 @@ typedef LLVMBasicBlockRef Block;
 
 enum { TILE_MAX = 64, ROWS_MAX = 32, PARTS_MAX = 8 };
 enum { AHEAD_COLS = 4 };         /* so many tile columns at most for A's rows to be prefetched: with more, the first one's misses do not count */
+enum { AHEAD_ROWS = 64 };        /* rows that share the prefetching of strips when their number is not known */
 enum { ZERO_ROW_MAX = 32768 };   /* bytes of the zero array a guarded row may point to */
 
 /* Part of the rows or columns of a macc: positions lo, lo+size, ... while pos + need <= end. */
@@ -411,20 +412,26 @@ static void operands_at(const Tile *t, Operands *o, V tt, V row, V col)
  * A: where rows lie back to back and only few tile columns share them, the rows of the next tile.
  * Every step prefetches at an address that moves by less than a line, so most hit a line that is on its way already: a load slot is cheaper than the
  * unrolling that would save it. */
-static void prefetch_plan(const Tile *t, Operands *o, V row)
+static void prefetch_plan(const Tile *t, Operands *o, V row, V col)
 {
     const TileEmit *e = t->e;
-    int64_t rows, cols, K, a_bytes = dtype_info(e->a_type)->bits / 8, strip_bytes = 16 * (dtype_info(e->b_type)->bits / 8);
-    if (!e->m_inner || !is_const(e->rows, &rows) || rows <= o->h || !is_const(e->K, &K)) return;
+    int64_t rows = AHEAD_ROWS, cols, a_bytes = dtype_info(e->a_type)->bits / 8, strip_bytes = 16 * (dtype_info(e->b_type)->bits / 8);
+    if (!e->m_inner || (is_const(e->rows, &rows) && rows <= o->h)) return;
     bool few_cols = is_const(e->cols, &cols) && cols <= 16 * AHEAD_COLS * (int64_t)e->nv;
-    if (e->b_packed && !(few_cols && cols <= 16 * (int64_t)e->nv)) {
+    if (e->b_packed && (e->b_next || !few_cols || cols > 16 * (int64_t)e->nv)) {
         Ahead *b = &o->ahead[o->n_ahead++];
         b->step = o->w * strip_bytes * o->h / rows + 1;
-        b->ptr = gep(t, t->b_mem, o->b, mul(t, e->b_strip, k64(t, o->w)));
-        V share = LLVMBuildUDiv(t->b, mul(t, row, k64(t, K * o->w * strip_bytes)), k64(t, rows), "");
+        V next = mul(t, e->b_strip, k64(t, o->w));
+        if (e->b_next) {   /* behind the last tile column something else follows */
+            V back = mul(t, LLVMBuildAShr(t->b, col, k64(t, 4), ""), e->b_strip), last = LLVMBuildICmp(t->b, LLVMIntSGE, add_k(t, col, 16 * o->w), e->cols, "");
+            next = LLVMBuildSelect(t->b, last, LLVMBuildNSWSub(t->b, k64(t, e->b_next), back, ""), next, "");
+        }
+        b->ptr = gep(t, t->b_mem, o->b, next);
+        V share = LLVMBuildUDiv(t->b, mul(t, row, mul(t, e->K, k64(t, o->w * strip_bytes))), e->rows, "");
         b->ptr = gep(t, LLVMInt8TypeInContext(e->cx), b->ptr, share);
     }
-    if (few_cols && e->a_row == K && is_k(e->a_k, 1)) {
+    int64_t K;
+    if (few_cols && is_const(e->K, &K) && e->a_row == K && is_k(e->a_k, 1)) {
         Ahead *a = &o->ahead[o->n_ahead++];
         a->step = o->h * a_bytes;
         a->ptr = gep(t, t->a_mem, o->a[0], k64(t, o->h * K));
@@ -439,7 +446,7 @@ static void t_loop(const Tile *t, Operands *o, V row, V col, V *acc)
     bool known = is_const(e->T, &T);
     if (known && T == 1) {
         operands_at(t, o, k64(t, 0), row, col);
-        prefetch_plan(t, o, row);
+        prefetch_plan(t, o, row, col);
         k_loop(t, o, acc);
         return;
     }
@@ -452,7 +459,7 @@ static void t_loop(const Tile *t, Operands *o, V row, V col, V *acc)
     at(t, inside);
     for (unsigned i = 0; i < n; i++) acc[i] = in[i];
     operands_at(t, o, tt, row, col);
-    prefetch_plan(t, o, row);
+    prefetch_plan(t, o, row, col);
     k_loop(t, o, acc);
     Block end = here(t);
     phi_add(tt, add_k(t, tt, 1), end);

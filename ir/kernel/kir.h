@@ -55,7 +55,8 @@ typedef enum KLoop { KLOOP_SEQ, KLOOP_PAR, KLOOP_VEC } KLoop;
  * b_strip = 16, columns beyond `cols` are not read. `mr` x `nv` (rows x strips) is the register tile, `order` which loop runs inside: pure schedule, any value gives
  * the same sums (k ascending within t ascending, fused multiply-add for floats where the target has it). Instruction args: rows, cols, K, T, a_k, b_k, b_strip.
  * Blocks: addr(t,i) yields a_off, pred, b_off | init(i,j) yields acc | epilogue(acc,i,j) yields nothing. i, j, t, k are i64. */
-typedef struct KMacc { uint32_t a, b; /* kernel params */ uint8_t mr, nv; bool m_inner; bool b_packed; DType acc; KBlock addr, init /* may be 0 */, epi; } KMacc;
+typedef struct KMacc { uint32_t a, b; /* kernel params */ uint8_t mr, nv; bool m_inner; bool b_packed; DType acc; KBlock addr, init /* may be 0 */, epi;
+    int64_t b_next; /* a hint for prefetching packed B: elements from the first strip of this macc to the one read after its last; 0: right behind the last */ } KMacc;
 enum { KM_ROWS, KM_COLS, KM_K, KM_T, KM_AK, KM_BK, KM_BSTRIP, KM_ARGS };
 
 typedef struct KInstRec {

@@ -321,6 +321,7 @@ static bool macc(P *p)
     spec.nv = (uint8_t)nv;
     spec.m_inner = lex_accept_ident(p->x, "m_inner");
     spec.b_packed = lex_accept_ident(p->x, "packed");
+    if (lex_accept_ident(p->x, "next") && (!lex_expect(p->x, '(') || !lex_int(p->x, &spec.b_next) || !lex_expect(p->x, ')'))) return false;
     if (!lex_expect(p->x, '(')) return false;
     for (int n = 0; n < KM_ARGS; n++)
         if ((n && !lex_expect(p->x, ',')) || !lex_expect_ident(p->x, word[n]) || !lex_expect(p->x, '=') || !expr_of(p, DT_I64, &arg[n])) return false;

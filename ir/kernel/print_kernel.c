@@ -274,6 +274,7 @@ static void print_macc(P *p, const KInstRec *r)
     const KMacc *x = r->macc;
     str_printf(p->s, "macc<%s> %%%s, %%%s tile(%u, %u)%s%s", dtype_name(x->acc), p->param[x->a], p->param[x->b], x->mr, x->nv,
                x->m_inner ? " m_inner" : "", x->b_packed ? " packed" : "");
+    if (x->b_next) str_printf(p->s, " next(%lld)", (long long)x->b_next);
     for (uint32_t n = 0; n < r->n_arg && n < KM_ARGS; n++) {
         str_printf(p->s, "%s%s=", n ? ", " : " (", arg[n]);
         print_val(p, karg(p->k, r, n), DT_I64);

@@ -1,0 +1,136 @@
+/* contract_choose: the schedule of a contraction from facts of the target: the register tile from its vector registers, block sizes from its caches.
+ * Nothing here was fitted to one machine; why these rules, and how fast they are: docs/PERFORMANCE.md, "GEMM". */
+#include "ir/kernel/contract.h"
+
+enum {
+    NV_MAX = 4,             /* strips of a tile */
+    MR_POINTERS = 8,        /* rows of a tile when each needs a pointer of its own, */
+    MR_AFFINE = 12,         /* and when one pointer and constant distances do */
+    BLOCKS = 32,            /* so many blocks are welcome for sharing among threads, */
+    BLOCKS_NEEDED = 8,      /* for so many, rows are split more finely than the caches ask for, */
+    BLOCK_WORK = 1 << 18    /* as long as each has so many multiply-adds */
+};
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+static int64_t l2_bytes(const KTarget *t) { return max64(t->l2_bytes, 256 << 10); }
+
+/* Length of near-equal blocks of at most about `most` of an extent, in units of `unit`: one that divides it if that costs few more blocks, since then
+ * every block has the same code. */
+static int64_t block_length(int64_t n, int64_t most, int64_t unit)
+{
+    int64_t units = ceil_div(n, unit), per = max64(most / unit, 1), even = ceil_div(units, ceil_div(units, per));
+    for (int64_t u = even; u * 4 >= even * 3; u--)
+        if (n % (u * unit) == 0) return u * unit;
+    return even * unit;
+}
+
+/* ---- the register tile ---- */
+static unsigned regs_per_strip(const KTarget *t, DType acc)
+{
+    unsigned r = 16u * dtype_info(acc)->bits / (t->vec_bits ? t->vec_bits : 128);
+    return r ? r : 1;
+}
+
+/* Accumulators, one row of B, the broadcast element of A, and a product where multiply and add are two instructions. */
+static bool tile_fits(const KTarget *t, DType acc, unsigned mr, unsigned nv)
+{
+    unsigned s = regs_per_strip(t, acc), product = !t->fma || !dtype_is_float(acc);
+    return (mr + 1) * nv * s + 1 + product <= t->vec_regs;
+}
+
+/* Issue slots of a k step: two multiply-add and two load ports, latency 4 of a multiply-add. */
+static int64_t tile_slots(const KTarget *t, DType acc, int64_t h, int64_t w)
+{
+    int64_t s = regs_per_strip(t, acc), macs = h * w * s, loads = h + w * s;
+    return max64(max64(macs, loads), 8);
+}
+
+/* The sizes that cover n by at most `most`: whole ones and a rest, or near-equal ones (what codegen's tile does with known extents). */
+typedef struct Split { int64_t size[2], count[2]; } Split;
+static Split split(int64_t n, int64_t most, bool even)
+{
+    if (!even) return (Split){{most, n % most}, {n / most, n % most != 0}};
+    int64_t tiles = ceil_div(n, most), size = ceil_div(n, tiles), full = n - tiles * (size - 1);
+    return (Split){{size, size - 1}, {full, tiles - full}};
+}
+
+static int64_t cover_slots(const KTarget *t, DType acc, int64_t rows, int64_t strips, int64_t mr, int64_t nv)
+{
+    int64_t best = INT64_MAX;
+    for (int v = 0; v < 4; v++) {
+        Split r = split(rows, mr, v & 1), c = split(strips, nv, v >> 1);
+        int64_t sum = 0;
+        for (int i = 0; i < 2; i++)
+            for (int j = 0; j < 2; j++)
+                if (r.count[i] && c.count[j]) sum += r.count[i] * c.count[j] * tile_slots(t, acc, r.size[i], c.size[j]);
+        best = min64(best, sum);
+    }
+    return best;
+}
+
+/* The tile with the fewest issue slots for the whole extent; among equals the one with the fewest loads per multiply-add. */
+static void choose_tile(const KTarget *t, const TileProblem *p, TileChoice *c)
+{
+    int64_t rows = p->M < 0 ? 240 : max64(min64(p->M, 240), 1), strips = p->N < 0 ? 12 : max64(min64(ceil_div(p->N, 16), 24), 1), best = INT64_MAX, best_loads = 0;
+    unsigned most = p->a_plain && p->a_row_bytes > 0 ? MR_AFFINE : MR_POINTERS, s = regs_per_strip(t, p->acc);
+    c->mr = c->nv = 1;
+    for (unsigned nv = 1; nv <= NV_MAX && nv <= strips; nv++)
+        for (unsigned mr = 1; mr <= most && mr <= rows; mr++) {
+            if (!tile_fits(t, p->acc, mr, nv)) continue;
+            int64_t slots = cover_slots(t, p->acc, rows, strips, mr, nv), loads = 1000 * (mr + nv * s) / (mr * nv * s);
+            if (slots < best || (slots == best && loads < best_loads)) {
+                best = slots;
+                best_loads = loads;
+                c->mr = mr;
+                c->nv = nv;
+            }
+        }
+}
+
+/* ---- blocks ---- */
+/* The strips of one tile column may take an eighth of L2: they are there twice (the next ones are prefetched) beside a block of A and the sums, and pages
+ * land anywhere in a cache with few ways, so no more than half of it can be counted on. */
+static int64_t reduction_most(const KTarget *t, DType acc)
+{
+    return max64(l2_bytes(t) / 8 / (NV_MAX * 16 * (dtype_info(acc)->bits / 8)), 256);
+}
+
+int64_t contract_pack_kc(const KTarget *t, DType acc, int64_t K)
+{
+    int64_t most = reduction_most(t, acc);
+    int64_t n = ceil_div(K, most);
+    if (K <= most + most / 2) return max64(K, 1);
+    for (int64_t k = n; 2 * k <= 3 * n + 1; k++)   /* equal blocks have one code, with a known K */
+        if (K % k == 0) return K / k;
+    return n > 1 && K % (n - 1) == 0 && K / (n - 1) <= most + most / 2 ? K / (n - 1) : ceil_div(K, n);
+}
+
+/* Rows: a block of A in a quarter of L2, read by all tile columns. Columns: as many blocks as threads like, since columns run fastest and the block of A
+ * stays; but some tile columns at least for each, more where sums are passed between blocks of the reduction. These sums take an eighth of L2 at most. Rows are split more finely only to keep threads busy. */
+TileChoice contract_choose(const KTarget *t, const TileProblem *p)
+{
+    TileChoice c = {.m_inner = true};
+    choose_tile(t, p, &c);
+    c.kc = p->b_packed && p->K > p->pack_kc ? p->pack_kc : 0;
+    int64_t acc_bytes = dtype_info(p->acc)->bits / 8, a_bytes = max64(dtype_info(p->a_type)->bits / 8, 1), l2 = l2_bytes(t);
+    int64_t K = p->K < 0 ? 512 : max64(p->K, 1), kc = c.kc ? min64(c.kc, K) : K, T = p->T < 0 ? 1 : max64(p->T, 1);
+    if (c.kc) c.tc = 1;
+    else if (p->b_packed && p->T > 1 && K * T > reduction_most(t, p->acc) * 3 / 2)
+        for (c.tc = T - 1; c.tc > 1 && (T % c.tc || c.tc * K > reduction_most(t, p->acc) * 3 / 2);) c.tc--;
+    bool blocked = c.kc || c.tc;
+    int64_t M = p->M < 0 ? 1024 : max64(p->M, 1), N = p->N < 0 ? 1024 : max64(p->N, 1), column = 16 * c.nv;
+    int64_t most_m = max64(l2 / 4 / (kc * a_bytes), 8 * c.mr), blocks = M > BLOCKS * BLOCK_WORK / N / K / T ? BLOCKS : max64(M * N * K * T / BLOCK_WORK, 1);
+    int64_t m_blocks = ceil_div(M, most_m), columns = ceil_div(N, column);
+    int64_t n_blocks = min64(ceil_div(blocks, m_blocks), max64(columns / (blocked ? 4 : 2), 1));
+    blocks = min64(blocks, BLOCKS_NEEDED);
+    if (m_blocks * n_blocks < blocks) m_blocks = min64(ceil_div(blocks, n_blocks), max64(M / (8 * c.mr), m_blocks));
+    c.mb = block_length(M, ceil_div(M, m_blocks), p->M < 0 ? c.mr : 1);
+    if (M % c.mb) c.mb = round_up(c.mb, c.mr);
+    int64_t most_n = ceil_div(columns, n_blocks) * column;
+    if (blocked) most_n = min64(most_n, max64(l2 / 8 / (c.mb * acc_bytes), 4 * column));
+    c.nb = block_length(N, most_n, column);
+    return c;
+}
