@@ -225,6 +225,12 @@ bool infer_must_eq(Infer *c, Dim a, Dim b, const char *what)
     return true;
 }
 
+bool infer_may_broadcast(Infer *c, Dim a, Dim b)
+{
+    add_check(c, a, b, true, "broadcast dimensions");
+    return true;
+}
+
 Dim infer_fresh(Infer *c, const char *stem, int64_t lo, int64_t hi)
 {
     Name name = module_fresh_name(c->m, stem);

@@ -126,6 +126,8 @@ KBuf lw_value_buf(Lw *l, Value v)
     assert(v.i);
     KBuf *slot = &l->s->frame->buf[v.i];
     if (slot->i) return *slot;
+    *slot = lw_group_buf(l, v);
+    if (slot->i) return *slot;
     ValueRec *r = value_rec(l->g, v);
     if (r->data.i) {
         const TypeRec *t = type_rec(&l->m->types, r->type);
@@ -134,6 +136,13 @@ KBuf lw_value_buf(Lw *l, Value v)
     } else if (r->content) *slot = materialize(l, v);
     else BUG("value '%s' has no memory", value_name(l->g, v));
     return *slot;
+}
+
+KBuf lw_const_buf(Lw *l, Blob blob, const char *stem, int rank, const Dim *dim)
+{
+    KBuf b = kbuf_new(l->k, KS_CONST, module_fresh_name(l->m, stem), blob_rec(&l->m->blobs, blob)->elem, rank, dim, l->loc);
+    kbuf(l->k, b)->blob = blob;
+    return b;
 }
 
 bool lw_has(Lw *l, uint32_t k) { return node_in(l->g, l->n, k).i != 0; }

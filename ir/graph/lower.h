@@ -19,6 +19,11 @@ struct Lw {
 /* Lowers a whole module into `k` (initialised by the caller with the module's tables). false: diagnosed (E_LOWER names node and op). */
 bool lower_module(Module *, KModule *k);
 
+/* Operand k is constant data that is there at compile time (also seen through a group's operands). */
+bool lw_const(Lw *, uint32_t k, Blob *);
+/* A constant buffer holding that blob (packed weights and the like). */
+KBuf lw_const_buf(Lw *, Blob, const char *stem, int rank, const Dim *);
+
 /* ---- kernels ---- */
 Kb *lw_kernel(Lw *, const char *stem);         /* opens a kernel named after the node */
 void lw_kernel_end(Lw *);                      /* adds its launch */
@@ -28,6 +33,7 @@ bool lw_has(Lw *, uint32_t k);
 KBuf lw_in(Lw *, uint32_t k);                  /* operand in memory, dense row-major */
 KBuf lw_out(Lw *, uint32_t r);                 /* memory for result r: planned, boxed (alloc step emitted: its dims must be bound by now) or the caller's */
 void lw_prepare_in(Lw *);                      /* before opening a kernel that reads operands with lw_at: memory for known shape values among them */
+void lw_prepare_out(Lw *);                     /* before opening a kernel that lw_put's: memory for all results (of the group, when in one) */
 int lw_rank(Lw *, uint32_t k);  Dim lw_dim(Lw *, uint32_t k, int axis);  DType lw_elem(Lw *, uint32_t k);
 int lw_out_rank(Lw *, uint32_t r);  Dim lw_out_dim(Lw *, uint32_t r, int axis);  DType lw_out_elem(Lw *, uint32_t r);
 KVal lw_at(Lw *, uint32_t k, const KVal *idx);                    /* element of operand k at its own index (kernel open), in compute type */

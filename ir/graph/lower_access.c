@@ -74,6 +74,42 @@ static int region_input(const Graph *g, Value v)
     return -1;
 }
 
+/* In a group's region, an input stands for an operand of the group: `outer` becomes the surrounding graph's view. */
+static bool group_operand(Lw *l, Value v, Lw *outer, Value *operand)
+{
+    struct LwState *s = l->s;
+    int k = s->group.i && s->frame != s->group_outer ? region_input(l->g, v) : -1;
+    if (k < 0) return false;
+    *outer = *l;
+    outer->g = s->group_outer->g;
+    outer->n = s->group;
+    *operand = node_in(outer->g, s->group, (uint32_t)k);
+    return true;
+}
+
+KBuf lw_group_buf(Lw *l, Value v)
+{
+    Lw outer;
+    Value operand;
+    if (!group_operand(l, v, &outer, &operand)) return (KBuf){0};
+    Frame *keep = l->s->frame;
+    l->s->frame = l->s->group_outer;
+    KBuf b = lw_value_buf(&outer, operand);
+    l->s->frame = keep;
+    return b;
+}
+
+bool lw_const(Lw *l, uint32_t k, Blob *out)
+{
+    Value v = node_in(l->g, l->n, k), operand;
+    Lw outer;
+    Graph *g = l->g;
+    if (v.i && group_operand(l, v, &outer, &operand)) g = outer.g, v = operand;
+    if (!v.i || !value_is_const(g, v)) return false;
+    *out = value_rec(g, v)->data;
+    return true;
+}
+
 KVal lw_value_at(Lw *l, Value v, const KVal *idx)
 {
     struct LwState *s = l->s;
@@ -85,18 +121,16 @@ KVal lw_value_at(Lw *l, Value v, const KVal *idx)
         if (m->g == l->g && m->v.i == v.i && m->rank == t->rank && !memcmp(m->idx, idx, sizeof(KVal) * (size_t)t->rank)) return m->val;
     }
     KVal x;
-    int k;
+    Lw outer;
+    Value operand;
     if (constant(l, v, &x)) return x;
     if (s->frame->buf[v.i].i || value_rec(l->g, v)->data.i) x = load(l, lw_value_buf(l, v), idx);
-    else if (s->group.i && s->frame != s->group_outer && (k = region_input(l->g, v)) >= 0) {
-        Lw outer = *l;      /* an operand of the group: read it in the surrounding graph */
+    else if (group_operand(l, v, &outer, &operand)) {   /* read in the surrounding graph */
         Frame *keep = s->frame;
         Node group = s->group;
-        outer.g = s->group_outer->g;
-        outer.n = group;
         s->frame = s->group_outer;
         s->group = NODE_NONE;
-        x = lw_value_at(&outer, node_in(outer.g, group, (uint32_t)k), idx);
+        x = lw_value_at(&outer, operand, idx);
         s->frame = keep;
         s->group = group;
     } else if (value_rec(l->g, v)->content) x = load(l, lw_value_buf(l, v), idx);
@@ -184,6 +218,13 @@ void lw_prepare(Lw *l, Node n)
 
 void lw_prepare_in(Lw *l) { lw_prepare(l, l->n); }
 
+/* A group's results have their memory already (lw_group). */
+void lw_prepare_out(Lw *l)
+{
+    if (l->s->root.i && l->s->root.i == l->n.i && l->s->frame->g == l->g) return;
+    for (uint32_t r = 0; r < node_n_out(l->g, l->n); r++) lw_out(l, r);
+}
+
 /* ---- writing ---- */
 
 static void store(Lw *l, uint32_t r, const KVal *idx, KVal v)
@@ -230,12 +271,6 @@ bool lw_group(Lw *l, bool rooted)
         for (Node n = graph_first(region); n.i && !s->root.i; n = node_next(region, n))
             if (node_desc(region, n)->cls == CLS_CONTRACT) s->root = n;
         assert(s->root.i && node_desc(region, s->root)->lower);
-        for (uint32_t k = 0; k < region->in.n; k++)
-            f.buf[region->in.p[k].i] = (KBuf){0};
-        for (uint32_t k = 0; k < node_n_in(region, s->root); k++) {      /* the root wants its operands in memory */
-            int at = node_in(region, s->root, k).i ? region_input(region, node_in(region, s->root, k)) : -1;
-            if (at >= 0) f.buf[region->in.p[at].i] = lw_in(l, (uint32_t)at);
-        }
         for (uint32_t o = 0; o < region->out.n; o++) lw_out(l, o);       /* memory before the kernel opens */
         Lw inner = *l;
         inner.g = region;

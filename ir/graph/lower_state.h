@@ -26,6 +26,7 @@ struct LwState {
 };
 
 KBuf lw_value_buf(Lw *, Value);                  /* memory of a value of the current frame */
+KBuf lw_group_buf(Lw *, Value);                  /* in a group's region: memory of the operand that an input stands for; 0: not an input */
 KVal lw_value_at(Lw *, Value, const KVal *idx);  /* its element */
 KVal lw_inline(Lw *, Node, uint32_t r, const KVal *idx);   /* computes an element of a node's result from its operands, in the open kernel */
 void lw_prepare(Lw *, Node);                     /* before a kernel opens: memory for operands that need a kernel of their own to be stored */

@@ -1,0 +1,35 @@
+/* contraction.c: see contraction.h. */
+#include "ir/ops/contraction.h"
+#include <string.h>
+
+static int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+bool contraction_pack(Lw *l, Blob blob, DType acc, int64_t T, int64_t K, int64_t N, int64_t off, int64_t stride_t, int64_t stride_k, int64_t stride_n, RightSide *r)
+{
+    const BlobRec *b = blob_rec(&l->m->blobs, blob);
+    if (b->kind == BLOB_DERIVED || b->kind == BLOB_STRINGS || !K || !N || !T) return false;
+    r->packed = true;
+    r->kc = contract_pack_kc(&l->k->target, acc, K);
+    r->batch = round_up(K, r->kc) * round_up(N, K_LANES);
+    Recipe recipe = {.kind = RECIPE_PACK, .src = {blob}, .n_src = 1, .batch = T, .K = K, .N = N, .kc = r->kc, .g = 1, .src_off = off,
+                     .stride_t = stride_t, .stride_k = stride_k, .stride_n = stride_n};
+    Dim size = dim_const(&l->m->dims, T * r->batch);
+    r->buf = lw_const_buf(l, blob_derived(&l->m->blobs, b->elem, T * r->batch, &recipe), "packed", 1, &size);
+    return true;
+}
+
+KBuf contraction_transposed(Lw *l, KBuf src, Dim K, Dim N)
+{
+    Dim to[2] = {K, N}, from[2] = {N, K};
+    KBuf view = kbuf_new(l->k, KS_VIEW, (Name){0}, kbuf(l->k, src)->elem, 2, from, l->loc), out;
+    kbuf(l->k, view)->base = src;
+    kbuf(l->k, view)->offset = dim_const(&l->m->dims, 0);
+    out = lw_temp(l, kbuf(l->k, src)->elem, 2, to);
+    Kb *b = lw_kernel(l, "transpose_b");
+    KVal i[2];
+    lw_nest(l, 2, to, i);
+    kb_store(b, kb_param(b, out, true), i, kb_load(b, kb_param(b, view, false), (KVal[]){i[1], i[0]}));
+    lw_end_nest(l, 2);
+    lw_kernel_end(l);
+    return out;
+}

@@ -1,0 +1,19 @@
+/* contraction.h: what MatMul, Gemm and Conv share on the way to macc: constant right operands packed into strips, others brought into row-major form. */
+#ifndef BMC_IR_OPS_CONTRACTION_H
+#define BMC_IR_OPS_CONTRACTION_H
+#include "ir/graph/lower.h"
+
+/* The right operand B[t][k][n] of a contraction. */
+typedef struct RightSide {
+    KBuf buf;
+    bool packed;
+    int64_t kc;          /* packed: length of a K block */
+    int64_t batch;       /* packed: elements of one batch t */
+} RightSide;
+
+/* Packs a constant: element (t, k, n) of `blob` stands at off + t*stride_t + k*stride_k + n*stride_n. false: not constant data (pack while running instead). */
+bool contraction_pack(Lw *, Blob, DType acc, int64_t T, int64_t K, int64_t N, int64_t off, int64_t stride_t, int64_t stride_k, int64_t stride_n, RightSide *);
+/* A copy of operand-like buffer `src` as [K, N] row-major from its transposed form [N, K] (extents symbolic), made by a kernel now. */
+KBuf contraction_transposed(Lw *, KBuf src, Dim K, Dim N);
+
+#endif

@@ -1,0 +1,181 @@
+/* norm.c: LayerNormalization and RMSNormalization (over the axes from `axis` on), BatchNormalization (inference).
+ *   y = (x - mean) / sqrt(var + epsilon) * scale + bias
+ * A row is swept three times: mean, centred variance (exact where the one-pass formula cancels), result. BatchNormalization is element-wise over per-channel constants. */
+#include "ir/ops/axes.h"
+#include <math.h>
+#include <string.h>
+
+static const Port P_LN[] = {{"X", DTS_FLOAT, 0, 1}, {"Scale", DTS_FLOAT, 0, 1}, {"B", DTS_FLOAT, PORT_OPTIONAL, 1}, PORT_END};
+static const Port P_LN_OUT[] = {{"Y", DTS_FLOAT, 0, 1}, {"Mean", DTS_FLOAT, PORT_OPTIONAL, 2}, {"InvStdDev", DTS_FLOAT, PORT_OPTIONAL, 2}, PORT_END};
+static const Port P_RMS[] = {{"X", DTS_FLOAT, 0, 1}, {"scale", DTS_FLOAT, 0, 2}, PORT_END};
+static const Port P_RMS_OUT[] = {{"Y", DTS_FLOAT, 0, 2}, PORT_END};
+
+typedef struct Norm { uint64_t set; int64_t axis, stash_type; double epsilon; } Norm;
+static const AttrSpec ATTRS_[] = {A_INT(Norm, axis, -1), A_INT(Norm, stash_type, 1), A_FLOAT(Norm, epsilon, 1e-5), A_END};
+
+static bool infer(Infer *c)
+{
+    const Norm *a = ATTRS(c->g, c->n, Norm);
+    int64_t axis = a->axis;
+    if (!infer_need_rank(c, 0, 1, -1) || !infer_axis(c, &axis, infer_rank(c, 0))) return false;
+    int rank = infer_rank(c, 0);
+    for (uint32_t k = 1; k < 3 && infer_has(c, k); k++) {   /* scale and bias broadcast to the row */
+        if (!infer_need_rank(c, k, 0, rank)) return false;
+        for (int i = 0; i < infer_rank(c, k); i++) {
+            Dim e = infer_dim(c, k, i), x = infer_dim(c, 0, rank - infer_rank(c, k) + i);
+            if (!dim_is(c->d, e, 1) && !infer_must_eq(c, e, x, "dimension of the scale or bias")) return false;
+        }
+    }
+    Dim dim[RANK_MAX];
+    for (int i = 0; i < rank; i++) dim[i] = i < axis ? infer_dim(c, 0, i) : dim_const(c->d, 1);
+    DType stash = a->stash_type == 1 ? DT_F32 : dtype_compute((DType)a->stash_type);
+    if (infer_elem(c, 0) == DT_F64) stash = a->set & 2 ? stash : DT_F32;
+    const TypeRec *x = infer_in(c, 0);
+    if (!infer_set(c, 0, c->op->since >= 23 ? infer_elem(c, 1) : x->elem, rank, x->dim)) return false;
+    return infer_set(c, 1, stash, rank, dim) && infer_set(c, 2, stash, rank, dim);
+}
+
+/* Loops over the axes from `axis`, one carry: sum of f(x). */
+typedef struct Row { int axis, rank; KVal mean; bool square; } Row;
+static KVal row_sum(Lw *l, const Row *r, int at, KVal *idx, KVal acc)
+{
+    Kb *b = l->b;
+    if (at == r->rank) {
+        KVal x = lw_at(l, 0, idx);
+        if (r->mean.i) x = kb_sub(b, x, r->mean);
+        return kb_add(b, acc, r->square ? kb_mul(b, x, x) : x);
+    }
+    KbLoop loop;
+    KOp add = KOP_ADD;
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, at)), 1, &acc, &add);
+    idx[at] = loop.iv;
+    KVal next = row_sum(l, r, at + 1, idx, loop.carry[0]);
+    kb_loop_end(b, &loop, &next);
+    return loop.result[0];
+}
+
+static bool lower(Lw *l, Node n)
+{
+    const Norm *a = ATTRS(l->g, n, Norm);
+    bool rms = node_rec(l->g, n)->op == OP_RMSNormalization;
+    int rank = lw_rank(l, 0), axis = (int)(a->axis < 0 ? a->axis + rank : a->axis);
+    DType t = dtype_compute(lw_elem(l, 0));
+    lw_prepare_in(l);
+    for (uint32_t r = 0; r < node_n_out(l->g, n); r++) lw_out(l, r);
+    Kb *b = lw_kernel(l, node_desc(l->g, n)->name);
+    KVal idx[RANK_MAX], count = kb_i(b, 1), zero = kb_const_f(b, t, 0);
+    for (int i = 0; i < axis; i++) idx[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)));
+    for (int i = axis; i < rank; i++) count = kb_mul(b, count, kb_dim(b, lw_dim(l, 0, i)));
+    KVal len = kb_cast(b, t, count);
+    Row row = {.axis = axis, .rank = rank};
+    KVal mean = zero;
+    if (!rms) row.mean = mean = kb_div(b, row_sum(l, &row, axis, idx, zero), len);
+    row.square = true;
+    KVal var = kb_div(b, row_sum(l, &row, axis, idx, zero), len);
+    KVal inv = kb_div(b, kb_const_f(b, t, 1), kb_un(b, KOP_SQRT, kb_add(b, var, kb_const_f(b, t, (double)(float)a->epsilon))));
+    for (uint32_t r = 1; r < node_n_out(l->g, n); r++) {
+        KVal to[RANK_MAX];
+        for (int i = 0; i < rank; i++) to[i] = i < axis ? idx[i] : kb_i(b, 0);
+        lw_put(l, r, to, kb_cast(b, dtype_compute(lw_out_elem(l, r)), r == 1 ? mean : inv));
+    }
+    for (int i = axis; i < rank; i++) idx[i] = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)));
+    Dim dim[RANK_MAX];
+    for (int i = 0; i < rank; i++) dim[i] = lw_dim(l, 0, i);
+    KVal x = lw_at(l, 0, idx), y = kb_mul(b, rms ? x : kb_sub(b, x, mean), inv);
+    if (lw_elem(l, 0) != t) y = kb_cast(b, lw_elem(l, 0), y);   /* the specification scales the value rounded to the input's type */
+    DType o = dtype_compute(lw_out_elem(l, 0));
+    y = kb_mul(b, kb_cast(b, o, y), kb_cast(b, o, lw_at_broadcast(l, 1, idx, rank, dim)));
+    if (!rms && lw_has(l, 2)) y = kb_add(b, y, lw_at_broadcast(l, 2, idx, rank, dim));
+    lw_put(l, 0, idx, y);
+    for (int i = axis; i < rank; i++) kb_end(b);
+    lw_end_nest(l, axis);
+    lw_kernel_end(l);
+    return true;
+}
+
+static bool eval(Eval *e)
+{
+    const Norm *a = ATTRS(e->g, e->n, Norm);
+    bool rms = node_rec(e->g, e->n)->op == OP_RMSNormalization;
+    const Tensor *x = e->in[0];
+    int axis = (int)(a->axis < 0 ? a->axis + x->rank : a->axis);
+    int64_t len = 1, dim[RANK_MAX];
+    for (int i = 0; i < x->rank; i++) {
+        dim[i] = i < axis ? x->dim[i] : 1;
+        if (i >= axis) len *= x->dim[i];
+    }
+    Tensor *y = ev_out(e, 0, rms ? e->in[1]->elem : x->elem, x->rank, x->dim), *stat[2] = {NULL, NULL};
+    for (uint32_t r = 1; r < e->n_out; r++) stat[r - 1] = ev_out(e, r, value_trec(e->g, node_out(e->g, e->n, r))->elem, x->rank, dim);
+    for (int64_t k = 0; y && k < x->count; k += len) {
+        double m = 0, v = 0;
+        for (int64_t i = 0; i < len; i++) m += ev_f(x, k + i) / (double)len;
+        if (rms) m = 0;
+        for (int64_t i = 0; i < len; i++) v += (ev_f(x, k + i) - m) * (ev_f(x, k + i) - m) / (double)len;
+        double inv = 1 / sqrt(v + (double)(float)a->epsilon);
+        if (stat[0]) ev_set_f(stat[0], k / len, m);
+        if (stat[1]) ev_set_f(stat[1], k / len, inv);
+        for (int64_t i = 0; i < len; i++) {
+            double q = (ev_f(x, k + i) - m) * inv * ev_f(e->in[1], ev_broadcast_index(e->in[1], y, k + i));
+            if (!rms && ev_has(e, 2)) q += ev_f(e->in[2], ev_broadcast_index(e->in[2], y, k + i));
+            ev_set_f(y, k + i, q);
+        }
+    }
+    return y != NULL;
+}
+
+const OpDesc op_LayerNormalization = {.name = "LayerNormalization", .since = 17, .cls = CLS_ROW, .in = P_LN, .out = P_LN_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
+                                      .infer = infer, .lower = lower, .eval = eval};
+const OpDesc op_RMSNormalization = {.name = "RMSNormalization", .since = 23, .cls = CLS_ROW, .in = P_RMS, .out = P_RMS_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
+                                    .infer = infer, .lower = lower, .eval = eval};
+
+/* ---- BatchNormalization ---- */
+
+static const Port P_BN[] = {{"X", DTS_FLOAT, 0, 1}, {"scale", DTS_FLOAT, 0, 2}, {"B", DTS_FLOAT, 0, 2}, {"input_mean", DTS_FLOAT, 0, 3}, {"input_var", DTS_FLOAT, 0, 3}, PORT_END};
+static const Port P_BN_OUT[] = {{"Y", DTS_FLOAT, 0, 1}, {"running_mean", DTS_FLOAT, PORT_OPTIONAL, 3}, {"running_var", DTS_FLOAT, PORT_OPTIONAL, 3},
+                                {"saved_mean", DTS_FLOAT, PORT_OPTIONAL, 3}, {"saved_var", DTS_FLOAT, PORT_OPTIONAL, 3}, PORT_END};
+typedef struct Bn { uint64_t set; double epsilon, momentum; int64_t training_mode, is_test, spatial; } Bn;
+static const AttrSpec BN_ATTRS[] = {A_FLOAT(Bn, epsilon, 1e-5), A_FLOAT(Bn, momentum, 0.9), A_INT(Bn, training_mode, 0), A_INT(Bn, is_test, 1), A_INT(Bn, spatial, 1), A_END};
+
+static bool bn_infer(Infer *c)
+{
+    const Bn *a = ATTRS(c->g, c->n, Bn);
+    if (a->training_mode || node_n_out(c->g, c->n) > 1) return infer_fail(c, "BatchNormalization in training mode is not supported");
+    if (!a->spatial) return infer_fail(c, "BatchNormalization with spatial=0 is not supported");
+    if (!infer_need_rank(c, 0, 2, -1)) return false;
+    for (uint32_t k = 1; k < 5; k++)
+        if (!infer_need_rank(c, k, 1, 1) || !infer_must_eq(c, infer_dim(c, k, 0), infer_dim(c, 0, 1), "number of channels")) return false;
+    return infer_like(c, 0, 0);
+}
+
+static bool bn_lower(Lw *l, Node n)
+{
+    DType t = dtype_compute(lw_elem(l, 0));
+    lw_prepare_out(l);
+    Kb *b = lw_kernel(l, "batch_norm");
+    KVal idx[RANK_MAX];
+    lw_nest_over(l, 0, idx);
+    KVal p[5];
+    for (uint32_t k = 1; k < 5; k++) p[k] = kb_cast(b, t, lw_at(l, k, &idx[1]));
+    KVal inv = kb_div(b, p[1], kb_un(b, KOP_SQRT, kb_add(b, p[4], kb_const_f(b, t, (double)(float)ATTRS(l->g, n, Bn)->epsilon))));
+    lw_put(l, 0, idx, kb_add(b, kb_mul(b, kb_sub(b, lw_at(l, 0, idx), p[3]), inv), p[2]));
+    lw_end_nest(l, lw_out_rank(l, 0));
+    lw_kernel_end(l);
+    return true;
+}
+
+static bool bn_eval(Eval *e)
+{
+    const Tensor *x = e->in[0];
+    int64_t plane = 1;
+    for (int i = 2; i < x->rank; i++) plane *= x->dim[i];
+    Tensor *y = ev_out(e, 0, x->elem, x->rank, x->dim);
+    for (int64_t k = 0; y && k < y->count; k++) {
+        int64_t c = k / plane % x->dim[1];
+        double inv = ev_f(e->in[1], c) / sqrt(ev_f(e->in[4], c) + (double)(float)ATTRS(e->g, e->n, Bn)->epsilon);
+        ev_set_f(y, k, (ev_f(x, k) - ev_f(e->in[3], c)) * inv + ev_f(e->in[2], c));
+    }
+    return y != NULL;
+}
+
+const OpDesc op_BatchNormalization = {.name = "BatchNormalization", .since = 15, .cls = CLS_ROW, .in = P_BN, .out = P_BN_OUT, .attrs = BN_ATTRS, .attrs_size = sizeof(Bn),
+                                      .infer = bn_infer, .lower = bn_lower, .eval = bn_eval};
