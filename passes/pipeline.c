@@ -7,8 +7,8 @@ static const Pass *const o0[] = {
     &pass_dce,              /* what only shapes needed is gone */
     &pass_expand,           /* every op has a lowering */
     &pass_lower,            /* Kernel IR from here */
-    &pass_barriers,         /* threads wait where one reads what another wrote */
     &pass_plan_memory,      /* every buffer has its place */
+    &pass_barriers,         /* threads wait where one reads, or takes the memory of, what another wrote */
     NULL,
 };
 
@@ -27,8 +27,8 @@ static const Pass *const o1[] = {
     &pass_group_eltwise,    /* chains of the rest are one nest each */
     &pass_lower,            /* Kernel IR from here */
     &pass_kernel_simplify,
-    &pass_barriers,         /* threads wait where one reads what another wrote */
     &pass_plan_memory,      /* every buffer has its place */
+    &pass_barriers,         /* threads wait where one reads, or takes the memory of, what another wrote */
     NULL,
 };
 
@@ -48,8 +48,8 @@ static const Pass *const o2[] = {
     &pass_lower,            /* Kernel IR from here */
     &pass_kernel_simplify,
     &pass_schedule,         /* loops are ordered, split and marked for the target */
-    &pass_barriers,
     &pass_plan_memory,
+    &pass_barriers,
     NULL,
 };
 

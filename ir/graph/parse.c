@@ -19,11 +19,11 @@ typedef struct Scope { Graph *g; Map of; } Scope;
 
 static Name intern(Bp *p, const char *s) { return name_of(&p->m->names, s); }
 
-static bool scope_define(Bp *p, Scope *s, const char *name, Value v)
+static bool scope_define(Bp *p, Scope *s, const Tok *at, const char *name, Value v)
 {
     uint64_t seen;
     Name key = intern(p, name);
-    if (map_get(&s->of, key.i, &seen)) return lex_error(&p->x, "'%%%s' is defined twice", name);
+    if (map_get(&s->of, key.i, &seen)) return lex_error_at(&p->x, at, "'%%%s' is defined twice", name);
     map_put(&s->of, key.i, v.i);
     return true;
 }
@@ -82,7 +82,10 @@ static bool check_parse(Bp *p, Graph *g, CheckRec *c)
     return loc_parse(p, &c->loc);
 }
 
-static bool const_parse(Bp *p, Scope *s, const char *name)
+/* %name at `at`, = const behind it */
+typedef struct Def { const char *name; Tok at; } Def;
+
+static bool const_parse(Bp *p, Scope *s, const Def *d)
 {
     Module *m = p->m;
     TypeId type;
@@ -93,7 +96,7 @@ static bool const_parse(Bp *p, Scope *s, const char *name)
     if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN || !dim_is_const(&m->dims, type_count(&m->types, type), &count))
         return lex_error(&p->x, "a constant needs a tensor type with constant dims");
     if (!lex_blob(&p->x, &m->blobs, t->elem, count, &blob)) return false;
-    return scope_define(p, s, name, graph_const(s->g, blob, type, intern(p, name)));
+    return scope_define(p, s, &d->at, d->name, graph_const(s->g, blob, type, intern(p, d->name)));
 }
 
 /* "Relu", "Group" or "domain.Op" */
@@ -110,7 +113,7 @@ static OpCode op_parse(Bp *p)
 }
 
 /* Op(%a, _ | %captured) {attributes} : types !loc, after the results */
-static bool node_parse(Bp *p, Scope *s, const char *const *def, uint32_t n_def, Node *node)
+static bool node_parse(Bp *p, Scope *s, const Def *def, uint32_t n_def, Node *node)
 {
     Module *m = p->m;
     VEC(Value) in = {0};
@@ -142,8 +145,8 @@ static bool node_parse(Bp *p, Scope *s, const char *const *def, uint32_t n_def, 
     for (uint32_t k = 0; k < n_def; k++) {
         Value v = node_out(s->g, *node, k);
         value_rec(s->g, v)->type = type[k];
-        value_rec(s->g, v)->name = intern(p, def[k]);
-        if (!scope_define(p, s, def[k], v)) return false;
+        value_rec(s->g, v)->name = intern(p, def[k].name);
+        if (!scope_define(p, s, &def[k].at, def[k].name, v)) return false;
     }
     return true;
 }
@@ -172,10 +175,11 @@ static bool inputs_parse(Bp *p, Scope *s, bool entry)
     while (!lex_is(&p->x, ')')) {
         const char *name;
         TypeId type;
+        Tok at = p->x.tok;
         uint32_t n_sym = p->m->dims.sym.n;
         if (!lex_name(&p->x, TK_PERCENT, &name) || !lex_expect(&p->x, ':') || !type_parse(p, entry, &type)) return false;
         if (entry) syms_bind(p->m, n_sym, type, s->g->in.n);
-        if (!scope_define(p, s, name, graph_input(s->g, type, intern(p, name)))) return false;
+        if (!scope_define(p, s, &at, name, graph_input(s->g, type, intern(p, name)))) return false;
         if (!lex_accept(&p->x, ',')) break;
     }
     return lex_expect(&p->x, ')');
@@ -232,16 +236,16 @@ static bool regions_parse(Bp *p, Graph *g, Node n)
 
 static bool statement_parse(Bp *p, Scope *s, Node *node)
 {
-    VEC(const char *) def = {0};
+    VEC(Def) def = {0};
     *node = NODE_NONE;
     if (p->x.tok.kind == TK_PERCENT) {
         do {
-            const char *name;
-            if (!lex_name(&p->x, TK_PERCENT, &name)) return false;
-            vec_push(p->m->arena, &def, name);
+            Def d = {.at = p->x.tok};
+            if (!lex_name(&p->x, TK_PERCENT, &d.name)) return false;
+            vec_push(p->m->arena, &def, d);
         } while (lex_accept(&p->x, ','));
         if (!lex_expect(&p->x, '=')) return false;
-        if (def.n == 1 && lex_accept_ident(&p->x, "const")) return const_parse(p, s, def.p[0]);
+        if (def.n == 1 && lex_accept_ident(&p->x, "const")) return const_parse(p, s, &def.p[0]);
     }
     return node_parse(p, s, def.p, def.n, node) && regions_parse(p, s->g, *node);
 }
@@ -347,13 +351,14 @@ static bool same_parse(Bp *p)
     const char *name;
     Sym s;
     Dim d;
+    Tok at = p->x.tok;
     if (!sym_name(p, &name)) return false;
-    if (!sym_find(&m->dims, intern(p, name), &s)) return lex_error(&p->x, "unknown symbol '%s'", name);
+    if (!sym_find(&m->dims, intern(p, name), &s)) return lex_error_at(&p->x, &at, "unknown symbol '%s'", name);
     if (!lex_dim(&p->x, &m->dims, false, &d)) return false;
     Reach r = {.d = &m->dims, .target = s, .seen = arena_array(m->arena, bool, m->dims.sym.n)};
     dim_each_sym(&m->dims, d, reach, &r);
-    if (r.found) return lex_error(&p->x, "%s would be equal to an expression of itself", name);
-    if (m->dims.sym.p[s.i].same_as.i) return lex_error(&p->x, "%s has two `same` lines", name);
+    if (r.found) return lex_error_at(&p->x, &at, "%s would be equal to an expression of itself", name);
+    if (m->dims.sym.p[s.i].same_as.i) return lex_error_at(&p->x, &at, "%s has two `same` lines", name);
     m->dims.sym.p[s.i].same_as = d;
     m->dims.merged = true;
     return true;

@@ -57,13 +57,17 @@ static void check_const(Vf *c, const Graph *g, Value v)
              dtype_name(b->elem), (long long)count, dtype_name(t->elem));
 }
 
-static void check_values(Vf *c, const Graph *g)
+/* false: what types the values have cannot be looked at. */
+static bool check_values(Vf *c, const Graph *g)
 {
+    bool ok = true;
     for (uint32_t i = 1; i < g->value.n; i++) {
         const ValueRec *r = &g->value.p[i];
         Value v = {i};
-        if (r->type.i >= c->m->types.rec.n) fail(c, g, NODE_NONE, "value '%s' has type number %u", value_name(g, v), r->type.i);
-        if (r->data.i) check_const(c, g, v);
+        if (r->type.i >= c->m->types.rec.n) {
+            fail(c, g, NODE_NONE, "value '%s' has type number %u", value_name(g, v), r->type.i);
+            ok = false;
+        } else if (r->data.i) check_const(c, g, v);
         if (!r->def.i) continue;
         if (r->data.i) fail(c, g, NODE_NONE, "value '%s' is a constant and a result", value_name(g, v));
         if (r->def.i >= g->node.n) {
@@ -78,6 +82,7 @@ static void check_values(Vf *c, const Graph *g)
         if (!v.i || !value_ok(g, v)) fail(c, g, NODE_NONE, "input %u is no value", k);
         else if (value_rec(g, v)->def.i || value_rec(g, v)->data.i || value_rec(g, v)->result != k) fail(c, g, NODE_NONE, "input '%s' is something else too", value_name(g, v));
     }
+    return ok;
 }
 
 /* Fills order[node] with 1, 2, ...; false: the list itself is broken, nothing else can be checked. */
@@ -99,14 +104,19 @@ static bool check_list(Vf *c, const Graph *g, uint32_t *order)
 
 /* ---- operands and uses ---- */
 
-static void check_operands(Vf *c, const Graph *g, Node n, const uint32_t *order)
+/* false: the node's operands and results cannot be looked at. */
+static bool check_operands(Vf *c, const Graph *g, Node n, const uint32_t *order)
 {
     const NodeRec *r = node_rec(g, n);
     if ((uint64_t)r->in + r->n_in > g->operand.n || (uint64_t)r->out + r->n_out > g->value.n) {
         fail(c, g, n, "operands or results lie outside of the graph");
-        return;
+        return false;
     }
-    if (r->n_capture > r->n_in) fail(c, g, n, "%u captures, %u operands", r->n_capture, r->n_in);
+    if (r->n_capture > r->n_in) {
+        fail(c, g, n, "%u captures, %u operands", r->n_capture, r->n_in);
+        return false;
+    }
+    bool ok = true;
     for (uint32_t k = 0; k < r->n_out; k++)
         if (g->value.p[r->out + k].def.i != n.i) fail(c, g, n, "result %u is another node's", k);
     for (uint32_t k = 0; k < r->n_in; k++) {
@@ -114,12 +124,14 @@ static void check_operands(Vf *c, const Graph *g, Node n, const uint32_t *order)
         if (o->user.i != n.i || o->index != k) fail(c, g, n, "operand slot %u is another node's", k);
         if (!value_ok(g, o->v)) {
             fail(c, g, n, "operand %u is value number %u", k, o->v.i);
+            ok = false;
             continue;
         }
         Node def = o->v.i ? value_rec(g, o->v)->def : NODE_NONE;
         if (def.i && node_rec(g, def)->dead) fail(c, g, n, "operand %u ('%s') is the result of an erased node", k, value_name(g, o->v));
         else if (def.i && order[def.i] >= order[n.i]) fail(c, g, n, "operand %u ('%s') is defined later", k, value_name(g, o->v));
     }
+    return ok;
 }
 
 static void check_uses(Vf *c, const Graph *g)
@@ -271,19 +283,19 @@ static void check_graph(Vf *c, Graph *g, int depth)
         return;
     }
     uint32_t *order = arena_array(c->a, uint32_t, g->node.n + 1);
-    check_values(c, g);
+    bool sound = check_values(c, g);
     check_outputs(c, g);
-    if (!check_list(c, g, order)) return;
+    if (!check_list(c, g, order) || !sound) return;
     check_uses(c, g);
     for (Node n = g->first; n.i; n = node_next(g, n)) {
         if (node_rec(g, n)->op <= OP_NONE || node_rec(g, n)->op >= OP_COUNT) {
             fail(c, g, NODE_NONE, "node %u has operator number %d", n.i, node_rec(g, n)->op);
             return;
         }
-        check_operands(c, g, n, order);
         check_attrs(c, g, n);
+        if (!check_operands(c, g, n, order)) continue;
         check_regions(c, g, n, depth);
-        if (c->ok) check_ports(c, g, n);
+        check_ports(c, g, n);
     }
     if (c->typed) check_typed(c, g);
 }
