@@ -1,9 +1,12 @@
-/* rt.h: what generated code and the runtime agree on. Not for users (bmc.h is). Generated code knows the layout of `struct bmc_ctx` up to `rt_private`
- * and of rt_desc, rt_arg; codegen/program.c mirrors them and a unit test compares the offsets.
+/* rt.h: what generated code and the runtime agree on. Not for users (bmc.h is). Generated code knows the layout of
+ * `struct bmc_ctx` up to `rt_private` and of rt_desc, rt_arg; codegen/program.c mirrors them and a unit test compares
+ * the offsets.
  *
- * A run:  rt_run checks the inputs against the ports and binds entry symbols -> desc->plan(sym, &sizes) evaluates derived symbols and checks and says how much
- * arena and per-thread scratch are needed -> outputs whose dims depend on entry symbols get memory -> one team region: desc->body(ctx, tid, nt) on every thread
- * -> boxed outputs are handed over. Threads record errors, rt_barrier returns the sticky status, all leave at the same barrier. */
+ * A run:  rt_run checks the inputs against the ports and binds entry symbols -> desc->plan(sym, &sizes) evaluates
+ * derived symbols and checks and says how much arena and per-thread scratch are needed -> outputs whose dims depend on
+ * entry symbols get memory -> one team region: desc->body(ctx, tid, nt) on every thread
+ * -> boxed outputs are handed over. Threads record errors, rt_barrier returns the sticky status, all leave at the same
+ * barrier. */
 #ifndef BMC_RT_H
 #define BMC_RT_H
 #include "runtime/bmc.h"
@@ -13,31 +16,33 @@
 /* Argument of a runtime call. */
 typedef enum rt_arg_kind { RT_BUF = 1, RT_DIM = 2, RT_SYM = 3, RT_INT = 4, RT_TEXT = 5, RT_SEQ = 6 } rt_arg_kind;
 typedef struct rt_arg {
-    uint32_t kind;              /* rt_arg_kind */
+    uint32_t kind; /* rt_arg_kind */
     uint8_t dtype, rank, pad[2];
-    void *data;                 /* BUF: address of element 0 */
-    int64_t *sym;               /* SYM: where to write */
-    int64_t value;              /* DIM, INT: the value; SEQ and boxed BUF: slot number, else -1 */
-    const char *text;           /* TEXT */
-    int64_t dim[BMC_MAX_RANK];  /* BUF: dense, row-major */
+    void *data;                /* BUF: address of element 0 */
+    int64_t *sym;              /* SYM: where to write */
+    int64_t value;             /* DIM, INT: the value; SEQ and boxed BUF: slot number, else -1 */
+    const char *text;          /* TEXT */
+    int64_t dim[BMC_MAX_RANK]; /* BUF: dense, row-major */
 } rt_arg;
 
 /* Per thread; a cache line of its own. The error is the lowest (step, index) that the thread has met. */
 typedef struct rt_thread {
-    uint64_t err_step;          /* 0: none; else 1 + program step */
+    uint64_t err_step; /* 0: none; else 1 + program step */
     int64_t err_index;
-    uint32_t err_msg;           /* index into desc->message */
-    uint32_t sense;             /* barriers passed: the generation of the barrier's flags */
-    uint8_t *scratch;           /* desc->plan's `scratch` bytes, 64-byte aligned, set before body is called */
-    int32_t err_status;         /* 0: BMC_E_INDEX */
-    uint32_t ran;               /* serial number of the last run that reached this thread */
+    uint32_t err_msg;   /* index into desc->message */
+    uint32_t sense;     /* barriers passed: the generation of the barrier's flags */
+    uint8_t *scratch;   /* desc->plan's `scratch` bytes, 64-byte aligned, set before body is called */
+    int32_t err_status; /* 0: BMC_E_INDEX */
+    uint32_t ran;       /* serial number of the last run that reached this thread */
     int64_t err_got, err_want;
     uint64_t pad;
 } rt_thread;
 
 struct bmc_ctx {
-    int64_t *sym;               /* value of every symbol, by Sym index */
-    void **slot;                /* base address of every buffer that has no planned offset: inputs, outputs, boxes (sequences: rt_seq *), by slot number */
+    int64_t *sym; /* value of every symbol, by Sym index */
+    /* by slot number, the address of every buffer without a planned offset: inputs, outputs, boxes (sequences: rt_seq
+     * *) */
+    void **slot;
     uint8_t *arena;
     const uint8_t *weights;
     rt_thread *thread;          /* nt entries */
@@ -46,25 +51,31 @@ struct bmc_ctx {
 };
 
 /* What desc->plan answers. Overflow of a size: INT64_MAX, the run then fails with BMC_E_MEMORY. */
-typedef struct rt_need { int64_t arena, scratch; /* bytes */ int32_t failed_check; /* 1 + index into desc->message, 0: fine */ int64_t got, want; } rt_need;
+typedef struct rt_need {
+    int64_t arena, scratch; /* bytes */
+    int32_t failed_check;   /* 1 + index into desc->message, 0: fine */
+    int64_t got, want;
+} rt_need;
 
 typedef struct rt_desc {
     uint32_t abi, n_sym, n_slot, n_message;
     const bmc_info *info;
-    uint64_t cpu_need[2];       /* bits of rt_cpu.h that the code uses */
-    const uint8_t *weights;     /* inside the artifact, or NULL: in a file */
-    const char *weights_file;   /* base name of the side file, or NULL */
-    uint64_t weights_bytes, weights_hash;   /* hash: XXH64 with seed 0 over weights_bytes; checked for files only */
-    const uint32_t *in_slot, *out_slot;   /* slot of each input and output; kind SEQUENCE, OPTIONAL, MAP: the slot holds an rt_seq */
-    const uint8_t *out_boxed;   /* 1: the slot is a box (or sequence) whose content is the result; 0: planned, slot set before body */
-    const uint32_t *sym_of_entry;         /* info->symbol[i] is sym[sym_of_entry[i]] */
-    const char *const *message; /* texts: "node 'x' (Gather): index out of range" */
-    uint32_t flags;             /* RT_FLUSH_DENORMALS | RT_THREADED */
+    uint64_t cpu_need[2];                 /* bits of rt_cpu.h that the code uses */
+    const uint8_t *weights;               /* inside the artifact, or NULL: in a file */
+    const char *weights_file;             /* base name of the side file, or NULL */
+    uint64_t weights_bytes, weights_hash; /* hash: XXH64 with seed 0 over weights_bytes; checked for files only */
+    /* slot of each input and output; kind SEQUENCE, OPTIONAL, MAP: the slot holds an rt_seq */
+    const uint32_t *in_slot, *out_slot;
+    const uint8_t *out_boxed;     /* 1: a box or sequence that body fills; 0: planned, slot set before body */
+    const uint32_t *sym_of_entry; /* info->symbol[i] is sym[sym_of_entry[i]] */
+    const char *const *message;   /* texts: "node 'x' (Gather): index out of range" */
+    uint32_t flags;               /* RT_FLUSH_DENORMALS | RT_THREADED */
     uint32_t barrier_count;
-    void (*plan)(int64_t *sym, rt_need *);                       /* derived entry symbols, checks, sizes */
-    void (*out_dims)(const int64_t *sym, uint32_t output, int64_t *dim);   /* dims of a tensor output (valid after run when they depend on nodes) */
-    int32_t (*body)(bmc_ctx *, int32_t tid, int32_t nt);         /* bmc_status */
-    const uint8_t *out_planned; /* 1: dims depend on entry symbols only (always so when not boxed) */
+    void (*plan)(int64_t *sym, rt_need *); /* derived entry symbols, checks, sizes */
+    /* dims of a tensor output (valid after body when they depend on nodes) */
+    void (*out_dims)(const int64_t *sym, uint32_t output, int64_t *dim);
+    int32_t (*body)(bmc_ctx *, int32_t tid, int32_t nt); /* bmc_status */
+    const uint8_t *out_planned;   /* 1: dims depend on entry symbols only (always so when not boxed) */
     const char *const *step_name; /* by step number: "node 'x' (Gather)"; n_step entries */
     uint32_t n_step;
 } rt_desc;
@@ -85,31 +96,36 @@ RT_HIDDEN const char *rt_message(const bmc_ctx *);
 RT_HIDDEN int32_t rt_barrier(bmc_ctx *, int32_t tid, int32_t nt);
 /* Notes an error of this thread; the lowest (step, index) becomes the message. */
 RT_HIDDEN void rt_record(bmc_ctx *, int32_t tid, uint32_t step, uint32_t msg, int64_t index);
-/* Like rt_record, for statuses other than BMC_E_INDEX (check, fail, call). got/want are shown for checks (status BMC_E_SHAPE).
- * After a call that returned a status, the text that the called function left (position, length, ...) is shown behind the message. */
+/* Like rt_record, for statuses other than BMC_E_INDEX (check, fail, call). got/want are shown for checks (status
+ * BMC_E_SHAPE). After a call that returned a status, the text that the called function left (position, length, ...) is
+ * shown behind the message. */
 RT_HIDDEN void rt_fail(bmc_ctx *, int32_t tid, uint32_t step, uint32_t msg, int32_t status, int64_t got, int64_t want);
-/* Memory of at least `bytes` for a box (kept when the capacity suffices), 64-byte aligned, never NULL for 0 bytes; thread 0 only. Content is not
- * kept unless `keep`. 0: out of memory (or bytes < 0: a size that overflowed), recorded for thread 0; the next barrier returns it. The box is NULL
- * then: a barrier must stand between the allocation and the first kernel that uses the box, even one that thread 0 runs alone. */
+/* Memory of at least `bytes` for a box (kept when the capacity suffices), 64-byte aligned, never NULL for 0 bytes;
+ * thread 0 only. Content is not kept unless `keep`. 0: out of memory (or bytes < 0: a size that overflowed), recorded
+ * for thread 0; the next barrier returns it. The box is NULL then: a barrier must stand between the allocation and the
+ * first kernel that uses the box, even one that thread 0 runs alone. */
 RT_HIDDEN int32_t rt_box_alloc(bmc_ctx *, uint32_t slot, int64_t bytes, int32_t keep);
-RT_HIDDEN void rt_box_free(bmc_ctx *, uint32_t slot);                /* box or sequence; nothing when it is empty */
-RT_HIDDEN void rt_box_move(bmc_ctx *, uint32_t dst, uint32_t src);   /* box or sequence; dst's old memory is freed, src becomes empty */
+/* Box or sequence: nothing when it is empty; move: dst's old memory is freed, src becomes empty. */
+RT_HIDDEN void rt_box_free(bmc_ctx *, uint32_t slot);
+RT_HIDDEN void rt_box_move(bmc_ctx *, uint32_t dst, uint32_t src);
 
-/* Every function that a program `call`s has this signature; rt_calls.def lists them. Returns a bmc_status; then its outputs are defined all the same
- * (zero), because serial steps up to the next barrier still run. */
+/* Every function that a program `call`s has this signature; rt_calls.def lists them. Returns a bmc_status; then its
+ * outputs are defined all the same (zero), because serial steps up to the next barrier still run. */
 typedef int32_t rt_call_fn(bmc_ctx *, rt_arg *arg, int32_t n, int32_t tid, int32_t nt);
 #define RTCALL(name, args, mode, brief) RT_HIDDEN rt_call_fn name;
 #include "runtime/rt_calls.def"
 #undef RTCALL
 
 /* ---- for interpreters of the program (kir_eval): a context of one thread without rt_desc ---- */
-/* sym and slot arrays of that many entries, all zero; NULL: out of memory. Boxes, sequences and calls work as in a run; errors are in thread[0].
- * rt_message(ctx) gives the text of thread[0]'s error after rt_interp_status. */
+/* sym and slot arrays of that many entries, all zero; NULL: out of memory. Boxes, sequences and calls work as in a run;
+ * errors are in thread[0]. rt_message(ctx) gives the text of thread[0]'s error after rt_interp_status. */
 RT_HIDDEN bmc_ctx *rt_interp_create(uint32_t n_sym, uint32_t n_slot);
 RT_HIDDEN void rt_interp_destroy(bmc_ctx *);
-/* Status recorded so far (0: none), and makes its message: `message` is the table that err_msg indexes (may be NULL). */
+/* Status recorded so far (0: none), and makes its message: `message` is the table that err_msg indexes (may be NULL).
+ */
 RT_HIDDEN bmc_status rt_interp_status(bmc_ctx *, const char *const *message, uint32_t n_message);
-/* Fills the slot's sequence with the items of `v` (not copied: they must outlive the context or the next free of the slot). 0: out of memory. */
+/* Fills the slot's sequence with the items of `v` (not copied: they must outlive the context or the next free of the
+ * slot). 0: out of memory. */
 RT_HIDDEN int32_t rt_seq_import(bmc_ctx *, uint32_t slot, const bmc_value *v);
 /* The slot's sequence as a value of that kind; the memory belongs to the sequence. 0: out of memory. */
 RT_HIDDEN int32_t rt_seq_export(bmc_ctx *, uint32_t slot, uint8_t kind, bmc_value *v);

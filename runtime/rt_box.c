@@ -1,5 +1,6 @@
-/* rt_box: slots. A slot holds the address of a buffer that has no place in the arena: memory that the caller or the context lends for the run, a box
- * (memory from the heap, sized while running) or a sequence. All of it is touched by thread 0 only. */
+/* rt_box: slots. A slot holds the address of a buffer that has no place in the arena: memory that the caller or the
+ * context lends for the run, a box (memory from the heap, sized while running) or a sequence. All of it is touched by
+ * thread 0 only. */
 #include "runtime/rt_internal.h"
 #include <string.h>
 

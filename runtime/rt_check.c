@@ -1,5 +1,5 @@
-/* rt_check: what the caller passes, against the ports. Every message names the port and shows what was given and what the model takes:
- *   input 'image': dim 2 is 27, expected 28 (got [1,1,27,28], the model takes [batch,1,28,28]) */
+/* rt_check: what the caller passes, against the ports. Every message names the port and shows what was given and what
+ * the model takes: input 'image': dim 2 is 27, expected 28 (got [1,1,27,28], the model takes [batch,1,28,28]) */
 #include "runtime/rt_internal.h"
 #include <string.h>
 
@@ -57,7 +57,8 @@ static bool reach(const bmc_value *v, size_t elem, int64_t *lo, int64_t *hi)
         if (__builtin_mul_overflow(v->dim[i] - 1, v->stride[i], &far)) return false;
         if (far < 0 ? __builtin_add_overflow(*lo, far, lo) : __builtin_add_overflow(*hi, far, hi)) return false;
     }
-    return !__builtin_mul_overflow(*lo, (int64_t)elem, lo) && !__builtin_add_overflow(*hi, 1, hi) && !__builtin_mul_overflow(*hi, (int64_t)elem, hi);
+    return !__builtin_mul_overflow(*lo, (int64_t)elem, lo) && !__builtin_add_overflow(*hi, 1, hi) &&
+           !__builtin_mul_overflow(*hi, (int64_t)elem, hi);
 }
 
 /* Begins a message about a tensor: "input 'x': item 3: ". */
@@ -93,7 +94,7 @@ static bmc_status strides_check(rt_private *p, const bmc_port *port, const bmc_v
         rt_put(&o, "the strides reach beyond any memory");
         return BMC_E_INPUT;
     }
-    if (v->bytes && lo >= 0 && (uint64_t)hi > v->bytes) {   /* data may point into the middle when a stride is negative */
+    if (v->bytes && lo >= 0 && (uint64_t)hi > v->bytes) { /* data may point into the middle when a stride is negative */
         rt_out o = say_input(p, port, item);
         rt_put(&o, "%zu bytes of data, the strides reach %lld", v->bytes, (long long)hi);
         return shape_error(p, &o, port, v);
@@ -101,7 +102,8 @@ static bmc_status strides_check(rt_private *p, const bmc_port *port, const bmc_v
     return BMC_OK;
 }
 
-/* Type, rank, memory of one tensor (an input, or an item of one: `item` >= 0). Its dims against the port come later, all inputs together. */
+/* Type, rank, memory of one tensor (an input, or an item of one: `item` >= 0). Its dims against the port come later,
+ * all inputs together. */
 static bmc_status tensor_check(rt_private *p, const bmc_port *port, const bmc_value *v, long item, bool no_data)
 {
     size_t bytes;
@@ -110,7 +112,8 @@ static bmc_status tensor_check(rt_private *p, const bmc_port *port, const bmc_va
         rt_put(&o, "element type is %s, expected %s", rt_dtype_name(v->dtype), rt_dtype_name(port->dtype));
         return BMC_E_INPUT;
     }
-    if (v->rank > BMC_MAX_RANK || (port->rank <= BMC_MAX_RANK && v->rank != port->rank)) return rank_error(p, port, v, item);
+    if (v->rank > BMC_MAX_RANK || (port->rank <= BMC_MAX_RANK && v->rank != port->rank))
+        return rank_error(p, port, v, item);
     for (int i = 0; i < v->rank; i++)
         if (v->dim[i] < 0) {
             rt_out o = say_input(p, port, item);
@@ -150,36 +153,43 @@ static bmc_status input_check(rt_private *p, const bmc_value *in, const bmc_valu
     const bmc_port *port = &p->desc->info->input[i];
     const bmc_value *v = &in[i];
     if (v->size != sizeof *v)
-        return rt_say(p, BMC_E_ARG, "input '%s': size is %u, set it to sizeof(bmc_value) = %zu", port->name, v->size, sizeof *v);
+        return rt_say(p, BMC_E_ARG, "input '%s': size is %u, set it to sizeof(bmc_value) = %zu", port->name, v->size,
+                      sizeof *v);
     if (v->kind != port->kind)
-        return rt_say(p, BMC_E_INPUT, "input '%s': kind is %s, expected %s", port->name, rt_kind_name(v->kind), rt_kind_name(port->kind));
+        return rt_say(p, BMC_E_INPUT, "input '%s': kind is %s, expected %s", port->name, rt_kind_name(v->kind),
+                      rt_kind_name(port->kind));
     if (port->kind == BMC_TENSOR) {
         bool state = rt_input_is_state(p, in, out, i);
         if (port->alias >= 0 && !state) {
             if (port->flags & BMC_PORT_STATE)
-                return rt_say(p, BMC_E_INPUT, "input '%s': the context keeps this state, data must be NULL here and in output '%s'", port->name,
-                              p->desc->info->output[port->alias].name);
+                return rt_say(p, BMC_E_INPUT,
+                              "input '%s': the context keeps this state, data must be NULL here and in output '%s'",
+                              port->name, p->desc->info->output[port->alias].name);
             if (v->data && v->stride && !rt_is_dense(v->rank, v->dim, v->stride))
                 return rt_say(p, BMC_E_INPUT, "input '%s': it is updated in place, so it must be dense", port->name);
         }
         return tensor_check(p, port, v, -1, state);
     }
-    if (v->n_item && !v->item) return rt_say(p, BMC_E_INPUT, "input '%s': %zu items, but item is NULL", port->name, v->n_item);
+    if (v->n_item && !v->item)
+        return rt_say(p, BMC_E_INPUT, "input '%s': %zu items, but item is NULL", port->name, v->n_item);
     size_t most = port->kind == BMC_OPTIONAL ? 1 : PTRDIFF_MAX / sizeof *v;
-    if (v->n_item > most) return rt_say(p, BMC_E_INPUT, "input '%s': %zu items, at most %zu are possible", port->name, v->n_item, most);
+    if (v->n_item > most)
+        return rt_say(p, BMC_E_INPUT, "input '%s': %zu items, at most %zu are possible", port->name, v->n_item, most);
     if (port->kind == BMC_MAP && v->n_item != 2)
-        return rt_say(p, BMC_E_INPUT, "input '%s': a map has two items, keys and values, not %zu", port->name, v->n_item);
+        return rt_say(p, BMC_E_INPUT, "input '%s': a map has two items, keys and values, not %zu", port->name,
+                      v->n_item);
     for (size_t k = 0; k < v->n_item; k++) {
         const bmc_value *e = &v->item[k];
         if (e->size != sizeof *e || e->kind != BMC_TENSOR)
             return rt_say(p, BMC_E_INPUT, "input '%s': item %zu is not a tensor", port->name, k);
-        if (port->kind == BMC_MAP) continue;   /* keys and values have types of their own, which a port does not carry */
+        if (port->kind == BMC_MAP) continue; /* keys and values have types of their own, which a port does not carry */
         bmc_status s = tensor_check(p, port, e, (long)k, false);
         if (s) return s;
         for (int d = 0; port->rank <= BMC_MAX_RANK && d < port->rank; d++)
             if (port->dim[d] >= 0 && e->dim[d] != port->dim[d]) {
                 rt_out o = {p->message, 0, sizeof p->message};
-                rt_put(&o, "input '%s': item %zu: dim %d is %lld, expected %lld", port->name, k, d, (long long)e->dim[d], (long long)port->dim[d]);
+                rt_put(&o, "input '%s': item %zu: dim %d is %lld, expected %lld", port->name, k, d,
+                       (long long)e->dim[d], (long long)port->dim[d]);
                 return shape_error(p, &o, port, e);
             }
     }
@@ -198,7 +208,8 @@ static bmc_status dims_check(bmc_ctx *x, const bmc_value *in, uint32_t i)
         rt_out o = {p->message, 0, sizeof p->message};
         if (port->dim[d] >= 0) {
             if (v->dim[d] == port->dim[d]) continue;
-            rt_put(&o, "input '%s': dim %d is %lld, expected %lld", port->name, d, (long long)v->dim[d], (long long)port->dim[d]);
+            rt_put(&o, "input '%s': dim %d is %lld, expected %lld", port->name, d, (long long)v->dim[d],
+                   (long long)port->dim[d]);
             return shape_error(p, &o, port, v);
         }
         if (port->dim[d] != -1) continue;
@@ -213,11 +224,11 @@ static bmc_status dims_check(bmc_ctx *x, const bmc_value *in, uint32_t i)
         int64_t bound = in[s->input].dim[s->axis];
         if (v->dim[d] == bound) continue;
         if ((uint32_t)s->input == i)
-            rt_put(&o, "input '%s': dims %d and %d are both '%s', but %lld and %lld", port->name, s->axis, d, s->name, (long long)bound,
-                   (long long)v->dim[d]);
+            rt_put(&o, "input '%s': dims %d and %d are both '%s', but %lld and %lld", port->name, s->axis, d, s->name,
+                   (long long)bound, (long long)v->dim[d]);
         else
-            rt_put(&o, "input '%s': dim %d (%s) is %lld, but dim %d of input '%s' made it %lld", port->name, d, s->name, (long long)v->dim[d],
-                   s->axis, f->input[s->input].name, (long long)bound);
+            rt_put(&o, "input '%s': dim %d (%s) is %lld, but dim %d of input '%s' made it %lld", port->name, d, s->name,
+                   (long long)v->dim[d], s->axis, f->input[s->input].name, (long long)bound);
         return shape_error(p, &o, port, v);
     }
     return BMC_OK;
@@ -239,8 +250,9 @@ bmc_status rt_inputs_check(bmc_ctx *x, const bmc_value *in, const bmc_value *out
     return p->status = BMC_OK;
 }
 
-/* Sorted by address (insertion sort: callers mostly pass the same buffers again, in the same order), then each range is compared with those that begin
- * inside it. Inputs may overlap one another; an aliased pair is given as one range, so it does not meet itself. */
+/* Sorted by address (insertion sort: callers mostly pass the same buffers again, in the same order), then each range is
+ * compared with those that begin inside it. Inputs may overlap one another; an aliased pair is given as one range, so
+ * it does not meet itself. */
 bmc_status rt_overlap_check(rt_private *p)
 {
     const bmc_info *f = p->desc->info;
@@ -255,8 +267,8 @@ bmc_status rt_overlap_check(rt_private *p)
         for (uint32_t j = i + 1; j < p->n_range && (uintptr_t)r[j].lo < (uintptr_t)r[i].hi; j++) {
             if (!r[i].out && !r[j].out) continue;
             const rt_range *a = r[i].out ? &r[i] : &r[j], *b = r[i].out ? &r[j] : &r[i];
-            return rt_say(p, BMC_E_INPUT, "output '%s' overlaps %s '%s' in memory", f->output[a->port].name, b->out ? "output" : "input",
-                          b->out ? f->output[b->port].name : f->input[b->port].name);
+            return rt_say(p, BMC_E_INPUT, "output '%s' overlaps %s '%s' in memory", f->output[a->port].name,
+                          b->out ? "output" : "input", b->out ? f->output[b->port].name : f->input[b->port].name);
         }
     return BMC_OK;
 }

@@ -1,5 +1,5 @@
-/* rt_context: sizes, create, reset, destroy. The context is one block whose layout is carved twice: once to count, once to place. With memory of the
- * caller the rest of it becomes the heap, and malloc is never called. */
+/* rt_context: sizes, create, reset, destroy. The context is one block whose layout is carved twice: once to count, once
+ * to place. With memory of the caller the rest of it becomes the heap, and malloc is never called. */
 #include "runtime/rt_cpu.h"
 #include "runtime/rt_internal.h"
 #include <stdlib.h>
@@ -8,13 +8,19 @@
 /* Arenas up to this size are fetched by create, so that runs of static and bounded models allocate nothing. */
 #define EAGER_ARENA ((size_t)256 << 20)
 
-typedef struct Counts { uint32_t n_sym, n_slot, n_in, n_out; int nt; } Counts;
-typedef struct Carve { char *base; size_t at; } Carve;
+typedef struct Counts {
+    uint32_t n_sym, n_slot, n_in, n_out;
+    int nt;
+} Counts;
+typedef struct Carve {
+    char *base;
+    size_t at;
+} Carve;
 
 static void *carve(Carve *c, size_t n, size_t each)
 {
     size_t at = c->at;
-    c->at += rt_round(n * each);   /* counts are 32 bits, elements below 1 KB: no overflow */
+    c->at += rt_round(n * each); /* counts are 32 bits, elements below 1 KB: no overflow */
     return c->base ? c->base + at : NULL;
 }
 
@@ -97,16 +103,19 @@ bmc_status rt_plan_for(rt_private *p, const rt_desc *d, int64_t *sym, const int6
     for (uint32_t i = 0; i < d->info->n_symbol; i++) {
         const bmc_symbol *s = &d->info->symbol[i];
         int64_t v = value ? value[i] : s->hi;
-        if (!value && s->input >= 0 && v == INT64_MAX) return rt_say(p, BMC_E_ARG, "symbol '%s' has no upper bound", s->name);
+        if (!value && s->input >= 0 && v == INT64_MAX)
+            return rt_say(p, BMC_E_ARG, "symbol '%s' has no upper bound", s->name);
         if (value && s->input >= 0 && (v < s->lo || v > s->hi))
-            return rt_say(p, BMC_E_ARG, "symbol '%s' is %lld, allowed are %lld..%lld", s->name, (long long)v, (long long)s->lo, (long long)s->hi);
+            return rt_say(p, BMC_E_ARG, "symbol '%s' is %lld, allowed are %lld..%lld", s->name, (long long)v,
+                          (long long)s->lo, (long long)s->hi);
         sym[d->sym_of_entry[i]] = v;
     }
     memset(need, 0, sizeof *need);
     d->plan(sym, need);
     if (need->failed_check && value) {
         uint32_t m = (uint32_t)need->failed_check - 1;
-        return rt_say(p, BMC_E_SHAPE, "%s (got %lld, want %lld)", m < d->n_message ? d->message[m] : "shapes do not fit", (long long)need->got,
+        return rt_say(p, BMC_E_SHAPE, "%s (got %lld, want %lld)",
+                      m < d->n_message ? d->message[m] : "shapes do not fit", (long long)need->got,
                       (long long)need->want);
     }
     return BMC_OK;
@@ -137,9 +146,11 @@ bmc_status rt_sizes(const rt_desc *d, const int64_t *value, int threads, bmc_siz
 {
     int64_t few[256], *sym = few;
     rt_need need;
-    if (!z || threads < 0) return rt_say(NULL, BMC_E_ARG, "sizes: %s", z ? "threads is negative" : "no place for the result");
+    if (!z || threads < 0)
+        return rt_say(NULL, BMC_E_ARG, "sizes: %s", z ? "threads is negative" : "no place for the result");
     *z = (bmc_sizes){0};
-    if (d->n_sym > sizeof few / sizeof *few && !(sym = malloc(d->n_sym * sizeof *sym))) return rt_say(NULL, BMC_E_MEMORY, "out of memory");
+    if (d->n_sym > sizeof few / sizeof *few && !(sym = malloc(d->n_sym * sizeof *sym)))
+        return rt_say(NULL, BMC_E_MEMORY, "out of memory");
     int nt = threads_for(d, threads);
     bmc_status s = rt_plan_for(NULL, d, sym, value, &need);
     size_t all = 0;
@@ -147,15 +158,18 @@ bmc_status rt_sizes(const rt_desc *d, const int64_t *value, int threads, bmc_siz
         s = rt_say(NULL, BMC_E_MEMORY, "the model needs more memory than there can be for these sizes");
     Counts n = counts_of(d, nt);
     z->total = add(add(context_bytes(&n), RT_ALIGN), add(rt_heap_fixed_cost(), rt_heap_cost(all)));
-    for (uint32_t o = 0; !s && o < d->info->n_output; o++) {   /* in case the caller leaves them to the runtime; kept state is among them */
+    for (uint32_t o = 0; !s && o < d->info->n_output;
+         o++) { /* in case the caller leaves them to the runtime; kept state is among them */
         const bmc_port *port = &d->info->output[o];
         int64_t dim[BMC_MAX_RANK] = {0};
         size_t bytes;
         if (port->kind != BMC_TENSOR || !d->out_planned[o] || port->rank > BMC_MAX_RANK) continue;
         d->out_dims(sym, o, dim);
-        z->total = add(z->total, rt_dense_bytes(port->dtype, port->rank, dim, &bytes) ? rt_heap_cost(bytes) : PTRDIFF_MAX);
+        z->total =
+            add(z->total, rt_dense_bytes(port->dtype, port->rank, dim, &bytes) ? rt_heap_cost(bytes) : PTRDIFF_MAX);
     }
-    if (!s && z->total == PTRDIFF_MAX) s = rt_say(NULL, BMC_E_MEMORY, "the model needs more memory than there can be for these sizes");
+    if (!s && z->total == PTRDIFF_MAX)
+        s = rt_say(NULL, BMC_E_MEMORY, "the model needs more memory than there can be for these sizes");
     if (sym != few) free(sym);
     return s;
 }
@@ -168,7 +182,8 @@ static bmc_status create_check(const rt_desc *d, const bmc_config *config, bmc_c
     if (d->abi != BMC_ABI) return rt_say(NULL, BMC_E_ARG, "the model has ABI %u, this runtime %u", d->abi, BMC_ABI);
     memset(c, 0, sizeof *c);
     if (config) {
-        if (config->size < offsetof(bmc_config, weights)) return rt_say(NULL, BMC_E_ARG, "config.size is %u, set it to sizeof(bmc_config)", config->size);
+        if (config->size < offsetof(bmc_config, weights))
+            return rt_say(NULL, BMC_E_ARG, "config.size is %u, set it to sizeof(bmc_config)", config->size);
         memcpy(c, config, config->size < sizeof *c ? config->size : sizeof *c);
     }
     for (uint32_t o = 0; o < d->info->n_output; o++)
@@ -176,7 +191,8 @@ static bmc_status create_check(const rt_desc *d, const bmc_config *config, bmc_c
             return rt_say(NULL, BMC_E_ARG, "output '%s': neither planned nor boxed", d->info->output[o].name);
     if (c->threads < 0) return rt_say(NULL, BMC_E_ARG, "config.threads is %d", c->threads);
     if (!rt_cpu_check(d->cpu_need, missing, sizeof missing))
-        return rt_say(NULL, BMC_E_CPU, "model '%s' was compiled for %s; missing here: %s. Compile it with another --cpu", d->info->name,
+        return rt_say(NULL, BMC_E_CPU,
+                      "model '%s' was compiled for %s; missing here: %s. Compile it with another --cpu", d->info->name,
                       d->info->cpu ? d->info->cpu : "another CPU", missing);
     return BMC_OK;
 }
@@ -190,15 +206,18 @@ bmc_status rt_create(const rt_desc *d, const bmc_config *config, void *mem, size
     Counts n = counts_of(d, rt_team_exists(&probe) ? threads_for(d, c.threads) : 1);
     size_t need;
     bmc_ctx *x = context_new(&n, mem, bytes, &need);
-    if (!x) return rt_say(NULL, BMC_E_MEMORY, mem ? "mem has %zu bytes, the context alone needs %zu (see sizes)" : "out of memory: %zu of %zu bytes for the context",
-                          mem ? bytes : need, need);
+    if (!x)
+        return rt_say(NULL, BMC_E_MEMORY,
+                      mem ? "mem has %zu bytes, the context alone needs %zu (see sizes)"
+                          : "out of memory: %zu of %zu bytes for the context",
+                      mem ? bytes : need, need);
     rt_private *p = x->rt;
     p->desc = d;
     p->team = c.team;
     p->pool = c.pool;
     p->flush = (d->flags & RT_FLUSH_DENORMALS) && !c.keep_denormals;
     x->seed = c.seed;
-    bool crowded = n.nt > 1 && n.nt > rt_usable_cpus();   /* more threads than CPUs: the late one needs this CPU */
+    bool crowded = n.nt > 1 && n.nt > rt_usable_cpus(); /* more threads than CPUs: the late one needs this CPU */
     p->spin = crowded ? 64 : 2000;
     p->yield = crowded ? 4 : 50;
     if (n.nt > 1 && !c.team) rt_team_pin();
@@ -209,9 +228,11 @@ bmc_status rt_create(const rt_desc *d, const bmc_config *config, void *mem, size
     rt_need run;
     size_t arena, scratch, all;
     bool fixed_size = d->info->n_symbol == 0;
-    if ((!mem || fixed_size) && rt_plan_for(NULL, d, x->sym, NULL, &run) == BMC_OK && rt_need_bytes(&run, n.nt, &arena, &scratch, &all) &&
-        (fixed_size || all <= EAGER_ARENA) && !rt_mem_ensure(&p->heap, &p->arena, all) && fixed_size) {
-        s = rt_say(NULL, BMC_E_MEMORY, "out of memory: %zu bytes for the arena%s", all, mem ? " do not fit into mem (see sizes)" : "");
+    if ((!mem || fixed_size) && rt_plan_for(NULL, d, x->sym, NULL, &run) == BMC_OK &&
+        rt_need_bytes(&run, n.nt, &arena, &scratch, &all) && (fixed_size || all <= EAGER_ARENA) &&
+        !rt_mem_ensure(&p->heap, &p->arena, all) && fixed_size) {
+        s = rt_say(NULL, BMC_E_MEMORY, "out of memory: %zu bytes for the arena%s", all,
+                   mem ? " do not fit into mem (see sizes)" : "");
         rt_destroy(x);
         return s;
     }
@@ -230,7 +251,7 @@ bmc_status rt_reset(bmc_ctx *x)
     for (uint32_t o = 0; o < p->desc->info->n_output; o++) rt_mem_free(&p->heap, &p->out_mem[o]);
     for (uint32_t i = 0; i < p->desc->info->n_input; i++) {
         rt_mem_free(&p->heap, &p->in_copy[i]);
-        p->state_dim[i][0] = -1;   /* zeroed when it is next used */
+        p->state_dim[i][0] = -1; /* zeroed when it is next used */
     }
     x->run_counter = 0;
     rt_heap_trim(&p->heap);
@@ -245,7 +266,7 @@ void rt_destroy(bmc_ctx *x)
     void *block = p->block;
     rt_weights_release(p);
     rt_heap_destroy(&p->heap);
-    free(block);   /* holds x and p; NULL when the caller gave the memory */
+    free(block); /* holds x and p; NULL when the caller gave the memory */
 }
 
 bmc_ctx *rt_interp_create(uint32_t n_sym, uint32_t n_slot)

@@ -1,5 +1,6 @@
-/* rt_cpu: which instruction sets CPU and operating system offer. x86: cpuid, and xgetbv for the register state that the system saves (an AVX-512 CPU
- * under a kernel that does not save zmm registers dies of SIGILL all the same). AArch64: the auxiliary vector. */
+/* rt_cpu: which instruction sets CPU and operating system offer. x86: cpuid, and xgetbv for the register state that the
+ * system saves (an AVX-512 CPU under a kernel that does not save zmm registers dies of SIGILL all the same). AArch64:
+ * the auxiliary vector. */
 #include "runtime/rt_cpu.h"
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +10,10 @@
 #include <sys/auxv.h>
 #endif
 
-typedef struct CpuName { int bit; const char *name; } CpuName;
+typedef struct CpuName {
+    int bit;
+    const char *name;
+} CpuName;
 
 #define ROW(bit, name, ...) {bit, name},
 static const CpuName X86_NAMES[] = {RT_CPU_X86(ROW)};
@@ -56,7 +60,7 @@ static int has_bit(unsigned leaf, unsigned sub, int reg, int bit)
     unsigned r[4];
     if (!__get_cpuid_count(leaf, 0, &r[0], &r[1], &r[2], &r[3])) return 0;
     if (sub) {
-        if (r[0] < sub) return 0;   /* eax of leaf 7: the highest subleaf */
+        if (r[0] < sub) return 0; /* eax of leaf 7: the highest subleaf */
         __cpuid_count(leaf, sub, r[0], r[1], r[2], r[3]);
     }
     return r[reg] >> bit & 1;
@@ -68,16 +72,17 @@ void rt_cpu_have(uint64_t have[RT_CPU_WORDS], uint64_t cpu_only[RT_CPU_WORDS])
     uint64_t cpu[RT_CPU_WORDS] = {0}, both[RT_CPU_WORDS] = {0};
 #if defined(__x86_64__)
     unsigned saved = states_saved();
-#define ROW(bit, name, leaf, sub, reg, pos, state) \
-    if (has_bit(leaf, sub, reg, pos)) { \
-        cpu[(bit) / 64] |= 1ull << (bit) % 64; \
-        if (saved >> (state) & 1) both[(bit) / 64] |= 1ull << (bit) % 64; \
+#define ROW(bit, name, leaf, sub, reg, pos, state)                                                                     \
+    if (has_bit(leaf, sub, reg, pos)) {                                                                                \
+        cpu[(bit) / 64] |= 1ull << (bit) % 64;                                                                         \
+        if (saved >> (state)&1) both[(bit) / 64] |= 1ull << (bit) % 64;                                                \
     }
     RT_CPU_X86(ROW)
 #undef ROW
 #elif defined(__aarch64__)
     const uint64_t cap[2] = {getauxval(AT_HWCAP), getauxval(AT_HWCAP2)};
-#define ROW(bit, name, word, pos) if (cap[word] >> (pos) & 1) cpu[(bit) / 64] |= 1ull << (bit) % 64;
+#define ROW(bit, name, word, pos)                                                                                      \
+    if (cap[word] >> (pos)&1) cpu[(bit) / 64] |= 1ull << (bit) % 64;
     RT_CPU_ARM(ROW)
 #undef ROW
     memcpy(both, cpu, sizeof both);
@@ -105,6 +110,7 @@ int rt_cpu_check(const uint64_t need[RT_CPU_WORDS], char *text, size_t n)
         int w = at < n ? snprintf(text + at, n - at, "%s%s", at ? " " : "", name) : 0;
         at += w > 0 ? (size_t)w : 0;
     }
-    if (disabled && at < n) snprintf(text + at, n - at, " (the CPU has some of it, but the operating system does not enable it)");
+    if (disabled && at < n)
+        snprintf(text + at, n - at, " (the CPU has some of it, but the operating system does not enable it)");
     return ok;
 }

@@ -1,7 +1,7 @@
 /* rt_internal.h: what the files of the runtime share among themselves; generated code does not know it.
- * A context is one block: bmc_ctx, rt_private and its arrays. Everything that grows or changes size (arena and scratch, boxes, sequences, provided
- * outputs, kept state, copies of strided inputs, string contents) comes from the context's heap. Only the calling thread (thread 0 of the team)
- * touches the heap. */
+ * A context is one block: bmc_ctx, rt_private and its arrays. Everything that grows or changes size (arena and scratch,
+ * boxes, sequences, provided outputs, kept state, copies of strided inputs, string contents) comes from the context's
+ * heap. Only the calling thread (thread 0 of the team) touches the heap. */
 #ifndef BMC_RT_INTERNAL_H
 #define BMC_RT_INTERNAL_H
 #include "runtime/rt.h"
@@ -16,25 +16,28 @@ typedef struct rt_block rt_block;
 typedef struct rt_chunk rt_chunk;
 typedef struct rt_heap {
     rt_chunk *chunk;
-    rt_block *bin[RT_BINS];     /* free blocks by size class: four classes per power of two */
-    uint64_t full[(RT_BINS + 63) / 64];   /* bit: the bin is not empty */
-    size_t live, held;          /* bytes in used blocks; in all chunks */
-    bool fixed;                 /* lives in memory of the caller: never grows */
+    rt_block *bin[RT_BINS];             /* free blocks by size class: four classes per power of two */
+    uint64_t full[(RT_BINS + 63) / 64]; /* bit: the bin is not empty */
+    size_t live, held;                  /* bytes in used blocks; in all chunks */
+    bool fixed;                         /* lives in memory of the caller: never grows */
 } rt_heap;
 
-typedef struct rt_mem { void *data; size_t bytes; } rt_mem;   /* bytes: capacity */
+typedef struct rt_mem {
+    void *data;
+    size_t bytes;
+} rt_mem; /* bytes: capacity */
 
-RT_HIDDEN void rt_heap_init(rt_heap *);                       /* grows by malloc */
+RT_HIDDEN void rt_heap_init(rt_heap *); /* grows by malloc */
 RT_HIDDEN void rt_heap_init_fixed(rt_heap *, void *mem, size_t bytes);
-RT_HIDDEN void *rt_heap_alloc(rt_heap *, size_t bytes, size_t *capacity_or_null);   /* 64-byte aligned; NULL: no memory */
-RT_HIDDEN void rt_heap_free(rt_heap *, void *);               /* NULL: nothing */
-RT_HIDDEN void rt_heap_trim(rt_heap *);                       /* gives chunks without used blocks back */
+RT_HIDDEN void *rt_heap_alloc(rt_heap *, size_t bytes, size_t *capacity_or_null); /* 64-byte aligned; NULL: no memory */
+RT_HIDDEN void rt_heap_free(rt_heap *, void *);                                   /* NULL: nothing */
+RT_HIDDEN void rt_heap_trim(rt_heap *); /* gives chunks without used blocks back */
 RT_HIDDEN void rt_heap_destroy(rt_heap *);
 /* The caller gave memory for this result: not NULL, and not what an earlier run lent. */
 RT_HIDDEN bool rt_given(const rt_heap *, const bmc_value *, const void *memory);
-RT_HIDDEN bool rt_heap_owns(const rt_heap *, const void *p);  /* p lies in one of its chunks */
-RT_HIDDEN size_t rt_heap_cost(size_t bytes);                  /* what an allocation of that size takes from a fixed heap; saturates */
-RT_HIDDEN size_t rt_heap_fixed_cost(void);                    /* what a fixed heap takes for itself */
+RT_HIDDEN bool rt_heap_owns(const rt_heap *, const void *p); /* p lies in one of its chunks */
+RT_HIDDEN size_t rt_heap_cost(size_t bytes); /* what an allocation of that size takes from a fixed heap; saturates */
+RT_HIDDEN size_t rt_heap_fixed_cost(void);   /* what a fixed heap takes for itself */
 /* Makes m hold at least `bytes` (old content lost when it has to grow). */
 RT_HIDDEN bool rt_mem_ensure(rt_heap *, rt_mem *, size_t bytes);
 RT_HIDDEN void rt_mem_free(rt_heap *, rt_mem *);
@@ -45,54 +48,72 @@ enum { SLOT_EMPTY, SLOT_BOX, SLOT_SEQ, SLOT_LENT /* memory of the caller or of r
 
 /* An element of a sequence. */
 typedef struct rt_elem {
-    uint8_t dtype, rank, owned;     /* owned: data comes from the heap */
+    uint8_t dtype, rank, owned; /* owned: data comes from the heap */
     void *data;
     size_t bytes;
     int64_t dim[BMC_MAX_RANK];
 } rt_elem;
-typedef struct rt_seq { rt_elem *item; size_t n, cap; bmc_value *view; size_t view_cap; } rt_seq;
+typedef struct rt_seq {
+    rt_elem *item;
+    size_t n, cap;
+    bmc_value *view;
+    size_t view_cap;
+} rt_seq;
 
-/* Flags of the dissemination barrier: in round r of generation g, thread t tells thread t + 2^r. Two sets, because a neighbour may be one generation ahead. */
-typedef struct rt_inbox { _Alignas(64) _Atomic uint32_t flag[2][16]; } rt_inbox;
+/* Flags of the dissemination barrier: in round r of generation g, thread t tells thread t + 2^r. Two sets, because a
+ * neighbour may be one generation ahead. */
+typedef struct rt_inbox {
+    _Alignas(64) _Atomic uint32_t flag[2][16];
+} rt_inbox;
 
 /* One piece of the caller's memory that a run touches, for the overlap check. */
-typedef struct rt_range { const char *lo, *hi; uint32_t port; bool out; } rt_range;
+typedef struct rt_range {
+    const char *lo, *hi;
+    uint32_t port;
+    bool out;
+} rt_range;
 
-typedef struct rt_text rt_text;     /* a block of string contents */
+typedef struct rt_text rt_text; /* a block of string contents */
 
 typedef struct rt_private {
     const rt_desc *desc;
     rt_heap heap;
-    void *block;                    /* what destroy frees; NULL: memory of the caller */
+    void *block; /* what destroy frees; NULL: memory of the caller */
     atomic_flag busy;
-    int nt, nt_run;                 /* threads asked for; threads that the region delivered */
-    uint32_t spin, yield;           /* looks at a flag before a thread sleeps; every yield-th look gives the CPU away */
+    int nt, nt_run;       /* threads asked for; threads that the region delivered */
+    uint32_t spin, yield; /* looks at a flag before a thread sleeps; every yield-th look gives the CPU away */
     uint32_t gen, serial;
     rt_inbox *inbox;
     void (*team)(void *pool, void (*fn)(void *arg, int tid, int nt), void *arg, int nt);
     void *pool;
-    bool flush;                     /* set flush-to-zero around the body */
-    uint8_t *tag;                   /* SLOT_* of each slot */
-    size_t *cap;                    /* BOX: capacity in bytes */
+    bool flush;   /* set flush-to-zero around the body */
+    uint8_t *tag; /* SLOT_* of each slot */
+    size_t *cap;  /* BOX: capacity in bytes */
     uint32_t n_sym, n_slot;
-    rt_mem arena;                   /* the planned arena, then the scratch of each thread */
-    size_t scratch_off, scratch_each;    /* of the present run: where in `arena` the threads' scratch begins, bytes of each */
-    int body_status;                /* what the body returned on thread 0 */
-    rt_mem *in_copy, *state;        /* per input: dense copy of a strided one; kept state of an aliased one */
-    int64_t (*state_dim)[BMC_MAX_RANK];  /* per input: shape of the kept state; first entry -1: none kept */
-    rt_mem *out_mem;                /* per output: memory that the runtime provides */
-    size_t *out_bytes;              /* per output: bytes of the present run */
-    uint8_t *out_given;             /* per output: 1 when the caller gave memory */
-    rt_range *range; uint32_t n_range;   /* kept between runs: nearly sorted from the run before */
-    void *map; size_t map_bytes;    /* weights file */
+    rt_mem arena; /* the planned arena, then the scratch of each thread */
+    size_t scratch_off,
+        scratch_each;        /* of the present run: where in `arena` the threads' scratch begins, bytes of each */
+    int body_status;         /* what the body returned on thread 0 */
+    rt_mem *in_copy, *state; /* per input: dense copy of a strided one; kept state of an aliased one */
+    int64_t (*state_dim)[BMC_MAX_RANK]; /* per input: shape of the kept state; first entry -1: none kept */
+    rt_mem *out_mem;                    /* per output: memory that the runtime provides */
+    size_t *out_bytes;                  /* per output: bytes of the present run */
+    uint8_t *out_given;                 /* per output: 1 when the caller gave memory */
+    rt_range *range;
+    uint32_t n_range; /* kept between runs: nearly sorted from the run before */
+    void *map;
+    size_t map_bytes; /* weights file */
     rt_text *text;
-    bmc_status status;              /* of the last call */
-    char detail[160];               /* what a called function says about its failure */
+    bmc_status status; /* of the last call */
+    char detail[160];  /* what a called function says about its failure */
     char message[1024];
 } rt_private;
 
 /* ---- rt_status.c ---- */
-typedef struct rt_out { char *p; size_t n, cap; } rt_out;     /* text under construction: cut off at cap, always terminated */
+typedef struct rt_out {
+    char *p;
+    size_t n, cap;
+} rt_out; /* text under construction: cut off at cap, always terminated */
 RT_HIDDEN void rt_put(rt_out *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Sets the context's message (rt NULL: this thread's, for create and sizes) and returns `status`. */
 RT_HIDDEN bmc_status rt_say(rt_private *, bmc_status, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -100,46 +121,49 @@ RT_HIDDEN void rt_detail(bmc_ctx *, const char *format, ...) __attribute__((form
 /* Lowest error of the first nt threads, or BMC_OK. `explain`: also the message. */
 RT_HIDDEN bmc_status rt_lowest(bmc_ctx *, int nt, bool explain);
 RT_HIDDEN void rt_explain(bmc_ctx *, const rt_thread *, const char *const *message, uint32_t n_message);
-#define RT_NO_STEP 0xfffffffeu      /* step of errors that no step is known for */
+#define RT_NO_STEP 0xfffffffeu /* step of errors that no step is known for */
 #define RT_NO_MESSAGE 0xffffffffu
 
 /* ---- rt_tensor.c ---- */
 RT_HIDDEN const char *rt_dtype_name(int dtype);
 RT_HIDDEN const char *rt_kind_name(int kind);
-RT_HIDDEN int rt_dtype_bits(int dtype);                       /* 0: unknown */
-RT_HIDDEN size_t rt_dtype_align(int dtype);                   /* of an element in memory, >= 1 */
+RT_HIDDEN int rt_dtype_bits(int dtype);     /* 0: unknown */
+RT_HIDDEN size_t rt_dtype_align(int dtype); /* of an element in memory, >= 1 */
 /* Bytes of a dense tensor; false: a negative dim, an unknown type or more than PTRDIFF_MAX bytes. */
 RT_HIDDEN bool rt_dense_bytes(int dtype, int rank, const int64_t *dim, size_t *bytes);
 RT_HIDDEN bool rt_is_dense(int rank, const int64_t *dim, const int64_t *stride);
-RT_HIDDEN void rt_copy_strided(void *to, const void *from, size_t elem, int rank, const int64_t *dim, const int64_t *stride);
+RT_HIDDEN void rt_copy_strided(void *to, const void *from, size_t elem, int rank, const int64_t *dim,
+                               const int64_t *stride);
 /* Copies the bytes of n strings into the context, so that they outlive where they came from. */
 RT_HIDDEN bool rt_strings_keep(bmc_ctx *, bmc_string *s, size_t n);
 RT_HIDDEN void rt_texts_free(rt_private *);
 
 /* ---- rt_seq.c ---- */
-RT_HIDDEN rt_seq *rt_seq_of(bmc_ctx *, uint32_t slot, bool create);   /* NULL: empty (or no memory) */
+RT_HIDDEN rt_seq *rt_seq_of(bmc_ctx *, uint32_t slot, bool create); /* NULL: empty (or no memory) */
 RT_HIDDEN void rt_seq_free(rt_private *, rt_seq *);
 
 /* ---- rt_box.c ---- */
-RT_HIDDEN void rt_slots_clear(bmc_ctx *);                     /* frees all boxes and sequences, empties every slot */
+RT_HIDDEN void rt_slots_clear(bmc_ctx *); /* frees all boxes and sequences, empties every slot */
 RT_HIDDEN void rt_slot_lend(bmc_ctx *, uint32_t slot, void *data);
 
 /* ---- rt_check.c ---- */
 /* Checks all inputs against the ports and binds the entry symbols. */
 RT_HIDDEN bmc_status rt_inputs_check(bmc_ctx *, const bmc_value *in, const bmc_value *out);
 RT_HIDDEN bmc_status rt_overlap_check(rt_private *);
-/* The input is left to the context: an aliased pair without data on both sides (or with the data that the context handed out). */
+/* The input is left to the context: an aliased pair without data on both sides (or with the data that the context
+ * handed out). */
 RT_HIDDEN bool rt_input_is_state(const rt_private *, const bmc_value *in, const bmc_value *out, uint32_t input);
 
 /* ---- rt_parallel.c ---- */
 RT_HIDDEN void rt_team(rt_private *, void (*fn)(void *arg, int tid, int nt), void *arg, int nt);
-RT_HIDDEN bool rt_team_exists(const rt_private *);            /* false: teams are one thread */
-RT_HIDDEN void rt_team_pin(void);                             /* before the first team of a context that brings none of its own */
+RT_HIDDEN bool rt_team_exists(const rt_private *); /* false: teams are one thread */
+RT_HIDDEN void rt_team_pin(void);                  /* before the first team of a context that brings none of its own */
 RT_HIDDEN int rt_default_threads(void);
 RT_HIDDEN int rt_usable_cpus(void);
 
 /* ---- rt_context.c ---- */
-/* Values of the entry symbols into sym (NULL: their upper bounds), then plan. BMC_E_ARG: unbounded; BMC_E_SHAPE: a check of the model fails. */
+/* Values of the entry symbols into sym (NULL: their upper bounds), then plan. BMC_E_ARG: unbounded; BMC_E_SHAPE: a
+ * check of the model fails. */
 RT_HIDDEN bmc_status rt_plan_for(rt_private *, const rt_desc *, int64_t *sym, const int64_t *value, rt_need *);
 /* Arena and scratch of nt threads in bytes; false: more than any memory. */
 RT_HIDDEN bool rt_need_bytes(const rt_need *, int nt, size_t *arena, size_t *scratch, size_t *total);
@@ -147,6 +171,6 @@ RT_HIDDEN bool rt_need_bytes(const rt_need *, int nt, size_t *arena, size_t *scr
 /* ---- rt_weights.c ---- */
 RT_HIDDEN bmc_status rt_weights_find(bmc_ctx *, const bmc_config *);
 RT_HIDDEN void rt_weights_release(rt_private *);
-RT_HIDDEN uint64_t rt_hash(const void *, size_t);             /* XXH64, seed 0 */
+RT_HIDDEN uint64_t rt_hash(const void *, size_t); /* XXH64, seed 0 */
 
 #endif

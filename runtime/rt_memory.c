@@ -1,28 +1,29 @@
-/* rt_memory: the heap of a context. Chunks (from malloc, or one that the caller gave) hold blocks with a header of one cache line; free blocks are in
- * lists by size class and merge with free neighbours, so alloc and free take constant time and a loop whose tensor grows reuses what it gave back.
- * Memory stays in the heap between runs; a chunk without used blocks goes back only when another has to be fetched (or on trim). A steady state
- * therefore calls malloc no more, and a context holds at most about twice what it needed at its peak. */
+/* rt_memory: the heap of a context. Chunks (from malloc, or one that the caller gave) hold blocks with a header of one
+ * cache line; free blocks are in lists by size class and merge with free neighbours, so alloc and free take constant
+ * time and a loop whose tensor grows reuses what it gave back. Memory stays in the heap between runs; a chunk without
+ * used blocks goes back only when another has to be fetched (or on trim). A steady state therefore calls malloc no
+ * more, and a context holds at most about twice what it needed at its peak. */
 #include "runtime/rt_internal.h"
 #include <stdlib.h>
 #include <string.h>
 
 struct rt_block {
-    size_t size;                /* of the whole block, header included; multiple of 64; 0: the end mark of the chunk */
-    size_t before;              /* size of the block in front; 0: first of the chunk */
+    size_t size;   /* of the whole block, header included; multiple of 64; 0: the end mark of the chunk */
+    size_t before; /* size of the block in front; 0: first of the chunk */
     size_t used;
-    rt_block *next, *prev;      /* free list */
+    rt_block *next, *prev; /* free list */
     char pad[24];
 };
 _Static_assert(sizeof(rt_block) == RT_ALIGN, "a block header is one line, so that what follows is aligned");
 
 struct rt_chunk {
     rt_chunk *next;
-    size_t size;                /* of the whole chunk */
+    size_t size; /* of the whole chunk */
     char pad[48];
 };
 _Static_assert(sizeof(rt_chunk) == RT_ALIGN, "as above");
 
-#define OVERHEAD (sizeof(rt_chunk) + sizeof(rt_block))   /* of a chunk: its header and its end mark */
+#define OVERHEAD (sizeof(rt_chunk) + sizeof(rt_block)) /* of a chunk: its header and its end mark */
 #define SMALL_CHUNK ((size_t)64 << 10)
 #define BIG_CHUNK ((size_t)4 << 20)
 
@@ -75,7 +76,8 @@ static void chunk_add(rt_heap *h, rt_chunk *c, size_t size)
     list_add(h, b);
 }
 
-/* A free block of at least `size`: the smallest class that may hold one is searched, any block of a larger class does. */
+/* A free block of at least `size`: the smallest class that may hold one is searched, any block of a larger class does.
+ */
 static rt_block *block_find(rt_heap *h, size_t size)
 {
     uint32_t i = bin_of(size);
@@ -111,7 +113,8 @@ static bool heap_grow(rt_heap *h, size_t size)
     if (h->fixed || size > PTRDIFF_MAX - OVERHEAD) return false;
     if (h->held > 2 * h->live + BIG_CHUNK) rt_heap_trim(h);
     size_t want = size + OVERHEAD;
-    if (want < SMALL_CHUNK) want = h->held < SMALL_CHUNK ? SMALL_CHUNK : h->held > BIG_CHUNK ? BIG_CHUNK : rt_round(h->held);
+    if (want < SMALL_CHUNK)
+        want = h->held < SMALL_CHUNK ? SMALL_CHUNK : h->held > BIG_CHUNK ? BIG_CHUNK : rt_round(h->held);
     rt_chunk *c = aligned_alloc(RT_ALIGN, want);
     if (!c && want > size + OVERHEAD) c = aligned_alloc(RT_ALIGN, want = size + OVERHEAD);
     if (!c) {
@@ -206,7 +209,10 @@ bool rt_heap_owns(const rt_heap *h, const void *p)
     return false;
 }
 
-bool rt_given(const rt_heap *h, const bmc_value *v, const void *memory) { return memory && !(v->flags & BMC_LENT) && !rt_heap_owns(h, memory); }
+bool rt_given(const rt_heap *h, const bmc_value *v, const void *memory)
+{
+    return memory && !(v->flags & BMC_LENT) && !rt_heap_owns(h, memory);
+}
 
 bool rt_mem_ensure(rt_heap *h, rt_mem *m, size_t bytes)
 {

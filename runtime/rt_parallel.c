@@ -1,10 +1,13 @@
-/* rt_parallel: threads. The only file that knows OpenMP, compiled twice: with -DBMC_RT_OPENMP=1 -fopenmp, and without (then the calling thread is
- * the whole team unless the caller supplies one). One team per run; between kernels the threads meet in a barrier of our own.
+/* rt_parallel: threads. The only file that knows OpenMP, compiled twice: with -DBMC_RT_OPENMP=1 -fopenmp, and without
+ * (then the calling thread is the whole team unless the caller supplies one). One team per run; between kernels the
+ * threads meet in a barrier of our own.
  *
- * The barrier is a dissemination barrier: in round r thread t sets a flag of thread (t + 2^r) mod nt and waits for its own; after ceil(log2 nt) rounds
- * every thread has heard of every other. No counter that all write; each flag has one writer and one reader, two threads need one round. The bit
- * "somebody has an error" travels with the flags, so all threads learn it at the same barrier and leave there together. Waiting spins for a bounded
- * time, then yields, then sleeps: with more threads than CPUs, or when the host takes a CPU away, waiting must not burn what the late thread needs. */
+ * The barrier is a dissemination barrier: in round r thread t sets a flag of thread (t + 2^r) mod nt and waits for its
+ * own; after ceil(log2 nt) rounds every thread has heard of every other. No counter that all write; each flag has one
+ * writer and one reader, two threads need one round. The bit "somebody has an error" travels with the flags, so all
+ * threads learn it at the same barrier and leave there together. Waiting spins for a bounded time, then yields, then
+ * sleeps: with more threads than CPUs, or when the host takes a CPU away, waiting must not burn what the late thread
+ * needs. */
 #define _GNU_SOURCE
 #include "runtime/rt_internal.h"
 #include <fcntl.h>
@@ -27,7 +30,8 @@ extern void *dlopen(const char *, int) __attribute__((weak));
 
 /* ---- the team ---- */
 
-/* Equals: for (tid = 0; tid < nt; tid++) fn(arg, tid, nt), all at the same time; nt may come out smaller than asked for. */
+/* Equals: for (tid = 0; tid < nt; tid++) fn(arg, tid, nt), all at the same time; nt may come out smaller than asked
+ * for. */
 void rt_team(rt_private *p, void (*fn)(void *arg, int tid, int nt), void *arg, int nt)
 {
     if (nt == 1) {
@@ -44,8 +48,8 @@ void rt_team(rt_private *p, void (*fn)(void *arg, int tid, int nt), void *arg, i
     }
 }
 
-/* Its idle threads run code of the OpenMP library. When a loader closes the model, and nobody else uses that library, it would be unmapped under them
- * (libgomp 12: SIGSEGV), so it is pinned; the model itself can be unloaded. */
+/* Its idle threads run code of the OpenMP library. When a loader closes the model, and nobody else uses that library,
+ * it would be unmapped under them (libgomp 12: SIGSEGV), so it is pinned; the model itself can be unloaded. */
 void rt_team_pin(void)
 {
 #ifdef BMC_RT_OPENMP
@@ -74,11 +78,12 @@ static inline void pause_cpu(void)
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
-    __asm__ volatile("isb" ::: "memory");   /* `yield` is a no-op on most cores; isb costs about what x86's pause does */
+    __asm__ volatile("isb" ::: "memory"); /* `yield` is a no-op on most cores; isb costs about what x86's pause does */
 #endif
 }
 
-/* Nobody but the thread that waits for a flag writes this into it, and only before it sleeps; generations stay below. */
+/* Nobody but the thread that waits for a flag writes this into it, and only before it sleeps; generations stay below.
+ */
 #define ASLEEP 0xffffffffu
 
 static void futex_sleep(_Atomic uint32_t *flag)
@@ -108,12 +113,13 @@ static __attribute__((noinline)) uint32_t wait_long(_Atomic uint32_t *flag, uint
         v = atomic_load_explicit(flag, memory_order_acquire);
         if (v >> 1 == gen) return v;
         if (i % yield) pause_cpu();
-        else sched_yield();   /* the late thread may be on this very CPU */
+        else sched_yield(); /* the late thread may be on this very CPU */
     }
     for (;;) {
         v = atomic_load_explicit(flag, memory_order_acquire);
         if (v >> 1 == gen) return v;
-        if (v == ASLEEP || atomic_compare_exchange_strong_explicit(flag, &v, ASLEEP, memory_order_acq_rel, memory_order_acquire))
+        if (v == ASLEEP ||
+            atomic_compare_exchange_strong_explicit(flag, &v, ASLEEP, memory_order_acq_rel, memory_order_acquire))
             futex_sleep(flag);
     }
 }
@@ -152,7 +158,9 @@ static size_t file_text(const char *path, char *to, size_t cap)
 }
 
 #define CPUS_MAX 8192
-typedef struct CpuSet { unsigned long bits[CPUS_MAX / (8 * sizeof(unsigned long))]; } CpuSet;
+typedef struct CpuSet {
+    unsigned long bits[CPUS_MAX / (8 * sizeof(unsigned long))];
+} CpuSet;
 static bool cpu_in(const CpuSet *s, long i)
 {
     const long w = 8 * sizeof(unsigned long);
@@ -232,7 +240,8 @@ static int allowed_cpus(CpuSet *s)
         return 1;
     }
     int n = 0;
-    for (size_t i = 0; i < sizeof s->bits / sizeof *s->bits; i++) n += __builtin_popcountl(s->bits[i]);
+    for (size_t i = 0; i < sizeof s->bits / sizeof *s->bits; i++)
+        for (unsigned long w = s->bits[i]; w; w &= w - 1) n++;
     return n ? n : 1;
 }
 
@@ -243,7 +252,8 @@ int rt_usable_cpus(void)
     return q && q < n ? q : n;
 }
 
-/* Physical cores of the CPUs that the process may use, at most what its control group grants and what OpenMP was told. */
+/* Physical cores of the CPUs that the process may use, at most what its control group grants and what OpenMP was told.
+ */
 int rt_default_threads(void)
 {
     CpuSet allowed;

@@ -1,15 +1,16 @@
-/* rt_run: one run of a model, as rt.h tells it. Nothing of the caller's is written before everything has been checked; outputs whose dims depend on
- * data are handed over afterwards. */
+/* rt_run: one run of a model, as rt.h tells it. Nothing of the caller's is written before everything has been checked;
+ * outputs whose dims depend on data are handed over afterwards. */
 #include "runtime/rt_internal.h"
 #include <string.h>
 
-/* ---- floating-point environment: round to nearest, nothing traps, denormals flushed unless the model or the caller keeps them ---- */
+/* ---- floating-point environment ----
+ * Round to nearest, nothing traps, denormals flushed unless the model or the caller keeps them. */
 #if defined(__x86_64__)
 typedef uint32_t FpState;
 static inline FpState fp_enter(bool flush)
 {
     FpState old = __builtin_ia32_stmxcsr();
-    __builtin_ia32_ldmxcsr(0x1f80u | (flush ? 0x8040u : 0));   /* FTZ and DAZ */
+    __builtin_ia32_ldmxcsr(0x1f80u | (flush ? 0x8040u : 0)); /* FTZ and DAZ */
     return old;
 }
 static inline void fp_leave(FpState s) { __builtin_ia32_ldmxcsr(s); }
@@ -19,7 +20,8 @@ static inline FpState fp_enter(bool flush)
 {
     FpState old;
     __asm__ volatile("mrs %0, fpcr" : "=r"(old));
-    __asm__ volatile("msr fpcr, %0" ::"r"((FpState)(flush ? 1u << 24 : 0)));   /* FZ; f16 arithmetic keeps its denormals */
+    FpState own = flush ? 1u << 24 : 0; /* FZ; f16 arithmetic keeps its denormals */
+    __asm__ volatile("msr fpcr, %0" ::"r"(own));
     return old;
 }
 static inline void fp_leave(FpState s) { __asm__ volatile("msr fpcr, %0" ::"r"(s)); }
@@ -34,7 +36,7 @@ static void thread_main(void *arg, int tid, int nt)
 {
     bmc_ctx *x = arg;
     rt_private *p = x->rt;
-    if (nt < 1 || nt > p->nt || tid < 0 || tid >= nt) return;   /* a wrong team callback: noticed by `ran` */
+    if (nt < 1 || nt > p->nt || tid < 0 || tid >= nt) return; /* a wrong team callback: noticed by `ran` */
     rt_thread *t = &x->thread[tid];
     t->err_step = 0;
     t->sense = p->gen;
@@ -52,7 +54,7 @@ static void thread_main(void *arg, int tid, int nt)
 static bmc_status team_run(bmc_ctx *x)
 {
     rt_private *p = x->rt;
-    if (p->gen > 1u << 30) {   /* no flag of a thread that sat out for long may look new when the count wraps */
+    if (p->gen > 1u << 30) { /* no flag of a thread that sat out for long may look new when the count wraps */
         memset(p->inbox, 0, (size_t)p->nt * sizeof *p->inbox);
         p->gen = 0;
     }
@@ -69,7 +71,8 @@ static bmc_status team_run(bmc_ctx *x)
     if (!p->nt_run || ran != p->nt_run)
         return rt_say(p, BMC_E_ARG, "the team ran %d threads of %d", ran, p->nt_run ? p->nt_run : p->nt);
     bmc_status s = rt_lowest(x, p->nt_run, true);
-    if (!s && p->body_status) s = rt_say(p, (bmc_status)p->body_status, "the run failed with status %d", p->body_status);
+    if (!s && p->body_status)
+        s = rt_say(p, (bmc_status)p->body_status, "the run failed with status %d", p->body_status);
     return s;
 }
 
@@ -80,12 +83,14 @@ static bmc_status output_check(rt_private *p, const bmc_value *out, uint32_t o)
     const bmc_port *port = &p->desc->info->output[o];
     const bmc_value *v = &out[o];
     if (v->size != sizeof *v)
-        return rt_say(p, BMC_E_ARG, "output '%s': size is %u, set it to sizeof(bmc_value) = %zu", port->name, v->size, sizeof *v);
+        return rt_say(p, BMC_E_ARG, "output '%s': size is %u, set it to sizeof(bmc_value) = %zu", port->name, v->size,
+                      sizeof *v);
     if (v->kind != BMC_NONE && v->kind != port->kind)
-        return rt_say(p, BMC_E_INPUT, "output '%s': kind is %s, the model gives %s", port->name, rt_kind_name(v->kind), rt_kind_name(port->kind));
+        return rt_say(p, BMC_E_INPUT, "output '%s': kind is %s, the model gives %s", port->name, rt_kind_name(v->kind),
+                      rt_kind_name(port->kind));
     if (port->kind == BMC_TENSOR && v->dtype && v->dtype != port->dtype)
-        return rt_say(p, BMC_E_INPUT, "output '%s': element type is %s, the model gives %s", port->name, rt_dtype_name(v->dtype),
-                      rt_dtype_name(port->dtype));
+        return rt_say(p, BMC_E_INPUT, "output '%s': element type is %s, the model gives %s", port->name,
+                      rt_dtype_name(v->dtype), rt_dtype_name(port->dtype));
     p->out_given[o] = rt_given(&p->heap, v, port->kind == BMC_TENSOR ? v->data : v->item);
     p->out_bytes[o] = 0;
     size_t align = rt_dtype_align(port->dtype);
@@ -118,7 +123,8 @@ static void say_small(rt_private *p, bmc_status *s, const char *name, const bmc_
     *s = p->status = BMC_E_CAPACITY;
 }
 
-/* Planned outputs: dims and bytes are known before the run, a buffer that is too small is refused before anything happens. */
+/* Planned outputs: dims and bytes are known before the run, a buffer that is too small is refused before anything
+ * happens. */
 static bmc_status outputs_plan(bmc_ctx *x, bmc_value *out)
 {
     rt_private *p = x->rt;
@@ -128,7 +134,8 @@ static bmc_status outputs_plan(bmc_ctx *x, bmc_value *out)
         const bmc_port *port = &d->info->output[o];
         if (port->kind != BMC_TENSOR || !d->out_planned[o]) continue;
         size_t bytes, capacity = out[o].bytes;
-        if (!output_shape(x, &out[o], o, &bytes)) return rt_say(p, BMC_E_MEMORY, "output '%s' is larger than any memory", port->name);
+        if (!output_shape(x, &out[o], o, &bytes))
+            return rt_say(p, BMC_E_MEMORY, "output '%s' is larger than any memory", port->name);
         p->out_bytes[o] = out[o].bytes = bytes;
         if (p->out_given[o] && capacity < bytes) say_small(p, &s, port->name, &out[o], capacity, bytes);
     }
@@ -156,7 +163,9 @@ static bmc_status states_ready(rt_private *p, const bmc_value *in, const bmc_val
         int64_t *kept = p->state_dim[i];
         if (port->kind != BMC_TENSOR || !rt_input_is_state(p, in, out, i)) continue;
         if (kept[0] != -1 && !memcmp(kept, in[i].dim, n)) continue;
-        if (kept[0] != -1) return rt_say(p, BMC_E_INPUT, "input '%s': the shape of the kept state cannot change before reset", port->name);
+        if (kept[0] != -1)
+            return rt_say(p, BMC_E_INPUT, "input '%s': the shape of the kept state cannot change before reset",
+                          port->name);
         rt_dense_bytes(port->dtype, port->rank, in[i].dim, &bytes);
         if (!rt_mem_ensure(&p->heap, &p->state[i], bytes)) return no_memory(p, bytes, "the state", port->name);
         memset(p->state[i].data, 0, bytes);
@@ -174,8 +183,8 @@ static bmc_status pair_bind(bmc_ctx *x, const bmc_value *in, bmc_value *out, uin
     uint32_t o = (uint32_t)d->info->input[i].alias;
     void *data = in[i].data;
     if (p->out_bytes[o] != bytes)
-        return rt_say(p, BMC_E_INPUT, "input '%s' and output '%s' share memory, but need %zu and %zu bytes", d->info->input[i].name,
-                      d->info->output[o].name, bytes, p->out_bytes[o]);
+        return rt_say(p, BMC_E_INPUT, "input '%s' and output '%s' share memory, but need %zu and %zu bytes",
+                      d->info->input[i].name, d->info->output[o].name, bytes, p->out_bytes[o]);
     if (rt_input_is_state(p, in, out, i)) {
         data = p->state[i].data;
     } else if (p->out_given[o] && out[o].data != data) {
@@ -204,13 +213,14 @@ static bmc_status input_bind(bmc_ctx *x, const bmc_value *in, bmc_value *out, ui
     rt_dense_bytes(v->dtype, v->rank, v->dim, &bytes);
     if (port->alias >= 0) return pair_bind(x, in, out, i, bytes);
     if (v->stride && bytes && !rt_is_dense(v->rank, v->dim, v->stride)) {
-        if (!rt_mem_ensure(&p->heap, &p->in_copy[i], bytes)) return no_memory(p, bytes, "a dense copy of input", port->name);
+        if (!rt_mem_ensure(&p->heap, &p->in_copy[i], bytes))
+            return no_memory(p, bytes, "a dense copy of input", port->name);
         rt_copy_strided(p->in_copy[i].data, v->data, (size_t)rt_dtype_bits(v->dtype) / 8, v->rank, v->dim, v->stride);
         rt_slot_lend(x, slot, p->in_copy[i].data);
         return BMC_OK;
     }
     range_add(p, v->data, bytes, i, false);
-    rt_slot_lend(x, slot, v->data ? v->data : x);   /* no elements: any address but NULL */
+    rt_slot_lend(x, slot, v->data ? v->data : x); /* no elements: any address but NULL */
     return BMC_OK;
 }
 
@@ -219,12 +229,14 @@ static bmc_status output_bind(bmc_ctx *x, const bmc_value *out, uint32_t o)
     rt_private *p = x->rt;
     const rt_desc *d = p->desc;
     const bmc_port *port = &d->info->output[o];
-    if (port->alias >= 0) return BMC_OK;   /* bound with its input */
-    if (p->out_given[o] && port->kind == BMC_TENSOR) range_add(p, out[o].data, d->out_planned[o] ? p->out_bytes[o] : out[o].bytes, o, true);
+    if (port->alias >= 0) return BMC_OK; /* bound with its input */
+    if (p->out_given[o] && port->kind == BMC_TENSOR)
+        range_add(p, out[o].data, d->out_planned[o] ? p->out_bytes[o] : out[o].bytes, o, true);
     if (d->out_boxed[o] || port->kind != BMC_TENSOR) return BMC_OK;
     void *data = out[o].data;
     if (!p->out_given[o]) {
-        if (!rt_mem_ensure(&p->heap, &p->out_mem[o], p->out_bytes[o])) return no_memory(p, p->out_bytes[o], "output", port->name);
+        if (!rt_mem_ensure(&p->heap, &p->out_mem[o], p->out_bytes[o]))
+            return no_memory(p, p->out_bytes[o], "output", port->name);
         data = p->out_mem[o].data;
     }
     rt_slot_lend(x, d->out_slot[o], data);
@@ -251,11 +263,13 @@ static bmc_status plan(bmc_ctx *x, rt_need *need)
     d->plan(x->sym, need);
     if (!need->failed_check) return BMC_OK;
     uint32_t m = (uint32_t)need->failed_check - 1;
-    return rt_say(p, BMC_E_SHAPE, "%s (got %lld, want %lld)", m < d->n_message ? d->message[m] : "the shapes of the inputs do not fit together",
+    return rt_say(p, BMC_E_SHAPE, "%s (got %lld, want %lld)",
+                  m < d->n_message ? d->message[m] : "the shapes of the inputs do not fit together",
                   (long long)need->got, (long long)need->want);
 }
 
-/* Memory and slots of this run. States come first: they are what must stay when everything else is given back and placed anew. */
+/* Memory and slots of this run. States come first: they are what must stay when everything else is given back and
+ * placed anew. */
 static bmc_status run_bind(bmc_ctx *x, const rt_need *need, const bmc_value *in, bmc_value *out)
 {
     rt_private *p = x->rt;
@@ -288,23 +302,27 @@ static bmc_status run_prepare(bmc_ctx *x, const bmc_value *in, bmc_value *out)
     const bmc_info *f = p->desc->info;
     rt_need need;
     bmc_status s;
-    if ((f->n_input && !in) || (f->n_output && !out)) return rt_say(p, BMC_E_ARG, "run: no %s", f->n_input && !in ? "inputs" : "outputs");
+    if ((f->n_input && !in) || (f->n_output && !out))
+        return rt_say(p, BMC_E_ARG, "run: no %s", f->n_input && !in ? "inputs" : "outputs");
     for (uint32_t o = 0; o < f->n_output; o++)
         if ((s = output_check(p, out, o))) return s;
     if (p->n_sym) memset(x->sym, 0, p->n_sym * sizeof *x->sym);
     if ((s = rt_inputs_check(x, in, out))) return s;
     for (uint32_t i = 0; i < f->n_input; i++)
-        if (f->input[i].kind == BMC_TENSOR && in[i].data && rt_heap_owns(&p->heap, in[i].data) && !rt_input_is_state(p, in, out, i))
-            return rt_say(p, BMC_E_INPUT, "input '%s': data belongs to the context (the result of an earlier run); pass a copy", f->input[i].name);
+        if (f->input[i].kind == BMC_TENSOR && in[i].data && rt_heap_owns(&p->heap, in[i].data) &&
+            !rt_input_is_state(p, in, out, i))
+            return rt_say(p, BMC_E_INPUT,
+                          "input '%s': data belongs to the context (the result of an earlier run); pass a copy",
+                          f->input[i].name);
     if ((s = plan(x, &need)) || (s = outputs_plan(x, out))) return s;
     s = run_bind(x, &need, in, out);
-    if (s == BMC_E_MEMORY) {   /* perhaps only because buffers of earlier, smaller runs are in the way */
+    if (s == BMC_E_MEMORY) { /* perhaps only because buffers of earlier, smaller runs are in the way */
         rt_slots_clear(x);
         memory_drop(p);
         s = run_bind(x, &need, in, out);
     }
     if (s || (s = rt_overlap_check(p))) return s;
-    for (uint32_t i = 0; i < f->n_input; i++) {   /* aliased pairs given as two buffers */
+    for (uint32_t i = 0; i < f->n_input; i++) { /* aliased pairs given as two buffers */
         if (f->input[i].kind != BMC_TENSOR || f->input[i].alias < 0 || !in[i].data) continue;
         uint32_t o = (uint32_t)f->input[i].alias;
         void *to = x->slot[p->desc->in_slot[i]];
@@ -316,7 +334,8 @@ static bmc_status run_prepare(bmc_ctx *x, const bmc_value *in, bmc_value *out)
 /* ---- handing over ---- */
 
 /* One tensor result that lies at `from`: into the caller's buffer, or lent. */
-static void tensor_give(rt_private *p, bmc_status *s, const char *name, bmc_value *v, void *from, size_t bytes, size_t capacity, bool has_buffer)
+static void tensor_give(rt_private *p, bmc_status *s, const char *name, bmc_value *v, void *from, size_t bytes,
+                        size_t capacity, bool has_buffer)
 {
     v->bytes = bytes;
     v->flags = has_buffer ? 0 : BMC_LENT;
@@ -332,7 +351,8 @@ static bmc_status sequence_give(bmc_ctx *x, bmc_value *v, uint32_t o, bmc_status
     bmc_value all = {.size = sizeof all};
     if (!rt_seq_export(x, p->desc->out_slot[o], port->kind, &all)) return no_memory(p, 0, "output", port->name);
     for (size_t k = 0; k < all.n_item; k++)
-        if (all.item[k].dtype == BMC_STRING && !rt_strings_keep(x, all.item[k].data, all.item[k].bytes / sizeof(bmc_string)))
+        if (all.item[k].dtype == BMC_STRING &&
+            !rt_strings_keep(x, all.item[k].data, all.item[k].bytes / sizeof(bmc_string)))
             return no_memory(p, 0, "the strings of output", port->name);
     size_t room = v->n_item;
     v->kind = port->kind;
@@ -344,7 +364,8 @@ static bmc_status sequence_give(bmc_ctx *x, bmc_value *v, uint32_t o, bmc_status
         return s;
     }
     if (room < all.n_item) {
-        if (s != BMC_E_CAPACITY) rt_say(p, BMC_E_CAPACITY, "output '%s': room for %zu items, needs %zu", port->name, room, all.n_item);
+        if (s != BMC_E_CAPACITY)
+            rt_say(p, BMC_E_CAPACITY, "output '%s': room for %zu items, needs %zu", port->name, room, all.n_item);
         return BMC_E_CAPACITY;
     }
     for (size_t k = 0; k < all.n_item; k++) {
@@ -394,7 +415,8 @@ bmc_status rt_run(bmc_ctx *x, const bmc_value *in, bmc_value *out)
 {
     if (!x) return rt_say(NULL, BMC_E_ARG, "run: no context");
     rt_private *p = x->rt;
-    if (atomic_flag_test_and_set_explicit(&p->busy, memory_order_acquire)) return BMC_E_ARG;   /* its message belongs to the other caller */
+    if (atomic_flag_test_and_set_explicit(&p->busy, memory_order_acquire))
+        return BMC_E_ARG; /* its message belongs to the other caller */
     p->message[0] = p->detail[0] = 0;
     p->status = BMC_OK;
     bmc_status s = run_prepare(x, in, out);

@@ -1,5 +1,5 @@
-/* rt_seq: sequences of tensors (also optionals: 0 or 1 element; maps: keys and values). A sequence owns copies of its elements; only the items of
- * an input of the model are lent by the caller until the sequence is copied. */
+/* rt_seq: sequences of tensors (also optionals: 0 or 1 element; maps: keys and values). A sequence owns copies of its
+ * elements; only the items of an input of the model are lent by the caller until the sequence is copied. */
 #include "runtime/rt_internal.h"
 #include <string.h>
 
@@ -53,7 +53,8 @@ static int32_t no_memory(bmc_ctx *x)
     return BMC_E_MEMORY;
 }
 
-/* A copy of dense data as an element of its own. data NULL although there are elements: an allocation in front of the call failed. */
+/* A copy of dense data as an element of its own. data NULL although there are elements: an allocation in front of the
+ * call failed. */
 static bool elem_copy(rt_private *p, rt_elem *e, int dtype, int rank, const int64_t *dim, const void *data)
 {
     *e = (rt_elem){.dtype = (uint8_t)dtype, .rank = (uint8_t)rank, .owned = 1};
@@ -141,7 +142,7 @@ int32_t rt_seq_length(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t n
 int32_t rt_seq_dims(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
 {
     (void)tid, (void)nt;
-    for (int32_t i = 3; i < n; i++) *arg[i].sym = 0;   /* defined even when the call fails */
+    for (int32_t i = 3; i < n; i++) *arg[i].sym = 0; /* defined even when the call fails */
     rt_elem *e = elem_at(x, &arg[0], &arg[1]);
     if (!e) return BMC_E_INDEX;
     if (e->rank != arg[2].value || n < 3 + e->rank) {
@@ -160,12 +161,12 @@ int32_t rt_seq_at(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
     size_t bytes;
     if (!o->data || !rt_dense_bytes(o->dtype, o->rank, o->dim, &bytes)) return no_memory(x);
     if (!e) {
-        memset(o->data, 0, bytes);   /* what runs before the next barrier must not meet wild pointers of strings */
+        memset(o->data, 0, bytes); /* what runs before the next barrier must not meet wild pointers of strings */
         return BMC_E_INDEX;
     }
     if (e->dtype != o->dtype || e->rank != o->rank || memcmp(e->dim, o->dim, e->rank * sizeof *e->dim)) {
-        rt_detail(x, "the element (%s of rank %d) is not what was expected (%s of rank %d)", rt_dtype_name(e->dtype), e->rank,
-                  rt_dtype_name(o->dtype), o->rank);
+        rt_detail(x, "the element (%s of rank %d) is not what was expected (%s of rank %d)", rt_dtype_name(e->dtype),
+                  e->rank, rt_dtype_name(o->dtype), o->rank);
         memset(o->data, 0, bytes);
         return BMC_E_SHAPE;
     }
@@ -254,7 +255,12 @@ int32_t rt_seq_export(bmc_ctx *x, uint32_t slot, uint8_t kind, bmc_value *v)
     for (size_t i = 0; i < q->n; i++) {
         const rt_elem *e = &q->item[i];
         bmc_value *o = &q->view[i];
-        *o = (bmc_value){.size = sizeof *o, .kind = BMC_TENSOR, .dtype = e->dtype, .rank = e->rank, .data = e->data, .bytes = e->bytes,
+        *o = (bmc_value){.size = sizeof *o,
+                         .kind = BMC_TENSOR,
+                         .dtype = e->dtype,
+                         .rank = e->rank,
+                         .data = e->data,
+                         .bytes = e->bytes,
                          .flags = BMC_LENT};
         memcpy(o->dim, e->dim, e->rank * sizeof *e->dim);
     }

@@ -1,11 +1,13 @@
-/* rt_status: errors of threads, and every text that a user may see. Threads note only numbers while they run (the lowest step and index wins, so that
- * the message does not depend on the number of threads); the text is made once, after the run. */
+/* rt_status: errors of threads, and every text that a user may see. Threads note only numbers while they run (the
+ * lowest step and index wins, so that the message does not depend on the number of threads); the text is made once,
+ * after the run. */
 #include "runtime/rt_internal.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-/* The text of a failed create or sizes, which have no context. The only writable object of the runtime, one per thread. */
+/* The text of a failed create or sizes, which have no context. The only writable object of the runtime, one per thread.
+ */
 static _Thread_local char thread_message[1024];
 
 void rt_put(rt_out *o, const char *format, ...)
@@ -71,7 +73,8 @@ static const rt_thread *lowest(const bmc_ctx *x, int nt)
     for (int t = 0; t < nt; t++) {
         const rt_thread *r = &x->thread[t];
         if (!r->err_step) continue;
-        if (!low || r->err_step < low->err_step || (r->err_step == low->err_step && r->err_index < low->err_index)) low = r;
+        if (!low || r->err_step < low->err_step || (r->err_step == low->err_step && r->err_index < low->err_index))
+            low = r;
     }
     return low;
 }
@@ -89,7 +92,8 @@ static const char *status_text(int status)
     }
 }
 
-/* "node 'g' (Gather): index out of range (at 12)": where, what, numbers. Message texts that name their node themselves get no second name. */
+/* "node 'g' (Gather): index out of range (at 12)": where, what, numbers. Message texts that name their node themselves
+ * get no second name. */
 void rt_explain(bmc_ctx *x, const rt_thread *e, const char *const *message, uint32_t n_message)
 {
     rt_private *p = x->rt;

@@ -24,7 +24,8 @@ int32_t rt_string_concat(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_
     int64_t sa[BMC_MAX_RANK], sb[BMC_MAX_RANK], at[BMC_MAX_RANK] = {0}, ia = 0, ib = 0;
     size_t count;
     if (!rt_dense_bytes(BMC_STRING, o->rank, o->dim, &count)) return BMC_E_MEMORY;
-    if (count && !(o->data && arg[0].data && arg[1].data)) return BMC_E_MEMORY;   /* an allocation in front of the call failed */
+    if (count && !(o->data && arg[0].data && arg[1].data))
+        return BMC_E_MEMORY; /* an allocation in front of the call failed */
     if (count) memset(o->data, 0, count);
     count /= sizeof(bmc_string);
     if (!broadcast(&arg[0], o, sa) || !broadcast(&arg[1], o, sb)) {

@@ -2,17 +2,28 @@
 #include "runtime/rt_internal.h"
 #include <string.h>
 
-typedef struct DtypeRow { const char *name; int bits; } DtypeRow;
+typedef struct DtypeRow {
+    const char *name;
+    int bits;
+} DtypeRow;
 
 /* Index: ONNX's TensorProto.DataType. */
 static const DtypeRow DTYPES[] = {
-    {"none", 0}, {"f32", 32}, {"u8", 8}, {"i8", 8}, {"u16", 16}, {"i16", 16}, {"i32", 32}, {"i64", 64},
-    {"str", 8 * sizeof(bmc_string)}, {"bool", 8}, {"f16", 16}, {"f64", 64}, {"u32", 32}, {"u64", 64}, {"c64", 64}, {"c128", 128},
-    {"bf16", 16}, {"f8e4m3fn", 8}, {"f8e4m3fnuz", 8}, {"f8e5m2", 8}, {"f8e5m2fnuz", 8}, {"u4", 4}, {"i4", 4}, {"f4e2m1", 4},
-    {"f8e8m0", 8}, {"u2", 2}, {"i2", 2},
+    {"none", 0},       {"f32", 32},   {"u8", 8},
+    {"i8", 8},         {"u16", 16},   {"i16", 16},
+    {"i32", 32},       {"i64", 64},   {"str", 8 * sizeof(bmc_string)},
+    {"bool", 8},       {"f16", 16},   {"f64", 64},
+    {"u32", 32},       {"u64", 64},   {"c64", 64},
+    {"c128", 128},     {"bf16", 16},  {"f8e4m3fn", 8},
+    {"f8e4m3fnuz", 8}, {"f8e5m2", 8}, {"f8e5m2fnuz", 8},
+    {"u4", 4},         {"i4", 4},     {"f4e2m1", 4},
+    {"f8e8m0", 8},     {"u2", 2},     {"i2", 2},
 };
 
-const char *rt_dtype_name(int t) { return t >= 0 && t < (int)(sizeof DTYPES / sizeof *DTYPES) ? DTYPES[t].name : "unknown"; }
+const char *rt_dtype_name(int t)
+{
+    return t >= 0 && t < (int)(sizeof DTYPES / sizeof *DTYPES) ? DTYPES[t].name : "unknown";
+}
 int rt_dtype_bits(int t) { return t >= 0 && t < (int)(sizeof DTYPES / sizeof *DTYPES) ? DTYPES[t].bits : 0; }
 
 size_t rt_dtype_align(int t)
@@ -83,7 +94,10 @@ void rt_copy_strided(void *to, const void *from, size_t elem, int rank, const in
 }
 
 /* ---- contents of strings: blocks that live until the next run ---- */
-struct rt_text { rt_text *next; size_t n, cap; };
+struct rt_text {
+    rt_text *next;
+    size_t n, cap;
+};
 #define TEXT_BLOCK 4000
 
 char *rt_text_alloc(bmc_ctx *x, size_t n)

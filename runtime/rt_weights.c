@@ -1,5 +1,6 @@
-/* rt_weights: where the constants of a model are. Inside the artifact, or in a file beside it (or wherever the config says), mapped read-only and
- * compared with the hash that was taken at compile time: code and weights of two compilations must never meet. */
+/* rt_weights: where the constants of a model are. Inside the artifact, or in a file beside it (or wherever the config
+ * says), mapped read-only and compared with the hash that was taken at compile time: code and weights of two
+ * compilations must never meet. */
 #define _GNU_SOURCE
 #include "runtime/rt_internal.h"
 #include <dlfcn.h>
@@ -19,8 +20,18 @@
 #define P5 0x27D4EB2F165667C5ull
 
 static uint64_t rol(uint64_t v, int n) { return v << n | v >> (64 - n); }
-static uint64_t get64(const unsigned char *p) { uint64_t v; memcpy(&v, p, 8); return v; }   /* targets are little-endian */
-static uint32_t get32(const unsigned char *p) { uint32_t v; memcpy(&v, p, 4); return v; }
+static uint64_t get64(const unsigned char *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
+} /* targets are little-endian */
+static uint32_t get32(const unsigned char *p)
+{
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
 static uint64_t mix(uint64_t lane, uint64_t v) { return rol(lane + v * P2, 31) * P1; }
 
 uint64_t rt_hash(const void *data, size_t n)
@@ -48,7 +59,8 @@ uint64_t rt_hash(const void *data, size_t n)
     return h ^ h >> 32;
 }
 
-/* dir(path of the object that holds the descriptor) + name. A statically linked program has no such path: its own file's folder then. */
+/* dir(path of the object that holds the descriptor) + name. A statically linked program has no such path: its own
+ * file's folder then. */
 static bool path_beside(const rt_desc *d, char *to, size_t cap)
 {
     Dl_info info;
@@ -81,7 +93,8 @@ bmc_status rt_weights_find(bmc_ctx *x, const bmc_config *c)
     if (d->weights || !d->weights_bytes) return BMC_OK;
     if (c->weights) {
         if (c->weights_bytes < d->weights_bytes)
-            return rt_say(NULL, BMC_E_WEIGHTS, "config.weights: %zu bytes, expected %llu", c->weights_bytes, (unsigned long long)d->weights_bytes);
+            return rt_say(NULL, BMC_E_WEIGHTS, "config.weights: %zu bytes, expected %llu", c->weights_bytes,
+                          (unsigned long long)d->weights_bytes);
         if ((uintptr_t)c->weights % RT_ALIGN)
             return rt_say(NULL, BMC_E_WEIGHTS, "config.weights: the address is not a multiple of %u", RT_ALIGN);
         x->weights = c->weights;
@@ -103,7 +116,8 @@ bmc_status rt_weights_find(bmc_ctx *x, const bmc_config *c)
     }
     if ((uint64_t)st.st_size < d->weights_bytes) {
         close(fd);
-        return rt_say(NULL, BMC_E_WEIGHTS, "%s: %lld bytes, the weights have %llu", path, (long long)st.st_size, (unsigned long long)d->weights_bytes);
+        return rt_say(NULL, BMC_E_WEIGHTS, "%s: %lld bytes, the weights have %llu", path, (long long)st.st_size,
+                      (unsigned long long)d->weights_bytes);
     }
     void *map = mmap(NULL, d->weights_bytes, PROT_READ, MAP_SHARED, fd, 0);
     int why = errno;

@@ -1,5 +1,5 @@
-/* rt_check: what the tests of the runtime share: counting checks, an aligned_alloc that counts and can be told to fail, a team of pthreads
- * (ThreadSanitizer does not know libgomp), values and arguments. Included once per program. */
+/* rt_check: what the tests of the runtime share: counting checks, an aligned_alloc that counts and can be told to fail,
+ * a team of pthreads (ThreadSanitizer does not know libgomp), values and arguments. Included once per program. */
 #ifndef RT_CHECK_H
 #define RT_CHECK_H
 #include "runtime/rt_cpu.h"
@@ -33,7 +33,7 @@ static inline void text_at(int line, const char *got, const char *want)
 
 /* ---- memory under observation ---- */
 static _Atomic long alloc_calls;
-static long alloc_fail_at;   /* 0: never; else the call that fails, counted from alloc_calls */
+static long alloc_fail_at; /* 0: never; else the call that fails, counted from alloc_calls */
 void *aligned_alloc(size_t align, size_t n)
 {
     void *p;
@@ -43,7 +43,11 @@ void *aligned_alloc(size_t align, size_t n)
 }
 
 /* ---- a team of pthreads, made per run ---- */
-typedef struct Job { void (*fn)(void *, int, int); void *arg; int tid, nt; } Job;
+typedef struct Job {
+    void (*fn)(void *, int, int);
+    void *arg;
+    int tid, nt;
+} Job;
 static inline void *job_main(void *p)
 {
     Job *j = p;
@@ -63,19 +67,28 @@ static inline void team_of(void (*fn)(void *, int, int), void *arg, int nt)
 }
 static inline void team(void *pool, void (*fn)(void *, int, int), void *arg, int nt)
 {
-    int *most = pool;   /* delivers fewer threads than asked for when told so */
+    int *most = pool; /* delivers fewer threads than asked for when told so */
     team_of(fn, arg, most && *most < nt ? *most : nt);
 }
 
-static inline bmc_config config_of(int threads) { return (bmc_config){.size = sizeof(bmc_config), .threads = threads, .team = team}; }
+static inline bmc_config config_of(int threads)
+{
+    return (bmc_config){.size = sizeof(bmc_config), .threads = threads, .team = team};
+}
 
 static inline bmc_value tensor(int dtype, void *data, size_t bytes, int rank, const int64_t *dim)
 {
-    bmc_value v = {.size = sizeof v, .kind = BMC_TENSOR, .dtype = (uint8_t)dtype, .rank = (uint8_t)rank, .data = data, .bytes = bytes};
+    bmc_value v = {.size = sizeof v,
+                   .kind = BMC_TENSOR,
+                   .dtype = (uint8_t)dtype,
+                   .rank = (uint8_t)rank,
+                   .data = data,
+                   .bytes = bytes};
     memcpy(v.dim, dim, (size_t)rank * sizeof *dim);
     return v;
 }
-#define DIMS(...) (const int64_t[]){__VA_ARGS__}
+#define DIMS(...)                                                                                                      \
+    (const int64_t[]) { __VA_ARGS__ }
 static inline bmc_value no_value(void) { return (bmc_value){.size = sizeof(bmc_value)}; }
 
 /* For descriptors of models without symbols. */

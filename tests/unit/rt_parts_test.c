@@ -1,5 +1,5 @@
-/* rt_parts_test: the parts of the runtime that generated code calls, and what create looks at: heap, barrier, boxes, sequences, strings, weights,
- * CPU features, floating-point environment.
+/* rt_parts_test: the parts of the runtime that generated code calls, and what create looks at: heap, barrier, boxes,
+ * sequences, strings, weights, CPU features, floating-point environment.
  *
  *   rt_parts_test [--stress N]     N: rounds of the barrier test (default 100000, 20000 under ThreadSanitizer) */
 #include "tests/unit/rt_check.h"
@@ -17,7 +17,11 @@ static const bmc_info none_info = {.name = "none", .producer = "test"};
 static void heap_drive(rt_heap *h, unsigned seed, int rounds, size_t largest)
 {
     enum { LIVE = 200 };
-    struct { unsigned char *p; size_t n; unsigned char fill; } live[LIVE] = {0};
+    struct {
+        unsigned char *p;
+        size_t n;
+        unsigned char fill;
+    } live[LIVE] = {0};
     bool right = true;
     for (int r = 0; r < rounds; r++) {
         seed = seed * 1664525u + 1013904223u;
@@ -54,10 +58,11 @@ static void test_heap(void)
     long before = alloc_calls;
     rt_heap_init_fixed(&h, mem + 1, sizeof mem - 1);
     heap_drive(&h, 3, 20000, 50000);
-    void *all = rt_heap_alloc(&h, sizeof mem - 1 - 64 - rt_heap_fixed_cost() - 64, NULL);   /* everything has merged again */
+    void *all =
+        rt_heap_alloc(&h, sizeof mem - 1 - 64 - rt_heap_fixed_cost() - 64, NULL); /* everything has merged again */
     CHECK(all && alloc_calls == before);
     for (size_t n = 0; n < 300; n++) {
-        rt_heap_init_fixed(&h, mem, n);   /* too little for anything: empty, not broken */
+        rt_heap_init_fixed(&h, mem, n); /* too little for anything: empty, not broken */
         void *p = rt_heap_alloc(&h, 1, NULL);
         CHECK(!p || n >= 256);
     }
@@ -79,19 +84,25 @@ static long cell[64][8];
 static int32_t stress_body(bmc_ctx *x, int32_t tid, int32_t nt)
 {
     for (long r = 0; r < stress_rounds; r++) {
-        cell[tid][0] = r;   /* plain memory: the barrier alone orders it */
+        cell[tid][0] = r; /* plain memory: the barrier alone orders it */
         int32_t s = rt_barrier(x, tid, nt);
         if (s) return s;
         for (int t = 0; t < nt; t++)
             if (cell[t][0] != r) rt_fail(x, tid, 1, 0, BMC_E_FAIL, r, t);
         if ((s = rt_barrier(x, tid, nt))) return s;
-        if (r == stress_rounds - 5 && tid == nt - 1 && x->seed) rt_record(x, tid, 2, 1, 42);   /* all leave at the same one */
+        if (r == stress_rounds - 5 && tid == nt - 1 && x->seed)
+            rt_record(x, tid, 2, 1, 42); /* all leave at the same one */
     }
     return BMC_OK;
 }
 static const char *const stress_message[] = {"", "index out of range"};
-static const rt_desc stress_desc = {.abi = BMC_ABI, .n_message = 2, .message = stress_message, .info = &none_info, .flags = RT_THREADED,
-                                    .plan = no_plan, .body = stress_body};
+static const rt_desc stress_desc = {.abi = BMC_ABI,
+                                    .n_message = 2,
+                                    .message = stress_message,
+                                    .info = &none_info,
+                                    .flags = RT_THREADED,
+                                    .plan = no_plan,
+                                    .body = stress_body};
 static void test_barrier(void)
 {
     static const int threads[] = {1, 2, 3, 7};
@@ -104,11 +115,13 @@ static void test_barrier(void)
             c.seed = (uint64_t)bad;
             CHECK(rt_create(&stress_desc, &c, NULL, 0, &x) == BMC_OK);
             long all = stress_rounds;
-            stress_rounds = bad ? 100 : threads[k] > 3 ? all / 6 : all / 2;   /* many threads on few CPUs: every barrier is a switch */
+            stress_rounds = bad              ? 100
+                            : threads[k] > 3 ? all / 6
+                                             : all / 2; /* many threads on few CPUs: every barrier is a switch */
             CHECK(rt_run(x, NULL, NULL) == (bad ? BMC_E_INDEX : BMC_OK));
             TEXT(x, bad ? "index out of range (at 42)" : "");
             x->seed = 0;
-            stress_rounds = 50;   /* teams of changing size, across the place where generations begin anew */
+            stress_rounds = 50; /* teams of changing size, across the place where generations begin anew */
             x->rt->gen = (1u << 30) - 500;
             for (int run = 0; run < 30; run++) {
                 most = 1 + run * 5 % threads[k];
@@ -121,11 +134,14 @@ static void test_barrier(void)
 }
 
 /* ================= model "seq": s = [a, b, a] + sequence given; strings */
-static const bmc_port sq_in[] = {{.name = "given", .kind = BMC_SEQUENCE, .dtype = BMC_F32, .rank = 1, .dim = {-2}, .alias = -1},
-                                 {.name = "t", .kind = BMC_TENSOR, .dtype = BMC_STRING, .rank = 1, .dim = {2}, .alias = -1}};
-static const bmc_port sq_out[] = {{.name = "s", .kind = BMC_SEQUENCE, .dtype = BMC_F32, .rank = 1, .dim = {-2}, .alias = -1},
-                                  {.name = "u", .kind = BMC_TENSOR, .dtype = BMC_STRING, .rank = 2, .dim = {2, 2}, .alias = -1}};
-static const bmc_info sq_info = {.name = "seq", .producer = "test", .input = sq_in, .output = sq_out, .n_input = 2, .n_output = 2};
+static const bmc_port sq_in[] = {
+    {.name = "given", .kind = BMC_SEQUENCE, .dtype = BMC_F32, .rank = 1, .dim = {-2}, .alias = -1},
+    {.name = "t", .kind = BMC_TENSOR, .dtype = BMC_STRING, .rank = 1, .dim = {2}, .alias = -1}};
+static const bmc_port sq_out[] = {
+    {.name = "s", .kind = BMC_SEQUENCE, .dtype = BMC_F32, .rank = 1, .dim = {-2}, .alias = -1},
+    {.name = "u", .kind = BMC_TENSOR, .dtype = BMC_STRING, .rank = 2, .dim = {2, 2}, .alias = -1}};
+static const bmc_info sq_info = {
+    .name = "seq", .producer = "test", .input = sq_in, .output = sq_out, .n_input = 2, .n_output = 2};
 static void sq_dims(const int64_t *sym, uint32_t o, int64_t *dim)
 {
     (void)sym;
@@ -136,9 +152,10 @@ static rt_arg dim_arg(int64_t v) { return (rt_arg){.kind = RT_DIM, .value = v}; 
 static rt_arg sym_arg(int64_t *s) { return (rt_arg){.kind = RT_SYM, .sym = s}; }
 static rt_arg buf_arg(int dtype, void *data, int rank, int64_t d0, int64_t d1)
 {
-    return (rt_arg){.kind = RT_BUF, .dtype = (uint8_t)dtype, .rank = (uint8_t)rank, .data = data, .value = -1, .dim = {d0, d1}};
+    return (rt_arg){
+        .kind = RT_BUF, .dtype = (uint8_t)dtype, .rank = (uint8_t)rank, .data = data, .value = -1, .dim = {d0, d1}};
 }
-static int64_t sq_pos;   /* where the last element goes: set by the test */
+static int64_t sq_pos; /* where the last element goes: set by the test */
 static int32_t sq_body(bmc_ctx *x, int32_t tid, int32_t nt)
 {
     float a[] = {1, 2, 3}, b[] = {4}, back[3];
@@ -155,7 +172,7 @@ static int32_t sq_body(bmc_ctx *x, int32_t tid, int32_t nt)
     int64_t n = 0, d = 0;
     rt_arg len[] = {seq_arg(2), sym_arg(&n)};
     s |= rt_seq_length(x, len, 2, tid, nt);
-    int64_t a_at = sq_pos == 0 || sq_pos == -3;   /* a was the first, unless b went in front of it */
+    int64_t a_at = sq_pos == 0 || sq_pos == -3; /* a was the first, unless b went in front of it */
     rt_arg dims[] = {seq_arg(2), dim_arg(a_at - n), dim_arg(1), sym_arg(&d)};
     s |= rt_seq_dims(x, dims, 4, tid, nt);
     rt_arg at[] = {seq_arg(2), dim_arg(a_at), buf_arg(BMC_F32, back, 1, d, 0)};
@@ -164,15 +181,26 @@ static int32_t sq_body(bmc_ctx *x, int32_t tid, int32_t nt)
     rt_box_move(x, 4, 2);
     char hi[] = "hi ";
     bmc_string one[] = {{hi, 3}, {hi, 0}};
-    rt_arg cat[] = {buf_arg(BMC_STRING, one, 2, 2, 1), buf_arg(BMC_STRING, x->slot[1], 1, 2, 0), buf_arg(BMC_STRING, x->slot[3], 2, 2, 2)};
+    rt_arg cat[] = {buf_arg(BMC_STRING, one, 2, 2, 1), buf_arg(BMC_STRING, x->slot[1], 1, 2, 0),
+                    buf_arg(BMC_STRING, x->slot[3], 2, 2, 2)};
     s |= rt_string_concat(x, cat, 3, tid, nt);
     if (s) rt_fail(x, tid, 3, 99, s, 0, 0);
     return rt_barrier(x, tid, nt);
 }
-static const rt_desc sq_desc = {.abi = BMC_ABI, .n_slot = 5, .info = &sq_info, .in_slot = (const uint32_t[]){0, 1},
-                                .out_slot = (const uint32_t[]){4, 3}, .out_boxed = (const uint8_t[]){1, 0}, .plan = no_plan, .out_dims = sq_dims,
-                                .body = sq_body, .out_planned = (const uint8_t[]){0, 1}};
-static bool string_is(const bmc_string *s, const char *want) { return s->len == strlen(want) && !memcmp(s->ptr, want, s->len); }
+static const rt_desc sq_desc = {.abi = BMC_ABI,
+                                .n_slot = 5,
+                                .info = &sq_info,
+                                .in_slot = (const uint32_t[]){0, 1},
+                                .out_slot = (const uint32_t[]){4, 3},
+                                .out_boxed = (const uint8_t[]){1, 0},
+                                .plan = no_plan,
+                                .out_dims = sq_dims,
+                                .body = sq_body,
+                                .out_planned = (const uint8_t[]){0, 1}};
+static bool string_is(const bmc_string *s, const char *want)
+{
+    return s->len == strlen(want) && !memcmp(s->ptr, want, s->len);
+}
 
 static void test_seq(void)
 {
@@ -182,16 +210,19 @@ static void test_seq(void)
     bmc_string strings[2] = {{text, 2}, {text + 2, 4}};
     bmc_value item[2] = {tensor(BMC_F32, p, 8, 1, DIMS(2)), tensor(BMC_F32, q + 1, 0, 1, DIMS(3))};
     item[1].stride = DIMS(2);
-    bmc_value in[2] = {{.size = sizeof(bmc_value), .kind = BMC_SEQUENCE, .item = item, .n_item = 2}, tensor(BMC_STRING, strings, sizeof strings, 1, DIMS(2))};
+    bmc_value in[2] = {{.size = sizeof(bmc_value), .kind = BMC_SEQUENCE, .item = item, .n_item = 2},
+                       tensor(BMC_STRING, strings, sizeof strings, 1, DIMS(2))};
     bmc_value out[2] = {no_value(), no_value()};
     CHECK(rt_create(&sq_desc, NULL, NULL, 0, &x) == BMC_OK);
     for (sq_pos = -3; sq_pos <= 3; sq_pos++) {
         CHECK(rt_run(x, in, out) == BMC_OK);
         size_t at = (size_t)(sq_pos < 0 ? sq_pos + 3 : sq_pos);
-        CHECK(out[0].kind == BMC_SEQUENCE && out[0].n_item == 4 && out[0].item[at].dim[0] == 1 && *(float *)out[0].item[at].data == 4);
+        CHECK(out[0].kind == BMC_SEQUENCE && out[0].n_item == 4 && out[0].item[at].dim[0] == 1 &&
+              *(float *)out[0].item[at].data == 4);
         CHECK(((float *)out[0].item[at < 3 ? 3 : 2].data)[2] == 7);
         bmc_string *u = out[1].data;
-        CHECK(out[1].bytes == 4 * sizeof *u && string_is(&u[0], "hi ab") && string_is(&u[1], "hi äcd") && string_is(&u[2], "ab") && string_is(&u[3], "äcd"));
+        CHECK(out[1].bytes == 4 * sizeof *u && string_is(&u[0], "hi ab") && string_is(&u[1], "hi äcd") &&
+              string_is(&u[2], "ab") && string_is(&u[3], "äcd"));
     }
     sq_pos = 4;
     CHECK(rt_run(x, in, out) == BMC_E_INDEX);
@@ -204,7 +235,8 @@ static void test_seq(void)
     for (int k = 0; k < 4; k++) room[k] = tensor(BMC_F32, f[k], sizeof f[k], 1, DIMS(0));
     out[0] = (bmc_value){.size = sizeof(bmc_value), .item = room, .n_item = 4};
     out[1] = tensor(BMC_STRING, u, sizeof u, 2, DIMS(0, 0));
-    CHECK(rt_run(x, in, out) == BMC_OK && f[0][0] == 4 && f[1][2] == 3 && f[2][1] == 8 && f[3][0] == 9 && room[3].bytes == 12 && string_is(&u[3], "äcd"));
+    CHECK(rt_run(x, in, out) == BMC_OK && f[0][0] == 4 && f[1][2] == 3 && f[2][1] == 8 && f[3][0] == 9 &&
+          room[3].bytes == 12 && string_is(&u[3], "äcd"));
     out[0].n_item = 3;
     CHECK(rt_run(x, in, out) == BMC_E_CAPACITY && out[0].n_item == 4);
     TEXT(x, "output 's': room for 3 items, needs 4");
@@ -236,7 +268,8 @@ static void test_interp(void)
         CHECK(rt_seq_erase(x, era, 2, 0, 1) == BMC_OK);
     }
     rt_arg copy[] = {seq_arg(0), seq_arg(1)}, len[] = {seq_arg(1), sym_arg(&x->sym[1])}, clear[] = {seq_arg(0)};
-    CHECK(rt_seq_copy(x, copy, 2, 0, 1) == BMC_OK && rt_seq_clear(x, clear, 1, 0, 1) == BMC_OK && rt_seq_length(x, len, 2, 0, 1) == BMC_OK);
+    CHECK(rt_seq_copy(x, copy, 2, 0, 1) == BMC_OK && rt_seq_clear(x, clear, 1, 0, 1) == BMC_OK &&
+          rt_seq_length(x, len, 2, 0, 1) == BMC_OK);
     CHECK(x->sym[1] == 40);
     bmc_value v = no_value();
     CHECK(rt_seq_export(x, 1, BMC_SEQUENCE, &v) && v.n_item == 40);
@@ -277,7 +310,12 @@ static void test_weights(void)
     CHECK(same && rt_hash(w, sizeof w) == XXH64(w, sizeof w, 0));
     CHECK(mkdtemp(dir) != NULL);
     snprintf(path, sizeof path, "%s/w.bin", dir);
-    rt_desc d = {.abi = BMC_ABI, .info = &none_info, .plan = no_plan, .body = env_body, .weights_file = "w.bin", .weights_bytes = sizeof w,
+    rt_desc d = {.abi = BMC_ABI,
+                 .info = &none_info,
+                 .plan = no_plan,
+                 .body = env_body,
+                 .weights_file = "w.bin",
+                 .weights_bytes = sizeof w,
                  .weights_hash = rt_hash(w, sizeof w)};
     bmc_config c = {.size = sizeof c, .weights_path = path};
     bmc_ctx *x;
@@ -319,7 +357,7 @@ static void test_environment(void)
     bmc_ctx *x;
     CHECK(rt_create(&d, NULL, NULL, 0, &x) == BMC_OK && rt_run(x, NULL, NULL) == BMC_OK && flush_seen == 0);
     volatile float tiny = 1e-38f, tenth = 0.1f;
-    CHECK(tiny * tenth != 0);   /* the caller's environment is back */
+    CHECK(tiny * tenth != 0); /* the caller's environment is back */
     rt_destroy(x);
     bmc_config c = {.size = sizeof c, .keep_denormals = 1};
     CHECK(rt_create(&d, &c, NULL, 0, &x) == BMC_OK && rt_run(x, NULL, NULL) == BMC_OK && flush_seen != 0);
@@ -332,17 +370,23 @@ static void test_environment(void)
     CHECK(rt_create(&d, &c, NULL, 0, &x) == BMC_E_ARG && rt_create(&d, NULL, NULL, 0, NULL) == BMC_E_ARG);
     d.cpu_need[1] = 1ull << 63;
     CHECK(rt_create(&d, NULL, NULL, 0, &x) == BMC_E_CPU);
-    text_at(__LINE__, rt_message(NULL), "model 'none' was compiled for another CPU; missing here: (unknown feature). Compile it with another --cpu");
-    CHECK(rt_cpu_bit("x86_64", "avx512f") == 16 && rt_cpu_bit("aarch64", "dotprod") == 12 && rt_cpu_bit("x86_64", "dotprod") < 0);
+    text_at(
+        __LINE__, rt_message(NULL),
+        "model 'none' was compiled for another CPU; missing here: (unknown feature). Compile it with another --cpu");
+    CHECK(rt_cpu_bit("x86_64", "avx512f") == 16 && rt_cpu_bit("aarch64", "dotprod") == 12 &&
+          rt_cpu_bit("x86_64", "dotprod") < 0);
     uint64_t have[2], need[2] = {0, 0};
     char text[100];
     rt_cpu_have(have, NULL);
     CHECK(rt_cpu_check(have, text, sizeof text) && rt_cpu_check(need, text, sizeof text));
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    CHECK(!!(have[0] >> 13 & 1) == !!__builtin_cpu_supports("avx2") && !!(have[0] >> 16 & 1) == !!__builtin_cpu_supports("avx512f"));
-    CHECK(!!(have[0] >> 11 & 1) == !!__builtin_cpu_supports("fma") && !!(have[0] >> 27 & 1) == !!__builtin_cpu_supports("avx512vnni"));
-    CHECK(!!(have[0] >> 36 & 1) == !!__builtin_cpu_supports("avx512bf16") && !!(have[0] >> 14 & 1) == !!__builtin_cpu_supports("bmi2"));
+    CHECK(!!(have[0] >> 13 & 1) == !!__builtin_cpu_supports("avx2") &&
+          !!(have[0] >> 16 & 1) == !!__builtin_cpu_supports("avx512f"));
+    CHECK(!!(have[0] >> 11 & 1) == !!__builtin_cpu_supports("fma") &&
+          !!(have[0] >> 27 & 1) == !!__builtin_cpu_supports("avx512vnni"));
+    CHECK(!!(have[0] >> 36 & 1) == !!__builtin_cpu_supports("avx512bf16") &&
+          !!(have[0] >> 14 & 1) == !!__builtin_cpu_supports("bmi2"));
     need[0] = 1ull << rt_cpu_bit("x86_64", "xop");
     if (!(have[0] & need[0])) CHECK(!rt_cpu_check(need, text, sizeof text) && !strcmp(text, "xop"));
 #endif

@@ -1,16 +1,26 @@
-/* rt_test: whole runs with hand-written models: a descriptor and a C body each, as codegen would emit them. No compiler needed.
- * Inputs, outputs, errors, memory of the caller, kept state, several contexts at once. */
+/* rt_test: whole runs with hand-written models: a descriptor and a C body each, as codegen would emit them. No compiler
+ * needed. Inputs, outputs, errors, memory of the caller, kept state, several contexts at once. */
 #include "tests/unit/rt_check.h"
 
-/* ================= model "add": z[N,4] = rows of (x[N,4] + y[N,4]), through the arena; an x of 1000 + k is an error at step 3 (k even) or 5 */
+/* ================= model "add": z[N,4] = rows of (x[N,4] + y[N,4]), through the arena; an x of 1000 + k is an error at
+ * step 3 (k even) or 5 */
 enum { ADD_STEPS = 6 };
 static const bmc_symbol add_symbol[] = {{"N", 1, 1000, 0, 0}};
 static const bmc_port add_in[] = {
     {.name = "x", .kind = BMC_TENSOR, .dtype = BMC_F32, .rank = 2, .dim = {-1, 4}, .sym = {0}, .alias = -1},
     {.name = "y", .kind = BMC_TENSOR, .dtype = BMC_F32, .rank = 2, .dim = {-1, 4}, .sym = {0}, .alias = -1}};
-static const bmc_port add_out[] = {{.name = "z", .kind = BMC_TENSOR, .dtype = BMC_F32, .rank = 2, .dim = {-1, 4}, .sym = {0}, .alias = -1}};
-static const bmc_info add_info = {.name = "add", .producer = "test", .cpu = "x86-64", .input = add_in, .output = add_out, .symbol = add_symbol,
-                                  .n_input = 2, .n_output = 1, .n_symbol = 1, .threaded = 1};
+static const bmc_port add_out[] = {
+    {.name = "z", .kind = BMC_TENSOR, .dtype = BMC_F32, .rank = 2, .dim = {-1, 4}, .sym = {0}, .alias = -1}};
+static const bmc_info add_info = {.name = "add",
+                                  .producer = "test",
+                                  .cpu = "x86-64",
+                                  .input = add_in,
+                                  .output = add_out,
+                                  .symbol = add_symbol,
+                                  .n_input = 2,
+                                  .n_output = 1,
+                                  .n_symbol = 1,
+                                  .threaded = 1};
 static void add_plan(int64_t *sym, rt_need *need)
 {
     need->arena = sym[1] * 16;
@@ -36,17 +46,31 @@ static int32_t add_body(bmc_ctx *x, int32_t tid, int32_t nt)
         }
     int32_t s = rt_barrier(x, tid, nt);
     if (s) return s;
-    for (int64_t i = lo; i < hi; i++) memcpy(&z[4 * (n - 1 - i)], &t[4 * (n - 1 - i)], 16);   /* what other threads made */
+    for (int64_t i = lo; i < hi; i++)
+        memcpy(&z[4 * (n - 1 - i)], &t[4 * (n - 1 - i)], 16); /* what other threads made */
     for (int i = 0; i < 100; i++)
         if (x->thread[tid].scratch[i] != (uint8_t)tid) rt_fail(x, tid, 0, 0, BMC_E_FAIL, 0, 0);
     return BMC_OK;
 }
 static const char *const add_message[] = {"N must be a dozen", "index out of range"};
 static const char *const add_step[ADD_STEPS] = {"", "", "", "node 3 'g' (Gather)", "", "node 5 'h' (Gather)"};
-static const rt_desc add_desc = {
-    .abi = BMC_ABI, .n_sym = 2, .n_slot = 3, .n_message = 2, .info = &add_info, .in_slot = (const uint32_t[]){0, 1}, .out_slot = (const uint32_t[]){2},
-    .out_boxed = (const uint8_t[]){0}, .sym_of_entry = (const uint32_t[]){1}, .message = add_message, .flags = RT_FLUSH_DENORMALS | RT_THREADED,
-    .plan = add_plan, .out_dims = add_dims, .body = add_body, .out_planned = (const uint8_t[]){1}, .step_name = add_step, .n_step = ADD_STEPS};
+static const rt_desc add_desc = {.abi = BMC_ABI,
+                                 .n_sym = 2,
+                                 .n_slot = 3,
+                                 .n_message = 2,
+                                 .info = &add_info,
+                                 .in_slot = (const uint32_t[]){0, 1},
+                                 .out_slot = (const uint32_t[]){2},
+                                 .out_boxed = (const uint8_t[]){0},
+                                 .sym_of_entry = (const uint32_t[]){1},
+                                 .message = add_message,
+                                 .flags = RT_FLUSH_DENORMALS | RT_THREADED,
+                                 .plan = add_plan,
+                                 .out_dims = add_dims,
+                                 .body = add_body,
+                                 .out_planned = (const uint8_t[]){1},
+                                 .step_name = add_step,
+                                 .n_step = ADD_STEPS};
 
 static float buf_x[4000], buf_y[4000], buf_z[4000];
 static void add_fill(void)
@@ -61,7 +85,8 @@ static bool add_right(const float *z, int64_t n)
 }
 static bmc_status add_run(bmc_ctx *x, int64_t n, bmc_value *out)
 {
-    bmc_value in[2] = {tensor(BMC_F32, buf_x, sizeof buf_x, 2, DIMS(n, 4)), tensor(BMC_F32, buf_y, sizeof buf_y, 2, DIMS(n, 4))};
+    bmc_value in[2] = {tensor(BMC_F32, buf_x, sizeof buf_x, 2, DIMS(n, 4)),
+                       tensor(BMC_F32, buf_y, sizeof buf_y, 2, DIMS(n, 4))};
     return rt_run(x, in, out);
 }
 
@@ -81,11 +106,13 @@ static void test_run(void)
             CHECK(add_run(x, n, &out) == BMC_OK);
             CHECK(add_right(buf_z, n));
             CHECK(buf_z[4 * n] == -1 || n == 1000);
-            CHECK(out.data == buf_z && out.rank == 2 && out.dim[0] == n && out.dim[1] == 4 && out.bytes == 16 * (size_t)n);
+            CHECK(out.data == buf_z && out.rank == 2 && out.dim[0] == n && out.dim[1] == 4 &&
+                  out.bytes == 16 * (size_t)n);
             bmc_value own = no_value();
-            CHECK(add_run(x, n, &own) == BMC_OK && own.kind == BMC_TENSOR && own.dtype == BMC_F32 && own.bytes == 16 * (size_t)n);
+            CHECK(add_run(x, n, &own) == BMC_OK && own.kind == BMC_TENSOR && own.dtype == BMC_F32 &&
+                  own.bytes == 16 * (size_t)n);
             CHECK(add_right(own.data, n));
-            CHECK(add_run(x, n, &own) == BMC_OK && add_right(own.data, n));   /* passed again as it was filled */
+            CHECK(add_run(x, n, &own) == BMC_OK && add_right(own.data, n)); /* passed again as it was filled */
         }
         bmc_value out = no_value();
         long before = alloc_calls;
@@ -104,26 +131,34 @@ static void test_inputs(void)
     bmc_config c = config_of(2);
     CHECK(rt_create(&add_desc, &c, NULL, 0, &x) == BMC_OK);
     add_fill();
-    bmc_value ok[2] = {tensor(BMC_F32, buf_x, sizeof buf_x, 2, DIMS(3, 4)), tensor(BMC_F32, buf_y, sizeof buf_y, 2, DIMS(3, 4))}, in[2], out;
-#define BAD(status, change, message) do { \
-        memcpy(in, ok, sizeof in); \
-        out = tensor(BMC_F32, buf_z, sizeof buf_z, 2, DIMS(0, 0)); \
-        change; \
-        buf_z[0] = -7; \
-        CHECK(rt_run(x, in, &out) == status); \
-        TEXT(x, message); \
-        CHECK(buf_z[0] == -7); \
+    bmc_value ok[2] = {tensor(BMC_F32, buf_x, sizeof buf_x, 2, DIMS(3, 4)),
+                       tensor(BMC_F32, buf_y, sizeof buf_y, 2, DIMS(3, 4))},
+              in[2], out;
+#define BAD(status, change, message)                                                                                   \
+    do {                                                                                                               \
+        memcpy(in, ok, sizeof in);                                                                                     \
+        out = tensor(BMC_F32, buf_z, sizeof buf_z, 2, DIMS(0, 0));                                                     \
+        change;                                                                                                        \
+        buf_z[0] = -7;                                                                                                 \
+        CHECK(rt_run(x, in, &out) == status);                                                                          \
+        TEXT(x, message);                                                                                              \
+        CHECK(buf_z[0] == -7);                                                                                         \
     } while (0)
     BAD(BMC_E_INPUT, in[0].dim[1] = 5, "input 'x': dim 1 is 5, expected 4 (got [3,5], the model takes [N,4])");
-    BAD(BMC_E_INPUT, (in[0].rank = 3, in[0].dim[2] = 1), "input 'x': rank is 3, expected 2 (got [3,4,1], the model takes [N,4])");
+    BAD(BMC_E_INPUT, (in[0].rank = 3, in[0].dim[2] = 1),
+        "input 'x': rank is 3, expected 2 (got [3,4,1], the model takes [N,4])");
     BAD(BMC_E_INPUT, in[1].rank = 200, "input 'y': rank is 200, expected 2 (got [], the model takes [N,4])");
     BAD(BMC_E_INPUT, in[1].dtype = BMC_I64, "input 'y': element type is i64, expected f32");
     BAD(BMC_E_INPUT, in[1].kind = BMC_SEQUENCE, "input 'y': kind is sequence, expected tensor");
-    BAD(BMC_E_INPUT, in[1].data = NULL, "input 'y': data is NULL, expected 48 bytes (got [3,4], the model takes [N,4])");
+    BAD(BMC_E_INPUT, in[1].data = NULL,
+        "input 'y': data is NULL, expected 48 bytes (got [3,4], the model takes [N,4])");
     BAD(BMC_E_INPUT, in[1].bytes = 47, "input 'y': 47 bytes of data, expected 48 (got [3,4], the model takes [N,4])");
-    BAD(BMC_E_INPUT, in[1].dim[0] = -3, "input 'y': dim 0 is -3, it must not be negative (got [-3,4], the model takes [N,4])");
-    BAD(BMC_E_INPUT, in[1].dim[0] = 2, "input 'y': dim 0 (N) is 2, but dim 0 of input 'x' made it 3 (got [2,4], the model takes [N,4])");
-    BAD(BMC_E_INPUT, in[0].dim[0] = 0, "input 'x': dim 0 (N) is 0, it must be in 1..1000 (got [0,4], the model takes [N,4])");
+    BAD(BMC_E_INPUT, in[1].dim[0] = -3,
+        "input 'y': dim 0 is -3, it must not be negative (got [-3,4], the model takes [N,4])");
+    BAD(BMC_E_INPUT, in[1].dim[0] = 2,
+        "input 'y': dim 0 (N) is 2, but dim 0 of input 'x' made it 3 (got [2,4], the model takes [N,4])");
+    BAD(BMC_E_INPUT, in[0].dim[0] = 0,
+        "input 'x': dim 0 (N) is 0, it must be in 1..1000 (got [0,4], the model takes [N,4])");
     BAD(BMC_E_INPUT, (in[0].dim[0] = INT64_MAX, in[0].bytes = 0),
         "input 'x': the tensor is larger than any memory (got [9223372036854775807,4], the model takes [N,4])");
     BAD(BMC_E_INPUT, in[0].data = (char *)buf_x + 2, "input 'x': the address of data is not a multiple of 4");
@@ -137,10 +172,12 @@ static void test_inputs(void)
     BAD(BMC_E_SHAPE, in[0].dim[0] = in[1].dim[0] = 13, "N must be a dozen (got 13, want 12)");
     BAD(BMC_E_CAPACITY, out.bytes = 40, "output 'z': 40 bytes of memory, needs 48: f32[3,4]");
     CHECK(out.bytes == 48 && out.rank == 2 && out.dim[0] == 3 && out.dim[1] == 4);
-    BAD(BMC_E_INPUT, in[0].stride = DIMS(4, 2000), "input 'x': 16000 bytes of data, the strides reach 24036 (got [3,4], the model takes [N,4])");
+    BAD(BMC_E_INPUT, in[0].stride = DIMS(4, 2000),
+        "input 'x': 16000 bytes of data, the strides reach 24036 (got [3,4], the model takes [N,4])");
     BAD(BMC_E_INPUT, in[0].stride = DIMS(INT64_MAX, 1), "input 'x': the strides reach beyond any memory");
-    CHECK(rt_run(x, NULL, &out) == BMC_E_ARG && rt_run(x, ok, NULL) == BMC_E_ARG && rt_run(NULL, ok, &out) == BMC_E_ARG);
-    in[0] = ok[0], in[1] = ok[0];   /* inputs may be the same memory */
+    CHECK(rt_run(x, NULL, &out) == BMC_E_ARG && rt_run(x, ok, NULL) == BMC_E_ARG &&
+          rt_run(NULL, ok, &out) == BMC_E_ARG);
+    in[0] = ok[0], in[1] = ok[0]; /* inputs may be the same memory */
     out = tensor(BMC_F32, buf_z, sizeof buf_z, 2, DIMS(0, 0));
     CHECK(rt_run(x, in, &out) == BMC_OK && buf_z[5] == 2 * buf_x[5]);
     out = no_value();
@@ -161,13 +198,15 @@ static void test_strides(void)
     static const int64_t strides[][2] = {{1, 100}, {8, 1}, {0, 1}, {0, 0}, {-4, -1}, {7, 3}, {4, 1}};
     for (size_t k = 0; k < sizeof strides / sizeof *strides; k++) {
         float *from = strides[k][0] < 0 ? buf_x + 2000 : buf_x;
-        bmc_value in[2] = {tensor(BMC_F32, from, 8000, 2, DIMS(20, 4)), tensor(BMC_F32, buf_y, sizeof buf_y, 2, DIMS(20, 4))};
+        bmc_value in[2] = {tensor(BMC_F32, from, 8000, 2, DIMS(20, 4)),
+                           tensor(BMC_F32, buf_y, sizeof buf_y, 2, DIMS(20, 4))};
         bmc_value out = tensor(BMC_F32, buf_z, sizeof buf_z, 2, DIMS(0, 0));
         in[0].stride = strides[k];
         CHECK(rt_run(x, in, &out) == BMC_OK);
         bool same = true;
         for (int i = 0; i < 20; i++)
-            for (int j = 0; j < 4; j++) same &= buf_z[4 * i + j] == from[i * strides[k][0] + j * strides[k][1]] + buf_y[4 * i + j];
+            for (int j = 0; j < 4; j++)
+                same &= buf_z[4 * i + j] == from[i * strides[k][0] + j * strides[k][1]] + buf_y[4 * i + j];
         CHECK(same);
     }
     rt_destroy(x);
@@ -198,10 +237,10 @@ static void test_errors(void)
         for (int round = 0; round < 20; round++) {
             bmc_value out = no_value();
             add_fill();
-            buf_x[77] = buf_x[301] = buf_x[1234] = 1001;   /* step 5 */
+            buf_x[77] = buf_x[301] = buf_x[1234] = 1001; /* step 5 */
             CHECK(add_run(x, 500, &out) == BMC_E_INDEX);
             TEXT(x, "node 5 'h' (Gather): index out of range (at 77)");
-            buf_x[1700] = buf_x[1999] = 1002;              /* step 3 */
+            buf_x[1700] = buf_x[1999] = 1002; /* step 3 */
             CHECK(add_run(x, 500, &out) == BMC_E_INDEX);
             TEXT(x, "node 3 'g' (Gather): index out of range (at 1700)");
             add_fill();
@@ -272,10 +311,18 @@ static void test_mem(void)
 
 /* ================= model "nonzero": i64 k[K] where x[i] != 0, K bound while running; a box that grows twice */
 static const bmc_symbol nz_symbol[] = {{"N", 0, INT64_MAX, 0, 0}};
-static const bmc_port nz_in[] = {{.name = "x", .kind = BMC_TENSOR, .dtype = BMC_I32, .rank = 1, .dim = {-1}, .sym = {0}, .alias = -1}};
-static const bmc_port nz_out[] = {{.name = "k", .kind = BMC_TENSOR, .dtype = BMC_I64, .rank = 1, .dim = {-2}, .alias = -1}};
-static const bmc_info nz_info = {.name = "nonzero", .producer = "test", .input = nz_in, .output = nz_out, .symbol = nz_symbol, .n_input = 1,
-                                 .n_output = 1, .n_symbol = 1};
+static const bmc_port nz_in[] = {
+    {.name = "x", .kind = BMC_TENSOR, .dtype = BMC_I32, .rank = 1, .dim = {-1}, .sym = {0}, .alias = -1}};
+static const bmc_port nz_out[] = {
+    {.name = "k", .kind = BMC_TENSOR, .dtype = BMC_I64, .rank = 1, .dim = {-2}, .alias = -1}};
+static const bmc_info nz_info = {.name = "nonzero",
+                                 .producer = "test",
+                                 .input = nz_in,
+                                 .output = nz_out,
+                                 .symbol = nz_symbol,
+                                 .n_input = 1,
+                                 .n_output = 1,
+                                 .n_symbol = 1};
 static void nz_dims(const int64_t *sym, uint32_t o, int64_t *dim)
 {
     (void)o;
@@ -296,9 +343,18 @@ static int32_t nz_body(bmc_ctx *x, int32_t tid, int32_t nt)
     rt_box_move(x, 1, 2);
     return BMC_OK;
 }
-static const rt_desc nz_desc = {.abi = BMC_ABI, .n_sym = 3, .n_slot = 3, .info = &nz_info, .in_slot = (const uint32_t[]){0},
-                                .out_slot = (const uint32_t[]){1}, .out_boxed = (const uint8_t[]){1}, .sym_of_entry = (const uint32_t[]){1},
-                                .plan = no_plan, .out_dims = nz_dims, .body = nz_body, .out_planned = (const uint8_t[]){0}};
+static const rt_desc nz_desc = {.abi = BMC_ABI,
+                                .n_sym = 3,
+                                .n_slot = 3,
+                                .info = &nz_info,
+                                .in_slot = (const uint32_t[]){0},
+                                .out_slot = (const uint32_t[]){1},
+                                .out_boxed = (const uint8_t[]){1},
+                                .sym_of_entry = (const uint32_t[]){1},
+                                .plan = no_plan,
+                                .out_dims = nz_dims,
+                                .body = nz_body,
+                                .out_planned = (const uint8_t[]){0}};
 
 static void test_boxed(void)
 {
@@ -311,7 +367,8 @@ static void test_boxed(void)
     CHECK(rt_create(&nz_desc, NULL, NULL, 0, &x) == BMC_OK);
     for (int i = 0; i < MANY; i++) data[i] = i % 3 == 1;
     bmc_value in = tensor(BMC_I32, data, sizeof data, 1, DIMS(MANY)), out = no_value();
-    CHECK(rt_run(x, &in, &out) == BMC_OK && out.rank == 1 && out.dtype == BMC_I64 && out.dim[0] == MANY / 3 + 1 && out.bytes == 8 * (MANY / 3 + 1));
+    CHECK(rt_run(x, &in, &out) == BMC_OK && out.rank == 1 && out.dtype == BMC_I64 && out.dim[0] == MANY / 3 + 1 &&
+          out.bytes == 8 * (MANY / 3 + 1));
     CHECK(((int64_t *)out.data)[100] == 301);
     int64_t room[10];
     out = tensor(BMC_I64, room, sizeof room, 1, DIMS(0));
@@ -366,11 +423,19 @@ static void test_boxed(void)
 
 /* ================= model "count": state h[2] += x, aliased with the output */
 static const bmc_symbol st_symbol[] = {{"M", 0, 9, 0, 0}};
-static bmc_port st_in[] = {{.name = "h", .kind = BMC_TENSOR, .dtype = BMC_F64, .rank = 1, .dim = {-1}, .sym = {0}, .alias = 0},
-                           {.name = "x", .kind = BMC_TENSOR, .dtype = BMC_F64, .rank = 0, .alias = -1}};
-static const bmc_port st_out[] = {{.name = "h2", .kind = BMC_TENSOR, .dtype = BMC_F64, .rank = 1, .dim = {-1}, .sym = {0}, .alias = 0}};
-static const bmc_info st_info = {.name = "count", .producer = "test", .input = st_in, .output = st_out, .symbol = st_symbol, .n_input = 2,
-                                 .n_output = 1, .n_symbol = 1};
+static bmc_port st_in[] = {
+    {.name = "h", .kind = BMC_TENSOR, .dtype = BMC_F64, .rank = 1, .dim = {-1}, .sym = {0}, .alias = 0},
+    {.name = "x", .kind = BMC_TENSOR, .dtype = BMC_F64, .rank = 0, .alias = -1}};
+static const bmc_port st_out[] = {
+    {.name = "h2", .kind = BMC_TENSOR, .dtype = BMC_F64, .rank = 1, .dim = {-1}, .sym = {0}, .alias = 0}};
+static const bmc_info st_info = {.name = "count",
+                                 .producer = "test",
+                                 .input = st_in,
+                                 .output = st_out,
+                                 .symbol = st_symbol,
+                                 .n_input = 2,
+                                 .n_output = 1,
+                                 .n_symbol = 1};
 static void st_dims(const int64_t *sym, uint32_t o, int64_t *dim)
 {
     (void)o;
@@ -384,20 +449,29 @@ static int32_t st_body(bmc_ctx *x, int32_t tid, int32_t nt)
     for (int64_t i = 0; i < x->sym[1]; i++) h2[i] = h[i] + *(double *)x->slot[1];
     return BMC_OK;
 }
-static const rt_desc st_desc = {.abi = BMC_ABI, .n_sym = 2, .n_slot = 3, .info = &st_info, .in_slot = (const uint32_t[]){0, 1},
-                                .out_slot = (const uint32_t[]){2}, .out_boxed = (const uint8_t[]){0}, .sym_of_entry = (const uint32_t[]){1},
-                                .plan = no_plan, .out_dims = st_dims, .body = st_body, .out_planned = (const uint8_t[]){1}};
+static const rt_desc st_desc = {.abi = BMC_ABI,
+                                .n_sym = 2,
+                                .n_slot = 3,
+                                .info = &st_info,
+                                .in_slot = (const uint32_t[]){0, 1},
+                                .out_slot = (const uint32_t[]){2},
+                                .out_boxed = (const uint8_t[]){0},
+                                .sym_of_entry = (const uint32_t[]){1},
+                                .plan = no_plan,
+                                .out_dims = st_dims,
+                                .body = st_body,
+                                .out_planned = (const uint8_t[]){1}};
 static void test_state(void)
 {
     bmc_ctx *x;
     double step = 1.5, mine[2] = {10, 20}, other[3] = {0, 0, 0};
     CHECK(rt_create(&st_desc, NULL, NULL, 0, &x) == BMC_OK);
     bmc_value in[2] = {tensor(BMC_F64, NULL, 0, 1, DIMS(2)), tensor(BMC_F64, &step, 8, 0, DIMS(0))}, out = no_value();
-    for (int k = 1; k <= 3; k++) {   /* the context's */
+    for (int k = 1; k <= 3; k++) { /* the context's */
         CHECK(rt_run(x, in, &out) == BMC_OK && out.bytes == 16 && ((double *)out.data)[1] == 1.5 * k);
         if (k == 2) out = no_value();
     }
-    in[0].data = out.data;           /* handed back: still the context's */
+    in[0].data = out.data; /* handed back: still the context's */
     CHECK(rt_run(x, in, &out) == BMC_OK && ((double *)out.data)[0] == 6);
     in[0].data = NULL;
     in[0].dim[0] = 3;
@@ -405,12 +479,12 @@ static void test_state(void)
     TEXT(x, "input 'h': the shape of the kept state cannot change before reset");
     in[0].dim[0] = 2;
     CHECK(rt_run(x, in, &out) == BMC_OK && ((double *)out.data)[0] == 7.5);
-    in[0].data = mine;               /* the caller's, in place; the context's is not touched */
+    in[0].data = mine; /* the caller's, in place; the context's is not touched */
     out = no_value();
     CHECK(rt_run(x, in, &out) == BMC_OK && out.data == mine && mine[0] == 11.5 && mine[1] == 21.5);
     in[0].bytes = 16;
     CHECK(rt_run(x, in, &out) == BMC_OK && out.data == mine && mine[0] == 13);
-    out = tensor(BMC_F64, other, sizeof other, 1, DIMS(0));   /* two buffers: the input stays */
+    out = tensor(BMC_F64, other, sizeof other, 1, DIMS(0)); /* two buffers: the input stays */
     CHECK(rt_run(x, in, &out) == BMC_OK && out.data == other && other[0] == 14.5 && mine[0] == 13 && other[2] == 0);
     out = tensor(BMC_F64, other, 8, 1, DIMS(0));
     CHECK(rt_run(x, in, &out) == BMC_E_CAPACITY && out.bytes == 16);
@@ -454,7 +528,7 @@ static void *context_main(void *arg)
         if (n == 13) continue;
         if (add_run(x, n, &out) || !add_right(z, n)) ++*wrong;
     }
-    *wrong -= 1000;   /* it came to its end */
+    *wrong -= 1000; /* it came to its end */
     rt_destroy(x);
     free(z);
     return NULL;
