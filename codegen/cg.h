@@ -153,6 +153,7 @@ bool data_hash(Cg *);                          /* sets data->hash; for weights i
 void target_init_llvm(void);
 CgIsa target_isa(const KTarget *);
 void target_cpu_need(const KTarget *, uint64_t need[2]);
+void target_cpu_need_asked(const KTarget *, uint64_t need[2]);   /* the same, all from LLVM: for the test that compares them */
 
 /* ---- object.c, link.c ---- */
 bool cg_build(Cg *);                             /* everything up to optimised LLVM IR */

@@ -202,15 +202,15 @@ static void emit_seq(CgFn *f, Loop *l)
     }
 }
 
-/* Lanes l and l+8, then +4, +2, +1. */
+/* Lanes l and l+8, then +4, +2, +1: each step on half as many. */
 static LV combine_lanes(CgFn *f, KOp op, DType t, LV v)
 {
     Cg *g = f->g;
-    for (int half = LANES / 2; half; half /= 2) {
-        LV pickup[LANES];
-        for (int i = 0; i < LANES; i++) pickup[i] = cg_i32(g, i < half ? i + half : i);
-        LV moved = LLVMBuildShuffleVector(g->b, v, v, LLVMConstVector(pickup, LANES), "");
-        v = scalar_combine(f, op, t, v, moved);
+    for (unsigned half = LANES / 2; half; half /= 2) {
+        LV low[LANES], high[LANES];
+        for (unsigned i = 0; i < half; i++) low[i] = cg_i32(g, i), high[i] = cg_i32(g, i + half);
+        LV a = LLVMBuildShuffleVector(g->b, v, v, LLVMConstVector(low, half), ""), b = LLVMBuildShuffleVector(g->b, v, v, LLVMConstVector(high, half), "");
+        v = scalar_combine(f, op, t, a, b);
     }
     return LLVMBuildExtractElement(g->b, v, cg_i32(g, 0), "");
 }

@@ -247,26 +247,12 @@ static LV int_pow(CgFn *f, DType t, LV x, LV n)
 }
 
 /* ---- floats ---- */
-static bool is_number(LV v)   /* a constant other than NaN */
-{
-    if (LLVMIsAConstantDataVector(v)) v = LLVMGetAggregateElement(v, 0);
-    if (LLVMIsAConstantAggregateZero(v)) return true;
-    LLVMBool loses;
-    if (!LLVMIsAConstantFP(v)) return false;
-    double d = LLVMConstRealGetDouble(v, &loses);
-    return d == d;
-}
-
-/* NaN if either is NaN; one instruction when b is a constant, three otherwise. */
+/* NaN if either is NaN; which zero wins is left open, so that x86 needs three instructions (one, when an operand is a known number), Arm one. */
 static LV real_minmax(Cg *g, bool max, LV a, LV b)
 {
-    if (is_number(a)) {
-        LV t = a;
-        a = b;
-        b = t;
-    }
-    LV r = pick(g, fcmp(g, max ? LLVMRealOGT : LLVMRealOLT, b, a), b, a);    /* a when unordered */
-    return is_number(b) ? r : pick(g, fcmp(g, LLVMRealUNO, b, b), b, r);
+    LV r = cg_intrinsic(g, max ? "llvm.maximum" : "llvm.minimum", LLVMTypeOf(a), (LV[]){a, b}, 2);
+    LLVMSetFastMathFlags(r, LLVMFastMathNoSignedZeros);
+    return r;
 }
 
 /* Rounding for x86 without SSE4.1, where LLVM would call libm lane by lane. Beyond 2^23 (2^52) every value is an integer. */

@@ -51,16 +51,30 @@ static LV constant_function(LLVMContextRef cx, LLVMModuleRef mod, LLVMBuilderRef
     return fn;
 }
 
-/* Bits of the features in the list that cpu + features have. */
-static bool features_of(const KTarget *t, uint64_t have[RT_CPU_WORDS])
+typedef struct FeatureList { const Feature *p; size_t n; } FeatureList;
+static FeatureList features_list(Arch arch)
+{
+    if (arch == ARCH_X86) return (FeatureList){x86_features, sizeof x86_features / sizeof *x86_features};
+    return (FeatureList){arm_features, sizeof arm_features / sizeof *arm_features};
+}
+
+/* What the feature string itself says: 1 there, 0 not there, -1 nothing. The last word counts. */
+static int said(const char *features, const char *name)
+{
+    size_t n = strlen(name);
+    int r = -1;
+    for (const char *p = features; p && *p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+        if ((*p == '+' || *p == '-') && !strncmp(p + 1, name, n) && (p[n + 1] == ',' || !p[n + 1])) r = *p == '+';
+    return r;
+}
+
+/* Sets the bits of those features in `ask` that cpu + features have. One subtarget is made per feature asked: about half a millisecond each. */
+static bool ask_llvm(const KTarget *t, const bool ask[64], uint64_t have[RT_CPU_WORDS])
 {
     Arch arch = arch_of(t->triple);
-    const Feature *list = arch == ARCH_X86 ? x86_features : arm_features;
-    size_t n = arch == ARCH_X86 ? sizeof x86_features / sizeof *list : sizeof arm_features / sizeof *list;
+    FeatureList list = features_list(arch);
     LLVMTargetRef target;
     char *error = NULL;
-    memset(have, 0, RT_CPU_WORDS * sizeof *have);
-    if (arch == ARCH_NONE) return false;
     target_init_llvm();
     if (LLVMGetTargetFromTriple(t->triple, &target, &error)) {
         LLVMDisposeMessage(error);
@@ -74,10 +88,10 @@ static bool features_of(const KTarget *t, uint64_t have[RT_CPU_WORDS])
     LLVMSetTarget(mod, t->triple);
     LT i32 = LLVMInt32TypeInContext(cx), type = LLVMFunctionType(i32, NULL, 0, false);
     LV caller[64];
-    assert(n <= 64);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < list.n; i++) {
+        if (!ask[i]) continue;
         char plus[64] = "+";
-        strncat(plus, list[i].name, sizeof plus - 2);
+        strncat(plus, list.p[i].name, sizeof plus - 2);
         LV callee = constant_function(cx, mod, b, (int)i);
         string_attribute(cx, callee, "target-cpu", base);
         string_attribute(cx, callee, "target-features", plus);
@@ -89,17 +103,59 @@ static bool features_of(const KTarget *t, uint64_t have[RT_CPU_WORDS])
     }
     LLVMPassBuilderOptionsRef o = LLVMCreatePassBuilderOptions();
     LLVMErrorRef e = LLVMRunPasses(mod, "cgscc(inline)", tm, o);
+    bool ok = !e;
     if (e) LLVMConsumeError(e);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < list.n; i++) {
+        if (!ask[i]) continue;
         LV ret = LLVMGetBasicBlockTerminator(LLVMGetEntryBasicBlock(caller[i]));
-        if (LLVMIsAConstantInt(LLVMGetOperand(ret, 0))) have[list[i].bit / 64] |= 1ull << list[i].bit % 64;
+        if (LLVMIsAConstantInt(LLVMGetOperand(ret, 0))) have[list.p[i].bit / 64] |= 1ull << list.p[i].bit % 64;
     }
     LLVMDisposePassBuilderOptions(o);
     LLVMDisposeBuilder(b);
     LLVMDisposeModule(mod);
     LLVMContextDispose(cx);
     LLVMDisposeTargetMachine(tm);
-    return !e;
+    return ok;
+}
+
+/* The levels of the x86-64 psABI, so that the common names need no question. */
+static bool known_level(const char *cpu, uint64_t have[RT_CPU_WORDS])
+{
+    static const char *const level[] = {"", "popcnt sse3 sse4.1 sse4.2 ssse3 ", "avx avx2 bmi bmi2 f16c fma lzcnt movbe ",
+                                        "avx512f avx512bw avx512cd avx512dq avx512vl "};
+    static const char *const name[] = {"x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"};
+    for (int l = 0; l < 4; l++) {
+        if (strcmp(cpu, name[l])) continue;
+        for (int k = 1; k <= l; k++)
+            for (size_t i = 0; i < sizeof x86_features / sizeof *x86_features; i++) {
+                const char *at = strstr(level[k], x86_features[i].name);
+                size_t n = strlen(x86_features[i].name);
+                while (at && !(at[n] == ' ' && (at == level[k] || at[-1] == ' '))) at = strstr(at + 1, x86_features[i].name);
+                if (at) have[x86_features[i].bit / 64] |= 1ull << x86_features[i].bit % 64;
+            }
+        return true;
+    }
+    return false;
+}
+
+/* Bits of the features in the list that cpu + features have. `anew`: LLVM is asked even where we know. */
+static bool features_of(const KTarget *t, bool anew, uint64_t have[RT_CPU_WORDS])
+{
+    Arch arch = arch_of(t->triple);
+    FeatureList list = features_list(arch);
+    bool ask[64], any = false;
+    memset(have, 0, RT_CPU_WORDS * sizeof *have);
+    if (arch == ARCH_NONE) return false;
+    assert(list.n <= 64);
+    bool level = !anew && arch == ARCH_X86 && known_level(t->cpu, have);
+    for (size_t i = 0; i < list.n; i++) {
+        int s = anew ? -1 : said(t->features, list.p[i].name);
+        uint64_t bit = 1ull << list.p[i].bit % 64, *word = &have[list.p[i].bit / 64];
+        if (s == 1) *word |= bit;
+        if (s == 0) *word &= ~bit;
+        any |= ask[i] = s < 0 && !level && strcmp(list.p[i].name, "cx16") && strcmp(list.p[i].name, "sahf");   /* no obstacle to inlining: unknown */
+    }
+    return !any || ask_llvm(t, ask, have);
 }
 
 static bool has(const char *triple, const uint64_t have[RT_CPU_WORDS], const char *name)
@@ -114,14 +170,19 @@ static bool has(const char *triple, const uint64_t have[RT_CPU_WORDS], const cha
 
 void target_cpu_need(const KTarget *t, uint64_t need[2])
 {
-    features_of(t, need);
+    features_of(t, false, need);
+}
+
+void target_cpu_need_asked(const KTarget *t, uint64_t need[2])
+{
+    features_of(t, true, need);
 }
 
 CgIsa target_isa(const KTarget *t)
 {
     uint64_t have[RT_CPU_WORDS];
     CgIsa isa = {.x86 = arch_of(t->triple) == ARCH_X86, .arm = arch_of(t->triple) == ARCH_ARM};
-    features_of(t, have);
+    features_of(t, false, have);
     if (isa.arm) {
         isa.f16c = isa.fma = true;      /* base ISA */
         return isa;

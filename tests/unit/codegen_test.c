@@ -1,5 +1,5 @@
 /* codegen_test: hand-built Kernel IR through codegen_emit into a shared object, loaded and run; results against naive loops in C. */
-#include "codegen/codegen.h"
+#include "codegen/cg.h"
 #include "ir/kernel/build.h"
 #include "ir/kernel/eval.h"
 #include "ir/kernel/eval_scalar.h"
@@ -804,6 +804,32 @@ static void test_objects(void)
     CHECK(shell("rm -rf %s/arm %s/bmc %s/*.o %s/*.a %s/*.h %s/main.* %s/c %s/cc", dir, dir, dir, dir, dir, dir, dir, dir));
 }
 
+/* ---- what we know about cpus is what LLVM says ---- */
+static void test_targets(void)
+{
+    Arena a;
+    Diag d;
+    static const char *const names[] = {"native", "x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"};
+    arena_init(&a, "test", NULL);
+    diag_init(&d, &a);
+    for (int i = 0; i < 5; i++) {
+        KTarget t;
+        uint64_t known[2], asked[2];
+        if (!CHECK(codegen_target(&a, &d, i ? "x86_64-pc-linux-gnu" : NULL, names[i], &t))) continue;
+        target_cpu_need(&t, known);
+        target_cpu_need_asked(&t, asked);
+        known[0] &= ~(1ull << 0 | 1ull << 41);      /* cx16, sahf: LLVM cannot be asked */
+        if (!CHECK(known[0] == asked[0] && known[1] == asked[1])) printf("    %s: %llx %llx\n", names[i], (long long)known[0], (long long)asked[0]);
+    }
+    KTarget t;
+    CHECK(codegen_target(&a, &d, "x86_64-linux-gnu", "haswell", &t) && t.vec_bits == 256 && t.vec_regs == 16 && t.fma);
+    CHECK(codegen_target(&a, &d, "x86_64-linux-gnu", "znver4", &t) && t.vec_bits == 512 && t.vec_regs == 32 && t.fma);
+    CHECK(codegen_target(&a, &d, "x86_64-linux-gnu", "nehalem", &t) && t.vec_bits == 128 && t.vec_regs == 16 && !t.fma);
+    CHECK(codegen_target(&a, &d, "aarch64-linux-gnu", "cortex-a72", &t) && t.vec_bits == 128 && t.vec_regs == 32 && t.fma);
+    for (const char *const *c = codegen_cpus(&a, "x86_64-linux-gnu"); *c; c++) CHECK(codegen_target(&a, &d, "x86_64-linux-gnu", *c, &t));
+    arena_free(&a);
+}
+
 /* ---- failures leave nothing behind and say why ---- */
 static void quiet(void *arg, const DiagMessage *m) { *(const char **)arg = m->text; }
 
@@ -857,6 +883,7 @@ int main(void)
     test_program();
     test_strings();
     for (How how = BY_SO; how <= BY_DEBUG; how++) test_constants(how);
+    test_targets();
     test_failures();
     test_objects();
     CHECK(rmdir(dir) == 0);
