@@ -3,7 +3,7 @@
 
 The runtime's sources are compiled with -fsanitize=thread into an archive of their own, which a copy of bmc beside it
 links into the digits model (bmc takes ../lib/bmc/<triple>/ relative to itself); two_threads.c runs that model. With a
-context per thread there must be no report and the same bits as alone. With one context for both there must be a
+context per thread there must be no report and the same bits as alone. With one bmc_value for both there must be a
 report: else the sanitizer would see nothing and the first half would prove nothing.
 """
 
@@ -95,7 +95,7 @@ def main():
             own.status == 0 and "ThreadSanitizer" not in own.err,
             own.out + own.err[:1500],
         )
-        tally.check("one context for two threads: the race is seen", "data race" in shared.err, shared.brief())
+        tally.check("one result value for two threads: the race is seen", "data race" in shared.err, shared.brief())
     shutil.rmtree(prefix, ignore_errors=True)
     return tally.finish()
 

@@ -545,6 +545,25 @@ static void test_concurrent(void)
     }
 }
 
+/* ================= one context serves one caller at a time */
+static bmc_status second_caller;
+static int32_t again_body(bmc_ctx *x, int32_t tid, int32_t nt)
+{
+    (void)tid, (void)nt;
+    second_caller = rt_run(x, NULL, NULL);
+    return rt_reset(x) == BMC_E_ARG ? BMC_OK : BMC_E_FAIL;
+}
+static const bmc_info again_info = {.name = "again", .producer = "test"};
+static const rt_desc again_desc = {.abi = BMC_ABI, .info = &again_info, .plan = no_plan, .body = again_body};
+static void test_busy(void)
+{
+    bmc_ctx *x;
+    CHECK(rt_create(&again_desc, NULL, NULL, 0, &x) == BMC_OK);
+    CHECK(rt_run(x, NULL, NULL) == BMC_OK && second_caller == BMC_E_ARG);
+    CHECK(rt_run(x, NULL, NULL) == BMC_OK);
+    rt_destroy(x);
+}
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -557,5 +576,6 @@ int main(void)
     test_boxed();
     test_state();
     test_concurrent();
+    test_busy();
     return check_summary();
 }
