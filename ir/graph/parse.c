@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define REGION_DEPTH 64
+#define RECIPE_INDEX_MAX 65536
 
 typedef struct RecipeNo { int64_t text; uint32_t graph; } RecipeNo;
 typedef struct Bp { Lex x; Module *m; int depth; VEC(RecipeNo) recipe; } Bp;
@@ -384,6 +385,8 @@ static bool recipe_parse(Bp *p)
     if (!lex_int(&p->x, &r.text)) return false;
     for (uint32_t k = 0; k < p->recipe.n; k++)
         if (p->recipe.p[k].text == r.text) return lex_error(&p->x, "recipe %lld is defined twice", (long long)r.text);
+    /* the number is the graph's index when that is free, so that printing gives the same number again */
+    while (p->m->graph.n < r.text && r.text < RECIPE_INDEX_MAX) graph_new(p->m, "");
     if (!graph_parse(p, false, &g)) return false;
     r.graph = g->id;
     vec_push(p->m->arena, &p->recipe, r);

@@ -8,9 +8,9 @@
 #include "ir/graph/recipe.h"
 #include "passes/pass.h"
 
-#define INLINE_BYTES BLOB_INLINE_MAX
-enum { OPT_MAX_WORK };
-static const OptSpec opts[] = {{"max-elements", 4 << 20, "operands with more elements than that are not read at compile time"}, {0}};
+enum { OPT_MAX_WORK, OPT_INLINE };
+static const OptSpec opts[] = {{"max-elements", 4 << 20, "operands with more elements than that are not read here"},
+                               {"inline-bytes", BLOB_INLINE_MAX, "larger results become recipes"}, {0}};
 
 static int64_t const_bytes(Module *m, TypeId type)
 {
@@ -93,7 +93,7 @@ static bool fold_small(PassCtx *c, Graph *g, Node n)
 
 static bool fold_large(PassCtx *c, Graph *g, Node n, const Sizes *s)
 {
-    if (s->out > 2 * s->in + INLINE_BYTES) {
+    if (s->out > 2 * s->in + BLOB_INLINE_MAX) {
         pass_remark(c, graph_loc(g, n), "not folded: the result has %lld bytes, its operands %lld", (long long)s->out, (long long)s->in);
         return false;
     }
@@ -118,7 +118,7 @@ static bool fold_graph(PassCtx *c, Graph *g)
         Sizes s;
         for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) changed |= fold_graph(c, node_rec(g, n)->region[k]);
         if (!candidate(g, n, &s) || c->rewrite_limit == 0) continue;
-        bool small = s.out <= INLINE_BYTES && !s.derived && s.in_elements <= c->opt[OPT_MAX_WORK];
+        bool small = s.out <= c->opt[OPT_INLINE] && !s.derived && s.in_elements <= c->opt[OPT_MAX_WORK];
         if (!(small ? fold_small(c, g, n) : fold_large(c, g, n, &s))) continue;
         pass_may_rewrite(c);
         pass_count(c, small ? "folded" : "folded into recipes", 1);
