@@ -101,9 +101,10 @@ RT_HIDDEN void rt_record(bmc_ctx *, int32_t tid, uint32_t step, uint32_t msg, in
  * shown behind the message. */
 RT_HIDDEN void rt_fail(bmc_ctx *, int32_t tid, uint32_t step, uint32_t msg, int32_t status, int64_t got, int64_t want);
 /* Memory of at least `bytes` for a box (kept when the capacity suffices), 64-byte aligned, never NULL for 0 bytes;
- * thread 0 only. Content is not kept unless `keep`. 0: out of memory (or bytes < 0: a size that overflowed), recorded
- * for thread 0; the next barrier returns it. The box is NULL then: a barrier must stand between the allocation and the
- * first kernel that uses the box, even one that thread 0 runs alone. */
+ * thread 0 only. Content is not kept unless `keep`. 0: out of memory, recorded for thread 0; the next barrier returns
+ * it. The box is NULL then, so no kernel may touch it: either a barrier stands between the allocation and its first
+ * use, or serial steps are skipped while thread[0].err_step != 0. `bytes` comes from dims that data decides: the caller
+ * multiplies with overflow checks and passes -1 for a size that overflowed. */
 RT_HIDDEN int32_t rt_box_alloc(bmc_ctx *, uint32_t slot, int64_t bytes, int32_t keep);
 /* Box or sequence: nothing when it is empty; move: dst's old memory is freed, src becomes empty. */
 RT_HIDDEN void rt_box_free(bmc_ctx *, uint32_t slot);
