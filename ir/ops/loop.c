@@ -31,6 +31,17 @@ static void clear_types(Graph *g)
         for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) clear_types(node_rec(g, n)->region[k]);
 }
 
+/* A dim that is no longer the initial value's is the loop's own symbol already: whatever the body yields there, it stays that symbol. */
+static TypeId keep_symbols(Infer *c, TypeId joined, TypeId at, TypeId init)
+{
+    const TypeRec *a = type_rec(&c->m->types, at), *i = type_rec(&c->m->types, init);
+    TypeRec t = *type_rec(&c->m->types, joined);
+    if (t.kind != TY_TENSOR || a->kind != TY_TENSOR || i->kind != TY_TENSOR || t.rank == RANK_UNKNOWN || a->rank != t.rank || i->rank != t.rank) return joined;
+    for (int k = 0; k < t.rank; k++)
+        if (!dim_same(a->dim[k], i->dim[k])) t.dim[k] = a->dim[k];
+    return type_intern(&c->m->types, &t);
+}
+
 static bool infer(Infer *c)
 {
     NodeRec *n = node_rec(c->g, c->n);
@@ -59,6 +70,7 @@ static bool infer(Infer *c)
             TypeId *at = &value_rec(b, b->in.p[2 + k])->type, t;
             if (!infer_join(c->m, *at, value_type(b, b->out.p[1 + k]), "loop", &t))
                 return infer_fail(c, "carried value %u changes its type in the body", k);
+            t = keep_symbols(c, t, *at, value_type(c->g, node_in(c->g, c->n, 2 + k)));
             if (t.i != at->i) {
                 *at = t;
                 changed = true;
