@@ -1,0 +1,99 @@
+/* cmd_bench.c: `bmc bench`: times a model (best, median, 99th percentile), or with --machine what this machine can do at most. */
+#include "codegen/codegen.h"
+#include "codegen/peak.h"
+#include "driver/model.h"
+#include <cjson/cJSON.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+static void show(Session *s, cJSON *j)
+{
+    if (s->opt.json) {
+        char *text = cJSON_PrintUnformatted(j);
+        printf("%s\n", text ? text : "{}");
+        cJSON_free(text);
+    } else
+        for (cJSON *e = j->child; e; e = e->next) {
+            char *v = cJSON_PrintUnformatted(e);
+            printf("%-18s %s\n", e->string, v ? v : "");
+            cJSON_free(v);
+        }
+    cJSON_Delete(j);
+}
+
+static int bench_machine(Session *s)
+{
+    KTarget t;
+    PeakResult p;
+    int nt = s->opt.threads > 0 ? s->opt.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    if (!codegen_target(&s->arena, &s->diag, NULL, s->opt.cpu, &t)) return EXIT_INPUT;
+    if (!peak_measure(&t, nt, &p)) return diag(&s->diag, diag_file(NULL), E_RUN, "this machine cannot run code for that cpu"), EXIT_INPUT;
+    cJSON *j = cJSON_CreateObject(), *fma = cJSON_AddObjectToObject(j, "fma_peak"), *bw = cJSON_AddObjectToObject(j, "read_bandwidth");
+    char n[16];
+    cJSON_AddStringToObject(j, "cpu", t.cpu);
+    cJSON_AddStringToObject(j, "target", t.triple);
+    cJSON_AddNumberToObject(j, "threads", p.threads);
+    cJSON_AddStringToObject(j, "units", "GF/s of f32 (a multiply-add is two), GB/s; by number of threads");
+    snprintf(n, sizeof n, "%d", p.threads);
+    for (unsigned k = 0; k < p.n; k++) {
+        cJSON *w = cJSON_AddObjectToObject(fma, p.width[k].name);
+        cJSON_AddNumberToObject(w, "1", p.width[k].gflops_1);
+        if (p.threads > 1) cJSON_AddNumberToObject(w, n, p.width[k].gflops_n);
+    }
+    cJSON_AddNumberToObject(bw, "1", p.read_1);
+    if (p.threads > 1) cJSON_AddNumberToObject(bw, n, p.read_n);
+    show(s, j);
+    return 0;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+int cmd_bench(Session *s)
+{
+    if (s->opt.machine) return bench_machine(s);
+    Loaded l;
+    if (!model_load(s, &l) || !model_inputs(s, &l)) return EXIT_INPUT;
+    uint64_t t = clock_ns();
+    if (!model_run(s, &l)) return EXIT_INPUT;
+    uint64_t first = clock_ns() - t, end = clock_ns() + (uint64_t)(s->opt.seconds * 1e9);
+    VEC(uint64_t) runs = {0};
+    do {
+        t = clock_ns();
+        if (l.model->run(l.ctx, l.in, l.out) != BMC_OK) return model_run(s, &l), EXIT_INPUT;
+        vec_push(&s->arena, &runs, clock_ns() - t);
+    } while (clock_ns() < end && runs.n < 10000000);
+    qsort(runs.p, runs.n, sizeof *runs.p, by_value);
+    const bmc_info *info = l.model->info;
+    int64_t *sym = arena_array(&s->arena, int64_t, info->n_symbol + 1);
+    for (uint32_t k = 0; k < info->n_symbol; k++)
+        sym[k] = info->symbol[k].input >= 0 ? l.in[info->symbol[k].input].dim[info->symbol[k].axis] : info->symbol[k].lo;
+    bmc_sizes sizes = {0};
+    l.model->sizes(sym, s->opt.threads > 0 ? s->opt.threads : 1, &sizes);
+    struct rusage ru;
+    getrusage(RUSAGE_SELF, &ru);
+    cJSON *j = cJSON_CreateObject();
+    cJSON_AddStringToObject(j, "model", s->opt.file);
+    cJSON_AddNumberToObject(j, "min_ns", (double)runs.p[0]);
+    cJSON_AddNumberToObject(j, "median_ns", (double)runs.p[runs.n / 2]);
+    cJSON_AddNumberToObject(j, "p99_ns", (double)runs.p[runs.n - 1 - runs.n / 100]);
+    cJSON_AddNumberToObject(j, "max_ns", (double)runs.p[runs.n - 1]);
+    cJSON_AddNumberToObject(j, "runs", runs.n);
+    cJSON_AddNumberToObject(j, "threads", !info->threaded ? 1 : s->opt.threads > 0 ? s->opt.threads : (double)sysconf(_SC_NPROCESSORS_ONLN));
+    cJSON_AddNumberToObject(j, "load_ns", (double)l.load_ns);
+    cJSON_AddNumberToObject(j, "first_run_ns", (double)first);
+    cJSON_AddNumberToObject(j, "arena_bytes", (double)sizes.arena);
+    cJSON_AddNumberToObject(j, "scratch_bytes", (double)sizes.scratch_per_thread);
+    cJSON_AddNumberToObject(j, "weights_bytes", (double)info->weights_bytes);
+    cJSON_AddNumberToObject(j, "file_bytes", (double)l.file_bytes);
+    cJSON_AddNumberToObject(j, "peak_rss_bytes", (double)ru.ru_maxrss * 1024);
+    show(s, j);
+    model_unload(&l);
+    return 0;
+}

@@ -1,0 +1,37 @@
+/* compile.h: libbmc's main entry: a model file to an artifact (or text form), with everything that a command line can say. Re-entrant: all state is in the Session. */
+#ifndef BMC_DRIVER_COMPILE_H
+#define BMC_DRIVER_COMPILE_H
+#include "driver/options.h"
+#include <setjmp.h>
+
+enum { EXIT_INPUT = 1, EXIT_MEMORY = 3 };
+
+/* One run of the compiler: its arena, its diagnostics, its way out when memory ends. */
+typedef struct Session {
+    Arena arena;
+    Diag diag;
+    Options opt;
+    OutOfMemory oom;
+    jmp_buf out_of_memory;
+    const char *exe;          /* path of the running program: the runtime archives lie relative to it */
+    bool tty;                 /* stderr is a terminal: show progress */
+    Module m; KModule k;      /* filled by session_compile */
+    Arena recipe_arena; Blob recipe_blob; void *recipe_data;   /* the constant that the weight writer is reading panel by panel */
+} Session;
+
+void session_init(Session *, const char *exe);
+void session_free(Session *);
+/* Compiles opt.file to `out` (its ending says what). false: diagnosed, and no file left behind. */
+bool session_compile(Session *, const char *out);
+/* The directory with libbmc_rt*.a for a triple: <exe>/../lib/bmc/<triple>, else the one of the build or install prefix. NULL: not found. */
+const char *session_runtime_dir(Session *, const char *triple);
+/* Writes text to a file through a temporary beside it. */
+bool write_text(Arena *, Diag *, const char *path, const char *text, size_t n);
+
+int cmd_compile(Session *);
+int cmd_run(Session *);
+int cmd_bench(Session *);
+int cmd_check(Session *);
+int cmd_opt(Session *);
+
+#endif

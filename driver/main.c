@@ -1,0 +1,45 @@
+/* main.c: the command `bmc`. Everything else is libbmc. */
+#include "driver/compile.h"
+#include "codegen/codegen.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int version(Session *s)
+{
+    KTarget t;
+    printf("bmc %s\n", BMC_VERSION);
+    if (codegen_target(&s->arena, &s->diag, NULL, NULL, &t)) printf("LLVM 19, target %s, cpu %s (%u-bit vectors%s)\n", t.triple, t.cpu, t.vec_bits, t.fma ? ", fma" : "");
+    return 0;
+}
+
+static int run(Session *s, int argc, char **argv)
+{
+    if (!options_parse(&s->arena, &s->diag, argc, argv, &s->opt)) return EXIT_INPUT;
+    if (s->opt.help || s->opt.help_all) {
+        options_help(&s->arena, s->opt.cmd, s->opt.help_all);
+        return 0;
+    }
+    if (s->opt.version) return version(s);
+    switch (s->opt.cmd) {
+    case CMD_COMPILE: return cmd_compile(s);
+    case CMD_RUN: return cmd_run(s);
+    case CMD_BENCH: return cmd_bench(s);
+    case CMD_CHECK: return cmd_check(s);
+    case CMD_OPT: return cmd_opt(s);
+    case CMD_COUNT: break;
+    }
+    return EXIT_INPUT;
+}
+
+int main(int argc, char **argv)
+{
+    Session *s = calloc(1, sizeof *s);
+    if (!s) return EXIT_MEMORY;
+    session_init(s, argv[0]);
+    int status = setjmp(s->out_of_memory) ? EXIT_MEMORY : run(s, argc, argv);
+    session_free(s);
+    free(s);
+    if (fflush(stdout) != 0 && status == 0) status = EXIT_INPUT;   /* a full disk behind a pipe */
+    return status;
+}

@@ -1,0 +1,28 @@
+/* model.h: a compiled model in this process: loaded (or compiled to a temporary file first), its inputs made, run. What `bmc run` and `bmc bench` share. */
+#ifndef BMC_DRIVER_MODEL_H
+#define BMC_DRIVER_MODEL_H
+#include "driver/compile.h"
+#include "runtime/bmc.h"
+
+typedef struct Loaded {
+    const bmc_model *model;
+    bmc_ctx *ctx;
+    void *handle;
+    bmc_value *in, *out;          /* one per port */
+    uint64_t load_ns;             /* dlopen + create */
+    uint64_t file_bytes;
+} Loaded;
+
+/* Loads opt.file (a .so) or compiles it to a temporary .so and loads that; creates a context. false: diagnosed. */
+bool model_load(Session *, Loaded *);
+void model_unload(Loaded *);
+/* Fills in[] from --data, --input, else random values; out[] is empty (the runtime provides memory). */
+bool model_inputs(Session *, Loaded *);
+/* Runs once. false: diagnosed with the runtime's message. */
+bool model_run(Session *, Loaded *);
+/* Path of the k-th "input"/"output" file of the data folder; NULL when there is none. */
+const char *data_file(Session *, const char *what, uint32_t k);
+int64_t value_count(const bmc_value *);
+uint64_t clock_ns(void);
+
+#endif
