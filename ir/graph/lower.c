@@ -303,6 +303,7 @@ static bool node_lower(Lw *l, Node n)
     if (op->lower) return op->lower(l, n);
     if (op->cls == CLS_ELTWISE || (op->cls == CLS_MOVE && op->route)) {
         lw_prepare(l, n);
+        lw_out(l, 0);   /* memory before the kernel opens: a boxed result takes a step */
         lw_kernel(l, op->name);
         KVal idx[RANK_MAX];
         lw_nest_over(l, 0, idx);
