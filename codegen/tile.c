@@ -29,6 +29,7 @@ typedef LLVMBasicBlockRef Block;
 enum { TILE_MAX = 64, ROWS_MAX = 32, PARTS_MAX = 8 };
 enum { AHEAD_COLS = 4 };         /* so many tile columns at most for A's rows to be prefetched: with more, the first one's misses do not count */
 enum { AHEAD_ROWS = 64 };        /* rows that share the prefetching of strips when their number is not known */
+enum { ROWS_STRIDED = 3 };       /* rows of a tile when each needs two registers, pointer and stride */
 enum { ZERO_ROW_MAX = 32768 };   /* bytes of the zero array a guarded row may point to */
 
 /* Part of the rows or columns of a macc: positions lo, lo+size, ... while pos + need <= end. */
@@ -45,7 +46,8 @@ typedef struct Tile {
     LLVMBuilderRef b;
     LLVMTypeRef i1, i32, i64, ptr, elem, vec, a_mem, b_mem;
     Cover rows, cols;
-    unsigned k_unroll;
+    unsigned k_unroll, mr;
+    bool zero_row;      /* absent rows read a zero array; else, when rows can be absent, each row has a stride of its own */
     V scratch;          /* accumulators of a heavy epilogue; NULL until needed */
     const Part *outer;  /* the part and position of the loop outside */
     V outer_pos;
@@ -103,11 +105,16 @@ static void loop_leave_alone(const Tile *t, V branch)
 }
 
 /* ---- which tiles cover an extent ---- */
+static unsigned regs_per_strip(const Tile *t)
+{
+    unsigned r = 16u * dtype_info(t->e->acc)->bits / (t->e->target->vec_bits ? t->e->target->vec_bits : 128);
+    return r ? r : 1;
+}
+
 /* Issue slots of one k step of an h x w tile: two FMA and two load ports, FMA latency 4 (so at least 8 accumulators in flight). */
 static int64_t tile_cost(const Tile *t, unsigned h, unsigned w)
 {
-    unsigned per_strip = 16u * dtype_info(t->e->acc)->bits / (t->e->target->vec_bits ? t->e->target->vec_bits : 128);
-    if (!per_strip) per_strip = 1;
+    unsigned per_strip = regs_per_strip(t);
     int64_t fma = (int64_t)h * w * per_strip, loads = h + w * per_strip;
     int64_t c = fma > loads ? fma : loads;
     return c > 8 ? c : 8;
@@ -146,14 +153,14 @@ static void cover_rows(Tile *t)
     int64_t n;
     *c = (Cover){.unit = 1, .end = e->rows};
     if (!is_const(e->rows, &n)) {
-        for (unsigned h = e->mr;; h = (h + 1) / 2) {   /* 6 3 2 1: a rest of up to mr-1 rows takes few tiles, code stays small */
+        for (unsigned h = t->mr;; h = (h + 1) / 2) {   /* 6 3 2 1: a rest of up to mr-1 rows takes few tiles, code stays small */
             cover_add(c, h, 0, -1, PART_FULL);
             if (h == 1) return;
         }
     }
     if (n <= 0) return;
     unsigned size[2]; int64_t count[2];
-    split_known(t, n, e->mr, true, e->nv, size, count);
+    split_known(t, n, t->mr, true, e->nv, size, count);
     cover_add(c, size[0], 0, count[0], PART_FULL);
     cover_add(c, size[1], size[0] * count[0], count[1], PART_FULL);
 }
@@ -171,7 +178,7 @@ static void cover_cols(Tile *t)
     }
     if (n <= 0) return;
     unsigned size[2]; int64_t count[2];
-    unsigned h = is_const(e->rows, &rows) && rows < e->mr ? (unsigned)(rows > 0 ? rows : 1) : e->mr;
+    unsigned h = is_const(e->rows, &rows) && rows < t->mr ? (unsigned)(rows > 0 ? rows : 1) : t->mr;
     split_known(t, (n + 15) / 16, e->nv, false, h, size, count);
     bool ragged = n % 16 != 0;
     int64_t lo = 0;
@@ -386,9 +393,7 @@ static void operands_at(const Tile *t, Operands *o, V tt, V row, V col)
 {
     const TileEmit *e = t->e;
     unsigned a_bytes = dtype_info(e->a_type)->bits / 8;
-    int64_t K;
-    bool zero_row = !e->a_always && is_k(e->a_k, 1) && is_const(e->K, &K) && K * a_bytes <= ZERO_ROW_MAX;
-    o->own_stride = !e->a_always && !zero_row;
+    o->own_stride = !e->a_always && !t->zero_row;
     for (unsigned i = 0; i < o->h; i++) {
         V a_off, pred = NULL, b_off;
         e->addr(e->arg, tt, add_k(t, row, i), &a_off, &pred, &b_off);
@@ -396,7 +401,7 @@ static void operands_at(const Tile *t, Operands *o, V tt, V row, V col)
         o->a_k[i] = e->a_k;
         if (e->a_always) assert(!pred);
         else if (pred) {
-            V zeros = zero_array(t, zero_row ? (uint64_t)(K * a_bytes) : 64);
+            V zeros = zero_array(t, t->zero_row ? (uint64_t)(LLVMConstIntGetSExtValue(e->K) * a_bytes) : 64);
             o->a[i] = LLVMBuildSelect(t->b, pred, o->a[i], zeros, "");
             if (o->own_stride) o->a_k[i] = LLVMBuildSelect(t->b, pred, e->a_k, k64(t, 0), "");
         }
@@ -416,6 +421,7 @@ static void prefetch_plan(const Tile *t, Operands *o, V row, V col)
 {
     const TileEmit *e = t->e;
     int64_t rows = AHEAD_ROWS, cols, a_bytes = dtype_info(e->a_type)->bits / 8, strip_bytes = 16 * (dtype_info(e->b_type)->bits / 8);
+    if (o->own_stride) return;   /* no register left for another address */
     if (!e->m_inner || (is_const(e->rows, &rows) && rows <= o->h)) return;
     bool few_cols = is_const(e->cols, &cols) && cols <= 16 * AHEAD_COLS * (int64_t)e->nv;
     if (e->b_packed && (e->b_next || !few_cols || cols > 16 * (int64_t)e->nv)) {
@@ -609,6 +615,13 @@ void tile_emit(const TileEmit *e)
     t.vec = LLVMVectorType(t.elem, 16);
     t.a_mem = type_mem(&t, e->a_type);
     t.b_mem = type_mem(&t, e->b_type);
+    int64_t K;
+    t.zero_row = !e->a_always && is_k(e->a_k, 1) && is_const(e->K, &K) && K * (dtype_info(e->a_type)->bits / 8) <= ZERO_ROW_MAX;
+    t.mr = e->a_always || t.zero_row || e->mr < ROWS_STRIDED ? e->mr : ROWS_STRIDED;
+    int64_t cols;
+    unsigned strip = regs_per_strip(&t);
+    if (!e->b_packed && e->target->vec_regs <= 16 && !(is_const(e->cols, &cols) && cols % 16 == 0))   /* the mask of the last strip's loads takes registers too */
+        while (t.mr > 1 && (t.mr + 1) * e->nv * strip + 1 + strip > e->target->vec_regs) t.mr--;
     cover_rows(&t);
     cover_cols(&t);
     cover_emit(&t, e->m_inner ? &t.cols : &t.rows, outer_body);

@@ -75,8 +75,8 @@ void contract_build(Kb *b, const Contract *c)
     Dims *d = m->dims;
     int64_t K = known(b, c->K);
     assert(!c->b_packed || (K >= 0 && known(b, c->N) >= 0 && c->pack_kc > 0));
-    DType a_type = kb_kernel(b)->param.p[c->a].elem;
-    TileProblem p = {.acc = c->acc, .a_type = a_type, .M = known(b, c->M), .N = known(b, c->N), .K = K, .T = known(b, c->T),
+    DType a_type = kb_kernel(b)->param.p[c->a].elem, b_type = kb_kernel(b)->param.p[c->b].elem;
+    TileProblem p = {.acc = c->acc, .a_type = a_type, .b_type = b_type, .M = known(b, c->M), .N = known(b, c->N), .K = K, .T = known(b, c->T),
                      .a_row_bytes = c->a_row_bytes, .a_plain = c->a_plain, .b_packed = c->b_packed, .pack_kc = c->pack_kc};
     Build x = {.c = c, .choice = contract_choose(&m->target, &p)};
     const TileChoice *t = &x.choice;

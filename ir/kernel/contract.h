@@ -30,7 +30,7 @@ typedef struct TileChoice {
     bool pack_a;             /* A blocks are copied into scratch */
     int64_t kc, tc, mb, nb;  /* K, reduction batches, rows, columns per macc; kc, tc 0: all */
 } TileChoice;
-typedef struct TileProblem { DType acc, a_type; int64_t M, N, K, T, a_row_bytes; bool a_plain, b_packed; int64_t pack_kc; } TileProblem;
+typedef struct TileProblem { DType acc, a_type, b_type; int64_t M, N, K, T, a_row_bytes; bool a_plain, b_packed; int64_t pack_kc; } TileProblem;
 TileChoice contract_choose(const KTarget *, const TileProblem *);
 
 /* Emits the loops and macc nodes into the open kernel `b` (which must hold nothing else that loops). When K is blocked, sums between blocks wait in

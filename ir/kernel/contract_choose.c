@@ -34,11 +34,13 @@ static unsigned regs_per_strip(const KTarget *t, DType acc)
     return r ? r : 1;
 }
 
-/* Accumulators, one row of B, the broadcast element of A, and a product where multiply and add are two instructions. */
-static bool tile_fits(const KTarget *t, DType acc, unsigned mr, unsigned nv)
+/* Accumulators, one row of B, the broadcast element of A, and room for a product where multiply and add are two instructions, for operands on their way
+ * from a narrow type. */
+static bool tile_fits(const KTarget *t, const TileProblem *p, unsigned mr, unsigned nv)
 {
-    unsigned s = regs_per_strip(t, acc), product = !t->fma || !dtype_is_float(acc);
-    return (mr + 1) * nv * s + 1 + product <= t->vec_regs;
+    unsigned s = regs_per_strip(t, p->acc), more = !t->fma || !dtype_is_float(p->acc);
+    if (p->a_type != p->acc || p->b_type != p->acc) more += 2;
+    return (mr + 1) * nv * s + 1 + more <= t->vec_regs;
 }
 
 /* Issue slots of a k step: two multiply-add and two load ports, latency 4 of a multiply-add. */
@@ -79,7 +81,7 @@ static void choose_tile(const KTarget *t, const TileProblem *p, TileChoice *c)
     c->mr = c->nv = 1;
     for (unsigned nv = 1; nv <= NV_MAX && nv <= strips; nv++)
         for (unsigned mr = 1; mr <= most && mr <= rows; mr++) {
-            if (!tile_fits(t, p->acc, mr, nv)) continue;
+            if (!tile_fits(t, p, mr, nv)) continue;
             int64_t slots = cover_slots(t, p->acc, rows, strips, mr, nv), loads = 1000 * (mr + nv * s) / (mr * nv * s);
             if (slots < best || (slots == best && loads < best_loads)) {
                 best = slots;

@@ -1,0 +1,234 @@
+/* contract_test: contract_build on random problems, compiled and interpreted, against the sum written out.
+ * The target's L2 is declared small, so that every kind of blocking occurs at sizes that are quick to check. Operands are small integers: sums are exact. */
+#include "codegen/codegen.h"
+#include "ir/kernel/contract.h"
+#include "ir/kernel/eval.h"
+#include "tests/unit/check.h"
+
+#include <stdlib.h>
+
+typedef struct Problem { int64_t Z, M, N, K, T; bool packed, guarded, symbolic, by_k; DType type; int64_t kc; } Problem;
+typedef struct Test { Problem p; uint32_t c; int64_t lda; } Test;
+
+static int64_t strips(const Problem *p) { return (p->N + 15) / 16; }
+static int64_t b_batch(const Problem *p) { return p->packed ? (p->K + p->kc - 1) / p->kc * p->kc * strips(p) * 16 : p->K * p->N; }
+static bool present(const Problem *p, int64_t t, int64_t m) { return !p->guarded || (m + t) % 3 != 0; }
+static int64_t a_at(const Test *x, int64_t z, int64_t t, int64_t m, int64_t k)
+{
+    const Problem *p = &x->p;
+    return p->by_k ? ((z * p->T + t) * p->K + k) * x->lda + m : ((z * p->T + t) * p->M + m) * x->lda + k;
+}
+static int64_t b_at(const Problem *p, int64_t z, int64_t t, int64_t k, int64_t n)
+{
+    int64_t batch = (z * p->T + t) * b_batch(p);
+    return batch + (p->packed ? ((k / p->kc * strips(p) + n / 16) * p->kc + k % p->kc) * 16 + n % 16 : k * p->N + n);
+}
+
+/* ---- the kernel's side of the same formulas ---- */
+static void on_a(void *arg, Kb *b, KVal z, KVal t, KVal m, KVal k0, KVal *off, KVal *pred)
+{
+    const Test *x = arg;
+    KVal zt = kb_add(b, kb_mul(b, z, kb_i(b, x->p.T)), t), lda = kb_i(b, x->lda);
+    if (x->p.by_k) *off = kb_add(b, kb_mul(b, kb_add(b, kb_mul(b, zt, kb_i(b, x->p.K)), k0), lda), m);
+    else *off = kb_add(b, kb_mul(b, x->p.symbolic ? m : kb_add(b, kb_mul(b, zt, kb_i(b, x->p.M)), m), lda), k0);
+    if (x->p.guarded) *pred = kb_bin(b, KOP_NE, kb_bin(b, KOP_MOD, kb_add(b, m, t), kb_i(b, 3)), kb_i(b, 0));
+}
+static KVal on_b(void *arg, Kb *b, KVal z, KVal t, KVal k0)
+{
+    const Test *x = arg;
+    KVal off = kb_mul(b, kb_add(b, kb_mul(b, z, kb_i(b, x->p.T)), t), kb_i(b, b_batch(&x->p)));
+    return x->p.packed ? off : kb_add(b, off, kb_mul(b, k0, kb_i(b, x->p.N)));
+}
+static void on_store(void *arg, Kb *b, KVal z, KVal m, KVal n, KVal acc)
+{
+    const Test *x = arg;
+    kb_store(b, x->c, (KVal[]){z, m, n}, kb_add(b, acc, kb_cast(b, x->p.type, n)));
+}
+
+static KBuf port(KModule *m, bool out, const char *name, DType t, int rank, const Dim *dim)
+{
+    KBuf b = kbuf_new(m, out ? KS_OUT : KS_IN, name_of(m->names, name), t, rank, dim, (KLoc){0});
+    KPort p = {.name = name_of(m->names, name), .type = type_tensor(m->types, t, rank, dim), .buf = b, .alias = -1};
+    if (out) vec_push(m->arena, &m->output, p);
+    else vec_push(m->arena, &m->input, p);
+    kbuf(m, b)->port = (int32_t)(out ? m->output.n : m->input.n) - 1;
+    return b;
+}
+
+static void plan_locals(KModule *m)
+{
+    int64_t most = 0;
+    for (uint32_t k = 0; k < m->kernel.n; k++) {
+        int64_t at = 0, n;
+        for (uint32_t i = 1; i < m->kernel.p[k]->param.n; i++) {
+            KBufRec *r = &m->kernel.p[k]->param.p[i];
+            if (r->space != KS_LOCAL) continue;
+            int64_t bytes = dtype_bytes(r->elem, 1);
+            for (int d = 0; d < r->rank; d++) bytes *= CHECK(dim_is_const(m->dims, r->dim[d], &n)) ? n : 1;
+            r->offset = dim_const(m->dims, at);
+            r->bytes = dim_const(m->dims, bytes);
+            at += (bytes + 63) / 64 * 64;
+        }
+        if (at > most) most = at;
+    }
+    m->arena_bytes = dim_const(m->dims, 0);
+    m->scratch_bytes = dim_const(m->dims, most);
+    m->planned = true;
+}
+
+static void put(DType t, void *p, int64_t i, int64_t v)
+{
+    if (t == DT_F32) ((float *)p)[i] = (float)v;
+    else if (t == DT_F64) ((double *)p)[i] = (double)v;
+    else ((int32_t *)p)[i] = (int32_t)v;
+}
+static double get(DType t, const void *p, int64_t i)
+{
+    return t == DT_F32 ? ((const float *)p)[i] : t == DT_F64 ? ((const double *)p)[i] : ((const int32_t *)p)[i];
+}
+
+static bmc_value value(DType t, void *data, int rank, const int64_t *dim)
+{
+    bmc_value v = {.size = sizeof v, .kind = BMC_TENSOR, .dtype = (uint8_t)t, .rank = (uint8_t)rank, .data = data};
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++) n *= v.dim[i] = dim[i];
+    v.bytes = (size_t)dtype_bytes(t, n);
+    return v;
+}
+
+static bool right(const Test *x, const void *a, const void *b, const void *c)
+{
+    const Problem *p = &x->p;
+    for (int64_t z = 0; z < p->Z; z++)
+        for (int64_t m = 0; m < p->M; m++)
+            for (int64_t n = 0; n < p->N; n++) {
+                double sum = (double)n;
+                for (int64_t t = 0; t < p->T; t++)
+                    for (int64_t k = 0; k < p->K && present(p, t, m); k++) sum += get(p->type, a, a_at(x, z, t, m, k)) * get(p->type, b, b_at(p, z, t, k, n));
+                double got = get(p->type, c, (z * p->M + m) * p->N + n);
+                if (got == sum) continue;
+                printf("    Z%lld M%lld N%lld K%lld T%lld packed %d guarded %d symbolic %d by_k %d %s: C[%lld,%lld,%lld] is %g, expected %g\n", (long long)p->Z,
+                       (long long)p->M, (long long)p->N, (long long)p->K, (long long)p->T, p->packed, p->guarded, p->symbolic, p->by_k, dtype_name(p->type),
+                       (long long)z, (long long)m, (long long)n, got, sum);
+                return false;
+            }
+    return true;
+}
+
+/* Counts which schedules were seen: the test is worth something only when all of them were. */
+static int seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks;
+
+static void note_schedule(const KModule *m, const Problem *p)
+{
+    TileProblem q = {.acc = p->type, .a_type = p->type, .b_type = p->type, .M = p->symbolic ? -1 : p->M, .N = p->N, .K = p->K, .T = p->T, .b_packed = p->packed, .pack_kc = p->kc};
+    TileChoice c = contract_choose(&m->target, &q);
+    seen_k_blocks += c.kc != 0;
+    seen_t_blocks += c.tc != 0 && !c.kc;
+    seen_m_blocks += c.mb < p->M;
+    seen_n_blocks += c.nb < p->N;
+}
+
+static void problem_test(Problem p, const char *cpu, uint64_t seed)
+{
+    Arena ar;
+    Diag d;
+    Names names;
+    Dims dims;
+    Types types;
+    Blobs blobs;
+    KModule m = {0};
+    arena_init(&ar, "test", NULL);
+    diag_init(&d, &ar);
+    names_init(&names, &ar);
+    dims_init(&dims, &ar, &names);
+    types_init(&types, &ar, &dims);
+    blobs_init(&blobs, &ar);
+    kmodule_init(&m, &ar, &d, &names, &dims, &types, &blobs);
+    m.source = "test";
+    m.prefix = "unit";
+    m.threads = true;
+    if (!CHECK(codegen_target(&ar, &d, NULL, cpu, &m.target))) return;
+    m.target.l2_bytes = 256 << 10;
+    p.kc = contract_pack_kc(&m.target, p.type, p.K);
+    note_schedule(&m, &p);
+    Test x = {.p = p, .lda = (p.by_k ? p.M : p.K) + 1};
+    int64_t a_rows = p.Z * p.T * (p.by_k ? p.K : p.M), a_len = a_rows * x.lda, b_len = p.Z * p.T * b_batch(&p), c_len = p.Z * p.M * p.N;
+    Dim rows = dim_const(&dims, p.M);
+    if (p.symbolic) {
+        Sym s = sym_new(&dims, name_of(&names, "M"), SYM_ENTRY, 0, INT64_MAX);
+        dims.sym.p[s.i].input = dims.sym.p[s.i].axis = 0;
+        rows = dim_sym(&dims, s);
+    }
+    KBuf ka = port(&m, false, "a", p.type, 2, (Dim[]){p.symbolic ? rows : dim_const(&dims, a_rows), dim_const(&dims, x.lda)});
+    KBuf kb = port(&m, false, "b", p.type, 1, (Dim[]){dim_const(&dims, b_len)});
+    KBuf kc = port(&m, true, "c", p.type, 3, (Dim[]){dim_const(&dims, p.Z), rows, dim_const(&dims, p.N)});
+    Kb *b = kb_new(&m, "contract", (KLoc){0});
+    Contract c = {.Z = dim_const(&dims, p.Z), .M = rows, .N = dim_const(&dims, p.N), .K = dim_const(&dims, p.K), .T = dim_const(&dims, p.T), .acc = p.type,
+                  .b_packed = p.packed, .pack_kc = p.kc, .arg = &x, .a_addr = on_a, .b_addr = on_b, .store = on_store, .a_plain = !p.guarded};
+    c.a = kb_param(b, ka, false);
+    c.b = kb_param(b, kb, false);
+    x.c = kb_param(b, kc, true);
+    if (p.by_k) c.a_k = kb_i(b, x.lda);
+    contract_build(b, &c);
+    kb_finish(b, &m.program);
+    plan_locals(&m);
+    if (!CHECK(kir_verify(&m, "contract"))) return;
+
+    size_t size = (size_t)dtype_bytes(p.type, 1);
+    void *va = malloc((size_t)a_len * size + 1), *vb = malloc((size_t)b_len * size + 1), *vc = calloc((size_t)c_len + 1, size);
+    Rng r = {seed};
+    for (int64_t i = 0; i < a_len; i++) put(p.type, va, i, rng_in(&r, -3, 4));
+    for (int64_t i = 0; i < b_len; i++) put(p.type, vb, i, rng_in(&r, -3, 4));
+    int64_t da[] = {p.symbolic ? p.M : a_rows, x.lda}, dc[] = {p.Z, p.M, p.N};
+    bmc_value in[] = {value(p.type, va, 2, da), value(p.type, vb, 1, &b_len)}, out = value(p.type, vc, 3, dc);
+    CodegenJit *jit = NULL;
+    if (CHECK(codegen_jit(&m, &(CodegenOptions){.opt_level = 2, .verify = true, .threads = true, .producer = "test"}, &jit))) {
+        const bmc_model *model = codegen_jit_model(jit);
+        for (int threads = 1; threads <= 3; threads += 2) {
+            bmc_ctx *ctx = NULL;
+            bmc_config config = {.size = sizeof config, .threads = threads};
+            memset(vc, 0x55, (size_t)c_len * size);
+            if (!CHECK(model->create(&config, NULL, 0, &ctx) == BMC_OK)) break;
+            if (!CHECK(model->run(ctx, in, &out) == BMC_OK)) printf("    %s\n", model->message(ctx));
+            CHECK(right(&x, va, vb, vc));
+            model->destroy(ctx);
+        }
+        codegen_jit_free(jit);
+    }
+    if (seed % 4 == 0) {
+        const char *why = "";
+        memset(vc, 0x55, (size_t)c_len * size);
+        if (!CHECK(kir_eval(&m, &ar, in, &out, &why) == BMC_OK)) printf("    %s\n", why);
+        CHECK(right(&x, va, vb, vc));
+    }
+    free(va);
+    free(vb);
+    free(vc);
+    blobs_close(&blobs);
+    arena_free(&ar);
+}
+
+int main(void)
+{
+    static const DType type[] = {DT_F32, DT_F32, DT_F32, DT_F64, DT_I32};
+    Rng r = {7};
+    for (uint64_t i = 0; i < 70; i++) {
+        Problem p = {.Z = rng_in(&r, 0, 3) ? 1 : rng_in(&r, 1, 3), .M = rng_in(&r, 1, 60), .N = rng_in(&r, 1, 150), .K = rng_in(&r, 1, 60), .T = 1,
+                     .packed = rng_in(&r, 0, 3) != 0, .type = type[rng_in(&r, 0, 4)]};
+        switch (i % 7) {
+        case 0: p.K = rng_in(&r, 400, 1500); p.packed = true; break;                     /* blocks of K */
+        case 1: p.T = 9; p.K = rng_in(&r, 30, 130); p.guarded = true; break;            /* a convolution; blocks of T */
+        case 2: p.M = rng_in(&r, 300, 700); p.N = rng_in(&r, 1, 40); break;              /* blocks of M */
+        case 3: p.symbolic = true; p.Z = 1; p.M = rng_in(&r, 0, 300); break;
+        case 4: p.by_k = true; break;
+        case 5: p.T = 3; p.K = rng_in(&r, 500, 600); p.packed = true; break;             /* blocks of both */
+        default: p.M = rng_in(&r, 1, 4); p.N = rng_in(&r, 200, 700); break;              /* a few rows */
+        }
+        if (rng_in(&r, 0, 9) == 0) p.M = 0;
+        if (rng_in(&r, 0, 14) == 0) p.K = 0;
+        problem_test(p, i % 3 ? "native" : "x86-64-v3", i);
+    }
+    CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2);
+    printf("blocks of K %d, T %d, M %d, N %d times\n", seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks);
+    return check_done();
+}
