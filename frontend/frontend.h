@@ -12,8 +12,12 @@ typedef struct ImportOptions {
     const char *const *overridable; uint32_t n_overridable;   /* initializers that stay inputs */
 } ImportOptions;
 
-/* Reads `path` into m (initialised). All problems that can be found are diagnosed before false. Does not run inference. */
+/* Reads `path` into m (initialised). All problems that can be found are diagnosed before false. Nodes have the newest meaning of their
+ * operators; what that needed of inference has been found, the rest is the infer pass's. Messages (not the mapped files) die before it returns. */
 bool onnx_import(Module *m, const char *path, const ImportOptions *);
+
+/* After inference: every output has the element type and rank that the model declares. false: diagnosed (E_TYPE_DECL). */
+bool onnx_check_outputs(Module *);
 
 /* `bmc check`: one line per construct that bmc lacks; walks the whole file without stopping at the first. */
 typedef struct CheckItem { const char *what; const char *node, *op, *domain; int64_t opset; } CheckItem;

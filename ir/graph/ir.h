@@ -85,6 +85,7 @@ typedef struct Module {
     Names names; Dims dims; Types types; Blobs blobs;
     VEC(Graph *) graph; Graph *entry;
     VEC(CheckRec) check; VEC(AliasRec) alias;
+    VEC(TypeId) out_decl; /* what the model file declares of each output of the entry graph (element type and rank), 0: nothing; onnx_check_outputs compares */
     const char *source;   /* model file, for messages */
     const char *prefix;   /* C identifier for generated symbols */
     int64_t opset;        /* of ai.onnx in the file */
