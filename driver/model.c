@@ -82,7 +82,7 @@ const char *data_file(Session *s, const char *what, uint32_t k)
     return access(path, R_OK) == 0 ? path : NULL;
 }
 
-static ValueProto proto_of(const bmc_port *p)
+ValueProto port_proto(const bmc_port *p)
 {
     return p->kind == BMC_SEQUENCE ? PROTO_SEQUENCE : p->kind == BMC_OPTIONAL ? PROTO_OPTIONAL : p->kind == BMC_MAP ? PROTO_MAP : PROTO_TENSOR;
 }
@@ -170,7 +170,7 @@ static bool read_input(Session *s, const bmc_info *info, int k, const char *path
         if (info->input[k].dtype == DT_BF16 && v->dtype == DT_U16) v->dtype = DT_BF16;   /* numpy has no bfloat16 */
         return true;
     }
-    return onnx_read_value(&s->arena, &s->diag, path, proto_of(&info->input[k]), v, NULL);
+    return onnx_read_value(&s->arena, &s->diag, path, port_proto(&info->input[k]), v, NULL);
 }
 
 bool model_inputs(Session *s, Loaded *l)
@@ -184,7 +184,7 @@ bool model_inputs(Session *s, Loaded *l)
         const char *path = data_file(s, "input", k), *name = NULL;
         if (!path) break;
         bmc_value v;
-        if (!onnx_read_value(&s->arena, &s->diag, path, proto_of(&info->input[k]), &v, &name)) return false;
+        if (!onnx_read_value(&s->arena, &s->diag, path, port_proto(&info->input[k]), &v, &name)) return false;
         int at = name && *name ? port_named(info, name) : -1;
         if (at < 0 || have[at]) at = (int)k;   /* files without names, or with others': by number */
         l->in[at] = v;

@@ -22,6 +22,8 @@ bool model_inputs(Session *, Loaded *);
 bool model_run(Session *, Loaded *);
 /* Path of the k-th "input"/"output" file of the data folder; NULL when there is none. */
 const char *data_file(Session *, const char *what, uint32_t k);
+/* How ONNX stores the values of a port. */
+ValueProto port_proto(const bmc_port *);
 int64_t value_count(const bmc_value *);
 uint64_t clock_ns(void);
 
