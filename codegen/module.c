@@ -64,6 +64,7 @@ bool cg_open(Cg *g, KModule *m, const CodegenOptions *opt)
 {
     *g = (Cg){.m = m, .opt = opt};
     arena_init(&g->arena, "codegen", m->arena->oom);
+    LLVMResetFatalErrorHandler();      /* one of an earlier call: the same */
     LLVMInstallFatalErrorHandler(fatal);
     target_init_llvm();
     map_init(&g->kernel_fn, &g->arena);

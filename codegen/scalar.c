@@ -172,15 +172,17 @@ static LV round_to_odd(Cg *g, LV x)
 }
 
 /* ---- integers ---- */
-/* q and r of a truncating division that never traps: x/0 = 0 (r = 0), MIN/-1 = MIN (r = 0). */
+/* q and r of a truncating division that never traps: x/0 = 0 (r = 0), MIN/-1 = MIN (r = 0). The divisors 0 and -1 become 1 by addition: LLVM 19's
+ * instcombine takes x / select(c, 1, <0, 2, ...>) for x, as if one zero lane made all lanes undefined. */
 static void int_div(Cg *g, bool sign, LV x, LV d, LV *q, LV *r)
 {
     LLVMBuilderRef b = g->b;
-    LV zero = int_k(x, 0), one = int_k(x, 1), bad = icmp(g, LLVMIntEQ, d, zero), by_minus = NULL;
-    LV safe = pick(g, bad, one, d);
+    LV zero = int_k(x, 0), bad = icmp(g, LLVMIntEQ, d, zero), by_minus = NULL;
+    LV safe = LLVMBuildAdd(b, d, LLVMBuildZExt(b, bad, LLVMTypeOf(d), ""), "");
     if (sign) {
         by_minus = icmp(g, LLVMIntEQ, d, int_k(x, -1));
-        safe = pick(g, by_minus, one, safe);
+        LV up = LLVMBuildZExt(b, by_minus, LLVMTypeOf(d), "");
+        safe = LLVMBuildAdd(b, safe, LLVMBuildAdd(b, up, up, ""), "");
     }
     LV quot = sign ? LLVMBuildSDiv(b, x, safe, "") : LLVMBuildUDiv(b, x, safe, "");
     if (r) {
