@@ -609,8 +609,7 @@ void kb_replace(Kb *b, Kernel *old)
 {
     assert(b->depth == 1);
     kir_finish(b->k);
-    for (uint32_t i = 1; i < b->m->cache->text.n; i++)   /* the text that was remembered for it is no longer its own */
-        if (b->m->cache->text.p[i].kernel == old) b->m->cache->text.p[i].n = 0;
+    kcache_forget(b->m, old);
     *old = *b->k;
 }
 

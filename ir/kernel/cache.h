@@ -11,4 +11,7 @@ typedef struct KCache {
     uint32_t named;              /* kernels named so far */
 } KCache;
 
+/* The kernel changes or leaves the module: its remembered text is no longer its own. */
+void kcache_forget(KModule *, const Kernel *);
+
 #endif

@@ -40,13 +40,24 @@ static bool compare(KRel rel, int64_t a, int64_t b)
 
 static bool steps(KEval *e, const KSteps *l);
 
+/* Dims are simplified under the symbol's bounds: a value outside would make them wrong. */
+static bool bind(KEval *e, const KStep *s, Sym sym, int64_t v)
+{
+    const SymRec *r = &e->m->dims->sym.p[sym.i];
+    e->ctx->sym[sym.i] = v;
+    if (v >= r->lo && v <= r->hi) return true;
+    const char *hi = r->hi == INT64_MAX ? "" : arena_printf(&e->work, "%lld", (long long)r->hi);
+    return keval_fail(e, BMC_E_SHAPE, s->loc, "%s = %lld is outside %lld..%s", name_str(e->m->names, r->name), (long long)v, (long long)r->lo, hi);
+}
+
 static bool while_loop(KEval *e, const KStep *s)
 {
     int64_t *next = arena_array(&e->work, int64_t, s->n_carry), go;
     for (uint32_t i = 0; i < s->n_carry; i++)
         if (!keval_dim(e, s->loc, s->init[i], &next[i])) return false;
     for (;;) {
-        for (uint32_t i = 0; i < s->n_carry; i++) e->ctx->sym[s->carry[i].i] = next[i];
+        for (uint32_t i = 0; i < s->n_carry; i++)
+            if (!bind(e, s, s->carry[i], next[i])) return false;
         if (!keval_dim(e, s->loc, s->a, &go)) return false;
         if (!go) return true;
         if (!steps(e, s->body)) return false;
@@ -73,15 +84,14 @@ static bool load_scalar(KEval *e, const KStep *s)
     int64_t at;
     if (!keval_view(e, s->loc, s->buf, &v) || !keval_dim(e, s->loc, s->a, &at)) return false;
     if (at < 0 || v.offset + at >= v.room) return keval_fail(e, BMC_E_INDEX, s->loc, "bind: element %lld of %%%s does not exist", (long long)at, v.name);
-    e->ctx->sym[s->sym.i] = kscalar_load(v.elem, v.data, v.offset + at).i;
-    return true;
+    return bind(e, s, s->sym, kscalar_load(v.elem, v.data, v.offset + at).i);
 }
 
 static bool step(KEval *e, const KStep *s)
 {
     int64_t a, b;
     switch (s->kind) {
-    case KST_BIND: return keval_dim(e, s->loc, s->a, &e->ctx->sym[s->sym.i]);
+    case KST_BIND: return keval_dim(e, s->loc, s->a, &a) && bind(e, s, s->sym, a);
     case KST_LOAD: return load_scalar(e, s);
     case KST_CHECK:
         if (!keval_dim(e, s->loc, s->a, &a) || !keval_dim(e, s->loc, s->b, &b)) return false;

@@ -127,6 +127,12 @@ uint32_t kmodule_message(KModule *m, const char *text)
     return m->message.n - 1;
 }
 
+void kcache_forget(KModule *m, const Kernel *k)
+{
+    for (uint32_t i = 1; i < m->cache->text.n; i++)
+        if (m->cache->text.p[i].kernel == k) m->cache->text.p[i].n = 0;
+}
+
 /* ---- steps ---- */
 KStep *kstep_new(KModule *m, KStepKind kind, KLoc loc)
 {

@@ -1,0 +1,190 @@
+/* barriers: all threads walk the same steps; a barrier stands where a step touches memory that threads which may not be there yet write, or writes
+ * memory that such threads touch, since the last barrier.
+ *   launch @a(%x, %t)          launch @a(%x, %t)
+ *   launch @b(%t, %y)     =>   barrier
+ *                              launch @b(%t, %y)
+ * Who does what: kernels with a par loop and team calls run on all threads; kernels without one, single calls, scalar loads, alloc, free and move on thread 0
+ * alone: among those the order of steps suffices. Two buffers are the same memory when their bytes overlap, which after planning may be so for different
+ * buffers. A symbol that thread 0 reads (bind = load, call) is seen by all after a barrier, which stands before the next step that is not thread 0's; within
+ * a loop also before it is read anew while others may still use its old value. Binds and loop carries are every thread's own. A loop body that leaves
+ * anything open ends with a barrier, so a round need not look at the one before. Existing barriers are dropped first: they are always derived. */
+#include "passes/kernel/kpasses.h"
+#include "passes/pass.h"
+#include <string.h>
+
+typedef enum Who { THREAD_0, ALL } Who;
+typedef struct Access { KBuf buf; bool write; Who who; } Access;
+typedef struct State { VEC(Access) open; bool sym_open, sym_used; } State;   /* since the last barrier: touched; read by thread 0 only; used by all */
+typedef struct B { KModule *m; Arena a; State s; int in_while; } B;
+
+static bool is_read(const Kernel *k, uint32_t p)
+{
+    for (uint32_t i = 1; i < k->inst.n; i++) {
+        const KInstRec *r = &k->inst.p[i];
+        if (!r->block.i) continue;
+        if ((r->op == KOP_LOAD && r->param == p) || (r->op == KOP_MACC && (r->macc->a == p || r->macc->b == p))) return true;
+    }
+    return false;
+}
+
+/* What the step itself touches (not its bodies). */
+static void accesses(B *b, const KStep *s, State *out)
+{
+    uint32_t n = 0;
+    switch (s->kind) {
+    case KST_LOAD: vec_push(&b->a, &out->open, (Access){s->buf, false, THREAD_0}); break;
+    case KST_ALLOC: case KST_FREE: vec_push(&b->a, &out->open, (Access){s->buf, true, THREAD_0}); break;
+    case KST_MOVE:
+        vec_push(&b->a, &out->open, (Access){s->buf, true, THREAD_0});
+        vec_push(&b->a, &out->open, (Access){s->src, true, THREAD_0});
+        break;
+    case KST_CALL:
+        for (uint32_t i = 0; i < s->n_arg; i++)
+            if (s->arg[i].kind == KA_BUF) vec_push(&b->a, &out->open, (Access){s->arg[i].buf, s->call->args[i] != 'b', s->call->team ? ALL : THREAD_0});
+        break;
+    case KST_LAUNCH:
+        for (uint32_t p = 1; p < s->kernel->param.n; p++) {
+            const KBufRec *r = &s->kernel->param.p[p];
+            Who who = s->kernel->parallel ? ALL : THREAD_0;
+            if (r->space != KS_PARAM) continue;
+            KBuf arg = s->buf_arg[n++];
+            if (is_read(s->kernel, p)) vec_push(&b->a, &out->open, (Access){arg, false, who});
+            if (r->out) vec_push(&b->a, &out->open, (Access){arg, true, who});
+        }
+        break;
+    default: break;
+    }
+}
+
+static bool binds_by_thread_0(const KStep *s)
+{
+    if (s->kind == KST_LOAD) return true;
+    for (uint32_t i = 0; s->kind == KST_CALL && i < s->n_arg; i++)
+        if (s->arg[i].kind == KA_SYM) return true;
+    return false;
+}
+
+/* Steps that only thread 0 takes. */
+static bool thread_0_only(const KStep *s)
+{
+    switch (s->kind) {
+    case KST_LOAD: case KST_ALLOC: case KST_FREE: case KST_MOVE: return true;
+    case KST_CALL: return !s->call->team;
+    case KST_LAUNCH: return !s->kernel->parallel;
+    default: return false;
+    }
+}
+
+static bool conflict(B *b, const Access *x, const Access *y)
+{
+    if (!x->write && !y->write) return false;
+    if (x->who == THREAD_0 && y->who == THREAD_0) return false;
+    return kbuf_overlap(b->m, x->buf, y->buf);
+}
+
+static bool needs_barrier(B *b, const KStep *s, const State *mine)
+{
+    if (b->s.sym_open && !thread_0_only(s)) return true;
+    if (b->in_while && b->s.sym_used && binds_by_thread_0(s)) return true;
+    for (uint32_t i = 0; i < b->s.open.n; i++)
+        for (uint32_t n = 0; n < mine->open.n; n++)
+            if (conflict(b, &b->s.open.p[i], &mine->open.p[n])) return true;
+    return false;
+}
+
+static void barrier(B *b, KSteps *l, KStep *before)
+{
+    kstep_insert(l, before, kstep_new(b->m, KST_BARRIER, (KLoc){0}));
+    b->s = (State){.sym_used = false};
+}
+
+static void add(B *b, const Access *x)
+{
+    for (uint32_t i = 0; i < b->s.open.n; i++) {
+        const Access *o = &b->s.open.p[i];
+        if (o->buf.i == x->buf.i && o->write == x->write && o->who == x->who) return;
+    }
+    vec_push(&b->a, &b->s.open, *x);
+}
+
+static State copy(B *b)
+{
+    State s = {.sym_open = b->s.sym_open, .sym_used = b->s.sym_used};
+    for (uint32_t i = 0; i < b->s.open.n; i++) vec_push(&b->a, &s.open, b->s.open.p[i]);
+    return s;
+}
+
+/* What is open on either way. */
+static void merge(B *b, const State *other)
+{
+    for (uint32_t i = 0; i < other->open.n; i++) add(b, &other->open.p[i]);
+    b->s.sym_open |= other->sym_open;
+    b->s.sym_used |= other->sym_used;
+}
+
+static bool any_bind_by_thread_0(const KSteps *l)
+{
+    for (const KStep *s = l->first; s; s = s->next)
+        if (binds_by_thread_0(s) || (s->body && any_bind_by_thread_0(s->body)) || (s->other && any_bind_by_thread_0(s->other))) return true;
+    return false;
+}
+
+static void steps(B *b, KSteps *l)
+{
+    for (KStep *s = l->first; s; s = s->next) {
+        State mine = {.sym_open = false};
+        accesses(b, s, &mine);
+        if (needs_barrier(b, s, &mine)) barrier(b, l, s);
+        for (uint32_t i = 0; i < mine.open.n; i++) add(b, &mine.open.p[i]);
+        if (binds_by_thread_0(s)) b->s.sym_open = true;
+        if (!thread_0_only(s)) b->s.sym_used = true;
+        if (s->kind == KST_IF) {
+            State start = copy(b), then;
+            steps(b, s->body);
+            then = b->s;
+            b->s = start;
+            steps(b, s->other);
+            merge(b, &then);
+        } else if (s->kind == KST_WHILE) {
+            State start = copy(b);
+            b->in_while++;
+            steps(b, s->body);
+            if (b->s.open.n || b->s.sym_open || (b->s.sym_used && any_bind_by_thread_0(s->body))) barrier(b, s->body, NULL);
+            b->in_while--;
+            merge(b, &start);
+        }
+    }
+}
+
+static void drop(KSteps *l)
+{
+    for (KStep *s = l->first, *next; s; s = next) {
+        next = s->next;
+        if (s->kind == KST_BARRIER) kstep_remove(l, s);
+        if (s->body) drop(s->body);
+        if (s->other) drop(s->other);
+    }
+}
+
+static const char *text_of(KModule *m, Arena *a)
+{
+    Str s;
+    str_init(&s, a);
+    kir_print(&s, m);
+    return str_get(&s);
+}
+
+bool kpass_barriers(KModule *m)
+{
+    B b = {.m = m};
+    arena_init(&b.a, "pass", m->arena->oom);
+    const char *before = text_of(m, &b.a);
+    drop(&m->program);
+    steps(&b, &m->program);
+    bool changed = strcmp(before, text_of(m, &b.a)) != 0;
+    arena_free(&b.a);
+    return changed;
+}
+
+static PassResult run(PassCtx *c) { return kpass_barriers(c->k) ? PASS_CHANGED : PASS_UNCHANGED; }
+const Pass pass_barriers = {.name = "barriers", .brief = "let threads wait for each other where a step needs another's results, and nowhere else", .kernel = true, .run = run};
