@@ -9,7 +9,7 @@
 #include "frontend/tensor.h"
 #include <string.h>
 
-#define KEEP_INLINE 1024   /* bytes: up to here data is copied, so that structure is found and texts show values */
+#define KEEP_INLINE 64   /* elements: up to here data is copied, so that structure is found and texts show values */
 
 bool tensor_info(Arena *a, const Onnx__TensorProto *t, TensorInfo *i, const char **why)
 {
@@ -114,11 +114,11 @@ static bool decode(const OnnxFile *f, const Onnx__TensorProto *t, const TensorIn
         have += span_count(f, &span[k]);
     }
     if (have != need) {
-        *why = arena_printf(f->arena, "%s has %lld numbers, its dims and type need %lld", field_name(field), (long long)have, (long long)need);
+        *why = !have ? "it has no data" : arena_printf(f->arena, "%s has %lld numbers, its dims and type need %lld", field_name(field), (long long)have, (long long)need);
         return false;
     }
     int64_t bytes = dtype_bytes(i->elem, i->count);
-    if (t->span_count == 1 && !span->tagged && width_of(field) && bytes > KEEP_INLINE) {
+    if (t->span_count == 1 && !span->tagged && width_of(field) && i->count > KEEP_INLINE) {
         *out = blob_raw(f->blobs, f->file, (int64_t)span->off, i->elem, i->count);
         return true;
     }
@@ -160,9 +160,8 @@ static bool strings(const OnnxFile *f, const Onnx__TensorProto *t, const TensorI
 
 static bool from_file(const OnnxFile *f, uint32_t file, int64_t off, const TensorInfo *i, Blob *out)
 {
-    int64_t bytes = dtype_bytes(i->elem, i->count);
     const uint8_t *map = f->blobs->file.p[file].map;
-    *out = bytes > KEEP_INLINE ? blob_raw(f->blobs, file, off, i->elem, i->count) : blob_inline(f->blobs, i->elem, i->count, map ? map + off : (const uint8_t *)"");
+    *out = i->count > KEEP_INLINE ? blob_raw(f->blobs, file, off, i->elem, i->count) : blob_inline(f->blobs, i->elem, i->count, map ? map + off : (const uint8_t *)"");
     return true;
 }
 
