@@ -6,6 +6,7 @@ enum {
     NV_MAX = 4,             /* strips of a tile */
     MR_POINTERS = 8,        /* rows of a tile when each needs a pointer of its own, */
     MR_AFFINE = 12,         /* and when one pointer and constant distances do */
+    ROWS_MANY = 192,        /* rows that pay for bringing strips into L2 */
     BLOCKS = 32,            /* so many blocks are welcome for sharing among threads, */
     BLOCKS_NEEDED = 8,      /* for so many, rows are split more finely than the caches ask for, */
     BLOCK_WORK = 1 << 18    /* as long as each has so many multiply-adds */
@@ -133,6 +134,13 @@ TileChoice contract_choose(const KTarget *t, const TileProblem *p)
     if (M % c.mb) c.mb = round_up(c.mb, c.mr);
     int64_t most_n = ceil_div(columns, n_blocks) * column;
     if (blocked) most_n = min64(most_n, max64(l2 / 8 / (c.mb * acc_bytes), 4 * column));
+    /* Rows inside columns, stores hop from row to row and the strips come through prefetching; columns inside rows, stores are streams and the strips must
+     * stay in L2. The latter wins where the reduction is short: a few tile columns of strips fit, and there are rows enough to use them. */
+    int64_t stay = l2 / 4 / (K * T * acc_bytes) / column;
+    if (p->b_packed && !blocked && p->M >= ROWS_MANY && columns > 4 && stay > 4) {
+        c.m_inner = false;
+        most_n = stay * column;
+    }
     c.nb = block_length(N, most_n, column);
     return c;
 }
