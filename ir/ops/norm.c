@@ -163,6 +163,49 @@ static bool bn_lower(Lw *l, Node n)
     return true;
 }
 
+/* The constant of shape [C,1,...] that holds f(channel). */
+static Value bn_channel_const(Graph *g, DType t, int rank, int64_t channels, const double *v)
+{
+    Module *m = g->m;
+    uint8_t *bytes = arena_alloc(m->arena, (size_t)dtype_bytes(t, channels));
+    Dim dim[RANK_MAX];
+    for (int64_t c = 0; c < channels; c++) {
+        if (t == DT_F64) ((double *)bytes)[c] = v[c];
+        else ((float *)bytes)[c] = (float)v[c];
+    }
+    for (int k = 0; k < rank - 1; k++) dim[k] = dim_const(&m->dims, k ? 1 : channels);
+    return graph_const(g, blob_inline(&m->blobs, t, channels, bytes), type_tensor(&m->types, t, rank - 1, dim), (Name){0});
+}
+
+/* BatchNormalization(x, scale, B, mean, var)  =>  Add(Mul(x, a), b)  with constant a = scale/sqrt(var + epsilon), b = B - mean*a, of shape [C,1,...]
+ * when all four are constants: two element-wise ops, which a convolution before takes into its epilogue. */
+static bool bn_rewrite(Graph *g, Node n)
+{
+    Blobs *bl = &g->m->blobs;
+    const TypeRec *t = value_trec(g, node_in(g, n, 0));
+    Blob p[5] = {{0}};
+    DType e = t->elem;
+    int rank = t->rank;
+    for (uint32_t k = 1; k < 5; k++) {
+        Value v = node_in(g, n, k);
+        if (!value_is_const(g, v)) return false;
+        p[k] = value_rec(g, v)->data;
+        if (blob_rec(bl, p[k])->kind == BLOB_DERIVED || blob_rec(bl, p[k])->elem != e || blob_rec(bl, p[k])->count != blob_rec(bl, p[1])->count) return false;
+    }
+    int64_t channels = blob_rec(bl, p[1])->count;
+    if ((e != DT_F32 && e != DT_F64) || rank == RANK_UNKNOWN || dtype_bytes(e, channels) > BLOB_INLINE_MAX) return false;
+    double *a = arena_array(g->m->arena, double, channels + 1), *b = arena_array(g->m->arena, double, channels + 1);
+    for (int64_t c = 0; c < channels; c++) {
+        a[c] = blob_get_f(bl, p[1], c) / sqrt(blob_get_f(bl, p[4], c) + ATTRS(g, n, Bn)->epsilon);
+        b[c] = blob_get_f(bl, p[2], c) - blob_get_f(bl, p[3], c) * a[c];
+    }
+    Loc loc = node_rec(g, n)->loc;
+    Node mul = graph_add(g, OP_Mul, (Value[]){node_in(g, n, 0), bn_channel_const(g, e, rank, channels, a)}, 2, 1, NULL, loc, n);
+    Node add = graph_add(g, OP_Add, (Value[]){node_out(g, mul, 0), bn_channel_const(g, e, rank, channels, b)}, 2, 1, NULL, loc, n);
+    graph_replace_uses(g, node_out(g, n, 0), node_out(g, add, 0));
+    return true;
+}
+
 static bool bn_eval(Eval *e)
 {
     const Tensor *x = e->in[0];
@@ -178,4 +221,4 @@ static bool bn_eval(Eval *e)
 }
 
 const OpDesc op_BatchNormalization = {.name = "BatchNormalization", .since = 15, .cls = CLS_ROW, .in = P_BN, .out = P_BN_OUT, .attrs = BN_ATTRS, .attrs_size = sizeof(Bn),
-                                      .infer = bn_infer, .lower = bn_lower, .eval = bn_eval};
+                                      .infer = bn_infer, .rewrite = bn_rewrite, .lower = bn_lower, .eval = bn_eval};
