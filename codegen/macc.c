@@ -89,6 +89,9 @@ void macc_emit(CgFn *f, KInst i)
     KVal pred = {0};
     for (KInst j = kblock(f->k, m->addr)->first; j.i; j = kinst(f->k, j)->next)
         if (kinst(f->k, j)->op == KOP_YIELD) pred = karg(f->k, kinst(f->k, j), 1);
+    nest_hoist(f, i, m->addr, false);
+    if (m->init.i) nest_hoist(f, i, m->init, false);
+    nest_hoist(f, i, m->epi, false);
     const KInstRec *def = kinst(f->k, kval(f->k, pred)->def);
     tile_emit(&(TileEmit){
         .cx = g->cx, .mod = g->mod, .b = g->b, .fn = f->fn, .target = &g->m->target,

@@ -42,6 +42,12 @@ static void hoist_block(CgFn *f, KInst loop, KBlock region, KBlock block, bool l
             hoist_block(f, loop, region, in->body, false);   /* an inner loop may run no time: its loads stay behind its guard */
             continue;
         }
+        if (in->op == KOP_MACC) {
+            hoist_block(f, loop, region, in->macc->addr, false);
+            if (in->macc->init.i) hoist_block(f, loop, region, in->macc->init, false);
+            hoist_block(f, loop, region, in->macc->epi, false);
+            continue;
+        }
         if (f->hoisted[i.i]) continue;
         bool load = loads && in->op == KOP_LOAD && !k->param.p[in->param].out && k->param.p[in->param].space == KS_PARAM;
         if (!(flags & KF_PURE) && !load) continue;
@@ -54,16 +60,23 @@ static void hoist_block(CgFn *f, KInst loop, KBlock region, KBlock block, bool l
     }
 }
 
+/* Code for the loop is about to be emitted once more: what stands in front of the copy before does not count. */
 static void hoist_forget(CgFn *f, KInst loop, KBlock block)
 {
     for (KInst i = kblock(f->k, block)->first; i.i; i = kinst(f->k, i)->next) {
+        const KInstRec *in = kinst(f->k, i);
         if (f->hoisted[i.i] == loop.i) f->hoisted[i.i] = 0;
-        if (kinst(f->k, i)->op == KOP_FOR) hoist_forget(f, loop, kinst(f->k, i)->body);
+        if (in->op == KOP_FOR) hoist_forget(f, loop, in->body);
+        if (in->op != KOP_MACC) continue;
+        hoist_forget(f, loop, in->macc->addr);
+        if (in->macc->init.i) hoist_forget(f, loop, in->macc->init);
+        hoist_forget(f, loop, in->macc->epi);
     }
 }
 
 void nest_hoist(CgFn *f, KInst loop, KBlock body, bool loads)
 {
+    hoist_forget(f, loop, body);
     hoist_block(f, loop, body, body, loads);
 }
 
@@ -174,7 +187,6 @@ static void emit_seq(CgFn *f, Loop *l)
         init[c] = f->vec ? cv_vec(f, v) : v.v;
     }
     LLVMBasicBlockRef from = cg_here(g), pre = cg_block(g, f->fn, "pre"), head = cg_block(g, f->fn, "for"), done = cg_block(g, f->fn, "end");
-    hoist_forget(f, l->inst, l->in->body);
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, l->lo, l->hi, ""), pre, done);
     LLVMPositionBuilderAtEnd(b, pre);
     nest_hoist(f, l->inst, l->in->body, true);
@@ -244,7 +256,6 @@ static void emit_vec(CgFn *f, Loop *l)
     if (!known) n = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, n, cg_i64(g, 0), ""), n, cg_i64(g, 0), "");
     LV rest = LLVMBuildAnd(b, n, cg_i64(g, LANES - 1), ""), whole = LLVMBuildSub(b, n, rest, ""), stop = LLVMBuildAdd(b, l->lo, whole, "");
     LLVMBasicBlockRef skip = cg_here(g), end = cg_block(g, f->fn, "vec.end"), pre = cg_block(g, f->fn, "vec.pre");
-    hoist_forget(f, l->inst, l->in->body);
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSGT, n, cg_i64(g, 0), ""), pre, end);
     LLVMPositionBuilderAtEnd(b, pre);
     nest_hoist(f, l->inst, l->in->body, true);
@@ -372,7 +383,6 @@ static void emit_par(CgFn *f, KInst i)
     Cg *g = f->g;
     LLVMBuilderRef b = g->b;
     Loop nest[NEST_MAX];
-    hoist_forget(f, i, kinst(f->k, i)->body);
     nest_hoist(f, i, kinst(f->k, i)->body, false);
     uint32_t depth = perfect_nest(f, i, nest);
     LV trip[NEST_MAX], total = NULL, zero = cg_i64(g, 0), one = cg_i64(g, 1);
@@ -386,7 +396,7 @@ static void emit_par(CgFn *f, KInst i)
     LLVMBasicBlockRef pre = cg_block(g, f->fn, "par.pre"), head = cg_block(g, f->fn, "par"), done = cg_block(g, f->fn, "par.end");
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntULT, from, to, ""), pre, done);
     LLVMPositionBuilderAtEnd(b, pre);
-    nest_hoist(f, i, nest[0].in->body, depth == 1);   /* loads as well: this thread runs at least once */
+    hoist_block(f, i, nest[0].in->body, nest[0].in->body, depth == 1);   /* loads as well: this thread runs at least once */
     LV start[NEST_MAX], rest = from;
     for (uint32_t d = depth; d-- > 0;) {
         start[d] = d ? LLVMBuildURem(b, rest, trip[d], "") : rest;

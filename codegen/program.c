@@ -286,7 +286,7 @@ static void while_step(Pf *p, const KStep *s)
     Cg *g = p->g;
     LV *v = arena_array(&g->arena, LV, s->n_carry + 1);
     LLVMBasicBlockRef done;
-    barrier(p);
+    if (!s->prev || s->prev->kind != KST_BARRIER) barrier(p);
     begin_if(p, p->first, &done);
     for (uint32_t c = 0; c < s->n_carry; c++) v[c] = dim_of(p, s->init[c]);
     for (uint32_t c = 0; c < s->n_carry; c++) cg_store(g, v[c], sym_address(p, s->carry[c]), 8);
@@ -298,7 +298,7 @@ static void while_step(Pf *p, const KStep *s)
     LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, dim_of(p, s->a), cg_i64(g, 0), ""), body, out);
     LLVMPositionBuilderAtEnd(g->b, body);
     steps(p, s->body, false);
-    barrier(p);
+    if (!s->body->last || s->body->last->kind != KST_BARRIER) barrier(p);
     begin_if(p, p->first, &done);
     for (uint32_t c = 0; c < s->n_carry; c++) v[c] = dim_of(p, s->next_val[c]);
     for (uint32_t c = 0; c < s->n_carry; c++) cg_store(g, v[c], sym_address(p, s->carry[c]), 8);
