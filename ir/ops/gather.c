@@ -72,8 +72,10 @@ static bool gather_lower(Lw *l, Node n)
     /* the index is looked up once for each slice: loops before the index, the check, then the rest */
     for (int i = 0; i < axis + r1; i++) out[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_out_dim(l, 0, i)));
     for (int i = 0; i < axis; i++) idx[i] = out[i];
-    idx[axis] = checked(l, lw_at(l, 1, out + axis), lw_dim(l, 0, (int)axis));
+    if (axis + r1) idx[axis] = checked(l, lw_at(l, 1, out + axis), lw_dim(l, 0, (int)axis));
     for (int i = (int)axis + r1; i < lw_out_rank(l, 0); i++) out[i] = kb_for(b, axis + r1 ? KLOOP_SEQ : KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_out_dim(l, 0, i)));
+    /* one index for all: beside a par loop every thread would record it */
+    if (!(axis + r1)) idx[axis] = checked(l, lw_at(l, 1, out), lw_dim(l, 0, (int)axis));
     for (int i = (int)axis + 1; i < r0; i++) idx[i] = out[i + r1 - 1];
     lw_put(l, 0, out, read_at(l, idx, lw_dim(l, 0, (int)axis)));
     lw_end_nest(l, lw_out_rank(l, 0));
