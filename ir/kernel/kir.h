@@ -14,9 +14,10 @@
  *
  * Invariants (kir_verify checks them): values are defined before use in an enclosing block; types as in kop.def; an index list has the buffer's rank; a kernel's
  * top-level block holds pure instructions, locals' initialisation and either one PAR nest (run by all threads, iterations split by formula) or no PAR loop
- * (run by thread 0 alone). Iterations of a PAR loop write disjoint elements. VEC loops are innermost; their iterations are independent but for carries that have a
- * combine: those are split over 16 virtual lanes on every ISA (element k goes to lane k mod 16, lanes combine as a tree l with l+8, +4, +2, +1, the initial value
- * comes last), so results have the same bits for any thread count and vector width. */
+ * (run by thread 0 alone). Iterations of a PAR loop write disjoint elements. VEC loops hold no PAR or VEC loop and no macc; SEQ loops in them have bounds
+ * that do not depend on them (each lane runs the same rounds). Their iterations are independent but for carries that have a combine: those are split over
+ * 16 virtual lanes on every ISA (element k goes to lane k mod 16, lanes combine as a tree l with l+8, +4, +2, +1, the initial value comes last), so
+ * results have the same bits for any thread count and vector width. */
 #ifndef BMC_IR_KERNEL_KIR_H
 #define BMC_IR_KERNEL_KIR_H
 #include "base/diag.h"

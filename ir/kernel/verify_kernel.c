@@ -5,7 +5,7 @@
  *   memory      only `out` parameters and locals are stored to
  *   for         bounds i64; as many carries as initial values, results and yielded values, of equal types; par and plain seq loops: see below
  *   par         at the top level (one) or directly in the body of another par loop; no carries; beside it the top level has no effect but on locals
- *   vec         holds no loop and no macc; every carry has a combine that has an identity for its type
+ *   vec         holds no par or vec loop and no macc; bounds of seq loops in it do not depend on it; every carry has a combine with an identity for its type
  *   macc        parameters exist, arguments i64, blocks have the right parameters and yields, tile not empty, b_off does not depend on the row,
  *               its blocks hold no loop; only the epilogue stores
  * Not checked: that iterations of par and vec loops are independent, that indices are in range (the interpreter finds both). */
@@ -152,6 +152,19 @@ static bool in_par_place(V *c, const KInstRec *r)
     return !owner.i || (kinst(c->k, owner)->op == KOP_FOR && kinst(c->k, owner)->loop == KLOOP_PAR);
 }
 
+/* What runs in the lanes of vec loop `v`. */
+static void check_lanes(V *c, KInst v, KBlock b, KVal iv)
+{
+    for (KInst i = kblock(c->k, b)->first; i.i; i = kinst(c->k, i)->next) {
+        const KInstRec *r = kinst(c->k, i);
+        if (!(kop_info(r->op)->flags & KF_REGION)) continue;
+        if (r->op != KOP_FOR || r->loop != KLOOP_SEQ) { err(c, "%s: a vec loop holds %s", who(c, v), who(c, i)); continue; }
+        for (uint32_t n = 0; n < 2; n++)
+            if (kx_depends(c->k, karg(c->k, r, n), iv)) err(c, "%s: bounds of %s in it depend on its variable", who(c, v), who(c, i));
+        check_lanes(c, v, r->body, iv);
+    }
+}
+
 static void check_for(V *c, KInst i)
 {
     const KInstRec *r = kinst(c->k, i);
@@ -173,10 +186,9 @@ static void check_for(V *c, KInst i)
         if (r->combine[a] ? !kscalar_identity(r->combine[a], t[1 + a], &id) : r->loop == KLOOP_VEC)
             err(c, "%s: carry %u of type %s cannot be split (combine %s)", who(c, i), a, dtype_name(t[1 + a]), kop_info(r->combine[a])->text);
     }
-    for (KInst b = kblock(c->k, r->body)->first; b.i && r->loop == KLOOP_VEC; b = kinst(c->k, b)->next)
-        if (kop_info(kinst(c->k, b)->op)->flags & KF_REGION) err(c, "%s: a vec loop holds %s", who(c, i), who(c, b));
     check_block(c, r->body);
     check_yield(c, i, r->body, n, t + 1);
+    if (r->loop == KLOOP_VEC && !c->failed) check_lanes(c, i, r->body, (KVal){kblock(c->k, r->body)->param});
 }
 
 static void check_part(V *c, KInst i, KBlock b, uint32_t n_par, const DType *par, uint32_t n_y, const DType *y)

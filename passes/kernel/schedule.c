@@ -1,6 +1,338 @@
+/* schedule: which loops run on threads and which in vector lanes.
+ *   1. neighbouring par loops over contiguous memory become one (schedule_collapse.c)
+ *   2. the innermost par loop becomes a vec loop when every access in it has stride 0 or 1 in its variable and stores have stride 1; seq loops may stand in it:
+ *        for %j = 0..64 par { for %i = 0..N seq carry(%a = 0.0) { yield add(%a, load %x[%i, %j]) } ... }     a sum over rows: lanes are columns
+ *      unless the seq loops in it can be vec loops themselves, which then is better (whole cache lines are used by one row)
+ *   3. a seq loop with nothing inside becomes a vec loop when its accesses have stride 0 or 1, every carry has a combine, and what it stores no other iteration touches
+ *   4. with threads: where 2. leaves too few par iterations, the vec loop is cut into chunks that a par loop runs over:
+ *        for %i = 0..N par {...}   =>   for %c = 0..(N+1023)//1024 par { for %i = 1024*c .. min(1024*c+1024, N) vec {...} }
+ *      and a kernel of little constant work keeps no par loop: thread 0 does it alone, which is cheaper than a barrier
+ * Chunks depend on sizes alone, never on the number of threads. Loops of fewer than 8 iterations stay as they are. */
 #include "passes/kernel/kpasses.h"
+#include "passes/kernel/schedule_collapse.h"
 #include "passes/pass.h"
-bool kpass_schedule(KModule *m) { (void)m; return false; }
+
+#define TRIP_MIN 8         /* iterations that are worth lanes */
+#define WORK_ALONE 16384   /* scalar operations that one thread does before a second one pays */
+#define CHUNK_MAX 1024
+#define PAR_ENOUGH 64      /* iterations of outer par loops that share well among threads */
+
+typedef struct Choice { bool lanes, seq; int64_t chunk; } Choice;   /* of a loop: becomes vec; becomes seq; cut into chunks of that many */
+typedef struct S { KModule *m; const Kernel *k; Choice *choice; /* by instruction */ bool any; } S;
+typedef struct R { KModule *m; Kb *b; const Kernel *from; KVal *map; const Choice *choice; } R;
+
+/* ---- sizes ---- */
+static bool trip(S *s, const KInstRec *r, int64_t *n)
+{
+    int64_t lo, hi;
+    if (!kx_const_i(s->k, s->m->dims, karg(s->k, r, 0), &lo) || !kx_const_i(s->k, s->m->dims, karg(s->k, r, 1), &hi)) return false;
+    *n = hi > lo ? hi - lo : 0;
+    return true;
+}
+
+static int64_t times(int64_t a, int64_t b)
+{
+    int64_t r;
+    return __builtin_mul_overflow(a, b, &r) ? INT64_MAX / 4 : r < INT64_MAX / 4 ? r : INT64_MAX / 4;
+}
+
+/* Scalar operations of one run of the block; *known: all trip counts are constants (unknown ones count as 64). */
+static int64_t work(S *s, KBlock b, bool *known)
+{
+    int64_t sum = 1, n;
+    for (KInst i = kblock(s->k, b)->first; i.i; i = kinst(s->k, i)->next) {
+        const KInstRec *r = kinst(s->k, i);
+        int64_t one = r->op == KOP_CONST || r->op == KOP_DIM || r->op == KOP_YIELD ? 0 : kop_info(r->op)->flags & KF_MATH ? 16 : r->op == KOP_DIV || r->op == KOP_SQRT ? 4 : 1;
+        if (r->op == KOP_MACC) {
+            *known = false;
+            one = INT64_MAX / 8;
+        } else if (r->op == KOP_FOR) {
+            if (!trip(s, r, &n)) {
+                *known = false;
+                n = 64;
+            }
+            one = times(n, work(s, r->body, known));
+        }
+        sum = sum + one < INT64_MAX / 4 ? sum + one : INT64_MAX / 4;
+    }
+    return sum;
+}
+
+/* ---- may a loop run in lanes? ---- */
+static bool lane_type(DType t) { return t != DT_STR && (t == DT_BOOL || dtype_info(t)->bits >= 8); }
+
+/* Everything in the block has stride 0 or 1 in iv. *unit: something has stride 1. */
+static bool strides_fit(S *s, KBlock b, KVal iv, bool *unit)
+{
+    for (KInst i = kblock(s->k, b)->first; i.i; i = kinst(s->k, i)->next) {
+        const KInstRec *r = kinst(s->k, i);
+        int64_t stride;
+        if (r->op == KOP_MACC || (r->n_res && r->type == DT_STR)) return false;
+        if (r->op == KOP_FOR) {
+            if (r->loop != KLOOP_SEQ || kx_depends(s->k, karg(s->k, r, 0), iv) || kx_depends(s->k, karg(s->k, r, 1), iv)) return false;
+            if (!strides_fit(s, r->body, iv, unit)) return false;
+        }
+        if (r->op != KOP_LOAD && r->op != KOP_STORE) continue;
+        if (!lane_type(s->k->param.p[r->param].elem)) return false;
+        if (!kx_access_stride(s->k, s->m->dims, i, iv, &stride) || (stride != 0 && stride != 1)) return false;
+        if (r->op == KOP_STORE && stride != 1) return false;
+        *unit |= stride == 1;
+    }
+    return true;
+}
+
+static bool touches_local(const Kernel *k, KBlock b)
+{
+    for (KInst i = kblock(k, b)->first; i.i; i = kinst(k, i)->next) {
+        const KInstRec *r = kinst(k, i);
+        if ((r->op == KOP_LOAD || r->op == KOP_STORE) && k->param.p[r->param].space == KS_LOCAL) return true;
+        if (r->op == KOP_FOR && touches_local(k, r->body)) return true;
+    }
+    return false;
+}
+
+static bool holds_region(const Kernel *k, KBlock b)
+{
+    for (KInst i = kblock(k, b)->first; i.i; i = kinst(k, i)->next)
+        if (kop_info(kinst(k, i)->op)->flags & KF_REGION) return true;
+    return false;
+}
+
+static bool holds(const Kernel *k, KBlock b, KLoop kind)
+{
+    for (KInst i = kblock(k, b)->first; i.i; i = kinst(k, i)->next) {
+        const KInstRec *r = kinst(k, i);
+        if (r->op == KOP_FOR && (r->loop == kind || holds(k, r->body, kind))) return true;
+    }
+    return false;
+}
+
+/* Iterations of a par loop are independent, but lanes share the thread's locals. */
+static bool par_in_lanes(S *s, KInst i)
+{
+    const KInstRec *r = kinst(s->k, i);
+    int64_t n;
+    bool unit = false;
+    if (trip(s, r, &n) && n < TRIP_MIN) return false;
+    return !touches_local(s->k, r->body) && strides_fit(s, r->body, (KVal){kblock(s->k, r->body)->param}, &unit) && unit;
+}
+
+/* ---- seq loops with stores: does another iteration touch what one stores? ---- */
+typedef struct Alias { KModule *m; const Kernel *k; uint32_t p, q; bool may; } Alias;
+
+static void alias_step(void *arg, KStep *s)
+{
+    Alias *a = arg;
+    KBuf p = {0}, q = {0};
+    uint32_t n = 0;
+    if (s->kind != KST_LAUNCH || s->kernel != a->k) return;
+    for (uint32_t i = 1; i < a->k->param.n; i++) {
+        if (a->k->param.p[i].space != KS_PARAM) continue;
+        if (i == a->p) p = s->buf_arg[n];
+        if (i == a->q) q = s->buf_arg[n];
+        n++;
+    }
+    a->may |= kbuf_overlap(a->m, p, q);
+}
+
+static bool may_alias(S *s, uint32_t p, uint32_t q)
+{
+    if (p == q) return true;
+    if (s->k->param.p[p].space == KS_LOCAL || s->k->param.p[q].space == KS_LOCAL) return false;
+    Alias a = {s->m, s->k, p, q, false};
+    kstep_each(&s->m->program, alias_step, &a);
+    return a.may;
+}
+
+static bool same_index(const Kernel *k, const KInstRec *x, const KInstRec *y)
+{
+    for (uint32_t n = 0; n < k->param.p[x->param].rank; n++)
+        if (karg(k, x, n).i != karg(k, y, n).i) return false;
+    return true;
+}
+
+static bool stores_apart(S *s, KBlock b)
+{
+    const Kernel *k = s->k;
+    for (KInst i = kblock(k, b)->first; i.i; i = kinst(k, i)->next) {
+        const KInstRec *x = kinst(k, i);
+        if (x->op != KOP_STORE) continue;
+        for (KInst j = kblock(k, b)->first; j.i; j = kinst(k, j)->next) {
+            const KInstRec *y = kinst(k, j);
+            if (y->op != KOP_LOAD && y->op != KOP_STORE) continue;
+            if (y->param == x->param ? !same_index(k, x, y) : may_alias(s, x->param, y->param)) return false;
+        }
+    }
+    return true;
+}
+
+static bool seq_in_lanes(S *s, KInst i)
+{
+    const KInstRec *r = kinst(s->k, i);
+    int64_t n;
+    bool unit = false;
+    if (r->loop != KLOOP_SEQ || holds_region(s->k, r->body) || (trip(s, r, &n) && n < TRIP_MIN)) return false;
+    for (uint32_t c = 0; c < r->n_res; c++)
+        if (!r->combine[c]) return false;
+    return strides_fit(s, r->body, (KVal){kblock(s->k, r->body)->param}, &unit) && unit && stores_apart(s, r->body);
+}
+
+/* All innermost seq loops of the block can run in lanes (there is at least one). */
+static bool rows_in_lanes(S *s, KBlock b, bool *some)
+{
+    for (KInst i = kblock(s->k, b)->first; i.i; i = kinst(s->k, i)->next) {
+        const KInstRec *r = kinst(s->k, i);
+        if (r->op != KOP_FOR) continue;
+        if (holds_region(s->k, r->body) ? !rows_in_lanes(s, r->body, some) : !seq_in_lanes(s, i)) return false;
+        *some = true;
+    }
+    return true;
+}
+
+/* ---- choices ---- */
+static void choose_seq(S *s, KBlock b)
+{
+    for (KInst i = kblock(s->k, b)->first; i.i; i = kinst(s->k, i)->next) {
+        const KInstRec *r = kinst(s->k, i);
+        if (r->op != KOP_FOR || r->loop == KLOOP_VEC) continue;
+        if (seq_in_lanes(s, i)) s->any = s->choice[i.i].lanes = true;
+        else choose_seq(s, r->body);
+    }
+}
+
+static int64_t chunk_of(S *s, const KInstRec *r)
+{
+    bool known = true;
+    int64_t c = WORK_ALONE / work(s, r->body, &known) / K_LANES * K_LANES;
+    return c < K_LANES ? K_LANES : c > CHUNK_MAX ? CHUNK_MAX : c;
+}
+
+/* outer: iterations of the par loops around it. */
+static void choose_par(S *s, KInst i, int64_t outer)
+{
+    const KInstRec *r = kinst(s->k, i);
+    bool rows = false;
+    int64_t n;
+    if (holds(s->k, r->body, KLOOP_PAR)) {
+        if (!trip(s, r, &n)) n = PAR_ENOUGH;
+        for (KInst j = kblock(s->k, r->body)->first; j.i; j = kinst(s->k, j)->next) {
+            if (kinst(s->k, j)->op != KOP_FOR) continue;
+            if (kinst(s->k, j)->loop == KLOOP_PAR) choose_par(s, j, times(outer, n));
+            else if (seq_in_lanes(s, j)) s->any = s->choice[j.i].lanes = true;
+            else choose_seq(s, kinst(s->k, j)->body);
+        }
+        return;
+    }
+    if ((rows_in_lanes(s, r->body, &rows) && rows) || !par_in_lanes(s, i)) {
+        choose_seq(s, r->body);
+        return;
+    }
+    Choice *c = &s->choice[i.i];
+    s->any = c->lanes = true;
+    if (!s->m->threads || outer >= PAR_ENOUGH) return;
+    c->chunk = chunk_of(s, r);
+    if (trip(s, r, &n) && n <= c->chunk) c->chunk = 0;
+}
+
+static void choose(S *s)
+{
+    for (KInst i = kblock(s->k, s->k->top)->first; i.i; i = kinst(s->k, i)->next) {
+        const KInstRec *r = kinst(s->k, i);
+        bool known = true;
+        int64_t n;
+        if (r->op != KOP_FOR || r->loop == KLOOP_VEC) continue;
+        if (r->loop == KLOOP_SEQ) {
+            if (seq_in_lanes(s, i)) s->any = s->choice[i.i].lanes = true;
+            else choose_seq(s, r->body);
+            continue;
+        }
+        choose_par(s, i, 1);
+        if (!s->m->threads || !trip(s, r, &n) || times(n, work(s, r->body, &known)) > WORK_ALONE || !known) continue;
+        for (uint32_t j = 1; j < s->k->inst.n; j++) {   /* little work: no par loop at all */
+            const KInstRec *p = &s->k->inst.p[j];
+            if (!p->block.i || p->op != KOP_FOR || p->loop != KLOOP_PAR) continue;
+            s->any = true;
+            s->choice[j].chunk = 0;
+            s->choice[j].seq = !s->choice[j].lanes;
+        }
+    }
+}
+
+/* ---- the rebuilt kernel ---- */
+static void block(R *s, KBlock b);
+
+static void body_of(R *s, const KInstRec *r, KLoop kind, KVal lo, KVal hi)
+{
+    const KBlockRec *body = kblock(s->from, r->body);
+    Kernel *k = kb_kernel(s->b);
+    KVal init[8], out[8];
+    KbLoop l;
+    for (uint32_t c = 0; c < r->n_res; c++) init[c] = s->map[karg(s->from, r, 2 + c).i];
+    kb_loop(s->b, &l, kind, lo, hi, r->n_res, init, r->combine);
+    s->map[body->param] = l.iv;
+    for (uint32_t c = 0; c < r->n_res; c++) s->map[body->param + 1 + c] = l.carry[c];
+    for (uint32_t c = 0; c <= r->n_res; c++) kval(k, s->map[body->param + c])->name = kval(s->from, (KVal){body->param + c})->name;
+    block(s, r->body);
+    for (uint32_t c = 0; c < r->n_res; c++) out[c] = s->map[karg(s->from, kinst(s->from, body->last), c).i];
+    kb_loop_end(s->b, &l, out);
+    for (uint32_t c = 0; c < r->n_res; c++) {
+        s->map[r->res + c] = l.result[c];
+        kval(k, l.result[c])->name = kval(s->from, (KVal){r->res + c})->name;
+    }
+}
+
+static void loop(R *s, KInst i)
+{
+    const KInstRec *r = kinst(s->from, i);
+    const Choice *c = &s->choice[i.i];
+    KVal lo = s->map[karg(s->from, r, 0).i], hi = s->map[karg(s->from, r, 1).i];
+    if (!c->chunk) {
+        body_of(s, r, c->lanes ? KLOOP_VEC : c->seq ? KLOOP_SEQ : r->loop, lo, hi);
+        return;
+    }
+    Kb *b = s->b;
+    KVal n = kb_sub(b, hi, lo), size = kb_i(b, c->chunk), count = kb_bin(b, KOP_FLOORDIV, kb_add(b, n, kb_i(b, c->chunk - 1)), size);
+    KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), count);
+    kval(kb_kernel(b), q)->name = name_of(s->m->names, "c");
+    KVal from = kb_add(b, kb_mul(b, q, size), lo);
+    body_of(s, r, KLOOP_VEC, from, kb_min(b, kb_add(b, from, size), hi));
+    kb_end(b);
+}
+
+static void block(R *s, KBlock b)
+{
+    for (KInst i = kblock(s->from, b)->first; i.i; i = kinst(s->from, i)->next) {
+        const KInstRec *r = kinst(s->from, i);
+        if (r->op == KOP_FOR) loop(s, i);
+        else if (r->op != KOP_YIELD) kb_copy(s->b, s->from, i, s->map);
+    }
+}
+
+static bool schedule(KModule *m, Kernel *k)
+{
+    Arena a;
+    arena_init(&a, "pass", m->arena->oom);
+    S s = {.m = m, .k = k, .choice = arena_array(&a, Choice, k->inst.n)};
+    choose(&s);
+    if (s.any) {
+        Kernel old = *k;
+        R r = {.m = m, .b = kb_reopen(m, k), .from = &old, .map = arena_array(&a, KVal, k->val.n), .choice = s.choice};
+        block(&r, old.top);
+        kb_replace(r.b, k);
+    }
+    arena_free(&a);
+    return s.any;
+}
+
+bool kpass_schedule(KModule *m)
+{
+    bool changed = false;
+    for (uint32_t i = 0; i < m->kernel.n; i++) {
+        changed |= schedule_collapse(m, m->kernel.p[i]);
+        changed |= schedule(m, m->kernel.p[i]);
+    }
+    return changed;
+}
 
 static PassResult run(PassCtx *c) { return kpass_schedule(c->k) ? PASS_CHANGED : PASS_UNCHANGED; }
 const Pass pass_schedule = {.name = "schedule", .brief = "collapse parallel loops, make innermost loops vector loops", .kernel = true, .run = run};
