@@ -7,7 +7,8 @@ static int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 bool contraction_pack(Lw *l, Blob blob, DType acc, int64_t T, int64_t K, int64_t N, int64_t off, int64_t stride_t, int64_t stride_k, int64_t stride_n, RightSide *r)
 {
     const BlobRec *b = blob_rec(&l->m->blobs, blob);
-    if (b->kind == BLOB_DERIVED || b->kind == BLOB_STRINGS || !K || !N || !T) return false;
+    /* what a graph computes can be packed, what is packed already cannot */
+    if ((b->kind == BLOB_DERIVED && b->recipe->kind != RECIPE_GRAPH) || b->kind == BLOB_STRINGS || !K || !N || !T) return false;
     r->packed = true;
     r->kc = contract_pack_kc(&l->k->target, acc, K);
     r->batch = round_up(K, r->kc) * round_up(N, K_LANES);
