@@ -13,7 +13,7 @@
 #include <string.h>
 
 typedef enum Who { THREAD_0, ALL } Who;
-typedef struct Access { KBuf buf; bool write; Who who; } Access;
+typedef struct Access { KBuf buf; bool write; Who who; int loops; /* loops around the latest step that does it */ } Access;
 typedef struct State { VEC(Access) open; bool sym_open, sym_used; } State;   /* since the last barrier: touched; read by thread 0 only; used by all */
 typedef struct B { KModule *m; Arena a; State s; int in_while; } B;
 
@@ -32,15 +32,15 @@ static void accesses(B *b, const KStep *s, State *out)
 {
     uint32_t n = 0;
     switch (s->kind) {
-    case KST_LOAD: vec_push(&b->a, &out->open, (Access){s->buf, false, THREAD_0}); break;
-    case KST_ALLOC: case KST_FREE: vec_push(&b->a, &out->open, (Access){s->buf, true, THREAD_0}); break;
+    case KST_LOAD: vec_push(&b->a, &out->open, (Access){s->buf, false, THREAD_0, 0}); break;
+    case KST_ALLOC: case KST_FREE: vec_push(&b->a, &out->open, (Access){s->buf, true, THREAD_0, 0}); break;
     case KST_MOVE:
-        vec_push(&b->a, &out->open, (Access){s->buf, true, THREAD_0});
-        vec_push(&b->a, &out->open, (Access){s->src, true, THREAD_0});
+        vec_push(&b->a, &out->open, (Access){s->buf, true, THREAD_0, 0});
+        vec_push(&b->a, &out->open, (Access){s->src, true, THREAD_0, 0});
         break;
     case KST_CALL:
         for (uint32_t i = 0; i < s->n_arg; i++)
-            if (s->arg[i].kind == KA_BUF) vec_push(&b->a, &out->open, (Access){s->arg[i].buf, s->call->args[i] != 'b', s->call->team ? ALL : THREAD_0});
+            if (s->arg[i].kind == KA_BUF) vec_push(&b->a, &out->open, (Access){s->arg[i].buf, s->call->args[i] != 'b', s->call->team ? ALL : THREAD_0, 0});
         break;
     case KST_LAUNCH:
         for (uint32_t p = 1; p < s->kernel->param.n; p++) {
@@ -48,8 +48,8 @@ static void accesses(B *b, const KStep *s, State *out)
             Who who = s->kernel->parallel ? ALL : THREAD_0;
             if (r->space != KS_PARAM) continue;
             KBuf arg = s->buf_arg[n++];
-            if (is_read(s->kernel, p)) vec_push(&b->a, &out->open, (Access){arg, false, who});
-            if (r->out) vec_push(&b->a, &out->open, (Access){arg, true, who});
+            if (is_read(s->kernel, p)) vec_push(&b->a, &out->open, (Access){arg, false, who, 0});
+            if (r->out) vec_push(&b->a, &out->open, (Access){arg, true, who, 0});
         }
         break;
     default: break;
@@ -101,8 +101,10 @@ static void barrier(B *b, KSteps *l, KStep *before)
 static void add(B *b, const Access *x)
 {
     for (uint32_t i = 0; i < b->s.open.n; i++) {
-        const Access *o = &b->s.open.p[i];
-        if (o->buf.i == x->buf.i && o->write == x->write && o->who == x->who) return;
+        Access *o = &b->s.open.p[i];
+        if (o->buf.i != x->buf.i || o->write != x->write || o->who != x->who) continue;
+        if (o->loops < x->loops) o->loops = x->loops;
+        return;
     }
     vec_push(&b->a, &b->s.open, *x);
 }
@@ -129,13 +131,24 @@ static bool any_bind_by_thread_0(const KSteps *l)
     return false;
 }
 
+/* Does the body of the innermost loop leave anything that the next round or what follows might meet? */
+static bool body_open(const B *b, const KSteps *body)
+{
+    for (uint32_t i = 0; i < b->s.open.n; i++)
+        if (b->s.open.p[i].loops >= b->in_while) return true;
+    return b->s.sym_open || (b->s.sym_used && any_bind_by_thread_0(body));
+}
+
 static void steps(B *b, KSteps *l)
 {
     for (KStep *s = l->first; s; s = s->next) {
         State mine = {.sym_open = false};
         accesses(b, s, &mine);
         if (needs_barrier(b, s, &mine)) barrier(b, l, s);
-        for (uint32_t i = 0; i < mine.open.n; i++) add(b, &mine.open.p[i]);
+        for (uint32_t i = 0; i < mine.open.n; i++) {
+            mine.open.p[i].loops = b->in_while;
+            add(b, &mine.open.p[i]);
+        }
         if (binds_by_thread_0(s)) b->s.sym_open = true;
         if (!thread_0_only(s)) b->s.sym_used = true;
         if (s->kind == KST_IF) {
@@ -149,7 +162,7 @@ static void steps(B *b, KSteps *l)
             State start = copy(b);
             b->in_while++;
             steps(b, s->body);
-            if (b->s.open.n || b->s.sym_open || (b->s.sym_used && any_bind_by_thread_0(s->body))) barrier(b, s->body, NULL);
+            if (body_open(b, s->body)) barrier(b, s->body, NULL);
             b->in_while--;
             merge(b, &start);
         }

@@ -2,7 +2,7 @@
  *   instructions   pure ones and loads whose value is unused; loops that write nothing and whose results are unused; stores to locals never read
  *   launches       of kernels that record no error and write only buffers that nothing reads
  *   steps          binds of symbols that nothing mentions; alloc, free and move of boxes that nothing else touches; an `if` with two empty branches
- *   then           kernels without launch, buffers without mention (numbers close up)
+ *   then           parameters and locals that no instruction mentions, kernels without launch, buffers without mention (numbers close up)
  * Checks, calls and fails stay: they can end the run. Each removal can make another one possible, so it all repeats until nothing changes. */
 #include "ir/kernel/cache.h"
 #include "passes/kernel/kpasses.h"
@@ -61,22 +61,6 @@ static bool kernel_round(Kernel *k, uint32_t *use, bool *read)
         for (uint32_t n = 0; n < r->n_arg; n++) use[karg(k, r, n).i]--;
         changed |= r->op != KOP_CONST && r->op != KOP_DIM;   /* those have no line of their own */
         unlink_region(k, (KInst){i});
-    }
-    return changed;
-}
-
-static bool kernel_dead(KModule *m, Kernel *k)
-{
-    bool changed = false;
-    Arena a;
-    arena_init(&a, "pass", m->arena->oom);
-    uint32_t *use = arena_array(&a, uint32_t, k->val.n);
-    bool *read = arena_array(&a, bool, k->param.n);
-    while (kernel_round(k, use, read)) changed = true;
-    arena_free(&a);
-    if (changed) {
-        kcache_forget(m, k);
-        kir_finish(k);
     }
     return changed;
 }
@@ -228,6 +212,68 @@ static bool steps_dead(Use *u, KSteps *l)
 }
 
 /* ---- what is left over ---- */
+typedef struct Drop { const Kernel *k; const bool *used; } Drop;   /* used: by parameter */
+
+static void drop_args(void *arg, KStep *s)
+{
+    const Drop *d = arg;
+    uint32_t from = 0, to = 0;
+    if (s->kind != KST_LAUNCH || s->kernel != d->k) return;
+    for (uint32_t p = 1; p < d->k->param.n; p++) {
+        if (d->k->param.p[p].space != KS_PARAM) continue;
+        if (d->used[p]) s->buf_arg[to++] = s->buf_arg[from];
+        from++;
+    }
+    s->n_buf_arg = to;
+}
+
+static bool params_dead(KModule *m, Kernel *k, Arena *a)
+{
+    bool *used = arena_array(a, bool, k->param.n);
+    uint32_t *to = arena_array(a, uint32_t, k->param.n), n = 1;
+    for (uint32_t i = 1; i < k->inst.n; i++) {
+        const KInstRec *r = &k->inst.p[i];
+        if (!r->block.i) continue;
+        if (r->op == KOP_LOAD || r->op == KOP_STORE) used[r->param] = true;
+        if (r->op == KOP_MACC) used[r->macc->a] = used[r->macc->b] = true;
+    }
+    for (uint32_t p = 1; p < k->param.n; p++)
+        if (used[p]) to[p] = n++;
+    if (n == k->param.n) return false;
+    kstep_each(&m->program, drop_args, &(Drop){k, used});
+    for (uint32_t p = 1; p < k->param.n; p++)
+        if (used[p]) k->param.p[to[p]] = k->param.p[p];
+    k->param.n = n;
+    for (uint32_t i = 1; i < k->inst.n; i++) {
+        KInstRec *r = &k->inst.p[i];
+        if (!r->block.i) continue;
+        if (r->op == KOP_LOAD || r->op == KOP_STORE) r->param = to[r->param];
+        if (r->op == KOP_MACC) {
+            r->macc->a = to[r->macc->a];
+            r->macc->b = to[r->macc->b];
+        }
+    }
+    kcache_forget(m, k);
+    return true;
+}
+
+static bool kernel_dead(KModule *m, Kernel *k)
+{
+    bool changed = false;
+    Arena a;
+    arena_init(&a, "pass", m->arena->oom);
+    uint32_t *use = arena_array(&a, uint32_t, k->val.n);
+    bool *read = arena_array(&a, bool, k->param.n);
+    while (kernel_round(k, use, read)) changed = true;
+    changed |= params_dead(m, k, &a);
+    arena_free(&a);
+    if (changed) {
+        kcache_forget(m, k);
+        kir_finish(k);
+    }
+    return changed;
+}
+
 static void mark_kernel(void *arg, KStep *s)
 {
     VEC(Kernel *) *live = arg;
