@@ -3,6 +3,7 @@
  *     LIN, VEC   gather, scatter
  * A uniform predicate is a branch around the access. Alignment is that of one element: buffers of callers promise no more. */
 #include "codegen/cg.h"
+#include "runtime/rt.h"
 
 Cv cv_uni(LV v) { return (Cv){v, 0, CV_UNI}; }
 
@@ -60,7 +61,7 @@ LV access_dim(CgFn *f, Dim d)
     if (map_get(&f->dims, 0, &table)) {
         sym = (LV)(uintptr_t)table;
     } else {
-        sym = cg_load(g, g->ptr, f->ctx, 8);   /* ctx->sym is the first field */
+        sym = cg_load(g, g->ptr, cg_ptr_add(g, f->ctx, cg_i64(g, offsetof(struct bmc_ctx, sym))), 8);
         map_put(&f->dims, 0, (uint64_t)(uintptr_t)sym);
     }
     LV v = cg_dim_at(g, sym, d);

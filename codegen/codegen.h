@@ -22,7 +22,7 @@ typedef enum CodegenKind { CG_SO, CG_ARCHIVE /* .a */, CG_OBJECT /* .o */, CG_AS
 typedef struct CodegenRecipes { bool (*eval)(void *arg, Blob, int64_t first, int64_t n, void *to); void *arg; } CodegenRecipes;
 
 typedef struct CodegenOptions {
-    int opt_level;               /* 0: no LLVM passes, fast instruction selection; 1 and up: the light pipeline */
+    int opt_level;               /* 0: equal values merged, fast instruction selection; 1 and up: the light pipeline */
     bool threads;                /* link the OpenMP form of the runtime */
     bool debug;                  /* DWARF that points into the .kir printed beside the output */
     bool keep_weights_out;       /* weights go into a file beside the output: <out>.weights */

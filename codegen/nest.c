@@ -7,6 +7,7 @@
  * Pure instructions and loads from buffers that the kernel does not write are emitted in front of the outermost loop that they do not depend on: LLVM's own
  * loop passes are not run (they double the time and do nothing else for us). */
 #include "codegen/cg.h"
+#include "runtime/rt.h"
 
 #include <string.h>
 
@@ -478,12 +479,12 @@ LV nest_kernel(Cg *g, const Kernel *k)
             continue;
         }
         assert(buf->space == KS_LOCAL);
-        if (!scratch) {    /* ctx->thread[tid].scratch: runtime/rt.h */
+        if (!scratch) {    /* ctx->thread[tid].scratch */
             LLVMBuilderRef b = g->b;
             g->b = g->eb;
-            LV thread = cg_load(g, g->ptr, cg_ptr_add(g, f.ctx, cg_i64(g, 32)), 8);
-            LV at64 = LLVMBuildMul(g->b, LLVMBuildSExt(g->b, f.tid, g->i64, ""), cg_i64(g, 64), "");
-            scratch = cg_load(g, g->ptr, cg_ptr_add(g, cg_ptr_add(g, thread, at64), cg_i64(g, 24)), 8);
+            LV thread = cg_load(g, g->ptr, cg_ptr_add(g, f.ctx, cg_i64(g, offsetof(struct bmc_ctx, thread))), 8);
+            LV at64 = LLVMBuildMul(g->b, LLVMBuildSExt(g->b, f.tid, g->i64, ""), cg_i64(g, sizeof(rt_thread)), "");
+            scratch = cg_load(g, g->ptr, cg_ptr_add(g, cg_ptr_add(g, thread, at64), cg_i64(g, offsetof(rt_thread, scratch))), 8);
             g->b = b;
         }
         if (!buf->offset.i) BUG("%s: local '%s' was not planned", name, name_str(g->m->names, buf->name));

@@ -6,15 +6,16 @@
  * program. A WHILE carries its own barriers: nobody may still read the old carries when thread 0 writes the new ones.
  * Step numbers are given in program order to steps that can fail, so that the lowest number is the first error. */
 #include "codegen/cg.h"
-#include "runtime/bmc.h"
+#include "runtime/rt.h"
 
 #include <string.h>
 
-/* Offsets into bmc_ctx and rt_arg; tests/unit/codegen_test.c compares them with runtime/rt.h. */
-enum { CTX_SYM = 0, CTX_SLOT = 8, CTX_ARENA = 16, CTX_WEIGHTS = 24 };
-enum { ARG_KIND = 0, ARG_DTYPE = 4, ARG_RANK = 5, ARG_DATA = 8, ARG_SYM = 16, ARG_VALUE = 24, ARG_TEXT = 32, ARG_DIM = 40, ARG_BYTES = 168 };
-enum { ARG_IS_BUF = 1, ARG_IS_DIM, ARG_IS_SYM, ARG_IS_INT, ARG_IS_TEXT, ARG_IS_SEQ };
-enum { NO_MESSAGE = -1 };
+/* Both supported targets are little-endian LP64 like every host: the runtime's own headers give the layout. */
+_Static_assert(sizeof(void *) == 8 && sizeof(size_t) == 8, "offsets are taken from this machine's headers");
+#define CTX(field) ((int64_t)offsetof(struct bmc_ctx, field))
+#define ARG(field) ((int64_t)offsetof(rt_arg, field))
+#define NEED(field) ((int64_t)offsetof(rt_need, field))
+enum { ARG_BYTES = sizeof(rt_arg), NO_MESSAGE = -1 };
 
 /* A function under construction that can address the context. */
 typedef struct Pf {
@@ -95,11 +96,11 @@ static void open_function(Cg *g, Pf *p, const char *name, bool loads)
     *p = (Pf){.g = g, .fn = fn, .ctx = LLVMGetParam(fn, 0), .tid = LLVMGetParam(fn, 1), .nt = LLVMGetParam(fn, 2)};
     LLVMPositionBuilderAtEnd(g->b, cg_block(g, fn, "entry"));
     debug_function(g, fn, NULL, (KLoc){0});
-    p->sym = cg_load(g, g->ptr, cg_ptr_add(g, p->ctx, cg_i64(g, CTX_SYM)), 8);
-    p->slot = cg_load(g, g->ptr, cg_ptr_add(g, p->ctx, cg_i64(g, CTX_SLOT)), 8);
+    p->sym = cg_load(g, g->ptr, cg_ptr_add(g, p->ctx, cg_i64(g, CTX(sym))), 8);
+    p->slot = cg_load(g, g->ptr, cg_ptr_add(g, p->ctx, cg_i64(g, CTX(slot))), 8);
     if (!loads) return;
-    p->arena = cg_load(g, g->ptr, cg_ptr_add(g, p->ctx, cg_i64(g, CTX_ARENA)), 8);
-    p->weights = cg_load(g, g->ptr, cg_ptr_add(g, p->ctx, cg_i64(g, CTX_WEIGHTS)), 8);
+    p->arena = cg_load(g, g->ptr, cg_ptr_add(g, p->ctx, cg_i64(g, CTX(arena))), 8);
+    p->weights = cg_load(g, g->ptr, cg_ptr_add(g, p->ctx, cg_i64(g, CTX(weights))), 8);
     p->first = LLVMBuildICmp(g->b, LLVMIntEQ, p->tid, cg_i32(g, 0), "");
 }
 
@@ -210,22 +211,22 @@ static void argument(Pf *p, LV at, const KArg *a)
     switch (a->kind) {
     case KA_BUF: {
         const KBufRec *r = kbuf(g->m, a->buf);
-        kind = r->space == KS_SEQ ? ARG_IS_SEQ : ARG_IS_BUF;
+        kind = r->space == KS_SEQ ? RT_SEQ : RT_BUF;
         bool slot = r->space == KS_SEQ || r->space == KS_BOX;
-        store_at(g, at, ARG_VALUE, cg_i64(g, slot ? (int64_t)g->slot[a->buf.i] : -1), 8);
+        store_at(g, at, ARG(value), cg_i64(g, slot ? (int64_t)g->slot[a->buf.i] : -1), 8);
         if (r->space == KS_SEQ) break;
-        store_at(g, at, ARG_DTYPE, LLVMConstInt(g->i8, r->elem, false), 1);
-        store_at(g, at, ARG_RANK, LLVMConstInt(g->i8, r->rank, false), 1);
-        store_at(g, at, ARG_DATA, buffer_address(p, a->buf), 8);
-        for (int d = 0; d < r->rank; d++) store_at(g, at, ARG_DIM + 8 * d, dim_of(p, r->dim[d]), 8);
+        store_at(g, at, ARG(dtype), LLVMConstInt(g->i8, r->elem, false), 1);
+        store_at(g, at, ARG(rank), LLVMConstInt(g->i8, r->rank, false), 1);
+        store_at(g, at, ARG(data), buffer_address(p, a->buf), 8);
+        for (int d = 0; d < r->rank; d++) store_at(g, at, ARG(dim) + 8 * d, dim_of(p, r->dim[d]), 8);
         break;
     }
-    case KA_DIM: kind = ARG_IS_DIM; store_at(g, at, ARG_VALUE, dim_of(p, a->dim), 8); break;
-    case KA_SYM: kind = ARG_IS_SYM; store_at(g, at, ARG_SYM, sym_address(p, a->sym), 8); break;
-    case KA_INT: kind = ARG_IS_INT; store_at(g, at, ARG_VALUE, cg_i64(g, a->i), 8); break;
-    case KA_STR: kind = ARG_IS_TEXT; store_at(g, at, ARG_TEXT, cg_text(g, a->str), 8); break;
+    case KA_DIM: kind = RT_DIM; store_at(g, at, ARG(value), dim_of(p, a->dim), 8); break;
+    case KA_SYM: kind = RT_SYM; store_at(g, at, ARG(sym), sym_address(p, a->sym), 8); break;
+    case KA_INT: kind = RT_INT; store_at(g, at, ARG(value), cg_i64(g, a->i), 8); break;
+    case KA_STR: kind = RT_TEXT; store_at(g, at, ARG(text), cg_text(g, a->str), 8); break;
     }
-    store_at(g, at, ARG_KIND, cg_i32(g, kind), 4);
+    store_at(g, at, ARG(kind), cg_i32(g, kind), 4);
 }
 
 /* One function per call, so that argument arrays do not add up in one frame. */
@@ -441,11 +442,10 @@ static LV size_of(Cg *g, LV sym, Dim d)
 
 LV program_plan(Cg *g)
 {
-    enum { NEED_ARENA = 0, NEED_SCRATCH = 8, NEED_FAILED = 16, NEED_GOT = 24, NEED_WANT = 32 };
     LV fn = cg_fn(g, "plan", g->vd, (LT[]){g->ptr, g->ptr}, 2, true), sym = LLVMGetParam(fn, 0), need = LLVMGetParam(fn, 1);
     LLVMPositionBuilderAtEnd(g->b, cg_block(g, fn, "entry"));
     debug_function(g, fn, NULL, (KLoc){0});
-    store_at(g, need, NEED_FAILED, cg_i32(g, 0), 4);
+    store_at(g, need, NEED(failed_check), cg_i32(g, 0), 4);
     for (uint32_t s = 1; s < g->m->dims->sym.n; s++) {     /* symbols that are only other names */
         const SymRec *r = &g->m->dims->sym.p[s];
         if (r->kind == SYM_ENTRY && r->input < 0 && r->same_as.i && entry_only(g, dim_resolve(g->m->dims, r->same_as)))
@@ -465,14 +465,14 @@ LV program_plan(Cg *g)
         LLVMBasicBlockRef bad = cg_block(g, fn, "bad"), good = cg_block(g, fn, "good");
         LLVMBuildCondBr(g->b, ok, good, bad);
         LLVMPositionBuilderAtEnd(g->b, bad);
-        store_at(g, need, NEED_FAILED, cg_i32(g, 1 + (int64_t)program_message(g, text)), 4);
-        store_at(g, need, NEED_GOT, a, 8);
-        store_at(g, need, NEED_WANT, b, 8);
+        store_at(g, need, NEED(failed_check), cg_i32(g, 1 + (int64_t)program_message(g, text)), 4);
+        store_at(g, need, NEED(got), a, 8);
+        store_at(g, need, NEED(want), b, 8);
         LLVMBuildRetVoid(g->b);
         LLVMPositionBuilderAtEnd(g->b, good);
     }
-    store_at(g, need, NEED_ARENA, size_of(g, sym, g->m->arena_bytes), 8);
-    store_at(g, need, NEED_SCRATCH, size_of(g, sym, g->m->scratch_bytes), 8);
+    store_at(g, need, NEED(arena), size_of(g, sym, g->m->arena_bytes), 8);
+    store_at(g, need, NEED(scratch), size_of(g, sym, g->m->scratch_bytes), 8);
     LLVMBuildRetVoid(g->b);
     return fn;
 }

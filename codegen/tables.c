@@ -1,13 +1,24 @@
 /* tables.c: the constants of a compiled model: ports, symbols, bmc_info, rt_desc and bmc_model as runtime/bmc.h and runtime/rt.h lay them out.
  * PREFIX_model is the only name that leaves an artifact (a shared object exports it as bmc_model, too). */
 #include "codegen/cg.h"
+#include "runtime/rt.h"
 #include "runtime/rt_cpu.h"
 
+#include <llvm-c/Target.h>
 #include <string.h>
 
 static LV i8_of(Cg *g, int64_t v) { return LLVMConstInt(g->i8, (uint64_t)v, false); }
 static LV text_or_null(Cg *g, const char *s) { return s ? cg_text(g, s) : LLVMConstNull(g->ptr); }
-static LV structure(Cg *g, LV *v, unsigned n) { return LLVMConstStructInContext(g->cx, v, n, false); }
+/* A constant laid out like a C struct of that size whose last field lies at `last`. */
+static LV structure(Cg *g, LV *v, unsigned n, size_t size, size_t last)
+{
+    LV c = LLVMConstStructInContext(g->cx, v, n, false);
+    LLVMTargetDataRef td = LLVMGetModuleDataLayout(g->mod);
+    if (LLVMABISizeOfType(td, LLVMTypeOf(c)) != size || LLVMOffsetOfElement(td, LLVMTypeOf(c), n - 1) != last)
+        BUG("a table of the runtime was changed there and not here");
+    return c;
+}
+#define AS(T, last) sizeof(T), offsetof(T, last)
 
 static LV i32_table(Cg *g, const uint32_t *v, uint32_t n, const char *name)
 {
@@ -74,7 +85,7 @@ static LV port_of(Cg *g, const Entries *e, const KPort *p)
         else dim[a] = cg_i64(g, 0), sym[a] = cg_i32(g, -1);
     }
     return structure(g, (LV[]){cg_text(g, name_str(g->m->names, p->name)), i8_of(g, kind), i8_of(g, t->elem), i8_of(g, rank), i8_of(g, 0),
-                               LLVMConstArray2(g->i64, dim, BMC_MAX_RANK), LLVMConstArray2(g->i32, sym, BMC_MAX_RANK), cg_i32(g, p->alias)}, 8);
+                               LLVMConstArray2(g->i64, dim, BMC_MAX_RANK), LLVMConstArray2(g->i32, sym, BMC_MAX_RANK), cg_i32(g, p->alias)}, 8, AS(bmc_port, alias));
 }
 
 static LV ports(Cg *g, const Entries *e, const KPort *p, uint32_t n, const char *name)
@@ -89,7 +100,7 @@ static LV symbols(Cg *g, const Entries *e)
     LV *v = arena_array(&g->arena, LV, e->n + 1);
     for (uint32_t i = 0; i < e->n; i++) {
         const SymRec *r = &g->m->dims->sym.p[e->sym[i]];
-        v[i] = structure(g, (LV[]){cg_text(g, name_str(g->m->names, r->name)), cg_i64(g, r->lo), cg_i64(g, r->hi), cg_i32(g, r->input), cg_i32(g, r->axis)}, 5);
+        v[i] = structure(g, (LV[]){cg_text(g, name_str(g->m->names, r->name)), cg_i64(g, r->lo), cg_i64(g, r->hi), cg_i32(g, r->input), cg_i32(g, r->axis)}, 5, AS(bmc_symbol, axis));
     }
     return e->n ? cg_table(g, LLVMTypeOf(v[0]), v, e->n, "symbols") : cg_table(g, g->i64, NULL, 0, "symbols");
 }
@@ -140,7 +151,7 @@ bool tables_emit(Cg *g, LV body, LV plan, LV out_dims)
     LV weights_bytes = cg_i64(g, g->data->bytes), weights_hash = LLVMConstInt(g->i64, g->data->hash, false);
     LV info = global(g, structure(g, (LV[]){cg_text(g, m->prefix), cg_text(g, o->producer ? o->producer : "bmc"), cg_text(g, m->target.triple), cg_text(g, m->target.cpu),
         ports(g, &e, m->input.p, m->input.n, "inputs"), ports(g, &e, m->output.p, m->output.n, "outputs"), symbols(g, &e),
-        cg_i32(g, m->input.n), cg_i32(g, m->output.n), cg_i32(g, e.n), cg_i32(g, o->threads), weights_bytes, weights_hash}, 13), "info");
+        cg_i32(g, m->input.n), cg_i32(g, m->output.n), cg_i32(g, e.n), cg_i32(g, o->threads), weights_bytes, weights_hash}, 13, AS(bmc_info, weights_hash)), "info");
 
     uint8_t *boxed = arena_array(&g->arena, uint8_t, m->output.n + 1), *planned = arena_array(&g->arena, uint8_t, m->output.n + 1);
     for (uint32_t i = 0; i < m->output.n; i++) {
@@ -161,12 +172,12 @@ bool tables_emit(Cg *g, LV body, LV plan, LV out_dims)
         text_or_null(g, file), weights_bytes, weights_hash, slots_of(g, m->input.p, m->input.n, "in_slot"), slots_of(g, m->output.p, m->output.n, "out_slot"),
         i8_table(g, boxed, m->output.n, "out_boxed"), i32_table(g, e.sym, e.n, "sym_of_entry"), text_table(g, g->message.p, g->message.n, "messages"),
         cg_i32(g, flags), cg_i32(g, 0), plan, out_dims, body, i8_table(g, planned, m->output.n, "out_planned"), text_table(g, step, g->step.n, "step_names"),
-        cg_i32(g, g->step.n)}, 23), "desc");
+        cg_i32(g, g->step.n)}, 23, AS(rt_desc, n_step)), "desc");
 
     LV model = structure(g, (LV[]){cg_i32(g, BMC_ABI), info, thunk(g, "sizes", "rt_sizes", desc, (LT[]){g->ptr, g->i32, g->ptr}, 3),
         thunk(g, "create", "rt_create", desc, (LT[]){g->ptr, g->ptr, g->i64, g->ptr}, 4), cg_extern(g, "rt_run", g->i32, (LT[]){g->ptr, g->ptr, g->ptr}, 3),
         cg_extern(g, "rt_reset", g->i32, (LT[]){g->ptr}, 1), cg_extern(g, "rt_destroy", g->vd, (LT[]){g->ptr}, 1),
-        cg_extern(g, "rt_message", g->ptr, (LT[]){g->ptr}, 1)}, 8);
+        cg_extern(g, "rt_message", g->ptr, (LT[]){g->ptr}, 1)}, 8, AS(bmc_model, message));
     LV v = global(g, model, arena_printf(&g->arena, "%s_model", m->prefix));
     LLVMSetLinkage(v, LLVMExternalLinkage);
     if (o->kind == CG_SO) LLVMAddAlias2(g->mod, LLVMTypeOf(model), 0, v, "bmc_model");

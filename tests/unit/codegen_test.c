@@ -339,6 +339,50 @@ static void test_gather(const char *cpu)
     unit_close(&u);
 }
 
+/* ---- views: two halves of one output (concat in place), a transposed reading; nibbles ---- */
+static void test_views(const char *cpu)
+{
+    enum { A = 5, B = 18, C = 23 };
+    Unit u;
+    unit_open(&u, cpu);
+    Dim da[] = {dim_k(&u, A), dim_k(&u, B)}, db[] = {da[0], dim_k(&u, C)}, dy[] = {da[0], dim_k(&u, B + C)}, dt[] = {da[1], da[0]};
+    KBuf a = port(&u, false, "a", DT_I16, 2, da), e = port(&u, false, "b", DT_I16, 2, db), nib = port(&u, false, "nib", DT_I4, 2, da), y = port(&u, true, "y", DT_I16, 2, dy);
+    KBuf t = port(&u, true, "t", DT_I16, 2, dt), q = port(&u, true, "q", DT_I8, 2, da);
+    Dim row[] = {dy[1], dim_k(&u, 1)}, turned[] = {dim_k(&u, 1), da[1]};
+    KBuf left = kbuf_view(&u.m, y, name_of(&u.names, "left"), 2, da, row, dim_k(&u, 0), (KLoc){0});
+    KBuf right = kbuf_view(&u.m, y, name_of(&u.names, "right"), 2, db, row, dim_k(&u, B), (KLoc){0});
+    KBuf at = kbuf_view(&u.m, a, name_of(&u.names, "at"), 2, dt, turned, dim_k(&u, 0), (KLoc){0});
+    struct { KBuf from, to; int rows, cols; } copy[] = {{a, left, A, B}, {e, right, A, C}, {at, t, B, A}, {nib, q, A, B}};
+    for (int k = 0; k < 4; k++) {
+        Kb *b = kb_new(&u.m, "copy", (KLoc){0});
+        uint32_t pf = kb_param(b, copy[k].from, false), pt = kb_param(b, copy[k].to, true);
+        KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, copy[k].rows)), j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, copy[k].cols));
+        kb_store(b, pt, (KVal[]){i, j}, kb_load(b, pf, (KVal[]){i, j}));
+        kb_end(b);
+        kb_end(b);
+        kb_finish(b, &u.m.program);
+    }
+    if (unit_load(&u, 2, 2)) {
+        int16_t va[A * B], vb[A * C], vy[A * (B + C)], vt[A * B];
+        int8_t vq[A * B];
+        uint8_t vn[A * B / 2];
+        int64_t ea[] = {A, B}, eb[] = {A, C}, ey[] = {A, B + C}, et[] = {B, A};
+        for (int k = 0; k < A * B; k++) va[k] = (int16_t)(k - 40);
+        for (int k = 0; k < A * C; k++) vb[k] = (int16_t)(1000 + k);
+        for (int k = 0; k < A * B / 2; k++) vn[k] = (uint8_t)(k * 37);
+        bmc_value vi[] = {value(DT_I16, va, 2, ea), value(DT_I16, vb, 2, eb), value(DT_I4, vn, 2, ea)};
+        bmc_value vo[] = {value(DT_I16, vy, 2, ey), value(DT_I16, vt, 2, et), value(DT_I8, vq, 2, ea)};
+        if (!CHECK(u.model->run(u.ctx, vi, vo) == BMC_OK)) printf("    %s\n", u.model->message(u.ctx));
+        bool ok = true;
+        for (int i = 0; i < A; i++) {
+            for (int j = 0; j < B + C; j++) ok &= vy[i * (B + C) + j] == (j < B ? va[i * B + j] : vb[i * C + j - B]);
+            for (int j = 0; j < B; j++) ok &= vt[j * A + i] == va[i * B + j] && vq[i * B + j] == kscalar_load(DT_I4, vn, i * B + j).i;
+        }
+        CHECK(ok);
+    }
+    unit_close(&u);
+}
+
 /* ---- program steps: symbols from data, if, while with carries, boxes, checks, strings, calls ---- */
 static KStep *add_step(Unit *u, KSteps *to, KStepKind kind) { return kstep_add(&u->m, to, kind, (KLoc){0}); }
 static Dim dsym(Unit *u, Sym s) { return dim_sym(&u->dims, s); }
@@ -734,6 +778,7 @@ int main(void)
         test_reduce(cpus[c]);
         test_nest(cpus[c]);
         test_gather(cpus[c]);
+        test_views(cpus[c]);
     }
     test_program();
     test_strings();
