@@ -61,7 +61,7 @@ static bool write_outputs(Session *s, Loaded *l)
         }
         char *name = arena_strdup(&s->arena, info->output[k].name);
         for (char *p = name; *p; p++)
-            if (*p == '/' || *p == '\\' || *p == ':' || (unsigned char)*p < 32) *p = '_';
+            if (*p == '/') *p = '_';   /* all else is fine in a file's name here */
         if (!*name || !strcmp(name, ".") || !strcmp(name, "..")) name = arena_printf(&s->arena, "output_%u", k);
         const char *path = arena_printf(&s->arena, "%s/%s.npy", s->opt.output_dir, name);
         if (l->out[k].kind != BMC_TENSOR) return diag(&s->diag, diag_file(path), E_WRITE, "only tensors have a .npy form: use --format=pb");

@@ -1,0 +1,274 @@
+#!/usr/bin/env python3
+"""The structural decisions, each shown on compiled artifacts:   decisions.py [--bmc FILE]
+
+Text tests show what the IRs mean (tests/run, tests/kir, tests/passes); this program shows what reaches the user: every
+stage can be written, edited by hand and continued from; state that lives across runs; the same bits for any number of
+threads; errors that name the node; weights beside the artifact; debug information; several models in one process.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import threading
+
+import numpy as np
+
+import harness
+from bmc_ctypes import E_CAPACITY, E_INDEX, Loaded, ModelError, as_array, empty_output, tensor
+from harness import WORK, run
+
+COUNTER = """bir 1
+alias "count" -> "next"
+graph @main(%count: f32[4], %x: f32[4]) -> (%next, %twice) {
+  %next = Add(%count, %x)
+  %two = const f32[] splat(2)
+  %twice = Mul(%count, %two)
+}
+"""
+
+GEMM = """bir 1
+sym M entry input 0 axis 0 lo 0
+graph @main(%x: f32[M,96]) -> (%y) {
+  %w = const f32[96,80] hex""  ; replaced below
+  %y = MatMul(%x, %w)
+}
+"""
+
+DATA = """bir 1
+sym N entry input 0 axis 0 lo 0
+sym K entry input 1 axis 0 lo 0
+graph @main(%x: f32[N], %i: i64[K]) -> (%picked, %where) {
+  %picked = Gather(%x, %i) !7 "pick" (Gather)
+  %where = NonZero(%x) !8 "where" (NonZero)
+}
+"""
+
+REDUCE = """bir 1
+sym N entry input 0 axis 0 lo 0
+graph @main(%x: f32[N,333]) -> (%s, %p, %m) {
+  %axes = const i64[1] [1]
+  %s = ReduceSum(%x, %axes)
+  %p = Softmax(%x)
+  %w = const f32[333,45] splat(0.37)
+  %m = MatMul(%x, %w)
+}
+"""
+
+
+class Bench:
+    def __init__(self, bmc, tally, work):
+        self.bmc, self.tally, self.work = bmc, tally, work
+
+    def path(self, name):
+        return os.path.join(self.work, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w") as f:
+            f.write(text)
+        return self.path(name)
+
+    def compile(self, source, out, *flags):
+        ran = run([self.bmc, self.path(source), "-o", self.path(out)] + list(flags))
+        return self.tally.check("%s -> %s %s" % (source, out, " ".join(flags)), ran.status == 0, ran.brief())
+
+
+def state(t):
+    """D7: an output written to an input's memory; the old value stays readable to the end of the run."""
+    t.write("counter.bir", COUNTER)
+    if not t.compile("counter.bir", "counter.so"):
+        return
+    model = Loaded(t.path("counter.so"), threads=2)
+    count, x = np.zeros(4, np.float32), np.arange(4, dtype=np.float32)
+    for step in range(5):
+        before = count.copy()
+        twice = np.empty(4, np.float32)
+        outputs = [tensor(count), tensor(twice)]
+        status = model.raw_run([tensor(count), tensor(x)], outputs)
+        ok = status == 0 and np.array_equal(count, before + x) and np.array_equal(twice, 2 * before)
+        t.tally.check("state owned by the caller, run %d" % step, ok, (model.message(), count, twice))
+    for step in range(3):
+        own, nothing = empty_output(), np.zeros(4, np.float32)
+        state_in = tensor(nothing)
+        state_in.data, state_in.bytes = None, 0
+        outputs = [own, empty_output()]
+        status = model.raw_run([state_in, tensor(x)], outputs)
+        got = as_array(outputs[0]) if status == 0 else None
+        want = (step + 1) * x
+        t.tally.check("state kept by the context, run %d" % step, status == 0 and np.array_equal(got, want), (model.message(), got))
+    model.close()
+
+
+def stages(t):
+    """D16: .bir and .kir continue to the same answers; a tile size edited by hand compiles and is still right."""
+    rng = np.random.default_rng(1)
+    w = rng.integers(-8, 8, (96, 80)).astype(np.float32)
+    text = GEMM.replace('hex""  ; replaced below', "[%s]" % ",".join("%g" % v for v in w.ravel()))
+    t.write("gemm.bir", text)
+    x = rng.integers(-8, 8, (37, 96)).astype(np.float32)
+    want = x @ w
+    names = ["gemm.so"]
+    t.compile("gemm.bir", "gemm.so", "-O2")
+    if t.compile("gemm.bir", "grouped.bir") and t.compile("grouped.bir", "grouped.so"):
+        names.append("grouped.so")
+    if t.compile("gemm.bir", "gemm.kir") and t.compile("gemm.kir", "again.so"):
+        names.append("again.so")
+        kir = open(t.path("gemm.kir")).read()
+        for tile in ("1x1", "2x2", "3x4", "12x2", "5x3"):
+            edited, n = re.subn(r"\btile\(\d+, \d+\)", "tile(%s)" % tile.replace("x", ", "), kir)
+            if not t.tally.check("the .kir names its tile", n > 0):
+                break
+            t.write("tile_%s.kir" % tile, edited)
+            if t.compile("tile_%s.kir" % tile, "tile_%s.so" % tile):
+                names.append("tile_%s.so" % tile)
+    for name in names:
+        if os.path.exists(t.path(name)):
+            for threads in (1, 3):
+                got = list(Loaded(t.path(name), threads=threads).run({"x": x}).values())[0]
+                t.tally.check("%s, %d threads" % (name, threads), np.array_equal(got, want))
+    for out in ("gemm.s", "gemm.ll", "gemm.o", "gemm.a"):
+        if t.compile("gemm.bir", out):
+            t.tally.check(out + " is there", os.path.getsize(t.path(out)) > 0)
+    once, twice = t.path("once.kir"), t.path("twice.kir")
+    if t.compile("gemm.kir", "once.kir", "--passes=") and t.compile("once.kir", "twice.kir", "--passes="):
+        same = open(once).read().replace("once", "") == open(twice).read().replace("once", "")
+        t.tally.check(".kir read and written again is the same", same)
+
+
+def errors(t):
+    """D10: a bad index inside a parallel kernel is an error that names the node, and the next run is fine; data-dependent outputs."""
+    t.write("data.bir", DATA)
+    for flags in (["-O0"], ["-O2"]):
+        if not t.compile("data.bir", "data.so", *flags):
+            continue
+        for threads in (1, 2, 7):
+            model = Loaded(t.path("data.so"), threads=threads)
+            x = np.zeros(1000, np.float32)
+            x[::3] = 1
+            index = np.arange(5000, dtype=np.int64) % 1000
+            got = model.run({"x": x, "i": index})
+            label = "%s, %d threads: " % (flags[0], threads)
+            t.tally.check(label + "Gather", np.array_equal(got["picked"], x[index]))
+            t.tally.check(label + "NonZero", np.array_equal(got["where"], np.stack(np.nonzero(x))))
+            index[1234], index[4321] = -1001, 1000
+            try:
+                model.run({"x": x, "i": index})
+                t.tally.check(label + "an index out of range is refused", False)
+            except ModelError as e:
+                t.tally.check(label + "the error names the node", e.status == E_INDEX and "pick" in e.message and "Gather" in e.message, e)
+            index[1234], index[4321] = -1000, 999
+            again = model.run({"x": x, "i": index})
+            t.tally.check(label + "the context goes on", np.array_equal(again["picked"], x[index]))
+            small = np.empty((1, 3), np.int64)
+            outputs = [empty_output(), tensor(small)]
+            status = model.raw_run([tensor(x), tensor(index)], outputs)
+            t.tally.check(label + "a result that does not fit says what it needs",
+                          status == E_CAPACITY and list(outputs[1].dim[:2]) == [1, 334] and outputs[1].bytes == 334 * 8, (status, list(outputs[1].dim[:2])))
+            model.close()
+
+
+def bits(t):
+    """D9: the same bits for any number of threads, also in what sums."""
+    t.write("reduce.bir", REDUCE)
+    x = np.random.default_rng(3).standard_normal((41, 333)).astype(np.float32)
+    for flags in ([], ["--cpu=x86-64-v3"], ["--cpu=x86-64"]):
+        if not t.compile("reduce.bir", "reduce.so", *flags):
+            continue
+        base = None
+        for threads in (1, 2, 3, 7):
+            got = Loaded(t.path("reduce.so"), threads=threads).run({"x": x})
+            base = base or got
+            same = all(got[k].tobytes() == base[k].tobytes() for k in got)
+            t.tally.check("%s, %d threads: the same bits" % (flags or "native", threads), same)
+        exact = x.astype(np.float64)
+        t.tally.check("%s: the sums are right" % (flags or "native"), np.allclose(base["s"][:, 0], exact.sum(1), rtol=1e-5, atol=1e-4))
+
+
+def files(t):
+    """D11, D13: weights in a file beside the artifact, found from anywhere; a file that is not the one compiled is refused."""
+    digits = os.path.join(harness.TOP, "models", "digits", "digits.onnx")
+    data = np.load(os.path.join(harness.TOP, "models", "digits", "digits.npy"))[:4].astype(np.float32).reshape(-1, 1, 8, 8)
+    ran = run([t.bmc, digits, "-o", t.path("inside.so")])
+    out = run([t.bmc, digits, "-o", t.path("beside.so"), "--weights=file"])
+    if not t.tally.check("weights in a file", ran.status == 0 and out.status == 0, out.brief()):
+        return
+    inside = Loaded(t.path("inside.so")).run({"image": data})["probability"]
+    beside = Loaded(t.path("beside.so")).run({"image": data})["probability"]
+    t.tally.check("weights in a file: the same answers", np.array_equal(inside, beside))
+    side = [f for f in os.listdir(t.work) if f.startswith("beside") and f != "beside.so"]
+    t.tally.check("one file beside it", len(side) == 1, side)
+    broken = t.path("broken")
+    shutil.rmtree(broken, ignore_errors=True)
+    os.makedirs(broken)
+    shutil.copy(t.path("beside.so"), broken)
+    for what, content in (("missing", None), ("another", b"x" * os.path.getsize(t.path(side[0])))):
+        if content:
+            with open(os.path.join(broken, side[0]), "wb") as f:
+                f.write(content)
+        ran = run([t.bmc, "run", os.path.join(broken, "beside.so")])
+        t.tally.check("weights file %s: one clear message" % what, ran.status == 1 and side[0] in ran.err and len(ran.err.splitlines()) == 1, ran.brief())
+
+
+def debug(t):
+    """D16: -g points into the .kir beside the artifact, by relative name."""
+    digits = os.path.join(harness.TOP, "models", "digits", "digits.onnx")
+    ran = run([t.bmc, digits, "-g", "-o", t.path("debug.so")])
+    if not t.tally.check("-g", ran.status == 0, ran.brief()):
+        return
+    t.tally.check("-g writes the .kir", os.path.exists(t.path("debug.kir")))
+    symbols = [line.split() for line in run(["nm", t.path("debug.so")]).out.splitlines()]
+    kernels = [s for s in symbols if len(s) == 3 and re.match(r"k\d+_", s[2])]
+    if not t.tally.check("kernels keep their names", kernels):
+        return
+    where = run(["addr2line", "-e", t.path("debug.so"), "0x" + kernels[0][0]]).out.strip()
+    match = re.search(r"debug\.kir:(\d+)", where)
+    t.tally.check("an address leads to a line of debug.kir", match, where)
+    if match:
+        line = open(t.path("debug.kir")).read().splitlines()[int(match.group(1)) - 1]
+        name = re.sub(r"^k\d+_", "", kernels[0][2])
+        t.tally.check("that line belongs to the kernel", "kernel @" in line or line.startswith("  "), (name, line))
+
+
+def together(t):
+    """D6, D13: contexts of several models at work at the same time in one process, each in a thread of its own."""
+    t.write("reduce2.bir", REDUCE.replace("0.37", "0.91"))
+    if not (t.compile("reduce.bir", "one.so", "--name=one") and t.compile("reduce2.bir", "two.so", "--name=two")):
+        return
+    x = np.random.default_rng(5).standard_normal((23, 333)).astype(np.float32)
+    want = {name: Loaded(t.path(name)).run({"x": x}) for name in ("one.so", "two.so")}
+    wrong = []
+
+    def work(name):
+        model = Loaded(t.path(name), threads=1)
+        for _ in range(200):
+            got = model.run({"x": x})
+            if any(got[k].tobytes() != want[name][k].tobytes() for k in got):
+                wrong.append(name)
+                return
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("one.so", "two.so", "one.so")]
+    for th in threads:
+        th.start()
+    for th in threads:
+        th.join()
+    t.tally.check("three contexts of two models at once", not wrong, wrong)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
+    args = parser.parse_args()
+    work = os.path.join(WORK, "decisions")
+    shutil.rmtree(work, ignore_errors=True)
+    os.makedirs(work)
+    t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
+    for part in (state, stages, errors, bits, files, debug, together):
+        try:
+            part(t)
+        except (ModelError, OSError, ValueError) as e:
+            t.tally.check(part.__name__, False, repr(e))
+    return t.tally.finish()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
