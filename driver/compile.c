@@ -218,8 +218,11 @@ bool session_compile(Session *s, const char *out)
     progress(s, "reading");
     if (!read_model(s)) return false;
     if (s->opt.name) s->m.prefix = s->k.prefix = s->opt.name;
-    else if (!s->k.prefix) s->m.prefix = s->k.prefix = prefix_from(&s->arena, out);
-    if (!s->m.prefix) s->m.prefix = s->k.prefix;
+    else {   /* a text form may carry one; from text to text nothing is made up */
+        const char *read = s->m.entry ? s->m.prefix : s->k.prefix;
+        bool from_text = !strcmp(ending(s->opt.file), ".bir") || !strcmp(ending(s->opt.file), ".kir");
+        s->m.prefix = s->k.prefix = strcmp(read, "model") || (from_text && (bir || kir)) ? read : prefix_from(&s->arena, out);
+    }
     s->k.threads = !s->opt.threads_off;
     s->k.flush_denormals = !s->opt.strict;
     PassOptions po = {.opt_level = s->opt.opt_level, .passes = s->opt.passes, .dump_after = s->opt.dump_after, .dump_dir = s->opt.dump_dir, .stop_after = s->opt.stop_after,

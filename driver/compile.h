@@ -33,5 +33,6 @@ int cmd_run(Session *);
 int cmd_bench(Session *);
 int cmd_check(Session *);
 int cmd_opt(Session *);
+int cmd_doc(Session *);
 
 #endif

@@ -27,6 +27,7 @@ static int run(Session *s, int argc, char **argv)
     case CMD_BENCH: return cmd_bench(s);
     case CMD_CHECK: return cmd_check(s);
     case CMD_OPT: return cmd_opt(s);
+    case CMD_DOC: return cmd_doc(s);
     case CMD_COUNT: break;
     }
     return EXIT_INPUT;

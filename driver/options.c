@@ -14,8 +14,8 @@ static const OptRow ROWS[OPT_COUNT] = {
 #include "driver/options.def"
 #undef OPT
 };
-static const char LETTER[CMD_COUNT] = {'C', 'R', 'B', 'K', 'O'};
-static const char *const NAME[CMD_COUNT] = {"", "run", "bench", "check", "opt"};
+static const char LETTER[CMD_COUNT] = {'C', 'R', 'B', 'K', 'O', 'D'};
+static const char *const NAME[CMD_COUNT] = {"", "run", "bench", "check", "opt", "doc"};
 enum { LONG_BASE = 1000 };
 
 static bool applies(const OptRow *r, Command c) { return strchr(r->cmds, LETTER[c]) || strchr(r->cmds, 'A'); }
@@ -232,7 +232,7 @@ bool options_parse(Arena *a, Diag *d, int argc, char **argv, Options *o)
         o->file = argv[optind];
     }
     if (o->help || o->help_all || o->version || o->machine || o->list_passes || o->list_ops) return true;
-    if (!o->file) return bad(d, a, "no model given (bmc --help)");
+    if (!o->file) return bad(d, a, o->cmd == CMD_DOC ? "bmc doc takes ops or passes" : "no model given (bmc --help)");
     if ((o->cmd == CMD_COMPILE || o->cmd == CMD_OPT) && !o->output) return bad(d, a, "no output given: -o FILE, the ending says what (.so .a .o .s .ll .bir .kir)");
     if (o->check && !o->data) return bad(d, a, "--check compares with a data folder: give --data DIR");
     return true;
@@ -240,8 +240,8 @@ bool options_parse(Arena *a, Diag *d, int argc, char **argv, Options *o)
 
 void options_help(Arena *a, Command cmd, bool all)
 {
-    static const char *const USE[CMD_COUNT] = {"MODEL.onnx -o MODEL.so [options]", "MODEL.onnx|MODEL.so [options]", "MODEL.onnx|MODEL.so [options]", "MODEL.onnx [--json]", "X.bir|X.kir --passes=A,B -o Y.bir|Y.kir"};
-    static const char *const WHAT[CMD_COUNT] = {"compile an ONNX model to native code", "run a model", "measure a model, or this machine", "list what a model needs and bmc lacks", "run passes on a text form"};
+    static const char *const USE[CMD_COUNT] = {"MODEL.onnx -o MODEL.so [options]", "MODEL.onnx|MODEL.so [options]", "MODEL.onnx|MODEL.so [options]", "MODEL.onnx [--json]", "X.bir|X.kir --passes=A,B -o Y.bir|Y.kir", "ops|passes"};
+    static const char *const WHAT[CMD_COUNT] = {"compile an ONNX model to native code", "run a model", "measure a model, or this machine", "list what a model needs and bmc lacks", "run passes on a text form", "print a reference page: docs/OPS.md, docs/PASSES.md"};
     printf("bmc %s: %s\n\nusage: bmc %s%s%s\n", BMC_VERSION, WHAT[cmd], NAME[cmd], cmd ? " " : "", USE[cmd]);
     if (!cmd) {
         printf("\ncommands:\n");
