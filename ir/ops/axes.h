@@ -32,4 +32,21 @@ static inline void unflatten(const Tensor *t, int64_t k, int64_t *idx)
     }
 }
 
+/* ---- axes.c: axes that only the run knows ---- */
+
+typedef struct RunAxes {
+    int rank; uint32_t n;           /* n 0: only the run knows how many; there are marks then, but no hits */
+    Dim hit[RANK_MAX][RANK_MAX];   /* [i][k]: 1 when the k-th axis given is i, else 0 */
+    Dim mark[RANK_MAX];            /* 1 when axis i is given */
+    Dim before[RANK_MAX];          /* how many axes before i are not given */
+} RunAxes;
+
+/* Emits the steps that read an operand of axes of a shape of `rank` dims and check range and uniqueness. false: diagnosed. */
+bool axes_read(Lw *, uint32_t operand, int rank, RunAxes *);
+Dim axes_bind(Lw *, Dim value, int64_t lo, int64_t hi);                           /* a symbol bound to it, so that formulas stay short; constants stay */
+Dim axes_either(Lw *, Dim mark, Dim yes, Dim no);
+Dim axes_pick(Lw *, const RunAxes *, int i, const Dim *value, Dim none);          /* value[k] of the k that says i, else none */
+Dim axes_rest(Lw *, const RunAxes *, int j, const Dim *len);                      /* the j-th extent that is left when marked ones are taken out */
+Dim axes_spread(Lw *, const RunAxes *, int i, const Dim *len, int n);             /* extent i when ones are put in where marked, the n of len elsewhere, in order */
+
 #endif

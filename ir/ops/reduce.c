@@ -3,7 +3,7 @@
  *
  * All are one nest:  acc = start; for each reduced index: acc = combine(acc, pre(x)); y = post(acc).  Accumulation is in the compute type (f32 for f16 and bf16).
  * LogSumExp runs two sweeps, subtracting the maximum, so that exp stays finite. An empty reduction gives the combiner's neutral element (Max, Min: the lowest, highest
- * value; LogSum, LogSumExp: -inf). */
+ * value; LogSum, LogSumExp: -inf). Axes that only the run knows make a nest of formulas: see lower_run. */
 #include "base/bug.h"
 #include "ir/ops/axes.h"
 #include <math.h>
@@ -31,15 +31,22 @@ static bool upgrade(Graph *g, Node n, int64_t opset)
     return true;
 }
 
-/* Which axes of operand 0 are reduced. */
-static bool which(Infer *c, bool *mark, bool *none)
+/* Which axes of operand 0 are reduced. *run: how many, when only the run knows which, -1: when it knows that alone, too (mark is not set then). */
+static bool which(Infer *c, bool *mark, bool *none, int64_t *run)
 {
     const Reduce *a = ATTRS(c->g, c->n, Reduce);
     int rank = infer_rank(c, 0);
     int64_t axes[RANK_MAX], bad;
     uint32_t n = 0;
     *none = false;
-    if (infer_has(c, 1) && !infer_ints(c, 1, axes, RANK_MAX, &n)) return infer_fail(c, "the axes must be known at compile time");
+    *run = 0;
+    if (infer_has(c, 1) && !infer_ints(c, 1, axes, RANK_MAX, &n)) {
+        if (!infer_need_rank(c, 1, 1, 1)) return false;
+        if (!dim_is_const(c->d, infer_dim(c, 1, 0), run)) *run = -1;
+        if (*run < 0 && !a->keepdims) return infer_fail(c, "the number of axes must be known at compile time, or the dims be kept");
+        if (*run > rank) return infer_fail(c, "%lld axes for rank %d", (long long)*run, rank);
+        if (*run) return true;
+    }
     if (!n) {
         *none = a->noop_with_empty_axes;
         for (int i = 0; i < rank; i++) mark[i] = !*none;
@@ -52,9 +59,20 @@ static bool which(Infer *c, bool *mark, bool *none)
 static bool infer(Infer *c)
 {
     bool mark[RANK_MAX], none;
-    if (!infer_need_rank(c, 0, 0, -1) || !which(c, mark, &none)) return false;
+    int64_t run, hi, most = 1;
+    if (!infer_need_rank(c, 0, 0, -1) || !which(c, mark, &none, &run)) return false;
     Dim dim[RANK_MAX];
     int rank = 0;
+    if (run) {
+        bool keep = ATTRS(c->g, c->n, Reduce)->keepdims;
+        rank = infer_rank(c, 0) - (keep ? 0 : (int)run);
+        for (int i = 0; i < infer_rank(c, 0); i++) {
+            dim_bounds(c->d, infer_dim(c, 0, i), &(int64_t){0}, &hi);
+            most = hi > most ? hi : most;
+        }
+        for (int i = 0; i < rank; i++) dim[i] = infer_node_dim(c, 0, i, 0, most);
+        return infer_set(c, 0, infer_elem(c, 0), rank, dim);
+    }
     for (int i = 0; i < infer_rank(c, 0); i++)
         if (!mark[i]) dim[rank++] = infer_dim(c, 0, i);
         else if (ATTRS(c->g, c->n, Reduce)->keepdims) dim[rank++] = dim_const(c->d, 1);
@@ -92,16 +110,17 @@ static KVal neutral(Kb *b, KOp combine, DType t)
     }
 }
 
-/* Loops over the marked axes with one carry; returns the combined value. x(idx) is given by `elem`. */
+/* Loops over the marked axes with one carry; returns the combined value. x(idx) is given by `elem`; base: where the loop of an axis starts to count, 0: at 0. */
+typedef struct Sweep { bool mark[RANK_MAX]; Dim extent[RANK_MAX]; KVal base[RANK_MAX]; int rank; } Sweep;
 typedef KVal ElemFn(Lw *, const KVal *idx, const void *arg);
-static KVal sweep(Lw *l, const bool *mark, int rank, int at, KVal *idx, KOp combine, KVal acc, ElemFn *elem, const void *arg)
+static KVal sweep(Lw *l, const Sweep *w, int at, KVal *idx, KOp combine, KVal acc, ElemFn *elem, const void *arg)
 {
-    while (at < rank && !mark[at]) at++;
-    if (at == rank) return kb_bin(l->b, combine, acc, elem(l, idx, arg));
+    while (at < w->rank && !w->mark[at]) at++;
+    if (at == w->rank) return kb_bin(l->b, combine, acc, elem(l, idx, arg));
     KbLoop loop;
-    kb_loop(l->b, &loop, KLOOP_SEQ, kb_i(l->b, 0), kb_dim(l->b, lw_dim(l, 0, at)), 1, &acc, &combine);
-    idx[at] = loop.iv;
-    KVal next = sweep(l, mark, rank, at + 1, idx, combine, loop.carry[0], elem, arg);
+    kb_loop(l->b, &loop, KLOOP_SEQ, kb_i(l->b, 0), kb_dim(l->b, w->extent[at]), 1, &acc, &combine);
+    idx[at] = w->base[at].i ? kb_add(l->b, w->base[at], loop.iv) : loop.iv;
+    KVal next = sweep(l, w, at + 1, idx, combine, loop.carry[0], elem, arg);
     kb_loop_end(l->b, &loop, &next);
     return loop.result[0];
 }
@@ -118,15 +137,15 @@ static KVal element(Lw *l, const KVal *idx, const void *arg)
 }
 
 /* Square roots, logarithms and quotients of integers are taken in float64 and truncated. */
-static KVal finish(Lw *l, const Kind *k, KVal acc, const bool *mark, int rank)
+static KVal finish(Lw *l, const Kind *k, KVal acc, const Sweep *w)
 {
     Kb *b = l->b;
     DType t = kb_type(b, acc);
     if (k->post == POST_NONE) return acc;
     if (k->post == POST_MEAN) {
         KVal n = kb_i(b, 1);
-        for (int i = 0; i < rank; i++)
-            if (mark[i]) n = kb_mul(b, n, kb_dim(b, lw_dim(l, 0, i)));
+        for (int i = 0; i < w->rank; i++)
+            if (w->mark[i]) n = kb_mul(b, n, kb_dim(b, w->extent[i]));
         return kb_div(b, acc, kb_cast(b, t, n));
     }
     KVal f = dtype_is_float(t) ? acc : kb_cast(b, DT_F64, acc);
@@ -134,34 +153,76 @@ static KVal finish(Lw *l, const Kind *k, KVal acc, const bool *mark, int rank)
     return dtype_is_float(t) ? f : kb_cast(b, t, f);
 }
 
+/* One element, inside the loops over the result; idx holds the indices of axes that are not swept. */
+static KVal reduced(Lw *l, const Sweep *w, KVal *idx)
+{
+    Kb *b = l->b;
+    const Kind *k = kind_of(node_rec(l->g, l->n)->op);
+    bool boolean = lw_elem(l, 0) == DT_BOOL, lse = k->op == OP_ReduceLogSumExp;
+    KOp combine = !boolean ? k->combine : k->combine == KOP_MAX ? KOP_OR : KOP_AND;
+    DType t = dtype_compute(lw_elem(l, 0));
+    Elem e = {.k = k};
+    if (!lse) return finish(l, k, sweep(l, w, 0, idx, combine, neutral(b, combine, t), element, &e), w);
+    if (!dtype_is_float(t)) return kb_const_i(b, t, 0);
+    KVal m = sweep(l, w, 0, idx, KOP_MAX, neutral(b, KOP_MAX, t), element, &e);
+    KVal finite = kb_lt(b, kb_un(b, KOP_ABS, m), kb_const_f(b, t, INFINITY));
+    e.sub = kb_select(b, finite, m, kb_const_f(b, t, 0));
+    return kb_add(b, finish(l, k, sweep(l, w, 0, idx, KOP_ADD, neutral(b, KOP_ADD, t), element, &e), w), e.sub);
+}
+
+/* Axes that only the run knows: the result is computed as if dims were kept, and every axis is swept, over its extent or over the one element that the result's
+ * index names:  y[o0,o1,..] = combine over r0 < e0, r1 < e1, .. of x[o0+r0, o1+r1, ..];  extents (o, e) are (1, d) where the axis is reduced and (d, 1) elsewhere. */
+static bool lower_run(Lw *l)
+{
+    Dims *d = &l->m->dims;
+    RunAxes x;
+    Dim len[RANK_MAX], kept[RANK_MAX], dim[RANK_MAX], one = dim_const(d, 1);
+    Sweep w = {.rank = lw_rank(l, 0)};
+    if (!axes_read(l, 1, w.rank, &x)) return false;
+    if (!x.n) {   /* none given: all, or none */
+        Dim given = dim_min(d, one, lw_dim(l, 1, 0)), none = dim_const(d, !ATTRS(l->g, l->n, Reduce)->noop_with_empty_axes);
+        for (int i = 0; i < w.rank; i++) x.mark[i] = axes_either(l, given, x.mark[i], none);
+    }
+    for (int i = 0; i < w.rank; i++) {
+        len[i] = lw_dim(l, 0, i);
+        kept[i] = axes_bind(l, axes_either(l, x.mark[i], one, len[i]), 0, INT64_MAX);
+        w.extent[i] = axes_bind(l, axes_either(l, x.mark[i], len[i], one), 0, INT64_MAX);
+        w.mark[i] = true;
+    }
+    bool keep = ATTRS(l->g, l->n, Reduce)->keepdims;
+    for (int i = 0; i < lw_out_rank(l, 0); i++) dim[i] = keep ? kept[i] : axes_rest(l, &x, i, len);
+    lw_bind_dims(l, 0, dim);
+    lw_prepare_in(l);
+    KBuf out = lw_out(l, 0), full = kbuf_new(l->k, KS_VIEW, (Name){0}, lw_out_elem(l, 0), w.rank, kept, l->loc);
+    kbuf(l->k, full)->base = out;
+    kbuf(l->k, full)->offset = dim_const(d, 0);
+    lw_kernel(l, node_desc(l->g, l->n)->name);
+    KVal idx[RANK_MAX];
+    lw_nest(l, w.rank, kept, w.base);
+    KVal y = reduced(l, &w, idx);
+    kb_store(l->b, kb_param(l->b, full, true), w.base, y);
+    lw_end_nest(l, w.rank);
+    lw_kernel_end(l);
+    return true;
+}
+
 static bool lower(Lw *l, Node n)
 {
     Infer c = {.m = l->m, .g = l->g, .n = n, .op = node_desc(l->g, n), .d = &l->m->dims};
-    bool mark[RANK_MAX], none;
-    int rank = lw_rank(l, 0);
-    if (!which(&c, mark, &none)) return false;
-    const Kind *k = kind_of(node_rec(l->g, n)->op);
-    bool keep = ATTRS(l->g, n, Reduce)->keepdims, boolean = lw_elem(l, 0) == DT_BOOL, lse = k->op == OP_ReduceLogSumExp;
-    KOp combine = !boolean ? k->combine : k->combine == KOP_MAX ? KOP_OR : KOP_AND;
+    bool none, keep = ATTRS(l->g, n, Reduce)->keepdims;
+    int64_t run;
+    Sweep w = {.rank = lw_rank(l, 0)};
+    if (!which(&c, w.mark, &none, &run)) return false;
+    if (run) return lower_run(l);
     lw_kernel(l, node_desc(l->g, n)->name);
-    Kb *b = l->b;
     KVal out[RANK_MAX], idx[RANK_MAX];
     lw_nest_over(l, 0, out);
-    for (int i = 0, o = 0; i < rank; i++) {
-        if (!mark[i]) idx[i] = out[o++];
+    for (int i = 0, o = 0; i < w.rank; i++) {
+        w.extent[i] = lw_dim(l, 0, i);
+        if (!w.mark[i]) idx[i] = out[o++];
         else if (keep) o++;
     }
-    DType t = dtype_compute(lw_elem(l, 0));
-    Elem e = {.k = k};
-    KVal y;
-    if (lse && dtype_is_float(t)) {
-        KVal m = sweep(l, mark, rank, 0, idx, KOP_MAX, neutral(b, KOP_MAX, t), element, &e);
-        KVal finite = kb_lt(b, kb_un(b, KOP_ABS, m), kb_const_f(b, t, INFINITY));
-        e.sub = kb_select(b, finite, m, kb_const_f(b, t, 0));
-        y = kb_add(b, finish(l, k, sweep(l, mark, rank, 0, idx, KOP_ADD, neutral(b, KOP_ADD, t), element, &e), mark, rank), e.sub);
-    } else if (lse) y = kb_const_i(b, t, 0);
-    else y = finish(l, k, sweep(l, mark, rank, 0, idx, combine, neutral(b, combine, t), element, &e), mark, rank);
-    lw_put(l, 0, out, y);
+    lw_put(l, 0, out, reduced(l, &w, idx));
     lw_end_nest(l, lw_out_rank(l, 0));
     lw_kernel_end(l);
     return true;
@@ -177,7 +238,8 @@ static bool prod_propagate(Infer *c)
     Dim p = dim_const(c->d, 1);
     for (uint32_t i = 0; i < n; i++) p = dim_mul(c->d, p, d[i]);
     bool mark[RANK_MAX], none;
-    if (which(c, mark, &none) && !none) infer_set_content(c, 0, &p, 1);
+    int64_t run;
+    if (which(c, mark, &none, &run) && !none) infer_set_content(c, 0, &p, 1);
     return true;
 }
 
