@@ -26,14 +26,21 @@ static bool upgrade(Graph *g, Node n, int64_t opset)
     return true;
 }
 
-static bool pad_axes(Infer *c, int rank, uint32_t n, int64_t *axes, uint32_t *k)
+/* *run: only the run knows which axes. */
+static bool pad_axes(Infer *c, int rank, uint32_t n, int64_t *axes, uint32_t *k, bool *run)
 {
     *k = (uint32_t)rank;
+    *run = false;
     for (int i = 0; i < rank; i++) axes[i] = i;
     if (infer_has(c, 3)) {
         bool mark[RANK_MAX];
-        int64_t bad;
-        if (!infer_ints(c, 3, axes, RANK_MAX, k)) return infer_fail(c, "the axes must be known at compile time");
+        int64_t bad, count;
+        if (!infer_ints(c, 3, axes, RANK_MAX, k)) {
+            if (!infer_need_rank(c, 3, 1, 1)) return false;
+            if (!dim_is_const(c->d, infer_dim(c, 3, 0), &count)) return infer_fail(c, "the number of axes must be known at compile time");
+            *run = true;
+            return 2 * count == n || infer_fail(c, "%u pads for %lld axes", n, (long long)count);
+        }
         if (!axes_mark(axes, *k, rank, mark, &bad)) return infer_fail(c, "axis %lld is out of range, or given twice", (long long)bad);
         for (uint32_t i = 0; i < *k; i++)
             if (axes[i] < 0) axes[i] += rank;
@@ -53,8 +60,9 @@ static bool infer(Infer *c)
     int rank = infer_rank(c, 0);
     for (int i = 0; i < rank; i++) dim[i] = infer_dim(c, 0, i);
     if (!dim_is_const(c->d, infer_dim(c, 1, 0), &count) || count > 2 * RANK_MAX) return infer_fail(c, "the number of pads must be known at compile time");
-    if (!pad_axes(c, rank, (uint32_t)count, axes, &k)) return false;
-    bool known = infer_content(c, 1, &p, &n);
+    bool run;
+    if (!pad_axes(c, rank, (uint32_t)count, axes, &k, &run)) return false;
+    bool known = !run && infer_content(c, 1, &p, &n);
     for (uint32_t i = 0; i < k; i++)
         dim[axes[i]] = known ? dim_add(c->d, dim[axes[i]], dim_add(c->d, p[i], p[i + k])) : infer_node_dim(c, 0, (int)axes[i], 0, INT64_MAX);
     return infer_set(c, 0, infer_elem(c, 0), rank, dim);
@@ -68,8 +76,16 @@ static bool lower(Lw *l, Node n)
     int64_t axes[RANK_MAX];
     uint32_t np, k;
     int rank = lw_rank(l, 0);
-    if (!lw_values(l, 1, p, 2 * RANK_MAX, &np) || !pad_axes(&c, rank, np, axes, &k)) return false;
+    bool run;
+    if (!lw_values(l, 1, p, 2 * RANK_MAX, &np) || !pad_axes(&c, rank, np, axes, &k, &run)) return false;
     for (int i = 0; i < rank; i++) dim[i] = lw_dim(l, 0, i), begin[i] = dim_const(c.d, 0);
+    if (run) {   /* pads of all axes from those of the axes given */
+        RunAxes x;
+        Dim all[2 * RANK_MAX];
+        if (!axes_read(l, 3, rank, &x)) return false;
+        for (int i = 0; i < 2 * rank; i++) all[i] = axes_bind(l, axes_pick(l, &x, i % rank, p + (i < rank ? 0 : np / 2), dim_const(c.d, 0)), INT64_MIN, INT64_MAX);
+        memcpy(p, all, sizeof all);
+    }
     for (uint32_t i = 0; i < k; i++) {
         begin[axes[i]] = p[i];
         dim[axes[i]] = dim_add(c.d, dim[axes[i]], dim_add(c.d, p[i], p[i + k]));

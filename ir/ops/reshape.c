@@ -217,6 +217,64 @@ static bool axes_upgrade(Graph *g, Node n, int64_t opset)
     return true;
 }
 
+/* Axes that only the run knows, a constant number of them: the rank is known, the dims are not. */
+static bool infer_run_axes(Infer *c, int sign)
+{
+    int64_t n, hi, most = 1;
+    Dim dim[RANK_MAX];
+    if (!infer_need_rank(c, 1, 1, 1)) return false;
+    if (!dim_is_const(c->d, infer_dim(c, 1, 0), &n) || n > RANK_MAX) return infer_fail(c, "the number of axes must be known at compile time");
+    int rank = infer_rank(c, 0) + sign * (int)n;
+    if (rank < 0 || rank > RANK_MAX) return infer_fail(c, "%lld axes for rank %d", (long long)n, infer_rank(c, 0));
+    for (int i = 0; i < infer_rank(c, 0); i++) {
+        dim_bounds(c->d, infer_dim(c, 0, i), &(int64_t){0}, &hi);
+        most = hi > most ? hi : most;
+    }
+    for (int i = 0; i < rank; i++) dim[i] = infer_node_dim(c, 0, i, 0, most);
+    return infer_set(c, 0, infer_elem(c, 0), rank, dim);
+}
+
+static bool axes_known(Lw *l, uint32_t k)
+{
+    Value v = node_in(l->g, l->n, k);
+    return !v.i || value_is_const(l->g, v) || value_rec(l->g, v)->content;
+}
+
+static bool squeeze_lower(Lw *l, Node n)
+{
+    (void)n;
+    RunAxes x;
+    Dims *d = &l->m->dims;
+    Dim len[RANK_MAX], dim[RANK_MAX];
+    int rank = lw_rank(l, 0);
+    if (axes_known(l, 1)) return lw_view(l, 0, 0), true;
+    if (!axes_read(l, 1, rank, &x)) return false;
+    for (int i = 0; i < rank; i++) {
+        KStep *s = lw_step(l, KST_CHECK);
+        len[i] = lw_dim(l, 0, i);
+        s->a = axes_either(l, x.mark[i], len[i], dim_const(d, 1)), s->b = dim_const(d, 1), s->rel = KREL_EQ, s->msg = "squeezed dimension";
+    }
+    for (int j = 0; j < lw_out_rank(l, 0); j++) dim[j] = axes_rest(l, &x, j, len);
+    lw_bind_dims(l, 0, dim);
+    lw_view(l, 0, 0);
+    return true;
+}
+
+static bool unsqueeze_lower(Lw *l, Node n)
+{
+    (void)n;
+    RunAxes x;
+    Dim len[RANK_MAX], dim[RANK_MAX];
+    int rank = lw_out_rank(l, 0);
+    if (axes_known(l, 1)) return lw_view(l, 0, 0), true;
+    if (!axes_read(l, 1, rank, &x)) return false;
+    for (int i = 0; i < lw_rank(l, 0); i++) len[i] = lw_dim(l, 0, i);
+    for (int i = 0; i < rank; i++) dim[i] = axes_spread(l, &x, i, len, lw_rank(l, 0));
+    lw_bind_dims(l, 0, dim);
+    lw_view(l, 0, 0);
+    return true;
+}
+
 static bool squeeze_infer(Infer *c)
 {
     int64_t axes[RANK_MAX], bad;
@@ -226,7 +284,7 @@ static bool squeeze_infer(Infer *c)
     int rank = infer_rank(c, 0), out = 0;
     if (!infer_need_rank(c, 0, 0, -1)) return false;
     if (infer_has(c, 1)) {
-        if (!infer_ints(c, 1, axes, RANK_MAX, &n)) return infer_fail(c, "the axes must be known at compile time");
+        if (!infer_ints(c, 1, axes, RANK_MAX, &n)) return infer_run_axes(c, -1);
         if (!axes_mark(axes, n, rank, mark, &bad)) return infer_fail(c, "axis %lld is out of range for rank %d, or given twice", (long long)bad, rank);
     } else
         for (int i = 0; i < rank; i++) mark[i] = dim_is(c->d, infer_dim(c, 0, i), 1);
@@ -244,7 +302,7 @@ static bool unsqueeze_infer(Infer *c)
     bool mark[RANK_MAX];
     Dim dim[RANK_MAX];
     if (!infer_need_rank(c, 0, 0, -1)) return false;
-    if (!infer_ints(c, 1, axes, RANK_MAX, &n)) return infer_fail(c, "the axes must be known at compile time");
+    if (!infer_ints(c, 1, axes, RANK_MAX, &n)) return infer_run_axes(c, 1);
     int rank = infer_rank(c, 0) + (int)n, from = 0;
     if (rank > RANK_MAX) return infer_fail(c, "the result would have rank %d", rank);
     if (!axes_mark(axes, n, rank, mark, &bad)) return infer_fail(c, "axis %lld is out of range for rank %d, or given twice", (long long)bad, rank);
@@ -278,6 +336,6 @@ static bool unsqueeze_eval(Eval *e)
 }
 
 const OpDesc op_Squeeze = {.name = "Squeeze", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .in = P_AXES_OPT, .out = P_OUT, .attrs = AXES_ATTRS, .attrs_size = sizeof(Axes),
-                           .upgrade = axes_upgrade, .infer = squeeze_infer, .propagate = same_content, .equivalent = same_shape, .lower = view_lower, .eval = squeeze_eval};
+                           .upgrade = axes_upgrade, .infer = squeeze_infer, .propagate = same_content, .equivalent = same_shape, .lower = squeeze_lower, .eval = squeeze_eval};
 const OpDesc op_Unsqueeze = {.name = "Unsqueeze", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .in = P_AXES, .out = P_OUT, .attrs = AXES_ATTRS, .attrs_size = sizeof(Axes),
-                             .upgrade = axes_upgrade, .infer = unsqueeze_infer, .propagate = same_content, .equivalent = same_shape, .lower = view_lower, .eval = unsqueeze_eval};
+                             .upgrade = axes_upgrade, .infer = unsqueeze_infer, .propagate = same_content, .equivalent = same_shape, .lower = unsqueeze_lower, .eval = unsqueeze_eval};

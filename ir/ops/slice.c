@@ -90,6 +90,29 @@ static bool steps_and_axes(Infer *c, uint32_t n, int64_t *axes, int64_t *steps)
     return true;
 }
 
+/* Axes or steps that only the run knows. */
+static bool cut_at_run(const Infer *c)
+{
+    int64_t v[RANK_MAX];
+    uint32_t n;
+    return (infer_has(c, 3) && !infer_ints(c, 3, v, RANK_MAX, &n)) || (infer_has(c, 4) && !infer_ints(c, 4, v, RANK_MAX, &n));
+}
+
+static bool infer_cut_at_run(Infer *c, int64_t n)
+{
+    int64_t k, hi;
+    Dim dim[RANK_MAX];
+    for (uint32_t i = 3; i < 5; i++)
+        if (infer_has(c, i) && (!infer_need_rank(c, i, 1, 1) || !dim_is_const(c->d, infer_dim(c, i, 0), &k) || k != n))
+            return infer_fail(c, "there must be one %s for each start", i == 3 ? "axis" : "step");
+    if (n > infer_rank(c, 0)) return infer_fail(c, "%lld starts for rank %d", (long long)n, infer_rank(c, 0));
+    for (int i = 0; i < infer_rank(c, 0); i++) {
+        dim_bounds(c->d, infer_dim(c, 0, i), &(int64_t){0}, &hi);
+        dim[i] = infer_node_dim(c, 0, i, 0, hi);
+    }
+    return infer_set(c, 0, infer_elem(c, 0), infer_rank(c, 0), dim);
+}
+
 static bool slice_infer(Infer *c)
 {
     const Dim *s, *e;
@@ -103,6 +126,7 @@ static bool slice_infer(Infer *c)
     for (int i = 0; i < rank; i++) len[i] = dim[i] = infer_dim(c, 0, i);
     if (!dim_is_const(c->d, infer_dim(c, 1, 0), &k) || k > RANK_MAX) return infer_fail(c, "the number of starts must be known at compile time");
     n = (uint32_t)k;
+    if (cut_at_run(c)) return infer_cut_at_run(c, k);
     if (!steps_and_axes(c, n, axes, steps)) return false;
     if (infer_content(c, 1, &s, &n) && infer_content(c, 2, &e, &ne)) {
         if (n != ne) return infer_fail(c, "%u starts and %u ends", n, ne);
@@ -128,7 +152,7 @@ static bool slice_propagate(Infer *c)
     Dim len, o[CONTENT_MAX];
     Cut cut;
     const char *why;
-    if (infer_rank(c, 0) != 1 || !infer_content(c, 0, &x, &nx) || !infer_content(c, 1, &s, &n) || !infer_content(c, 2, &e, &ne) || n != 1 || ne != 1) return true;
+    if (cut_at_run(c) || infer_rank(c, 0) != 1 || !infer_content(c, 0, &x, &nx) || !infer_content(c, 1, &s, &n) || !infer_content(c, 2, &e, &ne) || n != 1 || ne != 1) return true;
     len = dim_const(c->d, nx);
     if (!steps_and_axes(c, n, axes, steps) || !make_cut(c->d, 1, &len, 1, s, e, axes, steps, &cut, &why)) return true;
     if (!dim_is_const(c->d, cut.first[0], &first) || !dim_is_const(c->d, cut.count[0], &count)) return true;
@@ -137,32 +161,83 @@ static bool slice_propagate(Infer *c)
     return true;
 }
 
-static bool slice_lower(Lw *l, Node n)
+/* out[o] = in[first + o*step] with dims `dim`; step[i] 0 (none): the axis is not cut */
+static bool slice_nest(Lw *l, const Dim *dim, const Dim *first, const Dim *step)
 {
-    Infer c = {.m = l->m, .g = l->g, .n = n, .op = node_desc(l->g, n), .d = &l->m->dims};
-    Dim s[RANK_MAX], e[RANK_MAX], len[RANK_MAX], dim[RANK_MAX];
-    int64_t axes[RANK_MAX], steps[RANK_MAX];
-    uint32_t ns, ne;
-    Cut cut;
-    const char *why;
     int rank = lw_rank(l, 0);
-    if (!lw_values(l, 1, s, RANK_MAX, &ns) || !lw_values(l, 2, e, RANK_MAX, &ne) || !steps_and_axes(&c, ns, axes, steps)) return false;
-    for (int i = 0; i < rank; i++) len[i] = dim[i] = lw_dim(l, 0, i);
-    if (ns != ne || !make_cut(c.d, rank, len, ns, s, e, axes, steps, &cut, &why)) return lw_fail(l, "starts and ends do not fit");
-    for (int i = 0; i < rank; i++)
-        if (cut.cut[i]) dim[i] = cut.count[i];
     lw_bind_dims(l, 0, dim);
     lw_prepare_in(l);
     lw_out(l, 0);
     Kb *b = lw_kernel(l, "slice");
     KVal out[RANK_MAX], idx[RANK_MAX];
     lw_nest_over(l, 0, out);
-    for (int i = 0; i < rank; i++)
-        idx[i] = cut.cut[i] ? kb_add(b, kb_dim(b, cut.first[i]), kb_mul(b, out[i], kb_i(b, cut.step[i]))) : out[i];
+    for (int i = 0; i < rank; i++) idx[i] = step[i].i ? kb_add(b, kb_dim(b, first[i]), kb_mul(b, out[i], kb_dim(b, step[i]))) : out[i];
     lw_put(l, 0, out, lw_at(l, 0, idx));
     lw_end_nest(l, rank);
     lw_kernel_end(l);
     return true;
+}
+
+/* Each axis gets a start, an end and a step, those of its entry among the axes or 0, its extent and 1; both directions are computed and the step's sign chooses. */
+static bool slice_lower_run(Lw *l, const Dim *s, const Dim *e, uint32_t n)
+{
+    Dims *d = &l->m->dims;
+    Dim one = dim_const(d, 1), zero = dim_const(d, 0), big = dim_const(d, (int64_t)1 << 40), small = dim_const(d, -((int64_t)1 << 40));
+    Dim step[RANK_MAX], first[RANK_MAX], count[RANK_MAX], at[RANK_MAX], v[3][RANK_MAX];
+    uint32_t k = n;
+    int rank = lw_rank(l, 0);
+    RunAxes x;
+    for (uint32_t i = 0; i < n; i++) v[2][i] = one;
+    if (lw_has(l, 4) && (!lw_values(l, 4, v[2], RANK_MAX, &k) || k != n)) return false;
+    if (lw_has(l, 3)) {
+        if (!axes_read(l, 3, rank, &x)) return false;
+    } else {
+        x = (RunAxes){.rank = rank, .n = n};
+        for (int i = 0; i < rank; i++) {
+            for (uint32_t j = 0; j < n; j++) x.hit[i][j] = dim_const(d, i == (int)j);
+            x.mark[i] = dim_const(d, i < (int)n);
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {   /* beyond any extent: keeps sums from overflowing */
+        v[0][i] = axes_bind(l, dim_min(d, big, dim_max(d, small, s[i])), INT64_MIN, INT64_MAX);
+        v[1][i] = axes_bind(l, dim_min(d, big, dim_max(d, small, e[i])), INT64_MIN, INT64_MAX);
+        v[2][i] = axes_bind(l, dim_min(d, big, dim_max(d, small, v[2][i])), INT64_MIN, INT64_MAX);
+    }
+    for (int i = 0; i < rank; i++) {
+        Dim len = lw_dim(l, 0, i), begin = axes_bind(l, axes_pick(l, &x, i, v[0], zero), INT64_MIN, INT64_MAX), end = axes_bind(l, axes_pick(l, &x, i, v[1], len), INT64_MIN, INT64_MAX);
+        step[i] = axes_bind(l, axes_pick(l, &x, i, v[2], one), INT64_MIN, INT64_MAX);
+        Dim minus = dim_sub(d, zero, step[i]), abs = axes_bind(l, dim_max(d, step[i], minus), 0, INT64_MAX), up = axes_bind(l, dim_min(d, one, dim_max(d, zero, step[i])), 0, 1);
+        KStep *c = lw_step(l, KST_CHECK);
+        c->a = one, c->b = abs, c->rel = KREL_LE, c->msg = "a step of Slice is 0";
+        Dim span[2], from[2];
+        bounds(d, begin, end, 1, len, &from[1], &span[1]);
+        bounds(d, begin, end, -1, len, &from[0], &span[0]);
+        first[i] = axes_bind(l, axes_either(l, up, axes_bind(l, from[1], INT64_MIN, INT64_MAX), axes_bind(l, from[0], INT64_MIN, INT64_MAX)), INT64_MIN, INT64_MAX);
+        at[i] = axes_bind(l, axes_either(l, up, axes_bind(l, span[1], 0, INT64_MAX), axes_bind(l, span[0], 0, INT64_MAX)), 0, INT64_MAX);
+        count[i] = dim_ceildiv(d, at[i], dim_max(d, one, abs));
+    }
+    return slice_nest(l, count, first, step);
+}
+
+static bool slice_lower(Lw *l, Node n)
+{
+    Infer c = {.m = l->m, .g = l->g, .n = n, .op = node_desc(l->g, n), .d = &l->m->dims};
+    Dim s[RANK_MAX], e[RANK_MAX], len[RANK_MAX] = {{0}}, dim[RANK_MAX];
+    int64_t axes[RANK_MAX], steps[RANK_MAX];
+    uint32_t ns, ne;
+    Cut cut;
+    const char *why;
+    int rank = lw_rank(l, 0);
+    if (!lw_values(l, 1, s, RANK_MAX, &ns) || !lw_values(l, 2, e, RANK_MAX, &ne)) return false;
+    if (ns != ne) return lw_fail(l, "starts and ends do not fit");
+    if (cut_at_run(&c)) return slice_lower_run(l, s, e, ns);
+    if (!steps_and_axes(&c, ns, axes, steps)) return false;
+    Dim step[RANK_MAX] = {{0}};
+    for (int i = 0; i < rank; i++) len[i] = dim[i] = lw_dim(l, 0, i);
+    if (!make_cut(c.d, rank, len, ns, s, e, axes, steps, &cut, &why)) return lw_fail(l, "%s", why);
+    for (int i = 0; i < rank; i++)
+        if (cut.cut[i]) dim[i] = cut.count[i], step[i] = dim_const(c.d, cut.step[i]);
+    return slice_nest(l, dim, cut.first, step);
 }
 
 static int64_t numpy_clamp(int64_t v, int64_t d, int64_t lo, int64_t hi)
