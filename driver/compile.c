@@ -1,6 +1,7 @@
 /* compile.c: the stages one after the other: read (onnx, bir, kir), passes, emit. */
 #include "driver/compile.h"
 #include "codegen/codegen.h"
+#include "ir/graph/infer.h"
 #include "ir/graph/recipe.h"
 #include <ctype.h>
 #include <errno.h>
@@ -143,7 +144,7 @@ static bool read_model(Session *s)
     } else {
         ImportOptions io = {.dim = s->opt.dim.p, .n_dim = s->opt.dim.n, .shape = s->opt.shape.p, .n_shape = s->opt.shape.n,
                             .overridable = s->opt.overridable.p, .n_overridable = s->opt.overridable.n};
-        if (!onnx_import(&s->m, path, &io)) return false;
+        if (!onnx_import(&s->m, path, &io) || !infer_graph(s->m.entry) || !onnx_check_outputs(&s->m)) return false;
     }
     if (s->m.entry && !aliases(s)) return false;
     return true;

@@ -180,6 +180,7 @@ bool model_inputs(Session *s, Loaded *l)
     l->in = arena_array(&s->arena, bmc_value, info->n_input + 1);
     l->out = arena_array(&s->arena, bmc_value, info->n_output + 1);
     for (uint32_t k = 0; k < info->n_output; k++) l->out[k] = (bmc_value){.size = sizeof(bmc_value)};
+    if (s->opt.data && access(s->opt.data, R_OK | X_OK) != 0) return diag(&s->diag, diag_file(s->opt.data), E_OPEN, strerror(errno));
     for (uint32_t k = 0; s->opt.data && k < info->n_input; k++) {
         const char *path = data_file(s, "input", k), *name = NULL;
         if (!path) break;
@@ -203,8 +204,11 @@ bool model_inputs(Session *s, Loaded *l)
         if (!ok) return false;
         have[k] = true;
     }
-    for (uint32_t k = 0; k < info->n_input; k++)
-        if (!have[k] && !make_input(s, info, k, true, &l->in[k])) return false;
+    for (uint32_t k = 0; k < info->n_input; k++) {
+        if (have[k]) continue;
+        if (s->opt.cmd == CMD_RUN) return diag(&s->diag, diag_file(s->opt.file), E_INPUT, info->input[k].name, "it is not given: --input NAME=@FILE, rand or zeros, or --data DIR");
+        if (!make_input(s, info, k, true, &l->in[k])) return false;
+    }
     return true;
 }
 

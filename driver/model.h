@@ -16,7 +16,7 @@ typedef struct Loaded {
 /* Loads opt.file (a .so) or compiles it to a temporary .so and loads that; creates a context. false: diagnosed. */
 bool model_load(Session *, Loaded *);
 void model_unload(Loaded *);
-/* Fills in[] from --data, --input, else random values; out[] is empty (the runtime provides memory). */
+/* Fills in[] from --data and --input; `bench` makes up the rest, `run` refuses to. out[] is empty (the runtime provides memory). */
 bool model_inputs(Session *, Loaded *);
 /* Runs once. false: diagnosed with the runtime's message. */
 bool model_run(Session *, Loaded *);

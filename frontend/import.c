@@ -154,8 +154,7 @@ static bool import_graph(Import *im)
     ok = inputs(im, &s, g) && ok;
     ok = dim_options_done(im) && ok;
     ok = graph_body_import(im, &s, g) && ok;
-    ok = outputs(im, &s, g) && ok;
-    return ok && upgrade_module(im);
+    return ok && outputs(im, &s, g) && upgrade_module(im);   /* outputs of nodes that failed would only be complained of again */
 }
 
 bool onnx_import(Module *m, const char *path, const ImportOptions *opt)
