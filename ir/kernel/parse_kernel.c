@@ -133,14 +133,16 @@ static bool literal(P *p, DType expect, KVal *out)
     return number(p, expect, out);
 }
 
-static bool index_list(P *p, uint32_t *n, KVal *a)
+static bool index_list(P *p, uint32_t param, uint32_t *n, KVal *a)
 {
+    uint32_t rank = kb_kernel(p->b)->param.p[param].rank;
     if (!lex_expect(p->x, '[')) return false;
     while (!lex_is(p->x, ']')) {
         if (*n && !lex_expect(p->x, ',')) return false;
-        if (*n == RANK_MAX) return lex_error(p->x, "more than %d indices", RANK_MAX);
+        if (*n == rank) return lex_error(p->x, "more than %u indices", rank);
         if (!expr(p, DT_I64, &a[(*n)++])) return false;
     }
+    if (*n != rank) return lex_error(p->x, "%u indices, expected %u", *n, rank);
     return lex_expect(p->x, ']');
 }
 
@@ -149,7 +151,7 @@ static bool load(P *p, KVal *out)
     KInstRec r = {.op = KOP_LOAD};
     KVal a[RANK_MAX + 2];
     uint32_t n = 0;
-    if (!param_use(p, &r.param) || !index_list(p, &n, a)) return false;
+    if (!param_use(p, &r.param) || !index_list(p, r.param, &n, a)) return false;
     r.type = dtype_compute(kb_kernel(p->b)->param.p[r.param].elem);
     if (lex_accept_ident(p->x, "if")) {
         if (!expr(p, DT_BOOL, &a[n]) || !lex_expect_ident(p->x, "else") || !expr(p, r.type, &a[n + 1])) return false;
@@ -348,7 +350,7 @@ static bool store(P *p)
     KInstRec r = {.op = KOP_STORE};
     KVal a[RANK_MAX + 2], pred = {0};
     uint32_t n = 0;
-    if (!param_use(p, &r.param) || !index_list(p, &n, a)) return false;
+    if (!param_use(p, &r.param) || !index_list(p, r.param, &n, a)) return false;
     if (lex_accept_ident(p->x, "if") && !expr(p, DT_BOOL, &pred)) return false;
     if (!lex_expect(p->x, '=') || !expr(p, dtype_compute(kb_kernel(p->b)->param.p[r.param].elem), &a[n++])) return false;
     if (pred.i) a[n++] = pred;
