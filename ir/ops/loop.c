@@ -151,6 +151,7 @@ static bool lower(Lw *l, Node n)
     if (lw_has(l, 1) && !lw_values(l, 1, &go, 1, &count)) return false;
     KBuf *in_buf = arena_array(l->m->arena, KBuf, b->in.n + 1), *out_buf = arena_array(l->m->arena, KBuf, b->out.n + 1);
     KBuf *carry = in_buf + 2, *scan = arena_array(l->m->arena, KBuf, n_out + 1);
+    Dim **scan_dim = arena_array(l->m->arena, Dim *, n_out + 1);
     for (uint32_t k = 0; k < n_cap; k++) in_buf[2 + nc + k] = lw_in(l, 2 + nc + k);
 
     /* the state before the first iteration */
@@ -168,8 +169,14 @@ static bool lower(Lw *l, Node n)
         kbuf(l->k, scan[r])->seq = type_seq(&l->m->types, value_type(b, b->out.p[1 + r]));
         lw_call(l, l->steps, "rt_seq_clear", 1, (KArg[]){{.kind = KA_BUF, .buf = scan[r]}});
         const TypeRec *t = value_trec(b, b->out.p[1 + r]);
-        for (int i = 0; i < t->rank; i++)   /* no iteration: the symbols that the body would have bound */
-            if (dim_has_kind(d, t->dim[i], SYM_NODE) && d->rec.p[t->dim[i].i].kind == DIM_SYM) bind(l, d->rec.p[t->dim[i].i].sym, dim_const(d, 0));
+        scan_dim[r] = arena_array(l->m->arena, Dim, t->rank + 1);
+        for (int i = 0; i < t->rank; i++) {   /* what only the body knows outlives it in symbols of their own; without an iteration they are 0 */
+            scan_dim[r][i] = t->dim[i];
+            if (!dim_has_kind(d, t->dim[i], SYM_NODE)) continue;
+            Sym s = sym_new(d, module_fresh_name(l->m, "scan"), SYM_NODE, 0, INT64_MAX);
+            bind(l, s, dim_const(d, 0));
+            scan_dim[r][i] = dim_sym(d, s);
+        }
     }
 
     Sym iter = sym_new(d, module_fresh_name(l->m, "iter"), SYM_NODE, 0, INT64_MAX);
@@ -186,8 +193,12 @@ static bool lower(Lw *l, Node n)
     bool ok = lw_region(l, 0, body, in_buf, b->in.n, out_buf);
     if (!ok) return false;
     Sym next_cond = lw_load_sym(l, out_buf[0], dim_const(d, 0), "cond", 0, 1);
-    for (uint32_t r = nc; r < n_out; r++)
+    for (uint32_t r = nc; r < n_out; r++) {
+        const TypeRec *t = value_trec(b, b->out.p[1 + r]);
+        for (int i = 0; i < t->rank; i++)
+            if (!dim_same(scan_dim[r][i], t->dim[i])) bind(l, d->rec.p[scan_dim[r][i].i].sym, t->dim[i]);
         lw_call(l, body, "rt_seq_insert", 3, (KArg[]){{.kind = KA_BUF, .buf = scan[r]}, {.kind = KA_BUF, .buf = out_buf[1 + r]}, {.kind = KA_DIM, .dim = dim_sym(d, iter)}});
+    }
     KBuf *next = arena_array(l->m->arena, KBuf, nc + 1);
     for (uint32_t k = 0; k < nc; k++) {
         if (out_buf[1 + k].i == carry[k].i) continue;   /* passed through */
@@ -220,7 +231,7 @@ static bool lower(Lw *l, Node n)
         const TypeRec *t = value_trec(b, b->out.p[1 + r]);
         Dim dim[RANK_MAX];
         dim[0] = dim_sym(d, iter);
-        for (int i = 0; i < t->rank; i++) dim[i + 1] = t->dim[i];
+        for (int i = 0; i < t->rank; i++) dim[i + 1] = scan_dim[r][i];
         lw_bind_dims(l, r, dim);
         KBuf o = lw_out(l, r);
         lw_call(l, l->steps, "rt_seq_stack", 2, (KArg[]){{.kind = KA_BUF, .buf = scan[r]}, {.kind = KA_BUF, .buf = o}});
