@@ -10,8 +10,7 @@ static const Port P_NUM2[] = {{"A", DTS_NUM, 0, 1}, {"B", DTS_NUM, 0, 1}, PORT_E
 static const Port P_NUM[] = {{"C", DTS_NUM, 0, 1}, PORT_END};
 static const Port P_INT2[] = {{"A", DTS_INT, 0, 1}, {"B", DTS_INT, 0, 1}, PORT_END};
 static const Port P_INT[] = {{"C", DTS_INT, 0, 1}, PORT_END};
-static const Port P_UINT2[] = {{"X", DTS_UINT, 0, 1}, {"Y", DTS_UINT, 0, 1}, PORT_END};
-static const Port P_UINT[] = {{"Z", DTS_UINT, 0, 1}, PORT_END};
+static const Port P_SHIFT[] = {{"X", DTS_INT, 0, 1}, {"Y", DTS_INT, 0, 1}, PORT_END};
 static const Port P_POW[] = {{"X", DTS_FLOAT | DTS_SINT | DTS_UINT, 0, 1}, {"Y", DTS_NUM, 0, 0}, PORT_END};
 
 /* ---- opset 1-6 ---- */
@@ -107,14 +106,6 @@ static KVal mod_scalar(Lw *l, Node n, const KVal *x, const DType *in)
     return kb_bin(l->b, ATTRS(l->g, n, Mod)->fmod ? KOP_REM : KOP_MOD, x[0], x[1]);
 }
 
-static bool mod_infer(Infer *c)
-{
-    Dim dim[RANK_MAX];
-    int rank;
-    if (dtype_is_float(infer_elem(c, 0)) && !ATTRS(c->g, c->n, Mod)->fmod) return infer_fail(c, "Mod of floats needs fmod=1");
-    return infer_broadcast(c, (uint32_t[]){0, 1}, 2, dim, &rank) && infer_set(c, 0, infer_elem(c, 0), rank, dim);
-}
-
 /* Base and exponent may differ in type: the power is taken in the base's type, or in float when the exponent is one; an integer base with a float exponent truncates. */
 static KVal pow_scalar(Lw *l, Node n, const KVal *x, const DType *in)
 {
@@ -173,21 +164,32 @@ static int64_t i_and(int64_t a, int64_t b) { return a & b; }
 static int64_t i_or(int64_t a, int64_t b) { return a | b; }
 static int64_t i_xor(int64_t a, int64_t b) { return a ^ b; }
 static int64_t i_shl(int64_t a, int64_t b) { return b < 0 || b > 63 ? 0 : (int64_t)((uint64_t)a << b); }
+static int64_t i_sar(int64_t a, int64_t b) { return b < 0 || b > 63 ? -(a < 0) : a >> b; }
 static int64_t i_shr(int64_t a, int64_t b) { return b < 0 || b > 63 ? 0 : (int64_t)((uint64_t)a >> b); }
 
 static bool eval_add(Eval *e) { return ev_map2(e, e->in[0]->elem, e_add, i_add); }
 static bool eval_sub(Eval *e) { return ev_map2(e, e->in[0]->elem, e_sub, i_sub); }
 static bool eval_mul(Eval *e) { return ev_map2(e, e->in[0]->elem, e_mul, i_mul); }
 static bool eval_div(Eval *e) { return ev_map2(e, e->in[0]->elem, e_div, e->in[0]->elem == DT_U64 ? u_div : i_div); }
+/* the remainder of floor division: the divisor's sign, zeros included */
+static double e_mod(double a, double b)
+{
+    double r = fmod(a, b);
+    return r == 0 ? copysign(0, b) : (r < 0) != (b < 0) ? r + b : r;
+}
 static bool eval_mod(Eval *e)
 {
     bool rem = ATTRS(e->g, e->n, Mod)->fmod;
-    return ev_map2(e, e->in[0]->elem, fmod, e->in[0]->elem == DT_U64 ? u_mod : rem ? i_rem : i_mod);
+    return ev_map2(e, e->in[0]->elem, rem ? fmod : e_mod, e->in[0]->elem == DT_U64 ? u_mod : rem ? i_rem : i_mod);
 }
 static bool eval_and(Eval *e) { return ev_map2(e, e->in[0]->elem, e_add, i_and); }
 static bool eval_or(Eval *e) { return ev_map2(e, e->in[0]->elem, e_add, i_or); }
 static bool eval_xor(Eval *e) { return ev_map2(e, e->in[0]->elem, e_add, i_xor); }
-static bool eval_shift(Eval *e) { return ev_map2(e, e->in[0]->elem, e_add, shifts_left(node_attrs(e->g, e->n)) ? i_shl : i_shr); }
+static bool eval_shift(Eval *e)
+{
+    bool sign = dtype_is_signed(e->in[0]->elem);
+    return ev_map2(e, e->in[0]->elem, e_add, shifts_left(node_attrs(e->g, e->n)) ? i_shl : sign ? i_sar : i_shr);
+}
 
 static int64_t i_pow(int64_t a, int64_t b)
 {
@@ -225,11 +227,11 @@ const OpDesc op_Add = {.name = "Add", .since = 14, ARITH, .flags = OPF_COMMUTES,
 const OpDesc op_Sub = {.name = "Sub", .since = 14, ARITH, .kop = KOP_SUB, .propagate = sub_propagate, .equivalent = sub_equivalent, .eval = eval_sub};
 const OpDesc op_Mul = {.name = "Mul", .since = 14, ARITH, .flags = OPF_COMMUTES, .kop = KOP_MUL, .propagate = mul_propagate, .equivalent = mul_equivalent, .eval = eval_mul};
 const OpDesc op_Div = {.name = "Div", .since = 14, ARITH, .kop = KOP_DIV, .propagate = div_propagate, .equivalent = div_equivalent, .eval = eval_div};
-const OpDesc op_Mod = {.name = "Mod", .since = 13, .cls = CLS_ELTWISE, .in = P_NUM2, .out = P_NUM, .attrs = MOD_ATTRS, .attrs_size = sizeof(Mod),
-                       .infer = mod_infer, .scalar = mod_scalar, .eval = eval_mod};
+const OpDesc op_Mod = {.name = "Mod", .since = 28, .cls = CLS_ELTWISE, .in = P_NUM2, .out = P_NUM, .attrs = MOD_ATTRS, .attrs_size = sizeof(Mod),
+                       .scalar = mod_scalar, .eval = eval_mod};
 const OpDesc op_Pow = {.name = "Pow", .since = 15, .cls = CLS_ELTWISE, .in = P_POW, .out = P_NUM, .attrs = OLD, .attrs_size = sizeof(OldBroadcast),
                        .upgrade = binary_upgrade, .scalar = pow_scalar, .equivalent = pow_equivalent, .rewrite = pow_rewrite, .eval = eval_pow};
-const OpDesc op_BitShift = {.name = "BitShift", .since = 11, .cls = CLS_ELTWISE, .in = P_UINT2, .out = P_UINT, .attrs = SHIFT_ATTRS, .attrs_size = sizeof(BitShift),
+const OpDesc op_BitShift = {.name = "BitShift", .since = 28, .cls = CLS_ELTWISE, .in = P_SHIFT, .out = P_INT, .attrs = SHIFT_ATTRS, .attrs_size = sizeof(BitShift),
                             .scalar = shift_scalar, .eval = eval_shift};
 const OpDesc op_BitwiseAnd = {.name = "BitwiseAnd", BITS, .kop = KOP_AND, .eval = eval_and};
 const OpDesc op_BitwiseOr = {.name = "BitwiseOr", BITS, .kop = KOP_OR, .eval = eval_or};
