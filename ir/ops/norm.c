@@ -1,6 +1,7 @@
-/* norm.c: LayerNormalization and RMSNormalization (over the axes from `axis` on), BatchNormalization (inference).
+/* norm.c: LayerNormalization and RMSNormalization (over the axes from `axis` on), BatchNormalization.
  *   y = (x - mean) / sqrt(var + epsilon) * scale + bias
- * A row is swept three times: mean, centred variance (exact where the one-pass formula cancels), result. BatchNormalization is element-wise over per-channel constants. */
+ * A row is swept three times: mean, centred variance (exact where the one-pass formula cancels), result. BatchNormalization is element-wise over per-channel values,
+ * those of the batch itself with training_mode. */
 #include "ir/ops/axes.h"
 #include <math.h>
 #include <string.h>
@@ -139,23 +140,74 @@ static const AttrSpec BN_ATTRS[] = {A_FLOAT(Bn, epsilon, 1e-5), A_FLOAT(Bn, mome
 static bool bn_infer(Infer *c)
 {
     const Bn *a = ATTRS(c->g, c->n, Bn);
-    if (a->training_mode || node_n_out(c->g, c->n) > 1) return infer_fail(c, "BatchNormalization in training mode is not supported");
+    uint32_t n_out = node_n_out(c->g, c->n);
+    if (n_out > (a->training_mode ? 3 : 1)) return infer_fail(c, "BatchNormalization has %u results with training_mode=%d", n_out, (int)a->training_mode);
     if (!a->spatial) return infer_fail(c, "BatchNormalization with spatial=0 is not supported");
     if (!infer_need_rank(c, 0, 2, -1)) return false;
     for (uint32_t k = 1; k < 5; k++)
         if (!infer_need_rank(c, k, 1, 1) || !infer_must_eq(c, infer_dim(c, k, 0), infer_dim(c, 0, 1), "number of channels")) return false;
-    return infer_like(c, 0, 0);
+    return infer_like(c, 0, 0) && infer_like(c, 1, 3) && infer_like(c, 2, 4);
+}
+
+/* training_mode: mean and variance of each channel of x, over all other axes, take the place of the given ones, which they are mixed into:
+ *   running = given * momentum + new * (1 - momentum) */
+static void bn_statistics(Lw *l, KBuf stat)
+{
+    int rank = lw_rank(l, 0);
+    DType t = dtype_compute(lw_elem(l, 0));
+    Kb *b = lw_kernel(l, "batch_statistics");
+    uint32_t to = kb_param(b, stat, true);
+    KVal channel = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, 1))), count = kb_const_f(b, t, 1), s[2] = {{0}};
+    for (int i = 0; i < rank; i++)
+        if (i != 1) count = kb_mul(b, count, kb_cast(b, t, kb_dim(b, lw_dim(l, 0, i))));
+    for (uint32_t k = 0; k < 2; k++) {
+        KbLoop loop[RANK_MAX];
+        KVal idx[RANK_MAX], acc = kb_const_f(b, t, 0);
+        KOp add = KOP_ADD;
+        idx[1] = channel;
+        for (int i = 0; i < rank; i++) {
+            if (i == 1) continue;
+            kb_loop(b, &loop[i], KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)), 1, &acc, &add);
+            acc = loop[i].carry[0];
+            idx[i] = loop[i].iv;
+        }
+        KVal x = lw_at(l, 0, idx), d = k ? kb_sub(b, x, s[0]) : x;
+        acc = kb_add(b, acc, k ? kb_mul(b, d, d) : d);
+        for (int i = rank - 1; i >= 0; i--) {
+            if (i == 1) continue;
+            kb_loop_end(b, &loop[i], &acc);
+            acc = loop[i].result[0];
+        }
+        s[k] = kb_div(b, acc, count);
+        kb_store(b, to, (KVal[]){kb_i(b, k), channel}, s[k]);
+    }
+    for (uint32_t k = 0; k < 2 && k + 1 < node_n_out(l->g, l->n); k++) {
+        double m = (double)(float)ATTRS(l->g, l->n, Bn)->momentum;
+        DType o = dtype_compute(lw_out_elem(l, k + 1));
+        KVal given = kb_mul(b, lw_at(l, 3 + k, &channel), kb_const_f(b, o, m)), new = kb_mul(b, kb_cast(b, o, s[k]), kb_const_f(b, o, 1 - m));
+        lw_put(l, k + 1, &channel, kb_add(b, given, new));
+    }
+    kb_end(b);
+    lw_kernel_end(l);
 }
 
 static bool bn_lower(Lw *l, Node n)
 {
     DType t = dtype_compute(lw_elem(l, 0));
+    bool training = ATTRS(l->g, n, Bn)->training_mode;
+    KBuf stat = {0};
     lw_prepare_out(l);
+    if (training) {
+        lw_prepare_in(l);
+        stat = lw_temp(l, t, 2, (Dim[]){dim_const(&l->m->dims, 2), lw_dim(l, 0, 1)});
+        bn_statistics(l, stat);
+    }
     Kb *b = lw_kernel(l, "batch_norm");
     KVal idx[RANK_MAX];
     lw_nest_over(l, 0, idx);
     KVal p[5];
-    for (uint32_t k = 1; k < 5; k++) p[k] = kb_cast(b, t, lw_at(l, k, &idx[1]));
+    for (uint32_t k = 1; k < 5; k++)
+        p[k] = training && k > 2 ? kb_load(b, kb_param(b, stat, false), (KVal[]){kb_i(b, k - 3), idx[1]}) : kb_cast(b, t, lw_at(l, k, &idx[1]));
     KVal inv = kb_div(b, p[1], kb_un(b, KOP_SQRT, kb_add(b, p[4], kb_const_f(b, t, (double)(float)ATTRS(l->g, n, Bn)->epsilon))));
     lw_put(l, 0, idx, kb_add(b, kb_mul(b, kb_sub(b, lw_at(l, 0, idx), p[3]), inv), p[2]));
     lw_end_nest(l, lw_out_rank(l, 0));
@@ -186,6 +238,7 @@ static bool bn_rewrite(Graph *g, Node n)
     Blob p[5] = {{0}};
     DType e = t->elem;
     int rank = t->rank;
+    if (ATTRS(g, n, Bn)->training_mode) return false;
     for (uint32_t k = 1; k < 5; k++) {
         Value v = node_in(g, n, k);
         if (!value_is_const(g, v)) return false;
@@ -206,12 +259,34 @@ static bool bn_rewrite(Graph *g, Node n)
     return true;
 }
 
+static bool bn_eval_training(Eval *e, Tensor *y, int64_t plane)
+{
+    const Tensor *x = e->in[0];
+    const Bn *a = ATTRS(e->g, e->n, Bn);
+    Tensor *stat[2] = {NULL, NULL};
+    for (uint32_t r = 1; r < e->n_out; r++) stat[r - 1] = ev_out(e, r, e->in[2 + r]->elem, 1, e->in[2 + r]->dim);
+    double count = x->dim[1] ? (double)(x->count / x->dim[1]) : 0;
+    for (int64_t c = 0; c < x->dim[1]; c++) {
+        double s[2] = {0, 0};
+        for (int pass = 0; pass < 2; pass++)
+            for (int64_t k = 0; k < x->count; k++)
+                if (k / plane % x->dim[1] == c) s[pass] += (pass ? pow(ev_f(x, k) - s[0], 2) : ev_f(x, k)) / count;
+        for (int64_t k = 0; k < x->count; k++)
+            if (k / plane % x->dim[1] == c)
+                ev_set_f(y, k, (ev_f(x, k) - s[0]) * ev_f(e->in[1], c) / sqrt(s[1] + (double)(float)a->epsilon) + ev_f(e->in[2], c));
+        for (int r = 0; r < 2; r++)
+            if (stat[r]) ev_set_f(stat[r], c, ev_f(e->in[3 + r], c) * (double)(float)a->momentum + s[r] * (1 - (double)(float)a->momentum));
+    }
+    return true;
+}
+
 static bool bn_eval(Eval *e)
 {
     const Tensor *x = e->in[0];
     int64_t plane = 1;
     for (int i = 2; i < x->rank; i++) plane *= x->dim[i];
     Tensor *y = ev_out(e, 0, x->elem, x->rank, x->dim);
+    if (ATTRS(e->g, e->n, Bn)->training_mode) return y && bn_eval_training(e, y, plane);
     for (int64_t k = 0; y && k < y->count; k++) {
         int64_t c = k / plane % x->dim[1];
         double inv = ev_f(e->in[1], c) / sqrt(ev_f(e->in[4], c) + (double)(float)ATTRS(e->g, e->n, Bn)->epsilon);
