@@ -77,6 +77,16 @@ static int64_t row_distance(const CgFn *f, const KMacc *m)
     return kx_affine(f->k, f->g->m->dims, karg(f->k, kinst(f->k, y), 0), block_param(f, m->addr, 1), &d) ? d : 0;
 }
 
+/* Is a block too long to be repeated for every vector of a tile? */
+static bool is_heavy(const CgFn *f, KBlock b)
+{
+    enum { LONG = 24 };
+    int n = 0;
+    for (KInst i = kblock(f->k, b)->first; i.i; i = kinst(f->k, i)->next, n++)
+        if (kop_info(kinst(f->k, i)->op)->flags & (KF_MATH | KF_REGION)) return true;
+    return n > LONG;
+}
+
 void macc_emit(CgFn *f, KInst i)
 {
     Cg *g = f->g;
@@ -96,7 +106,7 @@ void macc_emit(CgFn *f, KInst i)
     tile_emit(&(TileEmit){
         .cx = g->cx, .mod = g->mod, .b = g->b, .fn = f->fn, .target = &g->m->target,
         .a_type = f->k->param.p[m->a].elem, .b_type = f->k->param.p[m->b].elem, .acc = m->acc,
-        .mr = m->mr, .nv = m->nv, .m_inner = m->m_inner, .b_packed = m->b_packed, .b_next = m->b_next, .a_row = row_distance(f, m),
+        .mr = m->mr, .nv = m->nv, .m_inner = m->m_inner, .b_packed = m->b_packed, .b_next = m->b_next, .a_row = row_distance(f, m), .heavy_epilogue = is_heavy(f, m->epi),
         .a_always = kval(f->k, pred)->def.i && def->op == KOP_CONST && def->imm.i,
         .rows = arg[KM_ROWS], .cols = arg[KM_COLS], .K = arg[KM_K], .T = arg[KM_T], .a_k = arg[KM_AK], .b_k = arg[KM_BK], .b_strip = arg[KM_BSTRIP],
         .a_base = f->param[m->a], .b_base = f->param[m->b], .arg = &c,

@@ -86,8 +86,9 @@ void contract_build(Kb *b, const Contract *c)
     KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, dim_mul(d, c->Z, dim_mul(d, blocks_m, blocks_n))));
     KVal nm = kb_dim(b, blocks_m), nn = kb_dim(b, blocks_n), zero = kb_i(b, 0);   /* columns run fastest: the block of A stays in cache */
     KVal ni = one_n ? zero : kb_bin(b, KOP_MOD, q, nn), rest = one_n ? q : kb_bin(b, KOP_FLOORDIV, q, nn);
-    KVal mi = one_m ? zero : kb_bin(b, KOP_MOD, rest, nm);
-    x.z = dim_is(d, c->Z, 1) ? zero : one_m ? rest : kb_bin(b, KOP_FLOORDIV, rest, nm);
+    bool one_z = dim_is(d, c->Z, 1);
+    KVal mi = one_m ? zero : one_z ? rest : kb_bin(b, KOP_MOD, rest, nm);
+    x.z = one_z ? zero : one_m ? rest : kb_bin(b, KOP_FLOORDIV, rest, nm);
     x.m0 = kb_mul(b, mi, kb_i(b, t->mb));
     x.n0 = kb_mul(b, ni, kb_i(b, t->nb));
     KVal rows = one_m ? kb_dim(b, c->M) : dim_multiple_of(d, c->M, t->mb) ? kb_i(b, t->mb) : kb_min(b, kb_i(b, t->mb), kb_sub(b, kb_dim(b, c->M), x.m0));
