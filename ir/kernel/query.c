@@ -47,9 +47,10 @@ bool kx_depends(const Kernel *k, KVal v, KVal on)
         KInst owner = kblock(k, r->block)->owner;
         if (!owner.i || r->block.i == home(k, on).i) return false;   /* a sibling parameter: carries of the same loop are not followed */
         const KInstRec *o = kinst(k, owner);
-        for (uint32_t n = 0; n < o->n_arg; n++)
+        bool variable = o->op == KOP_FOR && r->index == 0;      /* of a loop: its bounds only */
+        for (uint32_t n = 0; n < (variable ? 2 : o->n_arg); n++)
             if (kx_depends(k, karg(k, o, n), on)) return true;
-        return o->op == KOP_FOR && r->index > 0 && block_depends(k, o->body, on);
+        return o->op == KOP_FOR && !variable && block_depends(k, o->body, on);
     }
     const KInstRec *d = kinst(k, r->def);
     if (d->op == KOP_LOAD && k->param.p[d->param].out) return true;             /* what is stored between iterations is not looked into */
