@@ -138,6 +138,7 @@ static bool read_model(Session *s)
         KTarget target = s->k.target;
         bool given = s->opt.target || s->opt.cpu;
         if (!read_file(s, path, &text, &n) || !kir_parse(&s->k, path, text, n)) return false;
+        if (s->k.recipes && !bir_parse_recipes(&s->m, path, s->k.recipes, strlen(s->k.recipes))) return false;
         if (given) s->k.target = target;
     } else if (!strcmp(kind, ".bir")) {
         if (!read_file(s, path, &text, &n) || !bir_parse(&s->m, path, text, n)) return false;

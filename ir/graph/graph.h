@@ -50,6 +50,9 @@ const char *value_name(const Graph *, Value);                    /* for messages
 void graph_print(Str *, Graph *);
 void bir_print(Str *, Module *);                                 /* the whole module, `bir 1` first */
 bool bir_parse(Module *, const char *file, const char *text, size_t n);
+/* The graphs that GRAPH recipes among these constants name, in the form of `recipe` items; false: there are none. Reading gives them the same numbers again. */
+bool bir_print_recipes(Str *, Module *, const Blob *, uint32_t n);
+bool bir_parse_recipes(Module *, const char *file, const char *text, size_t n);
 bool bir_verify(Module *, const char *after);                    /* structure; all errors as E_VERIFY */
 bool bir_verify_typed(Module *, const char *after);              /* the same, and every value has a type: what holds after inference */
 /* All graphs that are reachable from the entry graph through regions, inner ones first. */

@@ -311,7 +311,7 @@ static bool bounded_int(Bp *p, const char *word, int64_t lo, int64_t hi, int64_t
 
 static bool sym_name(Bp *p, const char **name) { return lex_name(&p->x, p->x.tok.kind == TK_DOLLAR ? TK_DOLLAR : TK_IDENT, name); }
 
-/* sym N entry input 0 axis 1 lo 1 hi 512 step 8 */
+/* sym N entry input 0 axis 1 lo 1 hi 512 multiple 8 */
 static bool sym_parse(Bp *p)
 {
     Module *m = p->m;
@@ -324,7 +324,7 @@ static bool sym_parse(Bp *p)
     if (!node && !lex_expect_ident(&p->x, "entry")) return false;
     if (!bounded_int(p, "input", 0, INT32_MAX, &input) || !bounded_int(p, "axis", 0, RANK_MAX - 1, &axis)) return false;
     if (!bounded_int(p, "lo", INT64_MIN, INT64_MAX, &lo) || !bounded_int(p, "hi", lo, INT64_MAX, &hi)) return false;
-    if (!bounded_int(p, "step", 1, INT64_MAX, &step)) return false;
+    if (!bounded_int(p, "multiple", 1, INT64_MAX, &step)) return false;
     if ((input < 0) != (axis < 0) || (node && input >= 0)) return lex_error(&p->x, "an entry symbol has both an input and an axis, or neither; a node symbol has none");
     s = sym_new(&m->dims, intern(p, name), node ? SYM_NODE : SYM_ENTRY, lo, hi);
     m->dims.sym.p[s.i].input = (int32_t)input;
@@ -438,4 +438,15 @@ bool bir_parse(Module *m, const char *file, const char *text, size_t n)
     if (p.x.failed) return false;
     if (!m->entry) return lex_error(&p.x, "no graph");
     return recipes_resolve(&p, first_blob);
+}
+
+bool bir_parse_recipes(Module *m, const char *file, const char *text, size_t n)
+{
+    Bp p = {.m = m};
+    lex_init(&p.x, m->arena, m->diag, file, text, n);
+    while (p.x.tok.kind != TK_EOF && !p.x.failed)
+        if (!lex_expect_ident(&p.x, "recipe") || !recipe_parse(&p)) return false;
+    for (uint32_t k = 0; k < p.recipe.n; k++)
+        if (p.recipe.p[k].text != p.recipe.p[k].graph) return lex_error(&p.x, "recipes are in ascending order");
+    return !p.x.failed;
 }

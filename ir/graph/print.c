@@ -299,7 +299,7 @@ static void sym_text(Str *o, const Module *m, Sym s)
     if (r->kind == SYM_ENTRY && r->input >= 0) str_printf(o, " input %d axis %d", r->input, r->axis);
     if (r->lo != 0) str_printf(o, " lo %lld", (long long)r->lo);
     if (r->hi != INT64_MAX) str_printf(o, " hi %lld", (long long)r->hi);
-    if (r->multiple > 1) str_printf(o, " step %lld", (long long)r->multiple);
+    if (r->multiple > 1) str_printf(o, " multiple %lld", (long long)r->multiple);
     str_char(o, '\n');
 }
 
@@ -337,6 +337,26 @@ static void recipes_find(const Module *m, Blob b, bool *recipe)
     recipes_of_graph(m, m->graph.p[r->recipe->graph], recipe);
 }
 
+static bool recipes_text(Str *o, const Module *m, const bool *recipe)
+{
+    bool any = false;
+    for (uint32_t k = 0; k < m->graph.n; k++) {
+        if (!recipe[k]) continue;
+        str_printf(o, "recipe %u\n", k);
+        graph_text(o, m->graph.p[k], 0);
+        any = true;
+    }
+    return any;
+}
+
+bool bir_print_recipes(Str *o, Module *m, const Blob *b, uint32_t n)
+{
+    bool *recipe = arena_array(o->arena, bool, m->graph.n + 1);
+    for (uint32_t k = 0; k < n; k++)
+        if (b[k].i) recipes_find(m, b[k], recipe);
+    return recipes_text(o, m, recipe);
+}
+
 void bir_print(Str *o, Module *m)
 {
     bool *recipe = arena_array(o->arena, bool, m->graph.n + 1);
@@ -358,11 +378,7 @@ void bir_print(Str *o, Module *m)
     if (m->entry) graph_use(&use, m->entry);
     for (uint32_t i = 1; i < m->dims.sym.n; i++)
         if (use.used[i] && !sym_plain(m, (Sym){i})) sym_text(o, m, (Sym){i});
-    for (uint32_t k = 0; k < m->graph.n; k++) {
-        if (!recipe[k]) continue;
-        str_printf(o, "recipe %u\n", k);
-        graph_text(o, m->graph.p[k], 0);
-    }
+    recipes_text(o, m, recipe);
     if (m->entry) graph_text(o, m->entry, 0);
     same_text(o, m, use.used);
 }

@@ -50,7 +50,7 @@ Tensor *recipe_eval(Arena *a, Module *m, Blob b, TypeId type, const char **why)
         return t;
     }
     if (r->recipe->kind != RECIPE_GRAPH) return *why = "packed weights are no tensor", NULL;
-    if (r->recipe->graph >= m->graph.n) return *why = "its graph is not in this text (a .kir does not carry the graphs of recipes: start from the .bir)", NULL;
+    if (r->recipe->graph >= m->graph.n) return *why = "its graph is not in this text", NULL;
     Graph *g = m->graph.p[r->recipe->graph];
     if (g->in.n != r->recipe->n_src || g->out.n != 1) return *why = "a recipe and its graph do not agree", NULL;
     for (uint32_t k = 0; k < g->in.n; k++)

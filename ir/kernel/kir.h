@@ -184,6 +184,7 @@ typedef struct KModule {
     VEC(KLocRec) loc;             /* index 0 unused */
     VEC(const char *) message;    /* texts of `record`; index 0 unused */
     KSteps program;
+    const char *recipes;          /* the graphs that GRAPH recipes of constants name, in the form of .bir, for whoever evaluates them; NULL: none */
     Dim arena_bytes, scratch_bytes;  /* set by planning; formulas over entry symbols */
     bool planned;
     struct KCache *cache;         /* module.c, build.c: message ids and texts of kernels, so that equal ones are found */

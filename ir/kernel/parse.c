@@ -372,6 +372,23 @@ static bool parse_plan(KParse *f)
 }
 
 /* ---- the whole ---- */
+/* recipes { text }: kept as it stands; the Kernel IR does not look into it. */
+static bool parse_recipes(KParse *f)
+{
+    Lex *x = &f->x;
+    int depth = 0;
+    if (!lex_is(x, '{')) return lex_expect(x, '{');
+    const char *start = x->p + (x->p < x->end && *x->p == '\n');
+    do {
+        depth += lex_is(x, '{') - lex_is(x, '}');
+        if (!depth) break;
+        lex_next(x);
+    } while (x->tok.kind != TK_EOF);
+    if (x->tok.kind == TK_EOF) return lex_expect(x, '}');
+    f->m->recipes = arena_strndup(f->m->arena, start, (size_t)(x->tok.text > start ? x->tok.text - start : 0));
+    return lex_expect(x, '}');
+}
+
 static bool item(KParse *f)
 {
     Lex *x = &f->x;
@@ -391,6 +408,7 @@ static bool item(KParse *f)
     if (lex_accept_ident(x, "input")) return parse_port(f, false);
     if (lex_accept_ident(x, "output")) return parse_port(f, true);
     if (lex_accept_ident(x, "plan")) return parse_plan(f);
+    if (lex_accept_ident(x, "recipes")) return parse_recipes(f);
     if (lex_accept_ident(x, "kernel")) return kparse_kernel(f);
     if (lex_accept_ident(x, "program")) return parse_program(f);
     return lex_error(x, "expected a line of a module");

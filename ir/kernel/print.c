@@ -346,6 +346,7 @@ void kir_print(Str *s, KModule *m)
         dim(&p, m->scratch_bytes);
         str_char(s, '\n');
     }
+    if (m->recipes) str_printf(s, "recipes {\n%s}\n", m->recipes);
     for (uint32_t i = 0; i < m->kernel.n; i++) {
         str_char(s, '\n');
         kir_print_body(s, m, m->kernel.p[i], p.loc_no);
