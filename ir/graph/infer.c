@@ -69,7 +69,7 @@ bool infer_axis(Infer *c, int64_t *axis, int rank)
 }
 
 /* Contents of constants are made when first asked for. */
-static const Content *content_of(Graph *g, Value v)
+const Content *infer_value_content(Graph *g, Value v)
 {
     ValueRec *r = value_rec(g, v);
     if (r->content || !r->data.i) return r->content;
@@ -85,7 +85,7 @@ static const Content *content_of(Graph *g, Value v)
 bool infer_content(const Infer *c, uint32_t k, const Dim **d, uint32_t *n)
 {
     Value v = node_in(c->g, c->n, k);
-    const Content *x = v.i ? content_of(c->g, v) : NULL;
+    const Content *x = v.i ? infer_value_content(c->g, v) : NULL;
     if (!x) return false;
     *d = x->d;
     *n = x->n;
@@ -220,6 +220,7 @@ bool infer_must_eq(Infer *c, Dim a, Dim b, const char *what)
     case TRI_UNKNOWN: break;
     }
     add_check(c, a, b, false, what);
+    if (c->g != c->m->entry) return true;   /* a region may never run: what it checks holds nowhere else */
     if (!dim_assume_eq(c->d, a, b))
         return diag(c->m->diag, graph_loc(c->g, c->n), E_DIM_CONFLICT, what, dim_text(c, a), dim_text(c, b));
     return true;

@@ -17,6 +17,7 @@ DType infer_elem(const Infer *, uint32_t k);
 bool infer_need_rank(Infer *, uint32_t k, int min, int max);     /* error unless the rank is known and within; max -1: any */
 bool infer_axis(Infer *, int64_t *axis, int rank);               /* normalises a negative axis; error when out of range */
 bool infer_content(const Infer *, uint32_t k, const Dim **d, uint32_t *n);   /* elements of an int operand; false: not known */
+const Content *infer_value_content(Graph *, Value);              /* of any value; NULL: not known */
 bool infer_ints(const Infer *, uint32_t k, int64_t *v, uint32_t max, uint32_t *n);  /* all constant */
 bool infer_set(Infer *, uint32_t result, DType, int rank, const Dim *dim);
 bool infer_set_type(Infer *, uint32_t result, TypeId);

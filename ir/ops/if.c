@@ -79,8 +79,11 @@ static bool infer(Infer *c)
     }
     if (known) {   /* the other branch is never run: it need not even make sense */
         if (!infer_graph(br[taken ? 0 : 1])) return false;
-        for (uint32_t r = 0; r < node_n_out(c->g, c->n); r++)
-            if (!infer_set_type(c, r, value_type(br[taken ? 0 : 1], br[taken ? 0 : 1]->out.p[r]))) return false;
+        for (uint32_t r = 0; r < node_n_out(c->g, c->n); r++) {
+            Value v = br[taken ? 0 : 1]->out.p[r];
+            if (!infer_set_type(c, r, value_type(br[taken ? 0 : 1], v))) return false;
+            value_rec(c->g, node_out(c->g, c->n, r))->content = infer_value_content(br[taken ? 0 : 1], v);
+        }
         Graph *dead = br[taken ? 1 : 0];
         const char *w;
         if (!try_branch(c, dead, &w)) make_fail(c, dead, br[taken ? 0 : 1], w);
