@@ -73,7 +73,7 @@ static KVal reduce_of(Gen *g, DType t)
     static const KOp ops[] = {KOP_ADD, KOP_MIN, KOP_MAX, KOP_MUL, KOP_AND, KOP_XOR};
     Kb *b = g->b;
     KbLoop l;
-    bool f = dtype_is_float(t), vec = chance(g, 60);
+    bool f = dtype_is_float(t), vec = !g->lanes && chance(g, 60);
     KVal init[2];
     KOp op[2];
     int n = 1 + (int)roll(g, 2);
@@ -118,7 +118,7 @@ static KVal value_of(Gen *g, DType t, int depth)
     case 4:
         if (t == DT_BOOL) return kb_un(b, KOP_NOT, value_of(g, t, depth - 1));
         return kb_un(b, f ? float_un[roll(g, 7)] : int_un[roll(g, 4)], value_of(g, t, depth - 1));
-    case 5: return depth > 1 && !g->lanes && chance(g, 60) ? reduce_of(g, t) : load_of(g, t);
+    case 5: return depth > 1 && chance(g, 60) ? reduce_of(g, t) : load_of(g, t);
     case 6: {
         DType narrow = f ? (chance(g, 50) ? DT_F16 : DT_BF16) : any_type(g);
         KVal v = kb_cast(b, narrow, value_of(g, t, depth - 1));
