@@ -28,7 +28,11 @@ static bool expand_infer(Infer *c)
         int a = i - (rank - infer_rank(c, 0)), b = i - (rank - (int)n);
         Dim x = a < 0 ? dim_const(c->d, 1) : infer_dim(c, 0, a);
         if (b < 0) dim[i] = x;
-        else if (!want) dim[i] = infer_node_dim(c, 0, i, 0, INT64_MAX);
+        else if (!want) {   /* an extent above 1 stays: nothing else broadcasts with it */
+            int64_t lo, hi;
+            dim_bounds(c->d, x, &lo, &hi);
+            dim[i] = lo > 1 ? x : infer_node_dim(c, 0, i, 0, INT64_MAX);
+        }
         else {
             Dim w = dim_resolve(c->d, want[b]);
             int64_t p, q;
@@ -65,6 +69,10 @@ static bool bind(Lw *l, bool tile)
     for (int i = 0; i < rank; i++) {
         int a = i - (rank - in), b = i - (rank - (int)n);
         Dim x = a < 0 ? dim_const(d, 1) : lw_dim(l, 0, a);
+        if (b >= 0 && !tile && !dim_is(d, x, 1)) {
+            KStep *s = lw_step(l, KST_CHECK);
+            s->a = x, s->b = want[b], s->rel = KREL_BCAST, s->msg = "a dimension cannot be expanded to the one asked for";
+        }
         dim[i] = b < 0 ? x : tile ? dim_mul(d, x, want[b]) : dim_bcast(d, x, want[b]);
     }
     lw_bind_dims(l, 0, dim);
