@@ -36,6 +36,9 @@ static bool infer(Infer *c)
     return (rank == 0 && (axis == 0 || axis == -1)) || infer_axis(c, &axis, rank) ? infer_like(c, 0, 0) : false;
 }
 
+/* The specification's function body has values of the input's type between its steps: what is narrower than the type of the computation is rounded there. */
+static KVal step(Lw *l, KVal x) { return dtype_compute(lw_elem(l, 0)) == lw_elem(l, 0) ? x : kb_cast(l->b, lw_elem(l, 0), x); }
+
 typedef enum Part { SUM_EXP, MAXIMUM, FIRST_MAX } Part;
 
 /* One sweep along the axis. */
@@ -50,7 +53,7 @@ static KVal sweep(Lw *l, KVal *idx, int axis, Part part, KVal m)
     kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), len, 1, &init, &combine);
     if (axis >= 0) idx[axis] = loop.iv;
     KVal x = lw_at(l, 0, idx), v = x;
-    if (part == SUM_EXP) v = kb_un(b, KOP_EXP, kb_sub(b, x, m));
+    if (part == SUM_EXP) v = step(l, kb_un(b, KOP_EXP, step(l, kb_sub(b, x, m))));
     if (part == FIRST_MAX) v = kb_select(b, kb_eq(b, x, m), loop.iv, len);
     KVal next = kb_bin(b, combine, loop.carry[0], v);
     kb_loop_end(b, &loop, &next);
@@ -75,13 +78,15 @@ static bool lower(Lw *l, Node n)
     KVal m = sweep(l, idx, axis, MAXIMUM, (KVal){0}), s;
     if (op == OP_Hardmax) s = sweep(l, idx, axis, FIRST_MAX, m);
     else s = sweep(l, idx, axis, SUM_EXP, m);
-    KVal log_s = op == OP_LogSoftmax ? kb_un(b, KOP_LOG, s) : s;
-    KVal inv = op == OP_Softmax ? kb_div(b, kb_const_f(b, t, 1), s) : s;
+    bool narrow = t != lw_elem(l, 0);
+    if (op != OP_Hardmax) s = step(l, s);
+    KVal log_s = op == OP_LogSoftmax ? step(l, kb_un(b, KOP_LOG, s)) : s;
+    KVal inv = op == OP_Softmax && !narrow ? kb_div(b, kb_const_f(b, t, 1), s) : s;
     KVal iv = kb_for(b, KLOOP_SEQ, kb_i(b, 0), axis < 0 ? kb_i(b, 1) : kb_dim(b, lw_dim(l, 0, axis)));
     if (axis >= 0) idx[axis] = iv;
     KVal x = lw_at(l, 0, idx), y;
-    if (op == OP_Softmax) y = kb_mul(b, kb_un(b, KOP_EXP, kb_sub(b, x, m)), inv);
-    else if (op == OP_LogSoftmax) y = kb_sub(b, kb_sub(b, x, m), log_s);
+    if (op == OP_Softmax) y = kb_bin(b, narrow ? KOP_DIV : KOP_MUL, step(l, kb_un(b, KOP_EXP, step(l, kb_sub(b, x, m)))), inv);
+    else if (op == OP_LogSoftmax) y = kb_sub(b, step(l, kb_sub(b, x, m)), log_s);
     else y = kb_select(b, kb_eq(b, iv, s), kb_const_f(b, t, 1), kb_const_f(b, t, 0));
     lw_put(l, 0, idx, y);
     kb_end(b);
