@@ -2,7 +2,8 @@
  *   live range   from the first to the last step that mentions it, in program order. A buffer of a `while` body that is also used outside, or that may carry a
  *                value from one round to the next (the first mention in the body is not a write that every other one follows), lives through the whole loop
  *   constants    largest first, each into the smallest gap that its live range leaves (best fit), else behind everything
- *   symbolic     buffers whose sizes are the same expression share slots; slots lie behind the constants, one after the other, at formulas
+ *   symbolic     large ones first (as for a likely value of each symbol), each into a free slot of the same size expression, else of a provably larger one,
+ *                else a new slot; slots lie behind the constants, one after the other, at formulas
  *   locals       one after the other per kernel; the scratch of a thread is the largest kernel's
  * Offsets are multiples of 64. Sizes that mention node symbols are reserved at their upper bound; without one the buffer should have been a box (diagnosed).
  * Nothing is shared in place: an operator that may overwrite its input says so when it is lowered. kplan_check proves the result. */
@@ -24,6 +25,7 @@ typedef struct Plan {
     VEC(Loop) loop;          /* inner ones before outer ones */
     VEC(Parent) parent;
     Live *live;              /* by buffer */
+    Dim *raw;                /* by arena buffer: its size before rounding, which is easier to compare */
     bool failed;
 } Plan;
 
@@ -128,7 +130,7 @@ static Dim round64(KModule *m, Dim bytes)
     return dim_mul(d, dim_ceildiv(d, bytes, dim_const(d, 64)), dim_const(d, 64));
 }
 
-static Dim size_of(Plan *p, const KBufRec *r)
+static Dim size_of(Plan *p, const KBufRec *r, Dim *raw)
 {
     KModule *m = p->m;
     Dim bytes = kbuf_bytes(m, r);
@@ -138,6 +140,7 @@ static Dim size_of(Plan *p, const KBufRec *r)
         dim_bounds(m->dims, bytes, &lo, &hi);
         bytes = hi == INT64_MAX ? DIM_NONE : dim_const(m->dims, hi);
     }
+    *raw = bytes;
     if (bytes.i) bytes = round64(m, bytes);
     if (bytes.i) return bytes;
     p->failed = true;
@@ -201,46 +204,69 @@ static Dim plan_fixed(Plan *p, Dim *bytes)
     return dim_const(m->dims, end);
 }
 
-typedef struct Slot { Dim bytes; VEC(KBuf) in; } Slot;
+typedef struct Slot { Dim bytes, raw; VEC(KBuf) in; } Slot;
+typedef struct Guess { KBuf buf; int64_t bytes; uint32_t first; } Guess;
 
-static int by_start(const void *x, const void *y, const Live *live)
+static int by_guess(const void *x, const void *y)
 {
-    const KBuf *a = x, *b = y;
-    if (live[a->i].first != live[b->i].first) return live[a->i].first < live[b->i].first ? -1 : 1;
-    return a->i < b->i ? -1 : a->i > b->i;
+    const Guess *a = x, *b = y;
+    if (a->bytes != b->bytes) return a->bytes > b->bytes ? -1 : 1;
+    if (a->first != b->first) return a->first < b->first ? -1 : 1;
+    return a->buf.i < b->buf.i ? -1 : a->buf.i > b->buf.i;
+}
+
+/* Sizes for sorting: symbols at their upper bound when that is small, else at a thousand or their lower bound. */
+static Guess *guesses(Plan *p, const Dim *bytes, uint32_t *n)
+{
+    KModule *m = p->m;
+    int64_t *value = arena_array(&p->a, int64_t, m->dims->sym.n + 1), k;
+    VEC(Guess) all = {0};
+    for (uint32_t i = 1; i < m->dims->sym.n; i++) {
+        const SymRec *s = &m->dims->sym.p[i];
+        value[i] = s->hi <= 1 << 20 ? s->hi : s->lo > 1024 ? s->lo : 1024;
+    }
+    for (uint32_t i = 1; i < m->buf.n; i++)
+        if (bytes[i].i && !dim_is_const(m->dims, bytes[i], &k)) {
+            if (!dim_eval(m->dims, bytes[i], value, &k)) k = INT64_MAX;
+            vec_push(&p->a, &all, (Guess){{i}, k, p->live[i].first});
+        }
+    if (all.n) qsort(all.p, all.n, sizeof *all.p, by_guess);
+    *n = all.n;
+    return all.p;
+}
+
+static bool slot_free(const Plan *p, const Slot *s, KBuf b)
+{
+    for (uint32_t k = 0; k < s->in.n; k++)
+        if (together(p, s->in.p[k], b)) return false;
+    return true;
 }
 
 static Dim plan_symbolic(Plan *p, Dim *bytes, Dim end)
 {
     KModule *m = p->m;
     VEC(Slot) slot = {0};
-    VEC(KBuf) all = {0};
-    int64_t n;
-    for (uint32_t i = 1; i < m->buf.n; i++)
-        if (bytes[i].i && !dim_is_const(m->dims, bytes[i], &n)) vec_push(&p->a, &all, (KBuf){i});
-    for (uint32_t i = 1; i < all.n; i++)     /* by start of life: then a first free slot is as good as any */
-        for (uint32_t j = i; j && by_start(&all.p[j - 1], &all.p[j], p->live) > 0; j--) {
-            KBuf t = all.p[j];
-            all.p[j] = all.p[j - 1];
-            all.p[j - 1] = t;
+    uint32_t n;
+    Guess *all = guesses(p, bytes, &n);
+    uint32_t *in = arena_array(&p->a, uint32_t, n);
+    for (uint32_t i = 0; i < n; i++) {
+        KBuf me = all[i].buf;
+        uint32_t found = slot.n;
+        for (uint32_t s = 0; s < slot.n; s++) {
+            bool same = dim_same(slot.p[s].bytes, bytes[me.i]);
+            if ((!same && (found < slot.n || dim_le(m->dims, p->raw[me.i], slot.p[s].raw) != TRI_YES)) || !slot_free(p, &slot.p[s], me)) continue;
+            found = s;
+            if (same) break;
         }
-    uint32_t *in = arena_array(&p->a, uint32_t, all.n);
-    for (uint32_t i = 0; i < all.n; i++) {
-        uint32_t s = 0;
-        for (; s < slot.n; s++) {
-            bool free = dim_same(slot.p[s].bytes, bytes[all.p[i].i]);
-            for (uint32_t k = 0; k < slot.p[s].in.n && free; k++) free = !together(p, slot.p[s].in.p[k], all.p[i]);
-            if (free) break;
-        }
-        if (s == slot.n) vec_push(&p->a, &slot, (Slot){.bytes = bytes[all.p[i].i]});
-        vec_push(&p->a, &slot.p[s].in, all.p[i]);
-        in[i] = s;
+        if (found == slot.n) vec_push(&p->a, &slot, (Slot){.bytes = bytes[me.i], .raw = p->raw[me.i]});
+        vec_push(&p->a, &slot.p[found].in, me);
+        in[i] = found;
     }
     for (uint32_t s = 0; s < slot.n; s++) {
-        for (uint32_t i = 0; i < all.n; i++)
+        for (uint32_t i = 0; i < n; i++)
             if (in[i] == s) {
-                kbuf(m, all.p[i])->offset = end;
-                kbuf(m, all.p[i])->bytes = slot.p[s].bytes;
+                kbuf(m, all[i].buf)->offset = end;
+                kbuf(m, all[i].buf)->bytes = slot.p[s].bytes;
             }
         end = dim_add(m->dims, end, slot.p[s].bytes);
         if (!end.i) {
@@ -255,14 +281,14 @@ static Dim plan_symbolic(Plan *p, Dim *bytes, Dim end)
 static Dim plan_locals(Plan *p)
 {
     KModule *m = p->m;
-    Dim most = dim_const(m->dims, 0);
+    Dim most = dim_const(m->dims, 0), raw;
     for (uint32_t i = 0; i < m->kernel.n; i++) {
         Kernel *k = m->kernel.p[i];
         Dim end = dim_const(m->dims, 0);
         for (uint32_t n = 1; n < k->param.n && end.i; n++) {
             KBufRec *r = &k->param.p[n];
             if (r->space != KS_LOCAL) continue;
-            r->bytes = size_of(p, r);
+            r->bytes = size_of(p, r, &raw);
             r->offset = end;
             end = dim_add(m->dims, end, r->bytes);
         }
@@ -326,9 +352,10 @@ bool kpass_plan_memory(KModule *m, bool *failed)
     arena_init(&p.a, "pass", m->arena->oom);
     const char *before = text_of(m, &p.a);
     Dim *bytes = arena_array(&p.a, Dim, m->buf.n);
+    p.raw = arena_array(&p.a, Dim, m->buf.n);
     live_ranges(&p);
     for (uint32_t i = 1; i < m->buf.n; i++)
-        if (m->buf.p[i].space == KS_ARENA) bytes[i] = size_of(&p, &m->buf.p[i]);
+        if (m->buf.p[i].space == KS_ARENA) bytes[i] = size_of(&p, &m->buf.p[i], &p.raw[i]);
     m->arena_bytes = plan_symbolic(&p, bytes, plan_fixed(&p, bytes));
     m->scratch_bytes = plan_locals(&p);
     m->planned = !p.failed;
