@@ -148,7 +148,7 @@ def collect(args):
 
 
 def error_of(got, want):
-    """None when `got` is right, else what is wrong with it. The bound is the issue's: see the head of this file."""
+    """None when `got` is right, else what is wrong with it. The bound: see the head of this file."""
     if got.dtype != want.dtype or got.shape != want.shape:
         return "%s %s, expected %s %s" % (got.dtype, got.shape, want.dtype, want.shape)
     if want.size == 0:

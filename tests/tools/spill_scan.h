@@ -5,6 +5,7 @@
  * function has copied the stack pointer to. x86-64 and AArch64. */
 #ifndef SPILL_SCAN_H
 #define SPILL_SCAN_H
+#include <llvm-c/Core.h>
 #include <llvm-c/Disassembler.h>
 #include <llvm-c/Object.h>
 #include <llvm-c/Target.h>
