@@ -8,6 +8,7 @@
  *     store every element of %sum                      (not blocked: the macc's epilogue stores)
  *   }
  *
+ * A product of few columns is dot products along k instead (contract_is_dot).
  * The sizes are contract_choose's. No size depends on the number of threads, so neither do the results. */
 #include "ir/kernel/contract.h"
 
@@ -69,11 +70,75 @@ static void build_sum_nest(Kb *b, Build *x, KVal rows, KVal cols, bool store)
     kb_end(b);
 }
 
+/* ---- dot products: B is [N][K16] ---- */
+enum { CHAINS = 8 };   /* sums carried at once: enough for the latency of a multiply-add */
+
+/* C[m .. m+rows) by one loop over k for all of them and all columns. */
+static void dot_rows(Kb *b, const Contract *c, uint32_t a, KVal z, KVal m, int64_t rows)
+{
+    int64_t N = known(b, c->N), row = round_up(known(b, c->K), 16);
+    bool real = dtype_is_float(c->acc);
+    KVal zero = real ? kb_const_f(b, c->acc, 0) : kb_const_i(b, c->acc, 0), at[CHAINS], init[CHAINS], next[CHAINS], i0 = kb_i(b, 0), y[4];
+    KOp sum[CHAINS];
+    assert(rows * N <= CHAINS);
+    for (int64_t r = 0; r < rows; r++) {
+        KVal pred = {0};
+        c->a_addr(c->arg, b, z, i0, kb_add(b, m, kb_i(b, r)), i0, &at[r], &pred);
+        assert(!pred.i && "dot products have no absent rows");
+    }
+    for (int64_t n = 0; n < rows * N; n++) init[n] = zero, sum[n] = KOP_ADD;
+    KVal b0 = c->b_addr(c->arg, b, z, i0, i0);
+    KbLoop l;
+    kb_loop(b, &l, KLOOP_VEC, i0, kb_dim(b, c->K), (uint32_t)(rows * N), init, sum);
+    for (int64_t n = 0; n < N; n++) {
+        KVal j = kb_add(b, kb_add(b, b0, kb_i(b, n * row)), l.iv);
+        y[n] = kb_cast(b, c->acc, kb_load(b, c->b, &j));
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        KVal k = kb_add(b, at[r], c->a_k.i ? kb_mul(b, l.iv, c->a_k) : l.iv), x = kb_cast(b, c->acc, kb_load(b, a, &k));
+        for (int64_t n = 0; n < N; n++) {
+            KVal old = l.carry[r * N + n];
+            next[r * N + n] = real ? kb_fma(b, x, y[n], old) : kb_add(b, kb_mul(b, x, y[n]), old);
+        }
+    }
+    kb_loop_end(b, &l, next);
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t n = 0; n < N; n++) c->store(c->arg, b, z, kb_add(b, m, kb_i(b, r)), kb_i(b, n), l.result[r * N + n]);
+}
+
+static void build_dot(Kb *b, const Contract *c)
+{
+    KModule *m = kb_module(b);
+    Dims *d = m->dims;
+    Dim count = kbuf_count(m, c->a_buf);
+    KBuf flat = kbuf_new(m, KS_VIEW, (Name){0}, kbuf(m, c->a_buf)->elem, 1, &count, kbuf(m, c->a_buf)->loc);   /* A as one row of elements, as macc reads it */
+    kbuf(m, flat)->base = c->a_buf;
+    kbuf(m, flat)->offset = dim_const(d, 0);
+    uint32_t a = kb_param(b, flat, false);
+    int64_t group = CHAINS / known(b, c->N), block = round_up(contract_dot_rows(known(b, c->M), known(b, c->N), known(b, c->K)), group);
+    Dim blocks = dim_ceildiv(d, c->M, dim_const(d, block));
+    KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, dim_mul(d, c->Z, blocks))), nm = kb_dim(b, blocks);
+    bool one_z = dim_is(d, c->Z, 1);
+    KVal z = one_z ? kb_i(b, 0) : kb_bin(b, KOP_FLOORDIV, q, nm), m0 = kb_mul(b, one_z ? q : kb_bin(b, KOP_MOD, q, nm), kb_i(b, block));
+    KVal rows = kb_min(b, kb_i(b, block), kb_sub(b, kb_dim(b, c->M), m0)), groups = kb_bin(b, KOP_FLOORDIV, rows, kb_i(b, group));
+    KVal g = kb_for(b, KLOOP_SEQ, kb_i(b, 0), groups);
+    dot_rows(b, c, a, z, kb_add(b, m0, kb_mul(b, g, kb_i(b, group))), group);
+    kb_end(b);
+    KVal i = kb_for(b, KLOOP_SEQ, kb_mul(b, groups, kb_i(b, group)), rows);
+    dot_rows(b, c, a, z, kb_add(b, m0, i), 1);
+    kb_end(b);
+    kb_end(b);
+}
+
 void contract_build(Kb *b, const Contract *c)
 {
     KModule *m = kb_module(b);
     Dims *d = m->dims;
     int64_t K = known(b, c->K);
+    if (c->b_dot) {
+        build_dot(b, c);
+        return;
+    }
     assert(!c->b_packed || (K >= 0 && known(b, c->N) >= 0 && c->pack_kc > 0));
     DType a_type = kb_kernel(b)->param.p[c->a].elem, b_type = kb_kernel(b)->param.p[c->b].elem;
     TileProblem p = {.acc = c->acc, .a_type = a_type, .b_type = b_type, .M = known(b, c->M), .N = known(b, c->N), .K = K, .T = known(b, c->T),

@@ -10,6 +10,8 @@ typedef struct Contract {
     DType acc;
     bool b_packed;                     /* B is in strips, [T][K/kc][N/16][kc][16] with kc = pack_kc (RECIPE_PACK; K and N padded with zeros); else row-major in place */
     int64_t pack_kc;                   /* length of a K block of packed B: contract_pack_kc's */
+    bool b_dot;                        /* B is [N][K rounded up to 16] instead (contract_is_dot; packed, T is 1, A without predicate); needs a_buf */
+    KBuf a_buf;                        /* the buffer behind parameter `a` */
     KVal a_k, b_k;                     /* element strides of k in A, and of k in B when in place (0 values: 1 and N) */
     void *arg;
     /* element offset of A for (z, t, row m, first k = k0) and whether it exists (0: always); of B for (z, t): in place for (k0, column 0), packed
@@ -23,6 +25,9 @@ typedef struct Contract {
 
 int64_t contract_pack_kc(const KTarget *, DType acc, int64_t K);   /* K block for packed B of that K: the same rule for weight writer and code */
 
+/* Few columns and a long reduction: dot products along k, no strips of 16 columns mostly padding. Constant B is then packed as contract.b_dot says. */
+bool contract_is_dot(DType acc, int64_t N, int64_t K);
+
 /* The schedule for extents that are known, or -1: of one output batch. */
 typedef struct TileChoice {
     unsigned mr, nv;         /* register tile: rows, strips of 16 columns */
@@ -32,6 +37,7 @@ typedef struct TileChoice {
 } TileChoice;
 typedef struct TileProblem { DType acc, a_type, b_type; int64_t M, N, K, T, a_row_bytes; bool a_plain, b_packed; int64_t pack_kc; } TileProblem;
 TileChoice contract_choose(const KTarget *, const TileProblem *);
+int64_t contract_dot_rows(int64_t M, int64_t N, int64_t K);   /* rows per block of that form; M may be -1 */
 
 /* Emits the loops and macc nodes into the open kernel `b` (which must hold nothing else that loops). When K is blocked, sums between blocks wait in
  * scratch of the thread; `store` sees each element once. */

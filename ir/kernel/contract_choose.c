@@ -144,3 +144,12 @@ TileChoice contract_choose(const KTarget *t, const TileProblem *p)
     c.nb = block_length(N, most_n, column);
     return c;
 }
+
+/* ---- dot products ---- */
+bool contract_is_dot(DType acc, int64_t N, int64_t K) { return N >= 1 && N <= 4 && K >= 32 && acc != DT_NONE; }
+
+int64_t contract_dot_rows(int64_t M, int64_t N, int64_t K)
+{
+    if (M < 0) return 64;
+    return ceil_div(max64(M, 1), max64(min64(BLOCKS, max64(M, 1) * N * K / BLOCK_WORK), 1));
+}

@@ -144,7 +144,7 @@ static bool matmul_lower(Lw *l, Node n)
     Blob blob;
     RightSide right = {0};
     if (single && dim_is_const(d, x.K, &K) && dim_is_const(d, x.N, &N) && lw_const(l, 1, &blob) &&
-        contraction_pack(l, blob, acc, 1, K, N, 0, 0, N, 1, &right)) x.b_packed = true;
+        contraction_pack_matrix(l, blob, acc, K, N, N, 1, &right)) x.b_packed = true;
     else right.buf = lw_in(l, 1);
     KBuf a = lw_in(l, 0);
     lw_prepare_out(l);
@@ -162,7 +162,7 @@ static bool matmul_lower(Lw *l, Node n)
     }
     int64_t row_bytes = dim_is_const(d, x.K, &K) ? K * dtype_info(lw_elem(l, 0))->bits / 8 : 0;
     Contract c = {.Z = Z, .M = M, .N = x.N, .K = x.K, .T = one, .a = kb_param(b, a, false), .b = kb_param(b, right.buf, false), .acc = acc, .b_packed = x.b_packed,
-                  .pack_kc = right.kc, .arg = &x, .a_addr = mm_a, .b_addr = mm_b, .store = mm_store, .a_plain = true, .a_row_bytes = row_bytes};
+                  .pack_kc = right.kc, .b_dot = right.dot, .a_buf = a, .arg = &x, .a_addr = mm_a, .b_addr = mm_b, .store = mm_store, .a_plain = true, .a_row_bytes = row_bytes};
     contract_build(b, &c);
     lw_kernel_end(l);
     return true;
@@ -258,7 +258,8 @@ static bool gemm_lower(Lw *l, Node n)
     Blob blob;
     RightSide right = {0};
     if (dim_is_const(d, x.K, &K) && dim_is_const(d, x.N, &N) && lw_const(l, 1, &blob) &&
-        contraction_pack(l, blob, acc, 1, K, N, 0, 0, at->transB ? 1 : N, at->transB ? K : 1, &right)) x.b_packed = true;
+        (at->transA ? contraction_pack(l, blob, acc, 1, K, N, 0, 0, at->transB ? 1 : N, at->transB ? K : 1, &right)
+                    : contraction_pack_matrix(l, blob, acc, K, N, at->transB ? 1 : N, at->transB ? K : 1, &right))) x.b_packed = true;
     else right.buf = at->transB ? contraction_transposed(l, lw_in(l, 1), x.K, x.N) : lw_in(l, 1);
     KBuf a = lw_in(l, 0);
     lw_prepare_in(l);
@@ -268,7 +269,7 @@ static bool gemm_lower(Lw *l, Node n)
     x.col = at->transA ? kb_dim(b, M) : kb_i(b, 1);
     int64_t row_bytes = !at->transA && dim_is_const(d, x.K, &K) ? K * dtype_info(lw_elem(l, 0))->bits / 8 : 0;
     Contract c = {.Z = one, .M = M, .N = x.N, .K = x.K, .T = one, .a = kb_param(b, a, false), .b = kb_param(b, right.buf, false), .acc = acc, .b_packed = x.b_packed,
-                  .pack_kc = right.kc, .a_k = at->transA ? kb_dim(b, M) : (KVal){0}, .arg = &x, .a_addr = mm_a, .b_addr = mm_b, .store = mm_store,
+                  .pack_kc = right.kc, .b_dot = right.dot, .a_buf = a, .a_k = at->transA ? kb_dim(b, M) : (KVal){0}, .arg = &x, .a_addr = mm_a, .b_addr = mm_b, .store = mm_store,
                   .a_plain = true, .a_row_bytes = row_bytes};
     contract_build(b, &c);
     lw_kernel_end(l);

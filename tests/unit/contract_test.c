@@ -7,11 +7,11 @@
 
 #include <stdlib.h>
 
-typedef struct Problem { int64_t Z, M, N, K, T; bool packed, guarded, symbolic, by_k; DType type; int64_t kc; } Problem;
+typedef struct Problem { int64_t Z, M, N, K, T; bool packed, guarded, symbolic, by_k, dot; DType type; int64_t kc; } Problem;
 typedef struct Test { Problem p; uint32_t c; int64_t lda; } Test;
 
 static int64_t strips(const Problem *p) { return (p->N + 15) / 16; }
-static int64_t b_batch(const Problem *p) { return p->packed ? (p->K + p->kc - 1) / p->kc * p->kc * strips(p) * 16 : p->K * p->N; }
+static int64_t b_batch(const Problem *p) { return p->dot ? p->N * ((p->K + 15) / 16 * 16) : p->packed ? (p->K + p->kc - 1) / p->kc * p->kc * strips(p) * 16 : p->K * p->N; }
 static bool present(const Problem *p, int64_t t, int64_t m) { return !p->guarded || (m + t) % 3 != 0; }
 static int64_t a_at(const Test *x, int64_t z, int64_t t, int64_t m, int64_t k)
 {
@@ -21,6 +21,7 @@ static int64_t a_at(const Test *x, int64_t z, int64_t t, int64_t m, int64_t k)
 static int64_t b_at(const Problem *p, int64_t z, int64_t t, int64_t k, int64_t n)
 {
     int64_t batch = (z * p->T + t) * b_batch(p);
+    if (p->dot) return batch + n * ((p->K + 15) / 16 * 16) + k;
     return batch + (p->packed ? ((k / p->kc * strips(p) + n / 16) * p->kc + k % p->kc) * 16 + n % 16 : k * p->N + n);
 }
 
@@ -164,7 +165,7 @@ static void problem_test(Problem p, const char *cpu, uint64_t seed)
     KBuf kc = port(&m, true, "c", p.type, 3, (Dim[]){dim_const(&dims, p.Z), rows, dim_const(&dims, p.N)});
     Kb *b = kb_new(&m, "contract", (KLoc){0});
     Contract c = {.Z = dim_const(&dims, p.Z), .M = rows, .N = dim_const(&dims, p.N), .K = dim_const(&dims, p.K), .T = dim_const(&dims, p.T), .acc = p.type,
-                  .b_packed = p.packed, .pack_kc = p.kc, .arg = &x, .a_addr = on_a, .b_addr = on_b, .store = on_store, .a_plain = !p.guarded};
+                  .b_packed = p.packed, .pack_kc = p.kc, .b_dot = p.dot, .a_buf = ka, .arg = &x, .a_addr = on_a, .b_addr = on_b, .store = on_store, .a_plain = !p.guarded};
     c.a = kb_param(b, ka, false);
     c.b = kb_param(b, kb, false);
     x.c = kb_param(b, kc, true);
@@ -212,22 +213,24 @@ int main(void)
 {
     static const DType type[] = {DT_F32, DT_F32, DT_F32, DT_F64, DT_I32};
     Rng r = {7};
-    for (uint64_t i = 0; i < 70; i++) {
+    for (uint64_t i = 0; i < 80; i++) {
         Problem p = {.Z = rng_in(&r, 0, 3) ? 1 : rng_in(&r, 1, 3), .M = rng_in(&r, 1, 60), .N = rng_in(&r, 1, 150), .K = rng_in(&r, 1, 60), .T = 1,
                      .packed = rng_in(&r, 0, 3) != 0, .type = type[rng_in(&r, 0, 4)]};
-        switch (i % 7) {
+        switch (i % 8) {
         case 0: p.K = rng_in(&r, 400, 1500); p.packed = true; break;                     /* blocks of K */
         case 1: p.T = 9; p.K = rng_in(&r, 30, 130); p.guarded = true; break;            /* a convolution; blocks of T */
         case 2: p.M = rng_in(&r, 300, 700); p.N = rng_in(&r, 1, 40); break;              /* blocks of M */
         case 3: p.symbolic = true; p.Z = 1; p.M = rng_in(&r, 0, 300); break;
         case 4: p.by_k = true; break;
         case 5: p.T = 3; p.K = rng_in(&r, 500, 600); p.packed = true; break;             /* blocks of both */
+        case 6: p.dot = p.packed = true; p.N = rng_in(&r, 1, 4); p.M = rng_in(&r, 1, 3) > 1 ? rng_in(&r, 1, 90) : 1500; p.K = rng_in(&r, 1, 300); p.symbolic = p.Z == 1 && rng_in(&r, 0, 1); break;
         default: p.M = rng_in(&r, 1, 4); p.N = rng_in(&r, 200, 700); break;              /* a few rows */
         }
         if (rng_in(&r, 0, 9) == 0) p.M = 0;
         if (rng_in(&r, 0, 14) == 0) p.K = 0;
         problem_test(p, i % 3 ? "native" : "x86-64-v3", i);
     }
+    CHECK(contract_is_dot(DT_F32, 1, 512) && !contract_is_dot(DT_F32, 64, 512));
     CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2);
     printf("blocks of K %d, T %d, M %d, N %d times\n", seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks);
     return check_done();
