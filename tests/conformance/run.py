@@ -39,7 +39,7 @@ def reason_of(message):
     op, code, text = match.groups()
     if code == "E032":
         return "%s %s" % (code, re.sub(r" \(domain.*?\)", "", text))
-    text = re.sub(r"'[^']*'", "'...'", re.sub(r"-?\d+", "#", text))
+    text = re.sub(r"'[^']*'", "'...'", re.sub(r"(?<![A-Za-z0-9_])-?\d+", "#", text))
     return " ".join(x for x in (code, op, text) if x)
 
 
