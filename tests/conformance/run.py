@@ -56,6 +56,8 @@ def bless(report):
     """expected.txt from a report. False when something is wrong that no list may bless."""
     with open(cases.EXPECTED, "w", encoding="utf-8") as f:
         f.write(HEAD)
+        refused = sum(1 for verdict, _ in report.values() if verdict == "refuse")
+        f.write("# %d pass, %d refuse\n" % (len(report) - refused, refused))
         for name, (verdict, message) in sorted(report.items()):
             reason = " " + reason_of(message) if verdict == "refuse" else ""
             f.write("%s %s%s\n" % (name, verdict if verdict in ("pass", "refuse") else "pass", reason))
