@@ -6,15 +6,17 @@
  * Who does what: kernels with a par loop and team calls run on all threads; kernels without one, single calls, scalar loads, alloc, free and move on thread 0
  * alone: among those the order of steps suffices. Two buffers are the same memory when their bytes overlap, which after planning may be so for different
  * buffers. A symbol that thread 0 reads (bind = load, call) is seen by all after a barrier, which stands before the next step that is not thread 0's; within
- * a loop also before it is read anew while others may still use its old value. Binds and loop carries are every thread's own. A loop body that leaves
- * anything open ends with a barrier, so a round need not look at the one before. Existing barriers are dropped first: they are always derived. */
+ * a loop also before it is read anew while others may still use its old value. Every thread does the other binds, with the same value; the second bind
+ * of a symbol waits for those who use the first. A loop body that leaves anything open ends with a barrier, so a round need not look at the one before.
+ * Existing barriers are dropped first: they are always derived. */
 #include "passes/kernel/kpasses.h"
 #include "passes/pass.h"
 #include <string.h>
 
 typedef enum Who { THREAD_0, ALL } Who;
 typedef struct Access { KBuf buf; bool write; Who who; int loops; /* loops around the latest step that does it */ } Access;
-typedef struct State { VEC(Access) open; bool sym_open, sym_used; } State;   /* since the last barrier: touched; read by thread 0 only; used by all */
+/* Since the last barrier: what was touched; a symbol was read by thread 0 only; symbols were used by all. bound: symbols that have a value. */
+typedef struct State { VEC(Access) open; bool sym_open, sym_used; VEC(Sym) bound; } State;
 typedef struct B { KModule *m; Arena a; State s; int in_while; } B;
 
 static bool is_read(const Kernel *k, uint32_t p)
@@ -82,10 +84,29 @@ static bool conflict(B *b, const Access *x, const Access *y)
     return kbuf_overlap(b->m, x->buf, y->buf);
 }
 
+static bool is_bound(const State *s, Sym sym)
+{
+    for (uint32_t i = 0; i < s->bound.n; i++)
+        if (s->bound.p[i].i == sym.i) return true;
+    return false;
+}
+
+/* Symbols that the step binds (not those of loops, which code generation keeps apart by itself). */
+static uint32_t binds(const KStep *s, uint32_t n, Sym *out)
+{
+    if ((s->kind == KST_BIND || s->kind == KST_LOAD) && n == 0) *out = s->sym;
+    else if (s->kind == KST_CALL && n < s->n_arg) *out = s->arg[n].kind == KA_SYM ? s->arg[n].sym : (Sym){0};
+    else return 0;
+    return 1;
+}
+
 static bool needs_barrier(B *b, const KStep *s, const State *mine)
 {
+    Sym sym;
     if (b->s.sym_open && !thread_0_only(s)) return true;
     if (b->in_while && b->s.sym_used && binds_by_thread_0(s)) return true;
+    for (uint32_t n = 0; b->s.sym_used && binds(s, n, &sym); n++)
+        if (sym.i && is_bound(&b->s, sym)) return true;
     for (uint32_t i = 0; i < b->s.open.n; i++)
         for (uint32_t n = 0; n < mine->open.n; n++)
             if (conflict(b, &b->s.open.p[i], &mine->open.p[n])) return true;
@@ -95,7 +116,8 @@ static bool needs_barrier(B *b, const KStep *s, const State *mine)
 static void barrier(B *b, KSteps *l, KStep *before)
 {
     kstep_insert(l, before, kstep_new(b->m, KST_BARRIER, (KLoc){0}));
-    b->s = (State){.sym_used = false};
+    b->s.open.n = 0;
+    b->s.sym_open = b->s.sym_used = false;
 }
 
 static void add(B *b, const Access *x)
@@ -113,6 +135,7 @@ static State copy(B *b)
 {
     State s = {.sym_open = b->s.sym_open, .sym_used = b->s.sym_used};
     for (uint32_t i = 0; i < b->s.open.n; i++) vec_push(&b->a, &s.open, b->s.open.p[i]);
+    for (uint32_t i = 0; i < b->s.bound.n; i++) vec_push(&b->a, &s.bound, b->s.bound.p[i]);
     return s;
 }
 
@@ -120,6 +143,8 @@ static State copy(B *b)
 static void merge(B *b, const State *other)
 {
     for (uint32_t i = 0; i < other->open.n; i++) add(b, &other->open.p[i]);
+    for (uint32_t i = 0; i < other->bound.n; i++)
+        if (!is_bound(&b->s, other->bound.p[i])) vec_push(&b->a, &b->s.bound, other->bound.p[i]);
     b->s.sym_open |= other->sym_open;
     b->s.sym_used |= other->sym_used;
 }
@@ -149,6 +174,9 @@ static void steps(B *b, KSteps *l)
             mine.open.p[i].loops = b->in_while;
             add(b, &mine.open.p[i]);
         }
+        Sym sym;
+        for (uint32_t n = 0; binds(s, n, &sym); n++)
+            if (sym.i && !is_bound(&b->s, sym)) vec_push(&b->a, &b->s.bound, sym);
         if (binds_by_thread_0(s)) b->s.sym_open = true;
         if (!thread_0_only(s)) b->s.sym_used = true;
         if (s->kind == KST_IF) {

@@ -140,6 +140,10 @@ static Dim size_of(Plan *p, const KBufRec *r, Dim *raw)
         dim_bounds(m->dims, bytes, &lo, &hi);
         bytes = hi == INT64_MAX ? DIM_NONE : dim_const(m->dims, hi);
     }
+    if (bytes.i) {   /* no size is negative; said where it cannot be proven, so that sums of sizes compare */
+        dim_bounds(m->dims, bytes, &lo, &hi);
+        if (lo < 0) bytes = dim_max(m->dims, bytes, dim_const(m->dims, 0));
+    }
     *raw = bytes;
     if (bytes.i) bytes = round64(m, bytes);
     if (bytes.i) return bytes;
