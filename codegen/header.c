@@ -181,7 +181,7 @@ static void fill(Head *h, const char *array, uint32_t i, const char *id, const K
     }
     str_printf(s, "    %s[%u].size = (uint32_t)sizeof(bmc_value); %s[%u].kind = BMC_TENSOR; %s[%u].dtype = %d; %s[%u].rank = %d;\n", array, i, array, i, array, i,
                t->elem, array, i, t->rank);
-    for (int a = 0; a < t->rank; a++) {
+    for (int a = 0; a < t->rank && !out; a++) {       /* those of outputs are the model's to say */
         str_printf(s, "    %s[%u].dim[%d] = ", array, i, a);
         formula(h, s, dim_resolve(h->m->dims, t->dim[a]), "in.dim_");
         str_add(s, ";\n");
@@ -239,7 +239,8 @@ void codegen_header_text(Str *out, KModule *m)
 
     const char *guard = upper(&h, m->prefix);
     str_printf(out, "/* %s.h: model ", m->prefix);
-    comment_safe(out, m->source ? m->source : m->prefix);
+    const char *slash = m->source ? strrchr(m->source, '/') : NULL;
+    comment_safe(out, slash ? slash + 1 : m->source ? m->source : m->prefix);
     str_printf(out, " for %s, %s. Written by bmc.\n * One context per concurrent caller: %s_model.create(NULL, NULL, 0, &ctx); %s_run(ctx, in, out); %s_model.destroy(ctx); */\n",
                m->target.triple, m->target.cpu, m->prefix, m->prefix, m->prefix);
     str_printf(out, "#ifndef %s_H\n#define %s_H\n#include <bmc/bmc.h>\n#include <string.h>\n\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\nextern const bmc_model %s_model;\n\n",
@@ -260,7 +261,7 @@ void codegen_header_text(Str *out, KModule *m)
                m->input.n ? m->input.n : 1, m->output.n ? m->output.n : 1);
     for (uint32_t i = 0; i < m->input.n; i++) fill(&h, "i", i, h.in[i], &m->input.p[i], false);
     for (uint32_t i = 0; i < m->output.n; i++) {
-        str_printf(out, "    o[%u].size = (uint32_t)sizeof(bmc_value);\n", i);
+        if (!is_plain(&h, &m->output.p[i])) str_printf(out, "    o[%u].size = (uint32_t)sizeof(bmc_value);\n", i);
         fill(&h, "o", i, h.out[i], &m->output.p[i], true);
     }
     str_printf(out, "    status = %s_model.run(ctx, i, o);\n", m->prefix);

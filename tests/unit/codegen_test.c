@@ -760,6 +760,15 @@ static void test_failures(void)
     o.cc = NULL;
     o.runtime_dir = "/nowhere";
     CHECK(!codegen_emit(&u.m, &o) && strstr(said, "libbmc_rt.a"));
+    o.runtime_dir = runtime_dir;
+    struct rlimit was, small = {2048, 2048};         /* a file that cannot grow: as when the disk is full */
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK(getrlimit(RLIMIT_FSIZE, &was) == 0);
+    small.rlim_max = was.rlim_max;
+    CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0);
+    bool wrote = codegen_emit(&u.m, &o);
+    CHECK(setrlimit(RLIMIT_FSIZE, &was) == 0);
+    CHECK(!wrote && strstr(said, "cannot write"));
     unit_close(&u);
     CHECK(rmdir(dir) == 0);     /* empty */
     CHECK(mkdir(dir, 0700) == 0);
