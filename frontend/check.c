@@ -21,7 +21,7 @@ static void item(Walk *w, const Onnx__NodeProto *n, const char *what)
         i.node = arena_strdup(w->a, *n->name ? n->name : n->n_output ? n->output[0] : "");
         i.op = arena_strdup(w->a, n->op_type);
         i.domain = arena_strdup(w->a, domain_text(n->domain));
-        i.opset = opset_of(&w->im, &w->call, n->domain);
+        i.opset = opset_of(&w->call, n->domain);
     } else {
         uint64_t key = hash_bytes(what, strlen(what), 0), old;
         if (map_get(&w->said, key, &old)) return;

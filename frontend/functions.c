@@ -64,6 +64,14 @@ static bool bind_attrs(Import *im, const Scope *s, const Onnx__NodeProto *n, con
 
 static bool fail(Import *im, DiagLoc loc, const char *text) { return diag(im->m->diag, loc, E_IMPORT, text); }
 
+bool inlining_goes_on(Import *im, const Call *c, DiagLoc at)
+{
+    if (!c->function || im->called_nodes++ < CALLED_NODES_MAX) return true;
+    if (!im->too_large) fail(im, at, "inlining the model's functions makes it too large");
+    im->too_large = true;
+    return false;
+}
+
 bool function_inline(Import *im, Scope *s, const Onnx__NodeProto *n, const Onnx__FunctionProto *f, Loc loc, const Value *in, size_t n_in)
 {
     const Names *names = &im->m->names;
@@ -74,9 +82,8 @@ bool function_inline(Import *im, Scope *s, const Onnx__NodeProto *n, const Onnx_
     c.prefix = arena_printf(im->arena, "%s/", label);
     for (const Call *o = s->call; o; o = o->caller)
         if (o->function == f) return fail(im, at, arena_printf(im->arena, "function %s calls itself", f->name));
-    im->called_nodes += 1 + (uint32_t)f->n_node;
     if (c.depth > CALL_DEPTH_MAX) return fail(im, at, "functions call each other more than 64 deep");
-    if (f->n_node > CALLED_NODES_MAX || im->called_nodes > CALLED_NODES_MAX) return fail(im, at, "inlining its functions makes the model too large");
+    if (!inlining_goes_on(im, &c, at)) return false;
     if (n_in > f->n_input || n->n_output > f->n_output)
         return fail(im, at, arena_printf(im->arena, "function %s has %zu inputs and %zu outputs, %zu and %zu are given", f->name, f->n_input, f->n_output, n_in, n->n_output));
     if (!bind_attrs(im, s, n, f, at, &c)) return false;

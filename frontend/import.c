@@ -150,6 +150,7 @@ static bool import_graph(Import *im)
     im->m->entry = place_new(im, "main", NULL)->g;
     Scope s = {.in = im->place.p[im->m->entry->id], .call = &top, .path = ""};
     map_init(&s.name, im->arena);
+    map_init(&im->no_opset, im->arena);
     bool ok = dim_options_prepare(im, g);
     ok = inputs(im, &s, g) && ok;
     ok = dim_options_done(im) && ok;

@@ -11,7 +11,7 @@
 
 #define REGION_DEPTH_MAX 64
 #define CALL_DEPTH_MAX 64
-#define CALLED_NODES_MAX (1u << 22)   /* nodes that inlining may make: functions that call each other twice grow without end */
+#define CALLED_NODES_MAX (1u << 19)   /* nodes that inlining may make: functions that call each other twice grow without end */
 
 typedef struct Place {
     Graph *g;
@@ -50,7 +50,9 @@ typedef struct Import {
     Map fixed;                 /* dim_param -> its size, from --shape */
     Map function;              /* hash of domain, name, overload -> index + 1 of the first; next_function chains */
     uint32_t *next_function;
-    uint32_t called_nodes;
+    uint32_t called_nodes;     /* made by inlining so far */
+    bool too_large;            /* said so: inlining goes no further */
+    Map no_opset;              /* domains that were diagnosed as not imported */
 } Import;
 
 /* ---- types.c ---- */
@@ -76,7 +78,7 @@ typedef struct Nodes { Onnx__NodeProto *const *p; size_t n; } Nodes;
 /* Names that a graph uses but does not define, in order of first use. */
 void graph_free_names(Import *, const Onnx__GraphProto *, NameVec *);
 /* An order in which every node follows those whose results it uses; the file's own when that is one. false: a cycle, diagnosed. */
-bool nodes_order(Import *, Nodes, const uint32_t **order);
+bool nodes_order(Import *, const Scope *, Nodes, const uint32_t **order);
 
 /* ---- import.c ---- */
 bool initializer_overridable(const Import *, const char *name);
@@ -91,7 +93,8 @@ bool nodes_import(Import *, Scope *, Nodes);                       /* false: som
 bool graph_body_import(Import *, Scope *, const Onnx__GraphProto *);   /* initializers and nodes */
 Loc node_loc(Import *, const Scope *, const Onnx__NodeProto *, uint32_t index);
 DiagLoc loc_diag(Import *, Loc);
-int64_t opset_of(Import *, const Call *, const char *domain);     /* 0: not imported */
+int64_t opset_of(const Call *, const char *domain);               /* 0: not imported */
+bool inlining_goes_on(Import *, const Call *, DiagLoc);            /* counts a node or call made by inlining; false: too many, diagnosed once */
 
 /* ---- functions.c ---- */
 void functions_index(Import *);

@@ -75,9 +75,8 @@ DiagLoc loc_diag(Import *im, Loc loc)
 
 static const char *domain_of(const char *domain) { return strcmp(domain, "ai.onnx") ? domain : ""; }
 
-int64_t opset_of(Import *im, const Call *call, const char *domain)
+int64_t opset_of(const Call *call, const char *domain)
 {
-    (void)im;
     for (size_t k = 0; k < call->opsets.n; k++)
         if (!strcmp(domain_of(call->opsets.p[k]->domain), domain_of(domain))) return call->opsets.p[k]->version;
     return 0;
@@ -225,7 +224,16 @@ static size_t fixed_ports(const OpDesc *d)
 
 static bool unknown_op(Import *im, const Scope *s, const Onnx__NodeProto *n, Loc loc)
 {
-    return diag(im->m->diag, loc_diag(im, loc), E_UNKNOWN_OP, n->op_type, domain_of(n->domain), (long long)opset_of(im, s->call, n->domain));
+    return diag(im->m->diag, loc_diag(im, loc), E_UNKNOWN_OP, n->op_type, domain_of(n->domain), (long long)opset_of(s->call, n->domain));
+}
+
+static bool no_opset(Import *im, const Onnx__NodeProto *n, Loc loc)
+{
+    const char *domain = domain_of(n->domain);
+    uint64_t key = name_of(&im->m->names, domain).i, said;
+    if (map_get(&im->no_opset, key, &said)) return false;
+    map_put(&im->no_opset, key, 1);
+    return diag(im->m->diag, loc_diag(im, loc), E_IMPORT, arena_printf(im->arena, "domain '%s' has no opset_import of version 1 or newer", domain));
 }
 
 static void opset_note(Import *im, Place *p, Node n, int64_t opset)
@@ -233,6 +241,17 @@ static void opset_note(Import *im, Place *p, Node n, int64_t opset)
     while (p->opset.n <= n.i) vec_push(im->arena, &p->opset, 0);
     p->opset.p[n.i] = opset < INT32_MAX ? (int32_t)opset : INT32_MAX;
 }
+
+static bool arity(Import *im, const OpDesc *d, const Port *ports, uint32_t n, uint32_t least, const char *what, DiagLoc loc)
+{
+    uint32_t most = 0;
+    for (const Port *p = ports; p->name; p++, most++)
+        if (p->flags & PORT_VARIADIC) return n >= least || diag(im->m->diag, loc, E_ARITY, (int)n, what, d->name, "at least 1");
+    return (n >= least && n <= most) || diag(im->m->diag, loc, E_ARITY, (int)n, what, d->name, arena_printf(im->m->arena, least == most ? "%u" : "at most %u", most));
+}
+
+/* How many operands an operator needs is left to inference, as older forms of some have fewer; but what stands first always has. */
+static uint32_t least_inputs(const OpDesc *d) { return d->in->name && !(d->in->flags & PORT_OPTIONAL); }
 
 /* sound: the operands were all found. */
 static bool operator(Import *im, Scope *s, const Onnx__NodeProto *n, OpCode op, Loc loc, const Value *given, size_t n_in, bool sound)
@@ -242,12 +261,13 @@ static bool operator(Import *im, Scope *s, const Onnx__NodeProto *n, OpCode op, 
     ValueVec captured = {0};
     uint32_t n_region = attrs_n_region(d), n_out = (uint32_t)n->n_output;
     const Graph **region_of = arena_array(im->arena, const Graph *, n_region + 1);
-    int64_t opset = opset_of(im, s->call, n->domain);
+    int64_t opset = opset_of(s->call, n->domain);
     void *attrs;
-    if (opset < 1)
-        return diag(im->m->diag, loc_diag(im, loc), E_IMPORT,
-                    arena_printf(im->arena, "domain '%s' has no opset_import of version 1 or newer", domain_of(n->domain)));
+    if (opset < 1) return no_opset(im, n, loc);
+    if (!inlining_goes_on(im, s->call, loc_diag(im, loc))) return false;
     bool ok = attrs_import(im, s, n, d, loc_diag(im, loc), &attrs);
+    while (n_out > 1 && !*n->output[n_out - 1]) n_out--;
+    ok = ok && arity(im, d, d->in, n_in && !*n->input[0] ? 0 : (uint32_t)n_in, least_inputs(d), "input", loc_diag(im, loc)) && arity(im, d, d->out, n_out, 1, "output", loc_diag(im, loc));
     if (n_region) captures(im, s, n, d, &captured);
     if (n_region && !regions(im, s, n, d, &captured, loc, region_of)) ok = false;
     if (!ok || !sound) return false;
@@ -255,7 +275,6 @@ static bool operator(Import *im, Scope *s, const Onnx__NodeProto *n, OpCode op, 
     memcpy(in, given, n_in * sizeof *in);
     if (n_region && n_in < fixed_ports(d)) n_in = fixed_ports(d);
     for (uint32_t k = 0; k < captured.n; k++) in[n_in++] = captured.p[k];
-    while (n_out > 1 && !*n->output[n_out - 1]) n_out--;
     Node node = graph_add(g, op, in, (uint32_t)n_in, n_out, attrs, loc, NODE_NONE);
     if (n_region) graph_set_region(g, node, region_of, n_region);
     node_rec(g, node)->n_capture = captured.n;
@@ -283,8 +302,8 @@ bool nodes_import(Import *im, Scope *s, Nodes nodes)
 {
     const uint32_t *order;
     bool ok = true;
-    if (!nodes_order(im, nodes, &order)) return false;
-    for (size_t k = 0; k < nodes.n; k++) {
+    if (!nodes_order(im, s, nodes, &order)) return false;
+    for (size_t k = 0; k < nodes.n && !im->too_large; k++) {
         if (node_import(im, s, nodes.p[order[k]], order[k])) continue;
         ok = false;
         results_broken(im, s, nodes.p[order[k]]);
@@ -308,5 +327,5 @@ bool graph_body_import(Import *im, Scope *s, const Onnx__GraphProto *g)
             ok = false;
         } else ok &= scope_define(im, s, name, graph_const(s->in->g, blob, type, name_of(&im->m->names, name)));
     }
-    return nodes_import(im, s, (Nodes){g->node, g->n_node}) && ok;
+    return nodes_import(im, s, (Nodes){g->node, g->n_node}) && ok && !im->too_large;
 }

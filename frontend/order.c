@@ -94,15 +94,18 @@ static bool place(Order *o, uint32_t first)
     return true;
 }
 
-bool nodes_order(Import *im, Nodes nodes, const uint32_t **order)
+bool nodes_order(Import *im, const Scope *s, Nodes nodes, const uint32_t **order)
 {
+    uint64_t old;
     Order o = {.im = im, .nodes = nodes};
     map_init(&o.maker, im->arena);
     o.state = arena_array(im->arena, uint8_t, nodes.n + 1);
     *order = o.to = arena_array(im->arena, uint32_t, nodes.n + 1);
     for (uint32_t k = 0; k < nodes.n; k++)
-        for (size_t i = 0; i < nodes.p[k]->n_output; i++)
-            if (*nodes.p[k]->output[i]) map_put(&o.maker, name_of(&im->m->names, nodes.p[k]->output[i]).i, k + 1);
+        for (size_t i = 0; i < nodes.p[k]->n_output; i++) {
+            Name name = name_of(&im->m->names, nodes.p[k]->output[i]);
+            if (name.i && !map_get(&s->name, name.i, &old)) map_put(&o.maker, name.i, k + 1);   /* else it is an input's or initializer's: refused later */
+        }
     for (uint32_t k = 0; k < nodes.n; k++)
         if (!o.state[k] && !place(&o, k)) return false;
     return true;

@@ -11,7 +11,7 @@ static bool is_identifier(const char *s)
 {
     if (!isalpha((unsigned char)*s) && *s != '_') return false;
     for (; *s; s++)
-        if (!isalnum((unsigned char)*s) && *s != '_' && *s != '.') return false;
+        if (!isalnum((unsigned char)*s) && *s != '_' && !(*s == '.' && (isalnum((unsigned char)s[1]) || s[1] == '_'))) return false;
     return true;
 }
 
