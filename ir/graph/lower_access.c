@@ -115,7 +115,7 @@ KVal lw_value_at(Lw *l, Value v, const KVal *idx)
     struct LwState *s = l->s;
     const TypeRec *t = value_trec(l->g, v);
     if (!s->depth) s->memo.n = 0;
-    if (s->root.i && s->root_value.i == v.i && s->root_val.i && s->frame->g == l->g) return s->root_val;
+    if (s->root.i && s->group.i && s->root_value.i == v.i && s->root_val.i && s->frame->g == l->g) return s->root_val;   /* group 0: an operand, read outside */
     for (uint32_t i = s->memo.n; i-- > 0;) {
         const Memo *m = &s->memo.p[i];
         if (m->g == l->g && m->v.i == v.i && m->rank == t->rank && !memcmp(m->idx, idx, sizeof(KVal) * (size_t)t->rank)) return m->val;

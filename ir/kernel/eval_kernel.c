@@ -312,7 +312,9 @@ bool keval_kernel(KEval *e, const KStep *s)
         for (int i = 0; i < rec->rank && ok; i++)
             ok = keval_dim(e, s->loc, rec->dim[i], &want) && (want == r.view[p].dim[i] || keval_fail(e, BMC_E_SHAPE, s->loc, "kernel @%s: dim %d of %%%s is %lld, expected %lld", name_str(e->m->names, k->name), i, r.view[p].name, (long long)r.view[p].dim[i], (long long)want));
         int64_t dense = 1;
-        for (int i = rec->rank - 1; i >= 0 && ok; i--) {   /* code is made for the parameter's strides */
+        bool empty = false;   /* nothing is read, and a view's strides over nothing may be anything */
+        for (int i = 0; i < rec->rank; i++) empty |= r.view[p].dim[i] == 0;
+        for (int i = rec->rank - 1; i >= 0 && ok && !empty; i--) {   /* code is made for the parameter's strides */
             want = dense;
             if (!rec->dense) ok = keval_dim(e, s->loc, rec->stride[i], &want);
             dense *= r.view[p].dim[i] > 0 ? r.view[p].dim[i] : 1;
