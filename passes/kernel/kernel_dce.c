@@ -30,8 +30,16 @@ static void unlink_region(Kernel *k, KInst i)
     unlink_inst(k, i);
 }
 
+/* A record that is always well records nothing. */
+static bool no_record(const Kernel *k, const KInstRec *r)
+{
+    KInst ok = r->op == KOP_RECORD ? kval(k, karg(k, r, 0))->def : (KInst){0};
+    return ok.i && kinst(k, ok)->op == KOP_CONST && kinst(k, ok)->imm.i;
+}
+
 static bool has_effect(const Kernel *k, const KInstRec *r)
 {
+    if (no_record(k, r)) return false;
     if (r->op != KOP_FOR) return kop_info(r->op)->flags & KF_EFFECT;
     for (KInst i = kblock(k, r->body)->first; i.i; i = kinst(k, i)->next)
         if (has_effect(k, kinst(k, i))) return true;
@@ -55,7 +63,7 @@ static bool kernel_round(Kernel *k, uint32_t *use, bool *read)
         bool dead = r->block.i != 0;
         if (!dead) continue;
         if (r->op == KOP_STORE) dead = k->param.p[r->param].space == KS_LOCAL && !read[r->param];
-        else dead = (kop_info(r->op)->flags & (KF_PURE | KF_LOAD) || r->op == KOP_FOR) && !has_effect(k, r);
+        else dead = (kop_info(r->op)->flags & (KF_PURE | KF_LOAD) || r->op == KOP_FOR || r->op == KOP_RECORD) && !has_effect(k, r);
         for (uint32_t n = 0; n < r->n_res && dead; n++) dead = use[r->res + n] == 0;
         if (!dead) continue;
         for (uint32_t n = 0; n < r->n_arg; n++) use[karg(k, r, n).i]--;

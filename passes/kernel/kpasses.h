@@ -7,7 +7,7 @@
 /* kernel_simplify.c: kernels are rebuilt (constants fold, equal values are shared, loops of no or one iteration vanish), then everything that
  * contributes to no output goes: instructions, steps, kernels, buffers. */
 bool kpass_simplify(KModule *);
-/* dce.c: only the second half. */
+/* kernel_dce.c: only the second half. */
 bool kpass_dce(KModule *);
 /* schedule.c: par loops are collapsed, innermost loops become vec, column reductions vectorise over the columns. Needs no plan and no barriers. */
 bool kpass_schedule(KModule *);

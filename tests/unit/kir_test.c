@@ -1,6 +1,6 @@
 /* kir_test: random kernels and programs, drawn from kop.def: the verifier accepts them, printing is stable through the parser, the parsed module and the module
  * after every pass give the same results as the one that was built. Then arithmetic against values written down here, and queries about values.
- * Reductions are drawn so that any order gives the same bits (integers, min, max, sums of small integers), because schedule changes the order.
+ * Mutilated texts must be refused with a message or go through. Reductions are drawn so that any order gives the same bits (integers, min, max, sums of small integers), because schedule changes the order.
  * The seed of a failure is printed; arguments: seed [count]. */
 #include <math.h>
 #include <stdlib.h>
@@ -353,6 +353,57 @@ static void one(uint64_t seed)
     free(o);
 }
 
+/* ---- mutilated text ---- */
+/* Words of the text are dropped, doubled, swapped or replaced by others: whatever comes out, reading, checking and every pass end without a crash. */
+static void mutate(uint64_t seed)
+{
+    Mod *o = calloc(1, sizeof *o);
+    Gen g = {.o = o, .r = {seed}};
+    mod_init(o);
+    program(&g);
+    const char *text = print_of(o);
+    VEC(const char *) word = {0};
+    static const char *const other[] = {"0", "-1", "9223372036854775807", "%i", "%0", "par", "vec", "seq", "{", "}", "(", ")", "[", "]", "N", "k", "f32", "i4", "str", "store", "load", "yield", "0.0",
+                                        "true", "for", "carry", "macc", "out", "arena", "box", "view", "while", "next", "$k", ",", "=", "if", "else", "inf", "strides", "add", "@k0_k", "dim"};
+    for (const char *p = text; *p;) {
+        size_t n = strcspn(p, " ,()[]{}\n");
+        if (!n) n = 1;
+        vec_push(&o->a, &word, arena_strndup(&o->a, p, n));
+        p += n;
+    }
+    for (int round = 0; round < 30; round++) {
+        Mod *p = calloc(1, sizeof *p);
+        Str s;
+        str_init(&s, &o->a);
+        uint32_t at[3] = {(uint32_t)roll(&g, word.n), (uint32_t)roll(&g, word.n), (uint32_t)roll(&g, word.n)}, edits = 1 + (uint32_t)roll(&g, 3);
+        int64_t what = roll(&g, 4);
+        for (uint32_t i = 0; i < word.n; i++) {
+            bool hit = i == at[0] || (edits > 1 && i == at[1]) || (edits > 2 && i == at[2]);
+            if (!hit) str_add(&s, word.p[i]);
+            else if (what == 1) str_printf(&s, "%s %s", word.p[i], word.p[i]);
+            else if (what == 2) str_printf(&s, " %s ", other[roll(&g, sizeof other / sizeof *other)]);
+            else if (what == 3) str_add(&s, word.p[roll(&g, word.n)]);
+        }
+        mod_init(p);
+        if (kir_parse(&p->m, "mutated", str_get(&s), s.n) && kir_verify(&p->m, "parse")) {
+            bool failed, ok = true;
+            for (int pass = 0; pass < 4 && ok; pass++) {
+                if (pass == 2) {
+                    kpass_plan_memory(&p->m, &failed);
+                    ok = !failed;
+                } else pass_of(&p->m, pass);
+                ok = ok && CHECK(kir_verify(&p->m, "a pass"));
+            }
+            if (p->diag.errors && ok) printf("    seed %llu round %d: %s\n", (unsigned long long)seed, round, p->diag.first_error);
+            CHECK(true);
+        } else CHECK(p->diag.errors > 0);
+        arena_free(&p->a);
+        free(p);
+    }
+    arena_free(&o->a);
+    free(o);
+}
+
 /* ---- written-down facts ---- */
 static int64_t int_op(KOp op, DType t, int64_t a, int64_t b)
 {
@@ -467,9 +518,12 @@ static void queries(void)
 int main(int argc, char **argv)
 {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
-    int count = argc > 2 ? atoi(argv[2]) : argc > 1 ? 1 : 150;
+    int count = argc > 2 ? atoi(argv[2]) : argc > 1 ? 1 : 100;
     arithmetic();
     queries();
-    for (int i = 0; i < count && check_failed == 0; i++) one(seed + (uint64_t)i);
+    for (int i = 0; i < count && check_failed == 0; i++) {
+        one(seed + (uint64_t)i);
+        mutate(seed + (uint64_t)i);
+    }
     return check_done();
 }
