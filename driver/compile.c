@@ -1,8 +1,8 @@
 /* compile.c: the stages one after the other: read (onnx, bir, kir), passes, emit. */
 #include "driver/compile.h"
 #include "codegen/codegen.h"
+#include "driver/recipe.h"
 #include "ir/graph/infer.h"
-#include "ir/graph/recipe.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -153,30 +153,11 @@ static bool read_model(Session *s)
 
 /* ---- writing ---- */
 
-static bool eval_recipe(void *arg, Blob b, int64_t first, int64_t n, void *to)
-{
-    Session *s = arg;
-    const BlobRec *r = blob_rec(&s->m.blobs, b);
-    int64_t size = dtype_bytes(r->elem, 1);
-    if (s->recipe_blob.i != b.i) {
-        const char *why = "it has no graph";
-        arena_reset(&s->recipe_arena);
-        s->recipe_blob = (Blob){0};
-        Dim count = dim_const(&s->m.dims, r->count);
-        Tensor *t = recipe_eval(&s->recipe_arena, &s->m, b, type_tensor(&s->m.types, r->elem, 1, &count), &why);
-        if (!t) return diag(&s->diag, diag_file(s->opt.file), E_LOWER, arena_printf(&s->arena, "a constant cannot be computed: %s", why));
-        s->recipe_blob = b;
-        s->recipe_data = t->data;
-    }
-    memcpy(to, (char *)s->recipe_data + first * size, (size_t)(n * size));
-    return true;
-}
-
 static bool emit(Session *s, const char *out)
 {
     static const struct { const char *end; CodegenKind kind; } KINDS[] = {{".so", CG_SO}, {".a", CG_ARCHIVE}, {".o", CG_OBJECT}, {".s", CG_ASM}, {".ll", CG_LL}};
     CodegenOptions o = {.opt_level = s->opt.opt_level, .threads = !s->opt.threads_off, .debug = s->opt.debug, .keep_weights_out = s->opt.weights_file, .verify = s->opt.verify_each,
-                        .out_path = out, .producer = "bmc " BMC_VERSION, .recipes = {eval_recipe, s}};
+                        .out_path = out, .producer = "bmc " BMC_VERSION, .recipes = {session_recipe, s}};
     for (size_t k = 0; k < sizeof KINDS / sizeof *KINDS; k++)
         if (!strcmp(ending(out), KINDS[k].end)) o.kind = KINDS[k].kind;
     o.header = s->opt.emit_header || o.kind == CG_ARCHIVE || o.kind == CG_OBJECT;

@@ -13,6 +13,8 @@ import shutil
 import threading
 
 import numpy as np
+import onnx
+import onnx.numpy_helper
 
 import harness
 from bmc_ctypes import E_CAPACITY, E_INDEX, Loaded, ModelError, as_array, empty_output, tensor
@@ -209,6 +211,28 @@ def files(t):
         t.tally.check("weights file %s: one clear message" % what, ran.status == 1 and side[0] in ran.err and len(ran.err.splitlines()) == 1, ran.brief())
 
 
+def recipes(t):
+    """D11: a large constant that a graph computes is computed by compiled code while the weights are written, a small one naively."""
+    for rows, cols in ((300, 200), (1700, 1300)):
+        w = np.random.default_rng(9).standard_normal((rows, cols)).astype("<f4")
+        node = onnx.helper.make_node
+        info = onnx.helper.make_tensor_value_info
+        graph = onnx.helper.make_graph(
+            [node("Transpose", ["w"], ["t"]), node("Exp", ["t"], ["e"]), node("Add", ["e", "x"], ["y"])], "recipe",
+            [info("x", onnx.TensorProto.FLOAT, [rows])], [info("y", onnx.TensorProto.FLOAT, [cols, rows])],
+            [onnx.numpy_helper.from_array(w, "w")])
+        onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8), t.path("recipe.onnx"))
+        folded, plain = "recipe%d.so" % rows, "plain%d.so" % rows
+        if not (t.compile("recipe.onnx", folded) and t.compile("recipe.onnx", plain, "-O0")):
+            continue
+        x = np.arange(rows, dtype=np.float32)
+        want = np.exp(w.T.astype(np.float64)) + x
+        for name in (folded, plain):
+            got = Loaded(t.path(name)).run({"x": x})["y"]
+            t.tally.check("%s: a constant of %d elements" % (name, w.size), np.allclose(got, want, rtol=1e-6), np.abs(got - want).max())
+        t.tally.check("the constant is in the artifact", os.path.getsize(t.path(folded)) > w.nbytes)
+
+
 def debug(t):
     """D16: -g points into the .kir beside the artifact, by relative name."""
     digits = os.path.join(harness.TOP, "models", "digits", "digits.onnx")
@@ -262,7 +286,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, files, debug, together):
+    for part in (state, stages, errors, bits, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:

@@ -1,0 +1,99 @@
+/* recipe.c: see recipe.h. A compiled recipe is a model of its own: its graph is lowered, scheduled and compiled into this process, the source constants are its inputs
+ * (bytes of the mapped file as they are), its one output the constant. */
+#include "driver/recipe.h"
+#include "base/bug.h"
+#include "codegen/codegen.h"
+#include "ir/graph/lower.h"
+#include "ir/graph/recipe.h"
+#include <string.h>
+
+static bool fail(Session *s, const char *why)
+{
+    return diag(&s->diag, diag_file(s->opt.file), E_LOWER, arena_printf(&s->arena, "a constant cannot be computed: %s", why));
+}
+
+static bool whole(Session *s, Blob b, TypeId type, void **data);
+
+/* The graph as a Kernel IR module, ready for code. What the module records of the model itself (entry, checks, state) is not the recipe's. */
+static bool lower_recipe(Session *s, Graph *q, KModule *k)
+{
+    Module *m = &s->m;
+    Graph *entry = m->entry;
+    uint32_t checks = m->check.n, aliases = m->alias.n;
+    const char *prefix = m->prefix;
+    bool stopped;
+    kmodule_init(k, &s->recipe_arena, &s->diag, &m->names, &m->dims, &m->types, &m->blobs);
+    if (!codegen_target(&s->recipe_arena, &s->diag, NULL, NULL, &k->target)) return false;
+    m->entry = q;
+    m->check.n = m->alias.n = 0;
+    m->prefix = "recipe";
+    bool ok = lower_module(m, k);
+    m->entry = entry;
+    m->check.n = checks;
+    m->alias.n = aliases;
+    m->prefix = prefix;
+    PassOptions po = {.opt_level = 2, .rewrite_limit = -1};
+    return ok && passes_run(NULL, k, &po, &stopped);
+}
+
+static bool run_compiled(Session *s, Blob b, TypeId type, void **data)
+{
+    const Recipe *r = blob_rec(&s->m.blobs, b)->recipe;
+    Graph *q = s->m.graph.p[r->graph];
+    KModule *k = arena_new(&s->recipe_arena, KModule);
+    CodegenJit *jit = NULL;
+    bmc_value in[RECIPE_SRC_MAX], out = {.size = sizeof out};
+    for (uint32_t i = 0; i < r->n_src; i++) {
+        const TypeRec *t = value_trec(q, q->in.p[i]);
+        void *bytes;
+        if (!whole(s, r->src[i], value_type(q, q->in.p[i]), &bytes)) return false;
+        in[i] = (bmc_value){.size = sizeof in[i], .kind = BMC_TENSOR, .dtype = (uint8_t)t->elem, .rank = t->rank, .data = bytes};
+        for (int a = 0; a < t->rank; a++) dim_is_const(&s->m.dims, t->dim[a], &in[i].dim[a]);
+    }
+    CodegenOptions o = {.opt_level = 2, .kind = CG_SO, .producer = "bmc", .recipes = {session_recipe, s}};
+    if (!lower_recipe(s, q, k) || !codegen_jit(k, &o, &jit)) return false;
+    const bmc_model *model = codegen_jit_model(jit);
+    bmc_ctx *ctx = NULL;
+    const bmc_config config = {.size = sizeof config, .threads = 1, .keep_denormals = 1};
+    bool ok = model->create(&config, NULL, 0, &ctx) == BMC_OK;
+    if (!ok) fail(s, model->message(NULL));
+    else if (model->run(ctx, in, &out) != BMC_OK) ok = fail(s, model->message(ctx));
+    if (ok) {
+        const TypeRec *t = type_rec(&s->m.types, type);
+        assert(out.bytes == (size_t)dtype_bytes(t->elem, blob_rec(&s->m.blobs, b)->count));
+        *data = arena_memdup(&s->recipe_arena, out.data, out.bytes);
+    }
+    if (ctx) model->destroy(ctx);
+    codegen_jit_free(jit);
+    return ok;
+}
+
+/* All elements of a constant of any kind but PACK, dense. */
+static bool whole(Session *s, Blob b, TypeId type, void **data)
+{
+    const BlobRec *r = blob_rec(&s->m.blobs, b);
+    const char *why = "it has no graph";
+    if (r->kind == BLOB_RAW) return *data = (void *)(uintptr_t)r->data, true;
+    bool compiled = r->kind == BLOB_DERIVED && r->recipe->kind == RECIPE_GRAPH && r->recipe->graph < s->m.graph.n && r->count >= RECIPE_COMPILED_MIN;
+    if (compiled) return run_compiled(s, b, type, data);
+    Tensor *t = recipe_eval(&s->recipe_arena, &s->m, b, type, &why);
+    if (!t) return fail(s, why);
+    *data = t->data;
+    return true;
+}
+
+bool session_recipe(void *session, Blob b, int64_t first, int64_t n, void *to)
+{
+    Session *s = session;
+    const BlobRec *r = blob_rec(&s->m.blobs, b);
+    int64_t size = dtype_bytes(r->elem, 1);
+    if (s->recipe_blob.i != b.i) {
+        Dim count = dim_const(&s->m.dims, r->count);
+        arena_reset(&s->recipe_arena);
+        s->recipe_blob = (Blob){0};
+        if (!whole(s, b, type_tensor(&s->m.types, r->elem, 1, &count), &s->recipe_data)) return false;
+        s->recipe_blob = b;
+    }
+    memcpy(to, (char *)s->recipe_data + first * size, (size_t)(n * size));
+    return true;
+}
