@@ -446,6 +446,8 @@ bool infer_graph(Graph *g)
             if (v.i && !value_type(g, v).i) typed = false;
         }
         if (!typed && !ok) continue;
+        Node moved = infer_sink(g, n);
+        if (moved.i) n = moved;
         if (!infer_node(g, n)) ok = false;
     }
     return ok;

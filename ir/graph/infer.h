@@ -9,6 +9,9 @@ struct Infer { Module *m; Graph *g; Node n; const OpDesc *op; Dims *d; };
 bool infer_node(Graph *, Node);
 bool infer_graph(Graph *);                                       /* all nodes in order */
 
+/* A node that uses a result of an If whose branches have different ranks moves into both (sink.c). The new If, not inferred yet; 0: nothing to do. */
+Node infer_sink(Graph *, Node user);
+
 bool infer_has(const Infer *, uint32_t k);                       /* operand present */
 const TypeRec *infer_in(const Infer *, uint32_t k);              /* its type; kind TY_NONE when unknown */
 int infer_rank(const Infer *, uint32_t k);                       /* -1 when not known */
