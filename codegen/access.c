@@ -1,6 +1,6 @@
 /* access.c: LOAD, STORE, RECORD. The flat element offset is built from Cv values, so what it is inside a VEC loop falls out of the arithmetic:
  *     UNI        one scalar load, the result is uniform        LIN, coef 1    a 16-lane load or store (masked in tails and under predicates)
- *     LIN, VEC   gather, scatter
+ *     LIN        a few vectors and shuffles for short strides                       VEC            gather, scatter
  * A uniform predicate is a branch around the access. Alignment is that of one element: buffers of callers promise no more. */
 #include "codegen/cg.h"
 #include "runtime/rt.h"
@@ -139,12 +139,46 @@ static LV read_packed(CgFn *f, DType t, LV base, LV off, LV mask)
     return scalar_round_to(g, t, LLVMBuildLShr(b, raw, sh, ""));
 }
 
-static LV read_lanes(CgFn *f, DType t, LV base, Cv off, LV mask)
+/* Masked accesses cost what plain ones cost. */
+static bool mask_is_cheap(Cg *g, DType t)
+{
+    if (g->isa.avx512) return true;
+    return g->isa.avx && elem_bytes(t) >= 4 && t != DT_STR;
+}
+
+/* Lanes `coef` elements apart, all active: loads of whole vectors from the first to the last element, nothing beyond, and shuffles. */
+static bool few_vectors(Cg *g, DType t, int64_t coef)
+{
+    if (coef == 2 || coef == -1) return true;
+    return (coef == 3 || coef == 4) && g->isa.avx512 && elem_bytes(t) <= 4;
+}
+
+static LV read_apart(Cg *g, DType t, LV base, LV off, int64_t coef)
+{
+    LT vt = cg_vec_type(cg_mem_type(g, t));
+    int64_t low = coef < 0 ? (LANES - 1) * coef : 0, last = coef < 0 ? 0 : (LANES - 1) * coef;   /* relative to lane 0 */
+    LV p = elem_ptr(g, t, base, off), v = NULL;
+    for (int64_t at = low, done = 0; done < LANES; at += LANES) {
+        int64_t first = at + LANES - 1 > last ? last - LANES + 1 : at;
+        LV from = cg_i64(g, first), part = cg_load(g, vt, LLVMBuildGEP2(g->b, cg_mem_type(g, t), p, &from, 1, ""), elem_align(t));
+        LV pick[LANES];
+        for (int i = 0; i < LANES; i++) {
+            int64_t e = i * coef - first;
+            bool here = e >= 0 && e < LANES && (i * coef >= at);
+            pick[i] = here ? cg_i32(g, e + (v ? LANES : 0)) : v ? cg_i32(g, i) : LLVMGetPoison(g->i32);
+            done += here;
+        }
+        v = LLVMBuildShuffleVector(g->b, v ? v : part, v ? part : LLVMGetPoison(vt), LLVMConstVector(pick, LANES), "");
+    }
+    return scalar_from_mem(g, t, v);
+}
+
+static LV read_lanes_masked(CgFn *f, DType t, LV base, Cv off, LV mask)
 {
     Cg *g = f->g;
-    LT mem = cg_vec_type(cg_mem_type(g, packed_type(t) ? DT_I8 : t));
-    if (packed_type(t)) return read_packed(f, t, base, cv_vec(f, off), mask);
+    LT mem = cg_vec_type(cg_mem_type(g, t));
     if (off.kind == CV_LIN && off.coef == 1) return access_read(g, t, elem_ptr(g, t, base, off.v), true, mask);
+    if (off.kind == CV_LIN && !mask && few_vectors(g, t, off.coef)) return read_apart(g, t, base, off.v, off.coef);
     LV p;
     if (off.kind == CV_LIN) {
         LV step[LANES];
@@ -157,6 +191,35 @@ static LV read_lanes(CgFn *f, DType t, LV base, Cv off, LV mask)
     }
     LV raw = masked(g, "llvm.masked.gather", (LT[]){mem, cg_vec_type(g->ptr)}, (LV[]){p, cg_i32(g, elem_align(t)), mask ? mask : all_true(g), LLVMConstNull(mem)}, 4);
     return scalar_from_mem(g, t, raw);
+}
+
+/* Is every lane of the mask on? */
+static LV mask_full(Cg *g, LV mask)
+{
+    return LLVMBuildICmp(g->b, LLVMIntEQ, LLVMBuildBitCast(g->b, mask, g->i16, ""), LLVMConstAllOnes(g->i16), "");
+}
+
+/* Under a predicate outside of tails nearly always all lanes are on (the inside of a padded image): where that is much cheaper it gets its own path. */
+static LV read_lanes(CgFn *f, DType t, LV base, Cv off, LV mask)
+{
+    Cg *g = f->g;
+    if (packed_type(t)) return read_packed(f, t, base, cv_vec(f, off), mask);
+    bool plain = off.kind == CV_LIN && (off.coef == 1 ? !mask_is_cheap(g, t) : few_vectors(g, t, off.coef));
+    if (!mask || f->mask || !plain || !g->opt->opt_level) return read_lanes_masked(f, t, base, off, mask);
+    LLVMBasicBlockRef all = cg_block(g, f->fn, "all"), some = cg_block(g, f->fn, "some"), done = cg_block(g, f->fn, "read");
+    LLVMBuildCondBr(g->b, mask_full(g, mask), all, some);
+    LLVMPositionBuilderAtEnd(g->b, all);
+    LV x = read_lanes_masked(f, t, base, off, NULL);
+    LLVMBuildBr(g->b, done);
+    all = cg_here(g);
+    LLVMPositionBuilderAtEnd(g->b, some);
+    LV y = read_lanes_masked(f, t, base, off, mask);
+    LLVMBuildBr(g->b, done);
+    some = cg_here(g);
+    LLVMPositionBuilderAtEnd(g->b, done);
+    LV phi = LLVMBuildPhi(g->b, LLVMTypeOf(x), "");
+    LLVMAddIncoming(phi, (LV[]){x, y}, (LLVMBasicBlockRef[]){all, some}, 2);
+    return phi;
 }
 
 static LV and_mask(Cg *g, LV a, LV b) { return !a ? b : !b ? a : LLVMBuildAnd(g->b, a, b, ""); }

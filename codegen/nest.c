@@ -82,6 +82,28 @@ void nest_hoist(CgFn *f, KInst loop, KBlock body, bool loads)
 }
 
 /* ---- instructions ---- */
+/* a + ca*lane OP b + cb*lane is (ca-cb)*lane OP b-a: one comparison of 32-bit lanes instead of two or four of 64; the difference saturates, which no
+ * multiple of a lane number reaches. */
+static bool compare_linear(CgFn *f, KOp op, Cv a, Cv c, Cv *out)
+{
+    Cg *g = f->g;
+    static const LLVMIntPredicate predicate[KOP_COUNT] = {[KOP_EQ] = LLVMIntEQ, [KOP_NE] = LLVMIntNE, [KOP_LT] = LLVMIntSLT, [KOP_LE] = LLVMIntSLE, [KOP_GT] = LLVMIntSGT, [KOP_GE] = LLVMIntSGE};
+    int64_t coef = a.coef - c.coef;
+    if (coef > 1 << 20 || coef < -(1 << 20)) return false;
+    if (coef == 0) {
+        *out = cv_uni(LLVMBuildICmp(g->b, predicate[op], a.v, c.v, ""));
+        return true;
+    }
+    LV diff = cg_intrinsic(g, "llvm.ssub.sat", g->i64, (LV[]){c.v, a.v}, 2);
+    diff = cg_intrinsic(g, "llvm.smin", g->i64, (LV[]){diff, cg_i64(g, INT32_MAX)}, 2);
+    diff = cg_intrinsic(g, "llvm.smax", g->i64, (LV[]){diff, cg_i64(g, INT32_MIN)}, 2);
+    LV lane[LANES];
+    for (int i = 0; i < LANES; i++) lane[i] = cg_i32(g, coef * i);
+    LV v = LLVMBuildICmp(g->b, predicate[op], LLVMConstVector(lane, LANES), cg_splat(g, LLVMBuildTrunc(g->b, diff, g->i32, "")), "");
+    *out = (Cv){v, 0, CV_VEC};
+    return true;
+}
+
 static void emit_pure(CgFn *f, KInst i)
 {
     const KInstRec *in = kinst(f->k, i);
@@ -110,6 +132,7 @@ static void emit_pure(CgFn *f, KInst i)
         }
         if (in->op == KOP_NEG) { *out = (Cv){LLVMBuildNeg(b, arg[0].v, ""), -arg[0].coef, CV_LIN}; return; }
     }
+    if (lin && t == DT_I64 && kop_info(in->op)->flags & KF_CMP && arg[0].kind != CV_VEC && arg[1].kind != CV_VEC && compare_linear(f, in->op, arg[0], arg[1], out)) return;
     LV v[3];
     for (uint32_t a = 0; a < in->n_arg; a++)
         v[a] = wide && !(in->op == KOP_SELECT && a == 0 && arg[0].kind == CV_UNI) ? cv_vec(f, arg[a]) : arg[a].v;
@@ -146,6 +169,8 @@ void nest_block(CgFn *f, KBlock b, Cv *yield, uint32_t n_yield)
 }
 
 /* ---- loops ---- */
+enum { UNROLL_TRIPS = 8, UNROLL_SIZE = 160 };   /* a 3x3 window of a dozen instructions unrolls, a 7x7 one does not */
+
 typedef struct Loop {
     KInst inst;
     const KInstRec *in;
@@ -175,6 +200,44 @@ static void loop_bounds(CgFn *f, Loop *l)
 }
 
 static DType carry_type(CgFn *f, const Loop *l, uint32_t c) { return kval(f->k, (KVal){l->carry.i + c})->type; }
+
+/* Instructions that running the block once emits; loops inside count with their trips. */
+static int64_t emitted_size(CgFn *f, KBlock b)
+{
+    int64_t n = 0, lo, hi;
+    for (KInst i = kblock(f->k, b)->first; i.i; i = kinst(f->k, i)->next) {
+        const KInstRec *in = kinst(f->k, i);
+        if (in->op == KOP_MACC) return INT32_MAX;
+        if (in->op == KOP_FOR) {
+            bool known = kx_const_i(f->k, f->g->m->dims, karg(f->k, in, 0), &lo) && kx_const_i(f->k, f->g->m->dims, karg(f->k, in, 1), &hi);
+            if (!known || hi - lo > UNROLL_TRIPS || hi <= lo) return INT32_MAX;
+            n += (hi - lo) * emitted_size(f, in->body);
+        } else {
+            n += kop_info(in->op)->flags & KF_MATH ? 24 : 1;
+        }
+        if (n > UNROLL_SIZE) return n;
+    }
+    return n;
+}
+
+/* A short loop of known length, as in the window of a pooling or convolution: its copies one behind the other, indices constant. */
+static bool emit_unrolled(CgFn *f, Loop *l)
+{
+    int64_t lo, hi;
+    if (!f->g->opt->opt_level || !cg_const(l->lo, &lo) || !cg_const(l->hi, &hi)) return false;
+    if (hi <= lo || hi - lo > UNROLL_TRIPS || (hi - lo) * emitted_size(f, l->in->body) > UNROLL_SIZE) return false;
+    Cv *now = arena_array(&f->g->arena, Cv, l->n + 1), *next = arena_array(&f->g->arena, Cv, l->n + 1);
+    for (uint32_t c = 0; c < l->n; c++) now[c] = f->val[karg(f->k, l->in, 2 + c).i];
+    for (int64_t i = lo; i < hi; i++) {
+        hoist_forget(f, l->inst, l->in->body);
+        f->val[l->iv.i] = cv_uni(cg_i64(f->g, i));
+        for (uint32_t c = 0; c < l->n; c++) f->val[l->carry.i + c] = now[c];
+        nest_block(f, l->in->body, next, l->n);
+        for (uint32_t c = 0; c < l->n; c++) now[c] = next[c];
+    }
+    for (uint32_t c = 0; c < l->n; c++) f->val[l->in->res + c] = now[c];
+    return true;
+}
 
 /* for (iv = lo; iv < hi; iv++): carries are vectors when we are inside lanes. */
 static void emit_seq(CgFn *f, Loop *l)
@@ -436,7 +499,7 @@ static void emit_for(CgFn *f, KInst i)
     }
     loop_bounds(f, &l);
     if (use_lanes(f, &l)) emit_vec(f, &l);
-    else emit_seq(f, &l);
+    else if (!emit_unrolled(f, &l)) emit_seq(f, &l);
 }
 
 /* ---- a kernel ---- */
