@@ -240,10 +240,10 @@ static int case_run(const TileCase *c, TileFn *f, uint32_t seed)
     return 0;
 }
 
-static unsigned failed;
+static unsigned passed, failed;
 static void check(bool ok, const char *fmt, ...)
 {
-    if (ok) return;
+    if (ok) { passed++; return; }
     va_list v;
     va_start(v, fmt);
     vfprintf(stderr, fmt, v);
@@ -365,5 +365,6 @@ int main(void)
         scanner_test(&isas[i].t);
     }
     free(s.p);
+    printf("%u passed, %u failed\n", passed, failed);
     return failed != 0;
 }
