@@ -1,6 +1,7 @@
-/* build.c: the builder of kernels, see build.h. Pure instructions are looked up by (op, type, arguments, immediate) in the open block and those
- * around it before a new one is made, so that a value is computed once per block and never twice in a row. Constants fold through eval_scalar.c,
- * the same code that the interpreter runs; identities are taken only where they are exact (x*1, and x+0 for integers). Misuse is a BUG with both types named. */
+/* build.c: the builder of kernels, see build.h. Pure instructions are looked up by (op, type, arguments, immediate)
+ * in the open block and those around it before a new one is made, so that a value is computed once per block and
+ * never twice in a row. Constants fold through eval_scalar.c, the same code that the interpreter runs; identities are
+ * taken only where they are exact (x*1, and x+0 for integers). Misuse is a BUG with both types named. */
 #include "ir/kernel/build.h"
 #include "base/bug.h"
 #include "ir/kernel/cache.h"
@@ -16,10 +17,10 @@ struct Kb {
     Kernel *k;
     const char *label;
     KBlock open[DEPTH_MAX];
-    int depth;                 /* entries of `open`; the last is the current block */
-    Map by_hash;               /* pure instructions: hash -> newest instruction */
-    VEC(uint32_t) same;        /* by instruction: the next older one with that hash */
-    VEC(KBuf) buf;             /* by parameter: the module's buffer */
+    int depth;          /* entries of `open`; the last is the current block */
+    Map by_hash;        /* pure instructions: hash -> newest instruction */
+    VEC(uint32_t) same; /* by instruction: the next older one with that hash */
+    VEC(KBuf) buf;      /* by parameter: the module's buffer */
 };
 
 /* ---- values, blocks, instructions ---- */
@@ -62,7 +63,8 @@ static KInst inst_add(Kb *b, KInstRec r, uint32_t n_arg, const KVal *arg)
     Kernel *k = b->k;
     KBlock block = kb_block(b);
     KInst i = {k->inst.n}, last = kblock(k, block)->last;
-    if (last.i && kop_info(kinst(k, last)->op)->flags & KF_TERM) BUG("kernel %s: instruction after the yield of its block", b->label);
+    if (last.i && kop_info(kinst(k, last)->op)->flags & KF_TERM)
+        BUG("kernel %s: instruction after the yield of its block", b->label);
     r.arg = k->args.n;
     r.n_arg = n_arg;
     r.res = r.n_res = 0;
@@ -70,7 +72,8 @@ static KInst inst_add(Kb *b, KInstRec r, uint32_t n_arg, const KVal *arg)
     r.next = (KInst){0};
     r.block = block;
     for (uint32_t n = 0; n < n_arg; n++) {
-        if (!arg[n].i || arg[n].i >= k->val.n) BUG("kernel %s: %s: argument %u is no value of this kernel", b->label, kop_info(r.op)->text, n);
+        if (!arg[n].i || arg[n].i >= k->val.n)
+            BUG("kernel %s: %s: argument %u is no value of this kernel", b->label, kop_info(r.op)->text, n);
         vec_push(k->arena, &k->args, arg[n]);
     }
     vec_push(k->arena, &k->inst, r);
@@ -104,9 +107,10 @@ KVal kb_raw(Kb *b, const KInstRec *like, uint32_t n_arg, const KVal *arg)
 static uint64_t imm_bits(const KInstRec *r)
 {
     switch (r->op) {
-    case KOP_CONST: return (uint64_t)r->imm.i;   /* a double's bits, too */
+    case KOP_CONST: return (uint64_t)r->imm.i; /* a double's bits, too */
     case KOP_DIM: return r->imm.dim.i;
-    case KOP_CAST: case KOP_BITCAST: return r->imm.dtype;
+    case KOP_CAST:
+    case KOP_BITCAST: return r->imm.dtype;
     default: return 0;
     }
 }
@@ -118,9 +122,12 @@ static uint64_t pure_hash(const KInstRec *r, KBlock block, uint32_t n_arg, const
     return h;
 }
 
-static bool same_pure(const Kernel *k, const KInstRec *x, const KInstRec *r, KBlock block, uint32_t n_arg, const KVal *arg)
+static bool same_pure(const Kernel *k, const KInstRec *x, const KInstRec *r, KBlock block, uint32_t n_arg,
+                      const KVal *arg)
 {
-    if (x->op != r->op || x->type != r->type || x->block.i != block.i || x->n_arg != n_arg || imm_bits(x) != imm_bits(r)) return false;
+    if (x->op != r->op || x->type != r->type || x->block.i != block.i || x->n_arg != n_arg ||
+        imm_bits(x) != imm_bits(r))
+        return false;
     for (uint32_t n = 0; n < n_arg; n++)
         if (karg(k, x, n).i != arg[n].i) return false;
     return true;
@@ -188,7 +195,8 @@ static KVal identity(Kb *b, KOp op, DType t, const KVal *a)
     case KOP_SUB:
         if (!f && is_const_i(k, a[1], 0)) return a[0];
         return !f && same ? kb_const_i(b, t, 0) : (KVal){0};
-    case KOP_MOD: case KOP_REM: return !f && is_const_i(k, a[1], 1) ? kb_const_i(b, t, 0) : (KVal){0};
+    case KOP_MOD:
+    case KOP_REM: return !f && is_const_i(k, a[1], 1) ? kb_const_i(b, t, 0) : (KVal){0};
     case KOP_AND:
         if (same) return a[0];
         if (t != DT_BOOL) return is_const_i(k, a[1], 0) ? a[1] : (KVal){0};
@@ -196,8 +204,10 @@ static KVal identity(Kb *b, KOp op, DType t, const KVal *a)
     case KOP_OR:
         if (same || is_const_i(k, a[1], 0)) return a[0];
         return t == DT_BOOL && is_const_i(k, a[1], 1) ? a[1] : (KVal){0};
-    case KOP_MIN: case KOP_MAX: return same ? a[0] : (KVal){0};
-    case KOP_SHL: case KOP_SHR: return is_const_i(k, a[1], 0) ? a[0] : (KVal){0};
+    case KOP_MIN:
+    case KOP_MAX: return same ? a[0] : (KVal){0};
+    case KOP_SHL:
+    case KOP_SHR: return is_const_i(k, a[1], 0) ? a[0] : (KVal){0};
     case KOP_SELECT:
         if (a[1].i == a[2].i) return a[1];
         return is_const_i(k, a[0], 1) ? a[1] : is_const_i(k, a[0], 0) ? a[2] : (KVal){0};
@@ -281,7 +291,8 @@ KVal kb_bin(Kb *b, KOp op, KVal x, KVal y)
 {
     DType t = kb_type(b, x);
     if (kop_info(op)->n_args != 2 || !(kop_info(op)->flags & KF_PURE)) BUG("kb_bin(%s)", kop_info(op)->text);
-    if (t != kb_type(b, y)) BUG("kernel %s: %s of %s and %s", b->label, kop_info(op)->text, dtype_name(t), dtype_name(kb_type(b, y)));
+    if (t != kb_type(b, y))
+        BUG("kernel %s: %s of %s and %s", b->label, kop_info(op)->text, dtype_name(t), dtype_name(kb_type(b, y)));
     if (kop_info(op)->flags & KF_CMP) t = DT_BOOL;
     return kb_pure(b, &(KInstRec){.op = op, .type = t}, 2, (KVal[]){x, y});
 }
@@ -297,7 +308,8 @@ KVal kb_select(Kb *b, KVal cond, KVal x, KVal y)
 {
     DType t = kb_type(b, x);
     if (kb_type(b, cond) != DT_BOOL || t != kb_type(b, y))
-        BUG("kernel %s: select(%s, %s, %s)", b->label, dtype_name(kb_type(b, cond)), dtype_name(t), dtype_name(kb_type(b, y)));
+        BUG("kernel %s: select(%s, %s, %s)", b->label, dtype_name(kb_type(b, cond)), dtype_name(t),
+            dtype_name(kb_type(b, y)));
     return kb_pure(b, &(KInstRec){.op = KOP_SELECT, .type = t}, 3, (KVal[]){cond, x, y});
 }
 
@@ -311,7 +323,8 @@ KVal kb_bitcast(Kb *b, DType to, KVal x)
 {
     DType t = kb_type(b, x);
     if (to == t) return x;
-    if (to != dtype_compute(to) || dtype_info(to)->bits != dtype_info(t)->bits) BUG("kernel %s: bitcast %s to %s", b->label, dtype_name(t), dtype_name(to));
+    if (to != dtype_compute(to) || dtype_info(to)->bits != dtype_info(t)->bits)
+        BUG("kernel %s: bitcast %s to %s", b->label, dtype_name(t), dtype_name(to));
     return kb_pure(b, &(KInstRec){.op = KOP_BITCAST, .type = to, .imm.dtype = to}, 1, &x);
 }
 
@@ -325,9 +338,17 @@ uint32_t kb_param(Kb *b, KBuf buf, bool write)
             k->param.p[p].out |= write;
             return p;
         }
-    if (from->space == KS_SEQ || from->space == KS_NONE) BUG("kernel %s: buffer %s cannot be a parameter", b->label, name_str(b->m->names, from->name));
-    KBufRec r = {.name = from->name, .space = KS_PARAM, .elem = from->elem, .rank = from->rank, .dense = from->dense, .out = write, .port = -1,
-                 .weight_off = -1, .loc = from->loc};
+    if (from->space == KS_SEQ || from->space == KS_NONE)
+        BUG("kernel %s: buffer %s cannot be a parameter", b->label, name_str(b->m->names, from->name));
+    KBufRec r = {.name = from->name,
+                 .space = KS_PARAM,
+                 .elem = from->elem,
+                 .rank = from->rank,
+                 .dense = from->dense,
+                 .out = write,
+                 .port = -1,
+                 .weight_off = -1,
+                 .loc = from->loc};
     memcpy(r.dim, from->dim, sizeof r.dim);
     memcpy(r.stride, from->stride, sizeof r.stride);
     vec_push(k->arena, &k->param, r);
@@ -338,7 +359,13 @@ uint32_t kb_param(Kb *b, KBuf buf, bool write)
 uint32_t kb_local(Kb *b, const char *name, DType elem, int rank, const Dim *dim)
 {
     Kernel *k = b->k;
-    KBufRec r = {.name = name_of(b->m->names, name), .space = KS_LOCAL, .elem = elem, .rank = (uint8_t)rank, .dense = true, .port = -1, .weight_off = -1};
+    KBufRec r = {.name = name_of(b->m->names, name),
+                 .space = KS_LOCAL,
+                 .elem = elem,
+                 .rank = (uint8_t)rank,
+                 .dense = true,
+                 .port = -1,
+                 .weight_off = -1};
     assert(rank >= 0 && rank <= RANK_MAX);
     for (int i = 0; i < rank; i++) r.dim[i] = dim[i];
     vec_push(k->arena, &k->param, r);
@@ -351,8 +378,11 @@ static const KBufRec *access_check(Kb *b, uint32_t param, const KVal *idx, KVal 
     assert(param && param < b->k->param.n);
     const KBufRec *p = &b->k->param.p[param];
     for (int i = 0; i < p->rank; i++)
-        if (kb_type(b, idx[i]) != DT_I64) BUG("kernel %s: index %d of %s is %s", b->label, i, name_str(b->m->names, p->name), dtype_name(kb_type(b, idx[i])));
-    if (pred.i && kb_type(b, pred) != DT_BOOL) BUG("kernel %s: predicate of %s is no bool", b->label, name_str(b->m->names, p->name));
+        if (kb_type(b, idx[i]) != DT_I64)
+            BUG("kernel %s: index %d of %s is %s", b->label, i, name_str(b->m->names, p->name),
+                dtype_name(kb_type(b, idx[i])));
+    if (pred.i && kb_type(b, pred) != DT_BOOL)
+        BUG("kernel %s: predicate of %s is no bool", b->label, name_str(b->m->names, p->name));
     return p;
 }
 
@@ -367,7 +397,8 @@ KVal kb_load_if(Kb *b, uint32_t param, const KVal *idx, KVal pred, KVal alt)
     for (uint32_t i = 0; i < n; i++) a[i] = idx[i];
     if (pred.i) {
         if (!alt.i) alt = const_scalar(b, t, (KScalar){.i = 0});
-        if (kb_type(b, alt) != t) BUG("kernel %s: alternative of a load is %s, not %s", b->label, dtype_name(kb_type(b, alt)), dtype_name(t));
+        if (kb_type(b, alt) != t)
+            BUG("kernel %s: alternative of a load is %s, not %s", b->label, dtype_name(kb_type(b, alt)), dtype_name(t));
         a[n++] = pred;
         a[n++] = alt;
     }
@@ -382,8 +413,11 @@ void kb_store_if(Kb *b, uint32_t param, const KVal *idx, KVal value, KVal pred)
     DType t = dtype_compute(p->elem);
     uint32_t n = p->rank;
     KVal a[RANK_MAX + 2];
-    if (kb_type(b, value) != t) BUG("kernel %s: store of %s to %s: %s", b->label, dtype_name(kb_type(b, value)), name_str(b->m->names, p->name), dtype_name(t));
-    if (p->space == KS_PARAM && !p->out) BUG("kernel %s: store to %s, which is read only", b->label, name_str(b->m->names, p->name));
+    if (kb_type(b, value) != t)
+        BUG("kernel %s: store of %s to %s: %s", b->label, dtype_name(kb_type(b, value)), name_str(b->m->names, p->name),
+            dtype_name(t));
+    if (p->space == KS_PARAM && !p->out)
+        BUG("kernel %s: store to %s, which is read only", b->label, name_str(b->m->names, p->name));
     for (uint32_t i = 0; i < n; i++) a[i] = idx[i];
     a[n++] = value;
     if (pred.i) a[n++] = pred;
@@ -427,10 +461,12 @@ void kb_yield(Kb *b, uint32_t n, const KVal *v)
 
 void kb_loop_end(Kb *b, KbLoop *l, const KVal *yield)
 {
-    if (kblock(b->k, kb_block(b))->owner.i != l->inst.i) BUG("kernel %s: kb_loop_end of a loop that is not the innermost", b->label);
+    if (kblock(b->k, kb_block(b))->owner.i != l->inst.i)
+        BUG("kernel %s: kb_loop_end of a loop that is not the innermost", b->label);
     for (uint32_t n = 0; n < l->n; n++)
         if (kb_type(b, yield[n]) != kb_type(b, l->carry[n]))
-            BUG("kernel %s: carry %u is %s, yields %s", b->label, n, dtype_name(kb_type(b, l->carry[n])), dtype_name(kb_type(b, yield[n])));
+            BUG("kernel %s: carry %u is %s, yields %s", b->label, n, dtype_name(kb_type(b, l->carry[n])),
+                dtype_name(kb_type(b, yield[n])));
     if (l->n) kb_yield(b, l->n, yield);
     else leave(b);
 }
@@ -445,7 +481,8 @@ KVal kb_for(Kb *b, KLoop kind, KVal lo, KVal hi)
 void kb_end(Kb *b)
 {
     KInst owner = kblock(b->k, kb_block(b))->owner;
-    if (!owner.i || kinst(b->k, owner)->op != KOP_FOR || kinst(b->k, owner)->n_res) BUG("kernel %s: kb_end without kb_for", b->label);
+    if (!owner.i || kinst(b->k, owner)->op != KOP_FOR || kinst(b->k, owner)->n_res)
+        BUG("kernel %s: kb_end without kb_for", b->label);
     leave(b);
 }
 
@@ -454,7 +491,8 @@ void kb_macc(Kb *b, KbMacc *s, const KMacc *spec, const KVal args[KM_ARGS])
     Kernel *k = b->k;
     KMacc *x = arena_memdup(k->arena, spec, sizeof *spec);
     for (int n = 0; n < KM_ARGS; n++)
-        if (kb_type(b, args[n]) != DT_I64) BUG("kernel %s: argument %d of macc is %s", b->label, n, dtype_name(kb_type(b, args[n])));
+        if (kb_type(b, args[n]) != DT_I64)
+            BUG("kernel %s: argument %d of macc is %s", b->label, n, dtype_name(kb_type(b, args[n])));
     assert(spec->a && spec->a < k->param.n && spec->b && spec->b < k->param.n);
     x->addr = x->init = x->epi = (KBlock){0};
     *s = (KbMacc){.inst = inst_add(b, (KInstRec){.op = KOP_MACC, .macc = x}, KM_ARGS, args)};
@@ -498,14 +536,16 @@ void kb_macc_epilogue(Kb *b, KbMacc *s)
 
 void kb_macc_end(Kb *b, KbMacc *s)
 {
-    if (kb_block(b).i != kinst(b->k, s->inst)->macc->epi.i) BUG("kernel %s: kb_macc_end outside the epilogue", b->label);
+    if (kb_block(b).i != kinst(b->k, s->inst)->macc->epi.i)
+        BUG("kernel %s: kb_macc_end outside the epilogue", b->label);
     leave(b);
 }
 
 /* ---- copying ---- */
 static KVal mapped(Kb *b, const Kernel *from, const KVal *map, KVal v)
 {
-    if (!v.i || v.i >= from->val.n || !map[v.i].i) BUG("kernel %s: copy of a use whose definition was not copied", b->label);
+    if (!v.i || v.i >= from->val.n || !map[v.i].i)
+        BUG("kernel %s: copy of a use whose definition was not copied", b->label);
     return map[v.i];
 }
 
@@ -550,7 +590,8 @@ void kb_copy(Kb *b, const Kernel *from, KInst at, KVal *map)
         return;
     }
     KInstRec like = *r;
-    if (r->op == KOP_FOR && r->n_arg > 2) like.combine = arena_memdup(b->k->arena, r->combine, (r->n_arg - 2) * sizeof *r->combine);
+    if (r->op == KOP_FOR && r->n_arg > 2)
+        like.combine = arena_memdup(b->k->arena, r->combine, (r->n_arg - 2) * sizeof *r->combine);
     if (r->op == KOP_MACC) like.macc = arena_memdup(b->k->arena, r->macc, sizeof *r->macc);
     KInst i = inst_add(b, like, r->n_arg, a);
     for (uint32_t n = 0; n < r->n_res; n++) {

@@ -1,4 +1,5 @@
-/* calls.c: the runtime functions that programs may call, from the one table runtime/rt_calls.def (names and argument letters; the C functions
+/* calls.c: the runtime functions that programs may call, from the one table runtime/rt_calls.def (names and argument
+ * letters; the C functions
  * themselves are only referenced by eval_call.c and by generated code). */
 #include "ir/kernel/kir.h"
 #include <string.h>

@@ -1,6 +1,7 @@
-/* eval.c: the interpreter's walk through a program. One thread, step by step: symbols live in the context of the real runtime, boxes and sequences
- * are its own too, so that calls meet what they meet in compiled code. A launch is eval_kernel.c, memory is eval_memory.c, arithmetic eval_scalar.c.
- * Errors that kernels record end the run after the launch (compiled code: at the next barrier). */
+/* eval.c: the interpreter's walk through a program. One thread, step by step: symbols live in the context of the real
+ * runtime, boxes and sequences are its own too, so that calls meet what they meet in compiled code. A launch is
+ * eval_kernel.c, memory is eval_memory.c, arithmetic eval_scalar.c. Errors that kernels record end the run after the
+ * launch (compiled code: at the next barrier). */
 #include "ir/kernel/eval_state.h"
 #include "base/bug.h"
 #include <string.h>
@@ -15,7 +16,9 @@ bool keval_fail(KEval *e, bmc_status status, KLoc l, const char *fmt, ...)
     va_end(ap);
     const KLocRec *r = &e->m->loc.p[l.i < e->m->loc.n ? l.i : 0];
     const char *op = r->op.i ? name_str(e->m->names, r->op) : "";
-    e->why = l.i ? arena_printf(e->arena, "node %d '%s' (%s): %s", r->node, name_str(e->m->names, r->node_name), op, text) : text;
+    e->why =
+        l.i ? arena_printf(e->arena, "node %d '%s' (%s): %s", r->node, name_str(e->m->names, r->node_name), op, text)
+            : text;
     return false;
 }
 
@@ -47,7 +50,8 @@ static bool bind(KEval *e, const KStep *s, Sym sym, int64_t v)
     e->ctx->sym[sym.i] = v;
     if (v >= r->lo && v <= r->hi) return true;
     const char *hi = r->hi == INT64_MAX ? "" : arena_printf(&e->work, "%lld", (long long)r->hi);
-    return keval_fail(e, BMC_E_SHAPE, s->loc, "%s = %lld is outside %lld..%s", name_str(e->m->names, r->name), (long long)v, (long long)r->lo, hi);
+    return keval_fail(e, BMC_E_SHAPE, s->loc, "%s = %lld is outside %lld..%s", name_str(e->m->names, r->name),
+                      (long long)v, (long long)r->lo, hi);
 }
 
 static bool while_loop(KEval *e, const KStep *s)
@@ -72,7 +76,8 @@ static bool box_alloc(KEval *e, const KStep *s)
     const KBufRec *r = kbuf(e->m, s->buf);
     if (!keval_dense_count(e, s->loc, r, &count, dim)) return false;
     bytes = dtype_bytes(r->elem, count);
-    if (!rt_box_alloc(e->ctx, s->buf.i, bytes, 0)) return keval_fail(e, BMC_E_MEMORY, s->loc, "no memory for %%%s", name_str(e->m->names, r->name));
+    if (!rt_box_alloc(e->ctx, s->buf.i, bytes, 0))
+        return keval_fail(e, BMC_E_MEMORY, s->loc, "no memory for %%%s", name_str(e->m->names, r->name));
     if (bytes) memset(e->ctx->slot[s->buf.i], 0xcd, (size_t)bytes);
     e->mem[s->buf.i].bytes = bytes;
     return true;
@@ -83,7 +88,8 @@ static bool load_scalar(KEval *e, const KStep *s)
     KView v;
     int64_t at;
     if (!keval_view(e, s->loc, s->buf, &v) || !keval_dim(e, s->loc, s->a, &at)) return false;
-    if (at < 0 || v.offset + at >= v.room) return keval_fail(e, BMC_E_INDEX, s->loc, "bind: element %lld of %%%s does not exist", (long long)at, v.name);
+    if (at < 0 || v.offset + at >= v.room)
+        return keval_fail(e, BMC_E_INDEX, s->loc, "bind: element %lld of %%%s does not exist", (long long)at, v.name);
     return bind(e, s, s->sym, kscalar_load(v.elem, v.data, v.offset + at).i);
 }
 
@@ -95,7 +101,8 @@ static bool step(KEval *e, const KStep *s)
     case KST_LOAD: return load_scalar(e, s);
     case KST_CHECK:
         if (!keval_dim(e, s->loc, s->a, &a) || !keval_dim(e, s->loc, s->b, &b)) return false;
-        return compare(s->rel, a, b) || keval_fail(e, BMC_E_SHAPE, s->loc, "%s (%lld and %lld)", s->msg, (long long)a, (long long)b);
+        return compare(s->rel, a, b) ||
+               keval_fail(e, BMC_E_SHAPE, s->loc, "%s (%lld and %lld)", s->msg, (long long)a, (long long)b);
     case KST_ALLOC: return box_alloc(e, s);
     case KST_FREE:
         rt_box_free(e->ctx, s->buf.i);
@@ -136,7 +143,8 @@ bmc_status kir_eval(KModule *m, Arena *a, const bmc_value *in, bmc_value *out, c
     }
     if (keval_inputs(&e)) {
         int64_t n = 0, scratch;
-        if (!m->planned || (keval_dim(&e, (KLoc){0}, m->arena_bytes, &n) && keval_dim(&e, (KLoc){0}, m->scratch_bytes, &scratch))) {
+        if (!m->planned ||
+            (keval_dim(&e, (KLoc){0}, m->arena_bytes, &n) && keval_dim(&e, (KLoc){0}, m->scratch_bytes, &scratch))) {
             e.plan = keval_alloc(&e.work, n);
             e.plan_bytes = n;
             if (steps(&e, &m->program)) keval_outputs(&e);

@@ -1,9 +1,13 @@
-/* eval_call.c: calls of the real runtime functions from the interpreter, with the arguments that generated code would pass. */
+/* eval_call.c: calls of the real runtime functions from the interpreter, with the arguments that generated code would
+ * pass. */
 #include "ir/kernel/eval_state.h"
 #include "base/bug.h"
 #include <string.h>
 
-static const struct { const char *name; rt_call_fn *fn; } functions[] = {
+static const struct {
+    const char *name;
+    rt_call_fn *fn;
+} functions[] = {
 #define RTCALL(name, args, mode, brief) {#name, name},
 #include "runtime/rt_calls.def"
 #undef RTCALL
@@ -13,9 +17,7 @@ static bool argument(KEval *e, const KStep *s, const KArg *a, char letter, rt_ar
 {
     KView v;
     switch (a->kind) {
-    case KA_DIM:
-        out->kind = RT_DIM;
-        return keval_dim(e, s->loc, a->dim, &out->value);
+    case KA_DIM: out->kind = RT_DIM; return keval_dim(e, s->loc, a->dim, &out->value);
     case KA_SYM:
         out->kind = RT_SYM;
         out->sym = &e->ctx->sym[a->sym.i];
@@ -36,9 +38,10 @@ static bool argument(KEval *e, const KStep *s, const KArg *a, char letter, rt_ar
     if (r->space == KS_SEQ) return true;
     out->dtype = (uint8_t)r->elem;
     out->rank = r->rank;
-    if (letter == 'x') return true;   /* has no memory yet */
+    if (letter == 'x') return true; /* has no memory yet */
     if (!keval_view(e, s->loc, a->buf, &v)) return false;
-    out->data = v.data + (r->elem == DT_STR ? v.offset * (int64_t)sizeof(bmc_string) : v.offset * dtype_info(r->elem)->bits / 8);
+    out->data = v.data +
+                (r->elem == DT_STR ? v.offset * (int64_t)sizeof(bmc_string) : v.offset * dtype_info(r->elem)->bits / 8);
     memcpy(out->dim, v.dim, sizeof(int64_t) * (size_t)v.rank);
     return true;
 }
@@ -54,7 +57,7 @@ bool keval_call(KEval *e, const KStep *s)
         if (!argument(e, s, &s->arg[i], s->call->args[i], &arg[i])) return false;
     int32_t status = fn(e->ctx, arg, (int32_t)s->n_arg, 0, 1);
     for (uint32_t i = 0; i < s->n_arg; i++)
-        if (s->call->args[i] == 'x') e->mem[s->arg[i].buf.i].bytes = -1;   /* the call knows how much */
+        if (s->call->args[i] == 'x') e->mem[s->arg[i].buf.i].bytes = -1; /* the call knows how much */
     if (status == BMC_OK) return true;
     rt_fail(e->ctx, 0, 0, 0, status, 0, 0);
     rt_interp_status(e->ctx, NULL, 0);

@@ -1,32 +1,35 @@
-/* eval_kernel.c: one launch: instructions by walking blocks, values in an array. Virtual lanes of vec loops are kept apart exactly as kir.h says, so sums
- * have the bits that compiled code gives. Every access is checked against the dims of its buffer and against the memory behind it; a guarded access whose
- * predicate is false touches nothing. Kernels that split a par loop are watched: an element that one iteration writes and another one touches is an
- * error here, as it would be a race in compiled code. */
+/* eval_kernel.c: one launch: instructions by walking blocks, values in an array. Virtual lanes of vec loops are kept
+ * apart exactly as kir.h says, so sums have the bits that compiled code gives. Every access is checked against the
+ * dims of its buffer and against the memory behind it; a guarded access whose predicate is false touches nothing.
+ * Kernels that split a par loop are watched: an element that one iteration writes and another one touches is an error
+ * here, as it would be a race in compiled code. */
 #include "ir/kernel/eval_state.h"
 #include "base/bug.h"
 #include <string.h>
 
-#define WATCH_MAX (1 << 22)   /* elements of a buffer; larger ones are not watched */
+#define WATCH_MAX (1 << 22) /* elements of a buffer; larger ones are not watched */
 
 typedef struct Run {
     KEval *e;
     const Kernel *k;
     const KStep *step;
-    KView *view;              /* by parameter */
+    KView *view; /* by parameter */
     KScalar *val;
-    int32_t iter, iters;      /* the current iteration of a par loop, 0: none; made so far */
+    int32_t iter, iters; /* the current iteration of a par loop, 0: none; made so far */
     bool recorded;
     int64_t rec_index, rec_msg;
 } Run;
 
-static bool fail(Run *r, const KInstRec *i, bmc_status status, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+static bool fail(Run *r, const KInstRec *i, bmc_status status, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
 static bool fail(Run *r, const KInstRec *i, bmc_status status, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
     const char *text = arena_vprintf(&r->e->launch, fmt, ap);
     va_end(ap);
-    return keval_fail(r->e, status, r->step->loc, "kernel @%s: %s #%u: %s", name_str(r->e->m->names, r->k->name), kop_info(i->op)->text, (unsigned)(i - r->k->inst.p), text);
+    return keval_fail(r->e, status, r->step->loc, "kernel @%s: %s #%u: %s", name_str(r->e->m->names, r->k->name),
+                      kop_info(i->op)->text, (unsigned)(i - r->k->inst.p), text);
 }
 
 static KScalar arg(Run *r, const KInstRec *i, uint32_t n) { return r->val[karg(r->k, i, n).i]; }
@@ -36,7 +39,9 @@ static bool touch(Run *r, const KInstRec *i, KView *v, int64_t at, bool write)
 {
     if (!v->writer || !r->iter) return true;
     int32_t *w = &v->writer[at];
-    if (*w && *w != r->iter) return fail(r, i, BMC_E_INDEX, "race: element %lld of %%%s is written by another iteration of the par loop", (long long)at, v->name);
+    if (*w && *w != r->iter)
+        return fail(r, i, BMC_E_INDEX, "race: element %lld of %%%s is written by another iteration of the par loop",
+                    (long long)at, v->name);
     if (write) *w = r->iter;
     return true;
 }
@@ -46,10 +51,14 @@ static bool locate(Run *r, const KInstRec *i, KView *v, int64_t *at)
     int64_t flat = v->offset;
     for (int n = 0; n < v->rank; n++) {
         int64_t x = arg(r, i, (uint32_t)n).i;
-        if (x < 0 || x >= v->dim[n]) return fail(r, i, BMC_E_INDEX, "index %lld of axis %d of %%%s is outside 0..%lld", (long long)x, n, v->name, (long long)v->dim[n] - 1);
+        if (x < 0 || x >= v->dim[n])
+            return fail(r, i, BMC_E_INDEX, "index %lld of axis %d of %%%s is outside 0..%lld", (long long)x, n, v->name,
+                        (long long)v->dim[n] - 1);
         flat += x * v->stride[n];
     }
-    if (flat < 0 || flat >= v->room) return fail(r, i, BMC_E_INDEX, "element %lld of %%%s is outside its memory of %lld", (long long)flat, v->name, (long long)v->room);
+    if (flat < 0 || flat >= v->room)
+        return fail(r, i, BMC_E_INDEX, "element %lld of %%%s is outside its memory of %lld", (long long)flat, v->name,
+                    (long long)v->room);
     *at = flat;
     return true;
 }
@@ -112,7 +121,8 @@ static bool vec_loop(Run *r, const KInstRec *i, int64_t lo, int64_t hi)
     KScalar lane[K_LANES][16], pair[2];
     for (uint32_t n = 0; n < i->n_res; n++)
         for (int l = 0; l < K_LANES; l++)
-            if (!kscalar_identity(i->combine[n], kval(k, (KVal){i->res + n})->type, &lane[l][n])) return fail(r, i, BMC_E_FAIL, "a carry does not combine");
+            if (!kscalar_identity(i->combine[n], kval(k, (KVal){i->res + n})->type, &lane[l][n]))
+                return fail(r, i, BMC_E_FAIL, "a carry does not combine");
     for (int64_t v = lo; v < hi; v++) {
         int l = (int)((v - lo) % K_LANES);
         r->val[p].i = v;
@@ -156,13 +166,18 @@ static bool for_loop(Run *r, const KInstRec *i)
     return true;
 }
 
-typedef struct Addr { int64_t a, b; bool there; } Addr;
+typedef struct Addr {
+    int64_t a, b;
+    bool there;
+} Addr;
 
 static bool operand(Run *r, const KInstRec *i, uint32_t param, int64_t at, DType acc, KScalar *out)
 {
     KView *v = &r->view[param];
     at += v->offset;
-    if (at < 0 || at >= v->room) return fail(r, i, BMC_E_INDEX, "element %lld of %%%s is outside its memory of %lld", (long long)at, v->name, (long long)v->room);
+    if (at < 0 || at >= v->room)
+        return fail(r, i, BMC_E_INDEX, "element %lld of %%%s is outside its memory of %lld", (long long)at, v->name,
+                    (long long)v->room);
     if (!touch(r, i, v, at, false)) return false;
     *out = kscalar_cast(dtype_compute(v->elem), acc, kscalar_load(v->elem, v->data, at));
     return true;
@@ -198,7 +213,9 @@ static bool macc(Run *r, const KInstRec *i)
                 for (int64_t n = 0; n < K; n++) {
                     in[0] = (KScalar){.i = 0};
                     if (addr[t].there && !operand(r, i, x->a, addr[t].a + n * ak, x->acc, &in[0])) return false;
-                    if (!operand(r, i, x->b, addr[t].b + col / K_LANES * bstrip + n * bk + col % K_LANES, x->acc, &in[1])) return false;
+                    if (!operand(r, i, x->b, addr[t].b + col / K_LANES * bstrip + n * bk + col % K_LANES, x->acc,
+                                 &in[1]))
+                        return false;
                     in[2] = acc;
                     if (!fused) {
                         kscalar_op(KOP_MUL, x->acc, in, &in[1]);
@@ -221,8 +238,7 @@ static bool block(Run *r, KBlock b)
         const KInstRec *i = kinst(r->k, at);
         bool ok = true;
         if (kop_info(i->op)->flags & KF_PURE) ok = pure(r, i);
-        else
-            switch (i->op) {
+        else switch (i->op) {
             case KOP_LOAD: ok = load(r, i); break;
             case KOP_STORE: ok = store(r, i); break;
             case KOP_FOR: ok = for_loop(r, i); break;
@@ -273,9 +289,11 @@ static bool locals(Run *r)
         if (rec->space != KS_LOCAL) continue;
         if (!local(r, p)) return false;
         if (!r->e->m->planned) continue;
-        if (!rec->offset.i || !keval_dim(r->e, r->step->loc, rec->offset, &off) || !keval_dim(r->e, r->step->loc, rec->bytes, &bytes) ||
-            bytes < dtype_bytes(rec->elem, r->view[p].room) || off < 0 || off + bytes > size)
-            return keval_fail(r->e, BMC_E_INDEX, r->step->loc, "kernel @%s: local %%%s has no place in the plan", name_str(r->e->m->names, r->k->name), r->view[p].name);
+        if (!rec->offset.i || !keval_dim(r->e, r->step->loc, rec->offset, &off) ||
+            !keval_dim(r->e, r->step->loc, rec->bytes, &bytes) || bytes < dtype_bytes(rec->elem, r->view[p].room) ||
+            off < 0 || off + bytes > size)
+            return keval_fail(r->e, BMC_E_INDEX, r->step->loc, "kernel @%s: local %%%s has no place in the plan",
+                              name_str(r->e->m->names, r->k->name), r->view[p].name);
         r->view[p].data = scratch + off;
     }
     return true;
@@ -310,21 +328,28 @@ bool keval_kernel(KEval *e, const KStep *s)
         KBuf b = s->buf_arg[a++];
         ok = keval_view(e, s->loc, b, &r.view[p]);
         for (int i = 0; i < rec->rank && ok; i++)
-            ok = keval_dim(e, s->loc, rec->dim[i], &want) && (want == r.view[p].dim[i] || keval_fail(e, BMC_E_SHAPE, s->loc, "kernel @%s: dim %d of %%%s is %lld, expected %lld", name_str(e->m->names, k->name), i, r.view[p].name, (long long)r.view[p].dim[i], (long long)want));
+            ok = keval_dim(e, s->loc, rec->dim[i], &want) &&
+                 (want == r.view[p].dim[i] ||
+                  keval_fail(e, BMC_E_SHAPE, s->loc, "kernel @%s: dim %d of %%%s is %lld, expected %lld",
+                             name_str(e->m->names, k->name), i, r.view[p].name, (long long)r.view[p].dim[i],
+                             (long long)want));
         int64_t dense = 1;
-        bool empty = false;   /* nothing is read, and a view's strides over nothing may be anything */
+        bool empty = false; /* nothing is read, and a view's strides over nothing may be anything */
         for (int i = 0; i < rec->rank; i++) empty |= r.view[p].dim[i] == 0;
-        for (int i = rec->rank - 1; i >= 0 && ok && !empty; i--) {   /* code is made for the parameter's strides */
+        for (int i = rec->rank - 1; i >= 0 && ok && !empty; i--) { /* code is made for the parameter's strides */
             want = dense;
             if (!rec->dense) ok = keval_dim(e, s->loc, rec->stride[i], &want);
             dense *= r.view[p].dim[i] > 0 ? r.view[p].dim[i] : 1;
             if (ok && r.view[p].dim[i] > 1 && r.view[p].stride[i] != want)
-                ok = keval_fail(e, BMC_E_SHAPE, s->loc, "kernel @%s: stride %d of %%%s is %lld, expected %lld", name_str(e->m->names, k->name), i, r.view[p].name, (long long)r.view[p].stride[i], (long long)want);
+                ok = keval_fail(e, BMC_E_SHAPE, s->loc, "kernel @%s: stride %d of %%%s is %lld, expected %lld",
+                                name_str(e->m->names, k->name), i, r.view[p].name, (long long)r.view[p].stride[i],
+                                (long long)want);
         }
         root[p] = kbuf_root(e->m, b);
     }
     if (!ok || !locals(&r)) return false;
     watch(&r, root, k->param.n);
     if (!block(&r, k->top)) return false;
-    return !r.recorded || keval_fail(e, BMC_E_INDEX, s->loc, "%s (at %lld)", e->m->message.p[r.rec_msg], (long long)r.rec_index);
+    return !r.recorded ||
+           keval_fail(e, BMC_E_INDEX, s->loc, "%s (at %lld)", e->m->message.p[r.rec_msg], (long long)r.rec_index);
 }

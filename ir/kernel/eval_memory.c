@@ -1,5 +1,6 @@
-/* eval_memory.c: where the interpreter keeps buffers. Planned arena buffers share one block at their planned offsets, so that a wrong plan gives wrong
- * results; unplanned ones get memory of their own when first used. Fresh memory is filled with 0xcd: what was never written does not look like zeros. */
+/* eval_memory.c: where the interpreter keeps buffers. Planned arena buffers share one block at their planned offsets,
+ * so that a wrong plan gives wrong results; unplanned ones get memory of their own when first used. Fresh memory is
+ * filled with 0xcd: what was never written does not look like zeros. */
 #include "ir/kernel/eval_state.h"
 #include "base/bug.h"
 #include <string.h>
@@ -17,8 +18,11 @@ bool keval_dense_count(KEval *e, KLoc l, const KBufRec *r, int64_t *count, int64
     *count = 1;
     for (int i = 0; i < r->rank; i++) {
         if (!keval_dim(e, l, r->dim[i], &dim[i])) return false;
-        if (dim[i] < 0) return keval_fail(e, BMC_E_SHAPE, l, "%%%s: dim %d is %lld", name_str(e->m->names, r->name), i, (long long)dim[i]);
-        if (__builtin_mul_overflow(*count, dim[i], count) || *count > INT64_MAX / 32) return keval_fail(e, BMC_E_SHAPE, l, "%%%s is larger than any memory", name_str(e->m->names, r->name));
+        if (dim[i] < 0)
+            return keval_fail(e, BMC_E_SHAPE, l, "%%%s: dim %d is %lld", name_str(e->m->names, r->name), i,
+                              (long long)dim[i]);
+        if (__builtin_mul_overflow(*count, dim[i], count) || *count > INT64_MAX / 32)
+            return keval_fail(e, BMC_E_SHAPE, l, "%%%s is larger than any memory", name_str(e->m->names, r->name));
     }
     return true;
 }
@@ -29,19 +33,23 @@ static bool pack(KEval *e, const BlobRec *b, uint8_t *to)
 {
     const Recipe *p = b->recipe;
     const Blobs *bs = e->m->blobs;
-    int64_t rows = (p->kc + p->g - 1) / p->g * p->g, blocks = (p->K + p->kc - 1) / p->kc, strips = (p->N + 15) / 16, at = 0, n_src = blob_rec(bs, p->src[0])->count;
+    int64_t rows = (p->kc + p->g - 1) / p->g * p->g, blocks = (p->K + p->kc - 1) / p->kc, strips = (p->N + 15) / 16,
+            at = 0, n_src = blob_rec(bs, p->src[0])->count;
     DType t = blob_rec(bs, p->src[0])->elem;
     uint8_t *src = keval_alloc(&e->launch, dtype_bytes(t, n_src));
-    if (p->batch * blocks * strips * rows * 16 != b->count) return keval_fail(e, BMC_E_FAIL, (KLoc){0}, "a packed constant has the wrong size");
+    if (p->batch * blocks * strips * rows * 16 != b->count)
+        return keval_fail(e, BMC_E_FAIL, (KLoc){0}, "a packed constant has the wrong size");
     blob_read(bs, p->src[0], 0, n_src, src);
     for (int64_t z = 0; z < p->batch; z++)
         for (int64_t kb = 0; kb < blocks; kb++)
             for (int64_t s = 0; s < strips; s++)
                 for (int64_t q = 0; q < rows * 16; q++, at++) {
-                    int64_t in = q / (16 * p->g) * p->g + q % p->g, k = kb * p->kc + in, n = s * 16 + q / p->g % 16, from = p->src_off + z * p->stride_t + k * p->stride_k + n * p->stride_n;
+                    int64_t in = q / (16 * p->g) * p->g + q % p->g, k = kb * p->kc + in, n = s * 16 + q / p->g % 16,
+                            from = p->src_off + z * p->stride_t + k * p->stride_k + n * p->stride_n;
                     KScalar v = {.i = 0};
                     if (in < p->kc && k < p->K && n < p->N) {
-                        if (from < 0 || from >= n_src) return keval_fail(e, BMC_E_FAIL, (KLoc){0}, "a packed constant reads outside its source");
+                        if (from < 0 || from >= n_src)
+                            return keval_fail(e, BMC_E_FAIL, (KLoc){0}, "a packed constant reads outside its source");
                         v = kscalar_cast(dtype_compute(t), dtype_compute(b->elem), kscalar_load(t, src, from));
                     }
                     kscalar_store(b->elem, to, at, v);
@@ -54,14 +62,18 @@ static bool constant(KEval *e, const KBufRec *r, KMem *m)
     const BlobRec *b = blob_rec(e->m->blobs, r->blob);
     bool ok = true;
     if (b->kind == BLOB_STRINGS) {
-        *m = (KMem){(uint8_t *)(uintptr_t)b->data, b->count * (int64_t)sizeof(bmc_string)};   /* read only: the verifier sees to it */
+        *m = (KMem){(uint8_t *)(uintptr_t)b->data,
+                    b->count * (int64_t)sizeof(bmc_string)}; /* read only: the verifier sees to it */
         return true;
     }
     m->bytes = blob_bytes(e->m->blobs, r->blob);
     m->p = keval_alloc(&e->work, m->bytes);
     if (b->kind != BLOB_DERIVED) blob_read(e->m->blobs, r->blob, 0, b->count, m->p);
-    else if (b->recipe->kind == RECIPE_PACK && blob_rec(e->m->blobs, b->recipe->src[0])->kind != BLOB_DERIVED) ok = pack(e, b, m->p);
-    else ok = keval_fail(e, BMC_E_FAIL, r->loc, "%%%s: the recipe of this constant cannot be interpreted", name_str(e->m->names, r->name));
+    else if (b->recipe->kind == RECIPE_PACK && blob_rec(e->m->blobs, b->recipe->src[0])->kind != BLOB_DERIVED)
+        ok = pack(e, b, m->p);
+    else
+        ok = keval_fail(e, BMC_E_FAIL, r->loc, "%%%s: the recipe of this constant cannot be interpreted",
+                        name_str(e->m->names, r->name));
     return ok;
 }
 
@@ -73,7 +85,7 @@ static bool out_memory(KEval *e, KLoc l, const KBufRec *r, KMem *m)
     int32_t alias = e->m->output.p[r->port].alias;
     if (!keval_dense_count(e, l, r, &count, dim)) return false;
     need = dtype_bytes(r->elem, count);
-    if (!r->dense) {   /* strides of the capacity */
+    if (!r->dense) { /* strides of the capacity */
         int64_t s, last = 0;
         for (int i = 0; i < r->rank; i++) {
             if (!keval_dim(e, l, r->stride[i], &s)) return false;
@@ -87,7 +99,8 @@ static bool out_memory(KEval *e, KLoc l, const KBufRec *r, KMem *m)
     }
     if (v->data && v->bytes && v->bytes < (size_t)need) {
         v->bytes = (size_t)need;
-        return keval_fail(e, BMC_E_CAPACITY, l, "output '%s' needs %lld bytes", name_str(e->m->names, e->m->output.p[r->port].name), (long long)need);
+        return keval_fail(e, BMC_E_CAPACITY, l, "output '%s' needs %lld bytes",
+                          name_str(e->m->names, e->m->output.p[r->port].name), (long long)need);
     }
     if (!v->data) v->data = keval_alloc(e->arena, need);
     *m = (KMem){v->data, need};
@@ -114,7 +127,9 @@ bool keval_root(KEval *e, KLoc l, KBuf b, KMem *out)
         if (e->m->planned) {
             int64_t planned;
             if (!keval_dim(e, l, r->offset, &off) || !keval_dim(e, l, r->bytes, &planned)) return false;
-            if (n > planned || off < 0 || off + planned > e->plan_bytes) return keval_fail(e, BMC_E_INDEX, l, "%%%s needs %lld bytes, planned are %lld at %lld of %lld", name, (long long)n, (long long)planned, (long long)off, (long long)e->plan_bytes);
+            if (n > planned || off < 0 || off + planned > e->plan_bytes)
+                return keval_fail(e, BMC_E_INDEX, l, "%%%s needs %lld bytes, planned are %lld at %lld of %lld", name,
+                                  (long long)n, (long long)planned, (long long)off, (long long)e->plan_bytes);
             *m = (KMem){e->plan + off, n};
         } else if (!m->p || m->bytes < n) *m = (KMem){keval_alloc(&e->work, n), n};
         break;
@@ -123,7 +138,8 @@ bool keval_root(KEval *e, KLoc l, KBuf b, KMem *out)
         if (!m->p) return keval_fail(e, BMC_E_INDEX, l, "box %%%s is used without memory", name);
         if (!keval_dense_count(e, l, r, &count, dim)) return false;
         if (m->bytes >= 0 && dtype_bytes(r->elem, count) > m->bytes)
-            return keval_fail(e, BMC_E_INDEX, l, "box %%%s has %lld bytes, its dims need %lld", name, (long long)m->bytes, (long long)dtype_bytes(r->elem, count));
+            return keval_fail(e, BMC_E_INDEX, l, "box %%%s has %lld bytes, its dims need %lld", name,
+                              (long long)m->bytes, (long long)dtype_bytes(r->elem, count));
         *out = (KMem){m->p, dtype_bytes(r->elem, count)};
         return true;
     default: return keval_fail(e, BMC_E_FAIL, l, "%%%s has no memory", name);
@@ -168,7 +184,8 @@ static bool bind_symbols(KEval *e)
         int64_t x = v->kind == BMC_TENSOR && s->axis < v->rank ? v->dim[s->axis] : 0;
         const char *name = name_str(e->m->names, s->name), *port = name_str(e->m->names, e->m->input.p[s->input].name);
         if (x < s->lo || x > s->hi || (s->multiple > 1 && x % s->multiple))
-            return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s': %s = %lld is out of range", port, name, (long long)x);
+            return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s': %s = %lld is out of range", port, name,
+                              (long long)x);
         e->ctx->sym[i] = x;
     }
     return true;
@@ -178,7 +195,9 @@ static bool bind_same(KEval *e)
 {
     Dims *d = e->m->dims;
     for (uint32_t i = 1; i < d->sym.n; i++)
-        if (d->sym.p[i].same_as.i && d->sym.p[i].kind == SYM_ENTRY && d->sym.p[i].input < 0 && !keval_dim(e, (KLoc){0}, d->sym.p[i].same_as, &e->ctx->sym[i])) return false;
+        if (d->sym.p[i].same_as.i && d->sym.p[i].kind == SYM_ENTRY && d->sym.p[i].input < 0 &&
+            !keval_dim(e, (KLoc){0}, d->sym.p[i].same_as, &e->ctx->sym[i]))
+            return false;
     return true;
 }
 
@@ -204,17 +223,24 @@ static bool one_input(KEval *e, uint32_t i)
     int64_t x, count = 1;
     if (!p->buf.i) return true;
     const KBufRec *r = kbuf(e->m, p->buf);
-    if (r->space == KS_SEQ) return rt_seq_import(e->ctx, p->buf.i, v) || keval_fail(e, BMC_E_MEMORY, (KLoc){0}, "input '%s': out of memory", name);
+    if (r->space == KS_SEQ)
+        return rt_seq_import(e->ctx, p->buf.i, v) ||
+               keval_fail(e, BMC_E_MEMORY, (KLoc){0}, "input '%s': out of memory", name);
     if (v->kind != BMC_TENSOR || v->dtype != (int)r->elem || v->rank != r->rank)
-        return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s' is %s of rank %d, expected %s of rank %d", name, dtype_name((DType)v->dtype), v->rank, dtype_name(r->elem), r->rank);
+        return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s' is %s of rank %d, expected %s of rank %d", name,
+                          dtype_name((DType)v->dtype), v->rank, dtype_name(r->elem), r->rank);
     for (int a = 0; a < r->rank; a++) {
         if (!keval_dim(e, (KLoc){0}, r->dim[a], &x)) return false;
-        if (v->dim[a] != x || x < 0) return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s': dim %d is %lld, expected %lld", name, a, (long long)v->dim[a], (long long)x);
-        if (__builtin_mul_overflow(count, x, &count)) return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s' is larger than any memory", name);
+        if (v->dim[a] != x || x < 0)
+            return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s': dim %d is %lld, expected %lld", name, a,
+                              (long long)v->dim[a], (long long)x);
+        if (__builtin_mul_overflow(count, x, &count))
+            return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s' is larger than any memory", name);
     }
     if (count && !v->data) return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s': no data", name);
-    e->mem[p->buf.i] = (KMem){v->stride && r->dense && count ? dense_copy(e, v, count) : (uint8_t *)v->data, dtype_bytes(r->elem, count)};
-    if (!r->dense) {   /* the caller's memory, strides of the capacity */
+    e->mem[p->buf.i] = (KMem){v->stride && r->dense && count ? dense_copy(e, v, count) : (uint8_t *)v->data,
+                              dtype_bytes(r->elem, count)};
+    if (!r->dense) { /* the caller's memory, strides of the capacity */
         int64_t s, last = 0;
         for (int a = 0; a < r->rank; a++) {
             if (!keval_dim(e, (KLoc){0}, r->stride[a], &s)) return false;
@@ -255,16 +281,22 @@ static void own_strings(KEval *e, bmc_value *v)
 
 static bool one_output(KEval *e, uint32_t i)
 {
-    static const uint8_t kind[] = {[TY_NONE] = BMC_NONE, [TY_TENSOR] = BMC_TENSOR, [TY_SEQ] = BMC_SEQUENCE, [TY_OPT] = BMC_OPTIONAL, [TY_MAP] = BMC_MAP};
+    static const uint8_t kind[] = {[TY_NONE] = BMC_NONE,
+                                   [TY_TENSOR] = BMC_TENSOR,
+                                   [TY_SEQ] = BMC_SEQUENCE,
+                                   [TY_OPT] = BMC_OPTIONAL,
+                                   [TY_MAP] = BMC_MAP};
     const KPort *p = &e->m->output.p[i];
     bmc_value *v = &e->out[i];
     KView w;
     int64_t count = 1;
     v->size = sizeof *v;
-    if (!p->buf.i) return keval_fail(e, BMC_E_FAIL, (KLoc){0}, "output '%s' has no buffer", name_str(e->m->names, p->name));
+    if (!p->buf.i)
+        return keval_fail(e, BMC_E_FAIL, (KLoc){0}, "output '%s' has no buffer", name_str(e->m->names, p->name));
     const KBufRec *r = kbuf(e->m, p->buf);
     if (r->space == KS_SEQ) {
-        if (!rt_seq_export(e->ctx, p->buf.i, kind[type_rec(e->m->types, r->seq)->kind], v)) return keval_fail(e, BMC_E_MEMORY, (KLoc){0}, "out of memory");
+        if (!rt_seq_export(e->ctx, p->buf.i, kind[type_rec(e->m->types, r->seq)->kind], v))
+            return keval_fail(e, BMC_E_MEMORY, (KLoc){0}, "out of memory");
         own(e, v);
         own_strings(e, v);
         return true;
@@ -279,7 +311,9 @@ static bool one_output(KEval *e, uint32_t i)
     }
     int64_t bytes = dtype_bytes(r->elem, count);
     if (r->space != KS_OUT) {
-        if (v->data && v->bytes < (size_t)bytes) return keval_fail(e, BMC_E_CAPACITY, (KLoc){0}, "output '%s' needs %lld bytes", name_str(e->m->names, p->name), (long long)bytes);
+        if (v->data && v->bytes < (size_t)bytes)
+            return keval_fail(e, BMC_E_CAPACITY, (KLoc){0}, "output '%s' needs %lld bytes",
+                              name_str(e->m->names, p->name), (long long)bytes);
         if (!v->data) v->data = keval_alloc(e->arena, bytes);
         if (bytes) memcpy(v->data, w.data, (size_t)bytes);
     }

@@ -1,6 +1,6 @@
-/* eval_scalar.c: see eval_scalar.h. f32 operations are done in float so that each rounds once; transcendental functions of f32 are computed in
- * double and rounded, which makes them right to the last bit in nearly all cases: the oracle that generated math is measured against.
- * Formats in memory are ir/elem.c's. */
+/* eval_scalar.c: see eval_scalar.h. f32 operations are done in float so that each rounds once; transcendental
+ * functions of f32 are computed in double and rounded, which makes them right to the last bit in nearly all cases:
+ * the oracle that generated math is measured against. Formats in memory are ir/elem.c's. */
 #include "ir/kernel/eval_scalar.h"
 #include "base/bug.h"
 #include "ir/elem.h"
@@ -78,7 +78,8 @@ KScalar kscalar_cast(DType from, DType to, KScalar v)
     if (to == DT_BOOL) r.i = f ? v.f != 0 : v.i != 0;
     else if (dtype_is_float(to)) {
         if (f) r.f = round_to(to, v.f);
-        else if (from == DT_U64) r.f = to == DT_F32 ? (double)(float)(uint64_t)v.i : round_to(to, (double)(uint64_t)v.i);
+        else if (from == DT_U64)
+            r.f = to == DT_F32 ? (double)(float)(uint64_t)v.i : round_to(to, (double)(uint64_t)v.i);
         else r.f = to == DT_F32 ? (double)(float)v.i : round_to(to, (double)v.i);
     } else if (f) r.i = float_to_int(v.f, to);
     else if (dtype_info(to)->bits < 8) {
@@ -103,8 +104,14 @@ static double fmod_floor(double a, double b)
     return r != 0 && (r < 0) != (b < 0) ? r + b : r == 0 ? copysign(0, b) : r;
 }
 
-static double fmin_nan(double a, double b) { return isnan(a) || isnan(b) ? NAN : a < b ? a : b < a ? b : signbit(a) ? a : b; }
-static double fmax_nan(double a, double b) { return isnan(a) || isnan(b) ? NAN : a > b ? a : b > a ? b : signbit(a) ? b : a; }
+static double fmin_nan(double a, double b)
+{
+    return isnan(a) || isnan(b) ? NAN : a < b ? a : b < a ? b : signbit(a) ? a : b;
+}
+static double fmax_nan(double a, double b)
+{
+    return isnan(a) || isnan(b) ? NAN : a > b ? a : b > a ? b : signbit(a) ? b : a;
+}
 static double sigmoid(double x) { return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x)); }
 static double rint_even(double x)
 {
@@ -119,7 +126,7 @@ static bool float_un(KOp op, bool f32, double a, double *r)
     switch (op) {
     case KOP_NEG: *r = -a; return true;
     case KOP_ABS: *r = fabs(a); return true;
-    case KOP_SIGN: *r = a > 0 ? 1 : a < 0 ? -1 : a; return true;   /* keeps NaN and the zero's sign */
+    case KOP_SIGN: *r = a > 0 ? 1 : a < 0 ? -1 : a; return true; /* keeps NaN and the zero's sign */
     case KOP_FLOOR: *r = floor(a); return true;
     case KOP_CEIL: *r = ceil(a); return true;
     case KOP_RINT: *r = rint_even(a); return true;
@@ -184,12 +191,14 @@ static int64_t int_max(DType t)
 {
     unsigned bits = dtype_info(t)->bits;
     if (t == DT_BOOL) return 1;
-    return is_unsigned(t) ? (int64_t)(bits == 64 ? UINT64_MAX : (1ull << bits) - 1) : (int64_t)((1ull << (bits - 1)) - 1);
+    return is_unsigned(t) ? (int64_t)(bits == 64 ? UINT64_MAX : (1ull << bits) - 1)
+                          : (int64_t)((1ull << (bits - 1)) - 1);
 }
 
 static bool int_less(DType t, int64_t a, int64_t b) { return t == DT_U64 ? (uint64_t)a < (uint64_t)b : a < b; }
 
-/* Wrapping power by squaring; a negative exponent truncates 1/a^n: nonzero only for a = 1, -1, and 0 (infinity saturates). */
+/* Wrapping power by squaring; a negative exponent truncates 1/a^n: nonzero only for a = 1, -1, and 0 (infinity
+ * saturates). */
 static int64_t int_pow(DType t, int64_t a, int64_t n)
 {
     uint64_t r = 1, base = (uint64_t)a, e = (uint64_t)n;
@@ -232,7 +241,10 @@ static bool int_bin(KOp op, DType t, int64_t a, int64_t b, int64_t *r)
     case KOP_MUL: *r = (int64_t)(x * y); break;
     case KOP_DIV: *r = int_div(t, a, b); break;
     case KOP_REM: *r = int_rem(t, a, b); break;
-    case KOP_MOD: m = int_rem(t, a, b); *r = m && !is_unsigned(t) && (m < 0) != (b < 0) ? m + b : m; break;
+    case KOP_MOD:
+        m = int_rem(t, a, b);
+        *r = m && !is_unsigned(t) && (m < 0) != (b < 0) ? m + b : m;
+        break;
     case KOP_FLOORDIV:
         if (b <= 0) return false;
         *r = a / b - (a % b < 0);
@@ -243,7 +255,8 @@ static bool int_bin(KOp op, DType t, int64_t a, int64_t b, int64_t *r)
     case KOP_AND: *r = a & b; break;
     case KOP_OR: *r = a | b; break;
     case KOP_XOR: *r = a ^ b; break;
-    case KOP_SHL: case KOP_SHR: *r = int_shift(t, op == KOP_SHL, a, b); break;
+    case KOP_SHL:
+    case KOP_SHR: *r = int_shift(t, op == KOP_SHL, a, b); break;
     default: return false;
     }
     *r = kscalar_wrap(t, *r);
@@ -257,7 +270,10 @@ static bool int_un(KOp op, DType t, int64_t a, int64_t *r)
     case KOP_ABS: *r = !is_unsigned(t) && a < 0 ? (int64_t)(0 - (uint64_t)a) : a; break;
     case KOP_SIGN: *r = a == 0 ? 0 : !is_unsigned(t) && a < 0 ? -1 : 1; break;
     case KOP_NOT: *r = t == DT_BOOL ? !a : ~a; break;
-    case KOP_FLOOR: case KOP_CEIL: case KOP_RINT: case KOP_TRUNC: *r = a; break;
+    case KOP_FLOOR:
+    case KOP_CEIL:
+    case KOP_RINT:
+    case KOP_TRUNC: *r = a; break;
     default: return false;
     }
     *r = kscalar_wrap(t, *r);
@@ -281,22 +297,33 @@ bool kscalar_op(KOp op, DType type, const KScalar *a, KScalar *out)
 {
     bool f = dtype_is_float(type), f32 = type == DT_F32;
     *out = (KScalar){.i = 0};
-    if (op == KOP_SELECT) { *out = a[0].i ? a[1] : a[2]; return true; }
+    if (op == KOP_SELECT) {
+        *out = a[0].i ? a[1] : a[2];
+        return true;
+    }
     if (type == DT_STR) {
         bool same = a[0].len == a[1].len && (a[0].len == 0 || !memcmp(a[0].ptr, a[1].ptr, a[0].len));
         out->i = op == KOP_EQ ? same : !same;
         return op == KOP_EQ || op == KOP_NE;
     }
-    if (kop_info(op)->flags & KF_CMP) return f ? float_cmp(op, a[0].f, a[1].f, &out->i) : int_cmp(op, type, a[0].i, a[1].i, &out->i);
-    if (op == KOP_ISNAN) { out->i = f && isnan(a[0].f); return true; }
-    if (op == KOP_ISINF) { out->i = f && isinf(a[0].f); return true; }
+    if (kop_info(op)->flags & KF_CMP)
+        return f ? float_cmp(op, a[0].f, a[1].f, &out->i) : int_cmp(op, type, a[0].i, a[1].i, &out->i);
+    if (op == KOP_ISNAN) {
+        out->i = f && isnan(a[0].f);
+        return true;
+    }
+    if (op == KOP_ISINF) {
+        out->i = f && isinf(a[0].f);
+        return true;
+    }
     if (op == KOP_FMA) {
         if (!f) out->i = kscalar_wrap(type, (int64_t)((uint64_t)a[0].i * (uint64_t)a[1].i + (uint64_t)a[2].i));
         else out->f = f32 ? (double)fmaf((float)a[0].f, (float)a[1].f, (float)a[2].f) : fma(a[0].f, a[1].f, a[2].f);
         return true;
     }
     if (kop_info(op)->n_args == 1) return f ? float_un(op, f32, a[0].f, &out->f) : int_un(op, type, a[0].i, &out->i);
-    if (kop_info(op)->n_args == 2) return f ? float_bin(op, f32, a[0].f, a[1].f, &out->f) : int_bin(op, type, a[0].i, a[1].i, &out->i);
+    if (kop_info(op)->n_args == 2)
+        return f ? float_bin(op, f32, a[0].f, a[1].f, &out->f) : int_bin(op, type, a[0].i, a[1].i, &out->i);
     return false;
 }
 
@@ -307,10 +334,20 @@ bool kscalar_identity(KOp combine, DType type, KScalar *out)
     if (type == DT_STR) return false;
     switch (combine) {
     case KOP_ADD: return true;
-    case KOP_OR: case KOP_XOR: return !f;
-    case KOP_MUL: if (f) out->f = 1; else out->i = 1; return true;
-    case KOP_MIN: if (f) out->f = INFINITY; else out->i = int_max(type); return true;
-    case KOP_MAX: if (f) out->f = -INFINITY; else out->i = int_min(type); return true;
+    case KOP_OR:
+    case KOP_XOR: return !f;
+    case KOP_MUL:
+        if (f) out->f = 1;
+        else out->i = 1;
+        return true;
+    case KOP_MIN:
+        if (f) out->f = INFINITY;
+        else out->i = int_max(type);
+        return true;
+    case KOP_MAX:
+        if (f) out->f = -INFINITY;
+        else out->i = int_min(type);
+        return true;
     case KOP_AND: out->i = type == DT_BOOL ? 1 : kscalar_wrap(type, -1); return !f;
     default: return false;
     }

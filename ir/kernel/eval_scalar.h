@@ -1,5 +1,7 @@
-/* eval_scalar.h: the meaning of every scalar instruction, in plain C: used by the interpreter and by constant folding, so both agree by construction.
- * A KScalar holds a value of a compute type: integers and bool sign- or zero-extended in `i` (u64: its bits), floats in `f` (an f32 is always
+/* eval_scalar.h: the meaning of every scalar instruction, in plain C: used by the interpreter and by constant
+ * folding, so both agree by construction.
+ * A KScalar holds a value of a compute type: integers and bool sign- or zero-extended in `i` (u64: its bits), floats
+ * in `f` (an f32 is always
  * exactly representable as float), strings as pointer and length. */
 #ifndef BMC_IR_KERNEL_EVAL_SCALAR_H
 #define BMC_IR_KERNEL_EVAL_SCALAR_H
@@ -9,7 +11,8 @@ typedef struct KScalar { union { int64_t i; double f; const char *ptr; }; size_t
 
 /* Brings an integer into the range of `t` by dropping high bits; any other type's i unchanged. */
 int64_t kscalar_wrap(DType t, int64_t v);
-/* out = op(a...). `type`: type of the arguments (of a[1] for SELECT). CAST and BITCAST have functions of their own. false: not a scalar operation,
+/* out = op(a...). `type`: type of the arguments (of a[1] for SELECT). CAST and BITCAST have functions of their own.
+ * false: not a scalar operation,
  * or one that is not defined here (FLOORDIV by <= 0). */
 bool kscalar_op(KOp op, DType type, const KScalar *a, KScalar *out);
 /* The value of type `from` as type `to` (rounded to `to` when it is narrower than its compute type). */

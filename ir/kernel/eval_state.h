@@ -14,7 +14,8 @@ typedef struct KView {
     DType elem;
     int rank;
     int64_t dim[RANK_MAX], stride[RANK_MAX];
-    int32_t *writer;                  /* by element of the root: iteration of a par loop that wrote it; NULL: not watched */
+    /* by element of the root: iteration of a par loop that wrote it; NULL: not watched */
+    int32_t *writer;
 } KView;
 
 typedef struct KMem { uint8_t *p; int64_t bytes; } KMem;   /* memory of a root buffer that is the interpreter's own */

@@ -1,4 +1,5 @@
-/* module.c: the containers of the Kernel IR: modules, buffers, locations, program steps, and the table of instructions. */
+/* module.c: the containers of the Kernel IR: modules, buffers, locations, program steps, and the table of
+ * instructions. */
 #include "ir/kernel/kir.h"
 #include "base/bug.h"
 #include "ir/kernel/cache.h"
@@ -35,7 +36,14 @@ void kmodule_init(KModule *m, Arena *a, Diag *diag, Names *names, Dims *dims, Ty
 /* ---- buffers ---- */
 KBuf kbuf_new(KModule *m, KSpace space, Name name, DType elem, int rank, const Dim *dim, KLoc loc)
 {
-    KBufRec r = {.name = name, .space = space, .elem = elem, .rank = (uint8_t)rank, .dense = true, .port = -1, .weight_off = -1, .loc = loc};
+    KBufRec r = {.name = name,
+                 .space = space,
+                 .elem = elem,
+                 .rank = (uint8_t)rank,
+                 .dense = true,
+                 .port = -1,
+                 .weight_off = -1,
+                 .loc = loc};
     assert(rank >= 0 && rank <= RANK_MAX);
     for (int i = 0; i < rank; i++) {
         assert(dim[i].i);
@@ -65,7 +73,7 @@ KBuf kbuf_view(KModule *m, KBuf base, Name name, int rank, const Dim *dim, const
 KBuf kbuf_root(const KModule *m, KBuf b)
 {
     for (uint32_t hops = 0; kbuf(m, b)->space == KS_VIEW; hops++) {
-        if (hops > m->buf.n) return (KBuf){0};   /* a circle: the verifier says so */
+        if (hops > m->buf.n) return (KBuf){0}; /* a circle: the verifier says so */
         b = kbuf(m, b)->base;
     }
     return b;
@@ -113,7 +121,9 @@ KLoc kloc_new(KModule *m, int32_t node, Name node_name, Name op)
 DiagLoc kloc_diag(const KModule *m, KLoc l)
 {
     const KLocRec *r = &m->loc.p[l.i < m->loc.n ? l.i : 0];
-    return (DiagLoc){.file = m->source, .node = r->node, .node_name = r->node_name.i ? name_str(m->names, r->node_name) : NULL,
+    return (DiagLoc){.file = m->source,
+                     .node = r->node,
+                     .node_name = r->node_name.i ? name_str(m->names, r->node_name) : NULL,
                      .op = r->op.i ? name_str(m->names, r->op) : NULL};
 }
 

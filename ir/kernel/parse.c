@@ -1,5 +1,6 @@
-/* parse.c: a module from its text form (docs/KIR.md has the grammar): the lines of the head in any order that defines before use, then kernels
- * and the program. Text can say anything: names, numbers and shapes are checked here as far as the containers rely on them, the rest by kir_verify. */
+/* parse.c: a module from its text form (docs/KIR.md has the grammar): the lines of the head in any order that defines
+ * before use, then kernels and the program. Text can say anything: names, numbers and shapes are checked here as far
+ * as the containers rely on them, the rest by kir_verify. */
 #include "ir/kernel/parse.h"
 #include "base/bug.h"
 #include <string.h>
@@ -8,7 +9,8 @@
 static bool small_int(KParse *f, int64_t lo, int64_t hi, int64_t *out)
 {
     Tok at = f->x.tok;
-    return lex_int(&f->x, out) && ((*out >= lo && *out <= hi) || lex_error_at(&f->x, &at, "%lld is out of range", (long long)*out));
+    return lex_int(&f->x, out) &&
+           ((*out >= lo && *out <= hi) || lex_error_at(&f->x, &at, "%lld is out of range", (long long)*out));
 }
 
 static bool dim(KParse *f, Dim *d) { return lex_dim(&f->x, f->m->dims, false, d); }
@@ -65,10 +67,16 @@ static bool parse_target(KParse *f)
     KTarget *t = &f->m->target;
     int64_t vec, regs, l1, l2;
     Lex *x = &f->x;
-    if (!text(f, &t->triple) || !lex_expect_ident(x, "cpu") || !text(f, &t->cpu) || !lex_expect_ident(x, "features") || !text(f, &t->features)) return false;
-    if (!lex_expect_ident(x, "vec") || !small_int(f, 0, 65535, &vec) || !lex_expect_ident(x, "regs") || !small_int(f, 0, 65535, &regs)) return false;
+    if (!text(f, &t->triple) || !lex_expect_ident(x, "cpu") || !text(f, &t->cpu) || !lex_expect_ident(x, "features") ||
+        !text(f, &t->features))
+        return false;
+    if (!lex_expect_ident(x, "vec") || !small_int(f, 0, 65535, &vec) || !lex_expect_ident(x, "regs") ||
+        !small_int(f, 0, 65535, &regs))
+        return false;
     t->fma = lex_accept_ident(x, "fma");
-    if (!lex_expect_ident(x, "l1") || !small_int(f, 0, UINT32_MAX, &l1) || !lex_expect_ident(x, "l2") || !small_int(f, 0, UINT32_MAX, &l2)) return false;
+    if (!lex_expect_ident(x, "l1") || !small_int(f, 0, UINT32_MAX, &l1) || !lex_expect_ident(x, "l2") ||
+        !small_int(f, 0, UINT32_MAX, &l2))
+        return false;
     t->vec_bits = (uint16_t)vec;
     t->vec_regs = (uint16_t)regs;
     t->l1_bytes = (uint32_t)l1;
@@ -109,7 +117,8 @@ static bool parse_same(KParse *f)
     Dim d;
     Tok at = f->x.tok;
     if (!sym_ref(f, TK_IDENT, &s) || !lex_expect(&f->x, '=') || !dim(f, &d)) return false;
-    if (dim_same(d, dim_sym(f->m->dims, s)) || f->m->dims->sym.p[s.i].same_as.i) return lex_error_at(&f->x, &at, "a symbol is the same as one other dim");
+    if (dim_same(d, dim_sym(f->m->dims, s)) || f->m->dims->sym.p[s.i].same_as.i)
+        return lex_error_at(&f->x, &at, "a symbol is the same as one other dim");
     f->m->dims->sym.p[s.i].same_as = d;
     return true;
 }
@@ -118,7 +127,9 @@ static bool parse_loc_line(KParse *f)
 {
     int64_t no, node;
     const char *name, *op;
-    if (!small_int(f, 1, UINT32_MAX, &no) || !lex_expect(&f->x, '=') || !small_int(f, INT32_MIN, INT32_MAX, &node) || !text(f, &name) || !text(f, &op)) return false;
+    if (!small_int(f, 1, UINT32_MAX, &no) || !lex_expect(&f->x, '=') || !small_int(f, INT32_MIN, INT32_MAX, &node) ||
+        !text(f, &name) || !text(f, &op))
+        return false;
     vec_push(f->m->arena, &f->m->loc, (KLocRec){(int32_t)node, name_of(f->m->names, name), name_of(f->m->names, op)});
     vec_push(f->x.arena, &f->loc, (KNamed){{(uint32_t)no}, f->m->loc.n - 1});
     return true;
@@ -129,7 +140,8 @@ static bool parse_const(KParse *f, KBufRec *r)
     int64_t count = 1, n;
     if (lex_accept_ident(&f->x, "at") && !small_int(f, 0, INT64_MAX, &r->weight_off)) return false;
     for (int i = 0; i < r->rank; i++)
-        if (!dim_is_const(f->m->dims, r->dim[i], &n) || n < 0 || __builtin_mul_overflow(count, n, &count)) return lex_error(&f->x, "dims of a constant are constants");
+        if (!dim_is_const(f->m->dims, r->dim[i], &n) || n < 0 || __builtin_mul_overflow(count, n, &count))
+            return lex_error(&f->x, "dims of a constant are constants");
     return lex_expect(&f->x, '=') && lex_blob(&f->x, f->m->blobs, r->elem, count, &r->blob);
 }
 
@@ -163,7 +175,8 @@ static bool parse_buf(KParse *f)
         if (!parse_const(f, &r)) return false;
     } else if (lex_accept_ident(x, "arena")) {
         r.space = KS_ARENA;
-        if (lex_accept_ident(x, "at") && (!dim(f, &r.offset) || !lex_expect_ident(x, "bytes") || !dim(f, &r.bytes))) return false;
+        if (lex_accept_ident(x, "at") && (!dim(f, &r.offset) || !lex_expect_ident(x, "bytes") || !dim(f, &r.bytes)))
+            return false;
     } else if (lex_is_ident(x, "box") || lex_is_ident(x, "seq")) {
         r.space = lex_is_ident(x, "box") ? KS_BOX : KS_SEQ;
         lex_next(x);
@@ -177,7 +190,8 @@ static bool parse_buf(KParse *f)
         r.offset = dim_const(f->m->dims, 0);
         if (lex_accept_ident(x, "offset") && !dim(f, &r.offset)) return false;
     } else return lex_error(x, "expected in, out, const, arena, box, seq or view");
-    if ((r.space == KS_SEQ) != (r.seq.i != 0)) return lex_error(x, "a seq buffer has a sequence type, others have none");
+    if ((r.space == KS_SEQ) != (r.seq.i != 0))
+        return lex_error(x, "a seq buffer has a sequence type, others have none");
     if (!kparse_loc(f, &r.loc)) return false;
     vec_push(f->m->arena, &f->m->buf, r);
     vec_push(x->arena, &f->buf, (KNamed){r.name, f->m->buf.n - 1});
@@ -197,7 +211,9 @@ static bool parse_port(KParse *f, bool out)
         if (!small_int(f, 0, INT32_MAX, &n)) return false;
         p.alias = (int32_t)n;
         if (lex_accept_ident(x, "axis")) {
-            if (!small_int(f, 0, RANK_MAX - 1, &n) || !lex_expect_ident(x, "cap") || !small_int(f, 0, INT64_MAX, &p.alias_cap)) return false;
+            if (!small_int(f, 0, RANK_MAX - 1, &n) || !lex_expect_ident(x, "cap") ||
+                !small_int(f, 0, INT64_MAX, &p.alias_cap))
+                return false;
             p.alias_axis = (int32_t)n;
         }
     }
@@ -218,7 +234,7 @@ static bool parse_bind(KParse *f, KStep *s)
             s->kind = KST_LOAD;
             return buf_ref(f, &s->buf) && lex_expect(&f->x, '[') && dim(f, &s->a) && lex_expect(&f->x, ']');
         }
-        f->x = at;   /* a symbol of that name */
+        f->x = at; /* a symbol of that name */
     }
     return dim(f, &s->a);
 }
@@ -302,11 +318,13 @@ static bool parse_while(KParse *f, KStep *s, int depth)
     while (!lex_is(x, ')')) {
         Sym c;
         Dim d;
-        if ((carry.n && !lex_expect(x, ',')) || !sym_ref(f, TK_DOLLAR, &c) || !lex_expect(x, '=') || !dim(f, &d)) return false;
+        if ((carry.n && !lex_expect(x, ',')) || !sym_ref(f, TK_DOLLAR, &c) || !lex_expect(x, '=') || !dim(f, &d))
+            return false;
         vec_push(f->m->arena, &carry, c);
         vec_push(f->m->arena, &init, d);
     }
-    if (!lex_expect(x, ')') || !steps(f, s->body, depth) || !lex_expect_ident(x, "next") || !lex_expect(x, '(')) return false;
+    if (!lex_expect(x, ')') || !steps(f, s->body, depth) || !lex_expect_ident(x, "next") || !lex_expect(x, '('))
+        return false;
     while (!lex_is(x, ')')) {
         Dim d;
         if ((next.n && !lex_expect(x, ',')) || !dim(f, &d)) return false;
@@ -322,9 +340,12 @@ static bool parse_while(KParse *f, KStep *s, int depth)
 
 static bool parse_step(KParse *f, KSteps *l, int depth)
 {
-    static const struct { const char *word; KStepKind kind; } words[] = {
-        {"bind", KST_BIND}, {"check", KST_CHECK}, {"alloc", KST_ALLOC}, {"free", KST_FREE}, {"move", KST_MOVE}, {"launch", KST_LAUNCH},
-        {"call", KST_CALL}, {"barrier", KST_BARRIER}, {"if", KST_IF}, {"while", KST_WHILE}, {"fail", KST_FAIL}};
+    static const struct {
+        const char *word;
+        KStepKind kind;
+    } words[] = {{"bind", KST_BIND}, {"check", KST_CHECK},   {"alloc", KST_ALLOC}, {"free", KST_FREE},
+                 {"move", KST_MOVE}, {"launch", KST_LAUNCH}, {"call", KST_CALL},   {"barrier", KST_BARRIER},
+                 {"if", KST_IF},     {"while", KST_WHILE},   {"fail", KST_FAIL}};
     Lex *x = &f->x;
     KStep *s = NULL;
     bool ok = true;
@@ -332,9 +353,11 @@ static bool parse_step(KParse *f, KSteps *l, int depth)
         if (lex_accept_ident(x, words[i].word)) s = kstep_add(f->m, l, words[i].kind, (KLoc){0});
     if (!s) return lex_error(x, "expected a step of the program");
     switch (s->kind) {
-    case KST_BIND: case KST_LOAD: ok = parse_bind(f, s); break;
+    case KST_BIND:
+    case KST_LOAD: ok = parse_bind(f, s); break;
     case KST_CHECK: ok = parse_check(f, s); break;
-    case KST_ALLOC: case KST_FREE: ok = buf_ref(f, &s->buf); break;
+    case KST_ALLOC:
+    case KST_FREE: ok = buf_ref(f, &s->buf); break;
     case KST_MOVE: ok = buf_ref(f, &s->buf) && lex_expect(x, '<') && lex_expect(x, '-') && buf_ref(f, &s->src); break;
     case KST_LAUNCH: ok = parse_launch(f, s); break;
     case KST_CALL: ok = parse_call(f, s); break;
@@ -366,7 +389,9 @@ static bool parse_program(KParse *f)
 
 static bool parse_plan(KParse *f)
 {
-    if (!lex_expect_ident(&f->x, "arena") || !dim(f, &f->m->arena_bytes) || !lex_expect_ident(&f->x, "scratch") || !dim(f, &f->m->scratch_bytes)) return false;
+    if (!lex_expect_ident(&f->x, "arena") || !dim(f, &f->m->arena_bytes) || !lex_expect_ident(&f->x, "scratch") ||
+        !dim(f, &f->m->scratch_bytes))
+        return false;
     f->m->planned = true;
     return true;
 }
@@ -424,7 +449,8 @@ bool kir_parse(KModule *m, const char *file, const char *t, size_t n)
     ok = lex_expect_ident(&f.x, "kir");
     Tok at = f.x.tok;
     ok = ok && lex_int(&f.x, &version);
-    if (ok && version != KIR_VERSION) ok = diag(m->diag, diag_line(file, at.line, at.col), E_VERSION, (long long)version, KIR_VERSION);
+    if (ok && version != KIR_VERSION)
+        ok = diag(m->diag, diag_line(file, at.line, at.col), E_VERSION, (long long)version, KIR_VERSION);
     while (ok && f.x.tok.kind != TK_EOF) ok = item(&f);
     ok = ok && !f.x.failed;
     return ok;

@@ -1,7 +1,8 @@
-/* parse_kernel.c: kernels from text (docs/KIR.md has the grammar). Nothing is folded and only constants and dims are shared: what is read is what was
- * written. A literal takes its type from the place where it stands (store: the element; index and bounds: i64; an operand: the one before it, or
- * what the surrounding operation must give), else it is i64, f32 or bool; another type is written out: f64(0.5). What types must fit is left to
- * the verifier, but for what the builder relies on. */
+/* parse_kernel.c: kernels from text (docs/KIR.md has the grammar). Nothing is folded and only constants and dims are
+ * shared: what is read is what was written. A literal takes its type from the place where it stands (store: the
+ * element; index and bounds: i64; an operand: the one before it, or what the surrounding operation must give), else
+ * it is i64, f32 or bool; another type is written out: f64(0.5). What types must fit is left to the verifier, but for
+ * what the builder relies on. */
 #include "ir/kernel/parse.h"
 #include "base/bug.h"
 #include <ctype.h>
@@ -16,7 +17,7 @@ typedef struct P {
     Lex *x;
     KModule *m;
     Kb *b;
-    VEC(KNamed) val;           /* values in scope */
+    VEC(KNamed) val; /* values in scope */
     VEC(KNamed) param;
     int blocks, depth;
 } P;
@@ -26,7 +27,7 @@ static Name own_name(P *p, const char *t)
 {
     const char *c = t;
     while (isdigit((unsigned char)*c)) c++;
-    return *c ? name_of(p->m->names, t) : (Name){0};   /* numbers are made up anew */
+    return *c ? name_of(p->m->names, t) : (Name){0}; /* numbers are made up anew */
 }
 
 static bool val_define(P *p, const char *text, KVal v)
@@ -94,16 +95,19 @@ static bool number(P *p, DType t, KVal *out)
         if (!lex_number(p->x, &f)) return false;
         *out = kb_const_f(p->b, t, f);
         if (isnan(f)) return true;
-        return isinf(f) || !isinf(kinst(kb_kernel(p->b), kval(kb_kernel(p->b), *out)->def)->imm.f) || lex_error_at(p->x, &at, "the number does not fit %s", dtype_name(t));
+        return isinf(f) || !isinf(kinst(kb_kernel(p->b), kval(kb_kernel(p->b), *out)->def)->imm.f) ||
+               lex_error_at(p->x, &at, "the number does not fit %s", dtype_name(t));
     }
     if (t == DT_U64 && p->x->tok.kind == TK_INT && p->x->tok.big) {
         *out = kb_const_i(p->b, t, p->x->tok.i);
         lex_next(p->x);
         return true;
     }
-    if (t == DT_BOOL || t == DT_STR || !lex_int(p->x, &i)) return lex_error(p->x, "expected a constant of type %s", dtype_name(t));
+    if (t == DT_BOOL || t == DT_STR || !lex_int(p->x, &i))
+        return lex_error(p->x, "expected a constant of type %s", dtype_name(t));
     *out = kb_const_i(p->b, t, i);
-    if (kinst(kb_kernel(p->b), kval(kb_kernel(p->b), *out)->def)->imm.i != i) return lex_error_at(p->x, &at, "%lld does not fit %s", (long long)i, dtype_name(t));
+    if (kinst(kb_kernel(p->b), kval(kb_kernel(p->b), *out)->def)->imm.i != i)
+        return lex_error_at(p->x, &at, "%lld does not fit %s", (long long)i, dtype_name(t));
     return true;
 }
 
@@ -127,7 +131,7 @@ static bool literal(P *p, DType expect, KVal *out)
 {
     Tok t = p->x->tok;
     if (lex_is(p->x, '-')) t = peek(p);
-    bool real = t.kind == TK_FLOAT || t.kind == TK_IDENT;   /* inf, nan */
+    bool real = t.kind == TK_FLOAT || t.kind == TK_IDENT; /* inf, nan */
     if (!expect) expect = real ? DT_F32 : DT_I64;
     if (expect != dtype_compute(expect)) return lex_error(p->x, "%s is no type to compute with", dtype_name(expect));
     return number(p, expect, out);
@@ -174,7 +178,8 @@ static bool operation(P *p, const char *text, DType expect, KVal *out)
         if (r.imm.dtype == DT_NONE) return lex_error(p->x, "unknown type '%s'", type);
         if (!lex_expect(p->x, '>')) return false;
     }
-    if (info->flags & KF_CMP || r.op == KOP_ISNAN || r.op == KOP_ISINF || r.op == KOP_CAST || r.op == KOP_BITCAST) expect = DT_NONE;
+    if (info->flags & KF_CMP || r.op == KOP_ISNAN || r.op == KOP_ISINF || r.op == KOP_CAST || r.op == KOP_BITCAST)
+        expect = DT_NONE;
     if (!lex_expect(p->x, '(')) return false;
     for (int n = 0; n < info->n_args; n++) {
         DType want = n ? kb_type(p->b, a[n - 1]) : expect;
@@ -240,7 +245,8 @@ static bool expr(P *p, DType expect, KVal *out)
 }
 
 /* ---- statements ---- */
-/* Reads `{ statements }`. n_yield >= 0: it must end with a yield of values of those types (which closes the builder's block). */
+/* Reads `{ statements }`. n_yield >= 0: it must end with a yield of values of those types (which closes the builder's
+ * block). */
 static bool block(P *p, int n_yield, const DType *yield);
 /* The same behind the opening brace. */
 static bool statements(P *p, int n_yield, const DType *yield);
@@ -261,7 +267,8 @@ static bool for_loop(P *p, uint32_t n_res, const char *const *res)
     KbLoop l;
     uint32_t n = 0, mark = p->val.n;
     if (!open_block(p) || !lex_name(p->x, TK_PERCENT, &iv) || !lex_expect(p->x, '=')) return false;
-    if (!expr_of(p, DT_I64, &lo) || !lex_expect(p->x, '.') || !lex_expect(p->x, '.') || !expr_of(p, DT_I64, &hi)) return false;
+    if (!expr_of(p, DT_I64, &lo) || !lex_expect(p->x, '.') || !lex_expect(p->x, '.') || !expr_of(p, DT_I64, &hi))
+        return false;
     if (lex_accept_ident(p->x, "par")) kind = KLOOP_PAR;
     else if (lex_accept_ident(p->x, "vec")) kind = KLOOP_VEC;
     else lex_accept_ident(p->x, "seq");
@@ -269,7 +276,8 @@ static bool for_loop(P *p, uint32_t n_res, const char *const *res)
         if (!lex_expect(p->x, '(')) return false;
         do {
             if (n == 8) return lex_error(p->x, "more than 8 carries");
-            if (!lex_name(p->x, TK_PERCENT, &name[n]) || !lex_expect(p->x, '=') || !expr(p, DT_NONE, &init[n])) return false;
+            if (!lex_name(p->x, TK_PERCENT, &name[n]) || !lex_expect(p->x, '=') || !expr(p, DT_NONE, &init[n]))
+                return false;
             type[n] = kb_type(p->b, init[n]);
             combine[n] = KOP_NONE;
             if (p->x->tok.kind == TK_IDENT) {
@@ -313,23 +321,33 @@ static bool macc(P *p)
     const char *t, *name[3];
     int64_t mr, nv;
     uint32_t mark = p->val.n;
-    if (!open_block(p) || !lex_expect(p->x, '<') || !lex_name(p->x, TK_IDENT, &t) || !lex_expect(p->x, '>')) return false;
+    if (!open_block(p) || !lex_expect(p->x, '<') || !lex_name(p->x, TK_IDENT, &t) || !lex_expect(p->x, '>'))
+        return false;
     spec.acc = dtype_parse(t);
-    if (spec.acc == DT_NONE || spec.acc != dtype_compute(spec.acc)) return lex_error(p->x, "%s is no type to compute with", t);
+    if (spec.acc == DT_NONE || spec.acc != dtype_compute(spec.acc))
+        return lex_error(p->x, "%s is no type to compute with", t);
     if (!param_use(p, &spec.a) || !lex_expect(p->x, ',') || !param_use(p, &spec.b)) return false;
-    if (!lex_expect_ident(p->x, "tile") || !lex_expect(p->x, '(') || !lex_int(p->x, &mr) || !lex_expect(p->x, ',') || !lex_int(p->x, &nv) || !lex_expect(p->x, ')')) return false;
+    if (!lex_expect_ident(p->x, "tile") || !lex_expect(p->x, '(') || !lex_int(p->x, &mr) || !lex_expect(p->x, ',') ||
+        !lex_int(p->x, &nv) || !lex_expect(p->x, ')'))
+        return false;
     if (mr < 1 || mr > 64 || nv < 1 || nv > 64) return lex_error(p->x, "a tile has 1 to 64 rows and strips");
     spec.mr = (uint8_t)mr;
     spec.nv = (uint8_t)nv;
     spec.m_inner = lex_accept_ident(p->x, "m_inner");
     spec.b_packed = lex_accept_ident(p->x, "packed");
-    if (lex_accept_ident(p->x, "next") && (!lex_expect(p->x, '(') || !lex_int(p->x, &spec.b_next) || !lex_expect(p->x, ')'))) return false;
+    if (lex_accept_ident(p->x, "next") &&
+        (!lex_expect(p->x, '(') || !lex_int(p->x, &spec.b_next) || !lex_expect(p->x, ')')))
+        return false;
     if (!lex_expect(p->x, '(')) return false;
     for (int n = 0; n < KM_ARGS; n++)
-        if ((n && !lex_expect(p->x, ',')) || !lex_expect_ident(p->x, word[n]) || !lex_expect(p->x, '=') || !expr_of(p, DT_I64, &arg[n])) return false;
+        if ((n && !lex_expect(p->x, ',')) || !lex_expect_ident(p->x, word[n]) || !lex_expect(p->x, '=') ||
+            !expr_of(p, DT_I64, &arg[n]))
+            return false;
     if (!lex_expect(p->x, ')') || !lex_expect(p->x, '{') || !part_params(p, "addr", 2, name)) return false;
     kb_macc(p->b, &s, &spec, arg);
-    if (!val_define(p, name[0], s.t) || !val_define(p, name[1], s.i) || !block(p, 3, (DType[]){DT_I64, DT_BOOL, DT_I64})) return false;
+    if (!val_define(p, name[0], s.t) || !val_define(p, name[1], s.i) ||
+        !block(p, 3, (DType[]){DT_I64, DT_BOOL, DT_I64}))
+        return false;
     p->val.n = mark;
     if (lex_is_ident(p->x, "init")) {
         if (!part_params(p, "init", 2, name)) return false;
@@ -339,7 +357,9 @@ static bool macc(P *p)
     }
     if (!part_params(p, "epilogue", 3, name)) return false;
     kb_macc_epilogue(p->b, &s);
-    if (!val_define(p, name[0], s.acc) || !val_define(p, name[1], s.i) || !val_define(p, name[2], s.j) || !block(p, -1, NULL)) return false;
+    if (!val_define(p, name[0], s.acc) || !val_define(p, name[1], s.i) || !val_define(p, name[2], s.j) ||
+        !block(p, -1, NULL))
+        return false;
     kb_macc_end(p->b, &s);
     p->val.n = mark;
     return lex_expect(p->x, '}');
@@ -352,7 +372,8 @@ static bool store(P *p)
     uint32_t n = 0;
     if (!param_use(p, &r.param) || !index_list(p, r.param, &n, a)) return false;
     if (lex_accept_ident(p->x, "if") && !expr(p, DT_BOOL, &pred)) return false;
-    if (!lex_expect(p->x, '=') || !expr(p, dtype_compute(kb_kernel(p->b)->param.p[r.param].elem), &a[n++])) return false;
+    if (!lex_expect(p->x, '=') || !expr(p, dtype_compute(kb_kernel(p->b)->param.p[r.param].elem), &a[n++]))
+        return false;
     if (pred.i) a[n++] = pred;
     kb_raw(p->b, &r, n, a);
     return true;
@@ -363,8 +384,11 @@ static bool record(P *p)
     KVal a[2];
     const char *text;
     size_t n;
-    if (!expr(p, DT_BOOL, &a[0]) || !lex_expect(p->x, ',') || !expr(p, DT_I64, &a[1]) || !lex_expect(p->x, ',') || !lex_string(p->x, &text, &n)) return false;
-    kb_raw(p->b, &(KInstRec){.op = KOP_RECORD, .imm.i = kmodule_message(p->m, arena_strndup(p->x->arena, text, n))}, 2, a);
+    if (!expr(p, DT_BOOL, &a[0]) || !lex_expect(p->x, ',') || !expr(p, DT_I64, &a[1]) || !lex_expect(p->x, ',') ||
+        !lex_string(p->x, &text, &n))
+        return false;
+    kb_raw(p->b, &(KInstRec){.op = KOP_RECORD, .imm.i = kmodule_message(p->m, arena_strndup(p->x->arena, text, n))}, 2,
+           a);
     return true;
 }
 
@@ -383,7 +407,10 @@ static bool assign(P *p)
     return expr(p, DT_NONE, &v) && val_define(p, name[0], v);
 }
 
-static bool block(P *p, int n_yield, const DType *yield) { return lex_expect(p->x, '{') && statements(p, n_yield, yield); }
+static bool block(P *p, int n_yield, const DType *yield)
+{
+    return lex_expect(p->x, '{') && statements(p, n_yield, yield);
+}
 
 static bool statements(P *p, int n_yield, const DType *yield)
 {
@@ -417,7 +444,8 @@ bool kparse_shape(KParse *f, KBufRec *r)
     Tok at = f->x.tok;
     if (!lex_type(&f->x, f->m->types, false, &t)) return false;
     const TypeRec *y = type_rec(f->m->types, t);
-    if (y->kind != TY_TENSOR || y->rank == RANK_UNKNOWN || y->layout.i) return lex_error_at(&f->x, &at, "expected a type with dims, such as f32[N,64]");
+    if (y->kind != TY_TENSOR || y->rank == RANK_UNKNOWN || y->layout.i)
+        return lex_error_at(&f->x, &at, "expected a type with dims, such as f32[N,64]");
     r->elem = y->elem;
     r->rank = y->rank;
     r->dense = true;
@@ -438,7 +466,9 @@ static bool param(P *p, Kernel *k, KSpace space)
     r.name = name_of(p->m->names, name);
     if (space == KS_PARAM) r.out = lex_accept_ident(p->x, "out");
     else if (lex_accept_ident(p->x, "at")) {
-        if (!lex_dim(p->x, p->m->dims, false, &r.offset) || !lex_expect_ident(p->x, "bytes") || !lex_dim(p->x, p->m->dims, false, &r.bytes)) return false;
+        if (!lex_dim(p->x, p->m->dims, false, &r.offset) || !lex_expect_ident(p->x, "bytes") ||
+            !lex_dim(p->x, p->m->dims, false, &r.bytes))
+            return false;
     }
     for (uint32_t i = 0; i < p->param.n; i++)
         if (p->param.p[i].name.i == r.name.i) return lex_error(p->x, "%%%s is defined twice", name);

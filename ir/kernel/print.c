@@ -1,6 +1,7 @@
-/* print.c: a whole module as text: version, target, symbols, locations, buffers, ports, kernels, program (docs/KIR.md has the grammar).
- * Everything that later stages need is in it, nothing that they do not: symbols and locations that nothing mentions are left out, so a model's
- * .kir can be read from top to bottom. The same module always prints the same text. */
+/* print.c: a whole module as text: version, target, symbols, locations, buffers, ports, kernels, program (docs/KIR.md
+ * has the grammar). Everything that later stages need is in it, nothing that they do not: symbols and locations that
+ * nothing mentions are left out, so a model's .kir can be read from top to bottom. The same module always prints the
+ * same text. */
 #include "ir/kernel/print.h"
 #include "base/bug.h"
 #include <ctype.h>
@@ -10,9 +11,9 @@ typedef struct P {
     Str *s;
     KModule *m;
     Arena *arena;
-    const char **buf;       /* names of the buffers */
-    bool *sym, *loc;        /* mentioned */
-    uint32_t *loc_no;       /* locations are numbered anew */
+    const char **buf; /* names of the buffers */
+    bool *sym, *loc;  /* mentioned */
+    uint32_t *loc_no; /* locations are numbered anew */
     int indent;
 } P;
 
@@ -140,8 +141,8 @@ static void print_head(P *p)
         quoted(p, m->target.cpu);
         str_add(p->s, " features ");
         quoted(p, m->target.features);
-        str_printf(p->s, " vec %u regs %u%s l1 %u l2 %u\n", m->target.vec_bits, m->target.vec_regs, m->target.fma ? " fma" : "", m->target.l1_bytes,
-                   m->target.l2_bytes);
+        str_printf(p->s, " vec %u regs %u%s l1 %u l2 %u\n", m->target.vec_bits, m->target.vec_regs,
+                   m->target.fma ? " fma" : "", m->target.l1_bytes, m->target.l2_bytes);
     }
     if (m->threads) str_add(p->s, "option threads\n");
     if (m->flush_denormals) str_add(p->s, "option flush_denormals\n");
@@ -181,7 +182,8 @@ static void print_buf(P *p, KBuf b)
         str_add(p->s, " bytes ");
         dim(p, r->bytes);
         break;
-    case KS_BOX: case KS_SEQ:
+    case KS_BOX:
+    case KS_SEQ:
         str_add(p->s, r->space == KS_BOX ? " box" : " seq");
         if (r->port >= 0) str_printf(p->s, " port %d", r->port);
         break;
@@ -192,7 +194,9 @@ static void print_buf(P *p, KBuf b)
             dim(p, r->offset);
         }
         break;
-    case KS_NONE: case KS_PARAM: case KS_LOCAL: str_add(p->s, " none"); break;
+    case KS_NONE:
+    case KS_PARAM:
+    case KS_LOCAL: str_add(p->s, " none"); break;
     }
     loc_suffix(p, r->loc);
     str_char(p->s, '\n');
@@ -267,7 +271,8 @@ static void print_step(P *p, const KStep *s)
     case KST_MOVE: str_printf(p->s, "move %%%s <- %%%s", buf_name(p, s->buf), buf_name(p, s->src)); break;
     case KST_LAUNCH:
         str_printf(p->s, "launch @%s(", s->kernel ? name_str(p->m->names, s->kernel->name) : "undefined");
-        for (uint32_t i = 0; i < s->n_buf_arg; i++) str_printf(p->s, "%s%%%s", i ? ", " : "", buf_name(p, s->buf_arg[i]));
+        for (uint32_t i = 0; i < s->n_buf_arg; i++)
+            str_printf(p->s, "%s%%%s", i ? ", " : "", buf_name(p, s->buf_arg[i]));
         str_char(p->s, ')');
         break;
     case KST_CALL: print_call(p, s); break;

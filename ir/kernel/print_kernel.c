@@ -1,15 +1,16 @@
 /* print_kernel.c: a kernel as text (docs/KIR.md has the grammar). What is written on one line:
  *   store %y[%i] = max(add(load %x[%i], load %b[%j]), 0.0)
- * is four instructions. A pure value with one use in its own block is written where it is used; so is a load when nothing that writes memory stands
- * between; anything else gets a line `%0 = ...`. Constants and dims have no line. Text that is read back prints the same: what moves, moves towards
- * its use, and never past a write. Names are the values' own or made up: loops i, j, k... by depth, carries a, b, ..., other values 0, 1, 2... */
+ * is four instructions. A pure value with one use in its own block is written where it is used; so is a load when
+ * nothing that writes memory stands between; anything else gets a line `%0 = ...`. Constants and dims have no line.
+ * Text that is read back prints the same: what moves, moves towards its use, and never past a write. Names are the
+ * values' own or made up: loops i, j, k... by depth, carries a, b, ..., other values 0, 1, 2... */
 #include "ir/kernel/print.h"
 #include "base/bug.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-#define NEST_MAX 6    /* values inside values on one line */
+#define NEST_MAX 6 /* values inside values on one line */
 
 typedef struct P {
     Str *s;
@@ -18,10 +19,10 @@ typedef struct P {
     bool canonical;
     Arena *arena;
     KScope scope;
-    const char **val, **param;      /* names */
-    uint32_t *use, *user;           /* by value: number of uses, one of them */
-    uint32_t *pos, *eff;            /* by instruction: place in its block; place where it is written */
-    uint8_t *nest;                  /* by instruction: 0: a line of its own */
+    const char **val, **param; /* names */
+    uint32_t *use, *user;      /* by value: number of uses, one of them */
+    uint32_t *pos, *eff;       /* by instruction: place in its block; place where it is written */
+    uint8_t *nest;             /* by instruction: 0: a line of its own */
     uint32_t next;
     int indent;
 } P;
@@ -56,7 +57,7 @@ static void name_val(P *p, KVal v, const char *made_up)
     if (!*own || all_digits(own)) {
         if (!made_up) {
             snprintf(text, sizeof text, "%u", p->next++);
-            p->val[v.i] = arena_strdup(p->arena, text);   /* digits never meet a name from elsewhere */
+            p->val[v.i] = arena_strdup(p->arena, text); /* digits never meet a name from elsewhere */
             return;
         }
         own = made_up;
@@ -95,7 +96,8 @@ static void plan_block(P *p, KBlock b)
         const KInstRec *r = kinst(k, i);
         KInst u = {r->n_res ? p->user[r->res] : 0};
         p->eff[i.i] = p->pos[i.i];
-        if (is_literal(r) || r->n_res != 1 || r->op == KOP_FOR || p->use[r->res] != 1 || kinst(k, u)->block.i != b.i) continue;
+        if (is_literal(r) || r->n_res != 1 || r->op == KOP_FOR || p->use[r->res] != 1 || kinst(k, u)->block.i != b.i)
+            continue;
         if (p->nest[u.i] >= NEST_MAX) continue;
         if (r->op == KOP_LOAD) {
             bool crossed = false;
@@ -155,7 +157,7 @@ static void print_val(P *p, KVal v, DType expect)
     else if (d && d->op == KOP_DIM) print_dim(p, d->imm.dim);
     else if (d && p->nest[r->def.i]) print_inst(p, d, expect);
     else if (p->val[v.i]) str_printf(p->s, "%%%s", p->val[v.i]);
-    else str_printf(p->s, "%%undefined_%u", v.i);   /* only in messages of the verifier */
+    else str_printf(p->s, "%%undefined_%u", v.i); /* only in messages of the verifier */
 }
 
 static void print_index(P *p, const KInstRec *r)
@@ -169,7 +171,8 @@ static void print_index(P *p, const KInstRec *r)
     str_char(p->s, ']');
 }
 
-/* The expected types here are the ones that the parser knows at the same place: from outside, then from the first argument. */
+/* The expected types here are the ones that the parser knows at the same place: from outside, then from the first
+ * argument. */
 static void print_inst(P *p, const KInstRec *r, DType expect)
 {
     const Kernel *k = p->k;
@@ -188,7 +191,8 @@ static void print_inst(P *p, const KInstRec *r, DType expect)
     str_add(p->s, info->text);
     if (r->op == KOP_CAST || r->op == KOP_BITCAST) str_printf(p->s, "<%s>", dtype_name(r->imm.dtype));
     str_char(p->s, '(');
-    if (info->flags & KF_CMP || r->op == KOP_ISNAN || r->op == KOP_ISINF || r->op == KOP_CAST || r->op == KOP_BITCAST) expect = DT_NONE;
+    if (info->flags & KF_CMP || r->op == KOP_ISNAN || r->op == KOP_ISINF || r->op == KOP_CAST || r->op == KOP_BITCAST)
+        expect = DT_NONE;
     for (uint32_t n = 0; n < r->n_arg; n++) {
         DType want = n ? kval(k, karg(k, r, n - 1))->type : expect;
         if (r->op == KOP_SELECT) want = n == 0 ? DT_BOOL : n == 1 ? expect : want;
@@ -272,8 +276,8 @@ static void print_macc(P *p, const KInstRec *r)
     static const char *const arg[] = {"rows", "cols", "k", "t", "ak", "bk", "bstrip"};
     static const char *const addr[] = {"t", "i"}, *const init[] = {"i", "j"}, *const epi[] = {"acc", "i", "j"};
     const KMacc *x = r->macc;
-    str_printf(p->s, "macc<%s> %%%s, %%%s tile(%u, %u)%s%s", dtype_name(x->acc), p->param[x->a], p->param[x->b], x->mr, x->nv,
-               x->m_inner ? " m_inner" : "", x->b_packed ? " packed" : "");
+    str_printf(p->s, "macc<%s> %%%s, %%%s tile(%u, %u)%s%s", dtype_name(x->acc), p->param[x->a], p->param[x->b], x->mr,
+               x->nv, x->m_inner ? " m_inner" : "", x->b_packed ? " packed" : "");
     if (x->b_next) str_printf(p->s, " next(%lld)", (long long)x->b_next);
     for (uint32_t n = 0; n < r->n_arg && n < KM_ARGS; n++) {
         str_printf(p->s, "%s%s=", n ? ", " : " (", arg[n]);
@@ -332,9 +336,7 @@ static void print_stmt(P *p, KInst i)
         }
         break;
     }
-    default:
-        str_printf(p->s, "%%%s = ", p->val[r->res]);
-        print_inst(p, r, DT_NONE);
+    default: str_printf(p->s, "%%%s = ", p->val[r->res]); print_inst(p, r, DT_NONE);
     }
     str_char(p->s, '\n');
 }
@@ -379,7 +381,7 @@ void kir_print_body(Str *s, const KModule *m, const Kernel *k, const uint32_t *l
     p.eff = arena_array(&scratch, uint32_t, k->inst.n);
     p.nest = arena_array(&scratch, uint8_t, k->inst.n);
     for (uint32_t i = 1; i < k->inst.n; i++) {
-        if (!k->inst.p[i].block.i) continue;    /* unlinked */
+        if (!k->inst.p[i].block.i) continue; /* unlinked */
         for (uint32_t n = 0; n < k->inst.p[i].n_arg; n++) {
             KVal v = karg(k, &k->inst.p[i], n);
             p.use[v.i]++;

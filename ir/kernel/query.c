@@ -1,6 +1,7 @@
-/* query.c: questions about values: is it affine in a loop variable, how far apart are neighbouring accesses, does it depend on that. The answers come
- * from walking the expression (add, sub, mul by a constant, neg and shl); what cannot be seen through (loads, carries, other operations) is affine with
- * coefficient 0 when it does not depend on the variable, and not affine otherwise. Multiplication by a dim counts as a constant when the dim is one. */
+/* query.c: questions about values: is it affine in a loop variable, how far apart are neighbouring accesses, does it
+ * depend on that. The answers come from walking the expression (add, sub, mul by a constant, neg and shl); what
+ * cannot be seen through (loads, carries, other operations) is affine with coefficient 0 when it does not depend on
+ * the variable, and not affine otherwise. Multiplication by a dim counts as a constant when the dim is one. */
 #include "ir/kernel/kir.h"
 #include "base/bug.h"
 
@@ -41,19 +42,21 @@ bool kx_depends(const Kernel *k, KVal v, KVal on)
 {
     const KValRec *r = kval(k, v);
     if (v.i == on.i) return true;
-    if (!block_inside(k, home(k, v), home(k, on))) return false;   /* known before `on` exists */
+    if (!block_inside(k, home(k, v), home(k, on))) return false; /* known before `on` exists */
     if (!r->def.i) {
         /* a carry depends on its initial value, on the bounds and on what is yielded; a loop variable on the bounds */
         KInst owner = kblock(k, r->block)->owner;
-        if (!owner.i || r->block.i == home(k, on).i) return false;   /* a sibling parameter: carries of the same loop are not followed */
+        if (!owner.i || r->block.i == home(k, on).i)
+            return false; /* a sibling parameter: carries of the same loop are not followed */
         const KInstRec *o = kinst(k, owner);
-        bool variable = o->op == KOP_FOR && r->index == 0;      /* of a loop: its bounds only */
+        bool variable = o->op == KOP_FOR && r->index == 0; /* of a loop: its bounds only */
         for (uint32_t n = 0; n < (variable ? 2 : o->n_arg); n++)
             if (kx_depends(k, karg(k, o, n), on)) return true;
         return o->op == KOP_FOR && !variable && block_depends(k, o->body, on);
     }
     const KInstRec *d = kinst(k, r->def);
-    if (d->op == KOP_LOAD && k->param.p[d->param].out) return true;             /* what is stored between iterations is not looked into */
+    if (d->op == KOP_LOAD && k->param.p[d->param].out)
+        return true; /* what is stored between iterations is not looked into */
     if (d->op == KOP_LOAD && k->param.p[d->param].space == KS_LOCAL) return true;
     for (uint32_t n = 0; n < d->n_arg; n++)
         if (kx_depends(k, karg(k, d, n), on)) return true;
@@ -85,8 +88,10 @@ bool kx_affine(const Kernel *k, const Dims *dims, KVal v, KVal iv, int64_t *coef
         return true;
     }
     switch (d ? d->op : KOP_NONE) {
-    case KOP_CONST: case KOP_DIM: return true;
-    case KOP_ADD: case KOP_SUB:
+    case KOP_CONST:
+    case KOP_DIM: return true;
+    case KOP_ADD:
+    case KOP_SUB:
         if (!kx_affine(k, dims, karg(k, d, 0), iv, &a) || !kx_affine(k, dims, karg(k, d, 1), iv, &b)) return false;
         return d->op == KOP_ADD ? !__builtin_add_overflow(a, b, coef) : !__builtin_sub_overflow(a, b, coef);
     case KOP_MUL:
@@ -99,7 +104,8 @@ bool kx_affine(const Kernel *k, const Dims *dims, KVal v, KVal iv, int64_t *coef
         if (!kx_affine(k, dims, karg(k, d, 0), iv, &a)) return false;
         return !__builtin_sub_overflow((int64_t)0, a, coef);
     case KOP_SHL:
-        if (!kx_affine(k, dims, karg(k, d, 0), iv, &a) || !kx_const_i(k, dims, karg(k, d, 1), &c) || c < 0 || c > 62) return !kx_depends(k, v, iv);
+        if (!kx_affine(k, dims, karg(k, d, 0), iv, &a) || !kx_const_i(k, dims, karg(k, d, 1), &c) || c < 0 || c > 62)
+            return !kx_depends(k, v, iv);
         return !__builtin_mul_overflow(a, (int64_t)1 << c, coef);
     default: return !kx_depends(k, v, iv);
     }

@@ -1,30 +1,48 @@
-/* barriers: all threads walk the same steps; a barrier stands where a step touches memory that threads which may not be there yet write, or writes
- * memory that such threads touch, since the last barrier.
+/* barriers: all threads walk the same steps; a barrier stands where a step touches memory that threads which may not
+ * be there yet write, or writes memory that such threads touch, since the last barrier.
  *   launch @a(%x, %t)          launch @a(%x, %t)
  *   launch @b(%t, %y)     =>   barrier
  *                              launch @b(%t, %y)
- * Who does what: kernels with a par loop and team calls run on all threads; kernels without one, single calls, scalar loads, alloc, free and move on thread 0
- * alone: among those the order of steps suffices. Two buffers are the same memory when their bytes overlap, which after planning may be so for different
- * buffers. A symbol that thread 0 reads (bind = load, call) is seen by all after a barrier, which stands before the next step that is not thread 0's; within
- * a loop also before it is read anew while others may still use its old value. Every thread does the other binds, with the same value; the second bind
- * of a symbol waits for those who use the first. A loop body that leaves anything open ends with a barrier, so a round need not look at the one before.
- * Existing barriers are dropped first: they are always derived. */
+ * Who does what: kernels with a par loop and team calls run on all threads; kernels without one, single calls, scalar
+ * loads, alloc, free and move on thread 0 alone: among those the order of steps suffices. Two buffers are the same
+ * memory when their bytes overlap, which after planning may be so for different buffers. A symbol that thread 0 reads
+ * (bind = load, call) is seen by all after a barrier, which stands before the next step that is not thread 0's;
+ * within a loop also before it is read anew while others may still use its old value. Every thread does the other
+ * binds, with the same value; the second bind of a symbol waits for those who use the first. A loop body that leaves
+ * anything open ends with a barrier, so a round need not look at the one before. Existing barriers are dropped first:
+ * they are always derived. */
 #include "passes/kernel/kpasses.h"
 #include "passes/pass.h"
 #include <string.h>
 
 typedef enum Who { THREAD_0, ALL } Who;
-typedef struct Access { KBuf buf; bool write; Who who; int loops; /* loops around the latest step that does it */ } Access;
-/* Since the last barrier: what was touched; a symbol was read by thread 0 only; symbols were used by all. bound: symbols that have a value. */
-typedef struct State { VEC(Access) open; bool sym_open, sym_used; VEC(Sym) bound; } State;
-typedef struct B { KModule *m; Arena a; State s; int in_while; } B;
+typedef struct Access {
+    KBuf buf;
+    bool write;
+    Who who;
+    int loops; /* loops around the latest step that does it */
+} Access;
+/* Since the last barrier: what was touched; a symbol was read by thread 0 only; symbols were used by all. bound:
+ * symbols that have a value. */
+typedef struct State {
+    VEC(Access) open;
+    bool sym_open, sym_used;
+    VEC(Sym) bound;
+} State;
+typedef struct B {
+    KModule *m;
+    Arena a;
+    State s;
+    int in_while;
+} B;
 
 static bool is_read(const Kernel *k, uint32_t p)
 {
     for (uint32_t i = 1; i < k->inst.n; i++) {
         const KInstRec *r = &k->inst.p[i];
         if (!r->block.i) continue;
-        if ((r->op == KOP_LOAD && r->param == p) || (r->op == KOP_MACC && (r->macc->a == p || r->macc->b == p))) return true;
+        if ((r->op == KOP_LOAD && r->param == p) || (r->op == KOP_MACC && (r->macc->a == p || r->macc->b == p)))
+            return true;
     }
     return false;
 }
@@ -35,14 +53,17 @@ static void accesses(B *b, const KStep *s, State *out)
     uint32_t n = 0;
     switch (s->kind) {
     case KST_LOAD: vec_push(&b->a, &out->open, (Access){s->buf, false, THREAD_0, 0}); break;
-    case KST_ALLOC: case KST_FREE: vec_push(&b->a, &out->open, (Access){s->buf, true, THREAD_0, 0}); break;
+    case KST_ALLOC:
+    case KST_FREE: vec_push(&b->a, &out->open, (Access){s->buf, true, THREAD_0, 0}); break;
     case KST_MOVE:
         vec_push(&b->a, &out->open, (Access){s->buf, true, THREAD_0, 0});
         vec_push(&b->a, &out->open, (Access){s->src, true, THREAD_0, 0});
         break;
     case KST_CALL:
         for (uint32_t i = 0; i < s->n_arg; i++)
-            if (s->arg[i].kind == KA_BUF) vec_push(&b->a, &out->open, (Access){s->arg[i].buf, s->call->args[i] != 'b', s->call->team ? ALL : THREAD_0, 0});
+            if (s->arg[i].kind == KA_BUF)
+                vec_push(&b->a, &out->open,
+                         (Access){s->arg[i].buf, s->call->args[i] != 'b', s->call->team ? ALL : THREAD_0, 0});
         break;
     case KST_LAUNCH:
         for (uint32_t p = 1; p < s->kernel->param.n; p++) {
@@ -70,7 +91,10 @@ static bool binds_by_thread_0(const KStep *s)
 static bool thread_0_only(const KStep *s)
 {
     switch (s->kind) {
-    case KST_LOAD: case KST_ALLOC: case KST_FREE: case KST_MOVE: return true;
+    case KST_LOAD:
+    case KST_ALLOC:
+    case KST_FREE:
+    case KST_MOVE: return true;
     case KST_CALL: return !s->call->team;
     case KST_LAUNCH: return !s->kernel->parallel;
     default: return false;
@@ -152,7 +176,9 @@ static void merge(B *b, const State *other)
 static bool any_bind_by_thread_0(const KSteps *l)
 {
     for (const KStep *s = l->first; s; s = s->next)
-        if (binds_by_thread_0(s) || (s->body && any_bind_by_thread_0(s->body)) || (s->other && any_bind_by_thread_0(s->other))) return true;
+        if (binds_by_thread_0(s) || (s->body && any_bind_by_thread_0(s->body)) ||
+            (s->other && any_bind_by_thread_0(s->other)))
+            return true;
     return false;
 }
 
@@ -228,4 +254,8 @@ bool kpass_barriers(KModule *m)
 }
 
 static PassResult run(PassCtx *c) { return kpass_barriers(c->k) ? PASS_CHANGED : PASS_UNCHANGED; }
-const Pass pass_barriers = {.name = "barriers", .brief = "let threads wait for each other where a step needs another's results, and nowhere else", .kernel = true, .run = run};
+const Pass pass_barriers = {
+    .name = "barriers",
+    .brief = "let threads wait for each other where a step needs another's results, and nowhere else",
+    .kernel = true,
+    .run = run};

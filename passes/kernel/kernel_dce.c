@@ -1,9 +1,13 @@
 /* kernel_dce: everything that contributes to no output, no error and no other step goes.
- *   instructions   pure ones and loads whose value is unused; loops that write nothing and whose results are unused; stores to locals never read
+ *   instructions   pure ones and loads whose value is unused; loops that write nothing and whose results are unused;
+ *                  stores to locals never read
  *   launches       of kernels that record no error and write only buffers that nothing reads
- *   steps          binds of symbols that nothing mentions; alloc, free and move of boxes that nothing else touches; an `if` with two empty branches
- *   then           parameters and locals that no instruction mentions, kernels without launch, buffers without mention (numbers close up)
- * Checks, calls and fails stay: they can end the run. Each removal can make another one possible, so it all repeats until nothing changes. */
+ *   steps          binds of symbols that nothing mentions; alloc, free and move of boxes that nothing else touches;
+ *                  an `if` with two empty branches
+ *   then           parameters and locals that no instruction mentions, kernels without launch, buffers without
+ *                  mention (numbers close up)
+ * Checks, calls and fails stay: they can end the run. Each removal can make another one possible, so it all repeats
+ * until nothing changes. */
 #include "ir/kernel/cache.h"
 #include "passes/kernel/kpasses.h"
 #include <string.h>
@@ -63,11 +67,13 @@ static bool kernel_round(Kernel *k, uint32_t *use, bool *read)
         bool dead = r->block.i != 0;
         if (!dead) continue;
         if (r->op == KOP_STORE) dead = k->param.p[r->param].space == KS_LOCAL && !read[r->param];
-        else dead = (kop_info(r->op)->flags & (KF_PURE | KF_LOAD) || r->op == KOP_FOR || r->op == KOP_RECORD) && !has_effect(k, r);
+        else
+            dead = (kop_info(r->op)->flags & (KF_PURE | KF_LOAD) || r->op == KOP_FOR || r->op == KOP_RECORD) &&
+                   !has_effect(k, r);
         for (uint32_t n = 0; n < r->n_res && dead; n++) dead = use[r->res + n] == 0;
         if (!dead) continue;
         for (uint32_t n = 0; n < r->n_arg; n++) use[karg(k, r, n).i]--;
-        changed |= r->op != KOP_CONST && r->op != KOP_DIM;   /* those have no line of their own */
+        changed |= r->op != KOP_CONST && r->op != KOP_DIM; /* those have no line of their own */
         unlink_region(k, (KInst){i});
     }
     return changed;
@@ -76,8 +82,8 @@ static bool kernel_round(Kernel *k, uint32_t *use, bool *read)
 /* ---- steps ---- */
 typedef struct Use {
     KModule *m;
-    bool *read, *touched;     /* by root buffer: something reads it; more than alloc, free and move mention it */
-    bool *buf;                /* by buffer: mentioned */
+    bool *read, *touched; /* by root buffer: something reads it; more than alloc, free and move mention it */
+    bool *buf;            /* by buffer: mentioned */
     bool *sym;
 } Use;
 
@@ -130,7 +136,8 @@ static bool param_read(const Kernel *k, uint32_t p)
     for (uint32_t i = 1; i < k->inst.n; i++) {
         const KInstRec *r = &k->inst.p[i];
         if (!r->block.i) continue;
-        if ((r->op == KOP_LOAD && r->param == p) || (r->op == KOP_MACC && (r->macc->a == p || r->macc->b == p))) return true;
+        if ((r->op == KOP_LOAD && r->param == p) || (r->op == KOP_MACC && (r->macc->a == p || r->macc->b == p)))
+            return true;
     }
     return false;
 }
@@ -160,7 +167,8 @@ static void use_step(void *arg, KStep *s)
         u->touched[kbuf_root(u->m, b).i] = true;
     }
     for (uint32_t i = 1; i < s->kernel->inst.n; i++)
-        if (s->kernel->inst.p[i].op == KOP_DIM && s->kernel->inst.p[i].block.i) use_dim(u, s->kernel->inst.p[i].imm.dim);
+        if (s->kernel->inst.p[i].op == KOP_DIM && s->kernel->inst.p[i].block.i)
+            use_dim(u, s->kernel->inst.p[i].imm.dim);
     for (uint32_t p = 1; p < s->kernel->param.n; p++) use_shape(u, &s->kernel->param.p[p]);
 }
 
@@ -197,8 +205,10 @@ static bool launch_dead(Use *u, const KStep *s)
 static bool step_dead(Use *u, const KStep *s)
 {
     switch (s->kind) {
-    case KST_BIND: case KST_LOAD: return !u->sym[s->sym.i];
-    case KST_ALLOC: case KST_FREE: return !u->touched[s->buf.i] && kbuf(u->m, s->buf)->space == KS_BOX;
+    case KST_BIND:
+    case KST_LOAD: return !u->sym[s->sym.i];
+    case KST_ALLOC:
+    case KST_FREE: return !u->touched[s->buf.i] && kbuf(u->m, s->buf)->space == KS_BOX;
     case KST_LAUNCH: return launch_dead(u, s);
     case KST_IF: return !s->body->first && !s->other->first;
     default: return false;
@@ -220,7 +230,10 @@ static bool steps_dead(Use *u, KSteps *l)
 }
 
 /* ---- what is left over ---- */
-typedef struct Drop { const Kernel *k; const bool *used; } Drop;   /* used: by parameter */
+typedef struct Drop {
+    const Kernel *k;
+    const bool *used;
+} Drop; /* used: by parameter */
 
 static void drop_args(void *arg, KStep *s)
 {

@@ -1,20 +1,28 @@
 /* kernel_simplify: rebuilds every kernel through the builder, then removes what is dead (kernel_dce.c).
  *   for %i = 0..1 { store %y[%i] = mul(x, 1.0) }    =>    store %y[0] = x
  *   for %k = 5..5 carry(%a = z) {...}               =>    z
- * The builder folds constants, takes exact identities and shares equal values; here loops of constant trip count 0 and 1 open up. A vec loop with carries
- * keeps its form, because lanes give sums other bits than the plain order does; a par loop opens up only when what it holds may stand where it stood. */
+ * The builder folds constants, takes exact identities and shares equal values; here loops of constant trip count 0
+ * and 1 open up. A vec loop with carries keeps its form, because lanes give sums other bits than the plain order
+ * does; a par loop opens up only when what it holds may stand where it stood. */
 #include "passes/kernel/kpasses.h"
 #include "passes/pass.h"
 #include <string.h>
 
-typedef struct S { KModule *m; Kb *b; const Kernel *from; KVal *map; } S;
+typedef struct S {
+    KModule *m;
+    Kb *b;
+    const Kernel *from;
+    KVal *map;
+} S;
 
 static void block(S *s, KBlock b);
 
 static bool trip(S *s, const KInstRec *r, int64_t *lo, int64_t *n)
 {
     int64_t hi;
-    if (!kx_const_i(kb_kernel(s->b), s->m->dims, s->map[karg(s->from, r, 0).i], lo) || !kx_const_i(kb_kernel(s->b), s->m->dims, s->map[karg(s->from, r, 1).i], &hi)) return false;
+    if (!kx_const_i(kb_kernel(s->b), s->m->dims, s->map[karg(s->from, r, 0).i], lo) ||
+        !kx_const_i(kb_kernel(s->b), s->m->dims, s->map[karg(s->from, r, 1).i], &hi))
+        return false;
     *n = hi > *lo ? hi - *lo : 0;
     return true;
 }
@@ -58,7 +66,8 @@ static void loop(S *s, const KInstRec *r)
     kb_loop(s->b, &l, r->loop, s->map[karg(from, r, 0).i], s->map[karg(from, r, 1).i], r->n_res, init, r->combine);
     s->map[body->param] = l.iv;
     for (uint32_t c = 0; c < r->n_res; c++) s->map[body->param + 1 + c] = l.carry[c];
-    for (uint32_t c = 0; c <= r->n_res; c++) kval(kb_kernel(s->b), s->map[body->param + c])->name = kval(from, (KVal){body->param + c})->name;
+    for (uint32_t c = 0; c <= r->n_res; c++)
+        kval(kb_kernel(s->b), s->map[body->param + c])->name = kval(from, (KVal){body->param + c})->name;
     block(s, r->body);
     for (uint32_t c = 0; c < r->n_res; c++) out[c] = s->map[karg(from, y, c).i];
     kb_loop_end(s->b, &l, out);
@@ -104,4 +113,8 @@ bool kpass_simplify(KModule *m)
 }
 
 static PassResult run(PassCtx *c) { return kpass_simplify(c->k) ? PASS_CHANGED : PASS_UNCHANGED; }
-const Pass pass_kernel_simplify = {.name = "kernel-simplify", .brief = "fold constants in kernels, open loops of one round, drop what nothing needs", .kernel = true, .run = run};
+const Pass pass_kernel_simplify = {.name = "kernel-simplify",
+                                   .brief =
+                                       "fold constants in kernels, open loops of one round, drop what nothing needs",
+                                   .kernel = true,
+                                   .run = run};

@@ -1,21 +1,25 @@
-/* kpasses.h: the passes over the Kernel IR as plain functions; each returns whether it changed the module, and changes nothing on its own output.
+/* kpasses.h: the passes over the Kernel IR as plain functions; each returns whether it changed the module, and
+ * changes nothing on its own output.
  * What must hold before: kir_verify. What holds after: kir_verify. No diagnostics but where said. */
 #ifndef BMC_PASSES_KERNEL_KPASSES_H
 #define BMC_PASSES_KERNEL_KPASSES_H
 #include "ir/kernel/build.h"
 
-/* kernel_simplify.c: kernels are rebuilt (constants fold, equal values are shared, loops of no or one iteration vanish), then everything that
+/* kernel_simplify.c: kernels are rebuilt (constants fold, equal values are shared, loops of no or one iteration
+ * vanish), then everything that
  * contributes to no output goes: instructions, steps, kernels, buffers. */
 bool kpass_simplify(KModule *);
 /* kernel_dce.c: only the second half. */
 bool kpass_dce(KModule *);
-/* schedule.c: par loops are collapsed, innermost loops become vec, column reductions vectorise over the columns. Needs no plan and no barriers. */
+/* schedule.c: par loops are collapsed, innermost loops become vec, column reductions vectorise over the columns.
+ * Needs no plan and no barriers. */
 bool kpass_schedule(KModule *);
 /* plan_memory.c: offsets of arena buffers and locals. *failed: a size has no bound at entry (diagnosed). */
 bool kpass_plan_memory(KModule *, bool *failed);
 /* barriers.c: exactly the barriers that are needed. After planning. */
 bool kpass_barriers(KModule *);
-/* Do two buffers of a module share bytes? A buffer that lives while another does must not (plan_memory.c has the checker); unknown counts as yes. */
+/* Do two buffers of a module share bytes? A buffer that lives while another does must not (plan_memory.c has the
+ * checker); unknown counts as yes. */
 bool kbuf_overlap(KModule *, KBuf, KBuf);
 
 #endif

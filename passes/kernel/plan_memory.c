@@ -1,31 +1,46 @@
 /* plan_memory: gives every arena buffer a place.
- *   live range   from the first to the last step that mentions it, in program order. A buffer of a `while` body that is also used outside, or that may carry a
- *                value from one round to the next (the first mention in the body is not a write that every other one follows), lives through the whole loop
- *   constants    largest first, each into the smallest gap that its live range leaves (best fit), else behind everything
- *   symbolic     large ones first (as for a likely value of each symbol), each into a free slot of the same size expression, else of a provably larger one,
- *                else a new slot; slots lie behind the constants, one after the other, at formulas
+ *   live range   from the first to the last step that mentions it, in program order. A buffer of a `while` body that is
+ *                also used outside, or that may carry a value from one round to the next (the first mention in the
+ *                body is not a write that every other one follows), lives through the whole loop
+ *   constants    largest first, each into the smallest gap that its live range leaves (best fit), else behind all
+ *   symbolic     large ones first (as for a likely value of each symbol), each into a free slot of the same size
+ *                expression, else of a provably larger one, else a new slot; slots lie behind the constants, one
+ *                after the other, at formulas
  *   locals       one after the other per kernel; the scratch of a thread is the largest kernel's
- * Offsets are multiples of 64. Sizes that mention node symbols are reserved at their upper bound; without one the buffer should have been a box (diagnosed).
- * Nothing is shared in place: an operator that may overwrite its input says so when it is lowered. kplan_check proves the result. */
+ * Offsets are multiples of 64. Sizes that mention node symbols are reserved at their upper bound; without one the
+ * buffer should have been a box (diagnosed). Nothing is shared in place: a step's inputs and outputs live together.
+ * kplan_check proves the result. */
 #include "base/bug.h"
 #include "passes/kernel/kpasses.h"
 #include "passes/pass.h"
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct Touch { KBuf buf; uint32_t pos; bool write_only; const KSteps *list; } Touch;
-typedef struct Loop { uint32_t first, last; } Loop;     /* positions of the steps of a body */
-typedef struct Parent { const KSteps *list, *parent; } Parent;
-typedef struct Live { uint32_t first, last; bool used; } Live;
+typedef struct Touch {
+    KBuf buf;
+    uint32_t pos;
+    bool write_only;
+    const KSteps *list;
+} Touch;
+typedef struct Loop {
+    uint32_t first, last;
+} Loop; /* positions of the steps of a body */
+typedef struct Parent {
+    const KSteps *list, *parent;
+} Parent;
+typedef struct Live {
+    uint32_t first, last;
+    bool used;
+} Live;
 typedef struct Plan {
     KModule *m;
     Arena a;
     uint32_t pos;
     VEC(Touch) touch;
-    VEC(Loop) loop;          /* inner ones before outer ones */
+    VEC(Loop) loop; /* inner ones before outer ones */
     VEC(Parent) parent;
-    Live *live;              /* by buffer */
-    Dim *raw;                /* by arena buffer: its size before rounding, which is easier to compare */
+    Live *live; /* by buffer */
+    Dim *raw;   /* by arena buffer: its size before rounding, which is easier to compare */
     bool failed;
 } Plan;
 
@@ -35,7 +50,8 @@ static bool is_read(const Kernel *k, uint32_t p)
     for (uint32_t i = 1; i < k->inst.n; i++) {
         const KInstRec *r = &k->inst.p[i];
         if (!r->block.i) continue;
-        if ((r->op == KOP_LOAD && r->param == p) || (r->op == KOP_MACC && (r->macc->a == p || r->macc->b == p))) return true;
+        if ((r->op == KOP_LOAD && r->param == p) || (r->op == KOP_MACC && (r->macc->a == p || r->macc->b == p)))
+            return true;
     }
     return false;
 }
@@ -57,7 +73,8 @@ static void walk(Plan *p, const KSteps *l, const KSteps *parent)
         for (uint32_t i = 0; i < s->n_arg; i++)
             if (s->arg[i].kind == KA_BUF) touch(p, l, s->arg[i].buf, s->call->args[i] == 'o');
         for (uint32_t i = 1; s->kind == KST_LAUNCH && i < s->kernel->param.n; i++)
-            if (s->kernel->param.p[i].space == KS_PARAM) touch(p, l, s->buf_arg[n++], s->kernel->param.p[i].out && !is_read(s->kernel, i));
+            if (s->kernel->param.p[i].space == KS_PARAM)
+                touch(p, l, s->buf_arg[n++], s->kernel->param.p[i].out && !is_read(s->kernel, i));
         first = p->pos;
         if (s->body) walk(p, s->body, l);
         if (s->other) walk(p, s->other, l);
@@ -140,7 +157,7 @@ static Dim size_of(Plan *p, const KBufRec *r, Dim *raw)
         dim_bounds(m->dims, bytes, &lo, &hi);
         bytes = hi == INT64_MAX ? DIM_NONE : dim_const(m->dims, hi);
     }
-    if (bytes.i) {   /* no size is negative; said where it cannot be proven, so that sums of sizes compare */
+    if (bytes.i) { /* no size is negative; said where it cannot be proven, so that sums of sizes compare */
         dim_bounds(m->dims, bytes, &lo, &hi);
         if (lo < 0) bytes = dim_max(m->dims, bytes, dim_const(m->dims, 0));
     }
@@ -148,12 +165,16 @@ static Dim size_of(Plan *p, const KBufRec *r, Dim *raw)
     if (bytes.i) bytes = round64(m, bytes);
     if (bytes.i) return bytes;
     p->failed = true;
-    diag(m->diag, kloc_diag(m, r->loc), E_LOWER, arena_printf(m->arena, "the size of '%s' has no bound when the run starts", name_str(m->names, r->name)));
+    diag(m->diag, kloc_diag(m, r->loc), E_LOWER,
+         arena_printf(m->arena, "the size of '%s' has no bound when the run starts", name_str(m->names, r->name)));
     return dim_const(m->dims, 0);
 }
 
 /* ---- places ---- */
-typedef struct Fixed { KBuf buf; int64_t bytes, offset; } Fixed;
+typedef struct Fixed {
+    KBuf buf;
+    int64_t bytes, offset;
+} Fixed;
 
 static int by_size(const void *x, const void *y)
 {
@@ -195,7 +216,8 @@ static Dim plan_fixed(Plan *p, Dim *bytes)
     VEC(Fixed) all = {0};
     int64_t n, end = 0;
     for (uint32_t i = 1; i < m->buf.n; i++)
-        if (bytes[i].i && dim_is_const(m->dims, bytes[i], &n)) vec_push(&p->a, &all, (Fixed){{i}, p->live[i].used ? n : 0, 0});
+        if (bytes[i].i && dim_is_const(m->dims, bytes[i], &n))
+            vec_push(&p->a, &all, (Fixed){{i}, p->live[i].used ? n : 0, 0});
     if (all.n) qsort(all.p, all.n, sizeof *all.p, by_size);
     Fixed **tmp = arena_array(&p->a, Fixed *, all.n);
     for (uint32_t i = 0; i < all.n; i++) {
@@ -208,8 +230,15 @@ static Dim plan_fixed(Plan *p, Dim *bytes)
     return dim_const(m->dims, end);
 }
 
-typedef struct Slot { Dim bytes, raw; VEC(KBuf) in; } Slot;
-typedef struct Guess { KBuf buf; int64_t bytes; uint32_t first; } Guess;
+typedef struct Slot {
+    Dim bytes, raw;
+    VEC(KBuf) in;
+} Slot;
+typedef struct Guess {
+    KBuf buf;
+    int64_t bytes;
+    uint32_t first;
+} Guess;
 
 static int by_guess(const void *x, const void *y)
 {
@@ -258,7 +287,9 @@ static Dim plan_symbolic(Plan *p, Dim *bytes, Dim end)
         uint32_t found = slot.n;
         for (uint32_t s = 0; s < slot.n; s++) {
             bool same = dim_same(slot.p[s].bytes, bytes[me.i]);
-            if ((!same && (found < slot.n || dim_le(m->dims, p->raw[me.i], slot.p[s].raw) != TRI_YES)) || !slot_free(p, &slot.p[s], me)) continue;
+            if ((!same && (found < slot.n || dim_le(m->dims, p->raw[me.i], slot.p[s].raw) != TRI_YES)) ||
+                !slot_free(p, &slot.p[s], me))
+                continue;
             found = s;
             if (same) break;
         }
@@ -334,10 +365,13 @@ static bool kplan_check(Plan *p)
         const KBufRec *r = kbuf(m, (KBuf){i});
         if (r->space != KS_ARENA) continue;
         Dim end = dim_add(m->dims, r->offset, r->bytes);
-        if (!end.i || !dim_multiple_of(m->dims, r->offset, 64) || dim_le(m->dims, end, m->arena_bytes) == TRI_NO) BUG("plan-memory: %s lies outside the arena", name_str(m->names, r->name));
+        if (!end.i || !dim_multiple_of(m->dims, r->offset, 64) || dim_le(m->dims, end, m->arena_bytes) == TRI_NO)
+            BUG("plan-memory: %s lies outside the arena", name_str(m->names, r->name));
         for (uint32_t j = 1; j < i; j++)
-            if (kbuf(m, (KBuf){j})->space == KS_ARENA && together(p, (KBuf){i}, (KBuf){j}) && kbuf_overlap(m, (KBuf){i}, (KBuf){j}))
-                BUG("plan-memory: %s and %s live at the same time and share bytes", name_str(m->names, r->name), name_str(m->names, kbuf(m, (KBuf){j})->name));
+            if (kbuf(m, (KBuf){j})->space == KS_ARENA && together(p, (KBuf){i}, (KBuf){j}) &&
+                kbuf_overlap(m, (KBuf){i}, (KBuf){j}))
+                BUG("plan-memory: %s and %s live at the same time and share bytes", name_str(m->names, r->name),
+                    name_str(m->names, kbuf(m, (KBuf){j})->name));
     }
     return true;
 }
@@ -375,4 +409,7 @@ static PassResult run(PassCtx *c)
     bool failed, changed = kpass_plan_memory(c->k, &failed);
     return failed ? PASS_FAILED : changed ? PASS_CHANGED : PASS_UNCHANGED;
 }
-const Pass pass_plan_memory = {.name = "plan-memory", .brief = "place intermediate buffers in one arena, reusing bytes whose buffers are dead", .kernel = true, .run = run};
+const Pass pass_plan_memory = {.name = "plan-memory",
+                               .brief = "place intermediate buffers in one arena, reusing bytes whose buffers are dead",
+                               .kernel = true,
+                               .run = run};

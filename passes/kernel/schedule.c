@@ -1,32 +1,52 @@
 /* schedule: which loops run on threads and which in vector lanes.
  *   1. neighbouring par loops over contiguous memory become one (schedule_collapse.c)
- *   2. the innermost par loop becomes a vec loop when its stores have stride 1 in its variable and its loads a small one; seq loops may stand in it:
- *        for %j = 0..64 par { for %i = 0..N seq carry(%a = 0.0) { yield add(%a, load %x[%i, %j]) } ... }     a sum over rows: lanes are columns
- *      unless the seq loops in it can be vec loops themselves, which then is better (whole cache lines are used by one row)
- *   3. a seq loop with nothing inside becomes a vec loop when likewise, every carry has a combine, and what it stores no other iteration touches
- *   4. with threads: where 2. leaves too few par iterations, the vec loop is cut into chunks that a par loop runs over:
- *        for %i = 0..N par {...}   =>   for %c = 0..(N+1023)//1024 par { for %i = 1024*c .. min(1024*c+1024, N) vec {...} }
+ *   2. the innermost par loop becomes a vec loop when its stores have stride 1 in its variable and its loads a small
+ *      one; seq loops may stand in it. A sum over rows, lanes are columns:
+ *        for %j = 0..64 par { for %i = 0..N seq carry(%a = 0.0) { yield add(%a, load %x[%i, %j]) } ... }
+ *      unless the seq loops in it can be vec loops themselves, which is better (a row uses whole cache lines)
+ *   3. a seq loop with nothing inside becomes a vec loop when likewise, every carry has a combine, and what it stores
+ *      no other iteration touches
+ *   4. with threads: where 2. leaves too few par iterations, the vec loop is cut into chunks under a par loop:
+ *        for %i = 0..N par {...}
+ *      =>
+ *        for %c = 0..(N+1023)//1024 par { for %i = 1024*c..min(1024*c+1024, N) vec {...} }
  *      and a kernel of little constant work keeps no par loop: thread 0 does it alone, which is cheaper than a barrier
  * Chunks depend on sizes alone, never on the number of threads. Loops of fewer than 8 iterations stay as they are. */
 #include "passes/kernel/kpasses.h"
 #include "passes/kernel/schedule_collapse.h"
 #include "passes/pass.h"
 
-#define STRIDE_MAX 4       /* of loads: a gather of so few cache lines is worth its arithmetic (pools of stride 2: 5-30 % on AVX-512 and AVX2) */
-#define TRIP_MIN 8         /* iterations that are worth lanes */
-#define WORK_ALONE 16384   /* scalar operations that one thread does before a second one pays */
+/* Of loads: a gather of so few cache lines is worth its arithmetic (pools of stride 2 gain on AVX-512 and AVX2). */
+#define STRIDE_MAX 4
+#define TRIP_MIN 8       /* iterations that are worth lanes */
+#define WORK_ALONE 16384 /* scalar operations that one thread does before a second one pays */
 #define CHUNK_MAX 1024
-#define PAR_ENOUGH 64      /* iterations of outer par loops that share well among threads */
+#define PAR_ENOUGH 64 /* iterations of outer par loops that share well among threads */
 
-typedef struct Choice { bool lanes, seq; int64_t chunk; } Choice;   /* of a loop: becomes vec; becomes seq; cut into chunks of that many */
-typedef struct S { KModule *m; const Kernel *k; Choice *choice; /* by instruction */ bool any; } S;
-typedef struct R { KModule *m; Kb *b; const Kernel *from; KVal *map; const Choice *choice; } R;
+typedef struct Choice {
+    bool lanes, seq;
+    int64_t chunk;
+} Choice; /* of a loop: becomes vec; becomes seq; cut into chunks of that many */
+typedef struct S {
+    KModule *m;
+    const Kernel *k;
+    Choice *choice; /* by instruction */
+    bool any;
+} S;
+typedef struct R {
+    KModule *m;
+    Kb *b;
+    const Kernel *from;
+    KVal *map;
+    const Choice *choice;
+} R;
 
 /* ---- sizes ---- */
 static bool trip(S *s, const KInstRec *r, int64_t *n)
 {
     int64_t lo, hi;
-    if (!kx_const_i(s->k, s->m->dims, karg(s->k, r, 0), &lo) || !kx_const_i(s->k, s->m->dims, karg(s->k, r, 1), &hi)) return false;
+    if (!kx_const_i(s->k, s->m->dims, karg(s->k, r, 0), &lo) || !kx_const_i(s->k, s->m->dims, karg(s->k, r, 1), &hi))
+        return false;
     *n = hi > lo ? hi - lo : 0;
     return true;
 }
@@ -43,7 +63,10 @@ static int64_t work(S *s, KBlock b, bool *known)
     int64_t sum = 1, n;
     for (KInst i = kblock(s->k, b)->first; i.i; i = kinst(s->k, i)->next) {
         const KInstRec *r = kinst(s->k, i);
-        int64_t one = r->op == KOP_CONST || r->op == KOP_DIM || r->op == KOP_YIELD ? 0 : kop_info(r->op)->flags & KF_MATH ? 16 : r->op == KOP_DIV || r->op == KOP_SQRT ? 4 : 1;
+        int64_t one = r->op == KOP_CONST || r->op == KOP_DIM || r->op == KOP_YIELD ? 0
+                      : kop_info(r->op)->flags & KF_MATH                           ? 16
+                      : r->op == KOP_DIV || r->op == KOP_SQRT                      ? 4
+                                                                                   : 1;
         if (r->op == KOP_MACC) {
             *known = false;
             one = INT64_MAX / 8;
@@ -70,12 +93,16 @@ static bool strides_fit(S *s, KBlock b, KVal iv, bool *unit)
         int64_t stride;
         if (r->op == KOP_MACC || (r->n_res && r->type == DT_STR)) return false;
         if (r->op == KOP_FOR) {
-            if (r->loop != KLOOP_SEQ || kx_depends(s->k, karg(s->k, r, 0), iv) || kx_depends(s->k, karg(s->k, r, 1), iv)) return false;
+            if (r->loop != KLOOP_SEQ || kx_depends(s->k, karg(s->k, r, 0), iv) ||
+                kx_depends(s->k, karg(s->k, r, 1), iv))
+                return false;
             if (!strides_fit(s, r->body, iv, unit)) return false;
         }
         if (r->op != KOP_LOAD && r->op != KOP_STORE) continue;
         if (!lane_type(s->k->param.p[r->param].elem)) return false;
-        if (!kx_access_stride(s->k, s->m->dims, i, iv, &stride) || stride < 0 || stride > (r->op == KOP_LOAD ? STRIDE_MAX : 1)) return false;
+        if (!kx_access_stride(s->k, s->m->dims, i, iv, &stride) || stride < 0 ||
+            stride > (r->op == KOP_LOAD ? STRIDE_MAX : 1))
+            return false;
         if (r->op == KOP_STORE && stride != 1) return false;
         *unit |= stride == 1;
     }
@@ -115,11 +142,17 @@ static bool par_in_lanes(S *s, KInst i)
     int64_t n;
     bool unit = false;
     if (trip(s, r, &n) && n < TRIP_MIN) return false;
-    return !touches_local(s->k, r->body) && strides_fit(s, r->body, (KVal){kblock(s->k, r->body)->param}, &unit) && unit;
+    return !touches_local(s->k, r->body) && strides_fit(s, r->body, (KVal){kblock(s->k, r->body)->param}, &unit) &&
+           unit;
 }
 
 /* ---- seq loops with stores: does another iteration touch what one stores? ---- */
-typedef struct Alias { KModule *m; const Kernel *k; uint32_t p, q; bool may; } Alias;
+typedef struct Alias {
+    KModule *m;
+    const Kernel *k;
+    uint32_t p, q;
+    bool may;
+} Alias;
 
 static void alias_step(void *arg, KStep *s)
 {
@@ -249,7 +282,7 @@ static void choose(S *s)
         }
         choose_par(s, i, 1);
         if (!s->m->threads || !trip(s, r, &n) || times(n, work(s, r->body, &known)) > WORK_ALONE || !known) continue;
-        for (uint32_t j = 1; j < s->k->inst.n; j++) {   /* little work: no par loop at all */
+        for (uint32_t j = 1; j < s->k->inst.n; j++) { /* little work: no par loop at all */
             const KInstRec *p = &s->k->inst.p[j];
             if (!p->block.i || p->op != KOP_FOR || p->loop != KLOOP_PAR) continue;
             s->any = true;
@@ -272,7 +305,8 @@ static void body_of(R *s, const KInstRec *r, KLoop kind, KVal lo, KVal hi)
     kb_loop(s->b, &l, kind, lo, hi, r->n_res, init, r->combine);
     s->map[body->param] = l.iv;
     for (uint32_t c = 0; c < r->n_res; c++) s->map[body->param + 1 + c] = l.carry[c];
-    for (uint32_t c = 0; c <= r->n_res; c++) kval(k, s->map[body->param + c])->name = kval(s->from, (KVal){body->param + c})->name;
+    for (uint32_t c = 0; c <= r->n_res; c++)
+        kval(k, s->map[body->param + c])->name = kval(s->from, (KVal){body->param + c})->name;
     block(s, r->body);
     for (uint32_t c = 0; c < r->n_res; c++) out[c] = s->map[karg(s->from, kinst(s->from, body->last), c).i];
     kb_loop_end(s->b, &l, out);
@@ -292,7 +326,8 @@ static void loop(R *s, KInst i)
         return;
     }
     Kb *b = s->b;
-    KVal n = kb_sub(b, hi, lo), size = kb_i(b, c->chunk), count = kb_bin(b, KOP_FLOORDIV, kb_add(b, n, kb_i(b, c->chunk - 1)), size);
+    KVal n = kb_sub(b, hi, lo), size = kb_i(b, c->chunk),
+         count = kb_bin(b, KOP_FLOORDIV, kb_add(b, n, kb_i(b, c->chunk - 1)), size);
     KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), count);
     kval(kb_kernel(b), q)->name = name_of(s->m->names, "c");
     KVal from = kb_add(b, kb_mul(b, q, size), lo);
@@ -336,4 +371,7 @@ bool kpass_schedule(KModule *m)
 }
 
 static PassResult run(PassCtx *c) { return kpass_schedule(c->k) ? PASS_CHANGED : PASS_UNCHANGED; }
-const Pass pass_schedule = {.name = "schedule", .brief = "collapse parallel loops, make innermost loops vector loops", .kernel = true, .run = run};
+const Pass pass_schedule = {.name = "schedule",
+                            .brief = "collapse parallel loops, make innermost loops vector loops",
+                            .kernel = true,
+                            .run = run};

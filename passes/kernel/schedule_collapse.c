@@ -1,15 +1,27 @@
-/* schedule_collapse: two par loops, the inner one all that the outer one holds, become one over the product when every access names both variables side by
- * side and the two dims lie side by side in memory:
+/* schedule_collapse: two par loops, the inner one all that the outer one holds, become one over the product when
+ * every access names both variables side by side and the two dims lie side by side in memory:
  *   for %i = 0..N par {                                   for %i = 0..64*N par {
  *     for %j = 0..64 par {                      =>          store %y[%i] = max(load %x[%i], 0.0)
  *       store %y[%i, %j] = max(load %x[%i, %j], 0.0)      }
- * The parameters lose a dim, so each launch passes views of its buffers instead. Neither variable may be used for anything else, and a parameter is
- * changed only when all its accesses fit. A vec loop without carries counts as the inner loop, too: schedule makes vector loops anew afterwards. */
+ * The parameters lose a dim, so each launch passes views of its buffers instead. Neither variable may be used for
+ * anything else, and a parameter is changed only when all its accesses fit. A vec loop without carries counts as the
+ * inner loop, too: schedule makes vector loops anew afterwards. */
 #include "passes/kernel/schedule_collapse.h"
 #include <string.h>
 
-typedef struct Pair { KInst outer, inner; KVal i, j; int *at; /* by parameter: axis of i, -1: unchanged */ Dim trip; } Pair;
-typedef struct C { KModule *m; Kb *b; const Kernel *from; KVal *map; const Pair *pair; } C;
+typedef struct Pair {
+    KInst outer, inner;
+    KVal i, j;
+    int *at; /* by parameter: axis of i, -1: unchanged */
+    Dim trip;
+} Pair;
+typedef struct C {
+    KModule *m;
+    Kb *b;
+    const Kernel *from;
+    KVal *map;
+    const Pair *pair;
+} C;
 
 static bool plain_zero(const KModule *m, const Kernel *k, KVal v)
 {
@@ -94,7 +106,7 @@ static bool fits(KModule *m, const Kernel *k, Pair *q, Arena *a)
         if (q->at[r->param] >= 0 && q->at[r->param] != p) return false;
         q->at[r->param] = p;
     }
-    for (uint32_t n = 1; n < k->inst.n; n++) {   /* all accesses of a changed parameter */
+    for (uint32_t n = 1; n < k->inst.n; n++) { /* all accesses of a changed parameter */
         const KInstRec *r = &k->inst.p[n];
         if (!r->block.i || (r->op != KOP_LOAD && r->op != KOP_STORE) || q->at[r->param] < 0) continue;
         if (!uses(k, r, q->i)) return false;
@@ -104,7 +116,7 @@ static bool fits(KModule *m, const Kernel *k, Pair *q, Arena *a)
 
 static bool find(KModule *m, const Kernel *k, Pair *q, Arena *a)
 {
-    for (uint32_t i = k->inst.n; i-- > 1;) {   /* inner pairs first */
+    for (uint32_t i = k->inst.n; i-- > 1;) { /* inner pairs first */
         const KInstRec *r = &k->inst.p[i];
         if (!r->block.i || r->op != KOP_FOR || r->loop != KLOOP_PAR) continue;
         *q = (Pair){.outer = {i}, .inner = only_loop(k, r->body)};
@@ -122,7 +134,8 @@ static void access(C *c, const KInstRec *r)
     KVal a[RANK_MAX + 2];
     uint32_t n = 0;
     for (uint32_t i = 0; i < r->n_arg; i++)
-        if (c->pair->at[r->param] < 0 || i != (uint32_t)c->pair->at[r->param] + 1) a[n++] = c->map[karg(c->from, r, i).i];
+        if (c->pair->at[r->param] < 0 || i != (uint32_t)c->pair->at[r->param] + 1)
+            a[n++] = c->map[karg(c->from, r, i).i];
     KVal v = kb_raw(c->b, r, n, a);
     if (r->n_res) c->map[r->res] = v;
 }
@@ -141,7 +154,7 @@ static void loop(C *c, KInst i)
     kval(kb_kernel(c->b), l.iv)->name = kval(c->from, (KVal){body->param})->name;
     for (uint32_t n = 0; n < r->n_res; n++) c->map[body->param + 1 + n] = l.carry[n];
     if (merged) {
-        for (KInst x = body->first; x.i; x = kinst(c->from, x)->next)   /* literals beside the inner loop */
+        for (KInst x = body->first; x.i; x = kinst(c->from, x)->next) /* literals beside the inner loop */
             if (x.i != c->pair->inner.i) kb_copy(c->b, c->from, x, c->map);
         c->map[kblock(c->from, in->body)->param] = l.iv;
         block(c, in->body);
@@ -182,14 +195,25 @@ static KBuf view_like(KModule *m, KBuf b, const KBufRec *want)
     Dim offset = r->space == KS_VIEW ? r->offset : dim_const(m->dims, 0);
     for (uint32_t i = 1; i < m->buf.n; i++) {
         const KBufRec *v = &m->buf.p[i];
-        bool same = v->space == KS_VIEW && v->base.i == base.i && dim_same(v->offset, offset) && v->rank == want->rank && v->dense == want->dense;
-        for (int n = 0; n < want->rank && same; n++) same = dim_same(v->dim[n], want->dim[n]) && (v->dense || dim_same(v->stride[n], want->stride[n]));
+        bool same = v->space == KS_VIEW && v->base.i == base.i && dim_same(v->offset, offset) &&
+                    v->rank == want->rank && v->dense == want->dense;
+        for (int n = 0; n < want->rank && same; n++)
+            same = dim_same(v->dim[n], want->dim[n]) && (v->dense || dim_same(v->stride[n], want->stride[n]));
         if (same) return (KBuf){i};
     }
-    return kbuf_view(m, base, kbuf(m, base)->name, want->rank, want->dim, want->dense ? NULL : want->stride, offset, kbuf(m, b)->loc);
+    return kbuf_view(m, base, kbuf(m, base)->name, want->rank, want->dim, want->dense ? NULL : want->stride, offset,
+                     kbuf(m, b)->loc);
 }
 
-typedef struct Launches { KModule *m; const Kernel *k; VEC(struct Merge { uint32_t param; int axis; }) merge; } Launches;
+typedef struct Launches {
+    KModule *m;
+    const Kernel *k;
+    VEC(struct Merge {
+        uint32_t param;
+        int axis;
+    })
+    merge;
+} Launches;
 
 static void launch(void *arg, KStep *s)
 {

@@ -3,7 +3,8 @@
 #define BMC_PASSES_KERNEL_SCHEDULE_COLLAPSE_H
 #include "ir/kernel/build.h"
 
-/* Merges neighbouring par loops of the kernel as far as possible; its launches get views with merged dims. Returns whether it changed anything. */
+/* Merges neighbouring par loops of the kernel as far as possible; its launches get views with merged dims. Returns
+ * whether it changed anything. */
 bool schedule_collapse(KModule *, Kernel *);
 
 #endif

@@ -1,6 +1,7 @@
 /* bmc-text-test: runs text tests (text_test.h says what they look like).
  *   bmc-text-test [--list] [-v] PATH...       files, or folders that are searched for *.kir and *.bir
- * Every file is also read, printed, read back and printed again, which must give the same text. BMC_BLESS=1 rewrites expectations.
+ * Every file is also read, printed, read back and printed again, which must give the same text. BMC_BLESS=1 rewrites
+ * expectations.
  * The last line is "N passed, M failed"; the exit status is 0 only when nothing failed and something ran. */
 #include <dirent.h>
 #include <signal.h>
@@ -74,7 +75,8 @@ static void show_difference(TextTest *t, const char *want, const char *got)
         got += m + (got[m] == '\n');
         line++;
     }
-    text_fail(t, "differs in line %d of the output:\n  expected: %.*s\n  got:      %.*s", line, (int)strcspn(want, "\n"), want, (int)strcspn(got, "\n"), got);
+    text_fail(t, "differs in line %d of the output:\n  expected: %.*s\n  got:      %.*s", line, (int)strcspn(want, "\n"),
+              want, (int)strcspn(got, "\n"), got);
 }
 
 static bool bless(TextTest *t)

@@ -1,9 +1,12 @@
 /* text_kir.h: kinds of tests whose input is a .kir:
  *   print                    parse, print: the expectation is the text; printing what is read back gives it again
  *   verify                   parse and verify give exactly the messages of the "; error: ..." lines
- *   kopt --passes=a,b        the passes; prints what comes out; every pass is run twice and must change nothing the second time
- *   krun [--passes=a,b]      runs each "; run: inputs -> outputs [tol=x]" line on the interpreter, as it stands and again after the passes (default: all).
- *                            "; run: inputs -> error N text": fails with that status and a message that has the text. Values: f32[2]{1,2} str[1]{"a"} seq{...} */
+ *   kopt --passes=a,b        the passes; prints what comes out; every pass is run twice and must change nothing the
+ *                            second time
+ *   krun [--passes=a,b]      runs each "; run: inputs -> outputs [tol=x]" line on the interpreter, as it stands and
+ *                            again after the passes (default: all).
+ *                            "; run: inputs -> error N text": fails with that status and a message that has the text.
+ *                            Values: f32[2]{1,2} str[1]{"a"} seq{...} */
 #ifndef TEXT_KIR_H
 #define TEXT_KIR_H
 #include <math.h>
@@ -13,7 +16,14 @@
 #include "passes/kernel/kpasses.h"
 #include "tests/tools/text_test.h"
 
-typedef struct KirText { Diag diag; Names names; Dims dims; Types types; Blobs blobs; KModule m; } KirText;
+typedef struct KirText {
+    Diag diag;
+    Names names;
+    Dims dims;
+    Types types;
+    Blobs blobs;
+    KModule m;
+} KirText;
 
 static bool kir_text_parse(TextTest *t, KirText *k, const char *text, size_t n)
 {
@@ -103,7 +113,8 @@ static bool kir_text_passes(TextTest *t, KModule *m, const char *list)
         const char *once = kir_text_print(t, m);
         if (!kir_text_stable(t, once)) return false;
         if (!kir_text_pass(t, m, name, &changed)) return false;
-        if (changed || strcmp(once, kir_text_print(t, m))) return text_fail(t, "%s is not idempotent; first:\n%s\nthen:\n%s", name, once, kir_text_print(t, m));
+        if (changed || strcmp(once, kir_text_print(t, m)))
+            return text_fail(t, "%s is not idempotent; first:\n%s\nthen:\n%s", name, once, kir_text_print(t, m));
     }
     return true;
 }
@@ -113,7 +124,8 @@ static bool kind_kopt(TextTest *t)
     KirText *k = arena_new(t->arena, KirText);
     const char *list = text_option(t, "passes");
     if (!list) return text_fail(t, "kopt takes --passes=");
-    if (!kir_text_parse(t, k, t->text, t->n) || !kir_verify(&k->m, "parse")) return text_messages(t, "the input is wrong");
+    if (!kir_text_parse(t, k, t->text, t->n) || !kir_verify(&k->m, "parse"))
+        return text_messages(t, "the input is wrong");
     if (!kir_text_passes(t, &k->m, list)) return false;
     str_add(&t->out, kir_text_print(t, &k->m));
     t->has_out = true;
@@ -133,7 +145,8 @@ static bool run_value(TextTest *t, Lex *x, Types *types, bmc_value *v)
         if (!lex_expect(x, '{')) return false;
         v->kind = BMC_SEQUENCE;
         while (!lex_is(x, '}')) {
-            if ((v->n_item && !lex_expect(x, ',')) || v->n_item == 64 || !run_value(t, x, types, &item[v->n_item])) return false;
+            if ((v->n_item && !lex_expect(x, ',')) || v->n_item == 64 || !run_value(t, x, types, &item[v->n_item]))
+                return false;
             v->n_item++;
         }
         v->item = arena_memdup(t->arena, item, v->n_item * sizeof *item);
@@ -190,7 +203,8 @@ static void show_value(Str *s, const bmc_value *v)
         if (v->dtype == DT_STR) {
             bmc_string e = ((const bmc_string *)v->data)[n];
             str_quote(s, e.ptr, e.len);
-        } else if (dtype_is_float((DType)v->dtype)) str_double(s, elem_get_f((DType)v->dtype, v->data, n), v->dtype == DT_F32);
+        } else if (dtype_is_float((DType)v->dtype))
+            str_double(s, elem_get_f((DType)v->dtype, v->data, n), v->dtype == DT_F32);
         else str_printf(s, "%lld", (long long)elem_get_i((DType)v->dtype, v->data, n));
     }
     str_char(s, '}');
@@ -231,7 +245,14 @@ static bool same_value(const bmc_value *a, const bmc_value *b, double tol)
     return true;
 }
 
-typedef struct RunLine { bmc_value in[16], out[16]; uint32_t n_in, n_out; double tol; int64_t error; const char *error_text; const char *text; } RunLine;
+typedef struct RunLine {
+    bmc_value in[16], out[16];
+    uint32_t n_in, n_out;
+    double tol;
+    int64_t error;
+    const char *error_text;
+    const char *text;
+} RunLine;
 
 static bool run_line(TextTest *t, const char *text, RunLine *r)
 {
@@ -244,7 +265,8 @@ static bool run_line(TextTest *t, const char *text, RunLine *r)
     lex_init(&x, t->arena, &k.diag, t->path, text, strlen(text));
     *r = (RunLine){.text = text};
     while (!x.tok.arrow) {
-        if (r->n_in == 16 || (r->n_in && !lex_expect(&x, ',')) || !run_value(t, &x, &k.types, &r->in[r->n_in++])) return text_messages(t, text);
+        if (r->n_in == 16 || (r->n_in && !lex_expect(&x, ',')) || !run_value(t, &x, &k.types, &r->in[r->n_in++]))
+            return text_messages(t, text);
     }
     lex_next(&x);
     if (lex_accept_ident(&x, "error")) {
@@ -254,9 +276,11 @@ static bool run_line(TextTest *t, const char *text, RunLine *r)
         return true;
     }
     while (x.tok.kind != TK_EOF && !lex_is_ident(&x, "tol")) {
-        if (r->n_out == 16 || (r->n_out && !lex_expect(&x, ',')) || !run_value(t, &x, &k.types, &r->out[r->n_out++])) return text_messages(t, text);
+        if (r->n_out == 16 || (r->n_out && !lex_expect(&x, ',')) || !run_value(t, &x, &k.types, &r->out[r->n_out++]))
+            return text_messages(t, text);
     }
-    if (lex_accept_ident(&x, "tol") && (!lex_expect(&x, '=') || !lex_number(&x, &r->tol))) return text_messages(t, text);
+    if (lex_accept_ident(&x, "tol") && (!lex_expect(&x, '=') || !lex_number(&x, &r->tol)))
+        return text_messages(t, text);
     return true;
 }
 
@@ -264,7 +288,8 @@ static bool run_module(TextTest *t, KModule *m, RunLine *r, const char *when)
 {
     bmc_value in[16], out[16] = {{0}};
     const char *why = "";
-    if (r->n_in != m->input.n || (!r->error_text && r->n_out != m->output.n)) return text_fail(t, "%s: the module has %u inputs and %u outputs", r->text, m->input.n, m->output.n);
+    if (r->n_in != m->input.n || (!r->error_text && r->n_out != m->output.n))
+        return text_fail(t, "%s: the module has %u inputs and %u outputs", r->text, m->input.n, m->output.n);
     memcpy(in, r->in, sizeof in);
     for (uint32_t i = 0; i < r->n_in; i++)
         if (in[i].kind == BMC_TENSOR) in[i].data = arena_memdup(t->arena, in[i].data, in[i].bytes + 16);
@@ -290,7 +315,8 @@ static bool kind_krun(TextTest *t)
     KirText *plain = arena_new(t->arena, KirText), *passed = arena_new(t->arena, KirText);
     uint32_t runs = 0;
     if (!list) list = "kernel-simplify,schedule,plan-memory,barriers";
-    if (!kir_text_parse(t, plain, t->text, t->n) || !kir_verify(&plain->m, "parse")) return text_messages(t, "the input is wrong");
+    if (!kir_text_parse(t, plain, t->text, t->n) || !kir_verify(&plain->m, "parse"))
+        return text_messages(t, "the input is wrong");
     if (!kir_text_parse(t, passed, t->text, t->n) || !kir_text_passes(t, &passed->m, list)) return false;
     for (char *line; (line = text_line(t, &at, "; run: ")); runs++) {
         RunLine *r = arena_new(t->arena, RunLine);

@@ -2,7 +2,8 @@
  *   ; test: KIND ARGS            first line
  *   ...                          the input
  *   ; --- expect                 everything behind it is the expected output, exactly (BMC_BLESS=1 rewrites it)
- * A kind is a function that returns false after text_fail, or leaves its output in t->out; without output no expectation is compared.
+ * A kind is a function that returns false after text_fail, or leaves its output in t->out; without output no
+ * expectation is compared.
  * To add kinds: a header beside this one with the functions, rows in the table of text-test.c. */
 #ifndef TEXT_TEST_H
 #define TEXT_TEST_H
@@ -58,7 +59,8 @@ static inline bool text_messages(TextTest *t, const char *what)
     return false;
 }
 
-/* The next line of the input that starts (behind blanks) with `mark`; what follows the mark, or NULL. *at starts at t->text. */
+/* The next line of the input that starts (behind blanks) with `mark`; what follows the mark, or NULL. *at starts at
+ * t->text. */
 static inline char *text_line(TextTest *t, const char **at, const char *mark)
 {
     const char *end = t->text + t->n;

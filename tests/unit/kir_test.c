@@ -1,7 +1,8 @@
-/* kir_test: random kernels and programs, drawn from kop.def: the verifier accepts them, printing is stable through the parser, the parsed module and the module
- * after every pass give the same results as the one that was built. Then arithmetic against values written down here, and queries about values.
- * Mutilated texts must be refused with a message or go through. Reductions are drawn so that any order gives the same bits (integers, min, max, sums of small integers), because schedule changes the order.
- * The seed of a failure is printed; arguments: seed [count]. */
+/* kir_test: random kernels and programs, drawn from kop.def: the verifier accepts them, printing is stable through
+ * the parser, the parsed module and the module after every pass give the same results as the one that was built. Then
+ * arithmetic against values written down here, and queries about values. Mutilated texts must be refused with a
+ * message or go through. Reductions are drawn so that any order gives the same bits (integers, min, max, sums of
+ * small integers), because schedule changes the order. The seed of a failure is printed; arguments: seed [count]. */
 #include <math.h>
 #include <stdlib.h>
 #include "ir/kernel/eval.h"
@@ -11,8 +12,24 @@
 
 enum { D = 5, MAX_BUF = 24 };
 
-typedef struct Mod { Arena a; Diag diag; Names names; Dims dims; Types types; Blobs blobs; KModule m; } Mod;
-typedef struct Gen { Mod *o; Rng r; Kb *b; KBuf buf[MAX_BUF]; int n; KVal iv[2]; Dim N; } Gen;
+typedef struct Mod {
+    Arena a;
+    Diag diag;
+    Names names;
+    Dims dims;
+    Types types;
+    Blobs blobs;
+    KModule m;
+} Mod;
+typedef struct Gen {
+    Mod *o;
+    Rng r;
+    Kb *b;
+    KBuf buf[MAX_BUF];
+    int n;
+    KVal iv[2];
+    Dim N;
+} Gen;
 
 static void mod_init(Mod *o)
 {
@@ -44,7 +61,8 @@ static KVal leaf(Gen *g, DType t)
         uint32_t p = kb_param(g->b, from, false);
         KVal v, at[2] = {g->iv[0], g->iv[1]};
         if (roll(g, 3) == 0) {
-            KVal i = kb_add(g->b, g->iv[0], kb_i(g->b, roll(g, 5) - 2)), ok = kb_and(g->b, kb_ge(g->b, i, kb_i(g->b, 0)), kb_lt(g->b, i, kb_dim(g->b, g->N)));
+            KVal i = kb_add(g->b, g->iv[0], kb_i(g->b, roll(g, 5) - 2)),
+                 ok = kb_and(g->b, kb_ge(g->b, i, kb_i(g->b, 0)), kb_lt(g->b, i, kb_dim(g->b, g->N)));
             at[0] = i;
             v = kb_load_if(g->b, p, at, ok, (KVal){0});
         } else v = kb_load(g->b, p, at);
@@ -58,10 +76,15 @@ static bool takes(KOp op, DType t)
 {
     bool f = dtype_is_float(t), b = t == DT_BOOL;
     switch (op) {
-    case KOP_AND: case KOP_OR: case KOP_XOR: case KOP_NOT: return !f;
-    case KOP_SHL: case KOP_SHR: return !f && !b;
+    case KOP_AND:
+    case KOP_OR:
+    case KOP_XOR:
+    case KOP_NOT: return !f;
+    case KOP_SHL:
+    case KOP_SHR: return !f && !b;
     case KOP_SQRT: return f;
-    case KOP_MIN: case KOP_MAX: return true;
+    case KOP_MIN:
+    case KOP_MAX: return true;
     default: return kop_info(op)->flags & KF_MATH ? f : !b;
     }
 }
@@ -84,7 +107,7 @@ static KVal value(Gen *g, DType t, int depth)
             if (t == DT_F32) return kb_cast(g->b, narrow[roll(g, 3)], value(g, from, depth - 1));
             return kb_cast(g->b, t, value(g, from, depth - 1));
         }
-        if (op == KOP_BITCAST) {   /* not from floats: a nan's bits are nobody's business */
+        if (op == KOP_BITCAST) { /* not from floats: a nan's bits are nobody's business */
             if (t == DT_F32) return kb_bitcast(g->b, t, value(g, DT_I32, depth - 1));
             continue;
         }
@@ -116,7 +139,7 @@ static void map_kernel(Gen *g, KBuf out)
     g->iv[1] = kb_for(g->b, inner, kb_i(g->b, 0), kb_i(g->b, D));
     KVal v = value(g, t, (int)roll(g, 4) + 1);
     uint32_t p = kb_param(g->b, out, true);
-    if (roll(g, 4) == 0) {   /* every element gets a value: fresh memory is nonsense */
+    if (roll(g, 4) == 0) { /* every element gets a value: fresh memory is nonsense */
         kb_store(g->b, p, g->iv, kb_const_i(g->b, t, 1));
         kb_store_if(g->b, p, g->iv, v, value(g, DT_BOOL, 2));
     } else kb_store(g->b, p, g->iv, v);
@@ -135,10 +158,16 @@ static KVal exact(Gen *g, DType t, KOp op)
 /* Reduces axis `axis` of the [N, D] space and stores the result in the whole row or column. */
 static void reduce_kernel(Gen *g, KBuf out, int axis)
 {
-    static const KOp ints[] = {KOP_ADD, KOP_MUL, KOP_MIN, KOP_MAX, KOP_AND, KOP_OR, KOP_XOR}, floats[] = {KOP_ADD, KOP_MIN, KOP_MAX};
+    static const KOp ints[] = {KOP_ADD, KOP_MUL, KOP_MIN, KOP_MAX, KOP_AND, KOP_OR, KOP_XOR},
+                     floats[] = {KOP_ADD, KOP_MIN, KOP_MAX};
     DType t = dtype_compute(kbuf(&g->o->m, out)->elem);
-    KOp op = t == DT_BOOL ? KOP_OR : dtype_is_float(t) ? floats[roll(g, 3)] : ints[roll(g, 7)], combine = roll(g, 3) ? op : KOP_NONE;
-    KVal hi[2] = {kb_dim(g->b, g->N), kb_i(g->b, D)}, init = dtype_is_float(t) ? kb_const_f(g->b, t, (double)roll(g, 5)) : kb_const_i(g->b, t, roll(g, 5)), zero = kb_i(g->b, 0);
+    KOp op = t == DT_BOOL        ? KOP_OR
+             : dtype_is_float(t) ? floats[roll(g, 3)]
+                                 : ints[roll(g, 7)],
+        combine = roll(g, 3) ? op : KOP_NONE;
+    KVal hi[2] = {kb_dim(g->b, g->N), kb_i(g->b, D)},
+         init = dtype_is_float(t) ? kb_const_f(g->b, t, (double)roll(g, 5)) : kb_const_i(g->b, t, roll(g, 5)),
+         zero = kb_i(g->b, 0);
     KbLoop l, store;
     g->iv[1 - axis] = kb_for(g->b, KLOOP_PAR, zero, hi[1 - axis]);
     kb_loop(g->b, &l, combine && roll(g, 2) ? KLOOP_VEC : KLOOP_SEQ, zero, hi[axis], 1, &init, &combine);
@@ -162,7 +191,8 @@ static void scan_kernel(Gen *g, KBuf out)
     g->iv[1] = kb_for(g->b, KLOOP_PAR, zero, kb_i(g->b, D));
     kb_loop(g->b, &l, KLOOP_SEQ, zero, kb_dim(g->b, g->N), 2, init, NULL);
     g->iv[0] = l.iv;
-    KVal v = value(g, t, 2), take = value(g, DT_BOOL, 1), y[2] = {kb_select(g->b, take, v, l.carry[0]), kb_select(g->b, take, l.iv, l.carry[1])};
+    KVal v = value(g, t, 2), take = value(g, DT_BOOL, 1),
+         y[2] = {kb_select(g->b, take, v, l.carry[0]), kb_select(g->b, take, l.iv, l.carry[1])};
     kb_store(g->b, kb_param(g->b, out, true), g->iv, kb_select(g->b, kb_lt(g->b, l.carry[1], l.iv), y[0], l.carry[0]));
     kb_loop_end(g->b, &l, y);
     kb_end(g->b);
@@ -178,7 +208,7 @@ static void kernel(Gen *g, KSteps *to, KBuf out)
 {
     KModule *m = &g->o->m;
     Gen all = *g;
-    for (int i = 0; i < g->n; i++)   /* an iteration must not read what another one writes */
+    for (int i = 0; i < g->n; i++) /* an iteration must not read what another one writes */
         if (g->buf[i].i == out.i) g->buf[i] = g->buf[--g->n];
     g->b = kb_new(m, "k", kloc_new(m, (int32_t)roll(g, 4), name_of(&g->o->names, "n"), name_of(&g->o->names, "Op")));
     switch (roll(g, 5)) {
@@ -192,7 +222,8 @@ static void kernel(Gen *g, KSteps *to, KBuf out)
     kb_finish(g->b, to);
 }
 
-static const DType stored[] = {DT_F32, DT_F32, DT_F64, DT_F16, DT_BF16, DT_I8, DT_I32, DT_I64, DT_U8, DT_U64, DT_BOOL, DT_I4};
+static const DType stored[] = {DT_F32, DT_F32, DT_F64, DT_F16, DT_BF16, DT_I8,
+                               DT_I32, DT_I64, DT_U8,  DT_U64, DT_BOOL, DT_I4};
 
 static KBuf new_value(Gen *g, KSteps *to)
 {
@@ -215,7 +246,9 @@ static void program(Gen *g)
 {
     KModule *m = &g->o->m;
     Dims *d = &g->o->dims;
-    Sym n = sym_new(d, name_of(&g->o->names, "N"), SYM_ENTRY, 0, INT64_MAX), k = sym_new(d, name_of(&g->o->names, "k"), SYM_NODE, 0, 100), x = sym_new(d, name_of(&g->o->names, "x"), SYM_NODE, INT64_MIN, INT64_MAX);
+    Sym n = sym_new(d, name_of(&g->o->names, "N"), SYM_ENTRY, 0, INT64_MAX),
+        k = sym_new(d, name_of(&g->o->names, "k"), SYM_NODE, 0, 100),
+        x = sym_new(d, name_of(&g->o->names, "x"), SYM_NODE, INT64_MIN, INT64_MAX);
     d->sym.p[n.i].input = d->sym.p[n.i].axis = 0;
     g->N = dim_sym(d, n);
     m->threads = roll(g, 2);
@@ -223,7 +256,9 @@ static void program(Gen *g)
         KBuf b = buffer(g, KS_IN, i ? DT_I32 : DT_F32);
         kbuf(m, b)->port = i;
         TypeId t = type_tensor(&g->o->types, kbuf(m, b)->elem, 2, kbuf(m, b)->dim);
-        vec_push(m->arena, &m->input, (KPort){.name = name_of(&g->o->names, i ? "b" : "a"), .type = t, .buf = b, .alias = -1, .alias_axis = -1});
+        vec_push(
+            m->arena, &m->input,
+            (KPort){.name = name_of(&g->o->names, i ? "b" : "a"), .type = t, .buf = b, .alias = -1, .alias_axis = -1});
         g->buf[g->n++] = b;
     }
     for (int64_t i = roll(g, 4); i >= 0; i--) {
@@ -253,21 +288,39 @@ static void program(Gen *g)
         KBuf b = buffer(g, KS_OUT, i ? DT_I64 : DT_F32);
         kbuf(m, b)->port = i;
         TypeId t = type_tensor(&g->o->types, kbuf(m, b)->elem, 2, kbuf(m, b)->dim);
-        vec_push(m->arena, &m->output, (KPort){.name = name_of(&g->o->names, i ? "z" : "y"), .type = t, .buf = b, .alias = -1, .alias_axis = -1});
+        vec_push(
+            m->arena, &m->output,
+            (KPort){.name = name_of(&g->o->names, i ? "z" : "y"), .type = t, .buf = b, .alias = -1, .alias_axis = -1});
         kernel(g, &m->program, b);
     }
 }
 
 /* ---- comparing ---- */
-typedef struct Result { bmc_status status; const char *why; bmc_value out[2]; } Result;
+typedef struct Result {
+    bmc_status status;
+    const char *why;
+    bmc_value out[2];
+} Result;
 
 static void evaluate(Mod *o, Arena *a, int64_t rows, uint64_t seed, Result *r)
 {
     Rng rng = {seed};
     float x[64 * D];
     int32_t y[64 * D];
-    bmc_value in[2] = {{.size = sizeof(bmc_value), .kind = BMC_TENSOR, .dtype = DT_F32, .rank = 2, .data = x, .bytes = sizeof x, .dim = {rows, D}},
-                       {.size = sizeof(bmc_value), .kind = BMC_TENSOR, .dtype = DT_I32, .rank = 2, .data = y, .bytes = sizeof y, .dim = {rows, D}}};
+    bmc_value in[2] = {{.size = sizeof(bmc_value),
+                        .kind = BMC_TENSOR,
+                        .dtype = DT_F32,
+                        .rank = 2,
+                        .data = x,
+                        .bytes = sizeof x,
+                        .dim = {rows, D}},
+                       {.size = sizeof(bmc_value),
+                        .kind = BMC_TENSOR,
+                        .dtype = DT_I32,
+                        .rank = 2,
+                        .data = y,
+                        .bytes = sizeof y,
+                        .dim = {rows, D}}};
     for (int i = 0; i < 64 * D; i++) {
         x[i] = (float)rng_in(&rng, -64, 64) / 4;
         y[i] = (int32_t)rng_next(&rng);
@@ -305,9 +358,7 @@ static bool pass_of(KModule *m, int pass)
     switch (pass) {
     case 0: return kpass_simplify(m);
     case 1: return kpass_schedule(m);
-    case 2:
-        changed = kpass_plan_memory(m, &failed);
-        return CHECK(!failed) && changed;
+    case 2: changed = kpass_plan_memory(m, &failed); return CHECK(!failed) && changed;
     default: return kpass_barriers(m);
     }
 }
@@ -342,7 +393,8 @@ static void one(uint64_t seed)
             CHECK_STR(print_of(p), once);
             for (int i = 0; i < 3 && failed == check_failed; i++) {
                 evaluate(p, &p->a, rows[i], seed, &got);
-                if (!CHECK(equal(&got, &want[i]))) printf("    after %s, %d rows: %s\n%s", name[order[t][n]], (int)rows[i], got.why, once);
+                if (!CHECK(equal(&got, &want[i])))
+                    printf("    after %s, %d rows: %s\n%s", name[order[t][n]], (int)rows[i], got.why, once);
             }
         }
         arena_free(&p->a);
@@ -354,7 +406,8 @@ static void one(uint64_t seed)
 }
 
 /* ---- mutilated text ---- */
-/* Words of the text are dropped, doubled, swapped or replaced by others: whatever comes out, reading, checking and every pass end without a crash. */
+/* Words of the text are dropped, doubled, swapped or replaced by others: whatever comes out, reading, checking and
+ * every pass end without a crash. */
 static void mutate(uint64_t seed)
 {
     Mod *o = calloc(1, sizeof *o);
@@ -363,8 +416,21 @@ static void mutate(uint64_t seed)
     program(&g);
     const char *text = print_of(o);
     VEC(const char *) word = {0};
-    static const char *const other[] = {"0", "-1", "9223372036854775807", "%i", "%0", "par", "vec", "seq", "{", "}", "(", ")", "[", "]", "N", "k", "f32", "i4", "str", "store", "load", "yield", "0.0",
-                                        "true", "for", "carry", "macc", "out", "arena", "box", "view", "while", "next", "$k", ",", "=", "if", "else", "inf", "strides", "add", "@k0_k", "dim"};
+    static const char *const other[] = {"0",       "-1",    "9223372036854775807",
+                                        "%i",      "%0",    "par",
+                                        "vec",     "seq",   "{",
+                                        "}",       "(",     ")",
+                                        "[",       "]",     "N",
+                                        "k",       "f32",   "i4",
+                                        "str",     "store", "load",
+                                        "yield",   "0.0",   "true",
+                                        "for",     "carry", "macc",
+                                        "out",     "arena", "box",
+                                        "view",    "while", "next",
+                                        "$k",      ",",     "=",
+                                        "if",      "else",  "inf",
+                                        "strides", "add",   "@k0_k",
+                                        "dim"};
     for (const char *p = text; *p;) {
         size_t n = strcspn(p, " ,()[]{}\n");
         if (!n) n = 1;
@@ -375,7 +441,8 @@ static void mutate(uint64_t seed)
         Mod *p = calloc(1, sizeof *p);
         Str s;
         str_init(&s, &o->a);
-        uint32_t at[3] = {(uint32_t)roll(&g, word.n), (uint32_t)roll(&g, word.n), (uint32_t)roll(&g, word.n)}, edits = 1 + (uint32_t)roll(&g, 3);
+        uint32_t at[3] = {(uint32_t)roll(&g, word.n), (uint32_t)roll(&g, word.n), (uint32_t)roll(&g, word.n)},
+                 edits = 1 + (uint32_t)roll(&g, 3);
         int64_t what = roll(&g, 4);
         for (uint32_t i = 0; i < word.n; i++) {
             bool hit = i == at[0] || (edits > 1 && i == at[1]) || (edits > 2 && i == at[2]);
@@ -394,7 +461,8 @@ static void mutate(uint64_t seed)
                 } else pass_of(&p->m, pass);
                 ok = ok && CHECK(kir_verify(&p->m, "a pass"));
             }
-            if (p->diag.errors && ok) printf("    seed %llu round %d: %s\n", (unsigned long long)seed, round, p->diag.first_error);
+            if (p->diag.errors && ok)
+                printf("    seed %llu round %d: %s\n", (unsigned long long)seed, round, p->diag.first_error);
             CHECK(true);
         } else CHECK(p->diag.errors > 0);
         arena_free(&p->a);
@@ -448,7 +516,8 @@ static void arithmetic(void)
     CHECK(isnan(float_op(KOP_MOD, DT_F32, 1, 0)));
     CHECK(float_op(KOP_ADD, DT_F32, 16777216, 1) == 16777216);
     CHECK(float_op(KOP_ADD, DT_F64, 16777216, 1) == 16777217);
-    CHECK(float_op(KOP_RINT, DT_F32, 2.5, 0) == 2 && float_op(KOP_RINT, DT_F32, 3.5, 0) == 4 && float_op(KOP_RINT, DT_F64, -0.5, 0) == 0);
+    CHECK(float_op(KOP_RINT, DT_F32, 2.5, 0) == 2 && float_op(KOP_RINT, DT_F32, 3.5, 0) == 4 &&
+          float_op(KOP_RINT, DT_F64, -0.5, 0) == 0);
     CHECK(float_op(KOP_RINT, DT_F64, 0.49999999999999994, 0) == 0);
     s = kscalar_cast(DT_F32, DT_I8, (KScalar){.f = 300});
     CHECK(s.i == 127);
@@ -481,11 +550,14 @@ static void queries(void)
     KModule *m = &o->m;
     Sym n = sym_new(&o->dims, name_of(&o->names, "N"), SYM_ENTRY, 1, INT64_MAX);
     Dim N = dim_sym(&o->dims, n), k32 = dim_const(&o->dims, 32);
-    KBuf x = kbuf_new(m, KS_ARENA, (Name){0}, DT_F32, 3, (Dim[]){k32, N, k32}, (KLoc){0}), at = kbuf_new(m, KS_ARENA, (Name){0}, DT_I64, 1, (Dim[]){N}, (KLoc){0});
+    KBuf x = kbuf_new(m, KS_ARENA, (Name){0}, DT_F32, 3, (Dim[]){k32, N, k32}, (KLoc){0}),
+         at = kbuf_new(m, KS_ARENA, (Name){0}, DT_I64, 1, (Dim[]){N}, (KLoc){0});
     Kb *b = kb_new(m, "q", (KLoc){0});
     uint32_t p = kb_param(b, x, true), q = kb_param(b, at, false);
-    KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, 32)), j = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, N)), k = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_i(b, 10));
-    KVal e = kb_sub(b, kb_mul(b, kb_i(b, 3), k), kb_mul(b, j, kb_i(b, 2))), loaded = kb_load(b, q, &j), deep = kb_mul(b, k, j);
+    KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, 32)), j = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, N)),
+         k = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_i(b, 10));
+    KVal e = kb_sub(b, kb_mul(b, kb_i(b, 3), k), kb_mul(b, j, kb_i(b, 2))), loaded = kb_load(b, q, &j),
+         deep = kb_mul(b, k, j);
     int64_t c;
     const Kernel *kr = kb_kernel(b);
     CHECK(kx_affine(kr, &o->dims, e, k, &c) && c == 3);
@@ -499,7 +571,7 @@ static void queries(void)
     KInst load = kval(kr, v)->def;
     CHECK(kx_access_stride(kr, &o->dims, load, k, &c) && c == 1);
     CHECK(kx_access_stride(kr, &o->dims, load, j, &c) && c == 32);
-    CHECK(!kx_access_stride(kr, &o->dims, load, i, &c));   /* 32*N is no constant */
+    CHECK(!kx_access_stride(kr, &o->dims, load, i, &c)); /* 32*N is no constant */
     v = kb_load(b, p, (KVal[]){kb_i(b, 0), loaded, e});
     load = kval(kr, v)->def;
     CHECK(kx_access_stride(kr, &o->dims, load, k, &c) && c == 3);
@@ -509,7 +581,7 @@ static void queries(void)
     CHECK(kb_add(b, k, kb_i(b, 0)).i == k.i && kb_mul(b, kb_i(b, 1), k).i == k.i);
     CHECK(kb_add(b, k, j).i == kb_add(b, k, j).i);
     KVal f = kb_load(b, p, (KVal[]){kb_i(b, 0), j, k});
-    CHECK(kb_add(b, f, kb_const_f(b, DT_F32, 0)).i != f.i);   /* -0.0 + 0.0 is 0.0 */
+    CHECK(kb_add(b, f, kb_const_f(b, DT_F32, 0)).i != f.i); /* -0.0 + 0.0 is 0.0 */
     CHECK(kb_mul(b, f, kb_const_f(b, DT_F32, 1)).i == f.i);
     arena_free(&o->a);
     free(o);
