@@ -27,6 +27,8 @@ static bool lower(Lw *l, Node n)
     const Arg *a = ATTRS(l->g, n, Arg);
     int rank = lw_rank(l, 0), axis = (int)(a->axis < 0 ? a->axis + rank : a->axis);
     bool max = node_rec(l->g, n)->op == OP_ArgMax;
+    lw_prepare_in(l);
+    lw_prepare_out(l);
     Kb *b = lw_kernel(l, node_desc(l->g, n)->name);
     KVal out[RANK_MAX], idx[RANK_MAX];
     lw_nest_over(l, 0, out);

@@ -87,6 +87,8 @@ static bool like_rewrite(Graph *g, Node n)
 
 static bool like_lower(Lw *l, Node n)
 {
+    lw_prepare_in(l);
+    lw_prepare_out(l);
     lw_kernel(l, "cast");
     KVal idx[RANK_MAX];
     lw_nest_over(l, 0, idx);

@@ -214,6 +214,8 @@ static bool lower(Lw *l, Node n)
     Sweep w = {.rank = lw_rank(l, 0)};
     if (!which(&c, w.mark, &none, &run)) return false;
     if (run) return lower_run(l);
+    lw_prepare_in(l);
+    lw_prepare_out(l);
     lw_kernel(l, node_desc(l->g, n)->name);
     KVal out[RANK_MAX], idx[RANK_MAX];
     lw_nest_over(l, 0, out);

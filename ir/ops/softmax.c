@@ -65,6 +65,7 @@ static bool lower(Lw *l, Node n)
     OpCode op = node_rec(l->g, n)->op;
     int rank = lw_rank(l, 0), axis = (int)ATTRS(l->g, n, Axis)->axis;
     if (axis < 0) axis += rank;
+    lw_prepare_out(l);
     Kb *b = lw_kernel(l, node_desc(l->g, n)->name);
     KVal idx[RANK_MAX];
     int loops = 0;
