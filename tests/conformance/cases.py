@@ -8,6 +8,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 TOP = os.path.normpath(os.path.join(HERE, "..", ".."))
 FOLDER = os.path.join(TOP, "build", "conformance")
 EXPECTED = os.path.join(HERE, "expected.txt")
+README = os.path.join(TOP, "README.md")
+COUNTS = r"([\d,]+) pass and ([\d,]+) are refused"  # in README.md: what expected.txt says
 
 # A case whose operators are all in bmc's table and whose types are all among these has to pass.
 TYPES = {

@@ -4,8 +4,8 @@
 Exports the cases when that has not been done (export.py), runs build/bin/bmc-conformance over all of them, and adds
 what the runner alone cannot know: every case whose operators are all in the table of `bmc check --list-ops` and whose
 types are all supported must pass, whatever the list says; at least 700 must pass; refusals are counted by reason.
---bless writes expected.txt anew from what happened: passes and refusals only, a wrong answer or a crash is never
-expected.
+--bless writes expected.txt, and the counts in README.md, anew from what happened: passes and refusals only, a wrong
+answer or a crash is never expected.
 
 The runner:  bmc-conformance --cases DIR --expected FILE --report FILE --jobs N [--filter TEXT]
 The report:  one line per case, three fields with a tab between: name, verdict (pass refuse wrong crash timeout),
@@ -56,11 +56,14 @@ def bless(report):
     """expected.txt from a report. False when something is wrong that no list may bless."""
     with open(cases.EXPECTED, "w", encoding="utf-8") as f:
         f.write(HEAD)
-        refused = sum(1 for verdict, _ in report.values() if verdict == "refuse")
-        f.write("# %d pass, %d refuse\n" % (len(report) - refused, refused))
         for name, (verdict, message) in sorted(report.items()):
             reason = " " + reason_of(message) if verdict == "refuse" else ""
             f.write("%s %s%s\n" % (name, verdict if verdict in ("pass", "refuse") else "pass", reason))
+    refused = sum(1 for verdict, _ in report.values() if verdict == "refuse")
+    with open(cases.README, encoding="utf-8") as f:
+        text = f.read()
+    with open(cases.README, "w", encoding="utf-8") as f:
+        f.write(re.sub(cases.COUNTS, "{:,} pass and {:,} are refused".format(len(report) - refused, refused), text))
     bad = [name for name, (verdict, _) in report.items() if verdict not in ("pass", "refuse")]
     if bad:
         print("expected to pass, although they do not now: " + " ".join(bad))

@@ -4,7 +4,7 @@
 In every .md file: paths and file names in code spans are files of the tree (`{a,b}` and `*` are expanded, words in
 CAPITALS are placeholders), options are options of bmc or of a script that is there, links lead somewhere.
 ARCHITECTURE.md stays within 200 lines and has a row for each decision D1 to D16; docs/PASSES.md and the table of ops
-are compared by test_doc.
+are compared by test_doc. README.md counts the conformance cases as expected.txt does.
 """
 
 import argparse
@@ -14,7 +14,8 @@ import re
 import sys
 
 import check_layers
-import harness
+import harness  # also makes tests/conformance importable
+import cases
 from harness import TOP
 
 ENDS = r"\.(?:c|h|def|md|py|bir|kir|txt|proto|npy|cmake)"
@@ -99,6 +100,11 @@ def main():
             if not os.path.exists(os.path.join(TOP, os.path.dirname(page), target)):
                 wrong.append("a link to nowhere: " + target)
         tally.check(page, not wrong, "; ".join(wrong))
+    with open(cases.README, encoding="utf-8") as f:
+        said = re.search(cases.COUNTS, f.read())
+    verdicts = [verdict for verdict, _ in cases.expected().values()]
+    counts = "{:,} {:,}".format(verdicts.count("pass"), verdicts.count("refuse"))
+    tally.check("README.md counts the cases as expected.txt does", said and " ".join(said.groups()) == counts, counts)
     with open(os.path.join(TOP, "ARCHITECTURE.md"), encoding="utf-8") as f:
         text = f.read()
     tally.check("ARCHITECTURE.md has at most %d lines" % LINES, text.count("\n") <= LINES, text.count("\n"))
