@@ -287,7 +287,145 @@ static void matmul(Gen *g)
     clip(g, y);
 }
 
+static void expand_tile(Gen *g)
+{
+    V *x = any(g, 'f', false);
+    if (!x || x->rank > 3) return;
+    V in = *x, *y;
+    int to[5] = {0};
+    bool tile = pick(g, 2) && in.rank > 0;
+    int rank = tile ? in.rank : in.rank + (int)pick(g, 2), more = rank - in.rank;
+    for (int k = 0; k < rank; k++) {
+        int d = k < more ? 1 : in.dim[k - more];
+        to[k] = tile ? 1 + (int)pick(g, 2) : d == 1 ? 1 + (int)pick(g, 3) : pick(g, 2) ? 1 : d;
+    }
+    if (count_of(&in) > 40 || rank == 0) return;
+    const char *c = ints(g, to, rank);
+    y = fresh(g, 'f');
+    y->rank = rank;
+    y->inexact = in.inexact;
+    for (int k = 0; k < rank; k++) {
+        int d = k < more ? 1 : in.dim[k - more];
+        y->dim[k] = tile ? d * to[k] : to[k] == 1 ? d : to[k];
+    }
+    indent(g);
+    str_printf(&g->s, "%%%s = %s(%%%s, %%%s)\n", y->name, tile ? "Tile" : "Expand", in.name, c);
+}
+
+static void unsqueeze(Gen *g)
+{
+    V *x = any(g, 'f', false);
+    if (!x || x->rank > 3) return;
+    V in = *x, *y;
+    int axis = (int)pick(g, (uint32_t)in.rank + 1);
+    const char *c = ints(g, &axis, 1);
+    y = fresh(g, 'f');
+    shape_like(y, &in);
+    memmove(y->dim + axis + 1, y->dim + axis, sizeof(int) * (size_t)(in.rank - axis));
+    y->dim[axis] = 1;
+    y->rank++;
+    indent(g);
+    str_printf(&g->s, "%%%s = Unsqueeze(%%%s, %%%s)\n", y->name, in.name, c);
+}
+
+/* Indices from the data (an ArgMax, kept below the extent) or constant, negative ones too. */
+static void gather(Gen *g)
+{
+    V *x = any(g, 'f', false), *i = any(g, 'i', true);
+    if (!x || x->rank < 1) return;
+    V in = *x, at = {0}, *y;
+    int axis = (int)pick(g, (uint32_t)in.rank), last = in.dim[axis] - 1;
+    if (last < 0) return;
+    char *index;
+    if (i && pick(g, 2)) {
+        at = *i;
+        const char *c = ints(g, &last, 1);
+        index = arena_printf(g->a, "i%u", g->n_name++);
+        indent(g);
+        str_printf(&g->s, "%%%s = Min(%%%s, %%%s)\n", index, at.name, c);
+        if (at.rank == 0) at.rank = 1, at.dim[0] = 1;
+    } else {
+        int v[2] = {(int)pick(g, (uint32_t)last + 1), -1 - (int)pick(g, (uint32_t)last + 1)};
+        at.rank = 1;
+        at.dim[0] = 2;
+        index = (char *)ints(g, v, 2);
+    }
+    if (at.rank + in.rank - 1 > 4 || count_of(&at) * count_of(&in) > 400) return;
+    y = fresh(g, 'f');
+    y->inexact = in.inexact;
+    for (int k = 0; k < axis; k++) y->dim[y->rank++] = in.dim[k];
+    for (int k = 0; k < at.rank; k++) y->dim[y->rank++] = at.dim[k];
+    for (int k = axis + 1; k < in.rank; k++) y->dim[y->rank++] = in.dim[k];
+    indent(g);
+    str_printf(&g->s, "%%%s = Gather(%%%s, %%%s) {axis=%d}\n", y->name, in.name, index, axis);
+}
+
+/* Over the last axis of [N,C,W]: a convolution with its bias, or a pool. */
+static void window(Gen *g)
+{
+    V *x = any(g, 'f', false);
+    for (uint32_t k = 0; k < g->n && (!x || x->rank != 3); k++)
+        if (g->v[k].type == 'f') x = &g->v[k];
+    if (!x || x->rank != 3 || count_of(x) == 0 || count_of(x) > 150) return;
+    V in = *x, *y;
+    int C = in.dim[1], W = in.dim[2], k = 1 + (int)pick(g, 3), stride = 1 + (int)pick(g, 2), lo = (int)pick(g, (uint32_t)k), hi = (int)pick(g, (uint32_t)k), OC = 1 + (int)pick(g, 5);
+    int out = (W + lo + hi - k) / stride + 1;
+    uint32_t kind = pick(g, 3);
+    if (W + lo + hi < k) return;
+    if (kind == 2) {
+        char *w = arena_printf(g->a, "w%u", g->n_name++), *b = arena_printf(g->a, "b%u", g->n_name++);
+        indent(g);
+        str_printf(&g->s, "%%%s = const f32[%d,%d,%d] [", w, OC, C, k);
+        for (int j = 0; j < OC * C * k; j++) str_printf(&g->s, "%s%d", j ? "," : "", (int)pick(g, 5) - 2);
+        str_add(&g->s, "]\n");
+        indent(g);
+        str_printf(&g->s, "%%%s = const f32[%d] [", b, OC);
+        for (int j = 0; j < OC; j++) str_printf(&g->s, "%s%d", j ? "," : "", (int)pick(g, 5) - 2);
+        str_add(&g->s, "]\n");
+        y = fresh(g, 'f');
+        shape_like(y, &in);
+        y->dim[1] = OC;
+        indent(g);
+        str_printf(&g->s, "%%%s = Conv(%%%s, %%%s, %%%s)", y->name, in.name, w, b);
+    } else {
+        y = fresh(g, 'f');
+        shape_like(y, &in);
+        y->inexact |= kind == 1;
+        indent(g);
+        str_printf(&g->s, "%%%s = %s(%%%s)", y->name, kind ? "AveragePool" : "MaxPool", in.name);
+    }
+    y->dim[2] = out;
+    str_printf(&g->s, " {kernel_shape=[%d], strides=[%d], pads=[%d,%d]}\n", k, stride, lo, hi);
+    if (kind == 2) clip(g, y);
+}
+
 static void body(Gen *g, uint32_t ops);
+
+/* A loop over one carried value, which keeps its shape, with another captured that broadcasts into it. */
+static void loop(Gen *g)
+{
+    V *x = any(g, 'f', false), *c = any(g, 'f', false), *n = any(g, 'i', true), shape = {0};
+    if (!x || !c || g->depth > 0 || x->rank > 3 || !broadcasts(x, c, &shape) || shape.rank != x->rank || memcmp(shape.dim, x->dim, sizeof(int) * (size_t)x->rank)) return;
+    V in = *x, cap = *c, *y;
+    uint32_t id = g->n_name++;
+    bool data = n && n->rank == 0 && pick(g, 2);
+    indent(g);
+    str_printf(&g->s, "%%n%u = const i64[] [%u]\n", id, pick(g, 4));
+    y = fresh(g, 'f');
+    shape_like(y, &in);
+    y->inexact |= cap.inexact;
+    indent(g);
+    str_printf(&g->s, "%%%s = Loop(%%%s, _, %%%s | %%%s)\n", y->name, data ? n->name : arena_printf(g->a, "n%u", id), in.name, cap.name);
+    indent(g);
+    str_printf(&g->s, "  graph @l%u(%%i: i64[], %%go: bool[], %%a: ?, %%b: ?) -> (%%go, %%e) {\n", id);
+    for (int k = 0; k < 4; k++) {
+        static const char *const lines[] = {"%c = Sub(%b, %a)", "%d = Abs(%c)", "%lo = const f32[] [16]", "%e = Min(%d, %lo)"};
+        indent(g);
+        str_printf(&g->s, "    %s\n", lines[k]);
+    }
+    indent(g);
+    str_add(&g->s, "  }\n");
+}
 
 /* If on a comparison; the branches see one captured value and grow ops of their own on it. */
 static void branch(Gen *g)
@@ -328,7 +466,7 @@ static void branch(Gen *g)
 static void body(Gen *g, uint32_t ops)
 {
     for (uint32_t k = 0; k < ops && g->n < MAX_VALUES - 6; k++)
-        switch (pick(g, 14)) {
+        switch (pick(g, 20)) {
         case 0: case 1: case 2: unary(g); break;
         case 3: case 4: case 5: binary(g); break;
         case 6: compare_where(g); break;
@@ -339,6 +477,11 @@ static void body(Gen *g, uint32_t ops)
         case 11: reduce(g); break;
         case 12: matmul(g); break;
         case 13: branch(g); break;
+        case 14: expand_tile(g); break;
+        case 15: unsqueeze(g); break;
+        case 16: gather(g); break;
+        case 17: case 18: window(g); break;
+        case 19: loop(g); break;
         }
 }
 
