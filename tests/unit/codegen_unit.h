@@ -32,13 +32,13 @@ typedef struct Unit {
 static char dir[64], runtime_dir[640];
 static int serial;
 
-static void show(void *arg, const DiagMessage *m)
+static inline void show(void *arg, const DiagMessage *m)
 {
     (void)arg;
     printf("    %s\n", m->text);
 }
 
-static void unit_open(Unit *u, const char *cpu)
+static inline void unit_open(Unit *u, const char *cpu)
 {
     memset(u, 0, sizeof *u);
     arena_init(&u->a, "test", NULL);
@@ -54,9 +54,9 @@ static void unit_open(Unit *u, const char *cpu)
     CHECK(codegen_target(&u->a, &u->d, NULL, cpu, &u->m.target));
 }
 
-static Dim dim_k(Unit *u, int64_t k) { return dim_const(&u->dims, k); }
+static inline Dim dim_k(Unit *u, int64_t k) { return dim_const(&u->dims, k); }
 
-static KBuf port(Unit *u, bool out, const char *name, DType t, int rank, const Dim *dim)
+static inline KBuf port(Unit *u, bool out, const char *name, DType t, int rank, const Dim *dim)
 {
     KBuf b = kbuf_new(&u->m, out ? KS_OUT : KS_IN, name_of(&u->names, name), t, rank, dim, (KLoc){0});
     KPort p = {.name = name_of(&u->names, name), .type = type_tensor(&u->types, t, rank, dim), .buf = b, .alias = -1};
@@ -67,7 +67,7 @@ static KBuf port(Unit *u, bool out, const char *name, DType t, int rank, const D
 }
 
 /* Offsets one behind the other. */
-static void unit_plan(Unit *u)
+static inline void unit_plan(Unit *u)
 {
     Dim at = dim_k(u, 0), most = dim_k(u, 0);
     for (uint32_t i = 1; i < u->m.buf.n; i++) {
@@ -96,12 +96,12 @@ static void unit_plan(Unit *u)
     u->m.planned = true;
 }
 
-static CodegenOptions options(int level, CodegenKind kind, const char *path)
+static inline CodegenOptions options(int level, CodegenKind kind, const char *path)
 {
     return (CodegenOptions){.opt_level = level, .verify = true, .kind = kind, .out_path = path, .runtime_dir = runtime_dir, .threads = true, .producer = "bmc test"};
 }
 
-static bool unit_load(Unit *u, int level, int threads)
+static inline bool unit_load(Unit *u, int level, int threads)
 {
     if (!u->m.planned) unit_plan(u);
     const char *path = arena_printf(&u->a, "%s/t%d.so", dir, serial++);
@@ -119,7 +119,7 @@ static bool unit_load(Unit *u, int level, int threads)
     return CHECK(s == BMC_OK);
 }
 
-static void unit_unload(Unit *u)
+static inline void unit_unload(Unit *u)
 {
     if (u->ctx) u->model->destroy(u->ctx);
     if (u->so) dlclose(u->so);
@@ -127,13 +127,13 @@ static void unit_unload(Unit *u)
     u->so = NULL;
 }
 
-static void unit_close(Unit *u)
+static inline void unit_close(Unit *u)
 {
     unit_unload(u);
     arena_free(&u->a);
 }
 
-static bmc_value value(DType t, void *data, int rank, const int64_t *dim)
+static inline bmc_value value(DType t, void *data, int rank, const int64_t *dim)
 {
     bmc_value v = {.size = sizeof v, .kind = BMC_TENSOR, .dtype = (uint8_t)t, .rank = (uint8_t)rank, .data = data};
     int64_t n = 1;
@@ -143,7 +143,7 @@ static bmc_value value(DType t, void *data, int rank, const int64_t *dim)
 }
 
 /* Sets `runtime_dir` (beside this program) and makes the folder `dir`. */
-static bool unit_setup(void)
+static inline bool unit_setup(void)
 {
     char exe[512];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
