@@ -79,8 +79,12 @@ static bool box_alloc(KEval *e, const KStep *s)
     if (!rt_box_alloc(e->ctx, s->buf.i, bytes, 0))
         return keval_fail(e, BMC_E_MEMORY, s->loc, "no memory for %%%s", name_str(e->m->names, r->name));
     if (bytes) memset(e->ctx->slot[s->buf.i], 0xcd, (size_t)bytes);
+    if (!keval_touch(e, s->loc, name_str(e->m->names, r->name), e->mem[s->buf.i].trace, e->mem[s->buf.i].bytes, true,
+                     false))
+        return false;
     e->mem[s->buf.i].bytes = bytes;
-    return true;
+    e->mem[s->buf.i].trace = keval_trace(e, bytes);
+    return keval_touch(e, s->loc, "", e->mem[s->buf.i].trace, bytes, true, false);
 }
 
 static bool load_scalar(KEval *e, const KStep *s)
@@ -90,7 +94,18 @@ static bool load_scalar(KEval *e, const KStep *s)
     if (!keval_view(e, s->loc, s->buf, &v) || !keval_dim(e, s->loc, s->a, &at)) return false;
     if (at < 0 || v.offset + at >= v.room)
         return keval_fail(e, BMC_E_INDEX, s->loc, "bind: element %lld of %%%s does not exist", (long long)at, v.name);
+    if (v.trace && !keval_touch(e, s->loc, v.name, v.trace + (v.offset + at) * dtype_info(v.elem)->bits / 8,
+                                dtype_bytes(v.elem, 1), false, false))
+        return false;
     return bind(e, s, s->sym, kscalar_load(v.elem, v.data, v.offset + at).i);
+}
+
+/* Thread 0 takes the memory away. */
+static bool drop_box(KEval *e, const KStep *s, KBuf b)
+{
+    KMem was = e->mem[b.i];
+    e->mem[b.i] = (KMem){.bytes = 0};
+    return keval_touch(e, s->loc, name_str(e->m->names, kbuf(e->m, b)->name), was.trace, was.bytes, true, false);
 }
 
 static bool step(KEval *e, const KStep *s)
@@ -104,15 +119,13 @@ static bool step(KEval *e, const KStep *s)
         return compare(s->rel, a, b) ||
                keval_fail(e, BMC_E_SHAPE, s->loc, "%s (%lld and %lld)", s->msg, (long long)a, (long long)b);
     case KST_ALLOC: return box_alloc(e, s);
-    case KST_FREE:
-        rt_box_free(e->ctx, s->buf.i);
-        e->mem[s->buf.i].bytes = 0;
-        return true;
+    case KST_FREE: rt_box_free(e->ctx, s->buf.i); return drop_box(e, s, s->buf);
     case KST_MOVE:
         rt_box_move(e->ctx, s->buf.i, s->src.i);
-        e->mem[s->buf.i].bytes = e->mem[s->src.i].bytes;
-        e->mem[s->src.i].bytes = 0;
-        return true;
+        if (!drop_box(e, s, s->buf)) return false;
+        e->mem[s->buf.i] = e->mem[s->src.i];
+        e->mem[s->src.i] = (KMem){.bytes = 0};
+        return keval_touch(e, s->loc, "", e->mem[s->buf.i].trace, e->mem[s->buf.i].bytes, true, false);
     case KST_LAUNCH: return keval_kernel(e, s);
     case KST_CALL: return keval_call(e, s);
     case KST_BARRIER: return true;
@@ -126,7 +139,7 @@ static bool step(KEval *e, const KStep *s)
 static bool steps(KEval *e, const KSteps *l)
 {
     for (const KStep *s = l->first; s; s = s->next)
-        if (!step(e, s)) return false;
+        if (!keval_watch_step(e, s) || !step(e, s)) return false;
     return true;
 }
 
@@ -147,6 +160,7 @@ bmc_status kir_eval(KModule *m, Arena *a, const bmc_value *in, bmc_value *out, c
             (keval_dim(&e, (KLoc){0}, m->arena_bytes, &n) && keval_dim(&e, (KLoc){0}, m->scratch_bytes, &scratch))) {
             e.plan = keval_alloc(&e.work, n);
             e.plan_bytes = n;
+            keval_watch_start(&e);
             if (steps(&e, &m->program)) keval_outputs(&e);
         }
     }

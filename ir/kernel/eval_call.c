@@ -40,6 +40,7 @@ static bool argument(KEval *e, const KStep *s, const KArg *a, char letter, rt_ar
     out->rank = r->rank;
     if (letter == 'x') return true; /* has no memory yet */
     if (!keval_view(e, s->loc, a->buf, &v)) return false;
+    if (!keval_touch_view(e, s->loc, &v, letter == 'o', s->call->team)) return false;
     out->data = v.data +
                 (r->elem == DT_STR ? v.offset * (int64_t)sizeof(bmc_string) : v.offset * dtype_info(r->elem)->bits / 8);
     memcpy(out->dim, v.dim, sizeof(int64_t) * (size_t)v.rank);

@@ -37,6 +37,10 @@ static KScalar arg(Run *r, const KInstRec *i, uint32_t n) { return r->val[karg(r
 /* ---- memory ---- */
 static bool touch(Run *r, const KInstRec *i, KView *v, int64_t at, bool write)
 {
+    int64_t bits = v->elem == DT_STR ? 128 : dtype_info(v->elem)->bits;
+    if (v->trace &&
+        !keval_touch(r->e, r->step->loc, v->name, v->trace + at * bits / 8, (bits + 7) / 8, write, r->k->parallel))
+        return false;
     if (!v->writer || !r->iter) return true;
     int32_t *w = &v->writer[at];
     if (*w && *w != r->iter)

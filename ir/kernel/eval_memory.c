@@ -62,8 +62,8 @@ static bool constant(KEval *e, const KBufRec *r, KMem *m)
     const BlobRec *b = blob_rec(e->m->blobs, r->blob);
     bool ok = true;
     if (b->kind == BLOB_STRINGS) {
-        *m = (KMem){(uint8_t *)(uintptr_t)b->data,
-                    b->count * (int64_t)sizeof(bmc_string)}; /* read only: the verifier sees to it */
+        *m = (KMem){(uint8_t *)(uintptr_t)b->data, b->count * (int64_t)sizeof(bmc_string),
+                    NULL}; /* read only: the verifier sees to it */
         return true;
     }
     m->bytes = blob_bytes(e->m->blobs, r->blob);
@@ -103,7 +103,7 @@ static bool out_memory(KEval *e, KLoc l, const KBufRec *r, KMem *m)
                           name_str(e->m->names, e->m->output.p[r->port].name), (long long)need);
     }
     if (!v->data) v->data = keval_alloc(e->arena, need);
-    *m = (KMem){v->data, need};
+    *m = (KMem){v->data, need, keval_trace(e, need)};
     return true;
 }
 
@@ -130,8 +130,8 @@ bool keval_root(KEval *e, KLoc l, KBuf b, KMem *out)
             if (n > planned || off < 0 || off + planned > e->plan_bytes)
                 return keval_fail(e, BMC_E_INDEX, l, "%%%s needs %lld bytes, planned are %lld at %lld of %lld", name,
                                   (long long)n, (long long)planned, (long long)off, (long long)e->plan_bytes);
-            *m = (KMem){e->plan + off, n};
-        } else if (!m->p || m->bytes < n) *m = (KMem){keval_alloc(&e->work, n), n};
+            *m = (KMem){e->plan + off, n, e->plan_trace ? e->plan_trace + off : NULL};
+        } else if (!m->p || m->bytes < n) *m = (KMem){keval_alloc(&e->work, n), n, keval_trace(e, n)};
         break;
     case KS_BOX:
         m->p = e->ctx->slot[b.i];
@@ -140,7 +140,7 @@ bool keval_root(KEval *e, KLoc l, KBuf b, KMem *out)
         if (m->bytes >= 0 && dtype_bytes(r->elem, count) > m->bytes)
             return keval_fail(e, BMC_E_INDEX, l, "box %%%s has %lld bytes, its dims need %lld", name,
                               (long long)m->bytes, (long long)dtype_bytes(r->elem, count));
-        *out = (KMem){m->p, dtype_bytes(r->elem, count)};
+        *out = (KMem){m->p, dtype_bytes(r->elem, count), m->trace};
         return true;
     default: return keval_fail(e, BMC_E_FAIL, l, "%%%s has no memory", name);
     }
@@ -161,6 +161,7 @@ bool keval_view(KEval *e, KLoc l, KBuf b, KView *v)
     }
     if (!keval_root(e, l, root, &mem)) return false;
     v->data = mem.p;
+    v->trace = mem.trace;
     v->room = r->elem == DT_STR ? mem.bytes / (int64_t)sizeof(bmc_string) : mem.bytes * 8 / dtype_info(r->elem)->bits;
     for (int i = r->rank - 1; i >= 0; i--) {
         if (!keval_dim(e, l, r->dim[i], &v->dim[i])) return false;
@@ -239,7 +240,7 @@ static bool one_input(KEval *e, uint32_t i)
     }
     if (count && !v->data) return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s': no data", name);
     e->mem[p->buf.i] = (KMem){v->stride && r->dense && count ? dense_copy(e, v, count) : (uint8_t *)v->data,
-                              dtype_bytes(r->elem, count)};
+                              dtype_bytes(r->elem, count), NULL};
     if (!r->dense) { /* the caller's memory, strides of the capacity */
         int64_t s, last = 0;
         for (int a = 0; a < r->rank; a++) {

@@ -5,6 +5,8 @@
 #include "ir/kernel/eval_scalar.h"
 #include "runtime/rt.h"
 
+/* Of one byte: the latest step that wrote it, that read it on all threads, and on thread 0 (eval_watch.c). */
+typedef struct KTrace { uint32_t wrote, read_all, read_0; bool wrote_0; } KTrace;
 /* A buffer at one moment: its dims as numbers and its memory. */
 typedef struct KView {
     const char *name;
@@ -16,9 +18,11 @@ typedef struct KView {
     int64_t dim[RANK_MAX], stride[RANK_MAX];
     /* by element of the root: iteration of a par loop that wrote it; NULL: not watched */
     int32_t *writer;
+    KTrace *trace;                    /* by byte of the root */
 } KView;
 
-typedef struct KMem { uint8_t *p; int64_t bytes; } KMem;   /* memory of a root buffer that is the interpreter's own */
+/* Memory of a root buffer; trace: by byte, NULL when it is not watched. */
+typedef struct KMem { uint8_t *p; int64_t bytes; KTrace *trace; } KMem;
 
 typedef struct KEval {
     KModule *m;
@@ -30,6 +34,10 @@ typedef struct KEval {
     KMem *mem;                        /* by buffer */
     uint8_t *plan;                    /* the arena of a planned module */
     int64_t plan_bytes;
+    bool watch;                       /* barriers are checked */
+    uint32_t step, barrier;           /* steps taken; the number of the last barrier among them */
+    KTrace *plan_trace;
+    uint32_t *sym_step;               /* by symbol: the step on thread 0 that bound it */
     bmc_status status;
     const char *why;
 } KEval;
@@ -46,6 +54,13 @@ bool keval_call(KEval *, const KStep *call);
 bool keval_root(KEval *, KLoc, KBuf root, KMem *);
 bool keval_inputs(KEval *);
 bool keval_outputs(KEval *);
+/* eval_watch.c: whether threads would wait where they must. */
+void keval_watch_start(KEval *);
+KTrace *keval_trace(KEval *, int64_t bytes);    /* for fresh memory; NULL when nothing is watched */
+/* The current step touches n bytes, on all threads or on thread 0. */
+bool keval_touch(KEval *, KLoc, const char *name, KTrace *first, int64_t n, bool write, bool all);
+bool keval_touch_view(KEval *, KLoc, const KView *, bool write, bool all);
+bool keval_watch_step(KEval *, const KStep *);  /* before it is taken */
 uint8_t *keval_alloc(Arena *, int64_t bytes);   /* filled with a pattern that shows as nonsense */
 
 #endif
