@@ -233,7 +233,8 @@ typedef struct Operands {
     V a_k[ROWS_MAX];       /* their strides; only when `own_stride` */
     bool own_stride;
     V b;                   /* first strip at k = 0 */
-    V b_mask;              /* of the last strip's loads; NULL: none */
+    V b_mask;              /* of the last strip's loads; NULL: none. Whole elements, sign bit set where loaded (vector units without mask registers
+                              would rebuild them from single bits at every step), or <16 x i1> */
     Ahead ahead[2];
     unsigned n_ahead;
 } Operands;
@@ -262,6 +263,7 @@ static V load_b(const Tile *t, V ptr, V mask)
     if (e->b_type != e->acc) return e->load_vector(e->arg, e->b_type, ptr, mask);
     unsigned align = dtype_info(e->b_type)->bits / 8;
     if (mask) {
+        if (LLVMGetIntTypeWidth(LLVMGetElementType(LLVMTypeOf(mask))) > 1) mask = LLVMBuildICmp(t->b, LLVMIntSLT, mask, LLVMConstNull(LLVMTypeOf(mask)), "");
         LLVMTypeRef over[2] = {t->vec, t->ptr};
         V arg[4] = {ptr, LLVMConstInt(t->i32, align, 0), mask, LLVMConstNull(t->vec)};
         return call_intrinsic(t, "llvm.masked.load", over, 2, arg, 4);
@@ -396,6 +398,10 @@ static void operands_at(const Tile *t, Operands *o, V tt, V row, V col)
     o->own_stride = !e->a_always && !t->zero_row;
     for (unsigned i = 0; i < o->h; i++) {
         V a_off, pred = NULL, b_off;
+        if (i && e->a_always && e->a_row) {   /* one pointer and constant distances, for the address operands of loads */
+            o->a[i] = gep(t, t->a_mem, o->a[0], k64(t, i * e->a_row));
+            continue;
+        }
         e->addr(e->arg, tt, add_k(t, row, i), &a_off, &pred, &b_off);
         o->a[i] = gep(t, t->a_mem, e->a_base, a_off);
         o->a_k[i] = e->a_k;
@@ -575,6 +581,8 @@ static void tile_body(Tile *t, unsigned h, unsigned w, PartMask kind, V row, V c
     } else init_emit(t, h, w, row, col, mask, acc);
 
     Operands o = {.h = h, .w = w, .b_mask = e->b_packed ? NULL : mask};
+    if (o.b_mask && e->b_type == e->acc && e->target->vec_bits < 512)
+        o.b_mask = LLVMBuildSExt(t->b, mask, LLVMVectorType(LLVMIntTypeInContext(e->cx, dtype_info(e->acc)->bits), 16), "");
     t_loop(t, &o, row, col, acc);
 
     if (full && !e->heavy_epilogue) {

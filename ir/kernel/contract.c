@@ -71,7 +71,7 @@ static void build_sum_nest(Kb *b, Build *x, KVal rows, KVal cols, bool store)
 }
 
 /* ---- dot products: B is [N][K16] ---- */
-enum { CHAINS = 8 };   /* sums carried at once: enough for the latency of a multiply-add */
+enum { CHAINS = 8 };
 
 /* C[m .. m+rows) by one loop over k for all of them and all columns. */
 static void dot_rows(Kb *b, const Contract *c, uint32_t a, KVal z, KVal m, int64_t rows)
@@ -115,7 +115,7 @@ static void build_dot(Kb *b, const Contract *c)
     kbuf(m, flat)->base = c->a_buf;
     kbuf(m, flat)->offset = dim_const(d, 0);
     uint32_t a = kb_param(b, flat, false);
-    int64_t group = CHAINS / known(b, c->N), block = round_up(contract_dot_rows(known(b, c->M), known(b, c->N), known(b, c->K)), group);
+    int64_t chains = contract_dot_chains(&m->target, c->acc), group = chains > known(b, c->N) ? chains / known(b, c->N) : 1, block = round_up(contract_dot_rows(known(b, c->M), known(b, c->N), known(b, c->K)), group);
     Dim blocks = dim_ceildiv(d, c->M, dim_const(d, block));
     KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, dim_mul(d, c->Z, blocks))), nm = kb_dim(b, blocks);
     bool one_z = dim_is(d, c->Z, 1);

@@ -26,7 +26,7 @@ typedef struct Contract {
 int64_t contract_pack_kc(const KTarget *, DType acc, int64_t K);   /* K block for packed B of that K: the same rule for weight writer and code */
 
 /* Few columns and a long reduction: dot products along k, no strips of 16 columns mostly padding. Constant B is then packed as contract.b_dot says. */
-bool contract_is_dot(DType acc, int64_t N, int64_t K);
+bool contract_is_dot(const KTarget *, DType acc, int64_t N, int64_t K);
 
 /* The schedule for extents that are known, or -1: of one output batch. */
 typedef struct TileChoice {
@@ -37,6 +37,7 @@ typedef struct TileChoice {
 } TileChoice;
 typedef struct TileProblem { DType acc, a_type, b_type; int64_t M, N, K, T, a_row_bytes; bool a_plain, b_packed; int64_t pack_kc; } TileProblem;
 TileChoice contract_choose(const KTarget *, const TileProblem *);
+int64_t contract_dot_chains(const KTarget *, DType acc);       /* rows times columns per loop over k of that form */
 int64_t contract_dot_rows(int64_t M, int64_t N, int64_t K);   /* rows per block of that form; M may be -1 */
 
 /* Emits the loops and macc nodes into the open kernel `b` (which must hold nothing else that loops). When K is blocked, sums between blocks wait in

@@ -146,7 +146,10 @@ TileChoice contract_choose(const KTarget *t, const TileProblem *p)
 }
 
 /* ---- dot products ---- */
-bool contract_is_dot(DType acc, int64_t N, int64_t K) { return N >= 1 && N <= 4 && K >= 32 && acc != DT_NONE; }
+/* Sums carried at once: half of the registers, but no more than the latency of a multiply-add asks for. */
+int64_t contract_dot_chains(const KTarget *t, DType acc) { return max64(min64(t->vec_regs / 2 / regs_per_strip(t, acc), 8), 1); }
+
+bool contract_is_dot(const KTarget *t, DType acc, int64_t N, int64_t K) { return N >= 1 && N <= 4 && N <= contract_dot_chains(t, acc) && K >= 32; }
 
 int64_t contract_dot_rows(int64_t M, int64_t N, int64_t K)
 {

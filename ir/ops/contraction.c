@@ -21,7 +21,7 @@ bool contraction_pack(Lw *l, Blob blob, DType acc, int64_t T, int64_t K, int64_t
 
 bool contraction_pack_matrix(Lw *l, Blob blob, DType acc, int64_t K, int64_t N, int64_t stride_k, int64_t stride_n, RightSide *r)
 {
-    if (!contract_is_dot(acc, N, K)) return contraction_pack(l, blob, acc, 1, K, N, 0, 0, stride_k, stride_n, r);
+    if (!contract_is_dot(&l->k->target, acc, N, K)) return contraction_pack(l, blob, acc, 1, K, N, 0, 0, stride_k, stride_n, r);
     /* [N][K rounded up]: N batches of one row whose columns are k */
     if (!contraction_pack(l, blob, acc, N, 1, K, 0, stride_n, 0, stride_k, r)) return false;
     r->dot = true;

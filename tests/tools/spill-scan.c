@@ -1,5 +1,5 @@
 /* bmc-spill-scan FILE.o...: fails when a contraction loop of an object has a stack operand (spill_scan.h says what counts as one).
- *   --min N      loops with fewer multiply-adds are not looked at (default 4)
+ *   --min N      loops with fewer multiply-adds are not looked at (default 8: smaller ones need not be tiles)
  *   --triple T   of the object (default: this machine's)
  *   --verbose    lists every loop with its instructions
  * Exit status: 0 no spill, 1 a spill or an unreadable file, 2 usage. Without any loop found the status is 1 as well: a scan that saw nothing proves nothing. */
@@ -10,7 +10,7 @@
 
 int main(int argc, char **argv)
 {
-    unsigned min_fma = 4, loops = 0;
+    unsigned min_fma = 8, loops = 0;
     const char *triple = NULL;
     bool verbose = false, bad = false;
     LLVMInitializeAllTargetInfos();

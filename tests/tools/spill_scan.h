@@ -1,7 +1,8 @@
 /* spill_scan: does any contraction loop of an object touch the stack? Reads machine code, not IR, so that the register allocator is judged.
  *
- * A K loop is a run of instructions that ends in a branch back to its first one, holds no other branch, and has at least `min_fma` multiply-adds
- * (fused ones, or multiplies that an add follows). An operand is on the stack when it is addressed by the stack pointer, or by a register that the
+ * A K loop is a run of instructions that ends in a branch back to its first one, holds no other branch, stores nothing (but to the stack), divides,
+ * rounds and compares nothing (those are loops over elements with elementary functions), and has at least `min_fma` multiply-adds (fused ones, or multiplies
+ * that an add follows). An operand is on the stack when it is addressed by the stack pointer, or by a register that the
  * function has copied the stack pointer to. x86-64 and AArch64. */
 #ifndef SPILL_SCAN_H
 #define SPILL_SCAN_H
@@ -16,7 +17,7 @@
 #include <string.h>
 
 typedef struct SpillReport { unsigned loops, spilled, stack_refs; bool ok; /* the object could be read */ } SpillReport;
-typedef struct SpillInst { uint64_t at, target; bool branch, fma, mul, stack; char text[96]; } SpillInst;
+typedef struct SpillInst { uint64_t at, target; bool branch, fma, mul, stack, store, other; char text[96]; } SpillInst;
 
 static inline bool spill_word(const char *text, const char *const *words)
 {
@@ -30,6 +31,7 @@ static inline void spill_decode(SpillInst *i, const char *text, bool arm, bool f
 {
     static const char *const fma86[] = {"vfmadd", "vfmsub", "vfnmadd", "vdpbf16", "vpdpbusd", NULL}, *const mul86[] = {"mulps", "mulpd", NULL};
     static const char *const fma_arm[] = {"fmla", NULL}, *const mul_arm[] = {"\tfmul\t", NULL};
+    static const char *const math86[] = {"div", "sqrt", "round", "rndscale", "scalef", "maxp", "minp", NULL}, *const math_arm[] = {"fdiv", "fsqrt", "frint", "fmax", "fmin", NULL};
     snprintf(i->text, sizeof i->text, "%.95s", text);
     i->fma = spill_word(text, arm ? fma_arm : fma86);
     i->mul = spill_word(text, arm ? mul_arm : mul86);
@@ -41,6 +43,9 @@ static inline void spill_decode(SpillInst *i, const char *text, bool arm, bool f
         if (strstr(text, "%rsp, %rbx")) frame[1] = true;
         i->stack = strstr(text, "(%rsp") || (frame[0] && strstr(text, "(%rbp")) || (frame[1] && strstr(text, "(%rbx"));
     }
+    size_t len = strlen(text);
+    i->store = arm ? strstr(text, "\tst") != NULL : strstr(text, "mov") && len && (text[len - 1] == ')' || strstr(text, ") {%k"));
+    i->other = spill_word(text, arm ? math_arm : math86);
     const char *op = text + strspn(text, " \t");
     i->branch = arm ? (op[0] == 'b' && (op[1] == '.' || op[1] == '\t' || op[1] == 'r' || op[1] == 'l')) || !strncmp(op, "cb", 2) || !strncmp(op, "tb", 2) || !strncmp(op, "ret", 3)
                     : op[0] == 'j' || !strncmp(op, "call", 4) || !strncmp(op, "ret", 3);
@@ -57,7 +62,7 @@ static inline void spill_loop(const SpillInst *in, size_t first, size_t last, un
     for (size_t k = first; k <= last; k++) {
         fma += in[k].fma || in[k].mul;
         stack += in[k].stack;
-        if (in[k].branch && k != last) return;
+        if ((in[k].branch && k != last) || (in[k].store && !in[k].stack) || in[k].other) return;
     }
     if (fma < min_fma) return;
     r->loops++;

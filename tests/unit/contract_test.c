@@ -230,7 +230,8 @@ int main(void)
         if (rng_in(&r, 0, 14) == 0) p.K = 0;
         problem_test(p, i % 3 ? "native" : "x86-64-v3", i);
     }
-    CHECK(contract_is_dot(DT_F32, 1, 512) && !contract_is_dot(DT_F32, 64, 512));
+    KTarget wide = {.vec_bits = 512, .vec_regs = 32, .fma = true};
+    CHECK(contract_is_dot(&wide, DT_F32, 1, 512) && !contract_is_dot(&wide, DT_F32, 64, 512));
     CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2);
     printf("blocks of K %d, T %d, M %d, N %d times\n", seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks);
     return check_done();
