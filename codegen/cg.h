@@ -39,6 +39,7 @@ typedef struct Cg {
     VEC(KLoc) step;                 /* by step number */
     LV weights, strings;            /* external symbols, NULL while nothing lies there */
     struct CgData *data;            /* layout of the weights object */
+    bool weights_out;               /* they lie in a file of their own */
     /* debug information; NULL without -g */
     LLVMDIBuilderRef di;
     LLVMMetadataRef di_file, di_cu, di_fn_type;

@@ -4,7 +4,8 @@
  *   codegen_emit(m, &(CodegenOptions){.opt_level = 2, .kind = CG_SO, .out_path = "model.so", .runtime_dir = "lib/bmc/x86_64-pc-linux-gnu"});
  *
  * Everything is re-entrant: one LLVM context per call, no state between calls. One exception, LLVM's own: its fatal-error handler belongs to the
- * process; the first call sets it, and it prints what was being compiled (kept per thread) before the process ends. */
+ * process; each call sets it, and it prints what was being compiled (kept per thread) before the process ends. LLVM's list of targets is the process', too:
+ * the first call must have returned before calls run side by side. */
 #ifndef BMC_CODEGEN_CODEGEN_H
 #define BMC_CODEGEN_CODEGEN_H
 #include "ir/kernel/kir.h"
@@ -25,7 +26,7 @@ typedef struct CodegenOptions {
     int opt_level;               /* 0: equal values merged, fast instruction selection; 1 and up: the light pipeline */
     bool threads;                /* link the OpenMP form of the runtime */
     bool debug;                  /* DWARF that points into the .kir printed beside the output */
-    bool keep_weights_out;       /* weights go into a file beside the output: <out>.weights */
+    bool keep_weights_out;       /* weights go into a file beside the output: <out>.weights (above 1.5 GB always) */
     bool verify;                 /* LLVM's verifier on every function */
     bool header;                 /* write the typed C header beside the output (model.h) */
     CodegenKind kind;

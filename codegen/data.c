@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 enum { PAGE = 4096, LINE = 64, CHUNK = 1 << 18 };
+#define INSIDE_MAX ((int64_t)3 << 29)     /* 1.5 GB: beyond, distances inside an artifact no longer fit in 31 bits (design D7) */
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -50,6 +51,7 @@ bool data_layout(Cg *g)
         r->weight_off = (int64_t)at;
     }
     d->bytes = round_up(d->bytes, LINE);
+    g->weights_out = d->bytes && (g->opt->keep_weights_out || d->bytes > INSIDE_MAX);
     if (d->bytes) {
         g->weights = LLVMAddGlobal(g->mod, g->i8, arena_printf(&g->arena, "bmc_weights_%s", m->prefix));
         LLVMSetVisibility(g->weights, LLVMHiddenVisibility);
@@ -218,7 +220,7 @@ bool data_write_object(Cg *g, const char *path)
 
     out_pad(&o, PAGE);
     sh[S_WEIGHTS] = (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_offset = (Elf64_Off)o.at, .sh_size = (Elf64_Xword)d->bytes, .sh_addralign = PAGE};
-    if (!g->opt->keep_weights_out) ok = write_pieces(&o);
+    if (!g->weights_out) ok = write_pieces(&o);
     else sh[S_WEIGHTS].sh_size = 0;
 
     int64_t bytes_at = o.at, records = d->text_records / (int64_t)sizeof(bmc_string);

@@ -77,6 +77,7 @@ static LLVMErrorRef add_weights(Cg *g, LLVMOrcLLJITRef jit, bool *ok)
 static bool start(Cg *g, CodegenJit *j)
 {
     if (!cg_build(g)) return false;
+    if (g->weights_out) return diag(g->m->diag, diag_file(g->m->source), E_TOO_LARGE, "constants of more than 1.5 GB cannot be run in place");
     char *text = NULL;
     LLVMMemoryBufferRef object;
     cg_current("instruction selection for", g->m->prefix);

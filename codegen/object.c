@@ -52,7 +52,7 @@ bool object_write(Cg *g, CodegenKind kind, const char *path)
 bool cg_build(Cg *g)
 {
     if (!data_layout(g)) return false;
-    if (g->opt->keep_weights_out && g->data->bytes && !data_hash(g)) return false;
+    if (g->weights_out && !data_hash(g)) return false;
     if (g->opt->debug) {
         const char *slash = strrchr(g->opt->out_path, '/'), *base = slash ? slash + 1 : g->opt->out_path, *dot = strrchr(base, '.');
         debug_open(g, arena_printf(&g->arena, "%.*s.kir", (int)(dot ? dot - base : (long)strlen(base)), base));
@@ -87,14 +87,14 @@ static bool emit(Cg *g)
     const CodegenOptions *o = g->opt;
     const char *object = temporary(g, ".o"), *weights = temporary(g, ".w.o"), *linked = temporary(g, ".tmp"), *side = temporary(g, ".weights");
     if (!cg_build(g)) return false;
-    bool need_data = g->data->bytes || g->data->text.n, out_there = o->keep_weights_out && g->data->bytes, ok;
+    bool need_data = g->data->bytes || g->data->text.n, ok;
     if (o->kind == CG_LL || o->kind == CG_ASM) {
         ok = object_write(g, o->kind, linked);
     } else {
         ok = object_write(g, CG_OBJECT, object) && (!need_data || data_write_object(g, weights));
         ok = ok && link_output(g, object, need_data ? weights : NULL, linked);
     }
-    if (ok && out_there) ok = data_write_file(g, side) && move(g, side, arena_printf(&g->arena, "%s.weights", o->out_path));
+    if (ok && g->weights_out) ok = data_write_file(g, side) && move(g, side, arena_printf(&g->arena, "%s.weights", o->out_path));
     if (ok && o->debug) ok = write_kir(g);
     if (ok) ok = move(g, linked, o->out_path);
     remove(object);

@@ -163,8 +163,8 @@ bool tables_emit(Cg *g, LV body, LV plan, LV out_dims)
     const char **step = arena_array(&g->arena, const char *, g->step.n + 1);
     for (uint32_t i = 0; i < g->step.n; i++) step[i] = program_loc_text(g, g->step.p[i]);
     uint32_t flags = (m->flush_denormals ? 1u : 0) | (o->threads ? 2u : 0);
-    const char *file = o->keep_weights_out && g->data->bytes ? strrchr(o->out_path, '/') : NULL;
-    if (o->keep_weights_out && g->data->bytes) file = arena_printf(&g->arena, "%s.weights", file ? file + 1 : o->out_path);
+    const char *file = g->weights_out ? strrchr(o->out_path, '/') : NULL;
+    if (g->weights_out) file = arena_printf(&g->arena, "%s.weights", file ? file + 1 : o->out_path);
     bool inside = g->data->bytes && !file;
 
     LV desc = global(g, structure(g, (LV[]){cg_i32(g, BMC_ABI), cg_i32(g, m->dims->sym.n), cg_i32(g, g->n_slot), cg_i32(g, g->message.n), info,
