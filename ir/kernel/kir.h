@@ -215,6 +215,7 @@ void kstep_append(KSteps *, KStep *);
 void kstep_each(const KSteps *, void (*f)(void *arg, KStep *), void *arg);
 /* ---- print.c, parse.c, verify.c ---- */
 void kir_print(Str *, KModule *);
+const char *kir_text(KModule *, Arena *);            /* kir_print as a string */
 void kir_print_kernel(Str *, const KModule *, const Kernel *);
 void kir_print_canonical(Str *, const KModule *, const Kernel *);  /* without names of kernel and parameters: equal text <=> interchangeable */
 bool kir_parse(KModule *, const char *file, const char *text, size_t n);
@@ -225,6 +226,7 @@ bool kx_affine(const Kernel *, const Dims *, KVal v, KVal iv, int64_t *coef);
 bool kx_const_i(const Kernel *, const Dims *, KVal, int64_t *);
 /* Distance in elements between consecutive iterations of `iv` at this access; false: not constant. 0 uniform, 1 contiguous. */
 bool kx_access_stride(const Kernel *, Dims *, KInst load_or_store, KVal iv, int64_t *stride);
+bool kx_param_read(const Kernel *, uint32_t param);  /* some load or macc reads it */
 bool kx_depends(const Kernel *, KVal v, KVal on);    /* v is computed from `on` (loads and carries included) */
 
 #endif

@@ -362,3 +362,11 @@ void kir_print(Str *s, KModule *m)
     str_add(s, "}\n");
     arena_free(&scratch);
 }
+
+const char *kir_text(KModule *m, Arena *a)
+{
+    Str s;
+    str_init(&s, a);
+    kir_print(&s, m);
+    return str_get(&s);
+}

@@ -130,3 +130,14 @@ bool kx_access_stride(const Kernel *k, Dims *dims, KInst access, KVal iv, int64_
     *stride = sum;
     return true;
 }
+
+bool kx_param_read(const Kernel *k, uint32_t param)
+{
+    for (uint32_t i = 1; i < k->inst.n; i++) {
+        const KInstRec *r = &k->inst.p[i];
+        if (!r->block.i) continue;   /* taken out */
+        if (r->op == KOP_LOAD && r->param == param) return true;
+        if (r->op == KOP_MACC && (r->macc->a == param || r->macc->b == param)) return true;
+    }
+    return false;
+}

@@ -36,17 +36,6 @@ typedef struct B {
     int in_while;
 } B;
 
-static bool is_read(const Kernel *k, uint32_t p)
-{
-    for (uint32_t i = 1; i < k->inst.n; i++) {
-        const KInstRec *r = &k->inst.p[i];
-        if (!r->block.i) continue;
-        if ((r->op == KOP_LOAD && r->param == p) || (r->op == KOP_MACC && (r->macc->a == p || r->macc->b == p)))
-            return true;
-    }
-    return false;
-}
-
 /* What the step itself touches (not its bodies). */
 static void accesses(B *b, const KStep *s, State *out)
 {
@@ -71,7 +60,7 @@ static void accesses(B *b, const KStep *s, State *out)
             Who who = s->kernel->parallel ? ALL : THREAD_0;
             if (r->space != KS_PARAM) continue;
             KBuf arg = s->buf_arg[n++];
-            if (is_read(s->kernel, p)) vec_push(&b->a, &out->open, (Access){arg, false, who, 0});
+            if (kx_param_read(s->kernel, p)) vec_push(&b->a, &out->open, (Access){arg, false, who, 0});
             if (r->out) vec_push(&b->a, &out->open, (Access){arg, true, who, 0});
         }
         break;
@@ -233,22 +222,14 @@ static void drop(KSteps *l)
     }
 }
 
-static const char *text_of(KModule *m, Arena *a)
-{
-    Str s;
-    str_init(&s, a);
-    kir_print(&s, m);
-    return str_get(&s);
-}
-
 bool kpass_barriers(KModule *m)
 {
     B b = {.m = m};
     arena_init(&b.a, "pass", m->arena->oom);
-    const char *before = text_of(m, &b.a);
+    const char *before = kir_text(m, &b.a);
     drop(&m->program);
     steps(&b, &m->program);
-    bool changed = strcmp(before, text_of(m, &b.a)) != 0;
+    bool changed = strcmp(before, kir_text(m, &b.a)) != 0;
     arena_free(&b.a);
     return changed;
 }

@@ -131,17 +131,6 @@ static void use_buf(Use *u, KBuf b, bool read)
     u->read[root.i] = u->touched[root.i] = true;
 }
 
-static bool param_read(const Kernel *k, uint32_t p)
-{
-    for (uint32_t i = 1; i < k->inst.n; i++) {
-        const KInstRec *r = &k->inst.p[i];
-        if (!r->block.i) continue;
-        if ((r->op == KOP_LOAD && r->param == p) || (r->op == KOP_MACC && (r->macc->a == p || r->macc->b == p)))
-            return true;
-    }
-    return false;
-}
-
 static void use_step(void *arg, KStep *s)
 {
     Use *u = arg;
@@ -163,7 +152,7 @@ static void use_step(void *arg, KStep *s)
     for (uint32_t p = 1; p < s->kernel->param.n; p++) {
         if (s->kernel->param.p[p].space != KS_PARAM) continue;
         KBuf b = s->buf_arg[n++];
-        use_buf(u, b, param_read(s->kernel, p));
+        use_buf(u, b, kx_param_read(s->kernel, p));
         u->touched[kbuf_root(u->m, b).i] = true;
     }
     for (uint32_t i = 1; i < s->kernel->inst.n; i++)

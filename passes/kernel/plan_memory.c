@@ -45,17 +45,6 @@ typedef struct Plan {
 } Plan;
 
 /* ---- live ranges ---- */
-static bool is_read(const Kernel *k, uint32_t p)
-{
-    for (uint32_t i = 1; i < k->inst.n; i++) {
-        const KInstRec *r = &k->inst.p[i];
-        if (!r->block.i) continue;
-        if ((r->op == KOP_LOAD && r->param == p) || (r->op == KOP_MACC && (r->macc->a == p || r->macc->b == p)))
-            return true;
-    }
-    return false;
-}
-
 static void touch(Plan *p, const KSteps *l, KBuf b, bool write_only)
 {
     KBuf root = b.i ? kbuf_root(p->m, b) : b;
@@ -74,7 +63,7 @@ static void walk(Plan *p, const KSteps *l, const KSteps *parent)
             if (s->arg[i].kind == KA_BUF) touch(p, l, s->arg[i].buf, s->call->args[i] == 'o');
         for (uint32_t i = 1; s->kind == KST_LAUNCH && i < s->kernel->param.n; i++)
             if (s->kernel->param.p[i].space == KS_PARAM)
-                touch(p, l, s->buf_arg[n++], s->kernel->param.p[i].out && !is_read(s->kernel, i));
+                touch(p, l, s->buf_arg[n++], s->kernel->param.p[i].out && !kx_param_read(s->kernel, i));
         first = p->pos;
         if (s->body) walk(p, s->body, l);
         if (s->other) walk(p, s->other, l);
@@ -376,19 +365,11 @@ static bool kplan_check(Plan *p)
     return true;
 }
 
-static const char *text_of(KModule *m, Arena *a)
-{
-    Str s;
-    str_init(&s, a);
-    kir_print(&s, m);
-    return str_get(&s);
-}
-
 bool kpass_plan_memory(KModule *m, bool *failed)
 {
     Plan p = {.m = m};
     arena_init(&p.a, "pass", m->arena->oom);
-    const char *before = text_of(m, &p.a);
+    const char *before = kir_text(m, &p.a);
     Dim *bytes = arena_array(&p.a, Dim, m->buf.n);
     p.raw = arena_array(&p.a, Dim, m->buf.n);
     live_ranges(&p);
@@ -398,7 +379,7 @@ bool kpass_plan_memory(KModule *m, bool *failed)
     m->scratch_bytes = plan_locals(&p);
     m->planned = !p.failed;
     assert(p.failed || kplan_check(&p));
-    bool changed = strcmp(before, text_of(m, &p.a)) != 0;
+    bool changed = strcmp(before, kir_text(m, &p.a)) != 0;
     *failed = p.failed;
     arena_free(&p.a);
     return changed;
