@@ -1,7 +1,11 @@
-/* access.c: LOAD, STORE, RECORD. The flat element offset is built from Cv values, so what it is inside a VEC loop falls out of the arithmetic:
- *     UNI        one scalar load, the result is uniform        LIN, coef 1    a 16-lane load or store (masked in tails and under predicates)
- *     LIN        a few vectors and shuffles for short strides                       VEC            gather, scatter
- * A uniform predicate is a branch around the access. Alignment is that of one element: buffers of callers promise no more. */
+/* access.c: LOAD, STORE, RECORD. The flat element offset is built from Cv values, so what it is inside a VEC loop
+ * falls out of the arithmetic:
+ *   UNI           one scalar load, the result is uniform
+ *   LIN, coef 1   a 16-lane load or store (masked in tails and under predicates)
+ *   LIN           a few vectors and shuffles for short strides, else as VEC
+ *   VEC           gather, scatter
+ * A uniform predicate is a branch around the access. Alignment is that of one element: buffers of callers promise no
+ * more. */
 #include "codegen/cg.h"
 #include "runtime/rt.h"
 
@@ -40,7 +44,8 @@ Cv cv_mul(CgFn *f, Cv a, Cv b)
     if (a.kind == CV_UNI && b.kind == CV_UNI) return cv_uni(LLVMBuildMul(bb, a.v, b.v, ""));
     if (a.kind == CV_LIN && b.kind == CV_UNI && cg_const(b.v, &k)) {
         int64_t coef;
-        if (!__builtin_mul_overflow(a.coef, k, &coef)) return (Cv){LLVMBuildMul(bb, a.v, b.v, ""), coef, coef ? CV_LIN : CV_UNI};
+        if (!__builtin_mul_overflow(a.coef, k, &coef))
+            return (Cv){LLVMBuildMul(bb, a.v, b.v, ""), coef, coef ? CV_LIN : CV_UNI};
     }
     return (Cv){LLVMBuildMul(bb, cv_vec(f, a), cv_vec(f, b), ""), 0, CV_VEC};
 }
@@ -55,7 +60,7 @@ LV access_dim(CgFn *f, Dim d)
     if (dim_is_const(g->m->dims, d, &k)) return cg_i64(g, k);
     if (map_get(&f->dims, d.i, &known)) return (LV)(uintptr_t)known;
     LLVMBuilderRef b = g->b;
-    g->b = g->eb;      /* the entry block has no terminator yet */
+    g->b = g->eb; /* the entry block has no terminator yet */
     uint64_t table;
     LV sym;
     if (map_get(&f->dims, 0, &table)) {
@@ -96,7 +101,10 @@ static unsigned elem_bytes(DType t) { return t == DT_STR ? 16 : (dtype_info(t)->
 static unsigned elem_align(DType t) { return t == DT_STR ? 8 : elem_bytes(t); }
 static bool packed_type(DType t) { return dtype_info(t)->bits < 8 && t != DT_BOOL; }
 
-static LV elem_ptr(Cg *g, DType t, LV base, LV off) { return LLVMBuildGEP2(g->b, cg_mem_type(g, t), base, &off, 1, ""); }
+static LV elem_ptr(Cg *g, DType t, LV base, LV off)
+{
+    return LLVMBuildGEP2(g->b, cg_mem_type(g, t), base, &off, 1, "");
+}
 
 static LV masked(Cg *g, const char *name, LT *over, LV *arg, unsigned n)
 {
@@ -114,7 +122,8 @@ LV access_read(Cg *g, DType t, LV p, bool vec, LV mask)
         raw = cg_load(g, cg_vec_type(mem), p, elem_align(t));
     } else {
         LT v = cg_vec_type(mem);
-        raw = masked(g, "llvm.masked.load", (LT[]){v, g->ptr}, (LV[]){p, cg_i32(g, elem_align(t)), mask, LLVMConstNull(v)}, 4);
+        raw = masked(g, "llvm.masked.load", (LT[]){v, g->ptr},
+                     (LV[]){p, cg_i32(g, elem_align(t)), mask, LLVMConstNull(v)}, 4);
     }
     return scalar_from_mem(g, t, raw);
 }
@@ -132,10 +141,11 @@ static LV read_packed(CgFn *f, DType t, LV base, LV off, LV mask)
     LT byte = vec ? cg_vec_type(g->i8) : g->i8;
     LV at = LLVMBuildAShr(b, off, cg_int_like(ot, log), ""), p = LLVMBuildGEP2(b, g->i8, base, &at, 1, ""), raw;
     if (vec)
-        raw = masked(g, "llvm.masked.gather", (LT[]){byte, cg_vec_type(g->ptr)}, (LV[]){p, cg_i32(g, 1), mask ? mask : all_true(g), LLVMConstNull(byte)}, 4);
-    else
-        raw = cg_load(g, g->i8, p, 1);
-    LV sh = LLVMBuildMul(b, LLVMBuildTrunc(b, LLVMBuildAnd(b, off, cg_int_like(ot, per - 1), ""), byte, ""), cg_int_like(byte, bits), "");
+        raw = masked(g, "llvm.masked.gather", (LT[]){byte, cg_vec_type(g->ptr)},
+                     (LV[]){p, cg_i32(g, 1), mask ? mask : all_true(g), LLVMConstNull(byte)}, 4);
+    else raw = cg_load(g, g->i8, p, 1);
+    LV sh = LLVMBuildMul(b, LLVMBuildTrunc(b, LLVMBuildAnd(b, off, cg_int_like(ot, per - 1), ""), byte, ""),
+                         cg_int_like(byte, bits), "");
     return scalar_round_to(g, t, LLVMBuildLShr(b, raw, sh, ""));
 }
 
@@ -146,7 +156,8 @@ static bool mask_is_cheap(Cg *g, DType t)
     return g->isa.avx && elem_bytes(t) >= 4 && t != DT_STR;
 }
 
-/* Lanes `coef` elements apart, all active: loads of whole vectors from the first to the last element, nothing beyond, and shuffles. */
+/* Lanes `coef` elements apart, all active: loads of whole vectors from the first to the last element, nothing
+ * beyond, and shuffles. */
 static bool few_vectors(Cg *g, DType t, int64_t coef)
 {
     if (coef == 2 || coef == -1) return true;
@@ -156,11 +167,12 @@ static bool few_vectors(Cg *g, DType t, int64_t coef)
 static LV read_apart(Cg *g, DType t, LV base, LV off, int64_t coef)
 {
     LT vt = cg_vec_type(cg_mem_type(g, t));
-    int64_t low = coef < 0 ? (LANES - 1) * coef : 0, last = coef < 0 ? 0 : (LANES - 1) * coef;   /* relative to lane 0 */
+    int64_t low = coef < 0 ? (LANES - 1) * coef : 0, last = coef < 0 ? 0 : (LANES - 1) * coef; /* relative to lane 0 */
     LV p = elem_ptr(g, t, base, off), v = NULL;
     for (int64_t at = low, done = 0; done < LANES; at += LANES) {
         int64_t first = at + LANES - 1 > last ? last - LANES + 1 : at;
-        LV from = cg_i64(g, first), part = cg_load(g, vt, LLVMBuildGEP2(g->b, cg_mem_type(g, t), p, &from, 1, ""), elem_align(t));
+        LV from = cg_i64(g, first),
+           part = cg_load(g, vt, LLVMBuildGEP2(g->b, cg_mem_type(g, t), p, &from, 1, ""), elem_align(t));
         LV pick[LANES];
         for (int i = 0; i < LANES; i++) {
             int64_t e = i * coef - first;
@@ -189,7 +201,8 @@ static LV read_lanes_masked(CgFn *f, DType t, LV base, Cv off, LV mask)
         LV lanes = cv_vec(f, off);
         p = LLVMBuildGEP2(g->b, cg_mem_type(g, t), base, &lanes, 1, "");
     }
-    LV raw = masked(g, "llvm.masked.gather", (LT[]){mem, cg_vec_type(g->ptr)}, (LV[]){p, cg_i32(g, elem_align(t)), mask ? mask : all_true(g), LLVMConstNull(mem)}, 4);
+    LV raw = masked(g, "llvm.masked.gather", (LT[]){mem, cg_vec_type(g->ptr)},
+                    (LV[]){p, cg_i32(g, elem_align(t)), mask ? mask : all_true(g), LLVMConstNull(mem)}, 4);
     return scalar_from_mem(g, t, raw);
 }
 
@@ -199,14 +212,16 @@ static LV mask_full(Cg *g, LV mask)
     return LLVMBuildICmp(g->b, LLVMIntEQ, LLVMBuildBitCast(g->b, mask, g->i16, ""), LLVMConstAllOnes(g->i16), "");
 }
 
-/* Under a predicate outside of tails nearly always all lanes are on (the inside of a padded image): where that is much cheaper it gets its own path. */
+/* Under a predicate outside of tails nearly always all lanes are on (the inside of a padded image): where that is
+ * much cheaper it gets its own path. */
 static LV read_lanes(CgFn *f, DType t, LV base, Cv off, LV mask)
 {
     Cg *g = f->g;
     if (packed_type(t)) return read_packed(f, t, base, cv_vec(f, off), mask);
     bool plain = off.kind == CV_LIN && (off.coef == 1 ? !mask_is_cheap(g, t) : few_vectors(g, t, off.coef));
     if (!mask || f->mask || !plain || !g->opt->opt_level) return read_lanes_masked(f, t, base, off, mask);
-    LLVMBasicBlockRef all = cg_block(g, f->fn, "all"), some = cg_block(g, f->fn, "some"), done = cg_block(g, f->fn, "read");
+    LLVMBasicBlockRef all = cg_block(g, f->fn, "all"), some = cg_block(g, f->fn, "some"),
+                      done = cg_block(g, f->fn, "read");
     LLVMBuildCondBr(g->b, mask_full(g, mask), all, some);
     LLVMPositionBuilderAtEnd(g->b, all);
     LV x = read_lanes_masked(f, t, base, off, NULL);
@@ -240,15 +255,17 @@ Cv access_load(CgFn *f, const KInstRec *in)
         else return alt.kind ? alt : cv_uni(LLVMConstNull(cg_type(g, in->type)));
     }
     bool lanes = off.kind != CV_UNI || pred.kind == CV_VEC;
-    bool wide = lanes || alt.kind == CV_VEC || alt.kind == CV_LIN;     /* the result varies */
+    bool wide = lanes || alt.kind == CV_VEC || alt.kind == CV_LIN; /* the result varies */
     if (pred.kind != CV_UNI) {
         if (!lanes)
-            return cv_uni(packed_type(t) ? read_packed(f, t, base, off.v, NULL) : access_read(g, t, elem_ptr(g, t, base, off.v), false, NULL));
+            return cv_uni(packed_type(t) ? read_packed(f, t, base, off.v, NULL)
+                                         : access_read(g, t, elem_ptr(g, t, base, off.v), false, NULL));
         LV v = read_lanes(f, t, base, off, and_mask(g, f->mask, pred.kind ? pred.v : NULL));
         if (alt.kind && pred.kind) v = LLVMBuildSelect(g->b, pred.v, v, cv_vec(f, alt), "");
         return (Cv){v, 0, CV_VEC};
     }
-    LV other = alt.kind ? (wide ? cv_vec(f, alt) : alt.v) : LLVMConstNull(wide ? cg_vec_type(cg_type(g, in->type)) : cg_type(g, in->type));
+    LV other = alt.kind ? (wide ? cv_vec(f, alt) : alt.v)
+                        : LLVMConstNull(wide ? cg_vec_type(cg_type(g, in->type)) : cg_type(g, in->type));
     LLVMBasicBlockRef from = cg_here(g), yes = cg_block(g, f->fn, "load"), done = cg_block(g, f->fn, "load.end");
     LLVMBuildCondBr(g->b, pred.v, yes, done);
     LLVMPositionBuilderAtEnd(g->b, yes);
@@ -256,7 +273,8 @@ Cv access_load(CgFn *f, const KInstRec *in)
     if (lanes) {
         v = read_lanes(f, t, base, off, f->mask);
     } else {
-        v = packed_type(t) ? read_packed(f, t, base, off.v, NULL) : access_read(g, t, elem_ptr(g, t, base, off.v), false, NULL);
+        v = packed_type(t) ? read_packed(f, t, base, off.v, NULL)
+                           : access_read(g, t, elem_ptr(g, t, base, off.v), false, NULL);
         if (wide) v = cg_splat(g, v);
     }
     yes = cg_here(g);
@@ -286,7 +304,8 @@ static void write_lanes(CgFn *f, const KBufRec *buf, LV base, Cv off, LV v, LV m
         return;
     }
     LV at = cv_vec(f, off), p = LLVMBuildGEP2(g->b, mem, base, &at, 1, "");
-    masked(g, "llvm.masked.scatter", (LT[]){vt, cg_vec_type(g->ptr)}, (LV[]){v, p, cg_i32(g, elem_align(t)), mask ? mask : all_true(g)}, 4);
+    masked(g, "llvm.masked.scatter", (LT[]){vt, cg_vec_type(g->ptr)},
+           (LV[]){v, p, cg_i32(g, elem_align(t)), mask ? mask : all_true(g)}, 4);
 }
 
 void access_store(CgFn *f, const KInstRec *in)
@@ -335,7 +354,8 @@ static LV record_lanes_fn(CgFn *f)
     fn = cg_fn(g, "bmc.record16", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, cg_vec_type(g->i1), vi}, 6, true);
     unsigned cold = LLVMGetEnumAttributeKindForName("noinline", 8);
     LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(g->cx, cold, 0));
-    LLVMBasicBlockRef entry = cg_block(g, fn, "entry"), loop = cg_block(g, fn, "loop"), bad = cg_block(g, fn, "bad"), next = cg_block(g, fn, "next"), end = cg_block(g, fn, "end");
+    LLVMBasicBlockRef entry = cg_block(g, fn, "entry"), loop = cg_block(g, fn, "loop"), bad = cg_block(g, fn, "bad"),
+                      next = cg_block(g, fn, "next"), end = cg_block(g, fn, "end");
     LLVMPositionBuilderAtEnd(b, entry);
     LV mem = LLVMBuildAlloca(b, vi, "");
     LLVMSetAlignment(mem, 8);
@@ -348,7 +368,10 @@ static LV record_lanes_fn(CgFn *f)
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntNE, one, cg_i32(g, 0), ""), bad, next);
     LLVMPositionBuilderAtEnd(b, bad);
     LV at = LLVMBuildZExt(b, i, g->i64, ""), p = LLVMBuildGEP2(b, g->i64, mem, &at, 1, "");
-    cg_call(g, record_fn(g), (LV[]){LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2), LLVMGetParam(fn, 3), cg_load(g, g->i64, p, 8)}, 5, "");
+    cg_call(g, record_fn(g),
+            (LV[]){LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2), LLVMGetParam(fn, 3),
+                   cg_load(g, g->i64, p, 8)},
+            5, "");
     LLVMBuildBr(b, next);
     LLVMPositionBuilderAtEnd(b, next);
     LV i2 = LLVMBuildAdd(b, i, cg_i32(g, 1), "");

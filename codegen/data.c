@@ -1,8 +1,10 @@
 /* data.c: constants that live in the artifact, written without LLVM and without holding them in memory.
- * Layout: every distinct blob of a CONST buffer once, in order of first use, each at a multiple of 64 bytes in a page-aligned read-only section; large ones
- * (a page and up) start on a page of their own, so that untouched weights are never read from disk. String tensors are records {address, length}: they
- * need relocations and lie in a section of their own, their bytes in a third.
- * The ELF64 relocatable file is streamed: header, sections in order, symbols last. PACK recipes are evaluated a panel (kc x 16 columns) at a time. */
+ * Layout: every distinct blob of a CONST buffer once, in order of first use, each at a multiple of 64 bytes in a
+ * page-aligned read-only section; large ones (a page and up) start on a page of their own, so that untouched weights
+ * are never read from disk. String tensors are records {address, length}: they need relocations and lie in a section
+ * of their own, their bytes in a third.
+ * The ELF64 relocatable file is streamed: header, sections in order, symbols last. PACK recipes are evaluated a
+ * panel (kc x 16 columns) at a time. */
 #include "codegen/cg.h"
 #include "runtime/bmc.h"
 
@@ -14,7 +16,8 @@
 #include <xxhash.h>
 
 enum { PAGE = 4096, LINE = 64, CHUNK = 1 << 18 };
-#define INSIDE_MAX ((int64_t)3 << 29)     /* 1.5 GB: beyond, distances inside an artifact no longer fit in 31 bits (design D7) */
+#define INSIDE_MAX                                                                                                     \
+    ((int64_t)3 << 29) /* 1.5 GB: beyond, distances inside an artifact no longer fit in 31 bits (design D7) */
 
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -42,7 +45,8 @@ bool data_layout(Cg *g)
         }
         if (!known) {
             int64_t bytes = blob_bytes(m->blobs, r->blob), off = round_up(d->bytes, bytes >= PAGE ? PAGE : LINE);
-            if (bytes > INT64_MAX / 4 - off) return diag(m->diag, kloc_diag(m, r->loc), E_TOO_LARGE, "the weights are larger than any file");
+            if (bytes > INT64_MAX / 4 - off)
+                return diag(m->diag, kloc_diag(m, r->loc), E_TOO_LARGE, "the weights are larger than any file");
             vec_push(&g->arena, &d->piece, (CgPiece){r->blob, off, bytes});
             map_put(&seen, r->blob.i, (uint64_t)off);
             d->bytes = off + bytes;
@@ -73,7 +77,14 @@ int64_t data_string_off(Cg *g, Blob b)
 }
 
 /* ---- a stream ---- */
-typedef struct Out { Cg *g; FILE *f; const char *path; int64_t at; bool failed; XXH64_state_t *hash; } Out;
+typedef struct Out {
+    Cg *g;
+    FILE *f;
+    const char *path;
+    int64_t at;
+    bool failed;
+    XXH64_state_t *hash;
+} Out;
 
 static bool out_open(Out *o, Cg *g, const char *path)
 {
@@ -118,22 +129,27 @@ static bool blob_elements(Cg *g, Blob b, int64_t first, int64_t n, void *to)
         blob_read(g->m->blobs, b, first, n, to);
         return true;
     }
-    if (r->recipe->kind == RECIPE_GRAPH && g->opt->recipes.eval) return g->opt->recipes.eval(g->opt->recipes.arg, b, first, n, to);
-    return diag(g->m->diag, diag_file(g->m->source), E_LLVM, "a recipe of constants inside another cannot be evaluated");
+    if (r->recipe->kind == RECIPE_GRAPH && g->opt->recipes.eval)
+        return g->opt->recipes.eval(g->opt->recipes.arg, b, first, n, to);
+    return diag(g->m->diag, diag_file(g->m->source), E_LLVM,
+                "a recipe of constants inside another cannot be evaluated");
 }
 
-/* Source element (t, k, n) of a PACK recipe lies at src_off + t*stride_t + k*stride_k + n*stride_n. A panel is kc x 16; where rows or columns are
- * contiguous in the source they are read at once. */
+/* Source element (t, k, n) of a PACK recipe lies at src_off + t*stride_t + k*stride_k + n*stride_n. A panel is kc x
+ * 16; where rows or columns are contiguous in the source they are read at once. */
 
-static bool pack_panel(Cg *g, const Recipe *r, DType elem, int64_t t, int64_t k0, int64_t n0, uint8_t *row, uint8_t *out)
+static bool pack_panel(Cg *g, const Recipe *r, DType elem, int64_t t, int64_t k0, int64_t n0, uint8_t *row,
+                       uint8_t *out)
 {
     unsigned e = whole_bytes(elem);
-    int64_t kn = r->K - k0 < r->kc ? r->K - k0 : r->kc, cols = r->N - n0 < LANES ? r->N - n0 : LANES, base = r->src_off + t * r->stride_t;
+    int64_t kn = r->K - k0 < r->kc ? r->K - k0 : r->kc, cols = r->N - n0 < LANES ? r->N - n0 : LANES,
+            base = r->src_off + t * r->stride_t;
     if (kn < r->kc || cols < LANES || r->kc % r->g) memset(out, 0, (size_t)(round_up(r->kc, r->g) * LANES) * e);
     if (r->stride_n == 1) {
         for (int64_t k = 0; k < kn; k++) {
             if (!blob_elements(g, r->src[0], base + (k0 + k) * r->stride_k + n0, cols, row)) return false;
-            for (int64_t n = 0; n < cols; n++) memcpy(out + (size_t)(((k / r->g) * LANES + n) * r->g + k % r->g) * e, row + (size_t)n * e, e);
+            for (int64_t n = 0; n < cols; n++)
+                memcpy(out + (size_t)(((k / r->g) * LANES + n) * r->g + k % r->g) * e, row + (size_t)n * e, e);
         }
         return true;
     }
@@ -145,7 +161,8 @@ static bool pack_panel(Cg *g, const Recipe *r, DType elem, int64_t t, int64_t k0
             for (int64_t k = 0; k < kn; k++)
                 if (!blob_elements(g, r->src[0], at + k * r->stride_k, 1, row + (size_t)k * e)) return false;
         }
-        for (int64_t k = 0; k < kn; k++) memcpy(out + (size_t)(((k / r->g) * LANES + n) * r->g + k % r->g) * e, row + (size_t)k * e, e);
+        for (int64_t k = 0; k < kn; k++)
+            memcpy(out + (size_t)(((k / r->g) * LANES + n) * r->g + k % r->g) * e, row + (size_t)k * e, e);
     }
     return true;
 }
@@ -157,7 +174,8 @@ static bool write_pack(Out *o, const Recipe *r, DType elem)
     unsigned e = whole_bytes(elem);
     int64_t rows = round_up(r->kc, r->g);
     assert(r->kc > 0 && r->g > 0 && e > 0);
-    uint8_t *row = arena_alloc(&g->arena, (size_t)(rows > LANES ? rows : LANES) * e), *out = arena_alloc(&g->arena, (size_t)(rows * LANES) * e);
+    uint8_t *row = arena_alloc(&g->arena, (size_t)(rows > LANES ? rows : LANES) * e),
+            *out = arena_alloc(&g->arena, (size_t)(rows * LANES) * e);
     for (int64_t t = 0; t < r->batch; t++)
         for (int64_t k0 = 0; k0 < r->K; k0 += r->kc)
             for (int64_t n0 = 0; n0 < r->N; n0 += LANES) {
@@ -173,7 +191,7 @@ static bool write_blob(Out *o, Blob b)
     const BlobRec *r = blob_rec(g->m->blobs, b);
     int64_t bytes = blob_bytes(g->m->blobs, b);
     if (r->kind == BLOB_DERIVED && r->recipe->kind == RECIPE_PACK) return write_pack(o, r->recipe, r->elem);
-    if (r->kind == BLOB_RAW || r->kind == BLOB_INLINE) {     /* no copy: pages of the model's file go straight through */
+    if (r->kind == BLOB_RAW || r->kind == BLOB_INLINE) { /* no copy: pages of the model's file go straight through */
         out_bytes(o, r->data, (size_t)bytes);
         return true;
     }
@@ -195,7 +213,8 @@ static bool write_pieces(Out *o)
         out_pad(o, start + d->piece.p[i].off);
         if (!write_blob(o, d->piece.p[i].blob)) return false;
         if (o->at - start != d->piece.p[i].off + d->piece.p[i].bytes)
-            BUG("a constant wrote %lld bytes, not %lld", (long long)(o->at - start - d->piece.p[i].off), (long long)d->piece.p[i].bytes);
+            BUG("a constant wrote %lld bytes, not %lld", (long long)(o->at - start - d->piece.p[i].off),
+                (long long)d->piece.p[i].bytes);
     }
     out_pad(o, start + d->bytes);
     return true;
@@ -208,18 +227,28 @@ bool data_write_object(Cg *g, const char *path)
 {
     CgData *d = g->data;
     bool arm = !strncmp(g->m->target.triple, "aarch64", 7);
-    if (strncmp(g->m->target.triple, "x86_64", 6) && !arm) return diag(g->m->diag, diag_file(path), E_BAD_TARGET, g->m->target.triple, "no ELF writer for it");
+    if (strncmp(g->m->target.triple, "x86_64", 6) && !arm)
+        return diag(g->m->diag, diag_file(path), E_BAD_TARGET, g->m->target.triple, "no ELF writer for it");
     Out o;
     if (!out_open(&o, g, path)) return false;
-    Elf64_Ehdr eh = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT}, .e_type = ET_REL,
-                     .e_machine = arm ? EM_AARCH64 : EM_X86_64, .e_version = EV_CURRENT, .e_ehsize = sizeof(Elf64_Ehdr),
-                     .e_shentsize = sizeof(Elf64_Shdr), .e_shnum = S_COUNT, .e_shstrndx = S_SHSTRTAB};
+    Elf64_Ehdr eh = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
+                     .e_type = ET_REL,
+                     .e_machine = arm ? EM_AARCH64 : EM_X86_64,
+                     .e_version = EV_CURRENT,
+                     .e_ehsize = sizeof(Elf64_Ehdr),
+                     .e_shentsize = sizeof(Elf64_Shdr),
+                     .e_shnum = S_COUNT,
+                     .e_shstrndx = S_SHSTRTAB};
     Elf64_Shdr sh[S_COUNT] = {{0}};
     bool ok = true;
-    out_bytes(&o, &eh, sizeof eh);      /* written again at the end, with the offset of the section headers */
+    out_bytes(&o, &eh, sizeof eh); /* written again at the end, with the offset of the section headers */
 
     out_pad(&o, PAGE);
-    sh[S_WEIGHTS] = (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_offset = (Elf64_Off)o.at, .sh_size = (Elf64_Xword)d->bytes, .sh_addralign = PAGE};
+    sh[S_WEIGHTS] = (Elf64_Shdr){.sh_type = SHT_PROGBITS,
+                                 .sh_flags = SHF_ALLOC,
+                                 .sh_offset = (Elf64_Off)o.at,
+                                 .sh_size = (Elf64_Xword)d->bytes,
+                                 .sh_addralign = PAGE};
     if (!g->weights_out) ok = write_pieces(&o);
     else sh[S_WEIGHTS].sh_size = 0;
 
@@ -229,9 +258,17 @@ bool data_write_object(Cg *g, const char *path)
         const bmc_string *s = r->data;
         for (int64_t k = 0; k < r->count; k++) out_bytes(&o, s[k].ptr, s[k].len);
     }
-    sh[S_BYTES] = (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC, .sh_offset = (Elf64_Off)bytes_at, .sh_size = (Elf64_Xword)(o.at - bytes_at), .sh_addralign = 1};
+    sh[S_BYTES] = (Elf64_Shdr){.sh_type = SHT_PROGBITS,
+                               .sh_flags = SHF_ALLOC,
+                               .sh_offset = (Elf64_Off)bytes_at,
+                               .sh_size = (Elf64_Xword)(o.at - bytes_at),
+                               .sh_addralign = 1};
     out_pad(&o, round_up(o.at, 16));
-    sh[S_RECORDS] = (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_flags = SHF_ALLOC | SHF_WRITE, .sh_offset = (Elf64_Off)o.at, .sh_size = (Elf64_Xword)d->text_records, .sh_addralign = 16};
+    sh[S_RECORDS] = (Elf64_Shdr){.sh_type = SHT_PROGBITS,
+                                 .sh_flags = SHF_ALLOC | SHF_WRITE,
+                                 .sh_offset = (Elf64_Off)o.at,
+                                 .sh_size = (Elf64_Xword)d->text_records,
+                                 .sh_addralign = 16};
     for (uint32_t i = 0; ok && i < d->text.n; i++) {
         const BlobRec *r = blob_rec(g->m->blobs, d->text.p[i]);
         const bmc_string *s = r->data;
@@ -239,34 +276,62 @@ bool data_write_object(Cg *g, const char *path)
     }
     out_pad(&o, round_up(o.at, 8));
     /* records start at multiples of 16 in order, so the k-th relocation of all belongs to record k */
-    sh[S_RELA] = (Elf64_Shdr){.sh_type = SHT_RELA, .sh_flags = SHF_INFO_LINK, .sh_offset = (Elf64_Off)o.at, .sh_size = (Elf64_Xword)records * sizeof(Elf64_Rela),
-                              .sh_link = S_SYMTAB, .sh_info = S_RECORDS, .sh_addralign = 8, .sh_entsize = sizeof(Elf64_Rela)};
+    sh[S_RELA] = (Elf64_Shdr){.sh_type = SHT_RELA,
+                              .sh_flags = SHF_INFO_LINK,
+                              .sh_offset = (Elf64_Off)o.at,
+                              .sh_size = (Elf64_Xword)records * sizeof(Elf64_Rela),
+                              .sh_link = S_SYMTAB,
+                              .sh_info = S_RECORDS,
+                              .sh_addralign = 8,
+                              .sh_entsize = sizeof(Elf64_Rela)};
     int64_t byte = 0, record = 0;
     for (uint32_t i = 0; ok && i < d->text.n; i++) {
         const BlobRec *r = blob_rec(g->m->blobs, d->text.p[i]);
         const bmc_string *s = r->data;
         for (int64_t k = 0; k < r->count; k++, record++) {
-            Elf64_Rela rel = {.r_offset = (Elf64_Addr)(record * 16), .r_info = ELF64_R_INFO(1, arm ? R_AARCH64_ABS64 : R_X86_64_64), .r_addend = byte};
+            Elf64_Rela rel = {.r_offset = (Elf64_Addr)(record * 16),
+                              .r_info = ELF64_R_INFO(1, arm ? R_AARCH64_ABS64 : R_X86_64_64),
+                              .r_addend = byte};
             out_bytes(&o, &rel, sizeof rel);
             byte += (int64_t)s[k].len;
         }
     }
     sh[S_STACK] = (Elf64_Shdr){.sh_type = SHT_PROGBITS, .sh_offset = (Elf64_Off)o.at, .sh_addralign = 1};
 
-    const char *weights = arena_printf(&g->arena, "bmc_weights_%s", g->m->prefix), *strings = arena_printf(&g->arena, "bmc_strings_%s", g->m->prefix);
+    const char *weights = arena_printf(&g->arena, "bmc_weights_%s", g->m->prefix),
+               *strings = arena_printf(&g->arena, "bmc_strings_%s", g->m->prefix);
     uint32_t weights_name = 1, strings_name = weights_name + (uint32_t)strlen(weights) + 1;
     Elf64_Sym sym[] = {{0},
-        {.st_info = ELF64_ST_INFO(STB_LOCAL, STT_SECTION), .st_shndx = S_BYTES},
-        {.st_name = weights_name, .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT), .st_other = STV_HIDDEN, .st_shndx = S_WEIGHTS, .st_size = (Elf64_Xword)d->bytes},
-        {.st_name = strings_name, .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT), .st_other = STV_HIDDEN, .st_shndx = S_RECORDS, .st_size = (Elf64_Xword)d->text_records}};
-    sh[S_SYMTAB] = (Elf64_Shdr){.sh_type = SHT_SYMTAB, .sh_offset = (Elf64_Off)o.at, .sh_size = sizeof sym, .sh_link = S_STRTAB, .sh_info = 2, .sh_addralign = 8, .sh_entsize = sizeof(Elf64_Sym)};
+                       {.st_info = ELF64_ST_INFO(STB_LOCAL, STT_SECTION), .st_shndx = S_BYTES},
+                       {.st_name = weights_name,
+                        .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT),
+                        .st_other = STV_HIDDEN,
+                        .st_shndx = S_WEIGHTS,
+                        .st_size = (Elf64_Xword)d->bytes},
+                       {.st_name = strings_name,
+                        .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT),
+                        .st_other = STV_HIDDEN,
+                        .st_shndx = S_RECORDS,
+                        .st_size = (Elf64_Xword)d->text_records}};
+    sh[S_SYMTAB] = (Elf64_Shdr){.sh_type = SHT_SYMTAB,
+                                .sh_offset = (Elf64_Off)o.at,
+                                .sh_size = sizeof sym,
+                                .sh_link = S_STRTAB,
+                                .sh_info = 2,
+                                .sh_addralign = 8,
+                                .sh_entsize = sizeof(Elf64_Sym)};
     out_bytes(&o, sym, sizeof sym);
-    sh[S_STRTAB] = (Elf64_Shdr){.sh_type = SHT_STRTAB, .sh_offset = (Elf64_Off)o.at, .sh_size = strings_name + strlen(strings) + 1, .sh_addralign = 1};
+    sh[S_STRTAB] = (Elf64_Shdr){.sh_type = SHT_STRTAB,
+                                .sh_offset = (Elf64_Off)o.at,
+                                .sh_size = strings_name + strlen(strings) + 1,
+                                .sh_addralign = 1};
     out_bytes(&o, "", 1);
     out_bytes(&o, weights, strlen(weights) + 1);
     out_bytes(&o, strings, strlen(strings) + 1);
 
-    static const char *const names[S_COUNT] = {"", ".rodata.bmc", ".rodata.bmc_text", ".data.rel.ro.bmc", ".rela.data.rel.ro.bmc", ".note.GNU-stack", ".symtab", ".strtab", ".shstrtab"};
+    static const char *const names[S_COUNT] = {
+        "",        ".rodata.bmc", ".rodata.bmc_text", ".data.rel.ro.bmc", ".rela.data.rel.ro.bmc", ".note.GNU-stack",
+        ".symtab", ".strtab",     ".shstrtab"};
     sh[S_SHSTRTAB] = (Elf64_Shdr){.sh_type = SHT_STRTAB, .sh_offset = (Elf64_Off)o.at, .sh_addralign = 1};
     for (int i = 0; i < S_COUNT; i++) {
         sh[i].sh_name = (Elf64_Word)(o.at - (int64_t)sh[S_SHSTRTAB].sh_offset);

@@ -1,10 +1,9 @@
-/* debug.c: DWARF that points into the printed Kernel IR (design D16): one subprogram per kernel at the line where its text stands in x.kir, which is
- * written beside the artifact and named relative to it. Profilers and debuggers then show kernels by name and place. */
+/* debug.c: DWARF that points into the printed Kernel IR (design D16): one subprogram per kernel at the line where
+ * its text stands in x.kir, which is written beside the artifact and named relative to it. Profilers and debuggers
+ * then show kernels by name and place. */
 #include "codegen/cg.h"
 
 #include <string.h>
-
-
 
 static void module_flag(Cg *g, const char *name, unsigned v)
 {
@@ -20,7 +19,8 @@ void debug_open(Cg *g, const char *kir_name)
     g->kir_text = str_get(&s);
     g->di = LLVMCreateDIBuilder(g->mod);
     g->di_file = LLVMDIBuilderCreateFile(g->di, kir_name, strlen(kir_name), ".", 1);
-    g->di_cu = LLVMDIBuilderCreateCompileUnit(g->di, LLVMDWARFSourceLanguageC11, g->di_file, "bmc", 3, 1, "", 0, 0, "", 0, LLVMDWARFEmissionFull, 0, 0, 0, "", 0, "", 0);
+    g->di_cu = LLVMDIBuilderCreateCompileUnit(g->di, LLVMDWARFSourceLanguageC11, g->di_file, "bmc", 3, 1, "", 0, 0, "",
+                                              0, LLVMDWARFEmissionFull, 0, 0, 0, "", 0, "", 0);
     g->di_fn_type = LLVMDIBuilderCreateSubroutineType(g->di, g->di_file, NULL, 0, LLVMDIFlagZero);
     module_flag(g, "Debug Info Version", LLVMDebugMetadataVersion());
     module_flag(g, "Dwarf Version", 5);
@@ -35,7 +35,8 @@ static unsigned line_of(Cg *g, const char *kernel)
     return line;
 }
 
-/* Gives `fn` a subprogram on first call and makes its line the current location of the builders. name NULL: part of the program. */
+/* Gives `fn` a subprogram on first call and makes its line the current location of the builders. name NULL: part of
+ * the program. */
 void debug_function(Cg *g, LV fn, const char *name, KLoc loc)
 {
     (void)loc;
@@ -46,7 +47,8 @@ void debug_function(Cg *g, LV fn, const char *name, KLoc loc)
     unsigned line;
     if (!sp) {
         line = line_of(g, name);
-        sp = LLVMDIBuilderCreateFunction(g->di, g->di_file, symbol, n, symbol, n, g->di_file, line, g->di_fn_type, 1, 1, line, LLVMDIFlagZero, 0);
+        sp = LLVMDIBuilderCreateFunction(g->di, g->di_file, symbol, n, symbol, n, g->di_file, line, g->di_fn_type, 1, 1,
+                                         line, LLVMDIFlagZero, 0);
         LLVMSetSubprogram(fn, sp);
     } else {
         line = LLVMDISubprogramGetLine(sp);

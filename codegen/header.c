@@ -1,10 +1,11 @@
-/* header.c: the typed C header of a model (C99 and C++17), text only:
- *   typedef struct digits_in { const float *x; int64_t dim_N; } digits_in;         -- pointers named after inputs, entry symbols as dim_NAME
+/* header.c: the typed C header of a model (C99 and C++17), text only. Pointers are named after inputs and outputs,
+ * entry symbols are dim_NAME, sizes are macros (without parameters when fixed):
+ *   typedef struct digits_in { const float *x; int64_t dim_N; } digits_in;
  *   typedef struct digits_out { float *y; } digits_out;
- *   #define DIGITS_Y_COUNT(N) ((N) * 10)                                           -- elements of each tensor; no parameters when fixed
+ *   #define DIGITS_Y_COUNT(N) ((N) * 10)
  *   static inline bmc_status digits_run(bmc_ctx *ctx, digits_in in, digits_out out);
- * Outputs whose dims depend on data, sequences, maps and optionals are passed as bmc_value. Names become identifiers: other characters turn into '_',
- * keywords get a '_' behind, clashes a number. */
+ * Outputs whose dims depend on data, sequences, maps and optionals are passed as bmc_value. Names become
+ * identifiers: other characters turn into '_', keywords get a '_' behind, clashes a number. */
 #include "codegen/cg.h"
 
 #include <ctype.h>
@@ -16,18 +17,22 @@ typedef struct Head {
     KModule *m;
     Arena arena;
     Str *s;
-    const char **in, **out, **sym;   /* identifiers: of inputs, of outputs, of entry symbols (by Sym index; NULL: not used) */
+    const char **in, **out,
+        **sym; /* identifiers: of inputs, of outputs, of entry symbols (by Sym index; NULL: not used) */
 } Head;
 
 /* ---- identifiers ---- */
 static bool is_keyword(const char *s)
 {
-    static const char *const words =
-        " alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl const constexpr const_cast continue decltype default "
-        "delete do double dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable namespace new noexcept "
-        "not not_eq nullptr operator or or_eq private protected public register reinterpret_cast restrict return short signed sizeof static "
-        "static_assert static_cast struct switch template this thread_local throw true try typedef typeid typename union unsigned using virtual void "
-        "volatile wchar_t while xor xor_eq ";
+    static const char *const words = " alignas alignof and and_eq asm auto bitand bitor bool break case catch char "
+                                     "class compl const constexpr const_cast continue decltype default "
+                                     "delete do double dynamic_cast else enum explicit export extern false float for "
+                                     "friend goto if inline int long mutable namespace new noexcept "
+                                     "not not_eq nullptr operator or or_eq private protected public register "
+                                     "reinterpret_cast restrict return short signed sizeof static "
+                                     "static_assert static_cast struct switch template this thread_local throw true "
+                                     "try typedef typeid typename union unsigned using virtual void "
+                                     "volatile wchar_t while xor xor_eq ";
     const char *at = words;
     size_t n = strlen(s);
     while ((at = strstr(at, s))) {
@@ -74,7 +79,9 @@ static const char *c_type(DType t)
     case DT_I16: return "int16_t";
     case DT_I32: return "int32_t";
     case DT_I64: return "int64_t";
-    case DT_U16: case DT_F16: case DT_BF16: return "uint16_t";
+    case DT_U16:
+    case DT_F16:
+    case DT_BF16: return "uint16_t";
     case DT_U32: return "uint32_t";
     case DT_U64: return "uint64_t";
     case DT_STR: return "bmc_string";
@@ -91,10 +98,12 @@ static void formula(Head *h, Str *s, Dim d, const char *before)
     case DIM_CONST: str_printf(s, "%lld", (long long)r->k); return;
     case DIM_SYM: {
         const char *id = h->sym[r->sym.i] ? h->sym[r->sym.i] : "0";
-        str_printf(s, *before ? "%s%s" : "%s(%s)", before, id);   /* a macro's parameter stands in parentheses */
+        str_printf(s, *before ? "%s%s" : "%s(%s)", before, id); /* a macro's parameter stands in parentheses */
         return;
     }
-    case DIM_MIN: case DIM_MAX: case DIM_BCAST:
+    case DIM_MIN:
+    case DIM_MAX:
+    case DIM_BCAST:
         str_char(s, '(');
         formula(h, s, r->a, before);
         if (r->kind == DIM_BCAST) {
@@ -118,7 +127,10 @@ static void formula(Head *h, Str *s, Dim d, const char *before)
     }
 }
 
-typedef struct Uses { Head *h; bool bound; } Uses;
+typedef struct Uses {
+    Head *h;
+    bool bound;
+} Uses;
 static void note_symbol(void *arg, Sym s)
 {
     Uses *u = arg;
@@ -179,14 +191,17 @@ static void fill(Head *h, const char *array, uint32_t i, const char *id, const K
         str_printf(s, "    if (%s.%s) %s[%u] = *%s.%s;\n", from, id, array, i, from, id);
         return;
     }
-    str_printf(s, "    %s[%u].size = (uint32_t)sizeof(bmc_value); %s[%u].kind = BMC_TENSOR; %s[%u].dtype = %d; %s[%u].rank = %d;\n", array, i, array, i, array, i,
-               t->elem, array, i, t->rank);
-    for (int a = 0; a < t->rank && !out; a++) {       /* those of outputs are the model's to say */
+    str_printf(s,
+               "    %s[%u].size = (uint32_t)sizeof(bmc_value); %s[%u].kind = BMC_TENSOR; %s[%u].dtype = %d; "
+               "%s[%u].rank = %d;\n",
+               array, i, array, i, array, i, t->elem, array, i, t->rank);
+    for (int a = 0; a < t->rank && !out; a++) { /* those of outputs are the model's to say */
         str_printf(s, "    %s[%u].dim[%d] = ", array, i, a);
         formula(h, s, dim_resolve(h->m->dims, t->dim[a]), "in.dim_");
         str_add(s, ";\n");
     }
-    str_printf(s, "    %s[%u].data = %s%s.%s; %s[%u].bytes = (size_t)(", array, i, out ? "" : "(void *)", from, id, array, i);
+    str_printf(s, "    %s[%u].data = %s%s.%s; %s[%u].bytes = (size_t)(", array, i, out ? "" : "(void *)", from, id,
+               array, i);
     formula(h, s, port_count(h, p), "in.dim_");
     str_printf(s, ") * sizeof(%s);\n", c_type(t->elem));
 }
@@ -231,7 +246,8 @@ void codegen_header_text(Str *out, KModule *m)
     h.out = arena_array(&h.arena, const char *, m->output.n + 1);
     h.sym = arena_array(&h.arena, const char *, n_sym + 1);
     for (uint32_t i = 0; i < m->input.n; i++) h.in[i] = identifier(&h, name_str(m->names, m->input.p[i].name), h.in, i);
-    for (uint32_t i = 0; i < m->output.n; i++) h.out[i] = identifier(&h, name_str(m->names, m->output.p[i].name), h.out, i);
+    for (uint32_t i = 0; i < m->output.n; i++)
+        h.out[i] = identifier(&h, name_str(m->names, m->output.p[i].name), h.out, i);
     for (uint32_t s = 1; s < n_sym; s++) {
         const SymRec *r = &m->dims->sym.p[s];
         if (r->kind == SYM_ENTRY && r->input >= 0) h.sym[s] = identifier(&h, name_str(m->names, r->name), h.sym, n_sym);
@@ -241,9 +257,13 @@ void codegen_header_text(Str *out, KModule *m)
     str_printf(out, "/* %s.h: model ", m->prefix);
     const char *slash = m->source ? strrchr(m->source, '/') : NULL;
     comment_safe(out, slash ? slash + 1 : m->source ? m->source : m->prefix);
-    str_printf(out, " for %s, %s. Written by bmc.\n * One context per concurrent caller: %s_model.create(NULL, NULL, 0, &ctx); %s_run(ctx, in, out); %s_model.destroy(ctx); */\n",
+    str_printf(out,
+               " for %s, %s. Written by bmc.\n * One context per concurrent caller: %s_model.create(NULL, NULL, 0, "
+               "&ctx); %s_run(ctx, in, out); %s_model.destroy(ctx); */\n",
                m->target.triple, m->target.cpu, m->prefix, m->prefix, m->prefix);
-    str_printf(out, "#ifndef %s_H\n#define %s_H\n#include <bmc/bmc.h>\n#include <string.h>\n\n#ifdef __cplusplus\nextern \"C\" {\n#endif\n\nextern const bmc_model %s_model;\n\n",
+    str_printf(out,
+               "#ifndef %s_H\n#define %s_H\n#include <bmc/bmc.h>\n#include <string.h>\n\n#ifdef __cplusplus\nextern "
+               "\"C\" {\n#endif\n\nextern const bmc_model %s_model;\n\n",
                guard, guard, m->prefix);
     str_add(out, "/* elements of each tensor */\n");
     for (uint32_t i = 0; i < m->input.n; i++)
@@ -251,13 +271,17 @@ void codegen_header_text(Str *out, KModule *m)
     for (uint32_t i = 0; i < m->output.n; i++) {
         bool clash = false;
         for (uint32_t k = 0; k < m->input.n; k++) clash |= !strcmp(upper(&h, h.in[k]), upper(&h, h.out[i]));
-        if (is_plain(&h, &m->output.p[i])) count_macro(&h, clash ? arena_printf(&h.arena, "out_%s", h.out[i]) : h.out[i], &m->output.p[i]);
+        if (is_plain(&h, &m->output.p[i]))
+            count_macro(&h, clash ? arena_printf(&h.arena, "out_%s", h.out[i]) : h.out[i], &m->output.p[i]);
     }
     str_add(out, "\n");
     structure(&h, false);
     structure(&h, true);
-    str_printf(out, "static inline bmc_status %s_run(bmc_ctx *ctx, %s_in in, %s_out out)\n{\n", m->prefix, m->prefix, m->prefix);
-    str_printf(out, "    bmc_value i[%u], o[%u];\n    bmc_status status;\n    memset(i, 0, sizeof i);\n    memset(o, 0, sizeof o);\n    (void)in;\n    (void)out;\n",
+    str_printf(out, "static inline bmc_status %s_run(bmc_ctx *ctx, %s_in in, %s_out out)\n{\n", m->prefix, m->prefix,
+               m->prefix);
+    str_printf(out,
+               "    bmc_value i[%u], o[%u];\n    bmc_status status;\n    memset(i, 0, sizeof i);\n    memset(o, 0, "
+               "sizeof o);\n    (void)in;\n    (void)out;\n",
                m->input.n ? m->input.n : 1, m->output.n ? m->output.n : 1);
     for (uint32_t i = 0; i < m->input.n; i++) fill(&h, "i", i, h.in[i], &m->input.p[i], false);
     for (uint32_t i = 0; i < m->output.n; i++) {
@@ -266,7 +290,8 @@ void codegen_header_text(Str *out, KModule *m)
     }
     str_printf(out, "    status = %s_model.run(ctx, i, o);\n", m->prefix);
     for (uint32_t i = 0; i < m->output.n; i++)
-        if (!is_plain(&h, &m->output.p[i])) str_printf(out, "    if (out.%s) *out.%s = o[%u];\n", h.out[i], h.out[i], i);
+        if (!is_plain(&h, &m->output.p[i]))
+            str_printf(out, "    if (out.%s) *out.%s = o[%u];\n", h.out[i], h.out[i], i);
     str_add(out, "    return status;\n}\n\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
     arena_free(&h.arena);
 }

@@ -1,5 +1,6 @@
-/* jit.c: a module compiled into this process (design D11: recipes of constants run in the code that a model would run). The weights object that data.c
- * writes and the code object are handed to LLVM's linker in memory; functions of the runtime are those that this program is linked with. */
+/* jit.c: a module compiled into this process (design D11: recipes of constants run in the code that a model would
+ * run). The weights object that data.c writes and the code object are handed to LLVM's linker in memory; functions
+ * of the runtime are those that this program is linked with. */
 #include "codegen/cg.h"
 #include "runtime/rt.h"
 
@@ -25,10 +26,16 @@ static bool fail(KModule *m, LLVMErrorRef e)
 }
 
 /* The runtime's names are hidden, so the process' symbol table does not offer them: they are defined by address. */
-static const struct { const char *name; void (*fn)(void); } runtime[] = {
-#define RT(f) {#f, (void (*)(void))f}
-    RT(rt_sizes), RT(rt_create), RT(rt_run), RT(rt_reset), RT(rt_destroy), RT(rt_message), RT(rt_barrier), RT(rt_record), RT(rt_fail), RT(rt_box_alloc),
-    RT(rt_box_free), RT(rt_box_move),
+static const struct {
+    const char *name;
+    void (*fn)(void);
+} runtime[] = {
+#define RT(f)                                                                                                          \
+    {                                                                                                                  \
+#f, (void (*)(void))f                                                                                          \
+    }
+    RT(rt_sizes),   RT(rt_create), RT(rt_run),  RT(rt_reset),     RT(rt_destroy),  RT(rt_message),
+    RT(rt_barrier), RT(rt_record), RT(rt_fail), RT(rt_box_alloc), RT(rt_box_free), RT(rt_box_move),
 #define RTCALL(name, args, mode, brief) RT(name),
 #include "runtime/rt_calls.def"
 #undef RTCALL
@@ -42,14 +49,15 @@ static LLVMErrorRef define_runtime(LLVMOrcLLJITRef jit)
     for (int i = 0; i < N; i++) {
         pair[i].Name = LLVMOrcLLJITMangleAndIntern(jit, runtime[i].name);
         pair[i].Sym.Address = (LLVMOrcExecutorAddress)(uintptr_t)runtime[i].fn;
-        pair[i].Sym.Flags = (LLVMJITSymbolFlags){LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable, 0};
+        pair[i].Sym.Flags =
+            (LLVMJITSymbolFlags){LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable, 0};
     }
     LLVMOrcJITDylibRef lib = LLVMOrcLLJITGetMainJITDylib(jit);
     LLVMErrorRef e = LLVMOrcJITDylibDefine(lib, LLVMOrcAbsoluteSymbols(pair, N));
     if (e) return e;
     LLVMOrcDefinitionGeneratorRef process;
     e = LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(&process, LLVMOrcLLJITGetGlobalPrefix(jit), NULL, NULL);
-    if (!e) LLVMOrcJITDylibAddGenerator(lib, process);     /* libc and libm */
+    if (!e) LLVMOrcJITDylibAddGenerator(lib, process); /* libc and libm */
     return e;
 }
 
@@ -77,7 +85,9 @@ static LLVMErrorRef add_weights(Cg *g, LLVMOrcLLJITRef jit, bool *ok)
 static bool start(Cg *g, CodegenJit *j)
 {
     if (!cg_build(g)) return false;
-    if (g->weights_out) return diag(g->m->diag, diag_file(g->m->source), E_TOO_LARGE, "constants of more than 1.5 GB cannot be run in place");
+    if (g->weights_out)
+        return diag(g->m->diag, diag_file(g->m->source), E_TOO_LARGE,
+                    "constants of more than 1.5 GB cannot be run in place");
     char *text = NULL;
     LLVMMemoryBufferRef object;
     cg_current("instruction selection for", g->m->prefix);

@@ -1,7 +1,9 @@
-/* link.c: from the two objects (code, weights) to what the user asked for, with the system's own tools started directly, never through a shell.
- *   .so   cc -shared with the runtime archives; only PREFIX_model and bmc_model stay visible
- *   .o    cc -r with the members of the runtime that are needed, then objcopy --localize-hidden: two models link into one program
- *   .a    an archive of that one object */
+/* link.c: from the two objects (code, weights) to what the user asked for, with the system's own tools started
+ * directly, never through a shell.
+ *   .so cc -shared with the runtime archives; only PREFIX_model and bmc_model stay visible
+ *   .o  cc -r with the members of the runtime that are needed, then objcopy --localize-hidden: two models link into
+ *       one program
+ *   .a  an archive of that one object */
 #include "codegen/cg.h"
 
 #include <errno.h>
@@ -44,13 +46,19 @@ static bool run(Cg *g, char *const argv[])
     }
     const char *why;
     if (e) why = arena_printf(&g->arena, "cannot start '%s': %s", argv[0], strerror(e));
-    else if (WIFSIGNALED(status)) why = arena_printf(&g->arena, "%s was stopped by signal %d", argv[0], WTERMSIG(status));
+    else if (WIFSIGNALED(status))
+        why = arena_printf(&g->arena, "%s was stopped by signal %d", argv[0], WTERMSIG(status));
     else if (strstr(text, "No space left")) why = "no space left on the device";
-    else why = arena_printf(&g->arena, "%s ended with status %d%s%s", argv[0], WEXITSTATUS(status), text[0] ? ":\n" : "", text);
+    else
+        why = arena_printf(&g->arena, "%s ended with status %d%s%s", argv[0], WEXITSTATUS(status), text[0] ? ":\n" : "",
+                           text);
     return diag(g->m->diag, diag_file(g->opt->out_path), E_LINK, why);
 }
 
-typedef struct Args { const char *v[48]; unsigned n; } Args;
+typedef struct Args {
+    const char *v[48];
+    unsigned n;
+} Args;
 static void add(Args *a, const char *s)
 {
     assert(a->n + 1 < sizeof a->v / sizeof *a->v);
@@ -94,7 +102,7 @@ static void inputs(Args *a, const char *object, const char *weights, const char 
 {
     add(a, object);
     if (weights) add(a, weights);
-    if (omp) add(a, omp);      /* in front of libbmc_rt.a: its rt_parallel takes the place of the serial one */
+    if (omp) add(a, omp); /* in front of libbmc_rt.a: its rt_parallel takes the place of the serial one */
     add(a, rt);
 }
 

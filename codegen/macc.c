@@ -1,9 +1,12 @@
-/* macc.c: hands a MACC node to the tile generator (tile.h): its three blocks become callbacks that emit them again for every place of the tile.
- * addr runs on scalars; init and epilogue run in lanes, where j is col + lane. */
+/* macc.c: hands a MACC node to the tile generator (tile.h): its three blocks become callbacks that emit them again
+ * for every place of the tile. addr runs on scalars; init and epilogue run in lanes, where j is col + lane. */
 #include "codegen/cg.h"
 #include "codegen/tile.h"
 
-typedef struct Macc { CgFn *f; const KMacc *m; } Macc;
+typedef struct Macc {
+    CgFn *f;
+    const KMacc *m;
+} Macc;
 
 static KVal block_param(const CgFn *f, KBlock b, uint32_t n) { return (KVal){kblock(f->k, b)->param + n}; }
 
@@ -104,13 +107,36 @@ void macc_emit(CgFn *f, KInst i)
     nest_hoist(f, i, m->epi, false);
     const KInstRec *def = kinst(f->k, kval(f->k, pred)->def);
     tile_emit(&(TileEmit){
-        .cx = g->cx, .mod = g->mod, .b = g->b, .fn = f->fn, .target = &g->m->target,
-        .a_type = f->k->param.p[m->a].elem, .b_type = f->k->param.p[m->b].elem, .acc = m->acc,
-        .mr = m->mr, .nv = m->nv, .m_inner = m->m_inner, .b_packed = m->b_packed, .b_next = m->b_next, .a_row = row_distance(f, m), .heavy_epilogue = is_heavy(f, m->epi),
+        .cx = g->cx,
+        .mod = g->mod,
+        .b = g->b,
+        .fn = f->fn,
+        .target = &g->m->target,
+        .a_type = f->k->param.p[m->a].elem,
+        .b_type = f->k->param.p[m->b].elem,
+        .acc = m->acc,
+        .mr = m->mr,
+        .nv = m->nv,
+        .m_inner = m->m_inner,
+        .b_packed = m->b_packed,
+        .b_next = m->b_next,
+        .a_row = row_distance(f, m),
+        .heavy_epilogue = is_heavy(f, m->epi),
         .a_always = kval(f->k, pred)->def.i && def->op == KOP_CONST && def->imm.i,
-        .rows = arg[KM_ROWS], .cols = arg[KM_COLS], .K = arg[KM_K], .T = arg[KM_T], .a_k = arg[KM_AK], .b_k = arg[KM_BK], .b_strip = arg[KM_BSTRIP],
-        .a_base = f->param[m->a], .b_base = f->param[m->b], .arg = &c,
-        .addr = on_addr, .init = m->init.i ? on_init : NULL, .epilogue = on_epilogue,
-        .load_scalar = on_load_scalar, .load_vector = on_load_vector,
+        .rows = arg[KM_ROWS],
+        .cols = arg[KM_COLS],
+        .K = arg[KM_K],
+        .T = arg[KM_T],
+        .a_k = arg[KM_AK],
+        .b_k = arg[KM_BK],
+        .b_strip = arg[KM_BSTRIP],
+        .a_base = f->param[m->a],
+        .b_base = f->param[m->b],
+        .arg = &c,
+        .addr = on_addr,
+        .init = m->init.i ? on_init : NULL,
+        .epilogue = on_epilogue,
+        .load_scalar = on_load_scalar,
+        .load_vector = on_load_vector,
     });
 }

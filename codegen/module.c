@@ -1,5 +1,6 @@
-/* module.c: the LLVM side of one compile: context, module, target machine, types, constants, and functions that carry the target's attributes.
- * Every function gets target-cpu, target-features and prefer-vector-width, so that inlining and vector widths agree everywhere. */
+/* module.c: the LLVM side of one compile: context, module, target machine, types, constants, and functions that
+ * carry the target's attributes. Every function gets target-cpu, target-features and prefer-vector-width, so that
+ * inlining and vector widths agree everywhere. */
 #include "codegen/cg.h"
 
 #include <llvm-c/Analysis.h>
@@ -21,8 +22,7 @@ void cg_current(const char *what, const char *name)
 
 static void fatal(const char *reason)
 {
-    if (current_what)
-        BUG("LLVM, %s %s: %s", current_what, current_name ? current_name : "", reason);
+    if (current_what) BUG("LLVM, %s %s: %s", current_what, current_name ? current_name : "", reason);
     BUG("LLVM: %s", reason);
 }
 
@@ -64,7 +64,7 @@ bool cg_open(Cg *g, KModule *m, const CodegenOptions *opt)
 {
     *g = (Cg){.m = m, .opt = opt};
     arena_init(&g->arena, "codegen", m->arena->oom);
-    LLVMResetFatalErrorHandler();      /* one of an earlier call: the same */
+    LLVMResetFatalErrorHandler(); /* one of an earlier call: the same */
     LLVMInstallFatalErrorHandler(fatal);
     target_init_llvm();
     map_init(&g->kernel_fn, &g->arena);
@@ -116,10 +116,14 @@ LT cg_type(Cg *g, DType t)
     case DT_F64: return g->f64;
     case DT_BOOL: return g->i1;
     case DT_STR: return g->str;
-    case DT_I8: case DT_U8: return g->i8;
-    case DT_I16: case DT_U16: return g->i16;
-    case DT_I32: case DT_U32: return g->i32;
-    case DT_I64: case DT_U64: return g->i64;
+    case DT_I8:
+    case DT_U8: return g->i8;
+    case DT_I16:
+    case DT_U16: return g->i16;
+    case DT_I32:
+    case DT_U32: return g->i32;
+    case DT_I64:
+    case DT_U64: return g->i64;
     default: BUG("%s is no compute type", dtype_name(t));
     }
 }
@@ -128,7 +132,8 @@ LT cg_mem_type(Cg *g, DType t)
 {
     switch (t) {
     case DT_BOOL: return g->i8;
-    case DT_F16: case DT_BF16: return g->i16;
+    case DT_F16:
+    case DT_BF16: return g->i16;
     default: return cg_type(g, t);
     }
 }
@@ -156,7 +161,8 @@ static LV splat_const(LV c)
 
 LV cg_int_like(LT t, int64_t v)
 {
-    return is_vector(t) ? splat_const(LLVMConstInt(LLVMGetElementType(t), (uint64_t)v, true)) : LLVMConstInt(t, (uint64_t)v, true);
+    return is_vector(t) ? splat_const(LLVMConstInt(LLVMGetElementType(t), (uint64_t)v, true))
+                        : LLVMConstInt(t, (uint64_t)v, true);
 }
 
 LV cg_real_like(LT t, double v)
@@ -205,7 +211,7 @@ LV cg_fn(Cg *g, const char *name, LT ret, LT *arg, unsigned n, bool internal)
     char bits[8];
     snprintf(bits, sizeof bits, "%u", t->vec_bits);
     attribute(g, fn, "prefer-vector-width", bits);
-    attribute(g, fn, "warn-stack-size", "4096");     /* design D10: a frame stays below 4 KB */
+    attribute(g, fn, "warn-stack-size", "4096"); /* design D10: a frame stays below 4 KB */
     return fn;
 }
 
@@ -281,7 +287,8 @@ static LV floor_div(Cg *g, LV a, LV d, bool want_mod)
     int64_t k;
     bool known = cg_const(d, &k);
     if (known && k > 0 && (k & (k - 1)) == 0)
-        return want_mod ? LLVMBuildAnd(g->b, a, cg_i64(g, k - 1), "") : LLVMBuildAShr(g->b, a, cg_i64(g, __builtin_ctzll((uint64_t)k)), "");
+        return want_mod ? LLVMBuildAnd(g->b, a, cg_i64(g, k - 1), "")
+                        : LLVMBuildAShr(g->b, a, cg_i64(g, __builtin_ctzll((uint64_t)k)), "");
     LV bad = known ? NULL : LLVMBuildICmp(g->b, LLVMIntEQ, d, zero, "");
     LV safe = bad ? LLVMBuildSelect(g->b, bad, one, d, "") : d;
     LV q = LLVMBuildSDiv(g->b, a, safe, ""), r = LLVMBuildSub(g->b, a, LLVMBuildMul(g->b, q, safe, ""), "");
@@ -323,8 +330,11 @@ bool cg_run_passes(Cg *g)
             }
         }
     }
-    /* even without optimisation equal values are merged: it halves the code and pays for itself in instruction selection */
-    const char *pipeline = g->opt->opt_level ? "always-inline,globaldce,function(early-cse,instcombine<no-verify-fixpoint>,simplifycfg)" : "function(early-cse)";
+    /* even without optimisation equal values are merged: it halves the code and pays for itself in instruction
+     * selection */
+    const char *pipeline =
+        g->opt->opt_level ? "always-inline,globaldce,function(early-cse,instcombine<no-verify-fixpoint>,simplifycfg)"
+                          : "function(early-cse)";
     cg_current("passes on", g->m->prefix);
     LLVMPassBuilderOptionsRef o = LLVMCreatePassBuilderOptions();
     LLVMErrorRef e = LLVMRunPasses(g->mod, pipeline, g->tm, o);

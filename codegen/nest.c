@@ -1,11 +1,13 @@
 /* nest.c: a kernel's blocks and loops.
- *   SEQ   a counted loop, carries are phis.
- *   PAR   the outermost perfect nest is one loop over the product of its trip counts; thread tid runs [n*tid/nt, n*(tid+1)/nt). The indices start from one
- *         division and then count like an odometer. PAR loops further inside run as SEQ.
- *   VEC   steps of 16 lanes without a mask, then one masked step for the rest. A carry with a combine has one partial result per lane, starting from the
- *         identity; at the end lanes are combined l with l+8, +4, +2, +1 and the initial value comes last (kir.h), so bits do not depend on the ISA.
- * Pure instructions and loads from buffers that the kernel does not write are emitted in front of the outermost loop that they do not depend on: LLVM's own
- * loop passes are not run (they double the time and do nothing else for us). */
+ *   SEQ a counted loop, carries are phis.
+ *   PAR the outermost perfect nest is one loop over the product of its trip counts; thread tid runs [n*tid/nt,
+ *       n*(tid+1)/nt). The indices start from one division and then count like an odometer. PAR loops further inside
+ *       run as SEQ.
+ *   VEC steps of 16 lanes without a mask, then one masked step for the rest. A carry with a combine has one partial
+ *       result per lane, starting from the identity; at the end lanes are combined l with l+8, +4, +2, +1 and the
+ *       initial value comes last (kir.h), so bits do not depend on the ISA.
+ * Pure instructions and loads from buffers that the kernel does not write are emitted in front of the outermost loop
+ * that they do not depend on: LLVM's own loop passes are not run (they double the time and do nothing else for us). */
 #include "codegen/cg.h"
 #include "runtime/rt.h"
 
@@ -29,7 +31,7 @@ static bool outside(CgFn *f, KVal v, KBlock region, KInst loop)
     const KValRec *r = kval(f->k, v);
     if (r->def.i && f->hoisted[r->def.i] == loop.i) return true;
     KBlock at = r->def.i ? kinst(f->k, r->def)->block : r->block;
-    if (r->def.i && f->hoisted[r->def.i]) return true;      /* in front of a loop further out */
+    if (r->def.i && f->hoisted[r->def.i]) return true; /* in front of a loop further out */
     return !block_inside(f->k, at, region);
 }
 
@@ -40,7 +42,8 @@ static void hoist_block(CgFn *f, KInst loop, KBlock region, KBlock block, bool l
         const KInstRec *in = kinst(k, i);
         uint32_t flags = kop_info(in->op)->flags;
         if (in->op == KOP_FOR) {
-            hoist_block(f, loop, region, in->body, false);   /* an inner loop may run no time: its loads stay behind its guard */
+            hoist_block(f, loop, region, in->body,
+                        false); /* an inner loop may run no time: its loads stay behind its guard */
             continue;
         }
         if (in->op == KOP_MACC) {
@@ -50,7 +53,8 @@ static void hoist_block(CgFn *f, KInst loop, KBlock region, KBlock block, bool l
             continue;
         }
         if (f->hoisted[i.i]) continue;
-        bool load = loads && in->op == KOP_LOAD && !k->param.p[in->param].out && k->param.p[in->param].space == KS_PARAM;
+        bool load =
+            loads && in->op == KOP_LOAD && !k->param.p[in->param].out && k->param.p[in->param].space == KS_PARAM;
         if (!(flags & KF_PURE) && !load) continue;
         bool free = true;
         for (uint32_t a = 0; a < in->n_arg && free; a++) free = outside(f, karg(k, in, a), region, loop);
@@ -82,12 +86,14 @@ void nest_hoist(CgFn *f, KInst loop, KBlock body, bool loads)
 }
 
 /* ---- instructions ---- */
-/* a + ca*lane OP b + cb*lane is (ca-cb)*lane OP b-a: one comparison of 32-bit lanes instead of two or four of 64; the difference saturates, which no
- * multiple of a lane number reaches. */
+/* a + ca*lane OP b + cb*lane is (ca-cb)*lane OP b-a: one comparison of 32-bit lanes instead of two or four of 64;
+ * the difference saturates, which no multiple of a lane number reaches. */
 static bool compare_linear(CgFn *f, KOp op, Cv a, Cv c, Cv *out)
 {
     Cg *g = f->g;
-    static const LLVMIntPredicate predicate[KOP_COUNT] = {[KOP_EQ] = LLVMIntEQ, [KOP_NE] = LLVMIntNE, [KOP_LT] = LLVMIntSLT, [KOP_LE] = LLVMIntSLE, [KOP_GT] = LLVMIntSGT, [KOP_GE] = LLVMIntSGE};
+    static const LLVMIntPredicate predicate[KOP_COUNT] = {
+        [KOP_EQ] = LLVMIntEQ,  [KOP_NE] = LLVMIntNE,  [KOP_LT] = LLVMIntSLT,
+        [KOP_LE] = LLVMIntSLE, [KOP_GT] = LLVMIntSGT, [KOP_GE] = LLVMIntSGE};
     int64_t coef = a.coef - c.coef;
     if (coef > 1 << 20 || coef < -(1 << 20)) return false;
     if (coef == 0) {
@@ -99,7 +105,8 @@ static bool compare_linear(CgFn *f, KOp op, Cv a, Cv c, Cv *out)
     diff = cg_intrinsic(g, "llvm.smax", g->i64, (LV[]){diff, cg_i64(g, INT32_MIN)}, 2);
     LV lane[LANES];
     for (int i = 0; i < LANES; i++) lane[i] = cg_i32(g, coef * i);
-    LV v = LLVMBuildICmp(g->b, predicate[op], LLVMConstVector(lane, LANES), cg_splat(g, LLVMBuildTrunc(g->b, diff, g->i32, "")), "");
+    LV v = LLVMBuildICmp(g->b, predicate[op], LLVMConstVector(lane, LANES),
+                         cg_splat(g, LLVMBuildTrunc(g->b, diff, g->i32, "")), "");
     *out = (Cv){v, 0, CV_VEC};
     return true;
 }
@@ -119,20 +126,37 @@ static void emit_pure(CgFn *f, KInst i)
     Cv *out = &f->val[in->res];
     DType t = in->n_arg ? kval(f->k, karg(f->k, in, in->op == KOP_SELECT ? 1 : 0))->type : in->type;
     LLVMBuilderRef b = f->g->b;
-    if (lin && t == DT_I64) {      /* what keeps lanes at a constant distance */
+    if (lin && t == DT_I64) { /* what keeps lanes at a constant distance */
         bool all_scalar = arg[0].kind != CV_VEC && (in->n_arg < 2 || arg[1].kind != CV_VEC);
-        if (in->op == KOP_ADD) { *out = cv_add(f, arg[0], arg[1]); return; }
-        if (in->op == KOP_MUL) { *out = cv_mul(f, arg[0], arg[1]); return; }
-        if (in->op == KOP_FMA) { *out = cv_add(f, cv_mul(f, arg[0], arg[1]), arg[2]); return; }
-        if (in->op == KOP_CAST && in->imm.dtype == DT_I64) { *out = arg[0]; return; }
+        if (in->op == KOP_ADD) {
+            *out = cv_add(f, arg[0], arg[1]);
+            return;
+        }
+        if (in->op == KOP_MUL) {
+            *out = cv_mul(f, arg[0], arg[1]);
+            return;
+        }
+        if (in->op == KOP_FMA) {
+            *out = cv_add(f, cv_mul(f, arg[0], arg[1]), arg[2]);
+            return;
+        }
+        if (in->op == KOP_CAST && in->imm.dtype == DT_I64) {
+            *out = arg[0];
+            return;
+        }
         if (in->op == KOP_SUB && all_scalar) {
             int64_t c = arg[0].coef - arg[1].coef;
             *out = (Cv){LLVMBuildSub(b, arg[0].v, arg[1].v, ""), c, c ? CV_LIN : CV_UNI};
             return;
         }
-        if (in->op == KOP_NEG) { *out = (Cv){LLVMBuildNeg(b, arg[0].v, ""), -arg[0].coef, CV_LIN}; return; }
+        if (in->op == KOP_NEG) {
+            *out = (Cv){LLVMBuildNeg(b, arg[0].v, ""), -arg[0].coef, CV_LIN};
+            return;
+        }
     }
-    if (lin && t == DT_I64 && kop_info(in->op)->flags & KF_CMP && arg[0].kind != CV_VEC && arg[1].kind != CV_VEC && compare_linear(f, in->op, arg[0], arg[1], out)) return;
+    if (lin && t == DT_I64 && kop_info(in->op)->flags & KF_CMP && arg[0].kind != CV_VEC && arg[1].kind != CV_VEC &&
+        compare_linear(f, in->op, arg[0], arg[1], out))
+        return;
     LV v[3];
     for (uint32_t a = 0; a < in->n_arg; a++)
         v[a] = wide && !(in->op == KOP_SELECT && a == 0 && arg[0].kind == CV_UNI) ? cv_vec(f, arg[a]) : arg[a].v;
@@ -169,13 +193,13 @@ void nest_block(CgFn *f, KBlock b, Cv *yield, uint32_t n_yield)
 }
 
 /* ---- loops ---- */
-enum { UNROLL_TRIPS = 8, UNROLL_SIZE = 160 };   /* a 3x3 window of a dozen instructions unrolls, a 7x7 one does not */
+enum { UNROLL_TRIPS = 8, UNROLL_SIZE = 160 }; /* a 3x3 window of a dozen instructions unrolls, a 7x7 one does not */
 
 typedef struct Loop {
     KInst inst;
     const KInstRec *in;
-    KVal iv, carry;               /* block parameters; the carries follow the index */
-    uint32_t n;                   /* carries */
+    KVal iv, carry; /* block parameters; the carries follow the index */
+    uint32_t n;     /* carries */
     LV lo, hi;
 } Loop;
 
@@ -209,7 +233,8 @@ static int64_t emitted_size(CgFn *f, KBlock b)
         const KInstRec *in = kinst(f->k, i);
         if (in->op == KOP_MACC) return INT32_MAX;
         if (in->op == KOP_FOR) {
-            bool known = kx_const_i(f->k, f->g->m->dims, karg(f->k, in, 0), &lo) && kx_const_i(f->k, f->g->m->dims, karg(f->k, in, 1), &hi);
+            bool known = kx_const_i(f->k, f->g->m->dims, karg(f->k, in, 0), &lo) &&
+                         kx_const_i(f->k, f->g->m->dims, karg(f->k, in, 1), &hi);
             if (!known || hi - lo > UNROLL_TRIPS || hi <= lo) return INT32_MAX;
             n += (hi - lo) * emitted_size(f, in->body);
         } else {
@@ -220,7 +245,8 @@ static int64_t emitted_size(CgFn *f, KBlock b)
     return n;
 }
 
-/* A short loop of known length, as in the window of a pooling or convolution: its copies one behind the other, indices constant. */
+/* A short loop of known length, as in the window of a pooling or convolution: its copies one behind the other,
+ * indices constant. */
 static bool emit_unrolled(CgFn *f, Loop *l)
 {
     int64_t lo, hi;
@@ -244,13 +270,15 @@ static void emit_seq(CgFn *f, Loop *l)
 {
     Cg *g = f->g;
     LLVMBuilderRef b = g->b;
-    LV *init = arena_array(&g->arena, LV, l->n + 1), *phi = arena_array(&g->arena, LV, l->n + 1), *result = arena_array(&g->arena, LV, l->n + 1);
+    LV *init = arena_array(&g->arena, LV, l->n + 1), *phi = arena_array(&g->arena, LV, l->n + 1),
+       *result = arena_array(&g->arena, LV, l->n + 1);
     Cv *next = arena_array(&g->arena, Cv, l->n + 1);
     for (uint32_t c = 0; c < l->n; c++) {
         Cv v = f->val[karg(f->k, l->in, 2 + c).i];
         init[c] = f->vec ? cv_vec(f, v) : v.v;
     }
-    LLVMBasicBlockRef from = cg_here(g), pre = cg_block(g, f->fn, "pre"), head = cg_block(g, f->fn, "for"), done = cg_block(g, f->fn, "end");
+    LLVMBasicBlockRef from = cg_here(g), pre = cg_block(g, f->fn, "pre"), head = cg_block(g, f->fn, "for"),
+                      done = cg_block(g, f->fn, "end");
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, l->lo, l->hi, ""), pre, done);
     LLVMPositionBuilderAtEnd(b, pre);
     nest_hoist(f, l->inst, l->in->body, true);
@@ -269,7 +297,8 @@ static void emit_seq(CgFn *f, Loop *l)
     LLVMBasicBlockRef last = cg_here(g);
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, iv2, l->hi, ""), head, done);
     LLVMAddIncoming(iv, (LV[]){l->lo, iv2}, (LLVMBasicBlockRef[]){pre, last}, 2);
-    for (uint32_t c = 0; c < l->n; c++) LLVMAddIncoming(phi[c], (LV[]){init[c], result[c]}, (LLVMBasicBlockRef[]){pre, last}, 2);
+    for (uint32_t c = 0; c < l->n; c++)
+        LLVMAddIncoming(phi[c], (LV[]){init[c], result[c]}, (LLVMBasicBlockRef[]){pre, last}, 2);
     LLVMPositionBuilderAtEnd(b, done);
     for (uint32_t c = 0; c < l->n; c++) {
         LV r = LLVMBuildPhi(b, LLVMTypeOf(init[c]), "");
@@ -285,7 +314,8 @@ static LV combine_lanes(CgFn *f, KOp op, DType t, LV v)
     for (unsigned half = LANES / 2; half; half /= 2) {
         LV low[LANES], high[LANES];
         for (unsigned i = 0; i < half; i++) low[i] = cg_i32(g, i), high[i] = cg_i32(g, i + half);
-        LV a = LLVMBuildShuffleVector(g->b, v, v, LLVMConstVector(low, half), ""), b = LLVMBuildShuffleVector(g->b, v, v, LLVMConstVector(high, half), "");
+        LV a = LLVMBuildShuffleVector(g->b, v, v, LLVMConstVector(low, half), ""),
+           b = LLVMBuildShuffleVector(g->b, v, v, LLVMConstVector(high, half), "");
         v = scalar_combine(f, op, t, a, b);
     }
     return LLVMBuildExtractElement(g->b, v, cg_i32(g, 0), "");
@@ -311,14 +341,16 @@ static void emit_vec(CgFn *f, Loop *l)
     assert(!f->vec);
     LV *acc = arena_array(&g->arena, LV, l->n + 1), *first = arena_array(&g->arena, LV, l->n + 1);
     Cv *next = arena_array(&g->arena, Cv, l->n + 1);
-    for (uint32_t c = 0; c < l->n; c++) acc[c] = first[c] = cg_splat(g, scalar_identity(f, l->in->combine[c], carry_type(f, l, c)));
+    for (uint32_t c = 0; c < l->n; c++)
+        acc[c] = first[c] = cg_splat(g, scalar_identity(f, l->in->combine[c], carry_type(f, l, c)));
 
     LV n = LLVMBuildSub(b, l->hi, l->lo, "");
     int64_t k;
     bool known = cg_const(n, &k);
     if (known && k < 0) n = cg_i64(g, 0), k = 0;
     if (!known) n = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, n, cg_i64(g, 0), ""), n, cg_i64(g, 0), "");
-    LV rest = LLVMBuildAnd(b, n, cg_i64(g, LANES - 1), ""), whole = LLVMBuildSub(b, n, rest, ""), stop = LLVMBuildAdd(b, l->lo, whole, "");
+    LV rest = LLVMBuildAnd(b, n, cg_i64(g, LANES - 1), ""), whole = LLVMBuildSub(b, n, rest, ""),
+       stop = LLVMBuildAdd(b, l->lo, whole, "");
     LLVMBasicBlockRef skip = cg_here(g), end = cg_block(g, f->fn, "vec.end"), pre = cg_block(g, f->fn, "vec.pre");
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSGT, n, cg_i64(g, 0), ""), pre, end);
     LLVMPositionBuilderAtEnd(b, pre);
@@ -345,7 +377,8 @@ static void emit_vec(CgFn *f, Loop *l)
         LLVMBasicBlockRef last = cg_here(g);
         LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, iv2, stop, ""), head, out);
         LLVMAddIncoming(iv, (LV[]){l->lo, iv2}, (LLVMBasicBlockRef[]){from, last}, 2);
-        for (uint32_t c = 0; c < l->n; c++) LLVMAddIncoming(phi[c], (LV[]){first[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
+        for (uint32_t c = 0; c < l->n; c++)
+            LLVMAddIncoming(phi[c], (LV[]){first[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
         LLVMPositionBuilderAtEnd(b, out);
         for (uint32_t c = 0; c < l->n; c++) {
             main_acc[c] = LLVMBuildPhi(b, LLVMTypeOf(first[c]), "");
@@ -384,7 +417,8 @@ static void emit_vec(CgFn *f, Loop *l)
     for (uint32_t c = 0; c < l->n; c++) {
         DType t = carry_type(f, l, c);
         LV init = f->val[karg(f->k, l->in, 2 + c).i].v;
-        f->val[l->in->res + c] = cv_uni(scalar_combine(f, l->in->combine[c], t, combine_lanes(f, l->in->combine[c], t, main_acc[c]), init));
+        f->val[l->in->res + c] =
+            cv_uni(scalar_combine(f, l->in->combine[c], t, combine_lanes(f, l->in->combine[c], t, main_acc[c]), init));
     }
 }
 
@@ -456,11 +490,14 @@ static void emit_par(CgFn *f, KInst i)
         total = total ? LLVMBuildMul(b, total, trip[d], "") : trip[d];
     }
     LV tid = LLVMBuildSExt(b, f->tid, g->i64, ""), nt = LLVMBuildSExt(b, f->nt, g->i64, "");
-    LV from = LLVMBuildUDiv(b, LLVMBuildMul(b, total, tid, ""), nt, ""), to = LLVMBuildUDiv(b, LLVMBuildMul(b, total, LLVMBuildAdd(b, tid, one, ""), ""), nt, "");
-    LLVMBasicBlockRef pre = cg_block(g, f->fn, "par.pre"), head = cg_block(g, f->fn, "par"), done = cg_block(g, f->fn, "par.end");
+    LV from = LLVMBuildUDiv(b, LLVMBuildMul(b, total, tid, ""), nt, ""),
+       to = LLVMBuildUDiv(b, LLVMBuildMul(b, total, LLVMBuildAdd(b, tid, one, ""), ""), nt, "");
+    LLVMBasicBlockRef pre = cg_block(g, f->fn, "par.pre"), head = cg_block(g, f->fn, "par"),
+                      done = cg_block(g, f->fn, "par.end");
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntULT, from, to, ""), pre, done);
     LLVMPositionBuilderAtEnd(b, pre);
-    hoist_block(f, i, nest[0].in->body, nest[0].in->body, depth == 1);   /* loads as well: this thread runs at least once */
+    hoist_block(f, i, nest[0].in->body, nest[0].in->body,
+                depth == 1); /* loads as well: this thread runs at least once */
     LV start[NEST_MAX], rest = from;
     for (uint32_t d = depth; d-- > 0;) {
         start[d] = d ? LLVMBuildURem(b, rest, trip[d], "") : rest;
@@ -476,7 +513,8 @@ static void emit_par(CgFn *f, KInst i)
     nest_block(f, nest[depth - 1].in->body, NULL, 0);
     LV at2 = LLVMBuildAdd(b, at, one, ""), next[NEST_MAX], carry = NULL;
     for (uint32_t d = depth; d-- > 0;) {
-        LV up = !carry ? LLVMBuildAdd(b, phi[d], one, "") : LLVMBuildAdd(b, phi[d], LLVMBuildZExt(b, carry, g->i64, ""), "");
+        LV up = !carry ? LLVMBuildAdd(b, phi[d], one, "")
+                       : LLVMBuildAdd(b, phi[d], LLVMBuildZExt(b, carry, g->i64, ""), "");
         if (d) {
             carry = LLVMBuildICmp(b, LLVMIntEQ, up, trip[d], "");
             up = LLVMBuildSelect(b, carry, zero, up, "");
@@ -486,7 +524,8 @@ static void emit_par(CgFn *f, KInst i)
     LLVMBasicBlockRef last = cg_here(g);
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntULT, at2, to, ""), head, done);
     LLVMAddIncoming(at, (LV[]){from, at2}, (LLVMBasicBlockRef[]){pre, last}, 2);
-    for (uint32_t d = 0; d < depth; d++) LLVMAddIncoming(phi[d], (LV[]){start[d], next[d]}, (LLVMBasicBlockRef[]){pre, last}, 2);
+    for (uint32_t d = 0; d < depth; d++)
+        LLVMAddIncoming(phi[d], (LV[]){start[d], next[d]}, (LLVMBasicBlockRef[]){pre, last}, 2);
     LLVMPositionBuilderAtEnd(b, done);
 }
 
@@ -542,12 +581,13 @@ LV nest_kernel(Cg *g, const Kernel *k)
             continue;
         }
         assert(buf->space == KS_LOCAL);
-        if (!scratch) {    /* ctx->thread[tid].scratch */
+        if (!scratch) { /* ctx->thread[tid].scratch */
             LLVMBuilderRef b = g->b;
             g->b = g->eb;
             LV thread = cg_load(g, g->ptr, cg_ptr_add(g, f.ctx, cg_i64(g, offsetof(struct bmc_ctx, thread))), 8);
             LV at64 = LLVMBuildMul(g->b, LLVMBuildSExt(g->b, f.tid, g->i64, ""), cg_i64(g, sizeof(rt_thread)), "");
-            scratch = cg_load(g, g->ptr, cg_ptr_add(g, cg_ptr_add(g, thread, at64), cg_i64(g, offsetof(rt_thread, scratch))), 8);
+            scratch = cg_load(g, g->ptr,
+                              cg_ptr_add(g, cg_ptr_add(g, thread, at64), cg_i64(g, offsetof(rt_thread, scratch))), 8);
             g->b = b;
         }
         if (!buf->offset.i) BUG("%s: local '%s' was not planned", name, name_str(g->m->names, buf->name));

@@ -1,5 +1,6 @@
-/* object.c: codegen_emit. Kernel IR -> LLVM module -> passes -> object (or text), then the weights object and the linker. Everything is written under
- * temporary names beside the target and renamed when it is complete; on any failure the temporaries go. */
+/* object.c: codegen_emit. Kernel IR -> LLVM module -> passes -> object (or text), then the weights object and the
+ * linker. Everything is written under temporary names beside the target and renamed when it is complete; on any
+ * failure the temporaries go. */
 #include "codegen/cg.h"
 
 #include <errno.h>
@@ -10,7 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* LLVM writes to memory, we to the file: its own file writer leaves half a file behind when the disk is full and says so on stderr only. */
+/* LLVM writes to memory, we to the file: its own file writer leaves half a file behind when the disk is full and
+ * says so on stderr only. */
 static bool write_bytes(Cg *g, const char *path, const void *p, size_t n)
 {
     FILE *f = fopen(path, "wb");
@@ -37,7 +39,8 @@ bool object_write(Cg *g, CodegenKind kind, const char *path)
     cg_current("instruction selection for", g->m->prefix);
     char *error = NULL;
     LLVMMemoryBufferRef out;
-    if (LLVMTargetMachineEmitToMemoryBuffer(g->tm, g->mod, kind == CG_ASM ? LLVMAssemblyFile : LLVMObjectFile, &error, &out)) {
+    if (LLVMTargetMachineEmitToMemoryBuffer(g->tm, g->mod, kind == CG_ASM ? LLVMAssemblyFile : LLVMObjectFile, &error,
+                                            &out)) {
         diag(g->m->diag, diag_file(g->m->source), E_LLVM, error);
         LLVMDisposeMessage(error);
         return false;
@@ -54,7 +57,8 @@ bool cg_build(Cg *g)
     if (!data_layout(g)) return false;
     if (g->weights_out && !data_hash(g)) return false;
     if (g->opt->debug) {
-        const char *slash = strrchr(g->opt->out_path, '/'), *base = slash ? slash + 1 : g->opt->out_path, *dot = strrchr(base, '.');
+        const char *slash = strrchr(g->opt->out_path, '/'), *base = slash ? slash + 1 : g->opt->out_path,
+                   *dot = strrchr(base, '.');
         debug_open(g, arena_printf(&g->arena, "%.*s.kir", (int)(dot ? dot - base : (long)strlen(base)), base));
     }
     bool ok = program_emit(g);
@@ -85,7 +89,8 @@ static bool write_kir(Cg *g)
 static bool emit(Cg *g)
 {
     const CodegenOptions *o = g->opt;
-    const char *object = temporary(g, ".o"), *weights = temporary(g, ".w.o"), *linked = temporary(g, ".tmp"), *side = temporary(g, ".weights");
+    const char *object = temporary(g, ".o"), *weights = temporary(g, ".w.o"), *linked = temporary(g, ".tmp"),
+               *side = temporary(g, ".weights");
     if (!cg_build(g)) return false;
     bool need_data = g->data->bytes || g->data->text.n, ok;
     if (o->kind == CG_LL || o->kind == CG_ASM) {
@@ -94,7 +99,8 @@ static bool emit(Cg *g)
         ok = object_write(g, CG_OBJECT, object) && (!need_data || data_write_object(g, weights));
         ok = ok && link_output(g, object, need_data ? weights : NULL, linked);
     }
-    if (ok && g->weights_out) ok = data_write_file(g, side) && move(g, side, arena_printf(&g->arena, "%s.weights", o->out_path));
+    if (ok && g->weights_out)
+        ok = data_write_file(g, side) && move(g, side, arena_printf(&g->arena, "%s.weights", o->out_path));
     if (ok && o->debug) ok = write_kir(g);
     if (ok) ok = move(g, linked, o->out_path);
     remove(object);

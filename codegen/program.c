@@ -1,9 +1,11 @@
 /* program.c: the program as three functions of the runtime's contract (runtime/rt.h):
- *   plan(sym, need)          derived entry symbols, checks among them, bytes of arena and scratch; sizes that overflow become INT64_MAX
- *   out_dims(sym, i, dim)    dims of output i
- *   body(ctx, tid, nt)       what every thread walks: launches, calls, barriers, control flow
- * Steps that only thread 0 may do (serial kernels, box memory, symbols read from buffers) stand behind tid == 0; the barriers around them are steps of the
- * program. A WHILE carries its own barriers: nobody may still read the old carries when thread 0 writes the new ones.
+ *   plan(sym, need)       derived entry symbols, checks among them, bytes of arena and scratch; sizes that overflow
+ *                         become INT64_MAX
+ *   out_dims(sym, i, dim) dims of output i
+ *   body(ctx, tid, nt)    what every thread walks: launches, calls, barriers, control flow
+ * Steps that only thread 0 may do (serial kernels, box memory, symbols read from buffers) stand behind tid == 0; the
+ * barriers around them are steps of the program. A WHILE carries its own barriers: nobody may still read the old
+ * carries when thread 0 writes the new ones.
  * Step numbers are given in program order to steps that can fail, so that the lowest number is the first error. */
 #include "codegen/cg.h"
 #include "runtime/rt.h"
@@ -20,9 +22,9 @@ enum { ARG_BYTES = sizeof(rt_arg), NO_MESSAGE = -1 };
 /* A function under construction that can address the context. */
 typedef struct Pf {
     Cg *g;
-    LV fn, ctx, tid, nt, sym, slot, arena, weights, first;   /* first: tid == 0 */
+    LV fn, ctx, tid, nt, sym, slot, arena, weights, first; /* first: tid == 0 */
     LLVMBasicBlockRef leave;
-    LV status;              /* phi of `leave` */
+    LV status; /* phi of `leave` */
 } Pf;
 
 /* ---- messages, steps, slots ---- */
@@ -72,8 +74,10 @@ static LV buffer_address(Pf *p, KBuf b)
     Cg *g = p->g;
     const KBufRec *r = kbuf(g->m, b);
     switch (r->space) {
-    case KS_IN: case KS_OUT: case KS_BOX: case KS_SEQ:
-        return cg_load(g, g->ptr, cg_ptr_add(g, p->slot, cg_i64(g, 8 * (int64_t)g->slot[b.i])), 8);
+    case KS_IN:
+    case KS_OUT:
+    case KS_BOX:
+    case KS_SEQ: return cg_load(g, g->ptr, cg_ptr_add(g, p->slot, cg_i64(g, 8 * (int64_t)g->slot[b.i])), 8);
     case KS_CONST:
         if (r->elem == DT_STR) return cg_ptr_add(g, g->strings, cg_i64(g, data_string_off(g, r->blob)));
         return cg_ptr_add(g, p->weights, cg_i64(g, r->weight_off));
@@ -84,7 +88,8 @@ static LV buffer_address(Pf *p, KBuf b)
         LV base = buffer_address(p, r->base);
         if (!r->offset.i) return base;
         int64_t bytes = dtype_bytes(r->elem, 1);
-        return cg_ptr_add(g, base, LLVMBuildMul(g->b, dim_of(p, r->offset), cg_i64(g, r->elem == DT_STR ? 16 : bytes), ""));
+        return cg_ptr_add(g, base,
+                          LLVMBuildMul(g->b, dim_of(p, r->offset), cg_i64(g, r->elem == DT_STR ? 16 : bytes), ""));
     }
     default: BUG("buffer '%s' has no address", name_str(g->m->names, r->name));
     }
@@ -146,7 +151,8 @@ static void fail(Pf *p, KLoc loc, const char *msg, bmc_status status, LV got, LV
     LV step = step_number(g, loc);
     begin_if(p, p->first, &done);
     LV fn = cg_extern(g, "rt_fail", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, g->i32, g->i64, g->i64}, 7);
-    cg_call(g, fn, (LV[]){p->ctx, p->tid, step, cg_i32(g, program_message(g, msg)), cg_i32(g, status), got, want}, 7, "");
+    cg_call(g, fn, (LV[]){p->ctx, p->tid, step, cg_i32(g, program_message(g, msg)), cg_i32(g, status), got, want}, 7,
+            "");
     end_if(p, done);
     LV s = barrier_call(p);
     LLVMBasicBlockRef from = cg_here(g);
@@ -157,10 +163,12 @@ static void fail(Pf *p, KLoc loc, const char *msg, bmc_status status, LV got, LV
 static LV relation(Cg *g, KRel rel, LV a, LV b)
 {
     if (rel == KREL_BCAST) {
-        LV one = cg_i64(g, 1), either = LLVMBuildOr(g->b, LLVMBuildICmp(g->b, LLVMIntEQ, a, one, ""), LLVMBuildICmp(g->b, LLVMIntEQ, b, one, ""), "");
+        LV one = cg_i64(g, 1), either = LLVMBuildOr(g->b, LLVMBuildICmp(g->b, LLVMIntEQ, a, one, ""),
+                                                    LLVMBuildICmp(g->b, LLVMIntEQ, b, one, ""), "");
         return LLVMBuildOr(g->b, either, LLVMBuildICmp(g->b, LLVMIntEQ, a, b, ""), "");
     }
-    static const LLVMIntPredicate predicate[] = {[KREL_EQ] = LLVMIntEQ, [KREL_NE] = LLVMIntNE, [KREL_LE] = LLVMIntSLE, [KREL_LT] = LLVMIntSLT};
+    static const LLVMIntPredicate predicate[] = {
+        [KREL_EQ] = LLVMIntEQ, [KREL_NE] = LLVMIntNE, [KREL_LE] = LLVMIntSLE, [KREL_LT] = LLVMIntSLT};
     return LLVMBuildICmp(g->b, predicate[rel], a, b, "");
 }
 
@@ -174,7 +182,8 @@ static LV bytes_of(Pf *p, const KBufRec *r)
     if (r->elem == DT_STR) return LLVMBuildMul(g->b, n, cg_i64(g, 16), "");
     int bits = dtype_info(r->elem)->bits;
     if (bits >= 8) return LLVMBuildMul(g->b, n, cg_i64(g, bits / 8), "");
-    return LLVMBuildAShr(g->b, LLVMBuildAdd(g->b, LLVMBuildMul(g->b, n, cg_i64(g, bits), ""), cg_i64(g, 7), ""), cg_i64(g, 3), "");
+    return LLVMBuildAShr(g->b, LLVMBuildAdd(g->b, LLVMBuildMul(g->b, n, cg_i64(g, bits), ""), cg_i64(g, 7), ""),
+                         cg_i64(g, 3), "");
 }
 
 /* ---- launch, call ---- */
@@ -183,7 +192,8 @@ static void launch(Pf *p, const KStep *s)
     Cg *g = p->g;
     const Kernel *k = s->kernel;
     uint64_t found;
-    if (!map_get(&g->kernel_fn, (uint64_t)(uintptr_t)k, &found)) BUG("kernel %s was not emitted", name_str(g->m->names, k->name));
+    if (!map_get(&g->kernel_fn, (uint64_t)(uintptr_t)k, &found))
+        BUG("kernel %s was not emitted", name_str(g->m->names, k->name));
     LV fn = (LV)(uintptr_t)found;
     LLVMBasicBlockRef done = NULL;
     if (!k->parallel) begin_if(p, p->first, &done);
@@ -221,10 +231,22 @@ static void argument(Pf *p, LV at, const KArg *a)
         for (int d = 0; d < r->rank; d++) store_at(g, at, ARG(dim) + 8 * d, dim_of(p, r->dim[d]), 8);
         break;
     }
-    case KA_DIM: kind = RT_DIM; store_at(g, at, ARG(value), dim_of(p, a->dim), 8); break;
-    case KA_SYM: kind = RT_SYM; store_at(g, at, ARG(sym), sym_address(p, a->sym), 8); break;
-    case KA_INT: kind = RT_INT; store_at(g, at, ARG(value), cg_i64(g, a->i), 8); break;
-    case KA_STR: kind = RT_TEXT; store_at(g, at, ARG(text), cg_text(g, a->str), 8); break;
+    case KA_DIM:
+        kind = RT_DIM;
+        store_at(g, at, ARG(value), dim_of(p, a->dim), 8);
+        break;
+    case KA_SYM:
+        kind = RT_SYM;
+        store_at(g, at, ARG(sym), sym_address(p, a->sym), 8);
+        break;
+    case KA_INT:
+        kind = RT_INT;
+        store_at(g, at, ARG(value), cg_i64(g, a->i), 8);
+        break;
+    case KA_STR:
+        kind = RT_TEXT;
+        store_at(g, at, ARG(text), cg_text(g, a->str), 8);
+        break;
     }
     store_at(g, at, ARG(kind), cg_i32(g, kind), 4);
 }
@@ -240,7 +262,8 @@ static LV call_function(Cg *g, const KStep *s, uint32_t number)
     LV array = LLVMBuildAlloca(g->b, LLVMArrayType2(g->i8, (uint64_t)ARG_BYTES * (s->n_arg ? s->n_arg : 1)), "");
     LLVMSetAlignment(array, 8);
     LLVMBuildMemSet(g->b, array, LLVMConstInt(g->i8, 0, false), cg_i64(g, (int64_t)ARG_BYTES * s->n_arg), 8);
-    for (uint32_t i = 0; i < s->n_arg; i++) argument(&f, cg_ptr_add(g, array, cg_i64(g, (int64_t)ARG_BYTES * i)), &s->arg[i]);
+    for (uint32_t i = 0; i < s->n_arg; i++)
+        argument(&f, cg_ptr_add(g, array, cg_i64(g, (int64_t)ARG_BYTES * i)), &s->arg[i]);
     LV fn = cg_extern(g, s->call->name, g->i32, (LT[]){g->ptr, g->ptr, g->i32, g->i32, g->i32}, 5);
     LLVMBuildRet(g->b, cg_call(g, fn, (LV[]){f.ctx, array, cg_i32(g, s->n_arg), f.tid, f.nt}, 5, ""));
     LLVMPositionBuilderAtEnd(g->b, from);
@@ -272,9 +295,13 @@ static void load_symbol(Pf *p, const KStep *s)
     begin_if(p, p->first, &done);
     LV at = s->a.i ? dim_of(p, s->a) : cg_i64(g, 0);
     LT mem = cg_mem_type(g, r->elem);
-    LV v = cg_load(g, mem, LLVMBuildGEP2(g->b, mem, buffer_address(p, s->buf), &at, 1, ""), (unsigned)dtype_bytes(r->elem, 1));
-    if (r->elem == DT_BOOL) v = LLVMBuildZExt(g->b, LLVMBuildICmp(g->b, LLVMIntNE, v, LLVMConstInt(g->i8, 0, false), ""), g->i64, "");
-    else if (mem != g->i64) v = dtype_info(r->elem)->cls == DC_INT ? LLVMBuildSExt(g->b, v, g->i64, "") : LLVMBuildZExt(g->b, v, g->i64, "");
+    LV v = cg_load(g, mem, LLVMBuildGEP2(g->b, mem, buffer_address(p, s->buf), &at, 1, ""),
+                   (unsigned)dtype_bytes(r->elem, 1));
+    if (r->elem == DT_BOOL)
+        v = LLVMBuildZExt(g->b, LLVMBuildICmp(g->b, LLVMIntNE, v, LLVMConstInt(g->i8, 0, false), ""), g->i64, "");
+    else if (mem != g->i64)
+        v = dtype_info(r->elem)->cls == DC_INT ? LLVMBuildSExt(g->b, v, g->i64, "")
+                                               : LLVMBuildZExt(g->b, v, g->i64, "");
     cg_store(g, v, sym_address(p, s->sym), 8);
     end_if(p, done);
 }
@@ -292,7 +319,8 @@ static void while_step(Pf *p, const KStep *s)
     for (uint32_t c = 0; c < s->n_carry; c++) v[c] = dim_of(p, s->init[c]);
     for (uint32_t c = 0; c < s->n_carry; c++) cg_store(g, v[c], sym_address(p, s->carry[c]), 8);
     end_if(p, done);
-    LLVMBasicBlockRef head = cg_block(g, p->fn, "while"), body = cg_block(g, p->fn, "do"), out = cg_block(g, p->fn, "done");
+    LLVMBasicBlockRef head = cg_block(g, p->fn, "while"), body = cg_block(g, p->fn, "do"),
+                      out = cg_block(g, p->fn, "done");
     LLVMBuildBr(g->b, head);
     LLVMPositionBuilderAtEnd(g->b, head);
     barrier(p);
@@ -311,7 +339,8 @@ static void while_step(Pf *p, const KStep *s)
 static void if_step(Pf *p, const KStep *s)
 {
     Cg *g = p->g;
-    LLVMBasicBlockRef yes = cg_block(g, p->fn, "then"), no = cg_block(g, p->fn, "else"), done = cg_block(g, p->fn, "endif");
+    LLVMBasicBlockRef yes = cg_block(g, p->fn, "then"), no = cg_block(g, p->fn, "else"),
+                      done = cg_block(g, p->fn, "endif");
     LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, dim_of(p, s->a), cg_i64(g, 0), ""), yes, no);
     LLVMPositionBuilderAtEnd(g->b, yes);
     if (s->body) steps(p, s->body, false);
@@ -337,14 +366,15 @@ static void step(Pf *p, const KStep *s, bool top)
     LLVMBasicBlockRef done;
     if (top && planned_step(g, s)) return;
     switch (s->kind) {
-    case KST_BIND: {     /* every thread stores the same value; nobody reads another one until a barrier has passed */
+    case KST_BIND: { /* every thread stores the same value; nobody reads another one until a barrier has passed */
         LV st = cg_store(g, dim_of(p, s->a), sym_address(p, s->sym), 8);
         LLVMSetOrdering(st, LLVMAtomicOrderingMonotonic);
         break;
     }
     case KST_LOAD: load_symbol(p, s); break;
     case KST_CHECK: {
-        LV a = cg_dim_raw(g, p->sym, s->a), b = cg_dim_raw(g, p->sym, s->b);   /* equalities that were assumed are what is checked here */
+        LV a = cg_dim_raw(g, p->sym, s->a),
+           b = cg_dim_raw(g, p->sym, s->b); /* equalities that were assumed are what is checked here */
         LLVMBasicBlockRef bad = cg_block(g, p->fn, "bad");
         done = cg_block(g, p->fn, "good");
         LLVMBuildCondBr(g->b, relation(g, s->rel, a, b), done, bad);
@@ -356,14 +386,16 @@ static void step(Pf *p, const KStep *s, bool top)
     case KST_ALLOC: {
         begin_if(p, p->first, &done);
         LV fn = cg_extern(g, "rt_box_alloc", g->i32, (LT[]){g->ptr, g->i32, g->i64, g->i32}, 4);
-        cg_call(g, fn, (LV[]){p->ctx, cg_i32(g, g->slot[s->buf.i]), bytes_of(p, kbuf(g->m, s->buf)), cg_i32(g, 0)}, 4, "");
+        cg_call(g, fn, (LV[]){p->ctx, cg_i32(g, g->slot[s->buf.i]), bytes_of(p, kbuf(g->m, s->buf)), cg_i32(g, 0)}, 4,
+                "");
         end_if(p, done);
         break;
     }
     case KST_FREE:
         assert(has_slot(g, s->buf));
         begin_if(p, p->first, &done);
-        cg_call(g, cg_extern(g, "rt_box_free", g->vd, (LT[]){g->ptr, g->i32}, 2), (LV[]){p->ctx, cg_i32(g, g->slot[s->buf.i])}, 2, "");
+        cg_call(g, cg_extern(g, "rt_box_free", g->vd, (LT[]){g->ptr, g->i32}, 2),
+                (LV[]){p->ctx, cg_i32(g, g->slot[s->buf.i])}, 2, "");
         end_if(p, done);
         break;
     case KST_MOVE:
@@ -379,8 +411,9 @@ static void step(Pf *p, const KStep *s, bool top)
     case KST_IF: if_step(p, s); break;
     case KST_WHILE: while_step(p, s); break;
     case KST_FAIL:
-        fail(p, s->loc, s->msg ? s->msg : "a part that cannot be executed was reached", BMC_E_FAIL, cg_i64(g, 0), cg_i64(g, 0));
-        LLVMPositionBuilderAtEnd(g->b, cg_block(g, p->fn, "never"));   /* what follows is not reached */
+        fail(p, s->loc, s->msg ? s->msg : "a part that cannot be executed was reached", BMC_E_FAIL, cg_i64(g, 0),
+             cg_i64(g, 0));
+        LLVMPositionBuilderAtEnd(g->b, cg_block(g, p->fn, "never")); /* what follows is not reached */
         break;
     }
 }
@@ -402,7 +435,8 @@ LV program_body(Cg *g)
     LLVMBuildRet(g->b, p.status);
     LLVMPositionBuilderAtEnd(g->b, here);
     steps(&p, &g->m->program, true);
-    LV zero = cg_i32(g, 0);     /* what threads recorded after the last barrier is seen by the runtime when all have come back */
+    LV zero =
+        cg_i32(g, 0); /* what threads recorded after the last barrier is seen by the runtime when all have come back */
     LLVMBasicBlockRef from = cg_here(g);
     LLVMBuildBr(g->b, p.leave);
     LLVMAddIncoming(p.status, &zero, &from, 1);
@@ -442,11 +476,12 @@ static LV size_of(Cg *g, LV sym, Dim d)
 
 LV program_plan(Cg *g)
 {
-    LV fn = cg_fn(g, "plan", g->vd, (LT[]){g->ptr, g->ptr}, 2, true), sym = LLVMGetParam(fn, 0), need = LLVMGetParam(fn, 1);
+    LV fn = cg_fn(g, "plan", g->vd, (LT[]){g->ptr, g->ptr}, 2, true), sym = LLVMGetParam(fn, 0),
+       need = LLVMGetParam(fn, 1);
     LLVMPositionBuilderAtEnd(g->b, cg_block(g, fn, "entry"));
     debug_function(g, fn, NULL, (KLoc){0});
     store_at(g, need, NEED(failed_check), cg_i32(g, 0), 4);
-    for (uint32_t s = 1; s < g->m->dims->sym.n; s++) {     /* symbols that are only other names */
+    for (uint32_t s = 1; s < g->m->dims->sym.n; s++) { /* symbols that are only other names */
         const SymRec *r = &g->m->dims->sym.p[s];
         if (r->kind == SYM_ENTRY && r->input < 0 && r->same_as.i && entry_only(g, dim_resolve(g->m->dims, r->same_as)))
             store_at(g, sym, 8 * (int64_t)s, cg_dim_at(g, sym, dim_resolve(g->m->dims, r->same_as)), 8);
@@ -455,7 +490,8 @@ LV program_plan(Cg *g)
         if (!planned_step(g, s)) continue;
         LV over = NULL, a = checked_dim(g, sym, s->a, &over);
         if (s->kind == KST_BIND) {
-            store_at(g, sym, 8 * (int64_t)s->sym.i, over ? LLVMBuildSelect(g->b, over, cg_i64(g, INT64_MAX), a, "") : a, 8);
+            store_at(g, sym, 8 * (int64_t)s->sym.i, over ? LLVMBuildSelect(g->b, over, cg_i64(g, INT64_MAX), a, "") : a,
+                     8);
             continue;
         }
         LV b = checked_dim(g, sym, s->b, &over), ok = relation(g, s->rel, a, b);
@@ -479,7 +515,8 @@ LV program_plan(Cg *g)
 
 LV program_out_dims(Cg *g)
 {
-    LV fn = cg_fn(g, "out_dims", g->vd, (LT[]){g->ptr, g->i32, g->ptr}, 3, true), sym = LLVMGetParam(fn, 0), dim = LLVMGetParam(fn, 2);
+    LV fn = cg_fn(g, "out_dims", g->vd, (LT[]){g->ptr, g->i32, g->ptr}, 3, true), sym = LLVMGetParam(fn, 0),
+       dim = LLVMGetParam(fn, 2);
     LLVMBasicBlockRef entry = cg_block(g, fn, "entry"), end = cg_block(g, fn, "end");
     LLVMPositionBuilderAtEnd(g->b, end);
     debug_function(g, fn, NULL, (KLoc){0});
@@ -502,7 +539,8 @@ bool program_emit(Cg *g)
 {
     program_slots(g);
     g->message.n = 0;
-    for (uint32_t i = 0; i < g->m->message.n; i++) vec_push(&g->arena, &g->message, g->m->message.p[i] ? g->m->message.p[i] : "");
+    for (uint32_t i = 0; i < g->m->message.n; i++)
+        vec_push(&g->arena, &g->message, g->m->message.p[i] ? g->m->message.p[i] : "");
     if (!g->message.n) vec_push(&g->arena, &g->message, "");
     for (uint32_t k = 0; k < g->m->kernel.n; k++) nest_kernel(g, g->m->kernel.p[k]);
     LV body = program_body(g), plan = program_plan(g), out_dims = program_out_dims(g);

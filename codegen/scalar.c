@@ -1,18 +1,22 @@
-/* scalar.c: every pure instruction of kop.def as LLVM IR. The same text serves scalars and <16 x T>: types are read off the operands, constants are made
- * to fit. Integer division, shifts and conversions are total (no trap, no poison); floats carry no fast-math flag.
- * Narrow floats live in memory only: f16 and bf16 are i16 there; f16 uses the target's conversions where it has them, else integer arithmetic that gives
- * the same bits (bf16 always does: it is three instructions). */
+/* scalar.c: every pure instruction of kop.def as LLVM IR. The same text serves scalars and <16 x T>: types are read
+ * off the operands, constants are made to fit. Integer division, shifts and conversions are total (no trap, no
+ * poison); floats carry no fast-math flag.
+ * Narrow floats live in memory only: f16 and bf16 are i16 there; f16 uses the target's conversions where it has
+ * them, else integer arithmetic that gives the same bits (bf16 always does: it is three instructions). */
 #include "codegen/cg.h"
 
 #include <math.h>
 
-static LT type_like(Cg *g, LV like, DType t)   /* type t with as many lanes as `like` */
+static LT type_like(Cg *g, LV like, DType t) /* type t with as many lanes as `like` */
 {
     LT s = cg_type(g, t);
     return LLVMGetTypeKind(LLVMTypeOf(like)) == LLVMVectorTypeKind ? cg_vec_type(s) : s;
 }
 
-static LT lanes_like(LV like, LT s) { return LLVMGetTypeKind(LLVMTypeOf(like)) == LLVMVectorTypeKind ? cg_vec_type(s) : s; }
+static LT lanes_like(LV like, LT s)
+{
+    return LLVMGetTypeKind(LLVMTypeOf(like)) == LLVMVectorTypeKind ? cg_vec_type(s) : s;
+}
 static LV int_k(LV like, int64_t k) { return cg_int_like(LLVMTypeOf(like), k); }
 static LV real_k(LV like, double k) { return cg_real_like(LLVMTypeOf(like), k); }
 static LV pick(Cg *g, LV c, LV a, LV b) { return LLVMBuildSelect(g->b, c, a, b, ""); }
@@ -24,7 +28,8 @@ static bool is_signed(DType t) { return dtype_info(t)->cls == DC_INT; }
 static LV unary_intrinsic(Cg *g, const char *name, LV x) { return cg_intrinsic(g, name, LLVMTypeOf(x), &x, 1); }
 
 /* ---- memory forms ---- */
-/* IEEE half -> float with integers, for targets without a conversion: subnormals become exact floats, so flushing cannot touch them. */
+/* IEEE half -> float with integers, for targets without a conversion: subnormals become exact floats, so flushing
+ * cannot touch them. */
 static LV half_to_float(Cg *g, LV h)
 {
     LLVMBuilderRef b = g->b;
@@ -34,7 +39,8 @@ static LV half_to_float(Cg *g, LV h)
     LV em = LLVMBuildAnd(b, x, int_k(x, 0x7fff), "");
     LV normal = LLVMBuildAdd(b, LLVMBuildShl(b, em, int_k(x, 13), ""), int_k(x, (127 - 15) << 23), "");
     LV special = LLVMBuildOr(b, LLVMBuildShl(b, em, int_k(x, 13), ""), int_k(x, 0xff << 23), "");
-    LV small = LLVMBuildBitCast(b, LLVMBuildFMul(b, LLVMBuildUIToFP(b, em, f32, ""), cg_real_like(f32, 0x1p-24), ""), i32, "");
+    LV small =
+        LLVMBuildBitCast(b, LLVMBuildFMul(b, LLVMBuildUIToFP(b, em, f32, ""), cg_real_like(f32, 0x1p-24), ""), i32, "");
     LV r = pick(g, icmp(g, LLVMIntUGE, em, int_k(x, 0x7c00)), special, normal);
     r = pick(g, icmp(g, LLVMIntULT, em, int_k(x, 0x400)), small, r);
     return LLVMBuildBitCast(b, LLVMBuildOr(b, r, sign, ""), f32, "");
@@ -50,7 +56,8 @@ static LV float_to_half(Cg *g, LV f)
     LV a = LLVMBuildAnd(b, x, int_k(x, 0x7fffffff), "");
     /* normal halves: rebias, then add 0xfff and the lowest kept bit */
     LV odd = LLVMBuildAnd(b, LLVMBuildLShr(b, a, int_k(x, 13), ""), int_k(x, 1), "");
-    LV rebased = LLVMBuildAdd(b, LLVMBuildSub(b, a, int_k(x, (127 - 15) << 23), ""), LLVMBuildAdd(b, odd, int_k(x, 0xfff), ""), "");
+    LV rebased = LLVMBuildAdd(b, LLVMBuildSub(b, a, int_k(x, (127 - 15) << 23), ""),
+                              LLVMBuildAdd(b, odd, int_k(x, 0xfff), ""), "");
     LV normal = LLVMBuildLShr(b, rebased, int_k(x, 13), "");
     /* subnormal halves: the mantissa with its hidden bit, shifted right by 126 - exponent, rounded by the remainder */
     LV e = LLVMBuildLShr(b, a, int_k(x, 23), "");
@@ -61,10 +68,12 @@ static LV float_to_half(Cg *g, LV f)
     LV rest = LLVMBuildSub(b, man, LLVMBuildShl(b, kept, shift, ""), "");
     LV half = LLVMBuildShl(b, int_k(x, 1), LLVMBuildSub(b, shift, int_k(x, 1), ""), "");
     LV up = LLVMBuildOr(b, icmp(g, LLVMIntUGT, rest, half),
-                        LLVMBuildAnd(b, icmp(g, LLVMIntEQ, rest, half), icmp(g, LLVMIntNE, LLVMBuildAnd(b, kept, int_k(x, 1), ""), int_k(x, 0)), ""), "");
+                        LLVMBuildAnd(b, icmp(g, LLVMIntEQ, rest, half),
+                                     icmp(g, LLVMIntNE, LLVMBuildAnd(b, kept, int_k(x, 1), ""), int_k(x, 0)), ""),
+                        "");
     LV small = LLVMBuildAdd(b, kept, LLVMBuildZExt(b, up, i32, ""), "");
     LV r = pick(g, icmp(g, LLVMIntULT, a, int_k(x, 113 << 23)), small, normal);
-    r = pick(g, icmp(g, LLVMIntUGE, a, int_k(x, 0x477ff000)), int_k(x, 0x7c00), r);   /* 65520 and up round to infinity */
+    r = pick(g, icmp(g, LLVMIntUGE, a, int_k(x, 0x477ff000)), int_k(x, 0x7c00), r); /* 65520 and up round to infinity */
     r = pick(g, icmp(g, LLVMIntUGT, a, int_k(x, 0x7f800000)), int_k(x, 0x7e00), r);
     return LLVMBuildTrunc(b, LLVMBuildOr(b, r, sign, ""), i16, "");
 }
@@ -86,12 +95,14 @@ LV scalar_from_mem(Cg *g, DType t, LV raw)
     switch (t) {
     case DT_BOOL: return icmp(g, LLVMIntNE, raw, int_k(raw, 0));
     case DT_BF16: {
-        LV x = LLVMBuildShl(g->b, LLVMBuildZExt(g->b, raw, lanes_like(raw, g->i32), ""), cg_int_like(lanes_like(raw, g->i32), 16), "");
+        LV x = LLVMBuildShl(g->b, LLVMBuildZExt(g->b, raw, lanes_like(raw, g->i32), ""),
+                            cg_int_like(lanes_like(raw, g->i32), 16), "");
         return LLVMBuildBitCast(g->b, x, lanes_like(raw, g->f32), "");
     }
     case DT_F16:
         if (!g->isa.f16c) return half_to_float(g, raw);
-        return LLVMBuildFPExt(g->b, LLVMBuildBitCast(g->b, raw, lanes_like(raw, g->f16), ""), lanes_like(raw, g->f32), "");
+        return LLVMBuildFPExt(g->b, LLVMBuildBitCast(g->b, raw, lanes_like(raw, g->f16), ""), lanes_like(raw, g->f32),
+                              "");
     default: return raw;
     }
 }
@@ -127,7 +138,8 @@ static LV real_to_int(Cg *g, DType from, DType to, LV x)
     int bits = dtype_info(to)->bits;
     bool sign = is_signed(to);
     LT result = type_like(g, x, to);
-    double hi = ldexp(1, sign ? bits - 1 : bits), lo = sign ? -ldexp(1, bits - 1) : 0;   /* lo <= x < hi is convertible (lo - 1 < x, to be exact) */
+    double hi = ldexp(1, sign ? bits - 1 : bits),
+           lo = sign ? -ldexp(1, bits - 1) : 0; /* lo <= x < hi is convertible (lo - 1 < x, to be exact) */
     /* small integers go through i32: clamp first, one exact conversion after */
     if (bits < 32) {
         LV c = pick(g, fcmp(g, LLVMRealOGT, x, real_k(x, hi - 1)), real_k(x, hi - 1), x);
@@ -136,7 +148,8 @@ static LV real_to_int(Cg *g, DType from, DType to, LV x)
         return LLVMBuildTrunc(b, LLVMBuildFPToSI(b, c, type_like(g, x, DT_I32), ""), result, "");
     }
     (void)from;
-    int64_t max = sign ? (bits == 64 ? INT64_MAX : INT32_MAX) : -1, min = sign ? (bits == 64 ? INT64_MIN : INT32_MIN) : 0;
+    int64_t max = sign ? (bits == 64 ? INT64_MAX : INT32_MAX) : -1,
+            min = sign ? (bits == 64 ? INT64_MIN : INT32_MIN) : 0;
     LV r = sign ? LLVMBuildFPToSI(b, x, result, "") : LLVMBuildFPToUI(b, x, result, "");
     r = pick(g, fcmp(g, LLVMRealOGE, x, real_k(x, hi)), cg_int_like(result, max), r);
     r = pick(g, fcmp(g, LLVMRealOLT, x, real_k(x, lo)), cg_int_like(result, min), r);
@@ -148,8 +161,10 @@ static LV convert(Cg *g, DType from, DType to, LV x)
     LLVMBuilderRef b = g->b;
     LT result = type_like(g, x, to);
     if (from == to) return x;
-    if (to == DT_BOOL) return is_real(from) ? fcmp(g, LLVMRealUNE, x, real_k(x, 0)) : icmp(g, LLVMIntNE, x, int_k(x, 0));
-    if (is_real(from) && is_real(to)) return to == DT_F64 ? LLVMBuildFPExt(b, x, result, "") : LLVMBuildFPTrunc(b, x, result, "");
+    if (to == DT_BOOL)
+        return is_real(from) ? fcmp(g, LLVMRealUNE, x, real_k(x, 0)) : icmp(g, LLVMIntNE, x, int_k(x, 0));
+    if (is_real(from) && is_real(to))
+        return to == DT_F64 ? LLVMBuildFPExt(b, x, result, "") : LLVMBuildFPTrunc(b, x, result, "");
     if (is_real(from)) return real_to_int(g, from, to, x);
     if (is_real(to)) return is_signed(from) ? LLVMBuildSIToFP(b, x, result, "") : LLVMBuildUIToFP(b, x, result, "");
     int have = from == DT_BOOL ? 1 : dtype_info(from)->bits, want = dtype_info(to)->bits;
@@ -158,7 +173,8 @@ static LV convert(Cg *g, DType from, DType to, LV x)
     return is_signed(from) ? LLVMBuildSExt(b, x, result, "") : LLVMBuildZExt(b, x, result, "");
 }
 
-/* f64 -> f32 such that a second rounding to fewer bits gives what one rounding would: inexact results get an odd last bit. */
+/* f64 -> f32 such that a second rounding to fewer bits gives what one rounding would: inexact results get an odd
+ * last bit. */
 static LV round_to_odd(Cg *g, LV x)
 {
     LLVMBuilderRef b = g->b;
@@ -172,8 +188,9 @@ static LV round_to_odd(Cg *g, LV x)
 }
 
 /* ---- integers ---- */
-/* q and r of a truncating division that never traps: x/0 = 0 (r = 0), MIN/-1 = MIN (r = 0). The divisors 0 and -1 become 1 by addition: LLVM 19's
- * instcombine takes x / select(c, 1, <0, 2, ...>) for x, as if one zero lane made all lanes undefined. */
+/* q and r of a truncating division that never traps: x/0 = 0 (r = 0), MIN/-1 = MIN (r = 0). The divisors 0 and -1
+ * become 1 by addition: LLVM 19's instcombine takes x / select(c, 1, <0, 2, ...>) for x, as if one zero lane made
+ * all lanes undefined. */
 static void int_div(Cg *g, bool sign, LV x, LV d, LV *q, LV *r)
 {
     LLVMBuilderRef b = g->b;
@@ -187,7 +204,7 @@ static void int_div(Cg *g, bool sign, LV x, LV d, LV *q, LV *r)
     LV quot = sign ? LLVMBuildSDiv(b, x, safe, "") : LLVMBuildUDiv(b, x, safe, "");
     if (r) {
         LV rest = LLVMBuildSub(b, x, LLVMBuildMul(b, quot, safe, ""), "");
-        *r = pick(g, bad, zero, rest);   /* d = -1: safe is 1, the rest is 0 */
+        *r = pick(g, bad, zero, rest); /* d = -1: safe is 1, the rest is 0 */
     }
     if (q) {
         if (sign) quot = pick(g, by_minus, LLVMBuildNeg(b, x, ""), quot);
@@ -205,7 +222,8 @@ static LV shift(Cg *g, bool left, bool sign, int bits, LV x, LV n)
     return pick(g, big, int_k(x, 0), r);
 }
 
-/* Wrapping power by squaring, all bits of the exponent, as a function of its own; a negative exponent gives 1/x^n truncated. */
+/* Wrapping power by squaring, all bits of the exponent, as a function of its own; a negative exponent gives 1/x^n
+ * truncated. */
 static LV int_pow(CgFn *f, DType t, LV x, LV n)
 {
     Cg *g = f->g;
@@ -217,14 +235,17 @@ static LV int_pow(CgFn *f, DType t, LV x, LV n)
     if (!fn) {
         LLVMBasicBlockRef from = cg_here(g);
         fn = cg_fn(g, name, type, (LT[]){type, type}, 2, true);
-        LLVMBasicBlockRef entry = cg_block(g, fn, "entry"), loop = cg_block(g, fn, "loop"), end = cg_block(g, fn, "end");
+        LLVMBasicBlockRef entry = cg_block(g, fn, "entry"), loop = cg_block(g, fn, "loop"),
+                          end = cg_block(g, fn, "end");
         LV base = LLVMGetParam(fn, 0), e = LLVMGetParam(fn, 1), one = cg_int_like(type, 1), zero = cg_int_like(type, 0);
         LLVMPositionBuilderAtEnd(g->b, entry);
         LLVMBuildBr(g->b, loop);
         LLVMPositionBuilderAtEnd(g->b, loop);
-        LV k = LLVMBuildPhi(g->b, g->i32, ""), p = LLVMBuildPhi(g->b, type, ""), q = LLVMBuildPhi(g->b, type, ""), m = LLVMBuildPhi(g->b, type, "");
+        LV k = LLVMBuildPhi(g->b, g->i32, ""), p = LLVMBuildPhi(g->b, type, ""), q = LLVMBuildPhi(g->b, type, ""),
+           m = LLVMBuildPhi(g->b, type, "");
         LV odd = icmp(g, LLVMIntNE, LLVMBuildAnd(g->b, m, one, ""), zero);
-        LV p2 = pick(g, odd, LLVMBuildMul(g->b, p, q, ""), p), q2 = LLVMBuildMul(g->b, q, q, ""), m2 = LLVMBuildLShr(g->b, m, one, "");
+        LV p2 = pick(g, odd, LLVMBuildMul(g->b, p, q, ""), p), q2 = LLVMBuildMul(g->b, q, q, ""),
+           m2 = LLVMBuildLShr(g->b, m, one, "");
         LV k2 = LLVMBuildAdd(g->b, k, cg_i32(g, 1), "");
         LLVMBuildCondBr(g->b, icmp(g, LLVMIntULT, k2, cg_i32(g, bits)), loop, end);
         LLVMAddIncoming(k, (LV[]){cg_i32(g, 0), k2}, (LLVMBasicBlockRef[]){entry, loop}, 2);
@@ -237,7 +258,7 @@ static LV int_pow(CgFn *f, DType t, LV x, LV n)
             LV minus = cg_int_like(type, -1), even = icmp(g, LLVMIntEQ, LLVMBuildAnd(g->b, e, one, ""), zero);
             LV inv = pick(g, icmp(g, LLVMIntEQ, base, one), one, zero);
             inv = pick(g, icmp(g, LLVMIntEQ, base, minus), pick(g, even, one, minus), inv);
-            LV max = LLVMBuildLShr(g->b, minus, one, "");    /* 1/0: infinity, saturated */
+            LV max = LLVMBuildLShr(g->b, minus, one, ""); /* 1/0: infinity, saturated */
             inv = pick(g, icmp(g, LLVMIntEQ, base, zero), max, inv);
             r = pick(g, icmp(g, LLVMIntSLT, e, zero), inv, r);
         }
@@ -249,7 +270,8 @@ static LV int_pow(CgFn *f, DType t, LV x, LV n)
 }
 
 /* ---- floats ---- */
-/* NaN if either is NaN; which zero wins is left open, so that x86 needs three instructions (one, when an operand is a known number), Arm one. */
+/* NaN if either is NaN; which zero wins is left open, so that x86 needs three instructions (one, when an operand is
+ * a known number), Arm one. */
 static LV real_minmax(Cg *g, bool max, LV a, LV b)
 {
     LV r = cg_intrinsic(g, max ? "llvm.maximum" : "llvm.minimum", LLVMTypeOf(a), (LV[]){a, b}, 2);
@@ -257,12 +279,14 @@ static LV real_minmax(Cg *g, bool max, LV a, LV b)
     return r;
 }
 
-/* Rounding for x86 without SSE4.1, where LLVM would call libm lane by lane. Beyond 2^23 (2^52) every value is an integer. */
+/* Rounding for x86 without SSE4.1, where LLVM would call libm lane by lane. Beyond 2^23 (2^52) every value is an
+ * integer. */
 static LV real_rint_plain(Cg *g, LV x)
 {
     LLVMBuilderRef b = g->b;
     bool wide = LLVMGetTypeKind(LLVMTypeOf(x)) == LLVMDoubleTypeKind ||
-                (LLVMGetTypeKind(LLVMTypeOf(x)) == LLVMVectorTypeKind && LLVMGetTypeKind(LLVMGetElementType(LLVMTypeOf(x))) == LLVMDoubleTypeKind);
+                (LLVMGetTypeKind(LLVMTypeOf(x)) == LLVMVectorTypeKind &&
+                 LLVMGetTypeKind(LLVMGetElementType(LLVMTypeOf(x))) == LLVMDoubleTypeKind);
     LV magic = real_k(x, wide ? 0x1p52 : 0x1p23), a = unary_intrinsic(g, "llvm.fabs", x);
     LV r = LLVMBuildFSub(b, LLVMBuildFAdd(b, a, magic, ""), magic, "");
     r = cg_intrinsic(g, "llvm.copysign", LLVMTypeOf(x), (LV[]){r, x}, 2);
@@ -272,9 +296,15 @@ static LV real_rint_plain(Cg *g, LV x)
 static LV real_round(Cg *g, KOp op, LV x)
 {
     if (!g->isa.x86 || g->isa.sse41)
-        return unary_intrinsic(g, op == KOP_FLOOR ? "llvm.floor" : op == KOP_CEIL ? "llvm.ceil" : op == KOP_TRUNC ? "llvm.trunc" : "llvm.rint", x);
+        return unary_intrinsic(g,
+                               op == KOP_FLOOR   ? "llvm.floor"
+                               : op == KOP_CEIL  ? "llvm.ceil"
+                               : op == KOP_TRUNC ? "llvm.trunc"
+                                                 : "llvm.rint",
+                               x);
     LLVMBuilderRef b = g->b;
-    LV zero = real_k(x, 0), one = real_k(x, 1), a = op == KOP_TRUNC ? unary_intrinsic(g, "llvm.fabs", x) : x, r = real_rint_plain(g, a);
+    LV zero = real_k(x, 0), one = real_k(x, 1), a = op == KOP_TRUNC ? unary_intrinsic(g, "llvm.fabs", x) : x,
+       r = real_rint_plain(g, a);
     if (op == KOP_CEIL) r = LLVMBuildFAdd(b, r, pick(g, fcmp(g, LLVMRealOLT, r, x), one, zero), "");
     else if (op != KOP_RINT) r = LLVMBuildFSub(b, r, pick(g, fcmp(g, LLVMRealOGT, r, a), one, zero), "");
     return cg_intrinsic(g, "llvm.copysign", LLVMTypeOf(x), (LV[]){r, x}, 2);
@@ -297,7 +327,9 @@ static LV math_call(CgFn *f, const char *name, LV *x, unsigned n)
     bool vec = LLVMGetTypeKind(t) == LLVMVectorTypeKind;
     LV fn = math_function(&g->math, name, vec ? LLVMGetElementType(t) : t, vec ? LANES : 1, f->fn);
     if (!fn) {
-        if (!g->failed++) diag(g->m->diag, kloc_diag(g->m, f->k->loc), E_LLVM, arena_printf(&g->arena, "no code for the function %s", name));
+        if (!g->failed++)
+            diag(g->m->diag, kloc_diag(g->m, f->k->loc), E_LLVM,
+                 arena_printf(&g->arena, "no code for the function %s", name));
         return x[0];
     }
     return cg_call(g, fn, x, n, "");
@@ -331,7 +363,9 @@ LV scalar_identity(CgFn *f, KOp op, DType t)
     int bits = t == DT_BOOL ? 1 : dtype_info(t)->bits;
     uint64_t all = bits == 64 ? UINT64_MAX : ((uint64_t)1 << bits) - 1, top = (uint64_t)1 << (bits - 1);
     switch (op) {
-    case KOP_ADD: case KOP_OR: case KOP_XOR: return LLVMConstNull(v);
+    case KOP_ADD:
+    case KOP_OR:
+    case KOP_XOR: return LLVMConstNull(v);
     case KOP_MUL: return real ? LLVMConstReal(v, 1) : LLVMConstInt(v, 1, false);
     case KOP_AND: return LLVMConstInt(v, all, false);
     case KOP_MIN: return real ? LLVMConstReal(v, INFINITY) : LLVMConstInt(v, sign ? all ^ top : all, false);
@@ -363,7 +397,8 @@ LV scalar_op(CgFn *f, const KInstRec *in, LV *a, DType t, bool vec)
     case KOP_ADD: return real ? LLVMBuildFAdd(b, a[0], a[1], "") : LLVMBuildAdd(b, a[0], a[1], "");
     case KOP_SUB: return real ? LLVMBuildFSub(b, a[0], a[1], "") : LLVMBuildSub(b, a[0], a[1], "");
     case KOP_MUL: return real ? LLVMBuildFMul(b, a[0], a[1], "") : LLVMBuildMul(b, a[0], a[1], "");
-    case KOP_DIV: case KOP_REM: {
+    case KOP_DIV:
+    case KOP_REM: {
         if (real) return in->op == KOP_DIV ? LLVMBuildFDiv(b, a[0], a[1], "") : LLVMBuildFRem(b, a[0], a[1], "");
         LV q = NULL, r = NULL;
         int_div(g, sign, a[0], a[1], in->op == KOP_DIV ? &q : NULL, in->op == KOP_REM ? &r : NULL);
@@ -380,12 +415,14 @@ LV scalar_op(CgFn *f, const KInstRec *in, LV *a, DType t, bool vec)
     }
     case KOP_FLOORDIV: {
         int64_t k;
-        if (cg_const(a[1], &k) && k > 0 && (k & (k - 1)) == 0) return LLVMBuildAShr(b, a[0], int_k(a[0], __builtin_ctzll((uint64_t)k)), "");
+        if (cg_const(a[1], &k) && k > 0 && (k & (k - 1)) == 0)
+            return LLVMBuildAShr(b, a[0], int_k(a[0], __builtin_ctzll((uint64_t)k)), "");
         LV q, r;
         int_div(g, true, a[0], a[1], &q, &r);
         return LLVMBuildSub(b, q, LLVMBuildZExt(b, icmp(g, LLVMIntSLT, r, int_k(r, 0)), LLVMTypeOf(r), ""), "");
     }
-    case KOP_MIN: case KOP_MAX: {
+    case KOP_MIN:
+    case KOP_MAX: {
         bool max = in->op == KOP_MAX;
         if (real) return real_minmax(g, max, a[0], a[1]);
         LLVMIntPredicate p = sign ? (max ? LLVMIntSGT : LLVMIntSLT) : (max ? LLVMIntUGT : LLVMIntULT);
@@ -402,13 +439,17 @@ LV scalar_op(CgFn *f, const KInstRec *in, LV *a, DType t, bool vec)
         return sign ? pick(g, icmp(g, LLVMIntSLT, a[0], int_k(a[0], 0)), LLVMBuildNeg(b, a[0], ""), a[0]) : a[0];
     case KOP_SIGN: {
         if (!real) {
-            LV pos = pick(g, icmp(g, sign ? LLVMIntSGT : LLVMIntUGT, a[0], int_k(a[0], 0)), int_k(a[0], 1), int_k(a[0], 0));
+            LV pos =
+                pick(g, icmp(g, sign ? LLVMIntSGT : LLVMIntUGT, a[0], int_k(a[0], 0)), int_k(a[0], 1), int_k(a[0], 0));
             return sign ? pick(g, icmp(g, LLVMIntSLT, a[0], int_k(a[0], 0)), int_k(a[0], -1), pos) : pos;
         }
-        LV r = pick(g, fcmp(g, LLVMRealOGT, a[0], real_k(a[0], 0)), real_k(a[0], 1), a[0]);   /* NaN and zeros stay */
+        LV r = pick(g, fcmp(g, LLVMRealOGT, a[0], real_k(a[0], 0)), real_k(a[0], 1), a[0]); /* NaN and zeros stay */
         return pick(g, fcmp(g, LLVMRealOLT, a[0], real_k(a[0], 0)), real_k(a[0], -1), r);
     }
-    case KOP_FLOOR: case KOP_CEIL: case KOP_RINT: case KOP_TRUNC: return real ? real_round(g, in->op, a[0]) : a[0];
+    case KOP_FLOOR:
+    case KOP_CEIL:
+    case KOP_RINT:
+    case KOP_TRUNC: return real ? real_round(g, in->op, a[0]) : a[0];
     case KOP_SQRT: return unary_intrinsic(g, "llvm.sqrt", a[0]);
     case KOP_AND: return LLVMBuildAnd(b, a[0], a[1], "");
     case KOP_OR: return LLVMBuildOr(b, a[0], a[1], "");
@@ -416,7 +457,8 @@ LV scalar_op(CgFn *f, const KInstRec *in, LV *a, DType t, bool vec)
     case KOP_NOT: return LLVMBuildNot(b, a[0], "");
     case KOP_SHL: return shift(g, true, sign, bits, a[0], a[1]);
     case KOP_SHR: return shift(g, false, sign, bits, a[0], a[1]);
-    case KOP_EQ: case KOP_NE:
+    case KOP_EQ:
+    case KOP_NE:
         if (t == DT_STR) {
             LV eq = string_equal(f, a[0], a[1]);
             return in->op == KOP_EQ ? eq : LLVMBuildNot(b, eq, "");
@@ -427,9 +469,11 @@ LV scalar_op(CgFn *f, const KInstRec *in, LV *a, DType t, bool vec)
     case KOP_LE: return real ? fcmp(g, LLVMRealOLE, a[0], a[1]) : icmp(g, sign ? LLVMIntSLE : LLVMIntULE, a[0], a[1]);
     case KOP_GT: return real ? fcmp(g, LLVMRealOGT, a[0], a[1]) : icmp(g, sign ? LLVMIntSGT : LLVMIntUGT, a[0], a[1]);
     case KOP_GE: return real ? fcmp(g, LLVMRealOGE, a[0], a[1]) : icmp(g, sign ? LLVMIntSGE : LLVMIntUGE, a[0], a[1]);
-    case KOP_ISNAN: case KOP_ISINF:
+    case KOP_ISNAN:
+    case KOP_ISINF:
         if (!real) return LLVMConstNull(lanes_like(a[0], g->i1));
-        if (in->op == KOP_ISINF) return fcmp(g, LLVMRealOEQ, unary_intrinsic(g, "llvm.fabs", a[0]), real_k(a[0], INFINITY));
+        if (in->op == KOP_ISINF)
+            return fcmp(g, LLVMRealOEQ, unary_intrinsic(g, "llvm.fabs", a[0]), real_k(a[0], INFINITY));
         return fcmp(g, LLVMRealUNO, a[0], a[0]);
     case KOP_SELECT: return pick(g, a[0], a[1], a[2]);
     case KOP_CAST: {

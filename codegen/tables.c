@@ -1,5 +1,6 @@
-/* tables.c: the constants of a compiled model: ports, symbols, bmc_info, rt_desc and bmc_model as runtime/bmc.h and runtime/rt.h lay them out.
- * PREFIX_model is the only name that leaves an artifact (a shared object exports it as bmc_model, too). */
+/* tables.c: the constants of a compiled model: ports, symbols, bmc_info, rt_desc and bmc_model as runtime/bmc.h and
+ * runtime/rt.h lay them out. PREFIX_model is the only name that leaves an artifact (a shared object exports it as
+ * bmc_model, too). */
 #include "codegen/cg.h"
 #include "runtime/rt.h"
 #include "runtime/rt_cpu.h"
@@ -42,7 +43,10 @@ static LV text_table(Cg *g, const char *const *v, uint32_t n, const char *name)
 }
 
 /* ---- ports ---- */
-typedef struct Entries { uint32_t *sym; uint32_t n; } Entries;   /* entry symbols that an input binds, in the order of bmc_info.symbol */
+typedef struct Entries {
+    uint32_t *sym;
+    uint32_t n;
+} Entries; /* entry symbols that an input binds, in the order of bmc_info.symbol */
 
 static Entries entry_symbols(Cg *g)
 {
@@ -76,7 +80,11 @@ static void port_dim(Cg *g, const Entries *e, Dim d, LV *dim, LV *sym)
 static LV port_of(Cg *g, const Entries *e, const KPort *p)
 {
     const TypeRec *t = type_rec(g->m->types, p->type);
-    int kind = t->kind == TY_TENSOR ? BMC_TENSOR : t->kind == TY_SEQ ? BMC_SEQUENCE : t->kind == TY_OPT ? BMC_OPTIONAL : t->kind == TY_MAP ? BMC_MAP : BMC_NONE;
+    int kind = t->kind == TY_TENSOR ? BMC_TENSOR
+               : t->kind == TY_SEQ  ? BMC_SEQUENCE
+               : t->kind == TY_OPT  ? BMC_OPTIONAL
+               : t->kind == TY_MAP  ? BMC_MAP
+                                    : BMC_NONE;
     while (t->kind == TY_SEQ || t->kind == TY_OPT) t = type_rec(g->m->types, t->of);
     int rank = t->kind == TY_TENSOR ? t->rank : 0;
     LV dim[BMC_MAX_RANK], sym[BMC_MAX_RANK];
@@ -84,8 +92,11 @@ static LV port_of(Cg *g, const Entries *e, const KPort *p)
         if (rank != RANK_UNKNOWN && a < rank) port_dim(g, e, t->dim[a], &dim[a], &sym[a]);
         else dim[a] = cg_i64(g, 0), sym[a] = cg_i32(g, -1);
     }
-    return structure(g, (LV[]){cg_text(g, name_str(g->m->names, p->name)), i8_of(g, kind), i8_of(g, t->elem), i8_of(g, rank), i8_of(g, 0),
-                               LLVMConstArray2(g->i64, dim, BMC_MAX_RANK), LLVMConstArray2(g->i32, sym, BMC_MAX_RANK), cg_i32(g, p->alias)}, 8, AS(bmc_port, alias));
+    return structure(g,
+                     (LV[]){cg_text(g, name_str(g->m->names, p->name)), i8_of(g, kind), i8_of(g, t->elem),
+                            i8_of(g, rank), i8_of(g, 0), LLVMConstArray2(g->i64, dim, BMC_MAX_RANK),
+                            LLVMConstArray2(g->i32, sym, BMC_MAX_RANK), cg_i32(g, p->alias)},
+                     8, AS(bmc_port, alias));
 }
 
 static LV ports(Cg *g, const Entries *e, const KPort *p, uint32_t n, const char *name)
@@ -100,7 +111,10 @@ static LV symbols(Cg *g, const Entries *e)
     LV *v = arena_array(&g->arena, LV, e->n + 1);
     for (uint32_t i = 0; i < e->n; i++) {
         const SymRec *r = &g->m->dims->sym.p[e->sym[i]];
-        v[i] = structure(g, (LV[]){cg_text(g, name_str(g->m->names, r->name)), cg_i64(g, r->lo), cg_i64(g, r->hi), cg_i32(g, r->input), cg_i32(g, r->axis)}, 5, AS(bmc_symbol, axis));
+        v[i] = structure(g,
+                         (LV[]){cg_text(g, name_str(g->m->names, r->name)), cg_i64(g, r->lo), cg_i64(g, r->hi),
+                                cg_i32(g, r->input), cg_i32(g, r->axis)},
+                         5, AS(bmc_symbol, axis));
     }
     return e->n ? cg_table(g, LLVMTypeOf(v[0]), v, e->n, "symbols") : cg_table(g, g->i64, NULL, 0, "symbols");
 }
@@ -111,7 +125,8 @@ static LV slots_of(Cg *g, const KPort *p, uint32_t n, const char *name)
     uint32_t *v = arena_array(&g->arena, uint32_t, n + 1);
     for (uint32_t i = 0; i < n; i++) {
         KSpace s = kbuf(g->m, p[i].buf)->space;
-        if (s != KS_IN && s != KS_OUT && s != KS_BOX && s != KS_SEQ) BUG("%s: the buffer of a port has no slot", name_str(g->m->names, p[i].name));
+        if (s != KS_IN && s != KS_OUT && s != KS_BOX && s != KS_SEQ)
+            BUG("%s: the buffer of a port has no slot", name_str(g->m->names, p[i].name));
         v[i] = g->slot[p[i].buf.i];
     }
     return i32_table(g, v, n, name);
@@ -149,11 +164,19 @@ bool tables_emit(Cg *g, LV body, LV plan, LV out_dims)
     target_cpu_need(&m->target, need);
 
     LV weights_bytes = cg_i64(g, g->data->bytes), weights_hash = LLVMConstInt(g->i64, g->data->hash, false);
-    LV info = global(g, structure(g, (LV[]){cg_text(g, m->prefix), cg_text(g, o->producer ? o->producer : "bmc"), cg_text(g, m->target.triple), cg_text(g, m->target.cpu),
-        ports(g, &e, m->input.p, m->input.n, "inputs"), ports(g, &e, m->output.p, m->output.n, "outputs"), symbols(g, &e),
-        cg_i32(g, m->input.n), cg_i32(g, m->output.n), cg_i32(g, e.n), cg_i32(g, o->threads), weights_bytes, weights_hash}, 13, AS(bmc_info, weights_hash)), "info");
+    LV info = global(
+        g,
+        structure(g,
+                  (LV[]){cg_text(g, m->prefix), cg_text(g, o->producer ? o->producer : "bmc"),
+                         cg_text(g, m->target.triple), cg_text(g, m->target.cpu),
+                         ports(g, &e, m->input.p, m->input.n, "inputs"),
+                         ports(g, &e, m->output.p, m->output.n, "outputs"), symbols(g, &e), cg_i32(g, m->input.n),
+                         cg_i32(g, m->output.n), cg_i32(g, e.n), cg_i32(g, o->threads), weights_bytes, weights_hash},
+                  13, AS(bmc_info, weights_hash)),
+        "info");
 
-    uint8_t *boxed = arena_array(&g->arena, uint8_t, m->output.n + 1), *planned = arena_array(&g->arena, uint8_t, m->output.n + 1);
+    uint8_t *boxed = arena_array(&g->arena, uint8_t, m->output.n + 1),
+            *planned = arena_array(&g->arena, uint8_t, m->output.n + 1);
     for (uint32_t i = 0; i < m->output.n; i++) {
         const KBufRec *r = kbuf(m, m->output.p[i].buf);
         boxed[i] = r->space == KS_BOX || r->space == KS_SEQ;
@@ -167,17 +190,46 @@ bool tables_emit(Cg *g, LV body, LV plan, LV out_dims)
     if (g->weights_out) file = arena_printf(&g->arena, "%s.weights", file ? file + 1 : o->out_path);
     bool inside = g->data->bytes && !file;
 
-    LV desc = global(g, structure(g, (LV[]){cg_i32(g, BMC_ABI), cg_i32(g, m->dims->sym.n), cg_i32(g, g->n_slot), cg_i32(g, g->message.n), info,
-        LLVMConstArray2(g->i64, (LV[]){LLVMConstInt(g->i64, need[0], false), LLVMConstInt(g->i64, need[1], false)}, 2), inside ? g->weights : none,
-        text_or_null(g, file), weights_bytes, weights_hash, slots_of(g, m->input.p, m->input.n, "in_slot"), slots_of(g, m->output.p, m->output.n, "out_slot"),
-        i8_table(g, boxed, m->output.n, "out_boxed"), i32_table(g, e.sym, e.n, "sym_of_entry"), text_table(g, g->message.p, g->message.n, "messages"),
-        cg_i32(g, flags), cg_i32(g, 0), plan, out_dims, body, i8_table(g, planned, m->output.n, "out_planned"), text_table(g, step, g->step.n, "step_names"),
-        cg_i32(g, g->step.n)}, 23, AS(rt_desc, n_step)), "desc");
+    LV desc = global(
+        g,
+        structure(
+            g,
+            (LV[]){cg_i32(g, BMC_ABI),
+                   cg_i32(g, m->dims->sym.n),
+                   cg_i32(g, g->n_slot),
+                   cg_i32(g, g->message.n),
+                   info,
+                   LLVMConstArray2(
+                       g->i64, (LV[]){LLVMConstInt(g->i64, need[0], false), LLVMConstInt(g->i64, need[1], false)}, 2),
+                   inside ? g->weights : none,
+                   text_or_null(g, file),
+                   weights_bytes,
+                   weights_hash,
+                   slots_of(g, m->input.p, m->input.n, "in_slot"),
+                   slots_of(g, m->output.p, m->output.n, "out_slot"),
+                   i8_table(g, boxed, m->output.n, "out_boxed"),
+                   i32_table(g, e.sym, e.n, "sym_of_entry"),
+                   text_table(g, g->message.p, g->message.n, "messages"),
+                   cg_i32(g, flags),
+                   cg_i32(g, 0),
+                   plan,
+                   out_dims,
+                   body,
+                   i8_table(g, planned, m->output.n, "out_planned"),
+                   text_table(g, step, g->step.n, "step_names"),
+                   cg_i32(g, g->step.n)},
+            23, AS(rt_desc, n_step)),
+        "desc");
 
-    LV model = structure(g, (LV[]){cg_i32(g, BMC_ABI), info, thunk(g, "sizes", "rt_sizes", desc, (LT[]){g->ptr, g->i32, g->ptr}, 3),
-        thunk(g, "create", "rt_create", desc, (LT[]){g->ptr, g->ptr, g->i64, g->ptr}, 4), cg_extern(g, "rt_run", g->i32, (LT[]){g->ptr, g->ptr, g->ptr}, 3),
-        cg_extern(g, "rt_reset", g->i32, (LT[]){g->ptr}, 1), cg_extern(g, "rt_destroy", g->vd, (LT[]){g->ptr}, 1),
-        cg_extern(g, "rt_message", g->ptr, (LT[]){g->ptr}, 1)}, 8, AS(bmc_model, message));
+    LV model = structure(g,
+                         (LV[]){cg_i32(g, BMC_ABI), info,
+                                thunk(g, "sizes", "rt_sizes", desc, (LT[]){g->ptr, g->i32, g->ptr}, 3),
+                                thunk(g, "create", "rt_create", desc, (LT[]){g->ptr, g->ptr, g->i64, g->ptr}, 4),
+                                cg_extern(g, "rt_run", g->i32, (LT[]){g->ptr, g->ptr, g->ptr}, 3),
+                                cg_extern(g, "rt_reset", g->i32, (LT[]){g->ptr}, 1),
+                                cg_extern(g, "rt_destroy", g->vd, (LT[]){g->ptr}, 1),
+                                cg_extern(g, "rt_message", g->ptr, (LT[]){g->ptr}, 1)},
+                         8, AS(bmc_model, message));
     LV v = global(g, model, arena_printf(&g->arena, "%s_model", m->prefix));
     LLVMSetLinkage(v, LLVMExternalLinkage);
     if (o->kind == CG_SO) LLVMAddAlias2(g->mod, LLVMTypeOf(model), 0, v, "bmc_model");

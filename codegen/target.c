@@ -1,6 +1,7 @@
-/* target.c: what a target can do. The C API has no question for it, so LLVM's own answer is used: a function may be inlined into another only when the
- * features that it was compiled for are there. For every feature of runtime/rt_cpu.h one tiny callee is made and inlined into a caller for the cpu in
- * question; the features whose call is gone are the cpu's. This covers every cpu name and feature string with no table of ours. */
+/* target.c: what a target can do. The C API has no question for it, so LLVM's own answer is used: a function may be
+ * inlined into another only when the features that it was compiled for are there. For every feature of
+ * runtime/rt_cpu.h one tiny callee is made and inlined into a caller for the cpu in question; the features whose
+ * call is gone are the cpu's. This covers every cpu name and feature string with no table of ours. */
 #include "codegen/cg.h"
 #include "runtime/rt_cpu.h"
 
@@ -11,7 +12,10 @@
 #include <unistd.h>
 
 typedef enum Arch { ARCH_NONE, ARCH_X86, ARCH_ARM } Arch;
-typedef struct Feature { int bit; const char *name; } Feature;
+typedef struct Feature {
+    int bit;
+    const char *name;
+} Feature;
 
 static const Feature x86_features[] = {
 #define X(bit, name, leaf, sub, reg, at, state) {bit, name},
@@ -26,19 +30,25 @@ static const Feature arm_features[] = {
 
 static Arch arch_of(const char *triple)
 {
-    return !strncmp(triple, "x86_64", 6) ? ARCH_X86 : !strncmp(triple, "aarch64", 7) || !strncmp(triple, "arm64", 5) ? ARCH_ARM : ARCH_NONE;
+    return !strncmp(triple, "x86_64", 6)                                    ? ARCH_X86
+           : !strncmp(triple, "aarch64", 7) || !strncmp(triple, "arm64", 5) ? ARCH_ARM
+                                                                            : ARCH_NONE;
 }
 
 void target_init_llvm(void)
 {
-    LLVMInitializeX86TargetInfo(), LLVMInitializeX86Target(), LLVMInitializeX86TargetMC(), LLVMInitializeX86AsmPrinter();
-    LLVMInitializeAArch64TargetInfo(), LLVMInitializeAArch64Target(), LLVMInitializeAArch64TargetMC(), LLVMInitializeAArch64AsmPrinter();
+    LLVMInitializeX86TargetInfo(), LLVMInitializeX86Target(), LLVMInitializeX86TargetMC(),
+        LLVMInitializeX86AsmPrinter();
+    LLVMInitializeAArch64TargetInfo(), LLVMInitializeAArch64Target(), LLVMInitializeAArch64TargetMC(),
+        LLVMInitializeAArch64AsmPrinter();
 }
 
 /* ---- asking LLVM ---- */
 static void string_attribute(LLVMContextRef cx, LV fn, const char *name, const char *value)
 {
-    LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateStringAttribute(cx, name, (unsigned)strlen(name), value, (unsigned)strlen(value)));
+    LLVMAddAttributeAtIndex(
+        fn, LLVMAttributeFunctionIndex,
+        LLVMCreateStringAttribute(cx, name, (unsigned)strlen(name), value, (unsigned)strlen(value)));
 }
 
 static LV constant_function(LLVMContextRef cx, LLVMModuleRef mod, LLVMBuilderRef b, int k)
@@ -51,7 +61,10 @@ static LV constant_function(LLVMContextRef cx, LLVMModuleRef mod, LLVMBuilderRef
     return fn;
 }
 
-typedef struct FeatureList { const Feature *p; size_t n; } FeatureList;
+typedef struct FeatureList {
+    const Feature *p;
+    size_t n;
+} FeatureList;
 static FeatureList features_list(Arch arch)
 {
     if (arch == ARCH_X86) return (FeatureList){x86_features, sizeof x86_features / sizeof *x86_features};
@@ -68,7 +81,8 @@ static int said(const char *features, const char *name)
     return r;
 }
 
-/* Sets the bits of those features in `ask` that cpu + features have. One subtarget is made per feature asked: about half a millisecond each. */
+/* Sets the bits of those features in `ask` that cpu + features have. One subtarget is made per feature asked: about
+ * half a millisecond each. */
 static bool ask_llvm(const KTarget *t, const bool ask[64], uint64_t have[RT_CPU_WORDS])
 {
     Arch arch = arch_of(t->triple);
@@ -81,7 +95,8 @@ static bool ask_llvm(const KTarget *t, const bool ask[64], uint64_t have[RT_CPU_
         return false;
     }
     const char *base = arch == ARCH_X86 ? "x86-64" : "generic";
-    LLVMTargetMachineRef tm = LLVMCreateTargetMachine(target, t->triple, base, "", LLVMCodeGenLevelLess, LLVMRelocPIC, LLVMCodeModelDefault);
+    LLVMTargetMachineRef tm =
+        LLVMCreateTargetMachine(target, t->triple, base, "", LLVMCodeGenLevelLess, LLVMRelocPIC, LLVMCodeModelDefault);
     LLVMContextRef cx = LLVMContextCreate();
     LLVMModuleRef mod = LLVMModuleCreateWithNameInContext("features", cx);
     LLVMBuilderRef b = LLVMCreateBuilderInContext(cx);
@@ -121,7 +136,8 @@ static bool ask_llvm(const KTarget *t, const bool ask[64], uint64_t have[RT_CPU_
 /* The levels of the x86-64 psABI, so that the common names need no question. */
 static bool known_level(const char *cpu, uint64_t have[RT_CPU_WORDS])
 {
-    static const char *const level[] = {"", "popcnt sse3 sse4.1 sse4.2 ssse3 ", "avx avx2 bmi bmi2 f16c fma lzcnt movbe ",
+    static const char *const level[] = {"", "popcnt sse3 sse4.1 sse4.2 ssse3 ",
+                                        "avx avx2 bmi bmi2 f16c fma lzcnt movbe ",
                                         "avx512f avx512bw avx512cd avx512dq avx512vl "};
     static const char *const name[] = {"x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"};
     for (int l = 0; l < 4; l++) {
@@ -130,7 +146,8 @@ static bool known_level(const char *cpu, uint64_t have[RT_CPU_WORDS])
             for (size_t i = 0; i < sizeof x86_features / sizeof *x86_features; i++) {
                 const char *at = strstr(level[k], x86_features[i].name);
                 size_t n = strlen(x86_features[i].name);
-                while (at && !(at[n] == ' ' && (at == level[k] || at[-1] == ' '))) at = strstr(at + 1, x86_features[i].name);
+                while (at && !(at[n] == ' ' && (at == level[k] || at[-1] == ' ')))
+                    at = strstr(at + 1, x86_features[i].name);
                 if (at) have[x86_features[i].bit / 64] |= 1ull << x86_features[i].bit % 64;
             }
         return true;
@@ -153,7 +170,8 @@ static bool features_of(const KTarget *t, bool anew, uint64_t have[RT_CPU_WORDS]
         uint64_t bit = 1ull << list.p[i].bit % 64, *word = &have[list.p[i].bit / 64];
         if (s == 1) *word |= bit;
         if (s == 0) *word &= ~bit;
-        any |= ask[i] = s < 0 && !level && strcmp(list.p[i].name, "cx16") && strcmp(list.p[i].name, "sahf");   /* no obstacle to inlining: unknown */
+        any |= ask[i] = s < 0 && !level && strcmp(list.p[i].name, "cx16") &&
+                        strcmp(list.p[i].name, "sahf"); /* no obstacle to inlining: unknown */
     }
     return !any || ask_llvm(t, ask, have);
 }
@@ -168,15 +186,9 @@ static bool has(const char *triple, const uint64_t have[RT_CPU_WORDS], const cha
     return false;
 }
 
-void target_cpu_need(const KTarget *t, uint64_t need[2])
-{
-    features_of(t, false, need);
-}
+void target_cpu_need(const KTarget *t, uint64_t need[2]) { features_of(t, false, need); }
 
-void target_cpu_need_asked(const KTarget *t, uint64_t need[2])
-{
-    features_of(t, true, need);
-}
+void target_cpu_need_asked(const KTarget *t, uint64_t need[2]) { features_of(t, true, need); }
 
 CgIsa target_isa(const KTarget *t)
 {
@@ -184,7 +196,7 @@ CgIsa target_isa(const KTarget *t)
     CgIsa isa = {.x86 = arch_of(t->triple) == ARCH_X86, .arm = arch_of(t->triple) == ARCH_ARM};
     features_of(t, false, have);
     if (isa.arm) {
-        isa.f16c = isa.fma = true;      /* base ISA */
+        isa.f16c = isa.fma = true; /* base ISA */
         return isa;
     }
     isa.sse41 = has(t->triple, have, "sse4.1");
@@ -192,12 +204,16 @@ CgIsa target_isa(const KTarget *t)
     isa.avx2 = has(t->triple, have, "avx2");
     isa.f16c = has(t->triple, have, "f16c");
     isa.fma = has(t->triple, have, "fma");
-    isa.avx512 = has(t->triple, have, "avx512f") && has(t->triple, have, "avx512vl") && has(t->triple, have, "avx512bw") && has(t->triple, have, "avx512dq");
+    isa.avx512 = has(t->triple, have, "avx512f") && has(t->triple, have, "avx512vl") &&
+                 has(t->triple, have, "avx512bw") && has(t->triple, have, "avx512dq");
     return isa;
 }
 
 /* ---- names ---- */
-typedef struct CpuName { Arch arch; const char *name; } CpuName;
+typedef struct CpuName {
+    Arch arch;
+    const char *name;
+} CpuName;
 static const CpuName cpus[] = {
 #define CPU(arch, name) {ARCH_##arch, name},
 #include "codegen/cpus.def"
@@ -237,15 +253,17 @@ bool codegen_target(Arena *a, Diag *d, const char *triple, const char *cpu, KTar
     const char *t = triple ? arena_strdup(a, normal) : host_name;
     LLVMDisposeMessage(normal);
     Arch arch = arch_of(t);
-    if (arch == ARCH_NONE) return diag(d, diag_file(NULL), E_BAD_TARGET, triple ? triple : t, "bmc makes code for x86_64 and aarch64");
-    if (!strstr(t, "linux") && !strstr(t, "elf")) return diag(d, diag_file(NULL), E_BAD_TARGET, triple ? triple : t, "bmc writes ELF files; no such system");
+    if (arch == ARCH_NONE)
+        return diag(d, diag_file(NULL), E_BAD_TARGET, triple ? triple : t, "bmc makes code for x86_64 and aarch64");
+    if (!strstr(t, "linux") && !strstr(t, "elf"))
+        return diag(d, diag_file(NULL), E_BAD_TARGET, triple ? triple : t, "bmc writes ELF files; no such system");
     bool here = arch == arch_of(host_name), native = !cpu || !strcmp(cpu, "native");
     if (native && cpu && !here) return diag(d, diag_file(NULL), E_BAD_CPU, cpu, t);
     *out = (KTarget){.triple = t, .cpu = cpu, .features = ""};
     if (native && here) {
         char *name = LLVMGetHostCPUName(), *features = LLVMGetHostCPUFeatures();
         out->cpu = arena_strdup(a, name);
-        out->features = arena_strdup(a, features);    /* a virtual machine may lack what the cpu has */
+        out->features = arena_strdup(a, features); /* a virtual machine may lack what the cpu has */
         LLVMDisposeMessage(name);
         LLVMDisposeMessage(features);
     } else if (native) {

@@ -1,4 +1,5 @@
-/* codegen_output_test: what codegen_emit leaves behind: objects, archives and headers used from C and C++ programs here and on another machine, the known
+/* codegen_output_test: what codegen_emit leaves behind: objects, archives and headers used from C and C++ programs
+ * here and on another machine, the known
  * cpus, and failures. */
 #include "tests/unit/codegen_unit.h"
 
@@ -27,12 +28,15 @@ static void small_model(Unit *u, const char *prefix, double factor)
 
 static const char program_text[] =
     "#include \"one.h\"\n#include \"two.h\"\n#include <stdio.h>\n"
-    "static int bad(const bmc_model *m, bmc_ctx *c, bmc_status s) { if (s) printf(\"%s\\n\", m->message(c)); return s != 0; }\n"
+    "static int bad(const bmc_model *m, bmc_ctx *c, bmc_status s) { if (s) printf(\"%s\\n\", m->message(c)); return s "
+    "!= 0; }\n"
     "int main(void)\n{\n"
-    "    float x[ONE_CLASS__COUNT(3)], y[12], z[12];\n    bmc_ctx *a, *b;\n    one_in in;\n    one_out out;\n    two_in in2;\n    two_out out2;\n    int i;\n"
+    "    float x[ONE_CLASS__COUNT(3)], y[12], z[12];\n    bmc_ctx *a, *b;\n    one_in in;\n    one_out out;\n    "
+    "two_in in2;\n    two_out out2;\n    int i;\n"
     "    for (i = 0; i < 12; i++) x[i] = (float)i;\n"
     "    in.class_ = x; in.dim_N = 3; out.v1_y_0 = y; in2.class_ = x; in2.dim_N = 3; out2.v1_y_0 = z;\n"
-    "    if (bad(&one_model, 0, one_model.create(0, 0, 0, &a)) || bad(&two_model, 0, two_model.create(0, 0, 0, &b))) return 1;\n"
+    "    if (bad(&one_model, 0, one_model.create(0, 0, 0, &a)) || bad(&two_model, 0, two_model.create(0, 0, 0, &b))) "
+    "return 1;\n"
     "    if (bad(&one_model, a, one_run(a, in, out)) || bad(&two_model, b, two_run(b, in2, out2))) return 2;\n"
     "    for (i = 0; i < 12; i++) if (y[i] != x[i] * 2 + i % 4 + 1 || z[i] != x[i] * 3 + i % 4 + 1) return 3;\n"
     "    one_model.destroy(a); two_model.destroy(b);\n    return 0;\n}\n";
@@ -76,9 +80,13 @@ static void test_objects(void)
     if (!emit_small(CG_OBJECT, NULL, "one", 2, NULL) || !emit_small(CG_ARCHIVE, NULL, "two", 3, NULL)) return;
     write_file("main.c", program_text);
     CHECK(shell("cp %s/main.c %s/main.cc && mkdir -p %s/bmc && cp runtime/bmc.h %s/bmc", dir, dir, dir, dir));
-    CHECK(shell("cc -std=c99 -Wall -Wextra -Werror -pedantic -I%s -o %s/c %s/main.c %s/one.o %s/two.a -lgomp -lm && %s/c", dir, dir, dir, dir, dir, dir));
+    CHECK(
+        shell("cc -std=c99 -Wall -Wextra -Werror -pedantic -I%s -o %s/c %s/main.c %s/one.o %s/two.a -lgomp -lm && %s/c",
+              dir, dir, dir, dir, dir, dir));
     if (shell("command -v c++ >/dev/null"))
-        CHECK(shell("c++ -std=c++17 -Wall -Wextra -Werror -pedantic -I%s -o %s/cc %s/main.cc %s/one.o %s/two.a -lgomp -lm && %s/cc", dir, dir, dir, dir, dir, dir));
+        CHECK(shell("c++ -std=c++17 -Wall -Wextra -Werror -pedantic -I%s -o %s/cc %s/main.cc %s/one.o %s/two.a -lgomp "
+                    "-lm && %s/cc",
+                    dir, dir, dir, dir, dir, dir));
     else printf("no c++: header not tried\n");
     CHECK(shell("test \"$(nm -g --defined-only %s/one.o | awk '{print $3}')\" = one_model", dir));
     CHECK(shell("nm %s/one.o | grep -q ' t k0_scale\\| t scale'", dir));
@@ -86,14 +94,20 @@ static void test_objects(void)
     if (!shell("command -v aarch64-linux-gnu-gcc >/dev/null && command -v qemu-aarch64 >/dev/null")) {
         printf("no aarch64 compiler or emulator: not tried\n");
     } else {
-        CHECK(shell("mkdir -p %s/arm && for f in runtime/*.c; do aarch64-linux-gnu-gcc -O1 -fPIC -fvisibility=hidden -I. -D_DEFAULT_SOURCE -c $f -o %s/arm/$(basename $f).o || exit 1; done;"
-                    " aarch64-linux-gnu-ar rcs %s/arm/libbmc_rt.a %s/arm/*.o", dir, dir, dir, dir));
+        CHECK(shell("mkdir -p %s/arm && for f in runtime/*.c; do aarch64-linux-gnu-gcc -O1 -fPIC -fvisibility=hidden "
+                    "-I. -D_DEFAULT_SOURCE -c $f -o %s/arm/$(basename $f).o || exit 1; done;"
+                    " aarch64-linux-gnu-ar rcs %s/arm/libbmc_rt.a %s/arm/*.o",
+                    dir, dir, dir, dir));
         char runtime[128];
         snprintf(runtime, sizeof runtime, "%s/arm", dir);
-        if (emit_small(CG_OBJECT, "aarch64-linux-gnu", "one", 2, runtime) && emit_small(CG_ARCHIVE, "aarch64-linux-gnu", "two", 3, runtime))
-            CHECK(shell("aarch64-linux-gnu-gcc -static -I%s -o %s/arm/c %s/main.c %s/one.o %s/two.a -lm && qemu-aarch64 %s/arm/c", dir, dir, dir, dir, dir, dir));
+        if (emit_small(CG_OBJECT, "aarch64-linux-gnu", "one", 2, runtime) &&
+            emit_small(CG_ARCHIVE, "aarch64-linux-gnu", "two", 3, runtime))
+            CHECK(shell("aarch64-linux-gnu-gcc -static -I%s -o %s/arm/c %s/main.c %s/one.o %s/two.a -lm && "
+                        "qemu-aarch64 %s/arm/c",
+                        dir, dir, dir, dir, dir, dir));
     }
-    CHECK(shell("rm -rf %s/arm %s/bmc %s/*.o %s/*.a %s/*.h %s/main.* %s/c %s/cc", dir, dir, dir, dir, dir, dir, dir, dir));
+    CHECK(shell("rm -rf %s/arm %s/bmc %s/*.o %s/*.a %s/*.h %s/main.* %s/c %s/cc", dir, dir, dir, dir, dir, dir, dir,
+                dir));
 }
 
 /* ---- what we know about cpus is what LLVM says ---- */
@@ -110,15 +124,18 @@ static void test_targets(void)
         if (!CHECK(codegen_target(&a, &d, i ? "x86_64-pc-linux-gnu" : NULL, names[i], &t))) continue;
         target_cpu_need(&t, known);
         target_cpu_need_asked(&t, asked);
-        known[0] &= ~(1ull << 0 | 1ull << 41);      /* cx16, sahf: LLVM cannot be asked */
-        if (!CHECK(known[0] == asked[0] && known[1] == asked[1])) printf("    %s: %llx %llx\n", names[i], (long long)known[0], (long long)asked[0]);
+        known[0] &= ~(1ull << 0 | 1ull << 41); /* cx16, sahf: LLVM cannot be asked */
+        if (!CHECK(known[0] == asked[0] && known[1] == asked[1]))
+            printf("    %s: %llx %llx\n", names[i], (long long)known[0], (long long)asked[0]);
     }
     KTarget t;
     CHECK(codegen_target(&a, &d, "x86_64-linux-gnu", "haswell", &t) && t.vec_bits == 256 && t.vec_regs == 16 && t.fma);
     CHECK(codegen_target(&a, &d, "x86_64-linux-gnu", "znver4", &t) && t.vec_bits == 512 && t.vec_regs == 32 && t.fma);
     CHECK(codegen_target(&a, &d, "x86_64-linux-gnu", "nehalem", &t) && t.vec_bits == 128 && t.vec_regs == 16 && !t.fma);
-    CHECK(codegen_target(&a, &d, "aarch64-linux-gnu", "cortex-a72", &t) && t.vec_bits == 128 && t.vec_regs == 32 && t.fma);
-    for (const char *const *c = codegen_cpus(&a, "x86_64-linux-gnu"); *c; c++) CHECK(codegen_target(&a, &d, "x86_64-linux-gnu", *c, &t));
+    CHECK(codegen_target(&a, &d, "aarch64-linux-gnu", "cortex-a72", &t) && t.vec_bits == 128 && t.vec_regs == 32 &&
+          t.fma);
+    for (const char *const *c = codegen_cpus(&a, "x86_64-linux-gnu"); *c; c++)
+        CHECK(codegen_target(&a, &d, "x86_64-linux-gnu", *c, &t));
     arena_free(&a);
 }
 
@@ -147,7 +164,7 @@ static void test_failures(void)
     o.runtime_dir = "/nowhere";
     CHECK(!codegen_emit(&u.m, &o) && strstr(said, "libbmc_rt.a"));
     o.runtime_dir = runtime_dir;
-    struct rlimit was, small = {2048, 2048};         /* a file that cannot grow: as when the disk is full */
+    struct rlimit was, small = {2048, 2048}; /* a file that cannot grow: as when the disk is full */
     signal(SIGXFSZ, SIG_IGN);
     CHECK(getrlimit(RLIMIT_FSIZE, &was) == 0);
     small.rlim_max = was.rlim_max;
@@ -156,7 +173,7 @@ static void test_failures(void)
     CHECK(setrlimit(RLIMIT_FSIZE, &was) == 0);
     CHECK(!wrote && strstr(said, "cannot write"));
     unit_close(&u);
-    CHECK(rmdir(dir) == 0);     /* empty */
+    CHECK(rmdir(dir) == 0); /* empty */
     CHECK(mkdir(dir, 0700) == 0);
 }
 

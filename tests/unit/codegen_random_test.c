@@ -1,5 +1,7 @@
-/* codegen_random_test: random kernels, compiled (lanes, threads, every target here) against the interpreter. Only operations that are exact are drawn,
- * so results must be equal to the bit (but for the sign of a zero, which max and min leave open). The seed of a failure is printed; argument: seed [count]. */
+/* codegen_random_test: random kernels, compiled (lanes, threads, every target here) against the interpreter. Only
+ * operations that are exact are drawn,
+ * so results must be equal to the bit (but for the sign of a zero, which max and min leave open). The seed of a
+ * failure is printed; argument: seed [count]. */
 #include "tests/unit/codegen_unit.h"
 
 enum { MAX_IN = 4, MAX_BYTES = 1 << 16 };
@@ -13,11 +15,12 @@ typedef struct Gen {
     KVal iv[8];
     int n_iv;
     int64_t trip[8];
-    bool lanes;            /* inside a VEC loop */
-    int size;              /* instructions left to draw */
+    bool lanes; /* inside a VEC loop */
+    int size;   /* instructions left to draw */
 } Gen;
 
-static const DType types[] = {DT_F32, DT_F32, DT_F64, DT_F16, DT_BF16, DT_I8, DT_I16, DT_I32, DT_I64, DT_U8, DT_U16, DT_U32, DT_U64, DT_BOOL};
+static const DType types[] = {DT_F32, DT_F32, DT_F64, DT_F16, DT_BF16, DT_I8,  DT_I16,
+                              DT_I32, DT_I64, DT_U8,  DT_U16, DT_U32,  DT_U64, DT_BOOL};
 static int64_t roll(Gen *g, int64_t n) { return rng_in(&g->r, 0, n - 1); }
 static bool chance(Gen *g, int percent) { return roll(g, 100) < percent; }
 static DType any_type(Gen *g) { return types[roll(g, sizeof types / sizeof *types)]; }
@@ -43,7 +46,8 @@ static KVal raw_index(Gen *g)
 static KVal index_of(Gen *g, Dim dim, KVal *guard)
 {
     Kb *b = g->b;
-    KVal i = chance(g, 8) && g->size > 0 ? kb_cast(b, DT_I64, value_of(g, DT_I32, 2)) : raw_index(g), n = kb_dim(b, dim);
+    KVal i = chance(g, 8) && g->size > 0 ? kb_cast(b, DT_I64, value_of(g, DT_I32, 2)) : raw_index(g),
+         n = kb_dim(b, dim);
     switch (guard ? roll(g, 3) : roll(g, 2)) {
     case 0: return kb_bin(b, KOP_MOD, i, n);
     case 1: return kb_max(b, kb_min(b, i, kb_sub(b, n, kb_i(b, 1))), kb_i(b, 0));
@@ -64,7 +68,8 @@ static KVal load_of(Gen *g, DType t)
     bool guarded = chance(g, 40);
     for (int a = 0; a < r.rank; a++) idx[a] = index_of(g, r.dim[a], guarded ? &guard : NULL);
     uint32_t p = kb_param(b, from, false);
-    KVal v = guard.i ? kb_load_if(b, p, idx, guard, chance(g, 50) ? value_of(g, dtype_compute(r.elem), 1) : (KVal){0}) : kb_load(b, p, idx);
+    KVal v = guard.i ? kb_load_if(b, p, idx, guard, chance(g, 50) ? value_of(g, dtype_compute(r.elem), 1) : (KVal){0})
+                     : kb_load(b, p, idx);
     return kb_cast(b, t, v);
 }
 
@@ -97,17 +102,22 @@ static KVal reduce_of(Gen *g, DType t)
 
 static KVal value_of(Gen *g, DType t, int depth)
 {
-    static const KOp float_ops[] = {KOP_ADD, KOP_SUB, KOP_MUL, KOP_MIN, KOP_MAX}, int_ops[] = {KOP_ADD, KOP_SUB, KOP_MUL, KOP_MIN, KOP_MAX, KOP_DIV, KOP_MOD, KOP_REM, KOP_AND, KOP_OR, KOP_XOR, KOP_SHL, KOP_SHR};
-    static const KOp float_un[] = {KOP_NEG, KOP_ABS, KOP_FLOOR, KOP_CEIL, KOP_RINT, KOP_TRUNC, KOP_SIGN}, int_un[] = {KOP_NEG, KOP_ABS, KOP_NOT, KOP_SIGN}, bool_ops[] = {KOP_AND, KOP_OR, KOP_XOR};
+    static const KOp float_ops[] = {KOP_ADD, KOP_SUB, KOP_MUL, KOP_MIN, KOP_MAX},
+                     int_ops[] = {KOP_ADD, KOP_SUB, KOP_MUL, KOP_MIN, KOP_MAX, KOP_DIV, KOP_MOD,
+                                  KOP_REM, KOP_AND, KOP_OR,  KOP_XOR, KOP_SHL, KOP_SHR};
+    static const KOp float_un[] = {KOP_NEG, KOP_ABS, KOP_FLOOR, KOP_CEIL, KOP_RINT, KOP_TRUNC, KOP_SIGN},
+                     int_un[] = {KOP_NEG, KOP_ABS, KOP_NOT, KOP_SIGN}, bool_ops[] = {KOP_AND, KOP_OR, KOP_XOR};
     static const KOp cmp[] = {KOP_EQ, KOP_NE, KOP_LT, KOP_LE, KOP_GT, KOP_GE};
     Kb *b = g->b;
     bool f = dtype_is_float(t);
     if (--g->size < 0 || depth <= 0) {
-        if (chance(g, 50)) return f ? kb_const_f(b, t, (double)rng_in(&g->r, -20, 20) / 4) : kb_const_i(b, t, rng_in(&g->r, -5, 5));
+        if (chance(g, 50))
+            return f ? kb_const_f(b, t, (double)rng_in(&g->r, -20, 20) / 4) : kb_const_i(b, t, rng_in(&g->r, -5, 5));
         return g->n_iv && chance(g, 40) ? kb_cast(b, t, raw_index(g)) : load_of(g, t);
     }
     switch (roll(g, 10)) {
-    case 0: case 1: return load_of(g, t);
+    case 0:
+    case 1: return load_of(g, t);
     case 2: return kb_cast(b, t, value_of(g, dtype_compute(any_type(g)), depth - 1));
     case 3: {
         DType c = dtype_compute(any_type(g));
@@ -153,7 +163,9 @@ static void kernel_for(Gen *g, KBuf to)
         g->lanes = kind == KLOOP_VEC;
     }
     KVal v = value_of(g, dtype_compute(r.elem), 4);
-    KVal pred = r.space == KS_OUT && chance(g, 15) ? kb_bin(b, KOP_NE, kb_bin(b, KOP_MOD, raw_index(g), kb_i(b, 3)), kb_i(b, 1)) : (KVal){0};
+    KVal pred = r.space == KS_OUT && chance(g, 15)
+                    ? kb_bin(b, KOP_NE, kb_bin(b, KOP_MOD, raw_index(g), kb_i(b, 3)), kb_i(b, 1))
+                    : (KVal){0};
     if (pred.i) kb_store_if(b, p, idx, v, pred);
     else kb_store(b, p, idx, v);
     while (n--) kb_end(b);
@@ -166,7 +178,8 @@ static void random_bytes(Gen *g, DType t, int64_t n, void *to)
 {
     for (int64_t i = 0; i < n; i++) {
         KScalar s = {.i = (int64_t)(rng_next(&g->r) >> roll(g, 64))};
-        if (dtype_is_float(t)) s.f = chance(g, 3) ? NAN : chance(g, 3) ? INFINITY : (double)rng_in(&g->r, -4000, 4000) / 16;
+        if (dtype_is_float(t))
+            s.f = chance(g, 3) ? NAN : chance(g, 3) ? INFINITY : (double)rng_in(&g->r, -4000, 4000) / 16;
         if (t == DT_BOOL) s.i &= 1;
         kscalar_store(t, to, i, s);
     }
@@ -242,10 +255,12 @@ static void one(uint64_t seed)
         for (int64_t i = 0; ok && i < count[o]; i++) {
             ok = CHECK(equal(r->elem, got[o].data, want[o].data, i));
             KScalar a = kscalar_load(r->elem, got[o].data, i), b = kscalar_load(r->elem, want[o].data, i);
-            if (!ok) printf("    output %d element %lld: got %.9g|%lld, want %.9g|%lld\n", o, (long long)i, a.f, (long long)a.i, b.f, (long long)b.i);
+            if (!ok)
+                printf("    output %d element %lld: got %.9g|%lld, want %.9g|%lld\n", o, (long long)i, a.f,
+                       (long long)a.i, b.f, (long long)b.i);
         }
     }
-    if (!ok && getenv("LL")) {      /* LLVM IR without and with passes: $LL0, $LL2 */
+    if (!ok && getenv("LL")) { /* LLVM IR without and with passes: $LL0, $LL2 */
         for (int level = 0; level <= 2; level += 2) {
             CodegenOptions o = options(level, CG_LL, arena_printf(&u.a, "%s%d", getenv("LL"), level));
             codegen_emit(&u.m, &o);
@@ -255,14 +270,17 @@ static void one(uint64_t seed)
         Str text;
         str_init(&text, &u.a);
         kir_print(&text, &u.m);
-        printf("seed %llu, cpu %s\n%s\n", (unsigned long long)seed, u.m.target.cpu, getenv("SHOW") ? str_get(&text) : "");
+        printf("seed %llu, cpu %s\n%s\n", (unsigned long long)seed, u.m.target.cpu,
+               getenv("SHOW") ? str_get(&text) : "");
     }
     unit_close(&u);
 }
 
 int main(int argc, char **argv)
 {
-    uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, n = argc > 2 ? strtoull(argv[2], NULL, 10) : argc > 1 ? 1 : 60;
+    uint64_t first = argc > 1 ? strtoull(argv[1], NULL, 10) : 1, n = argc > 2   ? strtoull(argv[2], NULL, 10)
+                                                                     : argc > 1 ? 1
+                                                                                : 60;
     if (!unit_setup()) return 1;
     for (uint64_t k = 0; k < n; k++) one(first + k);
     rmdir(dir);

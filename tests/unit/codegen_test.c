@@ -1,4 +1,5 @@
-/* codegen_test: hand-built Kernel IR through codegen_emit into a shared object, loaded and run; results against naive loops in C. */
+/* codegen_test: hand-built Kernel IR through codegen_emit into a shared object, loaded and run; results against
+ * naive loops in C. */
 #include "tests/unit/codegen_unit.h"
 
 /* ---- elementwise: y = max(a*x + b, 0) for every length around a vector ---- */
@@ -32,7 +33,11 @@ static void test_axpb(const char *cpu, int level)
 }
 
 /* ---- every instruction on every type, in lanes and one by one, against the interpreter's scalar code ---- */
-typedef struct OpCase { KOp op; DType result; KBuf out[2]; } OpCase;
+typedef struct OpCase {
+    KOp op;
+    DType result;
+    KBuf out[2];
+} OpCase;
 enum { OPS_N = 53 };
 
 static bool op_takes(KOp op, DType c)
@@ -41,7 +46,7 @@ static bool op_takes(KOp op, DType c)
     bool f = dtype_is_float(c), b = c == DT_BOOL;
     if (!(flags & KF_PURE) || op == KOP_CONST || op == KOP_DIM || op == KOP_CAST || op == KOP_BITCAST) return false;
     if (op == KOP_SELECT || op == KOP_EQ || op == KOP_NE) return true;
-    if (op == KOP_FLOORDIV) return false;     /* needs positive divisors: test_index */
+    if (op == KOP_FLOORDIV) return false; /* needs positive divisors: test_index */
     if (flags & KF_MATH || op == KOP_SQRT || op == KOP_ISNAN || op == KOP_ISINF) return f;
     if (op == KOP_AND || op == KOP_OR || op == KOP_XOR || op == KOP_NOT) return !f;
     if (op == KOP_SHL || op == KOP_SHR) return !f && !b;
@@ -57,10 +62,12 @@ static KVal apply(Kb *b, KOp op, KVal x, KVal y)
 
 static KScalar random_scalar(Rng *r, DType t)
 {
-    static const double special[] = {0, -0.0, 1, -1, 0.5, -0.5, 1.5, 2.5, -2.5, INFINITY, -INFINITY, NAN, 1e10, -1e10, 3, 7};
+    static const double special[] = {0,    -0.0,     1,         -1,  0.5,  -0.5,  1.5, 2.5,
+                                     -2.5, INFINITY, -INFINITY, NAN, 1e10, -1e10, 3,   7};
     KScalar s = {.i = 0};
     bool pick = rng_next(r) % 3 == 0;
-    if (dtype_is_float(t)) s.f = pick ? special[rng_next(r) % 16] : ldexp((double)rng_in(r, -1000000, 1000000), (int)rng_in(r, -24, -14));
+    if (dtype_is_float(t))
+        s.f = pick ? special[rng_next(r) % 16] : ldexp((double)rng_in(r, -1000000, 1000000), (int)rng_in(r, -24, -14));
     else s.i = pick ? rng_in(r, -2, 2) : (int64_t)(rng_next(r) >> rng_in(r, 0, 63));
     if (t == DT_BOOL) s.i = (int64_t)(rng_next(r) & 1);
     return s;
@@ -94,13 +101,16 @@ static void test_ops(const char *cpu, DType t)
         OpCase *x = &cases[count++];
         x->op = op;
         x->result = kop_info(op)->flags & KF_CMP || op == KOP_ISNAN || op == KOP_ISINF ? DT_BOOL : t;
-        for (int v = 0; v < 2; v++) x->out[v] = port(&u, true, arena_printf(&u.a, "%s%d", kop_info(op)->text, v), x->result, 1, d);
+        for (int v = 0; v < 2; v++)
+            x->out[v] = port(&u, true, arena_printf(&u.a, "%s%d", kop_info(op)->text, v), x->result, 1, d);
     }
     for (int v = 0; v < 2; v++) {
         Kb *b = kb_new(&u.m, v ? "lanes" : "single", (KLoc){0});
         uint32_t pa = kb_param(b, a, false), pb = kb_param(b, e, false);
-        KVal i = kb_for(b, v ? KLOOP_VEC : KLOOP_SEQ, kb_i(b, 0), kb_dim(b, d[0])), x = kb_load(b, pa, &i), y = kb_load(b, pb, &i);
-        for (int k = 0; k < count; k++) kb_store(b, kb_param(b, cases[k].out[v], true), &i, apply(b, cases[k].op, x, y));
+        KVal i = kb_for(b, v ? KLOOP_VEC : KLOOP_SEQ, kb_i(b, 0), kb_dim(b, d[0])), x = kb_load(b, pa, &i),
+             y = kb_load(b, pb, &i);
+        for (int k = 0; k < count; k++)
+            kb_store(b, kb_param(b, cases[k].out[v], true), &i, apply(b, cases[k].op, x, y));
         kb_end(b);
         kb_finish(b, &u.m.program);
     }
@@ -116,8 +126,11 @@ static void test_ops(const char *cpu, DType t)
         CHECK(u.model->run(u.ctx, vi, vo) == BMC_OK);
         for (int k = 0; k < count; k++) {
             KOp op = cases[k].op;
-            double tolerance = kop_info(op)->flags & KF_MATH || op == KOP_POW ? 1e-6 : op == KOP_FMA && !u.m.target.fma ? 1e-5 : op == KOP_MOD ? 1e-7 : 0;
-            if (tolerance > 0 && t == DT_F16) tolerance = 0x1p-10;     /* one step of the format */
+            double tolerance = kop_info(op)->flags & KF_MATH || op == KOP_POW ? 1e-6
+                               : op == KOP_FMA && !u.m.target.fma             ? 1e-5
+                               : op == KOP_MOD                                ? 1e-7
+                                                                              : 0;
+            if (tolerance > 0 && t == DT_F16) tolerance = 0x1p-10; /* one step of the format */
             if (tolerance > 0 && t == DT_BF16) tolerance = 0x1p-7;
             for (int i = 0; i < OPS_N; i++) {
                 KScalar x[3] = {kscalar_load(t, in[0], i), kscalar_load(t, in[1], i), kscalar_load(t, in[0], i)}, want;
@@ -130,8 +143,9 @@ static void test_ops(const char *cpu, DType t)
                     bool ok = same(cases[k].result, vo[2 * k + v].data, i, want, tolerance);
                     if (!CHECK(ok)) {
                         KScalar got = kscalar_load(cases[k].result, vo[2 * k + v].data, i);
-                        printf("    %s %s(%.9g|%lld, %.9g|%lld)%s: got %.9g|%lld, want %.9g|%lld\n", dtype_name(t), kop_info(op)->text, x[0].f, (long long)x[0].i,
-                               x[1].f, (long long)x[1].i, v ? " in lanes" : "", got.f, (long long)got.i, want.f, (long long)want.i);
+                        printf("    %s %s(%.9g|%lld, %.9g|%lld)%s: got %.9g|%lld, want %.9g|%lld\n", dtype_name(t),
+                               kop_info(op)->text, x[0].f, (long long)x[0].i, x[1].f, (long long)x[1].i,
+                               v ? " in lanes" : "", got.f, (long long)got.i, want.f, (long long)want.i);
                     }
                 }
             }
@@ -140,7 +154,8 @@ static void test_ops(const char *cpu, DType t)
     unit_close(&u);
 }
 
-static const DType all_types[] = {DT_F32, DT_F64, DT_F16, DT_BF16, DT_I8, DT_I16, DT_I32, DT_I64, DT_U8, DT_U16, DT_U32, DT_U64, DT_BOOL};
+static const DType all_types[] = {DT_F32, DT_F64, DT_F16, DT_BF16, DT_I8,  DT_I16, DT_I32,
+                                  DT_I64, DT_U8,  DT_U16, DT_U32,  DT_U64, DT_BOOL};
 enum { N_TYPES = sizeof all_types / sizeof *all_types };
 
 /* ---- casts between all types ---- */
@@ -157,9 +172,11 @@ static void test_casts(const char *cpu)
         for (int v = 0; v < 2; v++) {
             Kb *b = kb_new(&u.m, v ? "lanes" : "single", (KLoc){0});
             uint32_t pa = kb_param(b, a, false);
-            for (int k = 0; k < N_TYPES; k++) out[k][v] = port(&u, true, arena_printf(&u.a, "%s%d", dtype_name(all_types[k]), v), all_types[k], 1, d);
+            for (int k = 0; k < N_TYPES; k++)
+                out[k][v] = port(&u, true, arena_printf(&u.a, "%s%d", dtype_name(all_types[k]), v), all_types[k], 1, d);
             KVal i = kb_for(b, v ? KLOOP_VEC : KLOOP_SEQ, kb_i(b, 0), kb_dim(b, d[0])), x = kb_load(b, pa, &i);
-            for (int k = 0; k < N_TYPES; k++) kb_store(b, kb_param(b, out[k][v], true), &i, kb_cast(b, all_types[k], x));
+            for (int k = 0; k < N_TYPES; k++)
+                kb_store(b, kb_param(b, out[k][v], true), &i, kb_cast(b, all_types[k], x));
             kb_end(b);
             kb_finish(b, &u.m.program);
         }
@@ -167,7 +184,8 @@ static void test_casts(const char *cpu)
             uint8_t in[OPS_N * 16];
             bmc_value vi = value(from, in, 1, &n), vo[2 * N_TYPES];
             for (int i = 0; i < OPS_N; i++) kscalar_store(from, in, i, random_scalar(&rng, from));
-            for (int k = 0; k < 2 * N_TYPES; k++) vo[k] = value(all_types[k % N_TYPES], arena_alloc(&u.a, OPS_N * 16), 1, &n);
+            for (int k = 0; k < 2 * N_TYPES; k++)
+                vo[k] = value(all_types[k % N_TYPES], arena_alloc(&u.a, OPS_N * 16), 1, &n);
             CHECK(u.model->run(u.ctx, &vi, vo) == BMC_OK);
             for (int k = 0; k < 2 * N_TYPES; k++)
                 for (int i = 0; i < OPS_N; i++) {
@@ -175,7 +193,8 @@ static void test_casts(const char *cpu)
                     KScalar x = kscalar_load(from, in, i), want = kscalar_cast(dtype_compute(from), to, x);
                     if (!CHECK(same(to, vo[k].data, i, want, 0))) {
                         KScalar got = kscalar_load(to, vo[k].data, i);
-                        printf("    cast %s -> %s of %.17g|%lld: got %.17g|%lld, want %.17g|%lld\n", dtype_name(from), dtype_name(to), x.f, (long long)x.i, got.f, (long long)got.i, want.f, (long long)want.i);
+                        printf("    cast %s -> %s of %.17g|%lld: got %.17g|%lld, want %.17g|%lld\n", dtype_name(from),
+                               dtype_name(to), x.f, (long long)x.i, got.f, (long long)got.i, want.f, (long long)want.i);
                     }
                 }
         }
@@ -204,7 +223,8 @@ static void test_reduce(const char *cpu)
     u.dims.sym.p[ns.i].input = 0;
     u.dims.sym.p[ns.i].axis = 1;
     Dim d[] = {dim_k(&u, ROWS), dim_sym(&u.dims, ns)};
-    KBuf x = port(&u, false, "x", DT_F32, 2, d), y = port(&u, true, "y", DT_F32, 1, d), m = port(&u, true, "m", DT_F32, 1, d), all = port(&u, true, "all", DT_BOOL, 1, d);
+    KBuf x = port(&u, false, "x", DT_F32, 2, d), y = port(&u, true, "y", DT_F32, 1, d),
+         m = port(&u, true, "m", DT_F32, 1, d), all = port(&u, true, "all", DT_BOOL, 1, d);
     Kb *b = kb_new(&u.m, "rows", (KLoc){0});
     uint32_t px = kb_param(b, x, false);
     KVal r = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, d[0]));
@@ -212,7 +232,9 @@ static void test_reduce(const char *cpu)
     KVal init[] = {kb_const_f(b, DT_F32, 0.25), kb_const_f(b, DT_F32, -INFINITY), kb_const_i(b, DT_BOOL, 1)};
     kb_loop(b, &l, KLOOP_VEC, kb_i(b, 0), kb_dim(b, d[1]), 3, init, (KOp[]){KOP_ADD, KOP_MAX, KOP_AND});
     KVal v = kb_load(b, px, (KVal[]){r, l.iv});
-    kb_loop_end(b, &l, (KVal[]){kb_add(b, l.carry[0], v), kb_max(b, l.carry[1], v), kb_and(b, l.carry[2], kb_bin(b, KOP_GT, v, kb_const_f(b, DT_F32, -50)))});
+    kb_loop_end(b, &l,
+                (KVal[]){kb_add(b, l.carry[0], v), kb_max(b, l.carry[1], v),
+                         kb_and(b, l.carry[2], kb_bin(b, KOP_GT, v, kb_const_f(b, DT_F32, -50)))});
     kb_store(b, kb_param(b, y, true), &r, l.result[0]);
     kb_store(b, kb_param(b, m, true), &r, l.result[1]);
     kb_store(b, kb_param(b, all, true), &r, l.result[2]);
@@ -226,7 +248,8 @@ static void test_reduce(const char *cpu)
             uint8_t ok[ROWS];
             for (int k = 0; k < ROWS * 80; k++) in[k] = (float)rng_in(&rng, -1000000, 1000000) / 17001.f;
             int64_t dx[] = {ROWS, n}, dy[] = {ROWS};
-            bmc_value vi = value(DT_F32, in, 2, dx), vo[] = {value(DT_F32, sum, 1, dy), value(DT_F32, max, 1, dy), value(DT_BOOL, ok, 1, dy)};
+            bmc_value vi = value(DT_F32, in, 2, dx),
+                      vo[] = {value(DT_F32, sum, 1, dy), value(DT_F32, max, 1, dy), value(DT_BOOL, ok, 1, dy)};
             if (!CHECK(u.model->run(u.ctx, &vi, vo) == BMC_OK)) printf("    %s\n", u.model->message(u.ctx));
             for (int k = 0; k < ROWS; k++) {
                 float want = -INFINITY;
@@ -249,10 +272,12 @@ static void test_nest(const char *cpu)
     Unit u;
     unit_open(&u, cpu);
     Dim d[] = {dim_k(&u, A), dim_k(&u, B), dim_k(&u, C)}, dt[] = {d[2], d[0], d[1]};
-    KBuf x = port(&u, false, "x", DT_I32, 3, d), y = port(&u, true, "y", DT_I32, 3, d), z = port(&u, true, "z", DT_I32, 3, dt);
+    KBuf x = port(&u, false, "x", DT_I32, 3, d), y = port(&u, true, "y", DT_I32, 3, d),
+         z = port(&u, true, "z", DT_I32, 3, dt);
     Kb *b = kb_new(&u.m, "pad", (KLoc){0});
     uint32_t px = kb_param(b, x, false), py = kb_param(b, y, true), pz = kb_param(b, z, true);
-    KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, d[0])), j = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, B)), k = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, C));
+    KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, d[0])), j = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, B)),
+         k = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, C));
     /* y[i,j,k] = x[i, j-1, k-2] where inside, else 7 + k */
     KVal j1 = kb_sub(b, j, kb_i(b, 1)), k2 = kb_sub(b, k, kb_i(b, 2));
     KVal in = kb_and(b, kb_ge(b, j1, kb_i(b, 0)), kb_ge(b, k2, kb_i(b, 0)));
@@ -283,7 +308,8 @@ static void test_nest(const char *cpu)
     unit_close(&u);
 }
 
-/* ---- gather with a checked index: the lowest bad index is the message, for any number of threads; good ones give the rows ---- */
+/* ---- gather with a checked index: the lowest bad index is the message, for any number of threads; good ones give
+ * the rows ---- */
 static void test_gather(const char *cpu)
 {
     enum { ROWS = 9, COLS = 19, PICK = 30 };
@@ -291,11 +317,14 @@ static void test_gather(const char *cpu)
     unit_open(&u, cpu);
     Dim dx[] = {dim_k(&u, ROWS), dim_k(&u, COLS)}, di[] = {dim_k(&u, PICK)}, dy[] = {di[0], dx[1]};
     KLoc loc = kloc_new(&u.m, 4, name_of(&u.names, "emb"), name_of(&u.names, "Gather"));
-    KBuf x = port(&u, false, "x", DT_F16, 2, dx), idx = port(&u, false, "idx", DT_I64, 1, di), y = port(&u, true, "y", DT_F16, 2, dy), z = port(&u, true, "z", DT_F16, 1, di);
+    KBuf x = port(&u, false, "x", DT_F16, 2, dx), idx = port(&u, false, "idx", DT_I64, 1, di),
+         y = port(&u, true, "y", DT_F16, 2, dy), z = port(&u, true, "z", DT_F16, 1, di);
     Kb *b = kb_new(&u.m, "rows", loc);
-    uint32_t px = kb_param(b, x, false), pi = kb_param(b, idx, false), py = kb_param(b, y, true), pz = kb_param(b, z, true);
+    uint32_t px = kb_param(b, x, false), pi = kb_param(b, idx, false), py = kb_param(b, y, true),
+             pz = kb_param(b, z, true);
     KVal p = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, PICK));
-    KVal at = kb_load(b, pi, &p), neg = kb_lt(b, at, kb_i(b, 0)), row = kb_select(b, neg, kb_add(b, at, kb_i(b, ROWS)), at);
+    KVal at = kb_load(b, pi, &p), neg = kb_lt(b, at, kb_i(b, 0)),
+         row = kb_select(b, neg, kb_add(b, at, kb_i(b, ROWS)), at);
     KVal ok = kb_and(b, kb_ge(b, row, kb_i(b, 0)), kb_lt(b, row, kb_i(b, ROWS)));
     kb_record(b, ok, "index out of range", p);
     KVal safe = kb_select(b, ok, row, kb_i(b, 0));
@@ -321,7 +350,8 @@ static void test_gather(const char *cpu)
         int64_t pick[PICK], d2[] = {ROWS, COLS}, d1[] = {PICK}, d3[] = {PICK, COLS};
         for (int k = 0; k < ROWS * COLS; k++) kscalar_store(DT_F16, in, k, (KScalar){.f = k * 0.25});
         for (int k = 0; k < PICK; k++) pick[k] = k * 5 % (2 * ROWS) - ROWS;
-        bmc_value vi[] = {value(DT_F16, in, 2, d2), value(DT_I64, pick, 1, d1)}, vo[] = {value(DT_F16, out, 2, d3), value(DT_F16, col, 1, d1)};
+        bmc_value vi[] = {value(DT_F16, in, 2, d2), value(DT_I64, pick, 1, d1)},
+                  vo[] = {value(DT_F16, out, 2, d3), value(DT_F16, col, 1, d1)};
         CHECK(u.model->run(u.ctx, vi, vo) == BMC_OK);
         for (int k = 0; k < PICK; k++) {
             int64_t r = pick[k] < 0 ? pick[k] + ROWS : pick[k];
@@ -345,18 +375,24 @@ static void test_views(const char *cpu)
     enum { A = 5, B = 18, C = 23 };
     Unit u;
     unit_open(&u, cpu);
-    Dim da[] = {dim_k(&u, A), dim_k(&u, B)}, db[] = {da[0], dim_k(&u, C)}, dy[] = {da[0], dim_k(&u, B + C)}, dt[] = {da[1], da[0]};
-    KBuf a = port(&u, false, "a", DT_I16, 2, da), e = port(&u, false, "b", DT_I16, 2, db), nib = port(&u, false, "nib", DT_I4, 2, da), y = port(&u, true, "y", DT_I16, 2, dy);
+    Dim da[] = {dim_k(&u, A), dim_k(&u, B)}, db[] = {da[0], dim_k(&u, C)}, dy[] = {da[0], dim_k(&u, B + C)},
+        dt[] = {da[1], da[0]};
+    KBuf a = port(&u, false, "a", DT_I16, 2, da), e = port(&u, false, "b", DT_I16, 2, db),
+         nib = port(&u, false, "nib", DT_I4, 2, da), y = port(&u, true, "y", DT_I16, 2, dy);
     KBuf t = port(&u, true, "t", DT_I16, 2, dt), q = port(&u, true, "q", DT_I8, 2, da);
     Dim row[] = {dy[1], dim_k(&u, 1)}, turned[] = {dim_k(&u, 1), da[1]};
     KBuf left = kbuf_view(&u.m, y, name_of(&u.names, "left"), 2, da, row, dim_k(&u, 0), (KLoc){0});
     KBuf right = kbuf_view(&u.m, y, name_of(&u.names, "right"), 2, db, row, dim_k(&u, B), (KLoc){0});
     KBuf at = kbuf_view(&u.m, a, name_of(&u.names, "at"), 2, dt, turned, dim_k(&u, 0), (KLoc){0});
-    struct { KBuf from, to; int rows, cols; } copy[] = {{a, left, A, B}, {e, right, A, C}, {at, t, B, A}, {nib, q, A, B}};
+    struct {
+        KBuf from, to;
+        int rows, cols;
+    } copy[] = {{a, left, A, B}, {e, right, A, C}, {at, t, B, A}, {nib, q, A, B}};
     for (int k = 0; k < 4; k++) {
         Kb *b = kb_new(&u.m, "copy", (KLoc){0});
         uint32_t pf = kb_param(b, copy[k].from, false), pt = kb_param(b, copy[k].to, true);
-        KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, copy[k].rows)), j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, copy[k].cols));
+        KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, copy[k].rows)),
+             j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, copy[k].cols));
         kb_store(b, pt, (KVal[]){i, j}, kb_load(b, pf, (KVal[]){i, j}));
         kb_end(b);
         kb_end(b);
@@ -376,7 +412,8 @@ static void test_views(const char *cpu)
         bool ok = true;
         for (int i = 0; i < A; i++) {
             for (int j = 0; j < B + C; j++) ok &= vy[i * (B + C) + j] == (j < B ? va[i * B + j] : vb[i * C + j - B]);
-            for (int j = 0; j < B; j++) ok &= vt[j * A + i] == va[i * B + j] && vq[i * B + j] == kscalar_load(DT_I4, vn, i * B + j).i;
+            for (int j = 0; j < B; j++)
+                ok &= vt[j * A + i] == va[i * B + j] && vq[i * B + j] == kscalar_load(DT_I4, vn, i * B + j).i;
         }
         CHECK(ok);
     }
@@ -393,12 +430,17 @@ static void test_program(void)
     Unit u;
     unit_open(&u, "native");
     Dim d8[] = {dim_k(&u, 8)}, d1[] = {dim_k(&u, 1)};
-    Sym times = sym_new(&u.dims, name_of(&u.names, "times"), SYM_NODE, 0, 1000), count = sym_new(&u.dims, name_of(&u.names, "i"), SYM_NODE, 0, 1000);
+    Sym times = sym_new(&u.dims, name_of(&u.names, "times"), SYM_NODE, 0, 1000),
+        count = sym_new(&u.dims, name_of(&u.names, "i"), SYM_NODE, 0, 1000);
     Dim db[] = {dim_add(&u.dims, dsym(&u, times), dim_k(&u, 2))};
-    KBuf x = port(&u, false, "x", DT_F64, 1, d8), n = port(&u, false, "n", DT_I32, 1, d1), y = port(&u, true, "y", DT_F64, 1, d8);
+    KBuf x = port(&u, false, "x", DT_F64, 1, d8), n = port(&u, false, "n", DT_I32, 1, d1),
+         y = port(&u, true, "y", DT_F64, 1, d8);
     KBuf box = kbuf_new(&u.m, KS_BOX, name_of(&u.names, "box"), DT_U8, 1, db, (KLoc){0});
     kbuf(&u.m, box)->port = 1;
-    vec_push(&u.a, &u.m.output, (KPort){.name = name_of(&u.names, "box"), .type = type_tensor(&u.types, DT_U8, 1, db), .buf = box, .alias = -1});
+    vec_push(
+        &u.a, &u.m.output,
+        (KPort){
+            .name = name_of(&u.names, "box"), .type = type_tensor(&u.types, DT_U8, 1, db), .buf = box, .alias = -1});
     KSteps *top = &u.m.program;
     Kb *b = kb_new(&u.m, "copy", (KLoc){0});
     uint32_t px = kb_param(b, x, false), py = kb_param(b, y, true);
@@ -447,11 +489,13 @@ static void test_program(void)
             double in[8], out[8];
             int64_t e8 = 8, e1 = 1;
             for (int k = 0; k < 8; k++) in[k] = k - 3;
-            bmc_value vi[] = {value(DT_F64, in, 1, &e8), value(DT_I32, &t, 1, &e1)}, vo[] = {value(DT_F64, out, 1, &e8), {.size = sizeof(bmc_value)}};
+            bmc_value vi[] = {value(DT_F64, in, 1, &e8), value(DT_I32, &t, 1, &e1)},
+                      vo[] = {value(DT_F64, out, 1, &e8), {.size = sizeof(bmc_value)}};
             if (!CHECK(u.model->run(u.ctx, vi, vo) == BMC_OK)) printf("    %s\n", u.model->message(u.ctx));
             for (int k = 0; k < 8; k++) CHECK(out[k] == ldexp(in[k], t));
             CHECK(vo[1].rank == 1 && vo[1].dim[0] == t + 2);
-            for (int k = 0; k < t + 2 && k < vo[1].dim[0]; k++) CHECK(((uint8_t *)vo[1].data)[k] == k + (t % 2 ? 0 : 100));
+            for (int k = 0; k < t + 2 && k < vo[1].dim[0]; k++)
+                CHECK(((uint8_t *)vo[1].data)[k] == k + (t % 2 ? 0 : 100));
             t = t == 11 ? 101 : t;
             if (t < 100) continue;
             vo[1] = (bmc_value){.size = sizeof(bmc_value)};
@@ -469,13 +513,16 @@ static void test_strings(void)
     Unit u;
     unit_open(&u, "native");
     Dim d[] = {dim_k(&u, 3)};
-    KBuf x = port(&u, false, "x", DT_STR, 1, d), eq = port(&u, true, "eq", DT_BOOL, 1, d), cat = port(&u, true, "cat", DT_STR, 1, d);
+    KBuf x = port(&u, false, "x", DT_STR, 1, d), eq = port(&u, true, "eq", DT_BOOL, 1, d),
+         cat = port(&u, true, "cat", DT_STR, 1, d);
     KBuf c = kbuf_new(&u.m, KS_CONST, name_of(&u.names, "c"), DT_STR, 1, d, (KLoc){0});
     kbuf(&u.m, c)->blob = blob_strings(&u.blobs, 3, (const char *[]){"one", "", "three"}, (size_t[]){3, 0, 5});
     KBuf t = kbuf_new(&u.m, KS_ARENA, name_of(&u.names, "t"), DT_STR, 1, d, (KLoc){0});
     Kb *b = kb_new(&u.m, "pick", (KLoc){0});
-    uint32_t px = kb_param(b, x, false), pc = kb_param(b, c, false), pe = kb_param(b, eq, true), pt = kb_param(b, t, true);
-    KVal i = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, 3)), a = kb_load(b, px, &i), k = kb_load(b, pc, &i), same_ = kb_eq(b, a, k);
+    uint32_t px = kb_param(b, x, false), pc = kb_param(b, c, false), pe = kb_param(b, eq, true),
+             pt = kb_param(b, t, true);
+    KVal i = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, 3)), a = kb_load(b, px, &i), k = kb_load(b, pc, &i),
+         same_ = kb_eq(b, a, k);
     kb_store(b, pe, &i, same_);
     kb_store(b, pt, &i, kb_select(b, same_, k, a));
     kb_end(b);
@@ -539,13 +586,16 @@ static void test_constants(How how)
     Unit u;
     unit_open(&u, "native");
     Dim dy[] = {dim_k(&u, BIG)}, dm[] = {dim_k(&u, M), dim_k(&u, K)}, dn[] = {dim_k(&u, M), dim_k(&u, N)};
-    KBuf y = port(&u, true, "y", DT_F32, 1, dy), a = port(&u, false, "a", DT_F32, 2, dm), c = port(&u, true, "c", DT_F32, 2, dn);
+    KBuf y = port(&u, true, "y", DT_F32, 1, dy), a = port(&u, false, "a", DT_F32, 2, dm),
+         c = port(&u, true, "c", DT_F32, 2, dn);
     float w[K * N], some[100];
     for (int i = 0; i < K * N; i++) w[i] = (float)((i * 7919) % 101 - 50) / 16;
     for (int i = 0; i < 100; i++) some[i] = (float)(i % 13);
     KBuf k[4];
     Dim dk[] = {dim_k(&u, 100)};
-    for (int i = 0; i < 4; i++) k[i] = kbuf_new(&u.m, KS_CONST, name_of(&u.names, arena_printf(&u.a, "k%d", i)), i == 2 ? DT_I64 : DT_F32, 1, i == 1 || i == 2 ? dy : dk, (KLoc){0});
+    for (int i = 0; i < 4; i++)
+        k[i] = kbuf_new(&u.m, KS_CONST, name_of(&u.names, arena_printf(&u.a, "k%d", i)), i == 2 ? DT_I64 : DT_F32, 1,
+                        i == 1 || i == 2 ? dy : dk, (KLoc){0});
     kbuf(&u.m, k[0])->blob = blob_inline(&u.blobs, DT_F32, 100, some);
     kbuf(&u.m, k[1])->blob = blob_splat_f(&u.blobs, DT_F32, BIG, 0.5);
     int64_t *iota = arena_array(&u.a, int64_t, BIG);
@@ -565,7 +615,16 @@ static void test_constants(How how)
     float wt[K * N];
     for (int r = 0; r < K; r++)
         for (int q = 0; q < N; q++) wt[q * K + r] = w[r * N + q];
-    Recipe r = {.kind = RECIPE_PACK, .src = {blob_inline(&u.blobs, DT_F32, K * N, wt)}, .n_src = 1, .batch = 1, .K = K, .N = N, .kc = kc, .g = 1, .stride_k = 1, .stride_n = K};
+    Recipe r = {.kind = RECIPE_PACK,
+                .src = {blob_inline(&u.blobs, DT_F32, K * N, wt)},
+                .n_src = 1,
+                .batch = 1,
+                .K = K,
+                .N = N,
+                .kc = kc,
+                .g = 1,
+                .stride_k = 1,
+                .stride_n = K};
     int64_t blocks = (K + kc - 1) / kc, strips = (N + 15) / 16, total = blocks * strips * kc * 16;
     Dim dp[] = {dim_k(&u, total)};
     KBuf pack = kbuf_new(&u.m, KS_CONST, name_of(&u.names, "w"), DT_F32, 1, dp, (KLoc){0});
@@ -574,9 +633,12 @@ static void test_constants(How how)
     uint32_t pa = kb_param(b, a, false), pw = kb_param(b, pack, false), pc = kb_param(b, c, true);
     KVal row = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, 2)), m0 = kb_mul(b, row, kb_i(b, 4));
     KVal m1 = kb_min(b, kb_i(b, 4), kb_sub(b, kb_i(b, M), m0));
-    /* blocks of K run as T: the last one has zeros in w, and a's rows are read only while k < K: so T covers whole blocks, a second macc the rest */
+    /* blocks of K run as T: the last one has zeros in w, and a's rows are read only while k < K: so T covers whole
+     * blocks, a second macc the rest */
     KbMacc mc;
-    KVal args[KM_ARGS] = {[KM_ROWS] = m1, [KM_COLS] = kb_i(b, N), [KM_K] = kb_i(b, kc), [KM_T] = kb_i(b, K / kc), [KM_AK] = kb_i(b, 1), [KM_BK] = kb_i(b, 16), [KM_BSTRIP] = kb_i(b, kc * 16)};
+    KVal args[KM_ARGS] = {
+        [KM_ROWS] = m1,       [KM_COLS] = kb_i(b, N), [KM_K] = kb_i(b, kc),          [KM_T] = kb_i(b, K / kc),
+        [KM_AK] = kb_i(b, 1), [KM_BK] = kb_i(b, 16),  [KM_BSTRIP] = kb_i(b, kc * 16)};
     kb_macc(b, &mc, &(KMacc){.a = pa, .b = pw, .mr = 4, .nv = 2, .b_packed = true, .acc = DT_F32}, args);
     KVal off = kb_add(b, kb_mul(b, kb_add(b, m0, mc.i), kb_i(b, K)), kb_mul(b, mc.t, kb_i(b, kc)));
     kb_macc_addr(b, &mc, off, (KVal){0}, kb_mul(b, mc.t, kb_i(b, strips * kc * 16)));
@@ -585,7 +647,8 @@ static void test_constants(How how)
     kb_macc_end(b, &mc);
     args[KM_K] = kb_i(b, K % kc), args[KM_T] = kb_i(b, 1);
     kb_macc(b, &mc, &(KMacc){.a = pa, .b = pw, .mr = 4, .nv = 2, .b_packed = true, .acc = DT_F32}, args);
-    kb_macc_addr(b, &mc, kb_add(b, kb_mul(b, kb_add(b, m0, mc.i), kb_i(b, K)), kb_i(b, K / kc * kc)), (KVal){0}, kb_i(b, K / kc * strips * kc * 16));
+    kb_macc_addr(b, &mc, kb_add(b, kb_mul(b, kb_add(b, m0, mc.i), kb_i(b, K)), kb_i(b, K / kc * kc)), (KVal){0},
+                 kb_i(b, K / kc * strips * kc * 16));
     kb_macc_init_begin(b, &mc);
     kb_macc_init_end(b, &mc, kb_load(b, pc, (KVal[]){kb_add(b, m0, mc.i), mc.j}));
     kb_macc_epilogue(b, &mc);
@@ -605,7 +668,7 @@ static void test_constants(How how)
         CHECK(ok);
         for (int mm = 0; mm < M; mm++)
             for (int q = 0; q < N; q++) {
-                float sum = 0;      /* exact: small integers over 16 */
+                float sum = 0; /* exact: small integers over 16 */
                 for (int t = 0; t < K; t++) sum += am[mm * K + t] * w[t * N + q];
                 CHECK(cm[mm * N + q] == sum + (float)q);
             }

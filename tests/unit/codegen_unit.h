@@ -1,4 +1,5 @@
-/* codegen_unit.h: a Kernel IR module under test: built by hand, planned, emitted as a shared object, loaded, run. Shared by the codegen tests. */
+/* codegen_unit.h: a Kernel IR module under test: built by hand, planned, emitted as a shared object, loaded, run.
+ * Shared by the codegen tests. */
 #ifndef BMC_TESTS_UNIT_CODEGEN_UNIT_H
 #define BMC_TESTS_UNIT_CODEGEN_UNIT_H
 #include "codegen/cg.h"
@@ -73,7 +74,8 @@ static inline void unit_plan(Unit *u)
     for (uint32_t i = 1; i < u->m.buf.n; i++) {
         KBufRec *r = &u->m.buf.p[i];
         if (r->space != KS_ARENA) continue;
-        Dim bytes = dim_mul(&u->dims, kbuf_count(&u->m, (KBuf){i}), dim_k(u, r->elem == DT_STR ? 16 : dtype_bytes(r->elem, 1)));
+        Dim bytes =
+            dim_mul(&u->dims, kbuf_count(&u->m, (KBuf){i}), dim_k(u, r->elem == DT_STR ? 16 : dtype_bytes(r->elem, 1)));
         r->offset = at;
         r->bytes = bytes;
         at = dim_add(&u->dims, at, dim_mul(&u->dims, dim_ceildiv(&u->dims, bytes, dim_k(u, 64)), dim_k(u, 64)));
@@ -98,7 +100,13 @@ static inline void unit_plan(Unit *u)
 
 static inline CodegenOptions options(int level, CodegenKind kind, const char *path)
 {
-    return (CodegenOptions){.opt_level = level, .verify = true, .kind = kind, .out_path = path, .runtime_dir = runtime_dir, .threads = true, .producer = "bmc test"};
+    return (CodegenOptions){.opt_level = level,
+                            .verify = true,
+                            .kind = kind,
+                            .out_path = path,
+                            .runtime_dir = runtime_dir,
+                            .threads = true,
+                            .producer = "bmc test"};
 }
 
 static inline bool unit_load(Unit *u, int level, int threads)
@@ -151,7 +159,8 @@ static inline bool unit_setup(void)
     char *slash = strrchr(exe, '/');
     if (slash) *slash = 0;
     snprintf(runtime_dir, sizeof runtime_dir, "%s/../lib/bmc/" BMC_HOST_TRIPLE, exe);
-    dlopen("libgomp.so.1", RTLD_NOW | RTLD_NODELETE);   /* stays: what it allocates once would look leaked when a model unloads it */
+    dlopen("libgomp.so.1",
+           RTLD_NOW | RTLD_NODELETE); /* stays: what it allocates once would look leaked when a model unloads it */
     snprintf(dir, sizeof dir, "/tmp/codegen_test.XXXXXX");
     return mkdtemp(dir) != NULL;
 }
