@@ -162,7 +162,7 @@ static bool emit(Session *s, const char *out)
         if (!strcmp(ending(out), KINDS[k].end)) o.kind = KINDS[k].kind;
     o.header = s->opt.emit_header || o.kind == CG_ARCHIVE || o.kind == CG_OBJECT;
     o.runtime_dir = session_runtime_dir(s, s->k.target.triple);
-    if (!o.runtime_dir && o.kind != CG_ASM && o.kind != CG_LL && o.kind != CG_OBJECT)
+    if (!o.runtime_dir && o.kind != CG_ASM && o.kind != CG_LL)
         return diag(&s->diag, diag_file(out), E_LINK, arena_printf(&s->arena, "no runtime library for %s beside bmc (lib/bmc/%s)", s->k.target.triple, s->k.target.triple));
     return codegen_emit(&s->k, &o);
 }
