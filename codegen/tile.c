@@ -226,7 +226,7 @@ static void cover_emit(Tile *t, const Cover *c, void (*body)(Tile *, const Part 
 }
 
 /* ---- the K loop ---- */
-typedef struct Ahead { V ptr; /* at k = 0 */ int64_t step; /* bytes per step of k */ } Ahead;   /* a stream to prefetch */
+typedef struct Ahead { V ptr; /* at k = 0 */ int64_t step; /* bytes per step of k */ int64_t row; /* if not 0: a line in turn of rows at this distance */ } Ahead;
 typedef struct Operands {
     unsigned h, w;
     V a[ROWS_MAX];         /* row pointers at k = 0 */
@@ -330,8 +330,16 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
     for (unsigned i = 0; i < n; i++) out[i] = in[i] = phi(t, t->vec, acc[i], before);
     V a_next = a_off, b_next = b_off, p[ROWS_MAX];
     for (unsigned i = 0; i < o->h; i++) p[i] = o->own_stride ? ptr[i] : NULL;
-    for (unsigned i = 0; i < o->n_ahead; i++)
-        prefetch(t, gep(t, LLVMInt8TypeInContext(e->cx), o->ahead[i].ptr, mul(t, k, k64(t, o->ahead[i].step))));
+    for (unsigned i = 0; i < o->n_ahead; i++) {
+        const Ahead *x = &o->ahead[i];
+        V off = mul(t, k, k64(t, x->step));
+        if (x->row) {   /* a line is `line` steps long: so many rows can take turns */
+            int64_t line = 64 / x->step;
+            V turn = LLVMBuildAnd(t->b, k, k64(t, line - 1), "");
+            off = add(t, mul(t, LLVMBuildNSWSub(t->b, k, turn, ""), k64(t, x->step)), mul(t, turn, k64(t, x->row)));
+        }
+        prefetch(t, gep(t, LLVMInt8TypeInContext(e->cx), x->ptr, off));
+    }
     for (unsigned u = 0; u < step; u++) {
         for (unsigned i = 0; i < o->h && !o->own_stride; i++) p[i] = gep(t, t->a_mem, o->a[i], a_next);
         k_step(t, o, p, b_next, out);
@@ -420,7 +428,7 @@ static void operands_at(const Tile *t, Operands *o, V tt, V row, V col)
 
 /* Data that the tiles after this one will read is brought into L2 meanwhile; the core would otherwise stall on it at the start of each of them.
  * B: while the rows of one tile column pass, the strips of the next column, each tile of rows its share of them.
- * A: where rows lie back to back and only few tile columns share them, the rows of the next tile.
+ * A: where only few tile columns share its rows, the rows of the next tile.
  * Every step prefetches at an address that moves by less than a line, so most hit a line that is on its way already: a load slot is cheaper than the
  * unrolling that would save it. */
 static void prefetch_plan(const Tile *t, Operands *o, V row, V col)
@@ -443,10 +451,12 @@ static void prefetch_plan(const Tile *t, Operands *o, V row, V col)
         b->ptr = gep(t, LLVMInt8TypeInContext(e->cx), b->ptr, share);
     }
     int64_t K;
-    if (few_cols && is_const(e->K, &K) && e->a_row == K && is_k(e->a_k, 1)) {
+    if (few_cols && is_const(e->K, &K) && e->a_row && is_k(e->a_k, 1)) {
         Ahead *a = &o->ahead[o->n_ahead++];
-        a->step = o->h * a_bytes;
-        a->ptr = gep(t, t->a_mem, o->a[0], k64(t, o->h * K));
+        bool dense = e->a_row == K;   /* rows back to back: one stream */
+        a->step = dense ? o->h * a_bytes : a_bytes;
+        a->row = dense ? 0 : e->a_row * a_bytes;
+        a->ptr = gep(t, t->a_mem, o->a[0], k64(t, o->h * e->a_row));
     }
 }
 

@@ -4,6 +4,7 @@
 
 enum {
     NV_MAX = 4,             /* strips of a tile */
+    MR_LARGE = 6,           /* its rows for large products */
     MR_POINTERS = 8,        /* rows of a tile when each needs a pointer of its own, */
     MR_AFFINE = 12,         /* and when one pointer and constant distances do */
     ROWS_MANY = 192,        /* rows that pay for bringing strips into L2 */
@@ -98,7 +99,10 @@ static void choose_tile(const KTarget *t, const TileProblem *p, TileChoice *c)
  * land anywhere in a cache with few ways, so no more than half of it can be counted on. */
 static int64_t reduction_most(const KTarget *t, DType acc)
 {
-    return max64(l2_bytes(t) / 8 / (NV_MAX * 16 * (dtype_info(acc)->bits / 8)), 256);
+    TileProblem p = {.acc = acc, .a_type = acc, .b_type = acc};
+    unsigned nv = NV_MAX;   /* strips of a tile for large products */
+    while (nv > 1 && !tile_fits(t, &p, MR_LARGE, nv)) nv--;
+    return max64(l2_bytes(t) / 8 / (nv * 16 * (dtype_info(acc)->bits / 8)), 256);
 }
 
 int64_t contract_pack_kc(const KTarget *t, DType acc, int64_t K)
@@ -126,7 +130,7 @@ TileChoice contract_choose(const KTarget *t, const TileProblem *p)
     bool blocked = c.kc || c.tc;
     int64_t M = p->M < 0 ? 1024 : max64(p->M, 1), N = p->N < 0 ? 1024 : max64(p->N, 1), column = 16 * c.nv;
     int64_t most_m = max64(l2 / 4 / (kc * a_bytes), 8 * c.mr), blocks = M > BLOCKS * BLOCK_WORK / N / K / T ? BLOCKS : max64(M * N * K * T / BLOCK_WORK, 1);
-    int64_t m_blocks = ceil_div(M, most_m), columns = ceil_div(N, column);
+    int64_t m_blocks = ceil_div(4 * M, 5 * most_m), columns = ceil_div(N, column);
     int64_t n_blocks = min64(ceil_div(blocks, m_blocks), max64(columns / (blocked ? 4 : 2), 1));
     blocks = min64(blocks, BLOCKS_NEEDED);
     if (m_blocks * n_blocks < blocks) m_blocks = min64(ceil_div(blocks, n_blocks), max64(M / (8 * c.mr), m_blocks));
