@@ -269,5 +269,6 @@ int main(int argc, char **argv)
     uint32_t passed = 0, failed = 0;
     if (!judge(&r, &passed, &failed)) return fail(r.expected);
     printf("%u passed, %u failed\n", passed, failed);
+    arena_free(&r.arena);
     return failed != 0;
 }
