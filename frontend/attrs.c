@@ -103,14 +103,33 @@ static bool field(Import *im, const Onnx__AttributeProto *a, AttributeKind kind,
 
 /* ---- nodes ---- */
 
+/* sparse_value=... stands for value=...: the dense form of the same tensor. */
+static const AttrSpec *sparse_form(const OpDesc *d, const Onnx__AttributeProto *a, uint32_t *k)
+{
+    const AttrSpec *s = kind_of(a) == AK_SPARSE && a->sparse_tensor && !strncmp(a->name, "sparse_", 7) ? attr_find(d, a->name + 7, k) : NULL;
+    return s && s->kind == ATTR_TENSOR ? s : NULL;
+}
+
+bool attr_is_sparse_form(const OpDesc *d, const Onnx__AttributeProto *a)
+{
+    uint32_t k;
+    return sparse_form(d, a, &k) != NULL;
+}
+
 static bool one(Import *im, const Scope *s, const Onnx__AttributeProto *given, const OpDesc *d, DiagLoc loc, void *attrs, uint64_t *seen)
 {
     Diag *to = im->m->diag;
     uint32_t k;
     const AttrSpec *spec = attr_find(d, given->name, &k);
+    bool sparse = !spec && (spec = sparse_form(d, given, &k));
     if (!spec) return !strcmp(given->name, "consumed_inputs") || diag(to, loc, E_ATTR_UNKNOWN, d->name, given->name);
     if (*seen & UINT64_C(1) << k) return diag(to, loc, E_OP_FORM, arena_printf(im->arena, "attribute '%s' is given twice", given->name));
     *seen |= UINT64_C(1) << k;
+    if (sparse) {
+        AttrTensor *t = (AttrTensor *)(void *)((char *)attrs + spec->offset);
+        *(uint64_t *)attrs |= UINT64_C(1) << k;
+        return sparse_import(im->m, &im->file, given->sparse_tensor, loc, given->name, &t->blob, &t->type);
+    }
     const Onnx__AttributeProto *a = attr_resolve(s->call, given);
     if (!a) return true;   /* the caller left it out: the default holds */
     AttributeKind kind = kind_of(a), want = kind_wanted(spec->kind);

@@ -84,7 +84,7 @@ static void node(Walk *w, const Onnx__NodeProto *n)
     for (size_t k = 0; k < n->n_attribute; k++) {
         const Onnx__AttributeProto *a = n->attribute[k];
         uint32_t bit;
-        if (!f && op != OP_NONE && strcmp(a->name, "consumed_inputs") && !attr_find(op_desc(op), a->name, &bit))
+        if (!f && op != OP_NONE && strcmp(a->name, "consumed_inputs") && !attr_find(op_desc(op), a->name, &bit) && !attr_is_sparse_form(op_desc(op), a))
             item(w, n, arena_printf(w->a, "attribute '%s'", a->name));
         tensor(w, n, a->t, a->name);
         for (size_t i = 0; i < a->n_tensors; i++) tensor(w, n, a->tensors[i], a->name);

@@ -1,5 +1,6 @@
 /* external: tensors whose data lies in a file of its own (keys location, offset, length; others are ignored).
- * The file must lie in the model's folder or below it: no absolute path, no "..", no symbolic link that leads out. */
+ * The file must lie in the model's folder or below it: no absolute path, no "..", no symbolic link that leads out. Where the model is itself a link (download
+ * caches keep files under their hash and link to them), the folder of the file that it leads to counts too. */
 #include "frontend/tensor.h"
 #include <errno.h>
 #include <limits.h>
@@ -32,16 +33,23 @@ static const char *folder_of(Arena *a, const char *model)
     return slash ? arena_strndup(a, model, (size_t)(slash - model) + 1) : "";
 }
 
-static bool inside(Arena *a, const char *folder, const char *path, const char **why)
+static bool below(const char *top, const char *real)
 {
-    char top[PATH_MAX], real[PATH_MAX];
-    if (!realpath(*folder ? folder : ".", top) || !realpath(path, real)) {
-        *why = arena_printf(a, "cannot open '%s': %s", path, strerror(errno));
+    size_t n = strlen(top);
+    return !strcmp(top, "/") || (!strncmp(top, real, n) && real[n] == '/');
+}
+
+static bool inside(const OnnxFile *f, const char *folder, const char *path, const char **why)
+{
+    char top[PATH_MAX], real[PATH_MAX], model[PATH_MAX];
+    if (!realpath(*folder ? folder : ".", top) || !realpath(f->path, model) || !realpath(path, real)) {
+        *why = arena_printf(f->arena, "cannot open '%s': %s", path, strerror(errno));
         return false;
     }
-    size_t n = strlen(top);
-    if (!strcmp(top, "/") || (!strncmp(top, real, n) && real[n] == '/')) return true;
-    *why = arena_printf(a, "'%s' leads out of the model's folder", path);
+    char *slash = strrchr(model, '/');
+    slash[slash == model] = 0;   /* its folder */
+    if (below(top, real) || below(model, real)) return true;
+    *why = arena_printf(f->arena, "'%s' leads out of the model's folder", path);
     return false;
 }
 
@@ -65,7 +73,7 @@ bool external_find(const OnnxFile *f, const Onnx__TensorProto *t, int64_t bytes,
         *why = arena_printf(a, "its length is given as %lld bytes, its dims and type need %lld", (long long)length, (long long)bytes);
     if (*why) return false;
     const char *path = arena_printf(a, "%s%s", folder, location);
-    if (!inside(a, folder, path, why)) return false;
+    if (!inside(f, folder, path, why)) return false;
     if (!blob_file(f->blobs, path, file, &reason)) {
         *why = arena_printf(a, "cannot open '%s': %s", path, reason);
         return false;

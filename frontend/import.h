@@ -69,6 +69,7 @@ bool attrs_import(Import *, const Scope *, const Onnx__NodeProto *, const OpDesc
 /* The graph given for region k of the op; NULL: not given (diagnosed by attrs_import). */
 const Onnx__GraphProto *attrs_region(const Onnx__NodeProto *, const OpDesc *, uint32_t k, const char **name);
 uint32_t attrs_n_region(const OpDesc *);
+bool attr_is_sparse_form(const OpDesc *, const Onnx__AttributeProto *);   /* sparse_NAME of an attribute NAME that is a tensor */
 /* The attribute itself, or what it refers to in the surrounding call; NULL: refers to one that was not given. */
 const Onnx__AttributeProto *attr_resolve(const Call *, const Onnx__AttributeProto *);
 

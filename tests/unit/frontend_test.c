@@ -398,6 +398,48 @@ static void external_data(void)
     OUTSIDE("leads out", "/etc/hostname", NULL, NULL);
     OUTSIDE("leads out", "link.bin", NULL, NULL);
     OUTSIDE("no location", "", NULL, NULL);
+
+    /* a cache: model and data are links into another folder */
+    Run r;
+    const Msg *m = model(out(init(graph(), external("data", NULL, "12")), "w: 1 3"), 20);
+    mkdir(file_of("blobs"), 0777);
+    save("blobs/1", m->p, m->n);
+    save("blobs/2", f, sizeof f);
+    CHECK(symlink("../blobs/1", file_of("inner/linked.onnx")) == 0 && symlink("../blobs/2", file_of("inner/data")) == 0);
+    import_file(&r, file_of("inner/linked.onnx"), NULL);
+    if (!CHECK(r.ok)) printf("%s", str_get(&r.said));
+    run_end(&r);
+    import_file(&r, save("inner/plain.onnx", m->p, m->n), NULL);   /* the same data, but the model is no link: it leads out */
+    CHECK(!r.ok && has(str_get(&r.said), "leads out"));
+    run_end(&r);
+}
+
+static Msg *sparse(const float *v, const int64_t *at, int n, int per)
+{
+    Msg *i = tensor("", DT_I64, n);
+    if (per > 1) num(i, 1, per);
+    packed(i, 7, at, n * per);
+    return num(num(sub(sub(msg(), 1, floats("w", n, v)), 2, i), 3, 2), 3, 3);
+}
+
+static void sparse_tensors(void)
+{
+    const float v[] = {5, 7}, want[] = {0, 5, 0, 0, 0, 7};
+    const Msg *s[] = {sparse(v, (int64_t[]){1, 5}, 2, 1), sparse(v, (int64_t[]){0, 1, 1, 2}, 2, 2)};
+    Run r;
+    for (int k = 0; k < 3; k++) {
+        Msg *g = k < 2 ? sub(graph(), 15, s[k]) : add(graph(), with(node("Constant -> w"), sub(attr("sparse_value", 11), 22, s[0])));
+        import(&r, model(out(g, "w: 1 2,3"), 20), NULL);
+        Value w = r.ok ? r.m.entry->out.p[0] : VALUE_NONE;
+        float got[6];
+        if (CHECK(r.ok && value_is_const(r.m.entry, w) && blob_bytes(&r.m.blobs, value_rec(r.m.entry, w)->data) == 24)) {
+            blob_read(&r.m.blobs, value_rec(r.m.entry, w)->data, 0, 6, got);
+            CHECK(!memcmp(got, want, 24));
+        }
+        run_end(&r);
+    }
+    CHECK(refused(model(out(sub(graph(), 15, sparse(v, (int64_t[]){1, 6}, 2, 1)), "w: 1 2,3"), 20), NULL, "E041", "out of range"));
+    CHECK(refused(model(out(sub(graph(), 15, sparse(v, (int64_t[]){0, 1, 2, 0}, 2, 2)), "w: 1 2,3"), 20), NULL, "E041", "out of range"));
 }
 
 /* ---- inputs, dims and options ---- */
@@ -733,6 +775,7 @@ int main(void)
     tensor_encodings();
     wrong_tensors();
     external_data();
+    sparse_tensors();
     dims();
     initializers_as_inputs();
     order_and_names();
@@ -743,7 +786,8 @@ int main(void)
     functions();
     check_lists();
     shipped_model();
-    static const char *const made[] = {"model.onnx", "cut.onnx", "changed.onnx", "text.onnx", "weights.bin", "inner/weights.bin", "inner", "link.bin", ""};
+    static const char *const made[] = {"model.onnx", "cut.onnx", "changed.onnx", "text.onnx", "weights.bin", "inner/weights.bin", "inner/linked.onnx", "inner/data",
+                                       "inner/plain.onnx", "inner", "blobs/1", "blobs/2", "blobs", "link.bin", ""};
     for (size_t k = 0; k < sizeof made / sizeof *made; k++) remove(file_of(made[k]));
     arena_free(&arena);
     return check_done();
