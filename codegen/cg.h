@@ -61,6 +61,7 @@ typedef struct CgFn {
     Map dims;                       /* Dim -> LV, in the entry block */
     bool vec;                       /* inside a VEC loop or a tile's epilogue */
     LV mask;                        /* active lanes; NULL: all */
+    uint32_t *line, at_line;        /* with -g: by KInst, its line in the .kir */
 } CgFn;
 
 /* ---- module.c: context, types, constants, functions ---- */
@@ -133,6 +134,8 @@ const char *program_loc_text(Cg *, KLoc);
 /* ---- debug.c ---- */
 void debug_open(Cg *, const char *kir_name);
 void debug_function(Cg *, LV fn, const char *kernel_name, KLoc);
+void debug_kernel(CgFn *);                     /* fills f->line */
+void debug_at(CgFn *, KInst);                  /* what follows belongs to that instruction's line */
 void debug_close(Cg *);
 
 /* ---- data.c: the weights object ---- */

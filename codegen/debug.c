@@ -58,6 +58,75 @@ void debug_function(Cg *g, LV fn, const char *name, KLoc loc)
     LLVMSetCurrentDebugLocation2(g->eb, at);
 }
 
+/* ---- lines of instructions ---- */
+/* Loops, stores, records, yields and maccs stand on lines of their own, in the order of the blocks, each begun by its word (after "%x = "). */
+static bool own_line(KOp op)
+{
+    return op == KOP_FOR || op == KOP_STORE || op == KOP_RECORD || op == KOP_YIELD || op == KOP_MACC;
+}
+
+typedef struct Lines {
+    CgFn *f;
+    const char *at;
+    unsigned line;
+} Lines;
+
+/* The next line whose first word is that of such an instruction; false at the end of the kernel. */
+static bool next_line(Lines *l, KOp op)
+{
+    const char *word = kop_info(op)->text;
+    size_t n = strlen(word);
+    while (*l->at && *l->at != '}') {
+        const char *p = l->at + strspn(l->at, " "), *end = l->at + strcspn(l->at, "\n"), *eq = strstr(p, " = ");
+        if (*p == '%' && eq && eq < end) p = eq + 3;
+        unsigned line = l->line++;
+        l->at = *end ? end + 1 : end;
+        if (!strncmp(p, word, n) && !(p[n] >= 'a' && p[n] <= 'z')) {
+            l->f->at_line = line;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool number_block(Lines *l, KBlock b)
+{
+    const Kernel *k = l->f->k;
+    for (KInst i = b.i ? kblock(k, b)->first : (KInst){0}; i.i; i = kinst(k, i)->next) {
+        const KInstRec *in = kinst(k, i);
+        if (!own_line(in->op)) continue;
+        if (!next_line(l, in->op)) return false;
+        l->f->line[i.i] = l->f->at_line;
+        if (in->op == KOP_FOR && !number_block(l, in->body)) return false;
+        if (in->op == KOP_MACC &&
+            !(number_block(l, in->macc->addr) && number_block(l, in->macc->init) && number_block(l, in->macc->epi)))
+            return false;
+    }
+    return true;
+}
+
+void debug_kernel(CgFn *f)
+{
+    Cg *g = f->g;
+    if (!g->di) return;
+    f->line = arena_array(&g->arena, uint32_t, f->k->inst.n + 1);
+    const char *head = arena_printf(&g->arena, "kernel @%s(", name_str(g->m->names, f->k->name)),
+               *at = strstr(g->kir_text, head);
+    if (!at) return;
+    Lines l = {.f = f,
+               .at = strchr(at, '\n') ? strchr(at, '\n') + 1 : "",
+               .line = line_of(g, name_str(g->m->names, f->k->name)) + 1};
+    number_block(&l, f->k->top); /* where text and blocks part, the rest keeps the kernel's line */
+}
+
+void debug_at(CgFn *f, KInst i)
+{
+    Cg *g = f->g;
+    if (!g->di || !f->line || !f->line[i.i]) return;
+    LLVMSetCurrentDebugLocation2(
+        g->b, LLVMDIBuilderCreateDebugLocation(g->cx, f->line[i.i], 0, LLVMGetSubprogram(f->fn), NULL));
+}
+
 void debug_close(Cg *g)
 {
     if (!g->di) return;

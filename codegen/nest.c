@@ -169,6 +169,7 @@ static void emit_inst(CgFn *f, KInst i)
 {
     const KInstRec *in = kinst(f->k, i);
     if (f->hoisted[i.i]) return;
+    debug_at(f, i);
     switch (in->op) {
     case KOP_LOAD: f->val[in->res] = access_load(f, in); break;
     case KOP_STORE: access_store(f, in); break;
@@ -187,6 +188,7 @@ void nest_block(CgFn *f, KBlock b, Cv *yield, uint32_t n_yield)
             emit_inst(f, i);
             continue;
         }
+        debug_at(f, i);
         assert(in->n_arg >= n_yield);
         for (uint32_t y = 0; y < n_yield; y++) yield[y] = f->val[karg(f->k, in, y).i];
     }
@@ -572,6 +574,7 @@ LV nest_kernel(Cg *g, const Kernel *k)
     LLVMPositionBuilderAtEnd(g->eb, entry);
     LLVMPositionBuilderAtEnd(g->b, body);
     debug_function(g, f.fn, name, k->loc);
+    debug_kernel(&f);
     LV scratch = NULL;
     for (uint32_t p = 1, at = 4; p <= n_param; p++) {
         const KBufRec *buf = &k->param.p[p];

@@ -110,6 +110,28 @@ static void test_objects(void)
                 dir));
 }
 
+/* ---- debug information: the kernel's first instruction is on its line of the .kir, its store on the store's ---- */
+static void test_debug(void)
+{
+    Unit u;
+    unit_open(&u, "native");
+    small_model(&u, "dbg", 2);
+    CodegenOptions o = options(2, CG_SO, arena_printf(&u.a, "%s/dbg.so", dir));
+    o.debug = true;
+    if (CHECK(codegen_emit(&u.m, &o))) {
+        CHECK(shell("cd %s && test \"$(addr2line -e dbg.so 0x$(nm dbg.so | awk '/ k0_scale$/{print $1}') | sed "
+                    "'s/.*dbg.kir://; s/ .*//')\" = "
+                    "\"$(grep -n 'kernel @k0_scale' dbg.kir | cut -d: -f1)\"",
+                    dir));
+        CHECK(shell("cd %s && objdump -d dbg.so | awk '/<k0_scale>:/{p=1} /^$/{p=0} p&&/^ /{sub(\":\",\"\",$1);print "
+                    "$1}' | addr2line -e dbg.so |"
+                    " grep -q \"dbg.kir:$(grep -n 'store %%' dbg.kir | cut -d: -f1)\"",
+                    dir));
+    }
+    CHECK(shell("rm -f %s/dbg.so %s/dbg.kir", dir, dir));
+    unit_close(&u);
+}
+
 /* ---- what we know about cpus is what LLVM says ---- */
 static void test_targets(void)
 {
@@ -183,6 +205,7 @@ int main(void)
     test_targets();
     test_failures();
     test_objects();
+    test_debug();
     CHECK(rmdir(dir) == 0);
     return check_done();
 }
