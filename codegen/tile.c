@@ -46,7 +46,7 @@ typedef struct Tile {
     LLVMBuilderRef b;
     LLVMTypeRef i1, i32, i64, ptr, elem, vec, a_mem, b_mem;
     Cover rows, cols;
-    unsigned k_unroll, mr;
+    unsigned k_unroll, mr, nv;
     bool zero_row;      /* absent rows read a zero array; else, when rows can be absent, each row has a stride of its own */
     V scratch;          /* accumulators of a heavy epilogue; NULL until needed */
     const Part *outer;  /* the part and position of the loop outside */
@@ -160,7 +160,7 @@ static void cover_rows(Tile *t)
     }
     if (n <= 0) return;
     unsigned size[2]; int64_t count[2];
-    split_known(t, n, t->mr, true, e->nv, size, count);
+    split_known(t, n, t->mr, true, t->nv, size, count);
     cover_add(c, size[0], 0, count[0], PART_FULL);
     cover_add(c, size[1], size[0] * count[0], count[1], PART_FULL);
 }
@@ -172,14 +172,14 @@ static void cover_cols(Tile *t)
     int64_t n, rows;
     *c = (Cover){.unit = 16, .end = e->cols};
     if (!is_const(e->cols, &n)) {
-        if (e->nv > 1 || !e->b_packed) cover_add(c, e->nv, 0, -1, PART_FULL);
+        if (t->nv > 1 || !e->b_packed) cover_add(c, t->nv, 0, -1, PART_FULL);
         cover_add(c, 1, 0, -1, e->b_packed ? PART_EITHER : PART_MASKED);
         return;
     }
     if (n <= 0) return;
     unsigned size[2]; int64_t count[2];
     unsigned h = is_const(e->rows, &rows) && rows < t->mr ? (unsigned)(rows > 0 ? rows : 1) : t->mr;
-    split_known(t, (n + 15) / 16, e->nv, false, h, size, count);
+    split_known(t, (n + 15) / 16, t->nv, false, h, size, count);
     bool ragged = n % 16 != 0;
     int64_t lo = 0;
     for (unsigned p = 0; p < 2; p++) {
@@ -437,8 +437,8 @@ static void prefetch_plan(const Tile *t, Operands *o, V row, V col)
     int64_t rows = AHEAD_ROWS, cols, a_bytes = dtype_info(e->a_type)->bits / 8, strip_bytes = 16 * (dtype_info(e->b_type)->bits / 8);
     if (o->own_stride) return;   /* no register left for another address */
     if (!e->m_inner || (is_const(e->rows, &rows) && rows <= o->h)) return;
-    bool few_cols = is_const(e->cols, &cols) && cols <= 16 * AHEAD_COLS * (int64_t)e->nv;
-    if (e->b_packed && (e->b_next || !few_cols || cols > 16 * (int64_t)e->nv)) {
+    bool few_cols = is_const(e->cols, &cols) && cols <= 16 * AHEAD_COLS * (int64_t)t->nv;
+    if (e->b_packed && (e->b_next || !few_cols || cols > 16 * (int64_t)t->nv)) {
         Ahead *b = &o->ahead[o->n_ahead++];
         b->step = o->w * strip_bytes * o->h / rows + 1;
         V next = mul(t, e->b_strip, k64(t, o->w));
@@ -525,7 +525,7 @@ static V scratch_get(Tile *t)
     V first = LLVMGetFirstInstruction(entry);
     if (first) LLVMPositionBuilderBefore(t->b, first);
     else at(t, entry);
-    t->scratch = LLVMBuildAlloca(t->b, LLVMArrayType2(t->vec, t->e->mr * t->e->nv), "acc");
+    t->scratch = LLVMBuildAlloca(t->b, LLVMArrayType2(t->vec, t->mr * t->nv), "acc");
     at(t, now);
     return t->scratch;
 }
@@ -623,8 +623,10 @@ static void outer_body(Tile *t, const Part *p, V pos)
 
 void tile_emit(const TileEmit *e)
 {
-    assert(e->mr >= 1 && e->mr <= ROWS_MAX && e->nv >= 1 && e->mr * e->nv <= TILE_MAX);
+    assert(e->mr >= 1 && e->nv >= 1);
     Tile t = {.e = e, .b = e->b, .k_unroll = 1};
+    t.mr = e->mr < ROWS_MAX ? e->mr : ROWS_MAX;   /* a tile is a wish: anything may stand in a .kir */
+    t.nv = e->nv < TILE_MAX / t.mr ? e->nv : TILE_MAX / t.mr;
     t.i1 = LLVMInt1TypeInContext(e->cx);
     t.i32 = LLVMInt32TypeInContext(e->cx);
     t.i64 = LLVMInt64TypeInContext(e->cx);
@@ -635,11 +637,11 @@ void tile_emit(const TileEmit *e)
     t.b_mem = type_mem(&t, e->b_type);
     int64_t K;
     t.zero_row = !e->a_always && is_k(e->a_k, 1) && is_const(e->K, &K) && K * (dtype_info(e->a_type)->bits / 8) <= ZERO_ROW_MAX;
-    t.mr = e->a_always || t.zero_row || e->mr < ROWS_STRIDED ? e->mr : ROWS_STRIDED;
+    if (!e->a_always && !t.zero_row && t.mr > ROWS_STRIDED) t.mr = ROWS_STRIDED;
     int64_t cols;
     unsigned strip = regs_per_strip(&t);
     if (!e->b_packed && e->target->vec_regs <= 16 && !(is_const(e->cols, &cols) && cols % 16 == 0))   /* the mask of the last strip's loads takes registers too */
-        while (t.mr > 1 && (t.mr + 1) * e->nv * strip + 1 + strip > e->target->vec_regs) t.mr--;
+        while (t.mr > 1 && (t.mr + 1) * t.nv * strip + 1 + strip > e->target->vec_regs) t.mr--;
     cover_rows(&t);
     cover_cols(&t);
     cover_emit(&t, e->m_inner ? &t.cols : &t.rows, outer_body);

@@ -32,7 +32,6 @@ bool contract_is_dot(const KTarget *, DType acc, int64_t N, int64_t K);
 typedef struct TileChoice {
     unsigned mr, nv;         /* register tile: rows, strips of 16 columns */
     bool m_inner;            /* rows run inside columns */
-    bool pack_a;             /* A blocks are copied into scratch */
     int64_t kc, tc, mb, nb;  /* K, reduction batches, rows, columns per macc; kc, tc 0: all */
 } TileChoice;
 typedef struct TileProblem { DType acc, a_type, b_type; int64_t M, N, K, T, a_row_bytes; bool a_plain, b_packed; int64_t pack_kc; } TileProblem;

@@ -351,6 +351,29 @@ static void scanner_test(const KTarget *k)
     LLVMContextDispose(cx);
 }
 
+/* A tile written into a .kir by hand may be anything, and is right. */
+static void any_tile_test(const Isa *isa)
+{
+    static const unsigned tile[][2] = {{64, 64}, {1, 64}, {64, 1}, {7, 3}, {1, 1}, {16, 2}};
+    if (!isa->runs()) return;
+    LLVMContextRef cx = LLVMContextCreate();
+    LLVMModuleRef mod = LLVMModuleCreateWithNameInContext("tiles", cx);
+    Cases s = {0};
+    for (unsigned i = 0; i < 12; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "case_%u", i);
+        TileCase c = {.packed = (int)(i & 1), .m_inner = (int)(i >> 1 & 1), .heavy = i % 3 == 0, .known = i >= 6, .rows = 45, .cols = 85, .K = 9, .T = 1};
+        cases_add(&s, c);
+        case_emit(cx, mod, &isa->t, &s.p[i], name, tile[i % 6][0], tile[i % 6][1]);
+    }
+    LLVMMemoryBufferRef mem = object_of(mod, &isa->t);
+    run_here(mem, &s, isa->t.cpu);
+    LLVMDisposeMemoryBuffer(mem);
+    LLVMDisposeModule(mod);
+    LLVMContextDispose(cx);
+    free(s.p);
+}
+
 int main(void)
 {
     LLVMInitializeAllTargetInfos();
@@ -363,6 +386,7 @@ int main(void)
     for (size_t i = 0; i < sizeof isas / sizeof *isas; i++) {
         isa_test(&isas[i], &s);
         scanner_test(&isas[i].t);
+        any_tile_test(&isas[i]);
     }
     free(s.p);
     printf("%u passed, %u failed\n", passed, failed);
