@@ -10,6 +10,8 @@ enum {
     ROWS_MANY = 192,        /* rows that pay for bringing strips into L2 */
     BLOCKS = 32,            /* so many blocks are welcome for sharing among threads, */
     BLOCKS_NEEDED = 8,      /* for so many, rows are split more finely than the caches ask for, */
+    HUGE = 1 << 30,         /* extents beyond are treated like it: products of two stay in 64 bits */
+    SEARCH = 4096,          /* candidates looked at for an even division, whatever the extent */
     BLOCK_WORK = 1 << 18    /* as long as each has so many multiply-adds */
 };
 
@@ -24,7 +26,7 @@ static int64_t l2_bytes(const KTarget *t) { return max64(t->l2_bytes, 256 << 10)
 static int64_t block_length(int64_t n, int64_t most, int64_t unit)
 {
     int64_t units = ceil_div(n, unit), per = max64(most / unit, 1), even = ceil_div(units, ceil_div(units, per));
-    for (int64_t u = even; u * 4 >= even * 3; u--)
+    for (int64_t u = even; u > even - even / 4 - 1 && u > even - SEARCH && u > 0; u--)
         if (n % (u * unit) == 0) return u * unit;
     return even * unit;
 }
@@ -110,25 +112,26 @@ int64_t contract_pack_kc(const KTarget *t, DType acc, int64_t K)
     int64_t most = reduction_most(t, acc);
     int64_t n = ceil_div(K, most);
     if (K <= most + most / 2) return max64(K, 1);
-    for (int64_t k = n; 2 * k <= 3 * n + 1; k++)   /* equal blocks have one code, with a known K */
+    for (int64_t k = n; k <= n + n / 2 + 1 && k < n + SEARCH; k++)   /* equal blocks have one code, with a known K */
         if (K % k == 0) return K / k;
     return n > 1 && K % (n - 1) == 0 && K / (n - 1) <= most + most / 2 ? K / (n - 1) : ceil_div(K, n);
 }
 
 /* Rows: a block of A in a quarter of L2, read by all tile columns. Columns: as many blocks as threads like, since columns run fastest and the block of A
- * stays; but some tile columns at least for each, more where sums are passed between blocks of the reduction. These sums take an eighth of L2 at most. Rows are split more finely only to keep threads busy. */
+ * stays; but some tile columns at least for each, more where sums are passed between blocks of the reduction. These sums take an eighth of L2 at most.
+ * Rows are split more finely only to keep threads busy. */
 TileChoice contract_choose(const KTarget *t, const TileProblem *p)
 {
     TileChoice c = {.m_inner = true};
     choose_tile(t, p, &c);
     c.kc = p->b_packed && p->K > p->pack_kc ? p->pack_kc : 0;
     int64_t acc_bytes = dtype_info(p->acc)->bits / 8, a_bytes = max64(dtype_info(p->a_type)->bits / 8, 1), l2 = l2_bytes(t);
-    int64_t K = p->K < 0 ? 512 : max64(p->K, 1), kc = c.kc ? min64(c.kc, K) : K, T = p->T < 0 ? 1 : max64(p->T, 1);
+    int64_t K = p->K < 0 ? 512 : max64(min64(p->K, HUGE), 1), kc = c.kc ? min64(c.kc, K) : K, T = p->T < 0 ? 1 : max64(min64(p->T, HUGE), 1);
     if (c.kc) c.tc = 1;
-    else if (p->b_packed && p->T > 1 && K * T > reduction_most(t, p->acc) * 3 / 2)
-        for (c.tc = T - 1; c.tc > 1 && (T % c.tc || c.tc * K > reduction_most(t, p->acc) * 3 / 2);) c.tc--;
+    else if (p->b_packed && T > 1 && T < HUGE && K < HUGE && K * T > reduction_most(t, p->acc) * 3 / 2)
+        for (c.tc = max64(min64(T - 1, reduction_most(t, p->acc) * 3 / 2 / K), 1); T % c.tc;) c.tc--;
     bool blocked = c.kc || c.tc;
-    int64_t M = p->M < 0 ? 1024 : max64(p->M, 1), N = p->N < 0 ? 1024 : max64(p->N, 1), column = 16 * c.nv;
+    int64_t M = p->M < 0 ? 1024 : max64(min64(p->M, HUGE), 1), N = p->N < 0 ? 1024 : max64(min64(p->N, HUGE), 1), column = 16 * c.nv;
     int64_t most_m = max64(l2 / 4 / (kc * a_bytes), 8 * c.mr), blocks = M > BLOCKS * BLOCK_WORK / N / K / T ? BLOCKS : max64(M * N * K * T / BLOCK_WORK, 1);
     int64_t m_blocks = ceil_div(4 * M, 5 * most_m), columns = ceil_div(N, column);
     int64_t n_blocks = min64(ceil_div(blocks, m_blocks), max64(columns / (blocked ? 4 : 2), 1));
@@ -140,7 +143,7 @@ TileChoice contract_choose(const KTarget *t, const TileProblem *p)
     if (blocked) most_n = min64(most_n, max64(l2 / 8 / (c.mb * acc_bytes), 4 * column));
     /* Rows inside columns, stores hop from row to row and the strips come through prefetching; columns inside rows, stores are streams and the strips must
      * stay in L2. The latter wins where the reduction is short: a few tile columns of strips fit, and there are rows enough to use them. */
-    int64_t stay = l2 / 4 / (K * T * acc_bytes) / column;
+    int64_t stay = l2 / 4 / K / T / acc_bytes / column;
     if (p->b_packed && !blocked && p->M >= ROWS_MANY && columns > 4 && stay > 4) {
         c.m_inner = false;
         most_n = stay * column;
@@ -158,5 +161,6 @@ bool contract_is_dot(const KTarget *t, DType acc, int64_t N, int64_t K) { return
 int64_t contract_dot_rows(int64_t M, int64_t N, int64_t K)
 {
     if (M < 0) return 64;
-    return ceil_div(max64(M, 1), max64(min64(BLOCKS, max64(M, 1) * N * K / BLOCK_WORK), 1));
+    M = max64(min64(M, HUGE), 1);
+    return ceil_div(M, max64(min64(BLOCKS, M * N * min64(K, HUGE) / BLOCK_WORK), 1));
 }

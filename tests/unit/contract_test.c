@@ -232,6 +232,14 @@ int main(void)
     }
     KTarget wide = {.vec_bits = 512, .vec_regs = 32, .fma = true};
     CHECK(contract_is_dot(&wide, DT_F32, 1, 512) && !contract_is_dot(&wide, DT_F32, 64, 512));
+    static const int64_t extents[] = {-1, 0, 1, 17, 1000, INT64_C(1) << 31, INT64_C(1) << 40, INT64_C(1) << 61};
+    for (int i = 0; i < 8 * 8 * 8 * 8; i++) {   /* any extents, in finite time */
+        TileProblem p = {.acc = DT_F32, .a_type = DT_F32, .b_type = DT_F32, .M = extents[i & 7], .N = extents[i >> 3 & 7], .K = extents[i >> 6 & 7], .T = extents[i >> 9], .b_packed = true};
+        p.pack_kc = contract_pack_kc(&wide, DT_F32, p.K);
+        TileChoice c = contract_choose(&wide, &p);
+        if (!CHECK(c.mr >= 1 && c.nv >= 1 && c.mb >= 1 && c.nb >= 16 && c.nb % 16 == 0 && p.pack_kc >= 1)) break;
+        if (c.tc > 1 && !CHECK(p.T % c.tc == 0)) break;
+    }
     CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2);
     printf("blocks of K %d, T %d, M %d, N %d times\n", seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks);
     return check_done();
