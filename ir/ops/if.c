@@ -144,6 +144,32 @@ static bool lower(Lw *l, Node n)
     return true;
 }
 
+static bool same_type(Module *m, TypeId x, TypeId y)
+{
+    const TypeRec *a = type_rec(&m->types, x), *b = type_rec(&m->types, y);
+    if (x.i == y.i) return true;
+    if (a->kind != TY_TENSOR || b->kind != TY_TENSOR || a->elem != b->elem || a->rank != b->rank || a->rank == RANK_UNKNOWN) return false;
+    for (int k = 0; k < a->rank; k++)
+        if (dim_eq(&m->dims, dim_resolve(&m->dims, a->dim[k]), dim_resolve(&m->dims, b->dim[k])) != TRI_YES) return false;
+    return true;
+}
+
+/* %y = If(true | %x) then(%x) { ... %a } else ...     =>     ... the nodes of then, with %a for %y
+ * unless the result has dims that the If itself binds: inferred before the condition was known, its users speak of them. */
+static bool rewrite(Graph *g, Node n)
+{
+    Value cond = node_in(g, n, 0);
+    if (!value_is_const(g, cond) || blob_rec(&g->m->blobs, value_rec(g, cond)->data)->kind == BLOB_DERIVED) return false;
+    Graph *r = node_rec(g, n)->region[blob_get_i(&g->m->blobs, value_rec(g, cond)->data, 0) ? 0 : 1];
+    for (uint32_t k = 0; k < r->out.n; k++)
+        if (!same_type(g->m, value_type(g, node_out(g, n, k)), value_type(r, r->out.p[k]))) return false;
+    Value *map = arena_array(g->m->arena, Value, r->value.n);
+    for (uint32_t k = 0; k < r->in.n; k++) map[r->in.p[k].i] = node_in(g, n, 1 + k);
+    graph_inline(g, n, r, map);
+    for (uint32_t k = 0; k < r->out.n; k++) graph_replace_uses(g, node_out(g, n, k), map[r->out.p[k].i]);
+    return true;
+}
+
 static bool eval(Eval *e)
 {
     Graph *r = node_rec(e->g, e->n)->region[ev_i(e->in[0], 0) ? 0 : 1];
@@ -151,4 +177,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_If = {.name = "If", .since = 25, .cls = CLS_CONTROL, .in = IN, .out = OUT, .attrs = ATTRS_, .attrs_size = sizeof(If),
-                      .infer = infer, .lower = lower, .eval = eval};
+                      .infer = infer, .rewrite = rewrite, .lower = lower, .eval = eval};
