@@ -150,7 +150,7 @@ static LV read_packed(CgFn *f, DType t, LV base, LV off, LV mask)
 }
 
 /* Masked accesses cost what plain ones cost. */
-static bool mask_is_cheap(Cg *g, DType t)
+bool access_mask_cheap(Cg *g, DType t)
 {
     if (g->isa.avx512) return true;
     return g->isa.avx && elem_bytes(t) >= 4 && t != DT_STR;
@@ -218,7 +218,7 @@ static LV read_lanes(CgFn *f, DType t, LV base, Cv off, LV mask)
 {
     Cg *g = f->g;
     if (packed_type(t)) return read_packed(f, t, base, cv_vec(f, off), mask);
-    bool plain = off.kind == CV_LIN && (off.coef == 1 ? !mask_is_cheap(g, t) : few_vectors(g, t, off.coef));
+    bool plain = off.kind == CV_LIN && (off.coef == 1 ? !access_mask_cheap(g, t) : few_vectors(g, t, off.coef));
     if (!mask || f->mask || !plain || !g->opt->opt_level) return read_lanes_masked(f, t, base, off, mask);
     LLVMBasicBlockRef all = cg_block(g, f->fn, "all"), some = cg_block(g, f->fn, "some"),
                       done = cg_block(g, f->fn, "read");

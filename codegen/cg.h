@@ -111,6 +111,7 @@ LV access_dim(CgFn *, Dim);                    /* cached in the entry block */
 Cv access_load(CgFn *, const KInstRec *);
 void access_store(CgFn *, const KInstRec *);
 void access_record(CgFn *, const KInstRec *);
+bool access_mask_cheap(Cg *, DType);           /* a masked access costs what a plain one costs */
 LV access_read(Cg *, DType, LV ptr, bool vec, LV mask);   /* one element or 16 in a row, in compute form */
 
 /* ---- nest.c ---- */

@@ -111,6 +111,29 @@ static bool compare_linear(CgFn *f, KOp op, Cv a, Cv c, Cv *out)
     return true;
 }
 
+/* floor((a + c*lane) / d) and the remainder, for a constant d: the scalar part is divided once, r + c*lane < d + 16*c
+ * fits in 32-bit lanes, where a division by a constant is a multiplication (64-bit lanes are divided one by one). */
+static bool divide_linear(CgFn *f, KOp op, Cv a, Cv by, Cv *out)
+{
+    Cg *g = f->g;
+    LLVMBuilderRef b = g->b;
+    int64_t d;
+    if (by.kind != CV_UNI || !cg_const(by.v, &d) || d < 3 || d > 1 << 24 || (d & (d - 1)) == 0) return false;
+    if (a.coef < 1 || a.coef > 1 << 24) return false;
+    LV zero = cg_i64(g, 0), k = cg_i64(g, d), q = LLVMBuildSDiv(b, a.v, k, "");
+    LV r = LLVMBuildSub(b, a.v, LLVMBuildMul(b, q, k, ""), ""), neg = LLVMBuildICmp(b, LLVMIntSLT, r, zero, "");
+    q = LLVMBuildSub(b, q, LLVMBuildZExt(b, neg, g->i64, ""), "");
+    r = LLVMBuildAdd(b, r, LLVMBuildSelect(b, neg, k, zero, ""), "");
+    LV lane[LANES];
+    for (int i = 0; i < LANES; i++) lane[i] = cg_i32(g, a.coef * i);
+    LV n = LLVMBuildAdd(b, cg_splat(g, LLVMBuildTrunc(b, r, g->i32, "")), LLVMConstVector(lane, LANES), "");
+    LV k32 = cg_int_like(LLVMTypeOf(n), d), small;
+    small = op == KOP_MOD ? LLVMBuildURem(b, n, k32, "") : LLVMBuildUDiv(b, n, k32, "");
+    LV wide = LLVMBuildZExt(b, small, cg_vec_type(g->i64), "");
+    *out = (Cv){op == KOP_MOD ? wide : LLVMBuildAdd(b, cg_splat(g, q), wide, ""), 0, CV_VEC};
+    return true;
+}
+
 static void emit_pure(CgFn *f, KInst i)
 {
     const KInstRec *in = kinst(f->k, i);
@@ -144,6 +167,9 @@ static void emit_pure(CgFn *f, KInst i)
             *out = arg[0];
             return;
         }
+        if ((in->op == KOP_FLOORDIV || in->op == KOP_MOD) && arg[0].kind == CV_LIN &&
+            divide_linear(f, in->op, arg[0], arg[1], out))
+            return;
         if (in->op == KOP_SUB && all_scalar) {
             int64_t c = arg[0].coef - arg[1].coef;
             *out = (Cv){LLVMBuildSub(b, arg[0].v, arg[1].v, ""), c, c ? CV_LIN : CV_UNI};
@@ -336,6 +362,38 @@ static LV tail_mask(CgFn *f, LV rest)
     return LLVMBuildICmp(g->b, LLVMIntULT, cg_iota(g, g->i32), n, "");
 }
 
+/* Are masks as good as plain accesses for everything that the block touches? */
+static bool masks_cheap(CgFn *f, KBlock b)
+{
+    for (KInst i = kblock(f->k, b)->first; i.i; i = kinst(f->k, i)->next) {
+        const KInstRec *in = kinst(f->k, i);
+        if (in->op == KOP_FOR && !masks_cheap(f, in->body)) return false;
+        bool touches = in->op == KOP_STORE || (in->op == KOP_LOAD && !f->hoisted[i.i]);
+        if (touches && !access_mask_cheap(f->g, f->k->param.p[in->param].elem)) return false;
+    }
+    return true;
+}
+
+/* The rest of a loop without carries, one by one. */
+static void emit_rest(CgFn *f, Loop *l, LV from)
+{
+    Cg *g = f->g;
+    LLVMBuilderRef b = g->b;
+    LLVMBasicBlockRef before = cg_here(g), head = cg_block(g, f->fn, "rest"), done = cg_block(g, f->fn, "rest.end");
+    f->vec = false;
+    f->mask = NULL;
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, from, l->hi, ""), head, done);
+    LLVMPositionBuilderAtEnd(b, head);
+    LV iv = LLVMBuildPhi(b, g->i64, "");
+    f->val[l->iv.i] = cv_uni(iv);
+    nest_block(f, l->in->body, NULL, 0);
+    LV iv2 = LLVMBuildAdd(b, iv, cg_i64(g, 1), "");
+    LLVMBasicBlockRef last = cg_here(g);
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, iv2, l->hi, ""), head, done);
+    LLVMAddIncoming(iv, (LV[]){from, iv2}, (LLVMBasicBlockRef[]){before, last}, 2);
+    LLVMPositionBuilderAtEnd(b, done);
+}
+
 static void emit_vec(CgFn *f, Loop *l)
 {
     Cg *g = f->g;
@@ -387,7 +445,9 @@ static void emit_vec(CgFn *f, Loop *l)
             LLVMAddIncoming(main_acc[c], (LV[]){first[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
         }
     }
-    if (!known || k % LANES) {
+    if (!known && !l->n && !masks_cheap(f, l->in->body)) {
+        emit_rest(f, l, stop);
+    } else if (!known || k % LANES) {
         LLVMBasicBlockRef from = cg_here(g), tail = cg_block(g, f->fn, "tail"), out = cg_block(g, f->fn, "tail.end");
         LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntNE, rest, cg_i64(g, 0), ""), tail, out);
         LLVMPositionBuilderAtEnd(b, tail);
