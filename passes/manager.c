@@ -1,8 +1,11 @@
-/* manager: runs a list of passes over a module and does for each what no pass does itself: verify, dump, time, count, stop.
+/* manager: runs a list of passes over a module and does for each what no pass does itself: verify, dump, time, count,
+ * stop.
  *   infer ✓  dce ✓  ...  lower ✓ | kernel-simplify ✓  ...
- * The list is the -O level's (pipeline.c) or comes from text: "fold,dce,group-eltwise{max-ops=8}". Graph passes work on the Graph IR until `lower` has filled the
- * kernel module, kernel passes after that (or at once, when a .kir was read). The text of the IR after a pass goes to DIR/NN-pass.bir or .kir, or to stderr.
- * Verification: before and after lowering and at the end always, after each pass when asked to or when built without optimisation. */
+ * The list is the -O level's (pipeline.c) or comes from text: "fold,dce,group-eltwise{max-ops=8}". Graph passes work
+ * on the Graph IR until `lower` has filled the kernel module, kernel passes after that (or at once, when a .kir was
+ * read). The text of the IR after a pass goes to DIR/NN-pass.bir or .kir, or to stderr.
+ * Verification: before and after lowering and at the end always, after each pass when asked to or when built without
+ * optimisation. */
 #include "base/bug.h"
 #include "passes/pipeline.h"
 #include <errno.h>
@@ -37,7 +40,8 @@ void pass_count(PassCtx *c, const char *what, int64_t n)
             c->stat.p[k].n += n;
             return;
         }
-    vec_push(c->stat_arena, &c->stat, (PassStat){.pass = c->pass->name, .what = arena_strdup(c->stat_arena, what), .n = n});
+    vec_push(c->stat_arena, &c->stat,
+             (PassStat){.pass = c->pass->name, .what = arena_strdup(c->stat_arena, what), .n = n});
 }
 
 bool pass_may_rewrite(PassCtx *c)
@@ -60,8 +64,14 @@ void pass_remark(PassCtx *c, DiagLoc at, const char *fmt, ...)
 
 /* ---- the list of passes ---- */
 
-typedef struct Run { const Pass *pass; int64_t *opt; } Run;
-typedef struct Runs { Run *p; uint32_t n, cap; } Runs;
+typedef struct Run {
+    const Pass *pass;
+    int64_t *opt;
+} Run;
+typedef struct Runs {
+    Run *p;
+    uint32_t n, cap;
+} Runs;
 
 static void runs_add(Arena *a, Runs *list, const Pass *p)
 {
@@ -98,16 +108,21 @@ static bool options_parse(Arena *a, Diag *d, const char **s, Run *r)
         const char *name = word(a, s);
         uint32_t k = 0;
         while (r->pass->opts && r->pass->opts[k].name && strcmp(r->pass->opts[k].name, name)) k++;
-        if (!r->pass->opts || !r->pass->opts[k].name) return diag(d, diag_file(NULL), E_PASS_OPTION, r->pass->name, name);
+        if (!r->pass->opts || !r->pass->opts[k].name)
+            return diag(d, diag_file(NULL), E_PASS_OPTION, r->pass->name, name);
         char *end;
         errno = 0;
-        long long v = accept(s, '=') ? strtoll(*s, &end, 10) : 1;   /* a name alone switches on */
+        long long v = accept(s, '=') ? strtoll(*s, &end, 10) : 1; /* a name alone switches on */
         if ((*s)[-1] == '=') {
-            if (end == *s || errno) return diag(d, diag_file(NULL), E_OPTION, arena_printf(a, "pass %s: option %s takes a number", r->pass->name, name));
+            if (end == *s || errno)
+                return diag(d, diag_file(NULL), E_OPTION,
+                            arena_printf(a, "pass %s: option %s takes a number", r->pass->name, name));
             *s = end;
         }
         r->opt[k] = v;
-        if (!accept(s, ',') && **s != '}') return diag(d, diag_file(NULL), E_OPTION, arena_printf(a, "pass %s: expected ',' or '}' in its options", r->pass->name));
+        if (!accept(s, ',') && **s != '}')
+            return diag(d, diag_file(NULL), E_OPTION,
+                        arena_printf(a, "pass %s: expected ',' or '}' in its options", r->pass->name));
     }
     return true;
 }
@@ -117,7 +132,7 @@ static bool runs_parse(Arena *a, Diag *d, const char *text, Runs *list)
     const char *s = text;
     for (;;) {
         const char *name = word(a, &s);
-        if (!*name && !*s && s == text) return true;   /* an empty list */
+        if (!*name && !*s && s == text) return true; /* an empty list */
         const Pass *p = pass_find(name);
         if (!p) return diag(d, diag_file(NULL), E_UNKNOWN_PASS, name);
         runs_add(a, list, p);
@@ -130,12 +145,20 @@ static bool runs_parse(Arena *a, Diag *d, const char *text, Runs *list)
 
 static bool name_known(Diag *d, const char *name, bool all_too)
 {
-    return !name || (all_too && !strcmp(name, "all")) || pass_find(name) || diag(d, diag_file(NULL), E_UNKNOWN_PASS, name);
+    return !name || (all_too && !strcmp(name, "all")) || pass_find(name) ||
+           diag(d, diag_file(NULL), E_UNKNOWN_PASS, name);
 }
 
 /* ---- after a pass ---- */
 
-typedef struct Manager { Module *m; KModule *k; const PassOptions *o; PassCtx c; bool lowered, typed; Arena arena; } Manager;
+typedef struct Manager {
+    Module *m;
+    KModule *k;
+    const PassOptions *o;
+    PassCtx c;
+    bool lowered, typed;
+    Arena arena;
+} Manager;
 
 static bool verify(Manager *g, const char *after)
 {
@@ -165,8 +188,10 @@ static bool dump(Manager *g, const Pass *p, uint32_t number)
         fprintf(stderr, "; after %u %s\n%s", number, p->name, str_get(&s));
         return true;
     }
-    const char *path = arena_printf(g->c.arena, "%s/%02u-%s.%s", o->dump_dir, number, p->name, g->lowered ? "kir" : "bir");
-    if (mkdir(o->dump_dir, 0777) && errno != EEXIST) return diag(g->c.diag, diag_file(o->dump_dir), E_WRITE, strerror(errno));
+    const char *path =
+        arena_printf(g->c.arena, "%s/%02u-%s.%s", o->dump_dir, number, p->name, g->lowered ? "kir" : "bir");
+    if (mkdir(o->dump_dir, 0777) && errno != EEXIST)
+        return diag(g->c.diag, diag_file(o->dump_dir), E_WRITE, strerror(errno));
     FILE *f = fopen(path, "wb");
     bool ok = f && fwrite(str_get(&s), 1, s.n, f) == s.n;
     int why = errno;
@@ -188,7 +213,8 @@ static bool run_one(Manager *g, const Run *r, uint32_t number, bool last, double
     const Pass *p = r->pass;
     if (g->o->progress) g->o->progress(g->o->progress_arg, p->name);
     if (p->kernel != g->lowered) {
-        const char *why = p->kernel ? "works on the Kernel IR: `lower` has to run before" : "works on the Graph IR: it cannot run after `lower`";
+        const char *why = p->kernel ? "works on the Kernel IR: `lower` has to run before"
+                                    : "works on the Graph IR: it cannot run after `lower`";
         return diag(g->c.diag, diag_file(NULL), E_OPTION, arena_printf(&g->arena, "pass %s %s", p->name, why));
     }
     if (p == &pass_lower && !verify(g, "the passes before lower")) return false;
@@ -230,7 +256,13 @@ bool passes_run(Module *m, KModule *k, const PassOptions *o, bool *stopped)
     *stopped = false;
     arena_init(&g.arena, "pass manager", oom);
     arena_init(&pass_arena, "pass", oom);
-    g.c = (PassCtx){.arena = &pass_arena, .diag = d, .m = g.lowered ? NULL : m, .k = k, .opt_level = o->opt_level, .rewrite_limit = o->rewrite_limit, .stat_arena = &g.arena};
+    g.c = (PassCtx){.arena = &pass_arena,
+                    .diag = d,
+                    .m = g.lowered ? NULL : m,
+                    .k = k,
+                    .opt_level = o->opt_level,
+                    .rewrite_limit = o->rewrite_limit,
+                    .stat_arena = &g.arena};
     if (o->passes) ok = runs_parse(&g.arena, d, o->passes, &list);
     else
         for (const Pass *const *p = pipeline_of(o->opt_level); *p; p++)

@@ -1,39 +1,41 @@
-/* pipeline: the passes of each -O level, in order, to be read aloud. The comment before a stage says what is true from there on.
- * -O0 has the same lowering and tiles as the others, but no graph passes beyond those that legality needs, and no fusion. */
+/* pipeline: the passes of each -O level, in order, to be read aloud. The comment before a stage says what is true
+ * from there on.
+ * -O0 has the same lowering and tiles as the others, but no graph passes beyond those that legality needs, and no
+ * fusion. */
 #include "passes/pipeline.h"
 
 static const Pass *const o0[] = {
-    &pass_infer,            /* every value has a type; shape arithmetic is constants and Dims */
-    &pass_dce,              /* what only shapes needed is gone */
-    &pass_expand,           /* every op has a lowering */
-    &pass_lower,            /* Kernel IR from here */
-    &pass_plan_memory,      /* every buffer has its place */
-    &pass_barriers,         /* threads wait where one reads, or takes the memory of, what another wrote */
+    &pass_infer,       /* every value has a type; shape arithmetic is constants and Dims */
+    &pass_dce,         /* what only shapes needed is gone */
+    &pass_expand,      /* every op has a lowering */
+    &pass_lower,       /* Kernel IR from here */
+    &pass_plan_memory, /* every buffer has its place */
+    &pass_barriers,    /* threads wait where one reads, or takes the memory of, what another wrote */
     NULL,
 };
 
 static const Pass *const o1[] = {
-    &pass_infer,            /* every value has a type; shape arithmetic is constants and Dims */
-    &pass_dce,              /* what only shapes needed is gone */
-    &pass_canonicalize,     /* the canonical form: each computation has one spelling */
-    &pass_fold,             /* what depends on constants only is a constant */
-    &pass_infer,            /* constants that folding made may say more about shapes */
-    &pass_expand,           /* every op has a lowering */
-    &pass_canonicalize,     /* also what expansion made */
+    &pass_infer,        /* every value has a type; shape arithmetic is constants and Dims */
+    &pass_dce,          /* what only shapes needed is gone */
+    &pass_canonicalize, /* the canonical form: each computation has one spelling */
+    &pass_fold,         /* what depends on constants only is a constant */
+    &pass_infer,        /* constants that folding made may say more about shapes */
+    &pass_expand,       /* every op has a lowering */
+    &pass_canonicalize, /* also what expansion made */
     &pass_fold,
-    &pass_cse,              /* nothing is computed twice */
+    &pass_cse, /* nothing is computed twice */
     &pass_dce,
-    &pass_group_epilogue,   /* contractions own what follows them element by element; first, because it saves a round through memory of the largest values */
-    &pass_group_eltwise,    /* chains of the rest are one nest each */
-    &pass_lower,            /* Kernel IR from here */
+    &pass_group_epilogue, /* contractions own what follows them element by element; first: it saves most memory traffic */
+    &pass_group_eltwise,  /* chains of the rest are one nest each */
+    &pass_lower,          /* Kernel IR from here */
     &pass_kernel_simplify,
-    &pass_plan_memory,      /* every buffer has its place */
-    &pass_barriers,         /* threads wait where one reads, or takes the memory of, what another wrote */
+    &pass_plan_memory, /* every buffer has its place */
+    &pass_barriers,    /* threads wait where one reads, or takes the memory of, what another wrote */
     NULL,
 };
 
 static const Pass *const o2[] = {
-    &pass_infer,            /* as -O1 up to lowering */
+    &pass_infer, /* as -O1 up to lowering */
     &pass_dce,
     &pass_canonicalize,
     &pass_fold,
@@ -45,15 +47,12 @@ static const Pass *const o2[] = {
     &pass_dce,
     &pass_group_epilogue,
     &pass_group_eltwise,
-    &pass_lower,            /* Kernel IR from here */
+    &pass_lower, /* Kernel IR from here */
     &pass_kernel_simplify,
-    &pass_schedule,         /* loops are ordered, split and marked for the target */
+    &pass_schedule, /* loops are ordered, split and marked for the target */
     &pass_plan_memory,
     &pass_barriers,
     NULL,
 };
 
-const Pass *const *pipeline_of(int opt_level)
-{
-    return opt_level <= 0 ? o0 : opt_level == 1 ? o1 : o2;
-}
+const Pass *const *pipeline_of(int opt_level) { return opt_level <= 0 ? o0 : opt_level == 1 ? o1 : o2; }

@@ -38,8 +38,10 @@ static bool str_same(const char *a, const char *b) { return a == b || (a && b &&
 static bool field_equal(const AttrSpec *s, const void *a, const void *b)
 {
     switch (s->kind) {
-    case ATTR_INT: case ATTR_TYPE: return *CFIELD(int64_t, a, s) == *CFIELD(int64_t, b, s);
-    case ATTR_FLOAT: return !memcmp(CFIELD(double, a, s), CFIELD(double, b, s), sizeof(double));   /* by bits: -0 and nan count */
+    case ATTR_INT:
+    case ATTR_TYPE: return *CFIELD(int64_t, a, s) == *CFIELD(int64_t, b, s);
+    case ATTR_FLOAT:
+        return !memcmp(CFIELD(double, a, s), CFIELD(double, b, s), sizeof(double)); /* by bits: -0 and nan count */
     case ATTR_STRING: return str_same(*CFIELD(const char *, a, s), *CFIELD(const char *, b, s));
     case ATTR_INTS: {
         const AttrInts *x = CFIELD(AttrInts, a, s), *y = CFIELD(AttrInts, b, s);
@@ -81,7 +83,8 @@ bool attrs_equal(const OpDesc *d, const void *a, const void *b)
 static uint64_t field_hash(const AttrSpec *s, const void *a)
 {
     switch (s->kind) {
-    case ATTR_INT: case ATTR_TYPE: return (uint64_t)*CFIELD(int64_t, a, s);
+    case ATTR_INT:
+    case ATTR_TYPE: return (uint64_t)*CFIELD(int64_t, a, s);
     case ATTR_FLOAT: return hash_bytes(CFIELD(double, a, s), sizeof(double), 1);
     case ATTR_STRING: {
         const char *t = *CFIELD(const char *, a, s);
@@ -115,7 +118,8 @@ uint64_t attrs_hash(const OpDesc *d, const void *a)
 static bool is_default(const AttrSpec *s, const void *a)
 {
     switch (s->kind) {
-    case ATTR_INT: case ATTR_TYPE: return *CFIELD(int64_t, a, s) == s->def_i;
+    case ATTR_INT:
+    case ATTR_TYPE: return *CFIELD(int64_t, a, s) == s->def_i;
     case ATTR_FLOAT: return *CFIELD(double, a, s) == default_f(s);
     case ATTR_STRING: return str_same(*CFIELD(const char *, a, s), s->def_s);
     case ATTR_INTS: return CFIELD(AttrInts, a, s)->n == 0;
@@ -151,7 +155,10 @@ static void field_print(Str *o, const Module *m, const AttrSpec *s, const void *
         blob_print(o, &m->blobs, t->blob);
         break;
     }
-    case ATTR_INTS: case ATTR_FLOATS: case ATTR_STRINGS: case ATTR_DIMS: {
+    case ATTR_INTS:
+    case ATTR_FLOATS:
+    case ATTR_STRINGS:
+    case ATTR_DIMS: {
         uint32_t n = CFIELD(AttrInts, a, s)->n;
         str_char(o, '[');
         for (uint32_t k = 0; k < n; k++) {
@@ -159,7 +166,8 @@ static void field_print(Str *o, const Module *m, const AttrSpec *s, const void *
             if (s->kind == ATTR_INTS) str_printf(o, "%lld", (long long)CFIELD(AttrInts, a, s)->p[k]);
             if (s->kind == ATTR_FLOATS) str_double(o, CFIELD(AttrFloats, a, s)->p[k], true);
             if (s->kind == ATTR_DIMS) dim_print(o, &m->dims, CFIELD(AttrDims, a, s)->p[k]);
-            if (s->kind == ATTR_STRINGS) str_quote(o, CFIELD(AttrStrings, a, s)->p[k], strlen(CFIELD(AttrStrings, a, s)->p[k]));
+            if (s->kind == ATTR_STRINGS)
+                str_quote(o, CFIELD(AttrStrings, a, s)->p[k], strlen(CFIELD(AttrStrings, a, s)->p[k]));
         }
         str_char(o, ']');
         break;
@@ -169,8 +177,9 @@ static void field_print(Str *o, const Module *m, const AttrSpec *s, const void *
 }
 
 /* One shape for the count of all list attributes. */
-_Static_assert(offsetof(AttrInts, n) == offsetof(AttrFloats, n) && offsetof(AttrInts, n) == offsetof(AttrStrings, n)
-               && offsetof(AttrInts, n) == offsetof(AttrDims, n), "field_print reads n through AttrInts");
+_Static_assert(offsetof(AttrInts, n) == offsetof(AttrFloats, n) && offsetof(AttrInts, n) == offsetof(AttrStrings, n) &&
+                   offsetof(AttrInts, n) == offsetof(AttrDims, n),
+               "field_print reads n through AttrInts");
 
 void attrs_print(Str *o, const Module *m, const OpDesc *d, const void *a)
 {
@@ -202,8 +211,10 @@ static bool list_parse(Lex *x, Module *m, const AttrSpec *s, void *a)
         const char *t = NULL;
         size_t n;
         Dim dim = DIM_NONE;
-        bool ok = s->kind == ATTR_INTS ? lex_int(x, &i) : s->kind == ATTR_FLOATS ? lex_number(x, &f)
-                : s->kind == ATTR_DIMS ? lex_dim(x, &m->dims, false, &dim) : lex_string(x, &t, &n);
+        bool ok = s->kind == ATTR_INTS     ? lex_int(x, &i)
+                  : s->kind == ATTR_FLOATS ? lex_number(x, &f)
+                  : s->kind == ATTR_DIMS   ? lex_dim(x, &m->dims, false, &dim)
+                                           : lex_string(x, &t, &n);
         if (!ok) return false;
         if (s->kind == ATTR_INTS) vec_push(m->arena, &ints, i);
         if (s->kind == ATTR_FLOATS) vec_push(m->arena, &floats, (double)(float)f);
@@ -225,7 +236,8 @@ static bool tensor_parse(Lex *x, Module *m, AttrTensor *t)
     if (!lex_type(x, &m->types, false, &t->type)) return false;
     const TypeRec *r = type_rec(&m->types, t->type);
     int64_t count;
-    if (r->kind != TY_TENSOR || r->rank == RANK_UNKNOWN || !dim_is_const(&m->dims, type_count(&m->types, t->type), &count))
+    if (r->kind != TY_TENSOR || r->rank == RANK_UNKNOWN ||
+        !dim_is_const(&m->dims, type_count(&m->types, t->type), &count))
         return lex_error(x, "a constant needs a tensor type with constant dims");
     return lex_blob(x, &m->blobs, r->elem, count, &t->blob);
 }
@@ -253,7 +265,10 @@ static bool field_parse(Lex *x, Module *m, const AttrSpec *s, void *a)
     }
     case ATTR_STRING: return lex_string(x, FIELD(const char *, a, s), &n);
     case ATTR_TENSOR: return tensor_parse(x, m, FIELD(AttrTensor, a, s));
-    case ATTR_INTS: case ATTR_FLOATS: case ATTR_STRINGS: case ATTR_DIMS: return list_parse(x, m, s, a);
+    case ATTR_INTS:
+    case ATTR_FLOATS:
+    case ATTR_STRINGS:
+    case ATTR_DIMS: return list_parse(x, m, s, a);
     case ATTR_GRAPH: return lex_error(x, "'%s' is a region: its graph follows the node", s->name);
     }
     UNREACHABLE();

@@ -1,6 +1,8 @@
 /* graph: the arrays of a graph and the only functions that change them. Three things hold after each:
- *   - use lists: every operand slot that holds a value is in that value's list exactly once, n_use counts them, n_out_use counts the graph outputs;
- *   - the node list is in topological order if every caller inserts after the definitions of its operands (verify.c checks it);
+ *   - use lists: every operand slot that holds a value is in that value's list exactly once, n_use counts them,
+ *     n_out_use counts the graph outputs;
+ *   - the node list is in topological order if every caller inserts after the definitions of its operands (verify.c
+ *     checks it);
  *   - nothing moves: Value and Node ids stay valid, erased nodes keep their record (dead) and their results' records.
  * Operand spans that grow are moved to the end of Graph.operand when they are not there already; old slots stay empty.
  * Cloning and inlining recurse into regions; readers limit how deep regions nest. */
@@ -44,7 +46,7 @@ Name module_fresh_name(Module *m, const char *stem)
     for (;;) {
         uint32_t before = m->names.str.n;
         Name name = name_of(&m->names, arena_printf(m->arena, "%s.%u", stem, ++m->next_name));
-        if (m->names.str.n != before) return name;   /* it was in nobody's use */
+        if (m->names.str.n != before) return name; /* it was in nobody's use */
     }
 }
 
@@ -122,7 +124,8 @@ Value graph_const(Graph *g, Blob data, TypeId type, Name name)
     return value_new(g, (ValueRec){.type = type, .name = name, .data = data});
 }
 
-Node graph_add(Graph *g, OpCode op, const Value *in, uint32_t n_in, uint32_t n_out, const void *attrs, Loc loc, Node before)
+Node graph_add(Graph *g, OpCode op, const Value *in, uint32_t n_in, uint32_t n_out, const void *attrs, Loc loc,
+               Node before)
 {
     const OpDesc *d = op_desc(op);
     Arena *a = g->m->arena;
@@ -178,7 +181,8 @@ void graph_drop_inputs(Graph *g, Node n, uint32_t from)
     r->n_capture = r->n_capture > cut ? r->n_capture - cut : 0;
 }
 
-/* The graph output keeps its own name (out_name). For people, the value that takes its place takes the name over as well, where it is free to. */
+/* The graph output keeps its own name (out_name). For people, the value that takes its place takes the name over as
+ * well, where it is free to. */
 static void name_take_over(Graph *g, Value old, Value by)
 {
     ValueRec *o = value_rec(g, old), *b = value_rec(g, by);

@@ -20,10 +20,7 @@ const OpDesc *op_desc(OpCode op)
     return table[op];
 }
 
-static const char *domain_text(const char *domain)
-{
-    return !domain || !strcmp(domain, "ai.onnx") ? "" : domain;
-}
+static const char *domain_text(const char *domain) { return !domain || !strcmp(domain, "ai.onnx") ? "" : domain; }
 
 OpCode op_find(const char *domain, const char *name)
 {
@@ -42,8 +39,10 @@ static void verify_ports(const char *op, const char *side, const Port *p)
 {
     if (!p) BUG("op %s: no %s ports", op, side);
     for (uint32_t k = 0; p[k].name; k++) {
-        if (!p[k].types && !(p[k].flags & (PORT_ANY_KIND | PORT_SEQ))) BUG("op %s: %s port '%s' takes no type", op, side, p[k].name);
-        if ((p[k].flags & PORT_VARIADIC) && p[k + 1].name) BUG("op %s: variadic %s port '%s' is not the last", op, side, p[k].name);
+        if (!p[k].types && !(p[k].flags & (PORT_ANY_KIND | PORT_SEQ)))
+            BUG("op %s: %s port '%s' takes no type", op, side, p[k].name);
+        if ((p[k].flags & PORT_VARIADIC) && p[k + 1].name)
+            BUG("op %s: variadic %s port '%s' is not the last", op, side, p[k].name);
         for (uint32_t j = 0; j < k; j++)
             if (!strcmp(p[j].name, p[k].name)) BUG("op %s: two %s ports are called '%s'", op, side, p[k].name);
     }
@@ -52,7 +51,8 @@ static void verify_ports(const char *op, const char *side, const Port *p)
 static uint32_t attr_bytes(AttrKind kind)
 {
     switch (kind) {
-    case ATTR_INT: case ATTR_TYPE: return sizeof(int64_t);
+    case ATTR_INT:
+    case ATTR_TYPE: return sizeof(int64_t);
     case ATTR_FLOAT: return sizeof(double);
     case ATTR_STRING: return sizeof(const char *);
     case ATTR_INTS: return sizeof(AttrInts);
@@ -76,7 +76,8 @@ static void verify_attrs(const char *op, const OpDesc *d)
             BUG("op %s: attribute '%s' lies outside its struct, or over `set`", op, s[k].name);
         for (uint32_t j = 0; j < k; j++) {
             if (!strcmp(s[j].name, s[k].name)) BUG("op %s: two attributes are called '%s'", op, s[k].name);
-            if (bytes && s[j].kind != ATTR_GRAPH && s[j].offset == s[k].offset) BUG("op %s: '%s' and '%s' share a field", op, s[j].name, s[k].name);
+            if (bytes && s[j].kind != ATTR_GRAPH && s[j].offset == s[k].offset)
+                BUG("op %s: '%s' and '%s' share a field", op, s[j].name, s[k].name);
         }
     }
 }
@@ -86,9 +87,19 @@ static void verify_hooks(const char *op, const OpDesc *d)
 {
     bool way_down = d->lower || d->expand;
     switch (d->cls) {
-    case CLS_ELTWISE: if (!d->scalar && !d->kop && !way_down) BUG("op %s: an element-wise op needs `scalar` or `kop`", op); break;
-    case CLS_MOVE: if (!d->route && !way_down) BUG("op %s: a move needs `route`, or `lower` for a view", op); break;
-    case CLS_SHAPE: case CLS_CONTROL: case CLS_REDUCE: case CLS_ROW: case CLS_CONTRACT: case CLS_WINDOW: case CLS_OPAQUE:
+    case CLS_ELTWISE:
+        if (!d->scalar && !d->kop && !way_down) BUG("op %s: an element-wise op needs `scalar` or `kop`", op);
+        break;
+    case CLS_MOVE:
+        if (!d->route && !way_down) BUG("op %s: a move needs `route`, or `lower` for a view", op);
+        break;
+    case CLS_SHAPE:
+    case CLS_CONTROL:
+    case CLS_REDUCE:
+    case CLS_ROW:
+    case CLS_CONTRACT:
+    case CLS_WINDOW:
+    case CLS_OPAQUE:
         if (!way_down) BUG("op %s: no `lower` and no `expand`", op);
         break;
     default: BUG("op %s: class %d", op, d->cls);
@@ -103,9 +114,12 @@ void op_verify_table(void)
     for (OpCode op = OP_NONE + 1; op < OP_COUNT; op++) {
         const OpDesc *d = table[op];
         const char *name = row_name[op];
-        if (!d->name || strcmp(d->name, name)) BUG("op %s: its description is called '%s'", name, d->name ? d->name : "(none)");
-        if (op > OP_NONE + 1 && strcmp(row_name[op - 1], name) > 0) BUG("ops.def: %s stands after %s", name, row_name[op - 1]);
-        if (!(d->flags & OPF_INTERNAL) && (d->since < 1 || d->since > OPSET_NEWEST) && !*domain_text(d->domain)) BUG("op %s: since %d", name, d->since);
+        if (!d->name || strcmp(d->name, name))
+            BUG("op %s: its description is called '%s'", name, d->name ? d->name : "(none)");
+        if (op > OP_NONE + 1 && strcmp(row_name[op - 1], name) > 0)
+            BUG("ops.def: %s stands after %s", name, row_name[op - 1]);
+        if (!(d->flags & OPF_INTERNAL) && (d->since < 1 || d->since > OPSET_NEWEST) && !*domain_text(d->domain))
+            BUG("op %s: since %d", name, d->since);
         verify_ports(name, "input", d->in);
         verify_ports(name, "output", d->out);
         verify_attrs(name, d);

@@ -2,7 +2,8 @@
  *   %1 = MatMul(%x, %w)                 %y = Group(%x, %b) {...}
  *   %2 = Add(%1, %b)             =>       graph @group(%x, %b) -> (%y) { %w = const ..  %1 = MatMul(%x, %w)  %2 = Add(%1, %b)  %y = Relu(%2) }
  *   %y = Relu(%2)
- * Values from outside become operands, constants are copied in (data are shared), results that are used outside become results of the new node. */
+ * Values from outside become operands, constants are copied in (data are shared), results that are used outside
+ * become results of the new node. */
 #include "base/bug.h"
 #include "ir/graph/op.h"
 
@@ -41,10 +42,12 @@ Node graph_outline(Graph *g, const Node *node, uint32_t n, OpCode op, const void
     }
     Graph *r = graph_new(m, name);
     Value *map = arena_array(m->arena, Value, g->value.n), *in = arena_array(m->arena, Value, n_slot + 1);
-    Value *operand = arena_array(m->arena, Value, n_slot + 1), *result = arena_array(m->arena, Value, n_value + 1), *out = arena_array(m->arena, Value, n_value + 1);
+    Value *operand = arena_array(m->arena, Value, n_slot + 1), *result = arena_array(m->arena, Value, n_value + 1),
+          *out = arena_array(m->arena, Value, n_value + 1);
     for (uint32_t k = 0; k < n; k++) {
         const NodeRec *from = node_rec(g, node[k]);
-        for (uint32_t i = 0; i < from->n_in; i++) in[i] = inside(g, r, node_in(g, node[k], i), map, &operand, &n_operand);
+        for (uint32_t i = 0; i < from->n_in; i++)
+            in[i] = inside(g, r, node_in(g, node[k], i), map, &operand, &n_operand);
         Node to = graph_add(r, from->op, in, from->n_in, from->n_out, from->attrs, from->loc, NODE_NONE);
         for (uint32_t i = 0; i < from->n_out; i++) {
             Value v = node_out(g, node[k], i), w = node_out(r, to, i);
@@ -60,7 +63,7 @@ Node graph_outline(Graph *g, const Node *node, uint32_t n, OpCode op, const void
     graph_set_outputs(r, out, n_result);
     Node owner = graph_add(g, op, operand, n_operand, n_result, attrs, loc, node[n - 1]);
     graph_set_region(g, owner, (const Graph *const[]){r}, 1);
-    for (uint32_t k = 0; k < m->check.n; k++)   /* they are checked before the whole */
+    for (uint32_t k = 0; k < m->check.n; k++) /* they are checked before the whole */
         if (m->check.p[k].g == g && m->check.p[k].at.i && member[m->check.p[k].at.i]) m->check.p[k].at = owner;
     for (uint32_t k = 0; k < n_result; k++) {
         Value v = node_out(g, owner, k);

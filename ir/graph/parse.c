@@ -1,22 +1,34 @@
-/* parse: reads the text form of the Graph IR (grammar: docs/IR.md; what it means: print.c). Values are defined before they are used, except in the list of
- * graph outputs; operators, attributes, types and constants are checked as they are read, everything else is the verifier's.
+/* parse: reads the text form of the Graph IR (grammar: docs/IR.md; what it means: print.c). Values are defined before
+ * they are used, except in the list of graph outputs; operators, attributes, types and constants are checked as they
+ * are read, everything else is the verifier's.
  *   bir 1
  *   graph @main(%x: f32[N,64]) -> (%y) {
  *     %y = Relu(%x) : f32[N,64]
  *   }
- * A symbol that an input of the entry graph mentions first is declared by it; all others need a `sym` line. Recursion happens only for regions, at most
- * REGION_DEPTH deep. The first error ends reading: nothing is guessed. */
+ * A symbol that an input of the entry graph mentions first is declared by it; all others need a `sym` line. Recursion
+ * happens only for regions, at most REGION_DEPTH deep. The first error ends reading: nothing is guessed. */
 #include "ir/graph/attr.h"
 #include <string.h>
 
 #define REGION_DEPTH 64
 #define RECIPE_INDEX_MAX 65536
 
-typedef struct RecipeNo { int64_t text; uint32_t graph; } RecipeNo;
-typedef struct Bp { Lex x; Module *m; int depth; VEC(RecipeNo) recipe; } Bp;
+typedef struct RecipeNo {
+    int64_t text;
+    uint32_t graph;
+} RecipeNo;
+typedef struct Bp {
+    Lex x;
+    Module *m;
+    int depth;
+    VEC(RecipeNo) recipe;
+} Bp;
 
 /* Names of one graph: text name -> value. */
-typedef struct Scope { Graph *g; Map of; } Scope;
+typedef struct Scope {
+    Graph *g;
+    Map of;
+} Scope;
 
 static Name intern(Bp *p, const char *s) { return name_of(&p->m->names, s); }
 
@@ -78,13 +90,17 @@ static bool check_parse(Bp *p, Graph *g, CheckRec *c)
     size_t n;
     *c = (CheckRec){.g = g};
     if (!lex_dim(&p->x, &p->m->dims, false, &c->a) || !lex_expect(&p->x, '=') || !lex_expect(&p->x, '=')) return false;
-    if (!lex_dim(&p->x, &p->m->dims, false, &c->b) || !lex_expect(&p->x, ',') || !lex_string(&p->x, &c->msg, &n)) return false;
+    if (!lex_dim(&p->x, &p->m->dims, false, &c->b) || !lex_expect(&p->x, ',') || !lex_string(&p->x, &c->msg, &n))
+        return false;
     c->bcast = p->x.tok.kind == TK_IDENT && lex_accept_ident(&p->x, "bcast");
     return loc_parse(p, &c->loc);
 }
 
 /* %name at `at`, = const behind it */
-typedef struct Def { const char *name; Tok at; } Def;
+typedef struct Def {
+    const char *name;
+    Tok at;
+} Def;
 
 static bool const_parse(Bp *p, Scope *s, const Def *d)
 {
@@ -159,7 +175,8 @@ static void syms_bind(Module *m, uint32_t from, TypeId type, uint32_t input)
 {
     for (uint32_t i = from; i < m->dims.sym.n; i++) {
         SymRec *s = &m->dims.sym.p[i];
-        *s = (SymRec){.name = s->name, .kind = SYM_ENTRY, .input = -1, .axis = -1, .lo = 0, .hi = INT64_MAX, .multiple = 1};
+        *s = (SymRec){
+            .name = s->name, .kind = SYM_ENTRY, .input = -1, .axis = -1, .lo = 0, .hi = INT64_MAX, .multiple = 1};
     }
     const TypeRec *t = type_rec(&m->types, type);
     for (int axis = 0; t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && axis < t->rank; axis++) {
@@ -178,7 +195,8 @@ static bool inputs_parse(Bp *p, Scope *s, bool entry)
         TypeId type;
         Tok at = p->x.tok;
         uint32_t n_sym = p->m->dims.sym.n;
-        if (!lex_name(&p->x, TK_PERCENT, &name) || !lex_expect(&p->x, ':') || !type_parse(p, entry, &type)) return false;
+        if (!lex_name(&p->x, TK_PERCENT, &name) || !lex_expect(&p->x, ':') || !type_parse(p, entry, &type))
+            return false;
         if (entry) syms_bind(p->m, n_sym, type, s->g->in.n);
         if (!scope_define(p, s, &at, name, graph_input(s->g, type, intern(p, name)))) return false;
         if (!lex_accept(&p->x, ',')) break;
@@ -187,7 +205,10 @@ static bool inputs_parse(Bp *p, Scope *s, bool entry)
 }
 
 /* -> (%y, "other name" = %x): defined later */
-typedef struct OutText { const char *value, *name; Tok at; } OutText;
+typedef struct OutText {
+    const char *value, *name;
+    Tok at;
+} OutText;
 typedef VEC(OutText) OutTexts;
 
 static bool outputs_parse(Bp *p, OutTexts *out)
@@ -254,7 +275,7 @@ static bool statement_parse(Bp *p, Scope *s, Node *node)
 static bool body_parse(Bp *p, Scope *s)
 {
     Module *m = p->m;
-    uint32_t waiting = 0;   /* the last checks, for the node that comes next */
+    uint32_t waiting = 0; /* the last checks, for the node that comes next */
     if (!lex_expect(&p->x, '{')) return false;
     while (!lex_is(&p->x, '}')) {
         CheckRec c;
@@ -288,7 +309,8 @@ static bool graph_parse(Bp *p, bool entry, Graph **made)
     map_init(&s.of, p->m->arena);
     *made = s.g;
     if (entry) p->m->entry = s.g;
-    if (!inputs_parse(p, &s, entry) || !outputs_parse(p, &out) || !body_parse(p, &s) || !outputs_set(p, &s, &out)) return false;
+    if (!inputs_parse(p, &s, entry) || !outputs_parse(p, &out) || !body_parse(p, &s) || !outputs_set(p, &s, &out))
+        return false;
     p->depth--;
     return true;
 }
@@ -309,7 +331,10 @@ static bool bounded_int(Bp *p, const char *word, int64_t lo, int64_t hi, int64_t
     return (*v >= lo && *v <= hi) || lex_error(&p->x, "%s %lld is out of range", word, (long long)*v);
 }
 
-static bool sym_name(Bp *p, const char **name) { return lex_name(&p->x, p->x.tok.kind == TK_DOLLAR ? TK_DOLLAR : TK_IDENT, name); }
+static bool sym_name(Bp *p, const char **name)
+{
+    return lex_name(&p->x, p->x.tok.kind == TK_DOLLAR ? TK_DOLLAR : TK_IDENT, name);
+}
 
 /* sym N entry input 0 axis 1 lo 1 hi 512 multiple 8 */
 static bool sym_parse(Bp *p)
@@ -325,7 +350,8 @@ static bool sym_parse(Bp *p)
     if (!bounded_int(p, "input", 0, INT32_MAX, &input) || !bounded_int(p, "axis", 0, RANK_MAX - 1, &axis)) return false;
     if (!bounded_int(p, "lo", INT64_MIN, INT64_MAX, &lo) || !bounded_int(p, "hi", lo, INT64_MAX, &hi)) return false;
     if (!bounded_int(p, "multiple", 1, INT64_MAX, &step)) return false;
-    if ((input < 0) != (axis < 0) || (node && input >= 0)) return lex_error(&p->x, "an entry symbol has both an input and an axis, or neither; a node symbol has none");
+    if ((input < 0) != (axis < 0) || (node && input >= 0))
+        return lex_error(&p->x, "an entry symbol has both an input and an axis, or neither; a node symbol has none");
     s = sym_new(&m->dims, intern(p, name), node ? SYM_NODE : SYM_ENTRY, lo, hi);
     m->dims.sym.p[s.i].input = (int32_t)input;
     m->dims.sym.p[s.i].axis = (int32_t)axis;
@@ -334,7 +360,11 @@ static bool sym_parse(Bp *p)
 }
 
 /* Does resolving the dim come to symbol `target`? */
-typedef struct Reach { const Dims *d; Sym target; bool *seen, found; } Reach;
+typedef struct Reach {
+    const Dims *d;
+    Sym target;
+    bool *seen, found;
+} Reach;
 
 static void reach(void *arg, Sym s)
 {
@@ -398,7 +428,9 @@ static bool item_parse(Bp *p)
     Module *m = p->m;
     size_t n;
     Graph *g;
-    if (lex_is_ident(&p->x, "graph")) return m->entry ? lex_error(&p->x, "a module has one graph; others are regions or recipes") : graph_parse(p, true, &g);
+    if (lex_is_ident(&p->x, "graph"))
+        return m->entry ? lex_error(&p->x, "a module has one graph; others are regions or recipes")
+                        : graph_parse(p, true, &g);
     if (lex_accept_ident(&p->x, "source")) return lex_string(&p->x, &m->source, &n);
     if (lex_accept_ident(&p->x, "prefix")) return lex_string(&p->x, &m->prefix, &n);
     if (lex_accept_ident(&p->x, "opset")) return lex_int(&p->x, &m->opset);
@@ -418,7 +450,8 @@ static bool recipes_resolve(Bp *p, uint32_t first_blob)
         if (b->kind != BLOB_DERIVED || b->recipe->kind != RECIPE_GRAPH) continue;
         uint32_t k = 0;
         while (k < p->recipe.n && p->recipe.p[k].text != (int64_t)b->recipe->graph) k++;
-        if (k == p->recipe.n) return lex_error(&p->x, "a constant names recipe %u, which is not defined", b->recipe->graph);
+        if (k == p->recipe.n)
+            return lex_error(&p->x, "a constant names recipe %u, which is not defined", b->recipe->graph);
         b->recipe->graph = p->recipe.p[k].graph;
     }
     return true;
@@ -432,7 +465,8 @@ bool bir_parse(Module *m, const char *file, const char *text, size_t n)
     lex_init(&p.x, m->arena, m->diag, file, text, n);
     int line = p.x.tok.line, col = p.x.tok.col;
     if (!lex_expect_ident(&p.x, "bir") || !lex_int(&p.x, &version)) return false;
-    if (version != BIR_VERSION) return diag(m->diag, diag_line(file, line, col), E_VERSION, (long long)version, BIR_VERSION);
+    if (version != BIR_VERSION)
+        return diag(m->diag, diag_line(file, line, col), E_VERSION, (long long)version, BIR_VERSION);
     while (p.x.tok.kind != TK_EOF && !p.x.failed)
         if (!item_parse(&p)) return false;
     if (p.x.failed) return false;

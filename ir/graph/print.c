@@ -1,11 +1,13 @@
-/* print: the text form of the Graph IR (docs/IR.md has the grammar). The text is the whole truth: parse.c reads back everything that later stages need.
+/* print: the text form of the Graph IR (docs/IR.md has the grammar). The text is the whole truth: parse.c reads back
+ * everything that later stages need.
  *   bir 1
  *   sym n node lo 0 hi 64
  *   graph @main(%x: f32[N,64]) -> (%y, "z" = %x) {
  *     %w = const f32[64] splat(0.5)
  *     %y = Add(%x, %w) : f32[N,64] !3 "block/add" (Add)
  *   }
- * Names are for people but unique here: names that are taken get a suffix, values without one are numbered, odd ones are quoted (%"a b").
+ * Names are for people but unique here: names that are taken get a suffix, values without one are numbered, odd ones
+ * are quoted (%"a b").
  * Printing what was parsed gives the same text. Left out: unused constants, defaults, symbols that occur nowhere.
  * Regions follow their node, indented; they recurse, readers limit the depth. */
 #include "ir/graph/attr.h"
@@ -13,12 +15,18 @@
 
 /* ---- names ---- */
 
-typedef struct GraphNames { Arena *arena; Map taken; uint32_t n_fresh; const char **of; } GraphNames;
+typedef struct GraphNames {
+    Arena *arena;
+    Map taken;
+    uint32_t n_fresh;
+    const char **of;
+} GraphNames;
 
 static bool name_take(GraphNames *names, const char *t)
 {
     uint64_t key = hash_bytes(t, strlen(t), 0), seen;
-    if (map_get(&names->taken, key, &seen)) return false;   /* so is a name whose hash collides: it merely gets a suffix */
+    if (map_get(&names->taken, key, &seen))
+        return false; /* so is a name whose hash collides: it merely gets a suffix */
     map_put(&names->taken, key, 1);
     return true;
 }
@@ -49,13 +57,15 @@ static void names_give(GraphNames *names, Arena *a, const Graph *g)
     map_init(&names->taken, a);
     names->of = arena_array(a, const char *, g->value.n);
     for (uint32_t k = 0; k < g->in.n; k++) name_give(names, g, g->in.p[k]);
-    for (uint32_t k = 0; k < g->out.n; k++) name_give(names, g, g->out.p[k]);   /* outputs are what people ask for by name */
+    for (uint32_t k = 0; k < g->out.n; k++)
+        name_give(names, g, g->out.p[k]); /* outputs are what people ask for by name */
     for (int numbers = 0; numbers < 2; numbers++) {
         for (uint32_t k = 0; numbers && k < g->in.n; k++) number_give(names, g->in.p[k]);
         for (uint32_t i = 1; i < g->value.n; i++)
             if (const_shown(&g->value.p[i])) numbers ? number_give(names, (Value){i}) : name_give(names, g, (Value){i});
         for (Node n = g->first; n.i; n = node_next(g, n))
-            for (uint32_t k = 0; k < node_n_out(g, n); k++) numbers ? number_give(names, node_out(g, n, k)) : name_give(names, g, node_out(g, n, k));
+            for (uint32_t k = 0; k < node_n_out(g, n); k++)
+                numbers ? number_give(names, node_out(g, n, k)) : name_give(names, g, node_out(g, n, k));
     }
 }
 
@@ -207,14 +217,17 @@ void graph_print(Str *o, Graph *g) { graph_text(o, g, 0); }
 /* ---- modules ---- */
 
 /* Symbols that the text below mentions, and what they were assumed equal to. */
-typedef struct SymUse { const Module *m; bool *used; } SymUse;
+typedef struct SymUse {
+    const Module *m;
+    bool *used;
+} SymUse;
 
 static void sym_use(void *arg, Sym s)
 {
     SymUse *u = arg;
     if (u->used[s.i]) return;
     u->used[s.i] = true;
-    Dim same = u->m->dims.sym.p[s.i].same_as;   /* chains are short: union-find compresses them */
+    Dim same = u->m->dims.sym.p[s.i].same_as; /* chains are short: union-find compresses them */
     if (same.i) dim_each_sym(&u->m->dims, same, sym_use, u);
 }
 
@@ -253,7 +266,10 @@ static void graph_use(SymUse *u, const Graph *g)
     }
 }
 
-typedef struct Mention { Sym s; bool found; } Mention;
+typedef struct Mention {
+    Sym s;
+    bool found;
+} Mention;
 
 static void mention(void *arg, Sym s)
 {
@@ -266,7 +282,8 @@ static bool type_mentions(const Module *m, TypeId id, Sym s)
     Mention q = {.s = s};
     while (id.i) {
         const TypeRec *t = type_rec(&m->types, id);
-        for (int k = 0; t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && k < t->rank; k++) dim_each_sym(&m->dims, t->dim[k], mention, &q);
+        for (int k = 0; t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && k < t->rank; k++)
+            dim_each_sym(&m->dims, t->dim[k], mention, &q);
         id = t->of;
     }
     return q.found;
@@ -294,7 +311,7 @@ static void sym_text(Str *o, const Module *m, Sym s)
 {
     const SymRec *r = &m->dims.sym.p[s.i];
     str_add(o, "sym ");
-    dim_print(o, &m->dims, dim_sym((Dims *)&m->dims, s));   /* the Dim of a symbol is a cache */
+    dim_print(o, &m->dims, dim_sym((Dims *)&m->dims, s)); /* the Dim of a symbol is a cache */
     str_add(o, r->kind == SYM_NODE ? " node" : " entry");
     if (r->kind == SYM_ENTRY && r->input >= 0) str_printf(o, " input %d axis %d", r->input, r->axis);
     if (r->lo != 0) str_printf(o, " lo %lld", (long long)r->lo);

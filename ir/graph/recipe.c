@@ -13,7 +13,9 @@ Blob recipe_of_node(Graph *g, Node n)
     const NodeRec *rec = node_rec(g, n);
     uint32_t n_in = rec->n_in;
     int64_t count;
-    if (rec->n_out != 1 || rec->n_region || !dim_is_const(&m->dims, type_count(&m->types, value_type(g, node_out(g, n, 0))), &count)) return (Blob){0};
+    if (rec->n_out != 1 || rec->n_region ||
+        !dim_is_const(&m->dims, type_count(&m->types, value_type(g, node_out(g, n, 0))), &count))
+        return (Blob){0};
     for (uint32_t k = 0; k < n_in; k++) {
         Value v = node_in(g, n, k);
         uint32_t j = 0;

@@ -1,19 +1,23 @@
 /* verify: what every pass may rely on. Errors are collected, none stops the rest of the checks; all come as E_VERIFY.
- *   values    definitions, results and spans agree; inputs and constants have no node; a constant's type is a tensor with constant dims and as many
- *             elements of the same type as its blob
+ *   values    definitions, results and spans agree; inputs and constants have no node; a constant's type is a tensor
+ *             with constant dims and as many elements of the same type as its blob
  *   nodes     the list is linked both ways, holds each live node once and no dead one
- *   operands  value ids in range; defined by an earlier node of the same graph (or an input or constant): so the graph is acyclic
+ *   operands  value ids in range; defined by an earlier node of the same graph (or an input or constant): so the
+ *             graph is acyclic
  *   uses      every use list holds exactly the slots with that value; n_use and n_out_use count right
  *   outputs   exist, one name each; names of the entry graph's inputs and outputs are there and unique
- *   ports     number of operands and results, and their kinds and element types where known, are what the op's table says; equal type variables agree
+ *   ports     number of operands and results, and their kinds and element types where known, are what the op's table
+ *             says; equal type variables agree
  *   attrs     the struct is there when the op has one; required attributes are given
- *   regions   as many as the op has graph attributes; each belongs to one node only; depth <= 64; the last inputs stand for the captures, with equal types
- *             where both are known; the op's own `verify` hook agrees (results and carried values)
- *   checks    dims are there; the node is a live node of the graph named
+ *   regions   as many as the op has graph attributes; each belongs to one node only; depth <= 64; the last inputs
+ *             stand for the captures, with equal types where both are known; the op's own `verify` hook agrees
+ *             (results and carried values)
+ *   checks    dims are there; the node is one of the graph named
  *   aliases   name an input and an output of the entry graph
  *   symbols   entry symbols name an axis of an entry input
  *   types     (bir_verify_typed) every input, every result and every operand has a type
- * Not checked: that results' types are what inference would compute; that attribute values make sense (inference does both). */
+ * Not checked: that results' types are what inference would compute; that attribute values make sense (inference does
+ * both). */
 #include "base/bug.h"
 #include "ir/graph/op.h"
 #include <stdarg.h>
@@ -21,7 +25,13 @@
 
 #define REGION_DEPTH 64
 
-typedef struct Vf { Module *m; const char *after; bool typed, ok; Arena *a; uint8_t *seen; /* by graph: reached already */ } Vf;
+typedef struct Vf {
+    Module *m;
+    const char *after;
+    bool typed, ok;
+    Arena *a;
+    uint8_t *seen; /* by graph: reached already */
+} Vf;
 
 static void fail(Vf *c, const Graph *g, Node n, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
@@ -50,11 +60,12 @@ static void check_const(Vf *c, const Graph *g, Value v)
     }
     const TypeRec *t = type_rec(&c->m->types, r->type);
     const BlobRec *b = blob_rec(&c->m->blobs, r->data);
-    if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN || !dim_is_const(&c->m->dims, type_count(&c->m->types, r->type), &count))
+    if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN ||
+        !dim_is_const(&c->m->dims, type_count(&c->m->types, r->type), &count))
         fail(c, g, NODE_NONE, "constant '%s' is not a tensor with constant dims", value_name(g, v));
     else if (t->elem != b->elem || count != b->count)
-        fail(c, g, NODE_NONE, "constant '%s' has %lld elements of %s, its type says %lld of %s", value_name(g, v), (long long)b->count,
-             dtype_name(b->elem), (long long)count, dtype_name(t->elem));
+        fail(c, g, NODE_NONE, "constant '%s' has %lld elements of %s, its type says %lld of %s", value_name(g, v),
+             (long long)b->count, dtype_name(b->elem), (long long)count, dtype_name(t->elem));
 }
 
 /* false: what types the values have cannot be looked at. */
@@ -75,12 +86,14 @@ static bool check_values(Vf *c, const Graph *g)
             continue;
         }
         const NodeRec *n = node_rec(g, r->def);
-        if (r->result >= n->n_out || n->out + r->result != i) fail(c, g, r->def, "value '%s' is not result %u of its node", value_name(g, v), r->result);
+        if (r->result >= n->n_out || n->out + r->result != i)
+            fail(c, g, r->def, "value '%s' is not result %u of its node", value_name(g, v), r->result);
     }
     for (uint32_t k = 0; k < g->in.n; k++) {
         Value v = g->in.p[k];
         if (!v.i || !value_ok(g, v)) fail(c, g, NODE_NONE, "input %u is no value", k);
-        else if (value_rec(g, v)->def.i || value_rec(g, v)->data.i || value_rec(g, v)->result != k) fail(c, g, NODE_NONE, "input '%s' is something else too", value_name(g, v));
+        else if (value_rec(g, v)->def.i || value_rec(g, v)->data.i || value_rec(g, v)->result != k)
+            fail(c, g, NODE_NONE, "input '%s' is something else too", value_name(g, v));
     }
     return ok;
 }
@@ -91,7 +104,8 @@ static bool check_list(Vf *c, const Graph *g, uint32_t *order)
     uint32_t count = 0, live = 0;
     Node prev = NODE_NONE;
     for (Node n = g->first; n.i; prev = n, n = node_rec(g, n)->next) {
-        if (n.i >= g->node.n || order[n.i]) return fail(c, g, NODE_NONE, "the node list is broken behind node %u", prev.i), false;
+        if (n.i >= g->node.n || order[n.i])
+            return fail(c, g, NODE_NONE, "the node list is broken behind node %u", prev.i), false;
         if (node_rec(g, n)->prev.i != prev.i) return fail(c, g, n, "the node list does not lead back"), false;
         if (node_rec(g, n)->dead) return fail(c, g, n, "an erased node is in the list"), false;
         order[n.i] = ++count;
@@ -128,8 +142,10 @@ static bool check_operands(Vf *c, const Graph *g, Node n, const uint32_t *order)
             continue;
         }
         Node def = o->v.i ? value_rec(g, o->v)->def : NODE_NONE;
-        if (def.i && node_rec(g, def)->dead) fail(c, g, n, "operand %u ('%s') is the result of an erased node", k, value_name(g, o->v));
-        else if (def.i && order[def.i] >= order[n.i]) fail(c, g, n, "operand %u ('%s') is defined later", k, value_name(g, o->v));
+        if (def.i && node_rec(g, def)->dead)
+            fail(c, g, n, "operand %u ('%s') is the result of an erased node", k, value_name(g, o->v));
+        else if (def.i && order[def.i] >= order[n.i])
+            fail(c, g, n, "operand %u ('%s') is defined later", k, value_name(g, o->v));
     }
     return ok;
 }
@@ -146,7 +162,8 @@ static void check_uses(Vf *c, const Graph *g)
                 fail(c, g, NODE_NONE, "the use list of '%s' is broken", value_name(g, (Value){i}));
                 return;
             }
-        if (n != r->n_use) fail(c, g, NODE_NONE, "'%s' has %u uses, %u are listed", value_name(g, (Value){i}), r->n_use, n);
+        if (n != r->n_use)
+            fail(c, g, NODE_NONE, "'%s' has %u uses, %u are listed", value_name(g, (Value){i}), r->n_use, n);
         listed += n;
         outs += r->n_out_use;
     }
@@ -160,7 +177,8 @@ static void check_outputs(Vf *c, const Graph *g)
     for (uint32_t k = 0; k < g->out.n; k++) {
         Value v = g->out.p[k];
         if (!v.i || !value_ok(g, v)) fail(c, g, NODE_NONE, "output %u is no value", k);
-        else if (value_rec(g, v)->def.i && node_rec(g, value_rec(g, v)->def)->dead) fail(c, g, NODE_NONE, "output %u is the result of an erased node", k);
+        else if (value_rec(g, v)->def.i && node_rec(g, value_rec(g, v)->def)->dead)
+            fail(c, g, NODE_NONE, "output %u is the result of an erased node", k);
     }
 }
 
@@ -184,9 +202,12 @@ static void check_port(Vf *c, const Graph *g, Node n, const char *side, uint32_t
     }
     DType e = want == TY_SEQ ? type_rec(&c->m->types, t->of)->elem : t->elem;
     if (e == DT_NONE) return;
-    if (!(p->types & DTS(e))) fail(c, g, n, "%s %u ('%s') is %s, which %s does not take there", side, k, value_name(g, v), dtype_name(e), node_desc(g, n)->name);
+    if (!(p->types & DTS(e)))
+        fail(c, g, n, "%s %u ('%s') is %s, which %s does not take there", side, k, value_name(g, v), dtype_name(e),
+             node_desc(g, n)->name);
     if (!p->same) return;
-    if (var[p->same] != DT_NONE && var[p->same] != e) fail(c, g, n, "%s %u ('%s') is %s, not %s", side, k, value_name(g, v), dtype_name(e), dtype_name(var[p->same]));
+    if (var[p->same] != DT_NONE && var[p->same] != e)
+        fail(c, g, n, "%s %u ('%s') is %s, not %s", side, k, value_name(g, v), dtype_name(e), dtype_name(var[p->same]));
     var[p->same] = e;
 }
 
@@ -203,7 +224,8 @@ static void check_ports(Vf *c, const Graph *g, Node n)
             break;
         }
         if (v.i) check_port(c, g, n, "input", k, p, v, var);
-        else if (!(p->flags & (PORT_OPTIONAL | PORT_VARIADIC))) fail(c, g, n, "input %u (%s) of %s is missing", k, p->name, d->name);
+        else if (!(p->flags & (PORT_OPTIONAL | PORT_VARIADIC)))
+            fail(c, g, n, "input %u (%s) of %s is missing", k, p->name, d->name);
     }
     for (uint32_t k = 0; d->in[k].name; k++)
         if (k >= r->n_in - r->n_capture && !(d->in[k].flags & (PORT_OPTIONAL | PORT_VARIADIC)))
@@ -225,7 +247,8 @@ static void check_attrs(Vf *c, const Graph *g, Node n)
     }
     uint32_t k = 0;
     for (const AttrSpec *s = r->attrs ? d->attrs : NULL; s && s->name; s++, k++)
-        if (s->required && s->kind != ATTR_GRAPH && !attr_given(d, r->attrs, k)) fail(c, g, n, "attribute '%s' of %s is not given", s->name, d->name);
+        if (s->required && s->kind != ATTR_GRAPH && !attr_given(d, r->attrs, k))
+            fail(c, g, n, "attribute '%s' of %s is not given", s->name, d->name);
 }
 
 /* ---- regions ---- */
@@ -252,8 +275,10 @@ static void check_regions(Vf *c, Graph *g, Node n, int depth)
         for (uint32_t j = 0; q->in.n >= r->n_capture && j < r->n_capture; j++) {
             Value outer = node_in(g, n, r->n_in - r->n_capture + j), inner = q->in.p[q->in.n - r->n_capture + j];
             if (!outer.i) fail(c, g, n, "capture %u is missing", j);
-            else if (value_type(g, outer).i && value_type(q, inner).i && value_type(g, outer).i != value_type(q, inner).i)
-                fail(c, g, n, "capture '%s' and its region input '%s' have different types", value_name(g, outer), value_name(q, inner));
+            else if (value_type(g, outer).i && value_type(q, inner).i &&
+                     value_type(g, outer).i != value_type(q, inner).i)
+                fail(c, g, n, "capture '%s' and its region input '%s' have different types", value_name(g, outer),
+                     value_name(q, inner));
         }
         check_graph(c, q, depth + 1);
     }
@@ -269,7 +294,8 @@ static void check_typed(Vf *c, const Graph *g)
         if (!value_type(g, g->in.p[k]).i) fail(c, g, NODE_NONE, "input '%s' has no type", value_name(g, g->in.p[k]));
     for (Node n = g->first; n.i; n = node_next(g, n))
         for (uint32_t k = 0; k < node_n_out(g, n); k++)
-            if (!value_type(g, node_out(g, n, k)).i) fail(c, g, n, "result '%s' has no type", value_name(g, node_out(g, n, k)));
+            if (!value_type(g, node_out(g, n, k)).i)
+                fail(c, g, n, "result '%s' has no type", value_name(g, node_out(g, n, k)));
 }
 
 static void check_graph(Vf *c, Graph *g, int depth)
@@ -310,7 +336,8 @@ static void check_names(Vf *c, const Graph *g)
         Name name = in ? value_rec(g, g->in.p[i])->name : g->out_name.p[i - g->in.n];
         if (i == g->in.n) map_init(&seen, c->a);
         if (!name.i) fail(c, g, NODE_NONE, "%s %u has no name", in ? "input" : "output", in ? i : i - g->in.n);
-        else if (map_get(&seen, name.i, &k)) fail(c, g, NODE_NONE, "two %ss are called '%s'", in ? "input" : "output", name_str(&c->m->names, name));
+        else if (map_get(&seen, name.i, &k))
+            fail(c, g, NODE_NONE, "two %ss are called '%s'", in ? "input" : "output", name_str(&c->m->names, name));
         map_put(&seen, name.i, 1);
     }
 }
@@ -337,7 +364,8 @@ static void check_tables(Vf *c)
         if (s->kind != SYM_ENTRY || s->input < 0) continue;
         const TypeRec *t = (uint32_t)s->input < e->in.n ? value_trec(e, e->in.p[s->input]) : NULL;
         if (!t || t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN || s->axis < 0 || s->axis >= t->rank)
-            fail(c, NULL, NODE_NONE, "symbol %s is read from axis %d of input %d, which is not there", name_str(&m->names, s->name), s->axis, s->input);
+            fail(c, NULL, NODE_NONE, "symbol %s is read from axis %d of input %d, which is not there",
+                 name_str(&m->names, s->name), s->axis, s->input);
     }
 }
 
@@ -345,7 +373,8 @@ static bool verify(Module *m, const char *after, bool typed)
 {
     Arena a;
     arena_init(&a, "verifier", m->arena->oom);
-    Vf c = {.m = m, .after = after, .typed = typed, .ok = true, .a = &a, .seen = arena_array(&a, uint8_t, m->graph.n + 1)};
+    Vf c = {
+        .m = m, .after = after, .typed = typed, .ok = true, .a = &a, .seen = arena_array(&a, uint8_t, m->graph.n + 1)};
     if (!m->entry) fail(&c, NULL, NODE_NONE, "the module has no graph");
     else {
         check_graph(&c, m->entry, 0);

@@ -1,11 +1,15 @@
-/* internal.c: the operators that no model contains; passes and inference make them (text form: plain names, domain "bmc").
- *   Dims   a small integer tensor whose elements are expressions over symbols: what is left of Shape-Gather-Concat chains
+/* internal.c: the operators that no model contains; passes and inference make them (text form: plain names, domain
+ * "bmc").
+ *   Dims   a small integer tensor whose elements are expressions over symbols: what is left of Shape-Gather-Concat
+ *          chains
  *            %s = Dims() {value=[N,2*M]} : i64[2]
  *   Group  a fusion group (design D3): one closed graph around ordinary ops; operands and results are the graph's
  *            %y = Group(%x, %b) {kind="map"} : f32[N,64]
  *              graph @group(%x: f32[N,64], %b: f32[64]) -> (%t) { ... }
- *          kind map: element-wise ops and moves, computed for each element of the results; contract: one CONTRACT node, and what follows in its epilogue.
- *   Fail   stands for a branch that does not type-check: running it ends the run with the message that inference would have given
+ *          kind map: element-wise ops and moves, computed for each element of the results; contract: one CONTRACT
+ *                    node, and what follows in its epilogue.
+ *   Fail   stands for a branch that does not type-check: running it ends the run with the message that inference
+ *          would have given
  *            %y = Fail() {message="input 0 has rank 2, ..."} : f32[N] */
 #include "base/bug.h"
 #include "ir/graph/eval.h"
@@ -20,8 +24,14 @@ static const Port P_INTS[] = {{"output", DTS_INT | DTS_BOOL, 0, 0}, PORT_END};
 
 /* ---- Dims ---- */
 
-typedef struct DimsAttrs { uint64_t set; AttrDims value; AttrInts shape; int64_t dtype; } DimsAttrs;
-static const AttrSpec dims_attrs[] = {A_DIMS(DimsAttrs, value), A_INTS(DimsAttrs, shape) /* not given: one axis */, A_TYPE(DimsAttrs, dtype, DT_I64), A_END};
+typedef struct DimsAttrs {
+    uint64_t set;
+    AttrDims value;
+    AttrInts shape;
+    int64_t dtype;
+} DimsAttrs;
+static const AttrSpec dims_attrs[] = {A_DIMS(DimsAttrs, value), A_INTS(DimsAttrs, shape) /* not given: one axis */,
+                                      A_TYPE(DimsAttrs, dtype, DT_I64), A_END};
 
 static bool dims_infer(Infer *c)
 {
@@ -32,10 +42,12 @@ static bool dims_infer(Infer *c)
     if (shaped && a->shape.n > RANK_MAX) return infer_fail(c, "Dims has rank %u", a->shape.n);
     if (!shaped) dim[0] = dim_const(c->d, count = a->value.n);
     for (uint32_t k = 0; shaped && k < a->shape.n; k++) {
-        if (a->shape.p[k] < 0 || __builtin_mul_overflow(count, a->shape.p[k], &count)) return infer_fail(c, "Dims: shape");
+        if (a->shape.p[k] < 0 || __builtin_mul_overflow(count, a->shape.p[k], &count))
+            return infer_fail(c, "Dims: shape");
         dim[k] = dim_const(c->d, a->shape.p[k]);
     }
-    if (count != a->value.n || count > CONTENT_MAX) return infer_fail(c, "Dims has %u values for %lld elements", a->value.n, (long long)count);
+    if (count != a->value.n || count > CONTENT_MAX)
+        return infer_fail(c, "Dims has %u values for %lld elements", a->value.n, (long long)count);
     return infer_set(c, 0, (DType)a->dtype, shaped ? (int)a->shape.n : 1, dim);
 }
 
@@ -46,7 +58,8 @@ static bool dims_propagate(Infer *c)
     return true;
 }
 
-/* Lowering knows the contents and stores them when somebody wants memory: this is the same, for a module whose contents were not propagated. */
+/* Lowering knows the contents and stores them when somebody wants memory: this is the same, for a module whose
+ * contents were not propagated. */
 static bool dims_lower(Lw *l, Node n)
 {
     const DimsAttrs *a = ATTRS(l->g, n, DimsAttrs);
@@ -72,19 +85,36 @@ static bool dims_eval(Eval *e)
     bool shaped = attr_given(op_desc(OP_Dims), a, 1);
     Tensor *y = ev_out(e, 0, (DType)a->dtype, shaped ? (int)a->shape.n : 1, shaped ? a->shape.p : &count);
     for (uint32_t k = 0; y && k < a->value.n; k++) {
-        if (!dim_is_const(&e->g->m->dims, dim_resolve(&e->g->m->dims, a->value.p[k]), &v)) return ev_fail(e, "a symbol has no value here");
+        if (!dim_is_const(&e->g->m->dims, dim_resolve(&e->g->m->dims, a->value.p[k]), &v))
+            return ev_fail(e, "a symbol has no value here");
         ev_set_i(y, k, v);
     }
     return y != NULL;
 }
 
-const OpDesc op_Dims = {.name = "Dims", .since = 1, .cls = CLS_SHAPE, .flags = OPF_INTERNAL | OPF_CHEAP, .in = P_NONE, .out = P_INTS, .attrs = dims_attrs,
-                        .attrs_size = sizeof(DimsAttrs), .infer = dims_infer, .propagate = dims_propagate, .lower = dims_lower, .eval = dims_eval};
+const OpDesc op_Dims = {.name = "Dims",
+                        .since = 1,
+                        .cls = CLS_SHAPE,
+                        .flags = OPF_INTERNAL | OPF_CHEAP,
+                        .in = P_NONE,
+                        .out = P_INTS,
+                        .attrs = dims_attrs,
+                        .attrs_size = sizeof(DimsAttrs),
+                        .infer = dims_infer,
+                        .propagate = dims_propagate,
+                        .lower = dims_lower,
+                        .eval = dims_eval};
 
 /* ---- Group ---- */
 
-typedef struct GroupAttrs { uint64_t set; const char *kind; } GroupAttrs;
-static const AttrSpec group_attrs[] = {{.name = "kind", .kind = ATTR_STRING, .offset = offsetof(GroupAttrs, kind), .def_s = "", .required = true}, A_GRAPH("body", 0), A_END};
+typedef struct GroupAttrs {
+    uint64_t set;
+    const char *kind;
+} GroupAttrs;
+static const AttrSpec group_attrs[] = {
+    {.name = "kind", .kind = ATTR_STRING, .offset = offsetof(GroupAttrs, kind), .def_s = "", .required = true},
+    A_GRAPH("body", 0),
+    A_END};
 
 static bool group_verify(const Graph *g, Node n, const char **why)
 {
@@ -92,8 +122,10 @@ static bool group_verify(const Graph *g, Node n, const char **why)
     const Graph *r = node_rec(g, n)->region[0];
     bool known = false;
     for (size_t k = 0; k < sizeof kind / sizeof *kind; k++) known |= !strcmp(ATTRS(g, n, GroupAttrs)->kind, kind[k]);
-    *why = !known ? "a group's kind is map, row, contract or window" : r->in.n != node_n_in(g, n) ? "a group has an operand for each input of its graph"
-         : r->out.n != node_n_out(g, n) ? "a group has a result for each output of its graph" : NULL;
+    *why = !known                         ? "a group's kind is map, row, contract or window"
+           : r->in.n != node_n_in(g, n)   ? "a group has an operand for each input of its graph"
+           : r->out.n != node_n_out(g, n) ? "a group has a result for each output of its graph"
+                                          : NULL;
     for (uint32_t k = 0; !*why && k < r->in.n; k++)
         if (!node_in(g, n, k).i) *why = "a group's operands are all there";
     for (Node i = graph_first(r); !*why && i.i; i = node_next(r, i))
@@ -109,9 +141,11 @@ static void checks_to_group(Infer *c, const Graph *r)
         if (q->g != r) continue;
         q->g = c->g;
         if (q->at.i) q->at = c->n;
-        for (uint32_t j = 0; j < c->m->check.n; j++) {   /* inference runs again and again */
+        for (uint32_t j = 0; j < c->m->check.n; j++) { /* inference runs again and again */
             const CheckRec *o = &c->m->check.p[j];
-            if (j == k || o->g != q->g || o->at.i != q->at.i || o->bcast != q->bcast || !dim_same(o->a, q->a) || !dim_same(o->b, q->b)) continue;
+            if (j == k || o->g != q->g || o->at.i != q->at.i || o->bcast != q->bcast || !dim_same(o->a, q->a) ||
+                !dim_same(o->b, q->b))
+                continue;
             memmove(q, q + 1, (c->m->check.n - k - 1) * sizeof *q);
             c->m->check.n--;
             k--;
@@ -138,28 +172,48 @@ static bool group_infer(Infer *c)
 
 static bool group_lower(Lw *l, Node n) { return lw_group(l, strcmp(ATTRS(l->g, n, GroupAttrs)->kind, "map") != 0); }
 
-static bool group_eval(Eval *e) { return eval_graph(e->arena, node_rec(e->g, e->n)->region[0], e->in, e->out, &e->why); }
+static bool group_eval(Eval *e)
+{
+    return eval_graph(e->arena, node_rec(e->g, e->n)->region[0], e->in, e->out, &e->why);
+}
 
-const OpDesc op_Group = {.name = "Group", .since = 1, .cls = CLS_CONTROL, .flags = OPF_INTERNAL, .in = P_ANYTHING, .out = P_RESULTS, .attrs = group_attrs,
-                         .attrs_size = sizeof(GroupAttrs), .infer = group_infer, .lower = group_lower, .eval = group_eval, .verify = group_verify};
+const OpDesc op_Group = {.name = "Group",
+                         .since = 1,
+                         .cls = CLS_CONTROL,
+                         .flags = OPF_INTERNAL,
+                         .in = P_ANYTHING,
+                         .out = P_RESULTS,
+                         .attrs = group_attrs,
+                         .attrs_size = sizeof(GroupAttrs),
+                         .infer = group_infer,
+                         .lower = group_lower,
+                         .eval = group_eval,
+                         .verify = group_verify};
 
 /* ---- Fail ---- */
 
-typedef struct FailAttrs { uint64_t set; const char *message; } FailAttrs;
-static const AttrSpec fail_attrs[] = {{.name = "message", .kind = ATTR_STRING, .offset = offsetof(FailAttrs, message), .def_s = "", .required = true}, A_END};
+typedef struct FailAttrs {
+    uint64_t set;
+    const char *message;
+} FailAttrs;
+static const AttrSpec fail_attrs[] = {
+    {.name = "message", .kind = ATTR_STRING, .offset = offsetof(FailAttrs, message), .def_s = "", .required = true},
+    A_END};
 
 /* Results have the types that whoever made the node gave them; any type will do, nothing is ever stored. */
 static bool fail_infer(Infer *c)
 {
     for (uint32_t r = 0; r < node_n_out(c->g, c->n); r++)
-        if (!value_type(c->g, node_out(c->g, c->n, r)).i && !infer_set_type(c, r, type_tensor_unranked(&c->m->types, DT_NONE))) return false;
+        if (!value_type(c->g, node_out(c->g, c->n, r)).i &&
+            !infer_set_type(c, r, type_tensor_unranked(&c->m->types, DT_NONE)))
+            return false;
     return true;
 }
 
 static bool fail_lower(Lw *l, Node n)
 {
     lw_step(l, KST_FAIL)->msg = ATTRS(l->g, n, FailAttrs)->message;
-    for (uint32_t r = 0; r < node_n_out(l->g, n); r++) {   /* memory of no size, so that what follows can name it */
+    for (uint32_t r = 0; r < node_n_out(l->g, n); r++) { /* memory of no size, so that what follows can name it */
         const TypeRec *t = value_trec(l->g, node_out(l->g, n, r));
         Dim zero[RANK_MAX];
         if (t->kind != TY_TENSOR) {
@@ -174,5 +228,14 @@ static bool fail_lower(Lw *l, Node n)
 
 static bool fail_eval(Eval *e) { return ev_fail(e, "%s", ATTRS(e->g, e->n, FailAttrs)->message); }
 
-const OpDesc op_Fail = {.name = "Fail", .since = 1, .cls = CLS_CONTROL, .flags = OPF_INTERNAL | OPF_SIDE_EFFECT, .in = P_NONE, .out = P_RESULTS, .attrs = fail_attrs,
-                        .attrs_size = sizeof(FailAttrs), .infer = fail_infer, .lower = fail_lower, .eval = fail_eval};
+const OpDesc op_Fail = {.name = "Fail",
+                        .since = 1,
+                        .cls = CLS_CONTROL,
+                        .flags = OPF_INTERNAL | OPF_SIDE_EFFECT,
+                        .in = P_NONE,
+                        .out = P_RESULTS,
+                        .attrs = fail_attrs,
+                        .attrs_size = sizeof(FailAttrs),
+                        .infer = fail_infer,
+                        .lower = fail_lower,
+                        .eval = fail_eval};

@@ -2,9 +2,12 @@
  *   %1 = Exp(%x)                      %1 = Exp(%x)
  *   %2 = Exp(%x)              =>      %y = Add(%1, %1)
  *   %y = Add(%1, %2)
- * Two nodes are the same when op, operands, attributes and result types agree; the operands of a commuting op in either order. The earlier one stays.
- * Equal types matter: two NonZero of one input bind symbols of their own, and both must be bound. Random ops, side effects and regions are left alone.
- * Equal constants become one first (those up to 64 KB by content, larger ones when they are the same bytes of a file). Graphs are taken one by one, regions too. */
+ * Two nodes are the same when op, operands, attributes and result types agree; the operands of a commuting op in
+ * either order. The earlier one stays.
+ * Equal types matter: two NonZero of one input bind symbols of their own, and both must be bound. Random ops, side
+ * effects and regions are left alone.
+ * Equal constants become one first (those up to 64 KB by content, larger ones when they are the same bytes of a
+ * file). Graphs are taken one by one, regions too. */
 #include "passes/pass.h"
 
 #define CONTENT_BYTES 65536
@@ -14,7 +17,9 @@
 static uint64_t const_key(Module *m, const ValueRec *r)
 {
     const BlobRec *b = blob_rec(&m->blobs, r->data);
-    uint64_t h = hash_mix(r->type.i, b->kind == BLOB_DERIVED || b->kind == BLOB_STRINGS || blob_bytes(&m->blobs, r->data) <= CONTENT_BYTES ? 1 : 0);
+    uint64_t h = hash_mix(
+        r->type.i,
+        b->kind == BLOB_DERIVED || b->kind == BLOB_STRINGS || blob_bytes(&m->blobs, r->data) <= CONTENT_BYTES ? 1 : 0);
     if (h == hash_mix(r->type.i, 1)) return hash_mix(h, blob_hash(&m->blobs, r->data));
     return b->kind == BLOB_RAW ? hash_mix(hash_mix(h, b->file), (uint64_t)b->off) : hash_mix(h, r->data.i);
 }
@@ -25,7 +30,8 @@ static bool const_same(Module *m, const ValueRec *x, const ValueRec *y)
     if (x->data.i == y->data.i) return true;
     const BlobRec *a = blob_rec(&m->blobs, x->data), *b = blob_rec(&m->blobs, y->data);
     if (a->kind == BLOB_RAW && b->kind == BLOB_RAW && a->file == b->file && a->off == b->off) return true;
-    if (a->kind != BLOB_DERIVED && a->kind != BLOB_STRINGS && blob_bytes(&m->blobs, x->data) > CONTENT_BYTES) return false;
+    if (a->kind != BLOB_DERIVED && a->kind != BLOB_STRINGS && blob_bytes(&m->blobs, x->data) > CONTENT_BYTES)
+        return false;
     return blob_equal(&m->blobs, x->data, y->data);
 }
 
@@ -74,7 +80,9 @@ static bool node_same(const Graph *g, Node x, Node y)
 {
     const NodeRec *p = node_rec(g, x), *q = node_rec(g, y);
     uint32_t a, b, d, e;
-    if (p->op != q->op || p->n_in != q->n_in || p->n_out != q->n_out || !attrs_equal(op_desc(p->op), p->attrs, q->attrs)) return false;
+    if (p->op != q->op || p->n_in != q->n_in || p->n_out != q->n_out ||
+        !attrs_equal(op_desc(p->op), p->attrs, q->attrs))
+        return false;
     operand_pair(g, x, &a, &b);
     operand_pair(g, y, &d, &e);
     if (a != d || b != e) return false;

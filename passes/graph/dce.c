@@ -1,12 +1,20 @@
 /* dce: erases pure nodes none of whose results is used.
  *   %1 = Exp(%x)      =>   (nothing)
  *   return %x              return %x
- * Walks backwards once, so that a chain dies in one sweep; regions after the node that owns them is known to stay. Captures are operands and count as uses.
- * A node that is the first to mention a symbol (NonZero's count) binds it: it stays while any node that stays mentions the symbol. */
+ * Walks backwards once, so that a chain dies in one sweep; regions after the node that owns them is known to stay.
+ * Captures are operands and count as uses.
+ * A node that is the first to mention a symbol (NonZero's count) binds it: it stays while any node that stays
+ * mentions the symbol. */
 #include "passes/pass.h"
 #include <string.h>
 
-typedef struct Dce { PassCtx *c; bool *needed; /* by symbol: some node that stays mentions it */ bool *bound; uint32_t n_sym; bool any; } Dce;
+typedef struct Dce {
+    PassCtx *c;
+    bool *needed; /* by symbol: some node that stays mentions it */
+    bool *bound;
+    uint32_t n_sym;
+    bool any;
+} Dce;
 
 static void need(void *arg, Sym s) { ((Dce *)arg)->needed[s.i] = true; }
 static void bind(void *arg, Sym s) { ((Dce *)arg)->bound[s.i] = true; }
@@ -20,7 +28,8 @@ static void type_each(Dce *d, TypeId id, void (*f)(void *, Sym))
 {
     while (id.i) {
         const TypeRec *t = type_rec(&d->c->m->types, id);
-        for (int k = 0; t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && k < t->rank; k++) dim_each_sym(&d->c->m->dims, t->dim[k], f, d);
+        for (int k = 0; t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && k < t->rank; k++)
+            dim_each_sym(&d->c->m->dims, t->dim[k], f, d);
         id = t->of;
     }
 }

@@ -1,11 +1,13 @@
-/* expand: rewrites the ops that have no lowering of their own into ops that have one, by their `expand` hook (design D12).
+/* expand: rewrites the ops that have no lowering of their own into ops that have one, by their `expand` hook (design
+ * D12).
  *   %y = Softsign(%x)     =>     %1 = Abs(%x)   %2 = Add(%1, one)   %y = Div(%x, %2)          (for instance)
- * Always legal, so it runs at every -O level. What expansion makes is expanded in turn, until every node lowers; types of the new nodes are inferred.
+ * Always legal, so it runs at every -O level. What expansion makes is expanded in turn, until every node lowers;
+ * types of the new nodes are inferred.
  * Requires types. An op that can be neither lowered nor expanded is an error here, with the node's name. */
 #include "ir/graph/infer.h"
 #include "passes/pass.h"
 
-#define ROUNDS_MAX 16   /* an expansion that leads back to itself */
+#define ROUNDS_MAX 16 /* an expansion that leads back to itself */
 
 static bool lowers(const OpDesc *d)
 {
@@ -28,9 +30,12 @@ static bool expand_graph(PassCtx *c, Graph *g, int round, bool *changed)
         const OpDesc *d = node_desc(g, n);
         if (lowers(d) || contents_known(g, n)) continue;
         if (!d->expand || round == ROUNDS_MAX)
-            return diag(c->diag, graph_loc(g, n), E_LOWER, d->expand ? "its expansion does not come to an end" : "there is neither a lowering nor an expansion");
+            return diag(c->diag, graph_loc(g, n), E_LOWER,
+                        d->expand ? "its expansion does not come to an end"
+                                  : "there is neither a lowering nor an expansion");
         uint32_t before = g->node.n;
-        if (!d->expand(g, n)) return c->diag->errors ? false : diag(c->diag, graph_loc(g, n), E_LOWER, "this form cannot be expanded");
+        if (!d->expand(g, n))
+            return c->diag->errors ? false : diag(c->diag, graph_loc(g, n), E_LOWER, "this form cannot be expanded");
         for (uint32_t i = before; i < g->node.n; i++)
             if (!g->node.p[i].dead && !infer_node(g, (Node){i})) return false;
         if (!node_rec(g, n)->dead && !node_used(g, n)) graph_erase(g, n);

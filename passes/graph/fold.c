@@ -1,8 +1,9 @@
 /* fold: what depends on constants only is computed at compile time.
  *   %1 = Sqrt(%c)  with constant %c     =>     %1 = const f32[64] [...]
- * Results of at most 64 KB are computed here, by the op's reference evaluation. Larger ones (a transposed weight, say) become recipes: constants that name a graph
- * over other constants, evaluated when the weights are written, so that no large data goes through the IR. A node whose result is much larger than its operands
- * (Expand, Tile, ConstantOfShape) is left to run time instead: storing it would cost more than making it.
+ * Results of at most 64 KB are computed here, by the op's reference evaluation. Larger ones (a transposed weight,
+ * say) become recipes: constants that name a graph over other constants, evaluated when the weights are written, so
+ * that no large data goes through the IR. A node whose result is much larger than its operands (Expand, Tile,
+ * ConstantOfShape) is left to run time instead: storing it would cost more than making it.
  * Not folded: random ops, side effects, nodes with regions, results that are no tensors. Requires types. */
 #include "base/bug.h"
 #include "ir/graph/recipe.h"
@@ -10,24 +11,31 @@
 
 enum { OPT_MAX_WORK, OPT_INLINE };
 static const OptSpec opts[] = {{"max-elements", 4 << 20, "operands with more elements than that are not read here"},
-                               {"inline-bytes", BLOB_INLINE_MAX, "larger results become recipes"}, {0}};
+                               {"inline-bytes", BLOB_INLINE_MAX, "larger results become recipes"},
+                               {0}};
 
 static int64_t const_bytes(Module *m, TypeId type)
 {
     const TypeRec *t = type_rec(&m->types, type);
     int64_t count;
-    if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN || !dim_is_const(&m->dims, dim_resolve(&m->dims, type_count(&m->types, type)), &count)) return -1;
+    if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN ||
+        !dim_is_const(&m->dims, dim_resolve(&m->dims, type_count(&m->types, type)), &count))
+        return -1;
     return t->elem == DT_STR ? count * 16 : dtype_bytes(t->elem, count);
 }
 
-typedef struct Sizes { int64_t in, in_elements, out; bool derived; } Sizes;
+typedef struct Sizes {
+    int64_t in, in_elements, out;
+    bool derived;
+} Sizes;
 
 /* Every operand is a constant and every used result a tensor of constant size. */
 static bool candidate(Graph *g, Node n, Sizes *s)
 {
     const NodeRec *r = node_rec(g, n);
     *s = (Sizes){0};
-    if (r->n_region || (op_desc(r->op)->flags & (OPF_RANDOM | OPF_SIDE_EFFECT)) || r->op == OP_Dims || !node_used(g, n)) return false;
+    if (r->n_region || (op_desc(r->op)->flags & (OPF_RANDOM | OPF_SIDE_EFFECT)) || r->op == OP_Dims || !node_used(g, n))
+        return false;
     for (uint32_t k = 0; k < r->n_in; k++) {
         Value v = node_in(g, n, k);
         if (!v.i) continue;
@@ -67,7 +75,7 @@ static void replace(Graph *g, Value v, Blob data, TypeId type)
 static bool fold_small(PassCtx *c, Graph *g, Node n)
 {
     const NodeRec *r = node_rec(g, n);
-    Arena a;   /* dies with the node: tensors of many folds would add up */
+    Arena a; /* dies with the node: tensors of many folds would add up */
     const char *why = "";
     arena_init(&a, "folding", c->arena->oom);
     Tensor **in = arena_array(&a, Tensor *, r->n_in + 1), **out = arena_array(&a, Tensor *, r->n_out + 1);
@@ -82,7 +90,8 @@ static bool fold_small(PassCtx *c, Graph *g, Node n)
         if (!value_used(g, v)) continue;
         const TypeRec *t = value_trec(g, v);
         Dim dim[RANK_MAX];
-        if (!out[k] || out[k]->kind != TY_TENSOR || out[k]->elem != t->elem || out[k]->rank != t->rank) BUG("%s: its evaluation gives another type than inference", op_desc(r->op)->name);
+        if (!out[k] || out[k]->kind != TY_TENSOR || out[k]->elem != t->elem || out[k]->rank != t->rank)
+            BUG("%s: its evaluation gives another type than inference", op_desc(r->op)->name);
         for (int i = 0; i < t->rank; i++) dim[i] = dim_const(&c->m->dims, out[k]->dim[i]);
         replace(g, v, blob_of(c->m, out[k]), type_tensor(&c->m->types, t->elem, t->rank, dim));
     }
@@ -94,7 +103,8 @@ static bool fold_small(PassCtx *c, Graph *g, Node n)
 static bool fold_large(PassCtx *c, Graph *g, Node n, const Sizes *s)
 {
     if (s->out > 2 * s->in + BLOB_INLINE_MAX) {
-        pass_remark(c, graph_loc(g, n), "not folded: the result has %lld bytes, its operands %lld", (long long)s->out, (long long)s->in);
+        pass_remark(c, graph_loc(g, n), "not folded: the result has %lld bytes, its operands %lld", (long long)s->out,
+                    (long long)s->in);
         return false;
     }
     if (value_trec(g, node_out(g, n, 0))->elem == DT_STR || !node_desc(g, n)->eval) return false;

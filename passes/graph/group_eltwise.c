@@ -1,18 +1,30 @@
-/* group-eltwise: chains of element-wise ops and moves become one Group{kind="map"}, which is one loop nest: intermediate values never meet memory.
+/* group-eltwise: chains of element-wise ops and moves become one Group{kind="map"}, which is one loop nest:
+ * intermediate values never meet memory.
  *   %1 = Mul(%x, %s)  : f32[N,64]              %y = Group(%x, %s, %b) {kind="map"} : f32[N,64]
  *   %2 = Add(%1, %b)  : f32[N,64]       =>       graph @map(%x, %s, %b) -> (%y) { ... the three nodes ... }
  *   %y = Relu(%2)     : f32[N,64]
- * A node joins the group of its users when all of them are in one group and nothing else sees its result: a diamond (x * sigmoid(x)) goes in whole.
- * Broadcasting is kept: operands of smaller shape are read as they are. But a result that its users would broadcast or gather from is computed once per use, so
- * it joins only when computing it is cheap or when it has as many elements as they have.
- * Walks backwards, so that every user is placed before what it uses. Values of known contents are no members (they need no kernel); a lone node is no group. */
+ * A node joins the group of its users when all of them are in one group and nothing else sees its result: a diamond
+ * (x * sigmoid(x)) goes in whole.
+ * Broadcasting is kept: operands of smaller shape are read as they are. But a result that its users would broadcast
+ * or gather from is computed once per use, so it joins only when computing it is cheap or when it has as many
+ * elements as they have.
+ * Walks backwards, so that every user is placed before what it uses. Values of known contents are no members (they
+ * need no kernel); a lone node is no group. */
 #include "passes/graph/group.h"
 
 enum { OPT_MAX_OPS };
 static const OptSpec opts[] = {{"max-ops", 32, "members of a group at most"}, {0}};
 
-typedef struct GroupRec { VEC(Node) member; bool moves; } GroupRec;   /* members in reverse order */
-typedef struct Ge { PassCtx *c; Graph *g; uint32_t *of; /* by node: group + 1 */ VEC(GroupRec) group; } Ge;
+typedef struct GroupRec {
+    VEC(Node) member;
+    bool moves;
+} GroupRec; /* members in reverse order */
+typedef struct Ge {
+    PassCtx *c;
+    Graph *g;
+    uint32_t *of; /* by node: group + 1 */
+    VEC(GroupRec) group;
+} Ge;
 
 /* The one group that all users of v belong to; 0: there is none. */
 static uint32_t users_group(const Ge *s, Value v)
@@ -36,7 +48,8 @@ static bool read_once(const Ge *s, Value v)
         Node user = s->g->operand.p[u - 1].user;
         if (group_is_eltwise(s->g, user) && group_same_dims(s->g, v, node_out(s->g, user, 0))) continue;
         Module *m = s->g->m;
-        Dim x = dim_resolve(&m->dims, type_count(&m->types, value_type(s->g, v))), y = dim_resolve(&m->dims, type_count(&m->types, value_type(s->g, node_out(s->g, user, 0))));
+        Dim x = dim_resolve(&m->dims, type_count(&m->types, value_type(s->g, v))),
+            y = dim_resolve(&m->dims, type_count(&m->types, value_type(s->g, node_out(s->g, user, 0))));
         if (!group_is_move(s->g, user) || dim_le(&m->dims, y, x) != TRI_YES) return false;
     }
     return true;
@@ -60,8 +73,11 @@ static void place(Ge *s, Node n)
     if (!move && !group_is_eltwise(s->g, n)) return;
     uint32_t group = users_group(s, node_out(s->g, n, 0));
     if (group && !joins(s, n, group)) {
-        pass_remark(s->c, graph_loc(s->g, n), "'%s' is not computed with its users: %s", value_name(s->g, node_out(s->g, n, 0)),
-                    s->group.p[group - 1].member.n >= (uint64_t)s->c->opt[OPT_MAX_OPS] ? "the group is full" : "each element would be computed several times");
+        pass_remark(s->c, graph_loc(s->g, n), "'%s' is not computed with its users: %s",
+                    value_name(s->g, node_out(s->g, n, 0)),
+                    s->group.p[group - 1].member.n >= (uint64_t)s->c->opt[OPT_MAX_OPS]
+                        ? "the group is full"
+                        : "each element would be computed several times");
         group = 0;
     }
     if (!group) {
@@ -98,4 +114,5 @@ static bool group_graph(PassCtx *c, Graph *g)
 
 static PassResult run(PassCtx *c) { return group_graph(c, c->m->entry) ? PASS_CHANGED : PASS_UNCHANGED; }
 
-const Pass pass_group_eltwise = {.name = "group-eltwise", .brief = "element-wise chains and moves into one nest each", .opts = opts, .run = run};
+const Pass pass_group_eltwise = {
+    .name = "group-eltwise", .brief = "element-wise chains and moves into one nest each", .opts = opts, .run = run};

@@ -1,12 +1,14 @@
-/* group-epilogue: a contraction and the element-wise ops that follow become one Group{kind="contract"}: bias, activation and residual are applied while the
- * result is still in registers.
+/* group-epilogue: a contraction and the element-wise ops that follow become one Group{kind="contract"}: bias,
+ * activation and residual are applied while the result is still in registers.
  *   %1 = MatMul(%x, %w) : f32[N,64]                %y = Group(%x, %r) {kind="contract"} : f32[N,64]
  *   %2 = Add(%1, %b)    : f32[N,64]          =>      graph @contract(%x, %r) -> (%y) { %w = const ..  %b = const ..
  *   %3 = Relu(%2)       : f32[N,64]                     %1 = MatMul(%x, %w)  %2 = Add(%1, %b)  %3 = Relu(%2)  %y = Add(%3, %r) }
  *   %y = Add(%3, %r)    : f32[N,64]
- * Followers have the contraction's dims; what else they read (bias, residual) may be broadcast. The group grows over followers whose operands are in it or come from
- * elsewhere, and ends where exactly one of its values is seen from outside, the last one: so x * sigmoid(x) goes in whole or not at all.
- * A contraction without followers stays alone. Each contraction roots one group; two contractions in one chain: the later one keeps its own. */
+ * Followers have the contraction's dims; what else they read (bias, residual) may be broadcast. The group grows over
+ * followers whose operands are in it or come from elsewhere, and ends where exactly one of its values is seen from
+ * outside, the last one: so x * sigmoid(x) goes in whole or not at all.
+ * A contraction without followers stays alone. Each contraction roots one group; two contractions in one chain: the
+ * later one keeps its own. */
 #include "passes/graph/group.h"
 
 enum { OPT_MAX_OPS };
@@ -60,7 +62,9 @@ static void explain(PassCtx *c, Graph *g, Node root)
     Node user = value_single_user(g, v);
     if (r->n_out_use) pass_remark(c, graph_loc(g, root), "nothing follows: the result is an output");
     else if (!user.i) pass_remark(c, graph_loc(g, root), "nothing follows: the result has %u users", r->n_use);
-    else pass_remark(c, graph_loc(g, root), "%s does not follow: %s", node_desc(g, user)->name, cannot_follow(g, user, v) ? cannot_follow(g, user, v) : "the group is full");
+    else
+        pass_remark(c, graph_loc(g, root), "%s does not follow: %s", node_desc(g, user)->name,
+                    cannot_follow(g, user, v) ? cannot_follow(g, user, v) : "the group is full");
 }
 
 static bool group_root(PassCtx *c, Graph *g, Node root)
@@ -73,7 +77,7 @@ static bool group_root(PassCtx *c, Graph *g, Node root)
     in[root.i] = true;
     for (Node u = node_next(g, root); u.i && n < max; u = node_next(g, u)) {
         if (!reads_member(g, u, in)) continue;
-        if (cannot_follow(g, u, out)) continue;   /* its operand is then seen from outside, for good */
+        if (cannot_follow(g, u, out)) continue; /* its operand is then seen from outside, for good */
         member[n++] = u;
         in[u.i] = true;
         if (exits(g, member, n, in, &exit) == 1 && value_rec(g, exit)->def.i == u.i) best = n;
@@ -108,4 +112,7 @@ static bool group_graph(PassCtx *c, Graph *g)
 
 static PassResult run(PassCtx *c) { return group_graph(c, c->m->entry) ? PASS_CHANGED : PASS_UNCHANGED; }
 
-const Pass pass_group_epilogue = {.name = "group-epilogue", .brief = "what follows a contraction element by element is done by it", .opts = opts, .run = run};
+const Pass pass_group_epilogue = {.name = "group-epilogue",
+                                  .brief = "what follows a contraction element by element is done by it",
+                                  .opts = opts,
+                                  .run = run};

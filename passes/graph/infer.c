@@ -3,8 +3,9 @@
  *   %n = Gather(%s, %0) : i64[]          =>    %y  = Reshape(%x, %s2) : f32[N,64]        (Shape, Gather, Concat are unused: dce takes them)
  *   %s2 = Concat(%n, %c) : i64[2]
  *   %y = Reshape(%x, %s2)
- * An integer value whose elements are all known becomes a constant; one whose elements are expressions over the symbols of the entry becomes the internal op
- * Dims. Elements that only a node binds (the count of NonZero, say) stay as they are: their operands keep that node alive.
+ * An integer value whose elements are all known becomes a constant; one whose elements are expressions over the
+ * symbols of the entry becomes the internal op Dims. Elements that only a node binds (the count of NonZero, say) stay
+ * as they are: their operands keep that node alive.
  * Inference also leaves run-time checks and joins symbols; running it again changes nothing. */
 #include "base/bug.h"
 #include "ir/graph/infer.h"
@@ -50,7 +51,12 @@ static Value make_dims(Graph *g, Node at, const Content *c, TypeId type)
 {
     Module *m = g->m;
     const TypeRec *t = type_rec(&m->types, type);
-    struct { uint64_t set; AttrDims value; AttrInts shape; int64_t dtype; } a = {.set = 1, .value = {.n = c->n}, .dtype = t->elem};
+    struct {
+        uint64_t set;
+        AttrDims value;
+        AttrInts shape;
+        int64_t dtype;
+    } a = {.set = 1, .value = {.n = c->n}, .dtype = t->elem};
     Dim *d = arena_array(m->arena, Dim, c->n ? c->n : 1);
     for (uint32_t k = 0; k < c->n; k++) d[k] = dim_resolve(&m->dims, c->d[k]);
     a.value.p = d;
@@ -99,7 +105,7 @@ static bool resolve_graph(PassCtx *c, Graph *g)
 {
     bool changed = false;
     for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
-        if (node_rec(g, n)->op == OP_Group) continue;   /* a group's values never meet memory, nor do Dims there */
+        if (node_rec(g, n)->op == OP_Group) continue; /* a group's values never meet memory, nor do Dims there */
         for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) changed |= resolve_graph(c, node_rec(g, n)->region[k]);
         changed |= resolve_node(c, g, n);
     }
@@ -125,4 +131,5 @@ static PassResult run(PassCtx *c)
     return resolve_graph(c, c->m->entry) || changed ? PASS_CHANGED : PASS_UNCHANGED;
 }
 
-const Pass pass_infer = {.name = "infer", .brief = "types of all values; shape arithmetic becomes constants and Dims", .run = run};
+const Pass pass_infer = {
+    .name = "infer", .brief = "types of all values; shape arithmetic becomes constants and Dims", .run = run};

@@ -1,7 +1,10 @@
 /* lower: the Graph IR becomes a program and kernels (ir/graph/lower.c, the ops' `lower`, `scalar` and `route` hooks).
- *   %y = Relu(%x) : f32[N]    =>    kernel @k0_relu(%x: f32[N], %y: f32[N] out) { for %i = 0..N par { store %y[%i] = max(load %x[%i], 0.0) } }
+ *   %y = Relu(%x) : f32[N]    =>    kernel @k0_relu(%x: f32[N], %y: f32[N] out) {
+ *                                     for %i = 0..N par { store %y[%i] = max(load %x[%i], 0.0) }
+ *                                   }
  *                                   program { launch @k0_relu(%x, %y) }
- * Types and known contents are inferred once more first: contents are no part of the text form, so a module that was read back has none.
+ * Types and known contents are inferred once more first: contents are no part of the text form, so a module that was
+ * read back has none.
  * Afterwards the Graph IR is not used any more. */
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"

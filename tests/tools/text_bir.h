@@ -1,12 +1,18 @@
 /* text_bir.h: kinds of tests whose input is a .bir:
  *   print                      parse, print: the expectation is the text
- *   verify [--typed]           parse and verify give exactly the messages of the "; error: ..." lines, each for its line when it names one
- *   infer                      the pass infer; prints, or gives exactly the messages of the "; error: ..." lines when there are any
- *   opt --passes=a,b [--rewrite-limit=N]   the passes; prints; the last pass changes nothing on its own output, read back from text too.
- *                              "; remark: X": a remark has that text; "; error: X": the passes fail with exactly these messages
+ *   verify [--typed]           parse and verify give exactly the messages of the "; error: ..." lines, each for its
+ *                              line when it names one
+ *   infer                      the pass infer; prints, or gives exactly the messages of the "; error: ..." lines when
+ *                              there are any
+ *   opt --passes=a,b [--rewrite-limit=N]   the passes; prints; the last pass changes nothing on its own output, read
+ *                                          back from text too.
+ *                              "; remark: X": a remark has that text; "; error: X": the passes fail with exactly
+ *                              these messages
  *   lower [--passes=a,b]       the passes and lower (infer,dce,expand when none are given); prints the .kir
- *   run [--level=N]            runs each "; run: inputs -> outputs [tol=x]" line by the reference evaluation of the ops and, lowered at -O0 and -O2, on the
- *                              interpreter of the Kernel IR. "-> error N text" as in text_kir.h; the reference has to fail too. --no-eval: without the reference */
+ *   run [--level=N]            runs each "; run: inputs -> outputs [tol=x]" line by the reference evaluation of the
+ *                              ops and, lowered at -O0 and -O2, on the interpreter of the Kernel IR.
+ *                              "-> error N text" as in text_kir.h; the reference has to fail too.
+ *                              --no-eval: without the reference */
 #ifndef TEXT_BIR_H
 #define TEXT_BIR_H
 #include <stdlib.h>
@@ -15,11 +21,21 @@
 #include "passes/pass.h"
 #include "tests/tools/text_kir.h"
 
-typedef struct BirText { Diag diag; Module m; KModule k; } BirText;
+typedef struct BirText {
+    Diag diag;
+    Module m;
+    KModule k;
+} BirText;
 
 /* What schedules look at; fixed, so that expectations do not depend on the machine. */
-static const KTarget BIR_TEXT_TARGET = {.triple = "x86_64-linux-gnu", .cpu = "x86-64-v3", .features = "", .vec_bits = 256, .vec_regs = 16, .fma = true,
-                                        .l1_bytes = 32768, .l2_bytes = 1048576};
+static const KTarget BIR_TEXT_TARGET = {.triple = "x86_64-linux-gnu",
+                                        .cpu = "x86-64-v3",
+                                        .features = "",
+                                        .vec_bits = 256,
+                                        .vec_regs = 16,
+                                        .fma = true,
+                                        .l1_bytes = 32768,
+                                        .l2_bytes = 1048576};
 
 static bool bir_text_parse(TextTest *t, BirText *b, const char *text, size_t n)
 {
@@ -81,7 +97,8 @@ static bool bir_text_places(TextTest *t)
         for (uint32_t i = 0; i < t->message.n; i++) {
             const char *m = t->message.p[i];
             size_t n = strlen(t->path);
-            if (!strstr(m, want) || strncmp(m, t->path, n) || m[n] != ':' || !(m[n + 1] >= '0' && m[n + 1] <= '9')) continue;
+            if (!strstr(m, want) || strncmp(m, t->path, n) || m[n] != ':' || !(m[n + 1] >= '0' && m[n + 1] <= '9'))
+                continue;
             if (atoi(m + n + 1) != line) ok = text_fail(t, "expected on line %d: %s", line, m);
         }
     }
@@ -96,7 +113,8 @@ static bool bir_text_remarks(TextTest *t)
     uint32_t kept = 0;
     for (char *want; (want = text_line(t, &at, "; remark: "));) {
         bool found = false;
-        for (uint32_t i = 0; i < t->message.n; i++) found |= strstr(t->message.p[i], "remark R") && strstr(t->message.p[i], want);
+        for (uint32_t i = 0; i < t->message.n; i++)
+            found |= strstr(t->message.p[i], "remark R") && strstr(t->message.p[i], want);
         if (!found) ok = text_fail(t, "no remark has: %s", want);
     }
     for (uint32_t i = 0; i < t->message.n && !ok; i++) text_fail(t, "  %s", t->message.p[i]);
@@ -127,7 +145,8 @@ static bool kind_bir_print(TextTest *t)
 static bool kind_bir_verify(TextTest *t)
 {
     BirText *b = arena_new(t->arena, BirText);
-    if (bir_text_parse(t, b, t->text, t->n)) strstr(t->args, "--typed") ? bir_verify_typed(&b->m, "parse") : bir_verify(&b->m, "parse");
+    if (bir_text_parse(t, b, t->text, t->n))
+        strstr(t->args, "--typed") ? bir_verify_typed(&b->m, "parse") : bir_verify(&b->m, "parse");
     blobs_close(&b->m.blobs);
     bool places = bir_text_places(t);
     return text_errors(t) && places;
@@ -136,7 +155,8 @@ static bool kind_bir_verify(TextTest *t)
 static bool bir_text_run(BirText *b, const char *passes, int level, const char *limit)
 {
     bool stopped;
-    PassOptions o = {.opt_level = level, .passes = passes, .verify_each = true, .rewrite_limit = limit ? atoi(limit) : -1};
+    PassOptions o = {
+        .opt_level = level, .passes = passes, .verify_each = true, .rewrite_limit = limit ? atoi(limit) : -1};
     return passes_run(&b->m, &b->k, &o, &stopped);
 }
 
@@ -155,7 +175,9 @@ static bool bir_text_idempotent(TextTest *t, BirText *b, const char *passes, con
     for (int k = 0; k < 2; k++) {
         if (!bir_text_run(both[k], last, 2, NULL)) return text_messages(t, "the last pass fails on its own output");
         const char *twice = bir_text_print(t, &both[k]->m);
-        if (strcmp(once, twice)) return text_fail(t, "%s is not idempotent%s; first:\n%s\nthen:\n%s", last, k ? " on what was read back" : "", once, twice);
+        if (strcmp(once, twice))
+            return text_fail(t, "%s is not idempotent%s; first:\n%s\nthen:\n%s", last,
+                             k ? " on what was read back" : "", once, twice);
     }
     blobs_close(&c->m.blobs);
     return true;
@@ -164,7 +186,8 @@ static bool bir_text_idempotent(TextTest *t, BirText *b, const char *passes, con
 static bool bir_text_opt(TextTest *t, const char *passes, const char *limit)
 {
     BirText *b = arena_new(t->arena, BirText);
-    if (!bir_text_parse(t, b, t->text, t->n) || !bir_verify(&b->m, "parse")) return text_messages(t, "the input is wrong");
+    if (!bir_text_parse(t, b, t->text, t->n) || !bir_verify(&b->m, "parse"))
+        return text_messages(t, "the input is wrong");
     bool ok = bir_text_run(b, passes, 2, limit), remarks = bir_text_remarks(t);
     if (!ok || bir_text_expects_errors(t)) {
         blobs_close(&b->m.blobs);
@@ -191,7 +214,8 @@ static bool kind_bir_lower(TextTest *t)
     BirText *b = arena_new(t->arena, BirText);
     const char *passes = text_option(t, "passes");
     passes = passes ? arena_printf(t->arena, "%s,lower", passes) : "infer,dce,expand,lower";
-    if (!bir_text_parse(t, b, t->text, t->n) || !bir_verify(&b->m, "parse")) return text_messages(t, "the input is wrong");
+    if (!bir_text_parse(t, b, t->text, t->n) || !bir_verify(&b->m, "parse"))
+        return text_messages(t, "the input is wrong");
     bool ok = bir_text_run(b, passes, 2, NULL);
     if (!bir_text_remarks(t)) return false;
     if (ok && !bir_text_expects_errors(t)) {
@@ -209,7 +233,11 @@ static bool kind_bir_lower(TextTest *t)
 static Tensor *bir_text_tensor(TextTest *t, const bmc_value *v)
 {
     Tensor *x = arena_new(t->arena, Tensor);
-    *x = (Tensor){.kind = v->kind == BMC_TENSOR ? TY_TENSOR : TY_SEQ, .elem = (DType)v->dtype, .rank = v->rank, .count = 1, .data = v->data};
+    *x = (Tensor){.kind = v->kind == BMC_TENSOR ? TY_TENSOR : TY_SEQ,
+                  .elem = (DType)v->dtype,
+                  .rank = v->rank,
+                  .count = 1,
+                  .data = v->data};
     for (int k = 0; k < v->rank; k++) x->count *= x->dim[k] = v->dim[k];
     if (v->kind == BMC_TENSOR) return x;
     x->n_item = (int64_t)v->n_item;
@@ -220,7 +248,11 @@ static Tensor *bir_text_tensor(TextTest *t, const bmc_value *v)
 
 static bmc_value bir_text_value(TextTest *t, const Tensor *x)
 {
-    bmc_value v = {.size = sizeof v, .kind = x->kind == TY_TENSOR ? BMC_TENSOR : BMC_SEQUENCE, .dtype = (uint8_t)x->elem, .rank = (uint8_t)x->rank, .data = x->data};
+    bmc_value v = {.size = sizeof v,
+                   .kind = x->kind == TY_TENSOR ? BMC_TENSOR : BMC_SEQUENCE,
+                   .dtype = (uint8_t)x->elem,
+                   .rank = (uint8_t)x->rank,
+                   .data = x->data};
     for (int k = 0; k < x->rank; k++) v.dim[k] = x->dim[k];
     if (x->kind == TY_TENSOR) return v;
     v.n_item = (size_t)x->n_item;
@@ -234,7 +266,8 @@ static bool bir_text_eval(TextTest *t, BirText *b, RunLine *r)
 {
     Tensor *in[16], *out[16] = {NULL};
     const char *why = "";
-    if (r->n_in != b->m.entry->in.n || (!r->error_text && r->n_out != b->m.entry->out.n)) return text_fail(t, "%s: the graph has %u inputs and %u outputs", r->text, b->m.entry->in.n, b->m.entry->out.n);
+    if (r->n_in != b->m.entry->in.n || (!r->error_text && r->n_out != b->m.entry->out.n))
+        return text_fail(t, "%s: the graph has %u inputs and %u outputs", r->text, b->m.entry->in.n, b->m.entry->out.n);
     for (uint32_t k = 0; k < r->n_in; k++) in[k] = bir_text_tensor(t, &r->in[k]);
     bool ok = eval_graph(t->arena, b->m.entry, in, out, &why);
     if (r->error_text) return !ok || text_fail(t, "%s: the reference evaluation does not fail", r->text);
@@ -256,18 +289,21 @@ static bool kind_bir_run(TextTest *t)
     BirText *plain = arena_new(t->arena, BirText), *lowered[2];
     const char *at = t->text, *only = text_option(t, "level");
     uint32_t runs = 0;
-    if (!bir_text_parse(t, plain, t->text, t->n) || !bir_verify(&plain->m, "parse") || !infer_graph(plain->m.entry)) return text_messages(t, "the input is wrong");
+    if (!bir_text_parse(t, plain, t->text, t->n) || !bir_verify(&plain->m, "parse") || !infer_graph(plain->m.entry))
+        return text_messages(t, "the input is wrong");
     for (int k = 0; k < 2; k++) {
         lowered[k] = arena_new(t->arena, BirText);
         if (!bir_text_parse(t, lowered[k], t->text, t->n)) return text_messages(t, "the input is wrong");
         if (only && atoi(only) != level[k]) lowered[k] = NULL;
-        else if (!bir_text_run(lowered[k], NULL, level[k], NULL)) return text_messages(t, arena_printf(t->arena, "-O%d", level[k]));
+        else if (!bir_text_run(lowered[k], NULL, level[k], NULL))
+            return text_messages(t, arena_printf(t->arena, "-O%d", level[k]));
     }
     for (char *line; (line = text_line(t, &at, "; run: ")); runs++) {
         RunLine *r = arena_new(t->arena, RunLine);
         if (!run_line(t, line, r) || (!strstr(t->args, "--no-eval") && !bir_text_eval(t, plain, r))) return false;
         for (int k = 0; k < 2; k++)
-            if (lowered[k] && !run_module(t, &lowered[k]->k, r, k ? "-O2" : "-O0")) return text_fail(t, "%s", kir_text_print(t, &lowered[k]->k));
+            if (lowered[k] && !run_module(t, &lowered[k]->k, r, k ? "-O2" : "-O0"))
+                return text_fail(t, "%s", kir_text_print(t, &lowered[k]->k));
     }
     blobs_close(&plain->m.blobs);
     for (int k = 0; k < 2; k++)

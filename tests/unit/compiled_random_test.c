@@ -1,5 +1,5 @@
-/* compiled_random_test: random graphs, compiled into this process, give what the ops' reference evaluation gives, at -O0 and -O2, for several instruction sets;
- * and the same bits for 1, 2, 3 and 7 threads.
+/* compiled_random_test: random graphs, compiled into this process, give what the ops' reference evaluation gives, at
+ * -O0 and -O2, for several instruction sets; and the same bits for 1, 2, 3 and 7 threads.
  *   test_compiled_random [graphs] [seed] [-v]        default 24 graphs; -v prints each before it runs */
 #include "codegen/codegen.h"
 #include "tests/unit/random_graph.h"
@@ -11,16 +11,19 @@ static const char *run_threads(Arena *a, const bmc_model *m, const Case *c, Tens
     for (int t = 0; t < 4; t++) {
         bmc_ctx *ctx;
         bmc_value out[3] = {{0}};
-        if (m->create(&(bmc_config){.size = sizeof(bmc_config), .threads = threads[t]}, NULL, 0, &ctx)) return arena_printf(a, "create: %s", m->message(NULL));
+        if (m->create(&(bmc_config){.size = sizeof(bmc_config), .threads = threads[t]}, NULL, 0, &ctx))
+            return arena_printf(a, "create: %s", m->message(NULL));
         for (uint32_t k = 0; k < c->n_out; k++) out[k].size = sizeof *out;
         const char *why = m->run(ctx, c->in, out) ? arena_strdup(a, m->message(ctx)) : NULL;
         for (uint32_t k = 0; !why && k < c->n_out; k++) {
             int64_t bytes = dtype_bytes(want[k]->elem, want[k]->count);
-            if (!agrees(want[k], &out[k])) why = arena_printf(a, "%d threads: output %u differs from the reference", threads[t], k);
+            if (!agrees(want[k], &out[k]))
+                why = arena_printf(a, "%d threads: output %u differs from the reference", threads[t], k);
             else if (t == 0) {
                 first[k] = out[k];
                 first[k].data = arena_memdup(a, out[k].data ? out[k].data : "", (size_t)bytes);
-            } else if (bytes && memcmp(first[k].data, out[k].data, (size_t)bytes)) why = arena_printf(a, "%d threads: output %u has other bits than with one", threads[t], k);
+            } else if (bytes && memcmp(first[k].data, out[k].data, (size_t)bytes))
+                why = arena_printf(a, "%d threads: output %u has other bits than with one", threads[t], k);
         }
         m->destroy(ctx);
         if (why) return why;
@@ -40,8 +43,10 @@ static const char *run_case(Arena *a, const Case *c, uint64_t seed)
         CodegenJit *jit = NULL;
         b->k.threads = true;
         if (!parsed || !codegen_target(a, &b->diag, NULL, name, &b->k.target) ||
-            !passes_run(&b->m, &b->k, &(PassOptions){.opt_level = level, .verify_each = true, .rewrite_limit = -1}, &stopped) ||
-            !codegen_jit(&b->k, &(CodegenOptions){.opt_level = level, .verify = true, .kind = CG_SO, .producer = "test"}, &jit))
+            !passes_run(&b->m, &b->k, &(PassOptions){.opt_level = level, .verify_each = true, .rewrite_limit = -1},
+                        &stopped) ||
+            !codegen_jit(
+                &b->k, &(CodegenOptions){.opt_level = level, .verify = true, .kind = CG_SO, .producer = "test"}, &jit))
             return arena_printf(a, "-O%d %s: %s", level, name, b->diag.first_error);
         why = run_threads(a, codegen_jit_model(jit), c, want);
         if (why) why = arena_printf(a, "-O%d %s, %s", level, name, why);

@@ -1,6 +1,8 @@
-/* random_graph.h: random graphs as .bir text, with inputs, and their reference results. A failing one, printed, is a test file.
- * Inputs are small integers and most operators exact; values are clipped before they leave the exact range; what is inexact (Exp, Softmax, ...) never decides
- * anything (compare, Floor, ArgMax) and is compared with a tolerance. Sizes are symbols or constants; shape arithmetic, If, Loop and windows occur. */
+/* random_graph.h: random graphs as .bir text, with inputs, and their reference results. A failing one, printed, is a
+ * test file.
+ * Inputs are small integers and most operators exact; values are clipped before they leave the exact range; what is
+ * inexact (Exp, Softmax, ...) never decides anything (compare, Floor, ArgMax) and is compared with a tolerance. Sizes
+ * are symbols or constants; shape arithmetic, If, Loop and windows occur. */
 #ifndef BMC_TESTS_UNIT_RANDOM_GRAPH_H
 #define BMC_TESTS_UNIT_RANDOM_GRAPH_H
 #include "ir/graph/eval.h"
@@ -11,8 +13,21 @@
 #include <stdlib.h>
 
 #define MAX_VALUES 40
-typedef struct V { char name[8]; char type; /* f, i, b */ bool inexact; int rank, dim[4]; } V;
-typedef struct Gen { Str s; Arena *a; Rng rng; V v[MAX_VALUES]; uint32_t n; uint32_t n_name; int depth; } Gen;
+typedef struct V {
+    char name[8];
+    char type; /* f, i, b */
+    bool inexact;
+    int rank, dim[4];
+} V;
+typedef struct Gen {
+    Str s;
+    Arena *a;
+    Rng rng;
+    V v[MAX_VALUES];
+    uint32_t n;
+    uint32_t n_name;
+    int depth;
+} Gen;
 
 static uint32_t pick(Gen *g, uint32_t n) { return (uint32_t)(rng_next(&g->rng) % n); }
 
@@ -36,7 +51,7 @@ static V *any(Gen *g, char type, bool exact)
     for (uint32_t k = 0; k < g->n; k++) {
         if (g->v[k].type != type || (exact && g->v[k].inexact)) continue;
         seen++;
-        if (pick(g, seen + 1) != 0 || !hit) hit = &g->v[k];   /* later ones are likelier: graphs get deep */
+        if (pick(g, seen + 1) != 0 || !hit) hit = &g->v[k]; /* later ones are likelier: graphs get deep */
     }
     return hit;
 }
@@ -98,7 +113,9 @@ static void clip(Gen *g, V *v)
 
 static void unary(Gen *g)
 {
-    static const char *const exact[] = {"Relu", "Neg", "Abs", "Identity", "Sign", "Floor"}, *const inexact[] = {"Tanh", "Sigmoid", "Exp", "Softplus"};
+    static const char *const exact[] = {"Relu", "Neg", "Abs", "Identity", "Sign", "Floor"}, *const inexact[] = {
+                                                                                                "Tanh", "Sigmoid",
+                                                                                                "Exp", "Softplus"};
     bool soft = pick(g, 4) == 0;
     const char *op = soft ? inexact[pick(g, 4)] : exact[pick(g, 6)];
     V *x = any(g, 'f', !soft && (!strcmp(op, "Sign") || !strcmp(op, "Floor")));
@@ -138,8 +155,11 @@ static void compare_where(Gen *g)
     indent(g);
     str_printf(&g->s, "%%%s = %s(%%%s, %%%s)\n", cc.name, pick(g, 2) ? "Greater" : "LessOrEqual", a.name, b.name);
     indent(g);
-    str_printf(&g->s, "%%%s = Where(%%%s, %%%s, %%%s)\n", z->name, cc.name, c.name, pick(g, 2) && broadcasts(&cc, &a, &shape) && broadcasts(&shape, &c, &shape) &&
-               count_of(&shape) == count_of(&all) ? a.name : c.name);
+    str_printf(&g->s, "%%%s = Where(%%%s, %%%s, %%%s)\n", z->name, cc.name, c.name,
+               pick(g, 2) && broadcasts(&cc, &a, &shape) && broadcasts(&shape, &c, &shape) &&
+                       count_of(&shape) == count_of(&all)
+                   ? a.name
+                   : c.name);
 }
 
 static void transpose(Gen *g)
@@ -195,7 +215,8 @@ static void slice_pad(Gen *g)
     V in = *x, *y;
     int axis = (int)pick(g, (uint32_t)in.rank);
     if (pick(g, 2)) {
-        int lo = (int)pick(g, 2), hi = 2 + (int)pick(g, 3), step = 1 + (int)pick(g, 2), end = hi < in.dim[axis] ? hi : in.dim[axis];
+        int lo = (int)pick(g, 2), hi = 2 + (int)pick(g, 3), step = 1 + (int)pick(g, 2),
+            end = hi < in.dim[axis] ? hi : in.dim[axis];
         const char *l = ints(g, &lo, 1), *h = ints(g, &hi, 1), *ax = ints(g, &axis, 1), *st = ints(g, &step, 1);
         y = fresh(g, 'f');
         shape_like(y, &in);
@@ -225,7 +246,8 @@ static void concat(Gen *g)
     shape_like(y, &in);
     y->dim[axis] *= 2;
     indent(g);
-    str_printf(&g->s, "%%%s = Concat(%%%s, %%%s) {axis=%d}\n", y->name, in.name, in.name, pick(g, 2) ? axis : axis - in.rank);
+    str_printf(&g->s, "%%%s = Concat(%%%s, %%%s) {axis=%d}\n", y->name, in.name, in.name,
+               pick(g, 2) ? axis : axis - in.rank);
 }
 
 static void reduce(Gen *g)
@@ -368,7 +390,8 @@ static void window(Gen *g)
         if (g->v[k].type == 'f') x = &g->v[k];
     if (!x || x->rank != 3 || count_of(x) == 0 || count_of(x) > 150) return;
     V in = *x, *y;
-    int C = in.dim[1], W = in.dim[2], k = 1 + (int)pick(g, 3), stride = 1 + (int)pick(g, 2), lo = (int)pick(g, (uint32_t)k), hi = (int)pick(g, (uint32_t)k), OC = 1 + (int)pick(g, 5);
+    int C = in.dim[1], W = in.dim[2], k = 1 + (int)pick(g, 3), stride = 1 + (int)pick(g, 2),
+        lo = (int)pick(g, (uint32_t)k), hi = (int)pick(g, (uint32_t)k), OC = 1 + (int)pick(g, 5);
     int out = (W + lo + hi - k) / stride + 1;
     uint32_t kind = pick(g, 3);
     if (W + lo + hi < k) return;
@@ -405,7 +428,9 @@ static void body(Gen *g, uint32_t ops);
 static void loop(Gen *g)
 {
     V *x = any(g, 'f', false), *c = any(g, 'f', false), *n = any(g, 'i', true), shape = {0};
-    if (!x || !c || g->depth > 0 || x->rank > 3 || !broadcasts(x, c, &shape) || shape.rank != x->rank || memcmp(shape.dim, x->dim, sizeof(int) * (size_t)x->rank)) return;
+    if (!x || !c || g->depth > 0 || x->rank > 3 || !broadcasts(x, c, &shape) || shape.rank != x->rank ||
+        memcmp(shape.dim, x->dim, sizeof(int) * (size_t)x->rank))
+        return;
     V in = *x, cap = *c, *y;
     uint32_t id = g->n_name++;
     bool data = n && n->rank == 0 && pick(g, 2);
@@ -415,11 +440,13 @@ static void loop(Gen *g)
     shape_like(y, &in);
     y->inexact |= cap.inexact;
     indent(g);
-    str_printf(&g->s, "%%%s = Loop(%%%s, _, %%%s | %%%s)\n", y->name, data ? n->name : arena_printf(g->a, "n%u", id), in.name, cap.name);
+    str_printf(&g->s, "%%%s = Loop(%%%s, _, %%%s | %%%s)\n", y->name, data ? n->name : arena_printf(g->a, "n%u", id),
+               in.name, cap.name);
     indent(g);
     str_printf(&g->s, "  graph @l%u(%%i: i64[], %%go: bool[], %%a: ?, %%b: ?) -> (%%go, %%e) {\n", id);
     for (int k = 0; k < 4; k++) {
-        static const char *const lines[] = {"%c = Sub(%b, %a)", "%d = Abs(%c)", "%lo = const f32[] [16]", "%e = Min(%d, %lo)"};
+        static const char *const lines[] = {"%c = Sub(%b, %a)", "%d = Abs(%c)", "%lo = const f32[] [16]",
+                                            "%e = Min(%d, %lo)"};
         indent(g);
         str_printf(&g->s, "    %s\n", lines[k]);
     }
@@ -453,22 +480,26 @@ static void branch(Gen *g)
         V *last = &inner->v[inner->n - 1];
         out.inexact |= last->inexact;
         indent(g);
-        str_printf(&g->s, "  graph @b%u_%d(%%%s: ?) -> (%%%s) {\n%s", id, b, in.name, last->name, inner->s.n ? str_get(&inner->s) : "");
+        str_printf(&g->s, "  graph @b%u_%d(%%%s: ?) -> (%%%s) {\n%s", id, b, in.name, last->name,
+                   inner->s.n ? str_get(&inner->s) : "");
         indent(g);
         str_add(&g->s, "  }\n");
         g->rng = inner->rng;
         g->n_name = inner->n_name;
-        shape_like(y, last);   /* both keep the shape: x op x */
+        shape_like(y, last); /* both keep the shape: x op x */
     }
     y->inexact = out.inexact || in.inexact;
 }
 
 static void body(Gen *g, uint32_t ops)
 {
-    for (uint32_t k = 0; k < ops && g->n < MAX_VALUES - 6; k++)
-        switch (pick(g, 20)) {
-        case 0: case 1: case 2: unary(g); break;
-        case 3: case 4: case 5: binary(g); break;
+    for (uint32_t k = 0; k < ops && g->n < MAX_VALUES - 6; k++) switch (pick(g, 20)) {
+        case 0:
+        case 1:
+        case 2: unary(g); break;
+        case 3:
+        case 4:
+        case 5: binary(g); break;
         case 6: compare_where(g); break;
         case 7: transpose(g); break;
         case 8: reshape(g); break;
@@ -480,14 +511,19 @@ static void body(Gen *g, uint32_t ops)
         case 14: expand_tile(g); break;
         case 15: unsqueeze(g); break;
         case 16: gather(g); break;
-        case 17: case 18: window(g); break;
+        case 17:
+        case 18: window(g); break;
         case 19: loop(g); break;
         }
 }
 
 /* ---- running ---- */
 
-typedef struct Case { const char *text; bmc_value in[3]; uint32_t n_in, n_out; } Case;
+typedef struct Case {
+    const char *text;
+    bmc_value in[3];
+    uint32_t n_in, n_out;
+} Case;
 
 static void generate(Arena *a, uint64_t seed, Case *c)
 {
@@ -517,7 +553,12 @@ static void generate(Arena *a, uint64_t seed, Case *c)
         int64_t n = count_of(v);
         float *data = arena_array(a, float, n);
         for (int64_t i = 0; i < n; i++) data[i] = (float)((int)pick(g, 9) - 4);
-        c->in[k] = (bmc_value){.size = sizeof(bmc_value), .kind = BMC_TENSOR, .dtype = DT_F32, .rank = (uint8_t)v->rank, .data = data, .bytes = (size_t)n * 4};
+        c->in[k] = (bmc_value){.size = sizeof(bmc_value),
+                               .kind = BMC_TENSOR,
+                               .dtype = DT_F32,
+                               .rank = (uint8_t)v->rank,
+                               .data = data,
+                               .bytes = (size_t)n * 4};
         for (int i = 0; i < v->rank; i++) c->in[k].dim[i] = v->dim[i];
     }
     body(g, 4 + pick(g, 12));
@@ -531,14 +572,25 @@ static void generate(Arena *a, uint64_t seed, Case *c)
     c->text = str_get(&head);
 }
 
-typedef struct Mod { Diag diag; Module m; KModule k; } Mod;
+typedef struct Mod {
+    Diag diag;
+    Module m;
+    KModule k;
+} Mod;
 
 static bool parse(Arena *a, Mod *b, const char *text)
 {
     diag_init(&b->diag, a);
     module_init(&b->m, a, &b->diag);
     kmodule_init(&b->k, a, &b->diag, &b->m.names, &b->m.dims, &b->m.types, &b->m.blobs);
-    b->k.target = (KTarget){.triple = "x86_64-linux-gnu", .cpu = "x86-64-v3", .features = "", .vec_bits = 256, .vec_regs = 16, .fma = true, .l1_bytes = 32768, .l2_bytes = 1048576};
+    b->k.target = (KTarget){.triple = "x86_64-linux-gnu",
+                            .cpu = "x86-64-v3",
+                            .features = "",
+                            .vec_bits = 256,
+                            .vec_regs = 16,
+                            .fma = true,
+                            .l1_bytes = 32768,
+                            .l2_bytes = 1048576};
     return bir_parse(&b->m, "random.bir", text, strlen(text));
 }
 
@@ -551,7 +603,9 @@ static bool agrees(const Tensor *want, const bmc_value *got)
         if (want->elem == DT_F32) {
             double x = ((const float *)want->data)[k], y = ((const float *)got->data)[k];
             if (!(fabs(x - y) <= 2e-4 * fmax(1, fabs(x))) && !(isnan(x) && isnan(y)) && x != y) return false;
-        } else if (memcmp((char *)want->data + dtype_bytes(want->elem, 1) * k, (char *)got->data + dtype_bytes(want->elem, 1) * k, (size_t)dtype_bytes(want->elem, 1))) return false;
+        } else if (memcmp((char *)want->data + dtype_bytes(want->elem, 1) * k,
+                          (char *)got->data + dtype_bytes(want->elem, 1) * k, (size_t)dtype_bytes(want->elem, 1)))
+            return false;
     }
     return true;
 }
@@ -562,7 +616,8 @@ static const char *reference(Arena *a, const Case *c, Tensor **out)
     Mod *ref = arena_new(a, Mod);
     Tensor *in[3];
     const char *why = "";
-    if (!parse(a, ref, c->text) || !bir_verify(&ref->m, "parse")) return arena_printf(a, "does not parse: %s", ref->diag.first_error);
+    if (!parse(a, ref, c->text) || !bir_verify(&ref->m, "parse"))
+        return arena_printf(a, "does not parse: %s", ref->diag.first_error);
     if (!infer_graph(ref->m.entry)) return arena_printf(a, "inference: %s", ref->diag.first_error);
     for (uint32_t k = 0; k < c->n_in; k++) {
         in[k] = tensor_new(a, DT_F32, c->in[k].rank, c->in[k].dim);
