@@ -39,6 +39,8 @@ typedef struct Call {
 typedef struct Scope { Place *in; const struct Scope *outer; const Call *call; Map name; const char *path; /* prefix of nameless nodes' names */ } Scope;
 #define SCOPE_BROKEN UINT32_MAX   /* a name whose definition was refused: already diagnosed */
 
+typedef struct Late { Graph *g; Node n; int64_t opset; } Late;   /* a node whose upgrade failed for want of types */
+
 typedef struct Import {
     Module *m;
     Arena *arena;
@@ -52,6 +54,7 @@ typedef struct Import {
     uint32_t *next_function;
     uint32_t called_nodes;     /* made by inlining so far */
     bool too_large;            /* said so: inlining goes no further */
+    VEC(Late) late;
     Map no_opset;              /* domains that were diagnosed as not imported */
 } Import;
 

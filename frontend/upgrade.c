@@ -7,14 +7,20 @@
 #include "ir/graph/infer.h"
 #include <string.h>
 
+static bool operands_typed(const Graph *g, Node n)
+{
+    for (uint32_t k = 0; k < node_n_in(g, n); k++) {
+        Value v = node_in(g, n, k);
+        if (v.i && !value_type(g, v).i) return false;   /* of a node that could not be inferred */
+    }
+    return true;
+}
+
 static void infer_quietly(Graph *g, Node n)
 {
     Diag *d = g->m->diag;
     const char *first = d->first_error;
-    for (uint32_t k = 0; k < node_n_in(g, n); k++) {
-        Value v = node_in(g, n, k);
-        if (v.i && !value_type(g, v).i) return;   /* of a node that could not be inferred */
-    }
+    if (!operands_typed(g, n)) return;
     d->quiet++;
     (void)infer_node(g, n);
     d->quiet--;
@@ -96,12 +102,38 @@ static bool walk_region(Import *im, Graph *g, Node n, Graph *r)
 /* 0: it has the newest meaning already. */
 static int64_t noted(const Place *p, Node n) { return p && n.i < p->opset.n ? p->opset.p[n.i] : 0; }
 
+/* Hooks make constants of the first operand's type: it must be one that the operator takes. Else the node stays as it is and inference says what is wrong. */
+static bool upgradable(const Graph *g, Node n)
+{
+    const Port *p = node_desc(g, n)->in;
+    Value v = node_in(g, n, 0);
+    if (!v.i || !value_type(g, v).i || !p->name || p->flags & PORT_ANY_KIND) return true;
+    const TypeRec *t = value_trec(g, v);
+    if (t->kind == TY_SEQ && p->flags & PORT_SEQ) t = type_rec(&g->m->types, t->of);
+    return t->kind == TY_TENSOR && p->types & DTS(t->elem);
+}
+
+/* What a hook says of operands without types follows from what is wrong further up, which inference will say: it waits (upgrade_module). */
+static bool run_hook(Import *im, Graph *g, Node n, int64_t opset)
+{
+    Diag *d = im->m->diag;
+    const OpDesc *desc = node_desc(g, n);
+    if (operands_typed(g, n)) return desc->upgrade(g, n, opset);
+    const char *first = d->first_error;
+    d->quiet++;
+    bool ok = desc->upgrade(g, n, opset);
+    d->quiet--;
+    d->first_error = first;
+    if (!ok) vec_push(im->arena, &im->late, (Late){g, n, opset});
+    return true;
+}
+
 /* One node: hooks may put new nodes around it and may erase it. All are inferred. */
 static bool node_upgrade(Import *im, Graph *g, Node n, int64_t opset)
 {
     const OpDesc *d = node_desc(g, n);
     Node before = node_prev(g, n), after = node_next(g, n);
-    bool ok = !opset || !d->upgrade || d->upgrade(g, n, opset);
+    bool ok = !opset || !d->upgrade || !upgradable(g, n) || run_hook(im, g, n, opset);
     for (Node k = before.i ? node_next(g, before) : graph_first(g), next; ok && k.i && k.i != after.i; k = next) {
         next = node_next(g, k);
         for (uint32_t r = 0; r < node_rec(g, k)->n_region; r++) ok &= walk_region(im, g, k, node_rec(g, k)->region[r]);
@@ -121,7 +153,18 @@ static bool walk(Import *im, Graph *g)
     return ok;
 }
 
-bool upgrade_module(Import *im) { return walk(im, im->m->entry); }
+bool upgrade_module(Import *im)
+{
+    Module *m = im->m;
+    if (!walk(im, m->entry)) return false;
+    if (im->late.n && !infer_graph(m->entry)) return false;
+    for (uint32_t k = 0; k < im->late.n; k++) {
+        Late l = im->late.p[k];
+        if (node_desc(l.g, l.n)->upgrade(l.g, l.n, l.opset))
+            diag(m->diag, graph_loc(l.g, l.n), E_OP_FORM, arena_printf(im->arena, "opset %lld: this form needs the types of its operands", (long long)l.opset));
+    }
+    return !im->late.n;
+}
 
 /* The results are the graph's outputs for a moment, so that replacing them can be seen. */
 bool upgrade_source(Import *im, Place *p, Node n, Value *out)

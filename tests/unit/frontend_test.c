@@ -596,6 +596,12 @@ static void upgrades(void)
     CHECK(works(&r, model(out(g, "y: 1 5,2,3"), 6), NULL));
     CHECK(has(text_of(&r), "Unsqueeze(%w"));
     run_end(&r);
+    g = add(init(in(in(graph(), "x: 1 5,2,3"), "z: 1 4"), floats("w", 2, w)), node("Concat x z -> n"));   /* wrong; what follows only lacks its type */
+    add(g, with(with(node("Add n w -> y"), attr_i("broadcast", 1)), attr_i("axis", 1)));
+    CHECK(refused(model(out(g, "y: 1 5,2,3"), 6), NULL, "Concat", "rank"));
+    import(&r, model(out(add(in(graph(), "x: 8 3"), with(node("Clip x -> y"), attr_f("min", 0))), "y: 8 3"), 6), NULL);   /* strings: inference refuses */
+    CHECK(r.ok && !infer_graph(r.m.entry) && has(str_get(&r.said), "E031"));
+    run_end(&r);
 }
 
 static void declared_outputs(void)
