@@ -59,7 +59,8 @@ void debug_function(Cg *g, LV fn, const char *name, KLoc loc)
 }
 
 /* ---- lines of instructions ---- */
-/* Loops, stores, records, yields and maccs stand on lines of their own, in the order of the blocks, each begun by its word (after "%x = "). */
+/* Loops, stores, records, yields and maccs stand on lines of their own, in the order of the blocks, each begun by its
+ * word (after "%x = "). */
 static bool own_line(KOp op)
 {
     return op == KOP_FOR || op == KOP_STORE || op == KOP_RECORD || op == KOP_YIELD || op == KOP_MACC;

@@ -320,16 +320,17 @@ LV cg_dim_raw(Cg *g, LV sym, Dim d)
 }
 
 /* ---- passes ---- */
+static void verify(Cg *g)
+{
+    for (LV fn = LLVMGetFirstFunction(g->mod); fn; fn = LLVMGetNextFunction(fn)) {
+        if (LLVMIsDeclaration(fn) || !LLVMVerifyFunction(fn, LLVMPrintMessageAction)) continue;
+        BUG("invalid code for %s:\n%s", LLVMGetValueName(fn), LLVMPrintValueToString(fn));
+    }
+}
+
 bool cg_run_passes(Cg *g)
 {
-    if (g->opt->verify) {
-        for (LV fn = LLVMGetFirstFunction(g->mod); fn; fn = LLVMGetNextFunction(fn)) {
-            if (!LLVMIsDeclaration(fn) && LLVMVerifyFunction(fn, LLVMPrintMessageAction)) {
-                char *text = LLVMPrintValueToString(fn);
-                BUG("invalid code for %s:\n%s", LLVMGetValueName(fn), text);
-            }
-        }
-    }
+    verify(g); /* one part in a hundred of a compile */
     /* even without optimisation equal values are merged: it halves the code and pays for itself in instruction
      * selection */
     const char *pipeline =
@@ -339,7 +340,10 @@ bool cg_run_passes(Cg *g)
     LLVMPassBuilderOptionsRef o = LLVMCreatePassBuilderOptions();
     LLVMErrorRef e = LLVMRunPasses(g->mod, pipeline, g->tm, o);
     LLVMDisposePassBuilderOptions(o);
-    if (!e) return true;
+    if (!e) {
+        if (g->opt->verify) verify(g);
+        return true;
+    }
     char *text = LLVMGetErrorMessage(e);
     diag(g->m->diag, diag_file(g->m->source), E_LLVM, text);
     LLVMDisposeErrorMessage(text);
