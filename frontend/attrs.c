@@ -6,8 +6,10 @@
 #include <string.h>
 
 /* The format's numbers of attribute types. */
-typedef enum AttributeKind { AK_NONE = 0, AK_FLOAT = 1, AK_INT = 2, AK_STRING = 3, AK_TENSOR = 4, AK_GRAPH = 5, AK_FLOATS = 6, AK_INTS = 7, AK_STRINGS = 8, AK_TENSORS = 9,
-                             AK_GRAPHS = 10, AK_SPARSE = 11, AK_SPARSES = 12, AK_TYPE = 13, AK_TYPES = 14, AK_COUNT } AttributeKind;
+typedef enum AttributeKind {
+    AK_NONE = 0, AK_FLOAT = 1, AK_INT = 2, AK_STRING = 3, AK_TENSOR = 4, AK_GRAPH = 5, AK_FLOATS = 6, AK_INTS = 7, AK_STRINGS = 8, AK_TENSORS = 9, AK_GRAPHS = 10,
+    AK_SPARSE = 11, AK_SPARSES = 12, AK_TYPE = 13, AK_TYPES = 14, AK_COUNT
+} AttributeKind;
 static const char *const kind_name[AK_COUNT] = {"nothing", "float", "int", "string", "tensor", "graph", "floats", "ints", "strings", "tensors", "graphs", "sparse tensor",
                                                 "sparse tensors", "type", "types"};
 

@@ -85,7 +85,8 @@ bool function_inline(Import *im, Scope *s, const Onnx__NodeProto *n, const Onnx_
     if (c.depth > CALL_DEPTH_MAX) return fail(im, at, "functions call each other more than 64 deep");
     if (!inlining_goes_on(im, &c, at)) return false;
     if (n_in > f->n_input || n->n_output > f->n_output)
-        return fail(im, at, arena_printf(im->arena, "function %s has %zu inputs and %zu outputs, %zu and %zu are given", f->name, f->n_input, f->n_output, n_in, n->n_output));
+        return fail(im, at, arena_printf(im->arena, "function %s has %zu inputs and %zu outputs, %zu and %zu are given",
+                                             f->name, f->n_input, f->n_output, n_in, n->n_output));
     if (!bind_attrs(im, s, n, f, at, &c)) return false;
     Scope body = {.in = s->in, .call = &c, .path = c.prefix};
     map_init(&body.name, im->arena);

@@ -267,7 +267,8 @@ static bool operator(Import *im, Scope *s, const Onnx__NodeProto *n, OpCode op, 
     if (!inlining_goes_on(im, s->call, loc_diag(im, loc))) return false;
     bool ok = attrs_import(im, s, n, d, loc_diag(im, loc), &attrs);
     while (n_out > 1 && !*n->output[n_out - 1]) n_out--;
-    ok = ok && arity(im, d, d->in, n_in && !*n->input[0] ? 0 : (uint32_t)n_in, least_inputs(d), "input", loc_diag(im, loc)) && arity(im, d, d->out, n_out, 1, "output", loc_diag(im, loc));
+    uint32_t n_given = n_in && !*n->input[0] ? 0 : (uint32_t)n_in;   /* without the first, the others do not help */
+    ok = ok && arity(im, d, d->in, n_given, least_inputs(d), "input", loc_diag(im, loc)) && arity(im, d, d->out, n_out, 1, "output", loc_diag(im, loc));
     if (n_region) captures(im, s, n, d, &captured);
     if (n_region && !regions(im, s, n, d, &captured, loc, region_of)) ok = false;
     if (!ok || !sound) return false;

@@ -63,7 +63,13 @@ void graph_free_names(Import *im, const Onnx__GraphProto *g, NameVec *out)
 /* ---- order ---- */
 
 typedef struct Visit { uint32_t node, next; NameVec uses; } Visit;
-typedef struct Order { Import *im; Nodes nodes; Map maker; /* name -> node + 1 */ uint8_t *state; /* 0 new, 1 open, 2 placed */ uint32_t *to, n; VEC(Visit) stack; } Order;
+typedef struct Order {
+    Import *im; Nodes nodes;
+    Map maker;          /* name -> node + 1 */
+    uint8_t *state;     /* 0 new, 1 open, 2 placed */
+    uint32_t *to, n;    /* the order so far */
+    VEC(Visit) stack;
+} Order;
 
 static void visit(Order *o, uint32_t node)
 {

@@ -195,7 +195,8 @@ static bool inner_type(Import *im, const Onnx__TypeProto *t, TypeId *type, const
     Dim dim[RANK_MAX];
     if (!x->shape) return *type = type_tensor_unranked(&m->types, (DType)x->elem_type), true;
     for (size_t k = 0; k < x->shape->n_dim; k++)
-        dim[k] = value_of(x->shape->dim[k]) > 0 ? dim_const(&m->dims, value_of(x->shape->dim[k])) : dim_sym(&m->dims, sym_new(&m->dims, (Name){0}, SYM_NODE, 0, INT64_MAX));
+        dim[k] = value_of(x->shape->dim[k]) > 0 ? dim_const(&m->dims, value_of(x->shape->dim[k]))
+                                                : dim_sym(&m->dims, sym_new(&m->dims, (Name){0}, SYM_NODE, 0, INT64_MAX));
     *type = type_tensor(&m->types, (DType)x->elem_type, (int)x->shape->n_dim, dim);
     return true;
 }

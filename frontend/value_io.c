@@ -93,12 +93,16 @@ static bool map_in(In *r, const Onnx__MapProto *m, bmc_value *out)
     if (r->why) return false;
     size_t width = text ? sizeof(bmc_string) : dtype_info((DType)m->key_type)->bits / 8;
     bmc_value *keys = &out->item[0];
-    *keys = (bmc_value){.size = sizeof *keys, .kind = BMC_TENSOR, .dtype = (uint8_t)m->key_type, .rank = 1, .bytes = n * width, .data = arena_alloc_n(r->arena, width, n + 1)};
+    *keys = (bmc_value){.size = sizeof *keys, .kind = BMC_TENSOR, .dtype = (uint8_t)m->key_type, .rank = 1, .bytes = n * width,
+                          .data = arena_alloc_n(r->arena, width, n + 1)};
     keys->dim[0] = (int64_t)n;
     for (size_t k = 0; k < n; k++) {
-        if (!text) memcpy((char *)keys->data + k * width, &m->keys[k], width);
-        else ((bmc_string *)keys->data)[k] = (bmc_string){arena_strndup(r->arena, m->string_keys[k].data ? (const char *)m->string_keys[k].data : "", m->string_keys[k].len),
-                                                          m->string_keys[k].len};
+        if (!text) {
+            memcpy((char *)keys->data + k * width, &m->keys[k], width);
+            continue;
+        }
+        const ProtobufCBinaryData *s = &m->string_keys[k];
+        ((bmc_string *)keys->data)[k] = (bmc_string){arena_strndup(r->arena, s->data ? (const char *)s->data : "", s->len), s->len};
     }
     if (!sequence_in(r, m->values, &out->item[1])) return false;
     if (out->item[1].n_item == n) return true;
@@ -164,7 +168,13 @@ static Onnx__MapProto *map_out(Out *w, const bmc_value *v);
 
 static int32_t elem_of(const bmc_value *v)
 {
-    return v->kind == BMC_TENSOR ? ELEM_TENSOR : v->kind == BMC_SEQUENCE ? ELEM_SEQUENCE : v->kind == BMC_MAP ? ELEM_MAP : v->kind == BMC_OPTIONAL ? ELEM_OPTIONAL : ELEM_NONE;
+    switch (v->kind) {
+    case BMC_TENSOR: return ELEM_TENSOR;
+    case BMC_SEQUENCE: return ELEM_SEQUENCE;
+    case BMC_MAP: return ELEM_MAP;
+    case BMC_OPTIONAL: return ELEM_OPTIONAL;
+    default: return ELEM_NONE;
+    }
 }
 
 static Onnx__OptionalProto *optional_out(Out *w, const bmc_value *v)

@@ -30,7 +30,8 @@ static bool round_trip(const bmc_value *v, ValueProto kind)
     const char *name;
     diag_init(&d, &arena);
     const char *path = file_of("value.pb");
-    bool ok = onnx_write_value(&arena, &d, path, "some name", v) && onnx_read_value(&arena, &d, path, kind, &back, &name) && value_same(v, &back) && !strcmp(name, "some name");
+    bool ok = onnx_write_value(&arena, &d, path, "some name", v) && onnx_read_value(&arena, &d, path, kind, &back, &name)
+           && value_same(v, &back) && !strcmp(name, "some name");
     if (!ok) printf("    %s\n", d.first_error ? d.first_error : "values differ");
     return ok;
 }
@@ -44,7 +45,7 @@ static void values(void)
     bmc_value v[DT_COUNT];
     for (int t = 1; t < DT_COUNT; t++) {
         bmc_string *s = arena_array(&arena, bmc_string, 6);
-        for (int k = 0; k < 6; k++) s[k] = (bmc_string){"a\0bcde" + k, (size_t)k % 4};
+        for (int k = 0; k < 6; k++) s[k] = (bmc_string){&"a\0bcde"[k], (size_t)k % 4};
         v[t] = (bmc_value){.size = sizeof v[t], .kind = BMC_TENSOR, .dtype = (uint8_t)t, .rank = 2, .dim = {2, 3}, .data = t == DT_STR ? (void *)s : data};
         CHECK(round_trip(&v[t], PROTO_TENSOR));
         v[t].dim[1] = 0;
