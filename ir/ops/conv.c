@@ -3,6 +3,7 @@
  * One group: through macc, with the output pixels as rows, the output channels as columns, the input channels as K and the kernel's taps as T (no im2col buffer):
  *   C[pixel, oc] = sum over taps t, channels k of  x[n, k, pixel*stride - pad + tap*dilation] * w[oc, k, tap]
  * Rows whose tap lies in the padding are guarded. Constant weights are packed as [tap][ic][oc] when compiling; others are brought into that order by a kernel first.
+ * Few input channels (no more than the kernel is wide): K is a row of the kernel and T counts (channel, kernel row), over a copy of the input with its padding.
  * Several groups: a plain nest, one output element at a time. */
 #include "ir/graph/eval.h"
 #include "ir/ops/contraction.h"
@@ -128,6 +129,89 @@ static KBuf reorder(Lw *l, const Cv *x)
     return out;
 }
 
+/* ---- few input channels ---- */
+
+typedef struct Rows { Cv x; /* first: cv_store takes it */ Dim dim[WINDOW_MAX]; /* spatial extents of what is read: the input, or its padded copy */ } Rows;
+
+/* Row t = (channel, kernel row) of the window at output pixel m. */
+static void rows_a(void *arg, Kb *b, KVal z, KVal t, KVal m, KVal k0, KVal *off, KVal *pred)
+{
+    const Rows *r = arg;
+    const Window *w = &r->x.w;
+    KVal o[WINDOW_MAX], tap[WINDOW_MAX];
+    (void)pred;
+    pixel(&r->x, b, m, o);
+    for (int i = w->n - 2; i >= 0; i--) {
+        tap[i] = kb_bin(b, KOP_REM, t, kb_i(b, w->kernel[i]));
+        t = kb_div(b, t, kb_i(b, w->kernel[i]));
+    }
+    KVal flat = kb_add(b, kb_mul(b, z, kb_dim(b, r->x.ic)), t);
+    for (int i = 0; i < w->n; i++) {
+        KVal at = kb_mul(b, o[i], kb_i(b, w->stride[i]));
+        if (i < w->n - 1) at = kb_add(b, at, kb_mul(b, tap[i], kb_i(b, w->dilation[i])));
+        flat = kb_add(b, kb_mul(b, flat, kb_dim(b, r->dim[i])), at);
+    }
+    *off = kb_add(b, flat, kb_mul(b, k0, kb_i(b, w->dilation[w->n - 1])));
+}
+
+/* The input with as much padding as windows reach into; sets r->dim. */
+static KBuf padded(Lw *l, Rows *r)
+{
+    Dims *d = &l->m->dims;
+    const Window *w = &r->x.w;
+    Dim dim[RANK_MAX] = {lw_dim(l, 0, 0), r->x.ic}, one = dim_const(d, 1);
+    for (int i = 0; i < w->n; i++) {
+        Dim reach = dim_add(d, dim_mul(d, dim_sub(d, w->out[i], one), dim_const(d, w->stride[i])), dim_const(d, (w->kernel[i] - 1) * w->dilation[i] + 1));
+        dim[2 + i] = r->dim[i] = dim_max(d, reach, dim_const(d, 0));
+    }
+    KBuf src = lw_in(l, 0), out = lw_temp(l, lw_elem(l, 0), 2 + w->n, dim);
+    Kb *b = lw_kernel(l, "conv_pad");
+    KVal i[RANK_MAX], at[RANK_MAX], inside = {0};
+    lw_nest(l, 2 + w->n, dim, i);
+    at[0] = i[0];
+    at[1] = i[1];
+    for (int k = 0; k < w->n; k++) {
+        at[2 + k] = kb_sub(b, i[2 + k], kb_dim(b, w->begin[k]));
+        KVal low = kb_ge(b, at[2 + k], kb_i(b, 0)), both = kb_and(b, low, kb_lt(b, at[2 + k], kb_dim(b, w->in[k])));
+        inside = inside.i ? kb_and(b, inside, both) : both;
+    }
+    kb_store(b, kb_param(b, out, true), i, kb_load_if(b, kb_param(b, src, false), at, inside, (KVal){0}));
+    lw_end_nest(l, 2 + w->n);
+    lw_kernel_end(l);
+    return out;
+}
+
+/* false: the weights cannot be packed; nothing was done. */
+static bool lower_rows(Lw *l, const Cv *x, Blob blob, int64_t ic, int64_t oc)
+{
+    Dims *d = &l->m->dims;
+    Rows r = {.x = *x};
+    const Window *w = &r.x.w;
+    int64_t width = w->kernel[w->n - 1], T = ic * (w->taps / width);
+    DType acc = dtype_compute(lw_elem(l, 0));
+    RightSide right = {0};
+    if (!contraction_pack(l, blob, acc, T, width, oc, 0, width, 1, ic * w->taps, &right)) return false;
+    r.x.packed = true;
+    r.x.batch = right.batch;
+    r.x.ic = dim_const(d, ic);
+    KBuf src;
+    if (w->padded) src = padded(l, &r);
+    else {
+        src = lw_in(l, 0);
+        for (int i = 0; i < w->n; i++) r.dim[i] = w->in[i];
+    }
+    Dim pixels = dim_const(d, 1);
+    for (int i = 0; i < w->n; i++) pixels = dim_mul(d, pixels, w->out[i]);
+    lw_prepare_out(l);
+    Kb *b = lw_kernel(l, "conv_rows");
+    Contract c = {.Z = lw_dim(l, 0, 0), .M = pixels, .N = r.x.oc, .K = dim_const(d, width), .T = dim_const(d, T), .a = kb_param(b, src, false),
+                  .b = kb_param(b, right.buf, false), .acc = acc, .b_packed = true, .pack_kc = right.kc, .a_k = kb_i(b, w->dilation[w->n - 1]), .arg = &r,
+                  .a_addr = rows_a, .b_addr = cv_b, .store = cv_store};
+    contract_build(b, &c);
+    lw_kernel_end(l);
+    return true;
+}
+
 /* ---- several groups ---- */
 
 /* Loops over the taps of axis i.., accumulating x*w. */
@@ -192,8 +276,9 @@ static bool lower(Lw *l, Node n)
     int64_t ic, oc;
     Blob blob;
     RightSide right = {0};
-    if (dim_is_const(d, lw_dim(l, 1, 1), &ic) && dim_is_const(d, x.oc, &oc) && lw_const(l, 1, &blob) &&
-        contraction_pack(l, blob, acc, x.w.taps, ic, oc, 0, 1, x.w.taps, ic * x.w.taps, &right)) {
+    bool known = dim_is_const(d, lw_dim(l, 1, 1), &ic) && dim_is_const(d, x.oc, &oc) && lw_const(l, 1, &blob);
+    if (known && x.w.n > 0 && x.w.kernel[x.w.n - 1] > 1 && ic <= x.w.kernel[x.w.n - 1] && lower_rows(l, &x, blob, ic, oc)) return true;
+    if (known && contraction_pack(l, blob, acc, x.w.taps, ic, oc, 0, 1, x.w.taps, ic * x.w.taps, &right)) {
         x.packed = true;
         x.batch = right.batch;
         x.ic = dim_const(d, ic);
