@@ -417,9 +417,13 @@ static bool infer_eltwise(Infer *c)
     return infer_broadcast(c, ops, n, dim, &rank) && infer_set(c, 0, result_elem(c, 0), rank, dim);
 }
 
+/* Far above what models need (20,000 nodes, a dozen runs of the pass); reached in seconds by Ifs and Loops nested dozens deep whose types do not settle. */
+#define INFER_MAX 5000000u
+
 bool infer_node(Graph *g, Node n)
 {
     Infer c = {.m = g->m, .g = g, .n = n, .op = node_desc(g, n), .d = &g->m->dims};
+    if (++g->m->infer_count > INFER_MAX) return infer_fail(&c, "type inference gives up: control flow is nested too deeply to settle its types");
     if (!check_ports(&c)) return false;
     for (uint32_t k = 0; k < node_n_in(g, n); k++) {
         Value v = node_in(g, n, k);

@@ -90,6 +90,7 @@ typedef struct Module {
     const char *prefix;   /* C identifier for generated symbols */
     int64_t opset;        /* of ai.onnx in the file */
     uint32_t next_name;
+    uint64_t infer_count; /* nodes inferred so far: regions are inferred several times, nested ones without bound but for this (INFER_MAX) */
 } Module;
 
 static inline ValueRec *value_rec(const Graph *g, Value v) { return &g->value.p[v.i]; }

@@ -191,7 +191,9 @@ KVal lw_inline(Lw *l, Node n, uint32_t r, const KVal *idx)
             x[k] = lw_at_broadcast(&at, k, idx, rank, dim);
         }
         y = op->scalar ? op->scalar(&at, n, x, in) : kop_info((KOp)op->kop)->n_args == 1 ? kb_un(l->b, (KOp)op->kop, x[0]) : kb_bin(l->b, (KOp)op->kop, x[0], x[1]);
-        assert(kb_type(l->b, y) == dtype_compute(lw_out_elem(&at, 0)));
+        DType e = lw_out_elem(&at, 0);
+        assert(kb_type(l->b, y) == dtype_compute(e));
+        if (l->s->depth > 1 && dtype_compute(e) != e) y = kb_cast(l->b, e, y);   /* handed on in a group as if it had been stored */
     } else if (op->route) {
         KVal to[RANK_MAX];
         Route route = {.idx = to, .pred = &(KVal){0}, .fill = &(KVal){0}};

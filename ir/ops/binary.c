@@ -29,8 +29,10 @@ bool binary_upgrade(Graph *g, Node n, int64_t opset)
     const TypeRec *tx = value_type(g, x).i ? value_trec(g, x) : NULL, *ty = value_type(g, y).i ? value_trec(g, y) : NULL;
     if (!tx || !ty || tx->rank == RANK_UNKNOWN || ty->rank == RANK_UNKNOWN)
         return diag(g->m->diag, graph_loc(g, n), E_OP_FORM, "broadcasting at an axis (opset below 7) needs inputs of known rank");
-    int64_t axis = a->axis < 0 ? a->axis + tx->rank : a->axis, add = tx->rank - axis - ty->rank, axes[RANK_MAX];
-    if (axis < 0 || add < 0) return diag(g->m->diag, graph_loc(g, n), E_AXIS, (long long)a->axis, tx->rank);
+    int64_t axis = a->axis < 0 ? a->axis + tx->rank : a->axis, add, axes[RANK_MAX];
+    bool fits = axis >= 0 && axis <= tx->rank;
+    add = fits ? tx->rank - axis - ty->rank : -1;
+    if (add < 0) return diag(g->m->diag, graph_loc(g, n), E_AXIS, (long long)a->axis, tx->rank);
     if (!add) return true;
     for (int64_t k = 0; k < add; k++) axes[k] = ty->rank + k;
     Dim count = dim_const(&g->m->dims, add);

@@ -74,6 +74,7 @@ static bool infer(Infer *c)
     const char *why[2];
     bool taken, known = known_cond(c, &taken), ok[2];
     for (int k = 0; k < 2; k++) {
+        if (br[k]->in.n != n->n_capture) return infer_fail(c, "a branch of If takes no inputs of its own");
         bind_captures(c, br[k]);
         if (br[k]->out.n != node_n_out(c->g, c->n)) return infer_fail(c, "a branch has %u results, the node %u", br[k]->out.n, node_n_out(c->g, c->n));
     }
