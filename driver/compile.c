@@ -27,9 +27,9 @@ static void print_message(void *arg, const DiagMessage *m)
     fprintf(stderr, "%s%s\n", m->loc.file ? "" : "bmc: ", m->text);
 }
 
-void session_init(Session *s, const char *exe)
+void session_init(Session *s)
 {
-    *s = (Session){.exe = exe, .oom = {fail_memory}, .tty = isatty(2)};
+    *s = (Session){.oom = {fail_memory}, .tty = isatty(2)};
     arena_init(&s->arena, "compile", &s->oom);
     arena_init(&s->recipe_arena, "recipe", &s->oom);
     diag_init(&s->diag, &s->arena);

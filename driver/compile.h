@@ -13,13 +13,12 @@ typedef struct Session {
     Options opt;
     OutOfMemory oom;
     jmp_buf out_of_memory;
-    const char *exe;          /* path of the running program: the runtime archives lie relative to it */
     bool tty;                 /* stderr is a terminal: show progress */
     Module m; KModule k;      /* filled by session_compile */
     Arena recipe_arena; Blob recipe_blob; void *recipe_data;   /* the constant that the weight writer is reading panel by panel */
 } Session;
 
-void session_init(Session *, const char *exe);
+void session_init(Session *);
 void session_free(Session *);
 /* Compiles opt.file to `out` (its ending says what). false: diagnosed, and no file left behind. */
 bool session_compile(Session *, const char *out);

@@ -37,7 +37,7 @@ int main(int argc, char **argv)
 {
     Session *s = calloc(1, sizeof *s);
     if (!s) return EXIT_MEMORY;
-    session_init(s, argv[0]);
+    session_init(s);
     int status = setjmp(s->out_of_memory) ? EXIT_MEMORY : run(s, argc, argv);
     session_free(s);
     free(s);

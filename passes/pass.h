@@ -18,8 +18,6 @@ typedef struct PassCtx {
     const int64_t *opt;         /* values of pass->opts in order */
     int opt_level;
     int64_t rewrite_limit;      /* <0: none; pass_may_rewrite counts down */
-    /* runs a graph on constants in compiled code (D11); NULL: use eval */
-    bool (*exec)(struct PassCtx *, Graph *, const Value *in, void **out); void *exec_arg;
     VEC(PassStat) stat; Arena *stat_arena;
 } PassCtx;
 

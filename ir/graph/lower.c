@@ -227,7 +227,6 @@ bool lw_values(Lw *l, uint32_t k, Dim *out, uint32_t max, uint32_t *n)
     Value v = node_in(l->g, l->n, k);
     ValueRec *r = value_rec(l->g, v);
     Dims *d = &l->m->dims;
-    const TypeRec *t = type_rec(&l->m->types, r->type);
     int64_t count;
     if (!dim_is_const(d, lw_res(l, type_count(&l->m->types, r->type)), &count) || count > max)
         return lw_fail(l, "the length of input %u ('%s') must be known at compile time", k, value_name(l->g, v));
@@ -240,7 +239,6 @@ bool lw_values(Lw *l, uint32_t k, Dim *out, uint32_t max, uint32_t *n)
         for (uint32_t i = 0; i < *n; i++) out[i] = dim_const(d, blob_get_i(&l->m->blobs, r->data, i));
         return true;
     }
-    (void)t;
     KBuf b = lw_value_buf(l, v);
     for (uint32_t i = 0; i < *n; i++) out[i] = dim_sym(d, lw_load_sym(l, b, dim_const(d, i), "v", INT64_MIN, INT64_MAX));
     return true;

@@ -129,8 +129,6 @@ static KBuf scalar_of(Lw *l, DType t, Dim v)
     return b;
 }
 
-static bool used(const Graph *g, Value v) { return value_used(g, v); }
-
 static KBuf carried_place(Lw *l, TypeId type)
 {
     const TypeRec *t = type_rec(&l->m->types, type);
@@ -188,8 +186,8 @@ static bool lower(Lw *l, Node n)
 
     /* the body */
     l->steps = body;
-    in_buf[0] = used(b, b->in.p[0]) ? scalar_of(l, DT_I64, dim_sym(d, iter)) : (KBuf){0};
-    in_buf[1] = used(b, b->in.p[1]) ? scalar_of(l, DT_BOOL, dim_const(d, 1)) : (KBuf){0};
+    in_buf[0] = value_used(b, b->in.p[0]) ? scalar_of(l, DT_I64, dim_sym(d, iter)) : (KBuf){0};
+    in_buf[1] = value_used(b, b->in.p[1]) ? scalar_of(l, DT_BOOL, dim_const(d, 1)) : (KBuf){0};
     bool ok = lw_region(l, 0, body, in_buf, b->in.n, out_buf);
     if (!ok) return false;
     Sym next_cond = lw_load_sym(l, out_buf[0], dim_const(d, 0), "cond", 0, 1);

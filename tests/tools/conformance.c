@@ -76,7 +76,7 @@ static void run_case(const Runner *r, const Case *x, int to)
 {
     Child *c = calloc(1, sizeof *c);
     if (!c) _exit(2);
-    session_init(&c->s, "bmc-conformance");
+    session_init(&c->s);
     c->pipe = to;
     c->s.diag.sink = keep_error;
     c->s.diag.sink_arg = c;
