@@ -147,6 +147,7 @@ KBuf lw_const_buf(Lw *l, Blob blob, const char *stem, int rank, const Dim *dim)
 
 bool lw_has(Lw *l, uint32_t k) { return node_in(l->g, l->n, k).i != 0; }
 KBuf lw_in(Lw *l, uint32_t k) { return lw_value_buf(l, node_in(l->g, l->n, k)); }
+KBuf lw_in_strided(Lw *l, uint32_t k) { return lw_value_buf(l, node_in(l->g, l->n, k)); }
 
 KBuf lw_out(Lw *l, uint32_t r)
 {

@@ -31,6 +31,7 @@ void lw_kernel_end(Lw *);                      /* adds its launch */
 /* ---- operands and results ---- */
 bool lw_has(Lw *, uint32_t k);
 KBuf lw_in(Lw *, uint32_t k);                  /* operand in memory, dense row-major */
+KBuf lw_in_strided(Lw *, uint32_t k);          /* operand in memory as it lies: logical axes, strides by kbuf_stride */
 KBuf lw_out(Lw *, uint32_t r);                 /* memory for result r: planned, boxed (alloc step emitted: its dims must be bound by now) or the caller's */
 void lw_prepare_in(Lw *);                      /* before opening a kernel that reads operands with lw_at: memory for known shape values among them */
 void lw_prepare_out(Lw *);                     /* before opening a kernel that lw_put's: memory for all results (of the group, when in one) */

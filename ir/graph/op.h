@@ -25,6 +25,7 @@ typedef enum OpClass {
 enum { /* OpDesc.flags */
     OPF_COMMUTES = 1, OPF_IDEMPOTENT = 2, OPF_RANDOM = 4, OPF_SIDE_EFFECT = 8, OPF_CHEAP = 16, OPF_INPLACE_0 = 32,
     OPF_INTERNAL = 64,     /* not an ONNX operator: made by passes (Dims, Group, Fail) */
+    OPF_STRIDED_OUT = 256, /* stores results by logical index only: they may have any strides (layouts, places inside other buffers) */
     OPF_IRREGULAR = 128    /* may call the runtime (docs/OPS.md lists them; a test pins the list) */
 };
 
