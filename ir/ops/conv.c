@@ -6,13 +6,11 @@
  * Few input channels (no more than the kernel is wide): K is a row of the kernel and T counts (channel, kernel row), over a copy of the input with its padding.
  * Several groups: a plain nest, one output element at a time. */
 #include "ir/graph/eval.h"
-#include "ir/ops/contraction.h"
-#include "ir/ops/window.h"
+#include "ir/ops/conv.h"
 #include <string.h>
 
 static const Port P_IN[] = {{"X", DTS_FLOAT, 0, 1}, {"W", DTS_FLOAT, 0, 1}, {"B", DTS_FLOAT, PORT_OPTIONAL, 1}, PORT_END};
 static const Port P_OUT[] = {{"Y", DTS_FLOAT, 0, 1}, PORT_END};
-typedef struct Conv { uint64_t set; int64_t group; const char *auto_pad; AttrInts kernel_shape, strides, dilations, pads; } Conv;
 static const AttrSpec ATTRS_[] = {A_INT(Conv, group, 1), A_STRING(Conv, auto_pad, "NOTSET"), A_INTS(Conv, kernel_shape), A_INTS(Conv, strides), A_INTS(Conv, dilations),
                                   A_INTS(Conv, pads), A_END};
 
@@ -271,6 +269,9 @@ static bool lower(Lw *l, Node n)
     if (!resolve(d, a, value_trec(l->g, node_in(l->g, n, 0)), value_trec(l->g, node_in(l->g, n, 1)), &x.w, &why)) return lw_fail(l, "%s", why);
     x.ic = lw_dim(l, 0, 1);
     x.oc = lw_dim(l, 1, 0);
+    ConvCase cc = {.w = x.w, .group = a->group, .batch = lw_dim(l, 0, 0), .ic = x.ic, .oc = x.oc, .icg = lw_dim(l, 1, 1)};
+    cc.ocg = dim_div(d, x.oc, dim_const(d, a->group));
+    if (a->group > 1 && dim_is(d, cc.icg, 1) && conv_lower_depthwise(l, &cc)) return true;
     if (a->group != 1) return lower_groups(l, &x, a->group);
     DType acc = dtype_compute(lw_elem(l, 0));
     int64_t ic, oc;
