@@ -131,6 +131,7 @@ static bool merge_type(Infer *c, uint32_t result, TypeId neu)
         return true;
     }
     TypeRec merged = *n;
+    merged.layout = o->layout;
     for (int i = 0; i < n->rank; i++) {
         int64_t k;
         Dim od = o->dim[i], nd = n->dim[i];
@@ -437,6 +438,7 @@ bool infer_node(Graph *g, Node n)
     for (uint32_t r = 0; r < node_n_out(g, n); r++)
         if (!value_type(g, node_out(g, n, r)).i) BUG("%s: result %u has no type after inference", c.op->name, r);
     if (c.op->propagate && !c.op->propagate(&c)) return false;
+    infer_known(&c);
     return true;
 }
 

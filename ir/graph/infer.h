@@ -9,6 +9,8 @@ struct Infer { Module *m; Graph *g; Node n; const OpDesc *op; Dims *d; };
 bool infer_node(Graph *, Node);
 bool infer_graph(Graph *);                                       /* all nodes in order */
 
+void infer_known(Infer *);                                       /* known.c: after propagation: small results of known operands, by evaluation */
+
 /* A node that uses a result of an If whose branches have different ranks moves into both (sink.c). The new If, not inferred yet; 0: nothing to do. */
 Node infer_sink(Graph *, Node user);
 

@@ -47,6 +47,7 @@ typedef struct ValueRec {
     Name name;            /* for people; unique in the graph when printed */
     Blob data;            /* constants; else 0 */
     const Content *content;
+    const struct Tensor *known;   /* a small value of constants only, evaluated by inference (known.c); a cache */
     uint32_t first_use;   /* operand slot + 1 of the first use; 0: unused (graph outputs are not uses: see n_out_use) */
     uint32_t n_use, n_out_use;
 } ValueRec;

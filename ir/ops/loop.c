@@ -26,6 +26,7 @@ static void clear_types(Graph *g)
         for (uint32_t r = 0; r < node_n_out(g, n); r++) {
             value_rec(g, node_out(g, n, r))->type = (TypeId){0};
             value_rec(g, node_out(g, n, r))->content = NULL;
+            value_rec(g, node_out(g, n, r))->known = NULL;
         }
     for (Node n = graph_first(g); n.i; n = node_next(g, n))
         for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) clear_types(node_rec(g, n)->region[k]);

@@ -6,7 +6,9 @@
  * An integer value whose elements are all known becomes a constant; one whose elements are expressions over the
  * symbols of the entry becomes the internal op Dims. Elements that only a node binds (the count of NonZero, say) stay
  * as they are: their operands keep that node alive.
- * Inference also leaves run-time checks and joins symbols; running it again changes nothing. */
+ * Inference also leaves run-time checks and joins symbols; running it again changes nothing. A check about a symbol that
+ * no value's type mentions any more (folding has made the node that bound it simpler) goes: whatever it said has been
+ * said anew about what stands there now. */
 #include "base/bug.h"
 #include "ir/graph/infer.h"
 #include "passes/pass.h"
@@ -112,6 +114,45 @@ static bool resolve_graph(PassCtx *c, Graph *g)
     return changed;
 }
 
+static void mark_sym(void *mark, Sym s) { ((bool *)mark)[s.i] = true; }
+
+typedef struct Known {
+    const Dims *d;
+    const bool *mark;
+    bool all;
+} Known;
+
+static void known_sym(void *arg, Sym s)
+{
+    Known *k = arg;
+    k->all &= k->d->sym.p[s.i].kind == SYM_ENTRY || k->mark[s.i];
+}
+
+static void drop_stale_checks(PassCtx *c)
+{
+    Module *m = c->m;
+    Graph **g;
+    uint32_t n = module_graphs(m, c->arena, &g), kept = 0;
+    bool *mark = arena_array(c->arena, bool, m->dims.sym.n);
+    for (uint32_t k = 0; k < n; k++)
+        for (uint32_t i = 1; i < g[k]->value.n; i++) {
+            const ValueRec *v = &g[k]->value.p[i];
+            if (!v->type.i || (v->def.i && node_rec(g[k], v->def)->dead)) continue;
+            const TypeRec *t = type_rec(&m->types, v->type);
+            while (t->kind != TY_TENSOR && t->of.i) t = type_rec(&m->types, t->of);
+            for (int a = 0; t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && a < t->rank; a++)
+                dim_each_sym(&m->dims, t->dim[a], mark_sym, mark);
+        }
+    for (uint32_t k = 0; k < m->check.n; k++) {
+        Known known = {&m->dims, mark, true};
+        dim_each_sym(&m->dims, m->check.p[k].a, known_sym, &known);
+        dim_each_sym(&m->dims, m->check.p[k].b, known_sym, &known);
+        if (known.all) m->check.p[kept++] = m->check.p[k];
+        else pass_count(c, "checks of symbols that are gone", 1);
+    }
+    m->check.n = kept;
+}
+
 /* What inference may change: types and checks. */
 static uint64_t fingerprint(PassCtx *c)
 {
@@ -127,6 +168,7 @@ static PassResult run(PassCtx *c)
 {
     uint64_t before = fingerprint(c);
     if (!infer_graph(c->m->entry)) return PASS_FAILED;
+    drop_stale_checks(c);
     bool changed = fingerprint(c) != before;
     return resolve_graph(c, c->m->entry) || changed ? PASS_CHANGED : PASS_UNCHANGED;
 }
