@@ -1,9 +1,67 @@
-/* conv_depthwise.c: convolutions with one input channel per group. */
+/* conv_depthwise.c: convolutions with one input channel per group: no contraction, but a window nest (window_nest.h)
+ * whose step is a multiply-add.
+ *   y[n, c, o] = bias[c] + sum over taps t of  x[n, c / per, o*stride - begin + t*dilation] * w[t][c]
+ * The weights lie as [taps][channels], so that lanes over channels read whole vectors: constants are written that way
+ * (the packed form with K = 1), others are brought into it by a kernel first. */
 #include "ir/ops/conv.h"
+#include "ir/ops/window_nest.h"
+
+typedef struct Dw {
+    Lw *l;
+    uint32_t weights;
+    DType acc;
+} Dw;
+
+static KVal dw_init(void *arg, KVal channel)
+{
+    const Dw *x = arg;
+    return lw_has(x->l, 2) ? lw_at(x->l, 2, &channel) : kb_const_f(x->l->b, x->acc, 0);
+}
+
+static KVal dw_shared(void *arg, KVal tap, KVal channel)
+{
+    const Dw *x = arg;
+    return kb_load(x->l->b, x->weights, (KVal[]){tap, channel});
+}
+
+static KVal dw_step(void *arg, KVal acc, KVal x, KVal shared) { return kb_fma(((const Dw *)arg)->l->b, x, shared, acc); }
+
+static void dw_put(void *arg, const KVal *out, KVal acc, KVal factor)
+{
+    (void)factor;
+    lw_put(((const Dw *)arg)->l, 0, out, acc);
+}
+
+/* The weights as [taps][channels, rounded up]. */
+static KBuf weights(Lw *l, const ConvCase *c)
+{
+    Dims *d = &l->m->dims;
+    int64_t oc;
+    Blob blob;
+    Dim dim[2] = {dim_const(d, c->w.taps), c->oc};
+    const BlobRec *r = lw_const(l, 1, &blob) ? blob_rec(&l->m->blobs, blob) : NULL;
+    if (!r || !dim_is_const(d, c->oc, &oc) || (r->kind == BLOB_DERIVED && r->recipe->kind != RECIPE_GRAPH))
+        return contraction_transposed(l, lw_in(l, 1), dim[0], dim[1]);
+    int64_t wide = (oc + K_LANES - 1) / K_LANES * K_LANES;
+    Recipe pack = {.kind = RECIPE_PACK, .src = {blob}, .n_src = 1, .batch = c->w.taps, .K = 1, .N = oc, .kc = 1, .g = 1,
+                   .stride_t = 1, .stride_n = c->w.taps};
+    dim[1] = dim_const(d, wide);
+    return lw_const_buf(l, blob_derived(&l->m->blobs, r->elem, c->w.taps * wide, &pack), "taps", 2, dim);
+}
 
 bool conv_lower_depthwise(Lw *l, const ConvCase *c)
 {
-    (void)l;
-    (void)c;
-    return false;
+    int64_t per, oc;
+    Dims *d = &l->m->dims;
+    if (!dim_is_const(d, c->ocg, &per) || per < 1 || c->w.n < 1 || (dim_is_const(d, c->oc, &oc) && oc < 1)) return false;
+    KBuf w = weights(l, c);
+    Dw x = {.l = l, .acc = dtype_compute(lw_elem(l, 0))};
+    WindowNest n = {.l = l, .w = &c->w, .in = lw_in_strided(l, 0), .channels = c->oc, .per = per, .arg = &x,
+                    .init = dw_init, .shared = dw_shared, .step = dw_step, .put = dw_put};
+    lw_prepare_out(l);
+    lw_kernel(l, "conv_depthwise");
+    x.weights = kb_param(l->b, w, false);
+    window_nest(&n);
+    lw_kernel_end(l);
+    return true;
 }

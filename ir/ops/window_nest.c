@@ -1,0 +1,306 @@
+/* window_nest.c: see window_nest.h.
+ *
+ * Channels lie side by side (channels-last): lanes are channels, and a block is up to 8 neighbouring windows of one output
+ * row, whose accumulators are the carries of the loops over the window's rows; a column of the input is loaded once for
+ * all windows that see it.
+ *   par n, output row, chunk of channels
+ *     blocks of columns: those at the left edge | for block: those inside | those at the right edge
+ *       vec channel
+ *         acc0..7 = for window row = first inside..last inside carry(..) { columns of the window unrolled }
+ *         put acc0..7
+ * Rows outside the input are left out by the bounds of the loop over window rows; columns, where extents are known, when
+ * the block is built: each edge block is code of its own. So nothing inside is guarded.
+ * Otherwise lanes are the columns of an output row, and each has one accumulator:
+ *   par n, channel, output row { left edge, one by one | vec column inside | right edge }
+ * Unknown extents: the edges' columns have loops of their own over the columns of the window. */
+#include "ir/ops/window_nest.h"
+
+#define FULL_CHUNK 64 /* par iterations that share well among threads */
+
+typedef struct Wn {
+    WindowNest *n;
+    Kb *b;
+    const Window *w;
+    int last;                             /* the axis along which blocks go */
+    uint32_t src;
+    KVal out[RANK_MAX];                   /* where we are: batch, channel, spatial axes */
+    KVal lo[WINDOW_MAX], hi[WINDOW_MAX];  /* taps of each axis that are inside */
+    KVal start[WINDOW_MAX];               /* input position of tap 0 */
+    KVal chan0;                           /* first channel of the chunk */
+    Dim chunk;
+    bool lanes_are_channels;
+} Wn;
+
+/* One block: windows q = 0..n-1 along the last axis, from column `first` on. */
+typedef struct Block {
+    int n;
+    KVal first;
+    bool fixed;      /* `at` is the position of tap 0 of window 0, known: taps are left out one by one */
+    int64_t at, in;
+    bool dynamic;    /* one window, whose columns run lo..hi */
+    KVal factor[WINDOW_COLUMNS];
+} Block;
+
+/* ---- ranges ---- */
+
+/* May a window reach outside the input along axis i? */
+static bool reaches(Dims *d, const Window *w, int i)
+{
+    int64_t in, out, begin;
+    if (!w->padded) return false;
+    if (!dim_is_const(d, w->in[i], &in) || !dim_is_const(d, w->out[i], &out) || !dim_is_const(d, w->begin[i], &begin)) return true;
+    return begin > 0 || (out - 1) * w->stride[i] - begin + (w->kernel[i] - 1) * w->dilation[i] >= in;
+}
+
+static KVal ceil_div(Kb *b, KVal x, int64_t k)
+{
+    return k == 1 ? x : kb_bin(b, KOP_FLOORDIV, kb_add(b, x, kb_i(b, k - 1)), kb_i(b, k));
+}
+
+/* Sets start, lo, hi of axis i for the window at `o`. */
+static void range(Wn *x, int i, KVal o)
+{
+    Kb *b = x->b;
+    const Window *w = x->w;
+    x->start[i] = window_at(b, w, i, o, kb_i(b, 0));
+    x->lo[i] = kb_i(b, 0);
+    x->hi[i] = kb_i(b, w->kernel[i]);
+    if (!reaches(&x->n->l->m->dims, w, i)) return;
+    x->lo[i] = kb_max(b, x->lo[i], ceil_div(b, kb_sub(b, kb_i(b, 0), x->start[i]), w->dilation[i]));
+    x->hi[i] = kb_min(b, x->hi[i], ceil_div(b, kb_sub(b, kb_dim(b, w->in[i]), x->start[i]), w->dilation[i]));
+}
+
+/* ---- a block ---- */
+
+/* The columns of the window at the taps chosen so far; tap: row-major number of the window's row. */
+static void columns(Wn *x, const Block *k, KVal *idx, KVal row, KVal *acc)
+{
+    Kb *b = x->b;
+    const Window *w = x->w;
+    int a = x->last;
+    int64_t s = w->stride[a], d = w->dilation[a], width = w->kernel[a], span = (k->n - 1) * s + (width - 1) * d + 1;
+    KVal *seen = arena_array(x->n->l->m->arena, KVal, span);
+    KVal row_tap = kb_mul(b, row, kb_i(b, width));
+    for (int64_t t = 0; t < width; t++) {
+        KVal shared = {0};
+        for (int q = 0; q < k->n; q++) {
+            int64_t pos = q * s + t * d;
+            if (k->fixed && (k->at + pos < 0 || k->at + pos >= k->in)) continue;
+            if (!shared.i && x->n->shared) shared = x->n->shared(x->n->arg, kb_add(b, row_tap, kb_i(b, t)), x->out[1]);
+            if (!seen[pos].i) {
+                idx[2 + a] = k->fixed ? kb_i(b, k->at + pos) : kb_add(b, x->start[a], kb_i(b, pos));
+                seen[pos] = kb_load(b, x->src, idx);
+            }
+            acc[q] = x->n->step(x->n->arg, acc[q], seen[pos], shared);
+        }
+    }
+}
+
+/* Loops over the taps of axis i.., from the outermost in. */
+static void taps(Wn *x, const Block *k, int i, KVal *idx, KVal row, KVal *acc)
+{
+    Kb *b = x->b;
+    if (i == x->w->n - 1 && !k->dynamic) {
+        columns(x, k, idx, row, acc);
+        return;
+    }
+    KbLoop loop;
+    KVal next[WINDOW_COLUMNS], tap;
+    if (i == x->w->n) { /* every axis by loops: one element */
+        KVal shared = x->n->shared ? x->n->shared(x->n->arg, row, x->out[1]) : (KVal){0};
+        acc[0] = x->n->step(x->n->arg, acc[0], kb_load(b, x->src, idx), shared);
+        return;
+    }
+    kb_loop(b, &loop, KLOOP_SEQ, x->lo[i], x->hi[i], (uint32_t)k->n, acc, NULL);
+    tap = loop.iv;
+    idx[2 + i] = kb_add(b, x->start[i], kb_mul(b, tap, kb_i(b, x->w->dilation[i])));
+    for (int q = 0; q < k->n; q++) next[q] = loop.carry[q];
+    taps(x, k, i + 1, idx, kb_add(b, kb_mul(b, row, kb_i(b, x->w->kernel[i])), tap), next);
+    kb_loop_end(b, &loop, next);
+    for (int q = 0; q < k->n; q++) acc[q] = loop.result[q];
+}
+
+/* Columns inside the input of window q of the block. */
+static KVal width(Wn *x, const Block *k, int q)
+{
+    const Window *w = x->w;
+    int a = x->last;
+    int64_t n = 0;
+    if (k->dynamic) return kb_max(x->b, kb_i(x->b, 0), kb_sub(x->b, x->hi[a], x->lo[a]));
+    for (int64_t t = 0; t < w->kernel[a]; t++) {
+        int64_t pos = k->at + q * w->stride[a] + t * w->dilation[a];
+        n += !k->fixed || (pos >= 0 && pos < k->in);
+    }
+    return kb_i(x->b, n);
+}
+
+static void out_column(Wn *x, const Block *k, int q) { x->out[2 + x->last] = kb_add(x->b, k->first, kb_i(x->b, q)); }
+
+static void factors(Wn *x, Block *k)
+{
+    KVal count[WINDOW_MAX];
+    if (!x->n->factor) return;
+    for (int i = 0; i < x->w->n; i++)
+        if (i != x->last) count[i] = kb_max(x->b, kb_i(x->b, 0), kb_sub(x->b, x->hi[i], x->lo[i]));
+    for (int q = 0; q < k->n; q++) {
+        count[x->last] = width(x, k, q);
+        out_column(x, k, q);
+        k->factor[q] = x->n->factor(x->n->arg, x->out, count);
+    }
+}
+
+/* What lanes do: the channel is known, in lanes or not. */
+static void body(Wn *x, const Block *k)
+{
+    Kb *b = x->b;
+    KVal acc[WINDOW_COLUMNS], idx[RANK_MAX];
+    KVal init = x->n->init(x->n->arg, x->out[1]);
+    for (int q = 0; q < k->n; q++) acc[q] = init;
+    idx[0] = x->out[0];
+    idx[1] = x->n->per == 1 ? x->out[1] : kb_bin(b, KOP_FLOORDIV, x->out[1], kb_i(b, x->n->per));
+    taps(x, k, 0, idx, kb_i(b, 0), acc);
+    for (int q = 0; q < k->n; q++) {
+        out_column(x, k, q);
+        x->n->put(x->n->arg, x->out, acc[q], k->factor[q]);
+    }
+}
+
+static void block(Wn *x, Block *k)
+{
+    Kb *b = x->b;
+    range(x, x->last, k->first); /* of window 0 */
+    factors(x, k);
+    if (!x->lanes_are_channels) {
+        body(x, k);
+        return;
+    }
+    KVal iv = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, x->chunk));
+    x->out[1] = kb_add(b, x->chan0, iv);
+    body(x, k);
+    kb_end(b);
+}
+
+/* for column = lo..hi: blocks of n windows, `step` columns apart from `first` on. */
+static void blocks(Wn *x, KLoop kind, KVal first, KVal count, int n, bool dynamic)
+{
+    Kb *b = x->b;
+    KVal i = kb_for(b, kind, kb_i(b, 0), count);
+    Block k = {.n = n, .dynamic = dynamic, .first = kb_add(b, first, kb_mul(b, i, kb_i(b, n)))};
+    block(x, &k);
+    kb_end(b);
+}
+
+/* ---- the columns of an output row ---- */
+
+/* Extents are known: edge blocks are built tap by tap, runs of equal blocks are a loop. */
+static void known_columns(Wn *x, int64_t in, int64_t out, int64_t begin)
+{
+    Kb *b = x->b;
+    const Window *w = x->w;
+    int a = x->last;
+    int64_t s = w->stride[a], reach = (w->kernel[a] - 1) * w->dilation[a];
+    int64_t wide = x->lanes_are_channels ? WINDOW_COLUMNS : 1, n_block = (out + wide - 1) / wide, n = n_block ? (out + n_block - 1) / n_block : 1;
+    for (int64_t q = 0; q < out;) {
+        int64_t full = 0;
+        for (; q + (full + 1) * n <= out && (q + full * n) * s - begin >= 0 && (q + (full + 1) * n - 1) * s - begin + reach < in;) full++;
+        if (full > 1) {
+            blocks(x, KLOOP_SEQ, kb_i(b, q), kb_i(b, full), (int)n, false);
+            q += full * n;
+            continue;
+        }
+        Block k = {.n = (int)(out - q < n ? out - q : n), .first = kb_i(b, q), .fixed = true, .at = q * s - begin, .in = in};
+        block(x, &k);
+        q += k.n;
+    }
+}
+
+/* first..last: the columns whose window lies inside. */
+static void inside_columns(Wn *x, KVal *first, KVal *last)
+{
+    Kb *b = x->b;
+    const Window *w = x->w;
+    int a = x->last;
+    KVal out = kb_dim(b, w->out[a]), begin = kb_dim(b, w->begin[a]);
+    *first = kb_i(b, 0);
+    *last = out;
+    if (!reaches(&x->n->l->m->dims, w, a)) return;
+    KVal stop = kb_sub(b, kb_add(b, kb_dim(b, w->in[a]), begin), kb_i(b, (w->kernel[a] - 1) * w->dilation[a]));
+    *first = kb_min(b, out, kb_max(b, kb_i(b, 0), ceil_div(b, begin, w->stride[a])));
+    *last = kb_max(b, *first, kb_min(b, out, ceil_div(b, stop, w->stride[a])));
+}
+
+static void row(Wn *x)
+{
+    Kb *b = x->b;
+    const Window *w = x->w;
+    Dims *d = &x->n->l->m->dims;
+    int a = x->last;
+    int64_t in, out, begin;
+    bool known = dim_is_const(d, w->in[a], &in) && dim_is_const(d, w->out[a], &out) && dim_is_const(d, w->begin[a], &begin);
+    if (known && x->lanes_are_channels) {
+        known_columns(x, in, out, begin);
+        return;
+    }
+    KVal first, last, zero = kb_i(b, 0), size = kb_i(b, WINDOW_COLUMNS);
+    bool edges = reaches(d, w, a);
+    inside_columns(x, &first, &last);
+    if (edges) blocks(x, KLOOP_SEQ, zero, first, 1, true);
+    KVal n = kb_sub(b, last, first);
+    if (x->lanes_are_channels) {
+        KVal whole = kb_bin(b, KOP_FLOORDIV, n, size), done = kb_mul(b, whole, size);
+        blocks(x, KLOOP_SEQ, first, whole, WINDOW_COLUMNS, false);
+        blocks(x, KLOOP_SEQ, kb_add(b, first, done), kb_sub(b, n, done), 1, false);
+    } else blocks(x, KLOOP_VEC, first, n, 1, false);
+    if (edges) blocks(x, KLOOP_SEQ, last, kb_sub(b, kb_dim(b, w->out[a]), last), 1, true);
+}
+
+/* ---- the nest ---- */
+
+static bool unit_stride(Lw *l, KBuf buf, int axis)
+{
+    int64_t s;
+    Dim d = kbuf_stride(l->k, kbuf(l->k, buf), axis);
+    return d.i && dim_is_const(&l->m->dims, d, &s) && s == 1;
+}
+
+/* Channels per par iteration: all, unless threads would then have too few iterations to share. */
+static int64_t chunk_of(Wn *x, Dim rows)
+{
+    int64_t n, c, best;
+    if (!x->n->l->k->threads || !dim_is_const(&x->n->l->m->dims, rows, &n) || !dim_is_const(&x->n->l->m->dims, x->n->channels, &c)) return 0;
+    best = c;
+    for (int64_t part = 2; part * K_LANES <= c && n * (c / best) < FULL_CHUNK; part++)
+        if (c % part == 0 && c / part % K_LANES == 0) best = c / part;
+    return best == c ? 0 : best;
+}
+
+void window_nest(WindowNest *n)
+{
+    Lw *l = n->l;
+    Wn x = {.n = n, .b = l->b, .w = n->w, .last = n->w->n - 1, .src = kb_param(l->b, n->in, false)};
+    Kb *b = l->b;
+    Dims *d = &l->m->dims;
+    int depth = 0, rank = 2 + n->w->n;
+    bool one = dim_is(d, n->channels, 1);
+    x.lanes_are_channels = !one && unit_stride(l, n->in, 1) && !unit_stride(l, n->in, rank - 1);
+    Dim rows = lw_out_dim(l, 0, 0);
+    x.out[0] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, rows));
+    depth++;
+    if (!x.lanes_are_channels) x.out[1] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, n->channels)), depth++;
+    for (int i = 0; i < x.last; i++, depth++) {
+        x.out[2 + i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, n->w->out[i]));
+        rows = dim_mul(d, rows, n->w->out[i]);
+    }
+    x.chan0 = kb_i(b, 0);
+    x.chunk = n->channels;
+    int64_t part = x.lanes_are_channels ? chunk_of(&x, rows) : 0;
+    if (part) {
+        KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, dim_div(d, n->channels, dim_const(d, part))));
+        x.chan0 = kb_mul(b, q, kb_i(b, part));
+        x.chunk = dim_const(d, part);
+        depth++;
+    }
+    for (int i = 0; i < x.last; i++) range(&x, i, x.out[2 + i]);
+    row(&x);
+    for (; depth; depth--) kb_end(b);
+}
