@@ -37,6 +37,8 @@ typedef struct Cg {
     Map kernel_fn;                  /* Kernel * -> LV */
     VEC(const char *) message;      /* the module's, then those of checks and failures */
     VEC(KLoc) step;                 /* by step number */
+    Map tick;                       /* with profile: KStep * -> its number in program order, from 1 */
+    int64_t n_tick;
     LV weights, strings;            /* external symbols, NULL while nothing lies there */
     struct CgData *data;            /* layout of the weights object */
     bool weights_out;               /* they lie in a file of their own */

@@ -68,6 +68,7 @@ bool cg_open(Cg *g, KModule *m, const CodegenOptions *opt)
     LLVMInstallFatalErrorHandler(fatal);
     target_init_llvm();
     map_init(&g->kernel_fn, &g->arena);
+    map_init(&g->tick, &g->arena);
     g->isa = target_isa(&m->target);
     g->cx = LLVMContextCreate();
     LLVMContextSetDiagnosticHandler(g->cx, on_diagnostic, g);

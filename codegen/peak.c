@@ -2,7 +2,8 @@
  *
  * Multiply-add: enough independent accumulators to cover the latency on every core we know (24 with 32 registers, 12 with 16), factor and addend from
  * memory, no load in the loop. Starting values differ and are no fixed point of a*x+y, or LLVM would fold a chain away and the peak would read too high.
- * Reading: 512 MB (less on small machines) through eight accumulators. Best of several rounds: other work on the machine only ever takes away. */
+ * Reading: 512 MB (less on small machines) through eight accumulators; and half the second-level cache, over and over.
+ * Best of several rounds: other work on the machine only ever takes away. */
 #include "codegen/peak.h"
 
 #include "base/bug.h"
@@ -205,13 +206,13 @@ void peak_loop_free(PeakLoop *p)
 }
 
 /* ---- both loops on several threads at once ---- */
-typedef struct Work { PeakLoop *p; pthread_barrier_t *start; const char *from; int64_t bytes; double fma, read; } Work;
+typedef struct Work { PeakLoop *p; pthread_barrier_t *start; const char *from; int64_t bytes, near; double fma, read, cache; } Work;
 
 static void *work_run(void *arg)
 {
     Work *w = arg;
     volatile float sink;
-    w->fma = w->read = 1e9;
+    w->fma = w->read = w->cache = 1e9;
     for (int r = 0; r < ROUNDS; r++) {
         pthread_barrier_wait(w->start);
         double s = peak_loop_run(w->p, 2e8);
@@ -225,10 +226,19 @@ static void *work_run(void *arg)
         if (s < w->read) w->read = s;
         (void)sink;
     }
+    for (int r = 0; r < ROUNDS && w->bytes; r++) {
+        int64_t times = ((int64_t)32 << 20) / w->near;
+        pthread_barrier_wait(w->start);
+        double t0 = now();
+        for (int64_t k = 0; k < times; k++) sink = w->p->read(w->from, w->near);
+        double s = (now() - t0) * 1e9 / (double)(times * w->near);
+        if (s < w->cache) w->cache = s;
+        (void)sink;
+    }
     return NULL;
 }
 
-static void team_run(PeakLoop *p, int threads, const char *mem, int64_t bytes, double *gflops, double *gbytes)
+static void team_run(PeakLoop *p, int threads, const char *mem, int64_t bytes, int64_t near, double *gflops, double *gbytes, double *cache)
 {
     Work *w = calloc((size_t)threads, sizeof *w);
     pthread_t *id = calloc((size_t)threads, sizeof *id);
@@ -237,15 +247,15 @@ static void team_run(PeakLoop *p, int threads, const char *mem, int64_t bytes, d
     pthread_barrier_init(&start, NULL, (unsigned)threads);
     int64_t part = bytes / threads / 4096 * 4096;
     for (int i = 0; i < threads; i++) {
-        w[i] = (Work){.p = p, .start = &start, .from = mem + part * i, .bytes = part};
+        w[i] = (Work){.p = p, .start = &start, .from = mem + part * i, .bytes = part, .near = near < part ? near : part};
         if (i && pthread_create(&id[i], NULL, work_run, &w[i])) BUG("cannot start a thread");
     }
     work_run(&w[0]);
-    *gflops = *gbytes = 0;
+    *gflops = *gbytes = *cache = 0;
     for (int i = 0; i < threads; i++) {
         if (i) pthread_join(id[i], NULL);
         *gflops += 1 / w[i].fma;
-        if (part) *gbytes += 1 / w[i].read;
+        if (part) *gbytes += 1 / w[i].read, *cache += 1 / w[i].cache;
     }
     pthread_barrier_destroy(&start);
     free(w);
@@ -267,11 +277,12 @@ bool peak_measure(const KTarget *t, int threads, PeakResult *r)
         PeakLoop *p = peak_loop_new(t, bits);
         if (!p) break;
         bool widest = bits * 2 > t->vec_bits;
-        double unused;
+        double unused, none;
+        int64_t near = t->l2_bytes >= 8192 ? t->l2_bytes / 2 : 131072;
         r->width[r->n].bits = bits;
         r->width[r->n].name = names[r->n];
-        team_run(p, 1, mem, widest ? bytes : 0, &r->width[r->n].gflops_1, widest ? &r->read_1 : &unused);
-        team_run(p, threads, mem, widest ? bytes : 0, &r->width[r->n].gflops_n, widest ? &r->read_n : &unused);
+        team_run(p, 1, mem, widest ? bytes : 0, near, &r->width[r->n].gflops_1, widest ? &r->read_1 : &unused, widest ? &r->cache_1 : &none);
+        team_run(p, threads, mem, widest ? bytes : 0, near, &r->width[r->n].gflops_n, widest ? &r->read_n : &unused, widest ? &r->cache_n : &none);
         r->n++;
         peak_loop_free(p);
     }

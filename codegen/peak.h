@@ -9,7 +9,8 @@ typedef struct PeakResult {
     int threads;                                        /* of the *_n figures */
     unsigned n;                                         /* widths measured, narrowest first */
     struct { unsigned bits; const char *name; double gflops_1, gflops_n; } width[PEAK_WIDTHS];   /* f32, a multiply-add counts as two */
-    double read_1, read_n;                              /* GB/s */
+    double read_1, read_n;                              /* GB/s, from memory */
+    double cache_1, cache_n;                            /* GB/s, from the second-level cache: half of it, in place */
 } PeakResult;
 
 /* Takes under a second. false: the target is not this machine's, or it lacks the target's instructions. */

@@ -418,9 +418,30 @@ static void step(Pf *p, const KStep *s, bool top)
     }
 }
 
+/* ---- profiling ---- */
+static void number_tick(void *arg, KStep *s)
+{
+    Cg *g = arg;
+    map_put(&g->tick, (uint64_t)(uintptr_t)s, (uint64_t)++g->n_tick);
+}
+
+static void tick(Pf *p, const char *fn, int64_t number)
+{
+    Cg *g = p->g;
+    LLVMBasicBlockRef done;
+    begin_if(p, p->first, &done);
+    cg_call(g, cg_extern(g, fn, g->vd, (LT[]){g->ptr, g->i32}, 2), (LV[]){p->ctx, cg_i32(g, number)}, 2, "");
+    end_if(p, done);
+}
+
 static void steps(Pf *p, const KSteps *list, bool top)
 {
-    for (const KStep *s = list->first; s; s = s->next) step(p, s, top);
+    for (const KStep *s = list->first; s; s = s->next) {
+        uint64_t number;
+        step(p, s, top);
+        bool counts = s->kind == KST_LAUNCH || s->kind == KST_CALL || s->kind == KST_BARRIER;
+        if (counts && map_get(&p->g->tick, (uint64_t)(uintptr_t)s, &number)) tick(p, "rt_tick", (int64_t)number);
+    }
 }
 
 LV program_body(Cg *g)
@@ -434,7 +455,12 @@ LV program_body(Cg *g)
     p.status = LLVMBuildPhi(g->b, g->i32, "");
     LLVMBuildRet(g->b, p.status);
     LLVMPositionBuilderAtEnd(g->b, here);
+    if (g->opt->profile) {
+        kstep_each(&g->m->program, number_tick, g);
+        tick(&p, "rt_tick_start", g->n_tick + 1);
+    }
     steps(&p, &g->m->program, true);
+    if (g->opt->profile) tick(&p, "rt_tick", 0);
     LV zero =
         cg_i32(g, 0); /* what threads recorded after the last barrier is seen by the runtime when all have come back */
     LLVMBasicBlockRef from = cg_here(g);

@@ -154,6 +154,17 @@ static LV thunk(Cg *g, const char *name, const char *target, LV desc, LT *arg, u
     return fn;
 }
 
+/* void bmc_profile(ctx, out) of runtime/bmc_profile.h */
+static void export_profile(Cg *g)
+{
+    LT arg[] = {g->ptr, g->ptr};
+    LV callee = cg_extern(g, "rt_profile", g->vd, arg, 2), fn = cg_fn(g, "bmc_profile", g->vd, arg, 2, false);
+    LLVMPositionBuilderAtEnd(g->b, cg_block(g, fn, "entry"));
+    debug_function(g, fn, NULL, (KLoc){0});
+    cg_call(g, callee, (LV[]){LLVMGetParam(fn, 0), LLVMGetParam(fn, 1)}, 2, "");
+    LLVMBuildRetVoid(g->b);
+}
+
 bool tables_emit(Cg *g, LV body, LV plan, LV out_dims)
 {
     KModule *m = g->m;
@@ -233,5 +244,6 @@ bool tables_emit(Cg *g, LV body, LV plan, LV out_dims)
     LV v = global(g, model, arena_printf(&g->arena, "%s_model", m->prefix));
     LLVMSetLinkage(v, LLVMExternalLinkage);
     if (o->kind == CG_SO) LLVMAddAlias2(g->mod, LLVMTypeOf(model), 0, v, "bmc_model");
+    if (o->kind == CG_SO && o->profile) export_profile(g);
     return true;
 }

@@ -31,7 +31,7 @@ static int bench_machine(Session *s)
     int nt = s->opt.threads > 0 ? s->opt.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
     if (!codegen_target(&s->arena, &s->diag, NULL, s->opt.cpu, &t)) return EXIT_INPUT;
     if (!peak_measure(&t, nt, &p)) return diag(&s->diag, diag_file(NULL), E_RUN, "this machine cannot run code for that cpu"), EXIT_INPUT;
-    cJSON *j = cJSON_CreateObject(), *fma = cJSON_AddObjectToObject(j, "fma_peak"), *bw = cJSON_AddObjectToObject(j, "read_bandwidth");
+    cJSON *j = cJSON_CreateObject(), *fma = cJSON_AddObjectToObject(j, "fma_peak"), *bw = cJSON_AddObjectToObject(j, "read_bandwidth"), *l2 = cJSON_AddObjectToObject(j, "cache_bandwidth");
     char n[16];
     cJSON_AddStringToObject(j, "cpu", t.cpu);
     cJSON_AddStringToObject(j, "target", t.triple);
@@ -45,6 +45,9 @@ static int bench_machine(Session *s)
     }
     cJSON_AddNumberToObject(bw, "1", p.read_1);
     if (p.threads > 1) cJSON_AddNumberToObject(bw, n, p.read_n);
+    cJSON_AddNumberToObject(l2, "1", p.cache_1);
+    if (p.threads > 1) cJSON_AddNumberToObject(l2, n, p.cache_n);
+    cJSON_AddNumberToObject(j, "cache_bytes", t.l2_bytes);
     show(s, j);
     return 0;
 }

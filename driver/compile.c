@@ -156,7 +156,7 @@ static bool read_model(Session *s)
 static bool emit(Session *s, const char *out)
 {
     static const struct { const char *end; CodegenKind kind; } KINDS[] = {{".so", CG_SO}, {".a", CG_ARCHIVE}, {".o", CG_OBJECT}, {".s", CG_ASM}, {".ll", CG_LL}};
-    CodegenOptions o = {.opt_level = s->opt.opt_level, .threads = !s->opt.threads_off, .debug = s->opt.debug, .keep_weights_out = s->opt.weights_file, .verify = s->opt.verify_each,
+    CodegenOptions o = {.opt_level = s->opt.opt_level, .threads = !s->opt.threads_off, .debug = s->opt.debug, .keep_weights_out = s->opt.weights_file, .verify = s->opt.verify_each, .profile = s->opt.cmd == CMD_PROFILE,
                         .out_path = out, .producer = "bmc " BMC_VERSION, .recipes = {session_recipe, s}};
     for (size_t k = 0; k < sizeof KINDS / sizeof *KINDS; k++)
         if (!strcmp(ending(out), KINDS[k].end)) o.kind = KINDS[k].kind;

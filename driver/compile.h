@@ -30,6 +30,7 @@ bool write_text(Arena *, Diag *, const char *path, const char *text, size_t n);
 int cmd_compile(Session *);
 int cmd_run(Session *);
 int cmd_bench(Session *);
+int cmd_profile(Session *);
 int cmd_check(Session *);
 int cmd_opt(Session *);
 int cmd_doc(Session *);

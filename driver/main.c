@@ -25,6 +25,7 @@ static int run(Session *s, int argc, char **argv)
     case CMD_COMPILE: return cmd_compile(s);
     case CMD_RUN: return cmd_run(s);
     case CMD_BENCH: return cmd_bench(s);
+    case CMD_PROFILE: return cmd_profile(s);
     case CMD_CHECK: return cmd_check(s);
     case CMD_OPT: return cmd_opt(s);
     case CMD_DOC: return cmd_doc(s);

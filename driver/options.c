@@ -14,8 +14,8 @@ static const OptRow ROWS[OPT_COUNT] = {
 #include "driver/options.def"
 #undef OPT
 };
-static const char LETTER[CMD_COUNT] = {'C', 'R', 'B', 'K', 'O', 'D'};
-static const char *const NAME[CMD_COUNT] = {"", "run", "bench", "check", "opt", "doc"};
+static const char LETTER[CMD_COUNT] = {'C', 'R', 'B', 'P', 'K', 'O', 'D'};
+static const char *const NAME[CMD_COUNT] = {"", "run", "bench", "profile", "check", "opt", "doc"};
 enum { LONG_BASE = 1000 };
 
 static bool applies(const OptRow *r, Command c) { return strchr(r->cmds, LETTER[c]) || strchr(r->cmds, 'A'); }
@@ -240,12 +240,12 @@ bool options_parse(Arena *a, Diag *d, int argc, char **argv, Options *o)
 
 void options_help(Arena *a, Command cmd, bool all)
 {
-    static const char *const USE[CMD_COUNT] = {"MODEL.onnx -o MODEL.so [options]", "MODEL.onnx|MODEL.so [options]", "MODEL.onnx|MODEL.so [options]", "MODEL.onnx [--json]", "X.bir|X.kir --passes=A,B -o Y.bir|Y.kir", "ops|passes"};
-    static const char *const WHAT[CMD_COUNT] = {"compile an ONNX model to native code", "run a model", "measure a model, or this machine", "list what a model needs and bmc lacks", "run passes on a text form", "print a reference page: docs/OPS.md, docs/PASSES.md"};
+    static const char *const USE[CMD_COUNT] = {"MODEL.onnx -o MODEL.so [options]", "MODEL.onnx|MODEL.so [options]", "MODEL.onnx|MODEL.so [options]", "MODEL.onnx [options]", "MODEL.onnx [--json]", "X.bir|X.kir --passes=A,B -o Y.bir|Y.kir", "ops|passes"};
+    static const char *const WHAT[CMD_COUNT] = {"compile an ONNX model to native code", "run a model", "measure a model, or this machine", "show where a model's time goes, node by node", "list what a model needs and bmc lacks", "run passes on a text form", "print a reference page: docs/OPS.md, docs/PASSES.md"};
     printf("bmc %s: %s\n\nusage: bmc %s%s%s\n", BMC_VERSION, WHAT[cmd], NAME[cmd], cmd ? " " : "", USE[cmd]);
     if (!cmd) {
         printf("\ncommands:\n");
-        for (int c = 1; c < CMD_COUNT; c++) printf("  bmc %-6s %s\n", NAME[c], WHAT[c]);
+        for (int c = 1; c < CMD_COUNT; c++) printf("  bmc %-7s %s\n", NAME[c], WHAT[c]);
     }
     printf("\noptions:\n");
     static const OptId SHORT[] = {OPT_OUTPUT, OPT_OPT_LEVEL, OPT_CPU, OPT_TARGET, OPT_THREADS, OPT_DIM, OPT_SHAPE, OPT_EMIT, OPT_REMARKS, OPT_INPUT, OPT_DATA, OPT_OUTPUT_DIR,

@@ -6,7 +6,7 @@
 
 #define BMC_VERSION "0.1.0"
 
-typedef enum Command { CMD_COMPILE, CMD_RUN, CMD_BENCH, CMD_CHECK, CMD_OPT, CMD_DOC, CMD_COUNT } Command;
+typedef enum Command { CMD_COMPILE, CMD_RUN, CMD_BENCH, CMD_PROFILE, CMD_CHECK, CMD_OPT, CMD_DOC, CMD_COUNT } Command;
 typedef enum OptId {
 #define OPT(id, name, ch, arg, cmds, help) OPT_##id,
 #include "driver/options.def"

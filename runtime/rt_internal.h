@@ -104,7 +104,8 @@ typedef struct rt_private {
     void *map;
     size_t map_bytes; /* weights file */
     rt_text *text;
-    bmc_status status; /* of the last call */
+    struct rt_ticks *ticks; /* rt_profile.c; NULL: nothing counted yet */
+    bmc_status status;      /* of the last call */
     char detail[160];  /* what a called function says about its failure */
     char message[1024];
 } rt_private;
