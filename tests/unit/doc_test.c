@@ -38,8 +38,8 @@ static void page(Arena *a, const char *path, const char *command, void (*write)(
     printf("    %s differs from the tables in line %d: `%s > %s` writes it anew\n", path, line, command, path);
 }
 
-static const char *const IRREGULAR[] = {"Loop", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
-                                        "StringConcat"};
+static const char *const IRREGULAR[] = {"Loop", "NonMaxSuppression", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
+                                        "StringConcat", "TopK"};
 enum { N_IRREGULAR = sizeof IRREGULAR / sizeof *IRREGULAR };
 
 static const char *const FILE_OF[OP_COUNT] = {

@@ -1,0 +1,215 @@
+/* scatter.c: ScatterND (slices at index tuples), ScatterElements and its old name Scatter (one element per index): a copy of the data, then the updates, in the order
+ * of the indices where several meet, so that results do not depend on threads.
+ *   ScatterND:        out[indices[t...], s...] op= updates[t..., s...]      op: =, +, *, max, min
+ *   ScatterElements:  out[..., indices[i], ...] op= updates[i]              the index replaces i[axis]
+ * Parallel where iterations cannot meet: ScatterND over pieces of a slice, ScatterElements over all axes but its own. An index out of range is recorded. */
+#include "ir/ops/index.h"
+#include <math.h>
+#include <string.h>
+
+static const Port P_IN[] = {{"data", DTS_ANY, 0, 1}, {"indices", DTS_INDEX, 0, 0}, {"updates", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_ND[] = {{"data", DTS_ANY, 0, 1}, {"indices", DTS(DT_I64), 0, 0}, {"updates", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
+typedef struct Scatter { uint64_t set; const char *reduction; int64_t axis; } Scatter;
+static const AttrSpec ND_ATTRS[] = {A_STRING(Scatter, reduction, "none"), A_END};
+static const AttrSpec ELEMENTS_ATTRS[] = {A_STRING(Scatter, reduction, "none"), A_INT(Scatter, axis, 0), A_END};
+
+enum { PIECE = 256 };   /* elements of a slice's last axis that one thread takes */
+
+typedef enum How { SET, ADD, MUL, MAX, MIN, HOWS } How;
+static const char *const NAMES[HOWS] = {"none", "add", "mul", "max", "min"};
+static const KOp KOPS[HOWS] = {KOP_NONE, KOP_ADD, KOP_MUL, KOP_MAX, KOP_MIN};
+
+static How how_of(const char *name)
+{
+    int h = 0;
+    while (h < HOWS && strcmp(NAMES[h], name)) h++;
+    return (How)h;
+}
+
+static bool infer_reduction(Infer *c)
+{
+    const char *name = ATTRS(c->g, c->n, Scatter)->reduction;
+    How h = how_of(name);
+    DType e = infer_elem(c, 0);
+    if (h == HOWS) return infer_fail(c, "reduction '%s' is unknown", name);
+    return h == SET || dtype_is_int(e) || dtype_is_float(e) || infer_fail(c, "reduction '%s' of %s", name, dtype_info(e)->onnx);
+}
+
+static bool nd_infer(Infer *c)
+{
+    int64_t k;
+    if (!infer_reduction(c) || !infer_need_rank(c, 0, 1, -1) || !infer_need_rank(c, 1, 1, -1)) return false;
+    int r = infer_rank(c, 0), q = infer_rank(c, 1);
+    if (!dim_is_const(c->d, infer_dim(c, 1, q - 1), &k)) return infer_fail(c, "the last dimension of the indices must be known at compile time");
+    if (k < 0 || k > r) return infer_fail(c, "index tuples of %lld for data of rank %d", (long long)k, r);
+    int u = q - 1 + r - (int)k;
+    if (!infer_need_rank(c, 2, u, u)) return false;
+    for (int i = 0; i < u; i++)
+        if (!infer_must_eq(c, infer_dim(c, 2, i), i < q - 1 ? infer_dim(c, 1, i) : infer_dim(c, 0, i - (q - 1) + (int)k), "dimension of the updates")) return false;
+    return infer_like(c, 0, 0);
+}
+
+/* The result begins as the data. */
+static void copy_data(Lw *l)
+{
+    KVal idx[RANK_MAX];
+    lw_prepare_in(l);
+    lw_in_strided(l, 0), lw_in_strided(l, 1), lw_in_strided(l, 2);
+    lw_out(l, 0);
+    lw_kernel(l, "scatter_data");
+    lw_nest_over(l, 0, idx);
+    lw_put(l, 0, idx, lw_at(l, 0, idx));
+    lw_end_nest(l, lw_out_rank(l, 0));
+    lw_kernel_end(l);
+}
+
+static void update(Lw *l, How how, const KVal *at, KVal value, KVal ok)
+{
+    uint32_t p = kb_param(l->b, lw_out(l, 0), true);
+    if (how != SET) value = kb_bin(l->b, KOPS[how], kb_load_if(l->b, p, at, ok, (KVal){0}), value);
+    kb_store_if(l->b, p, at, value, ok);
+}
+
+static bool nd_lower(Lw *l, Node n)
+{
+    How how = how_of(ATTRS(l->g, n, Scatter)->reduction);
+    int r = lw_rank(l, 0), q = lw_rank(l, 1), loops = 0, seq = 0;
+    int64_t k;
+    KVal at[RANK_MAX], u[2 * RANK_MAX], tuple[RANK_MAX];
+    if (!dim_is_const(&l->m->dims, lw_dim(l, 1, q - 1), &k)) return lw_fail(l, "index tuples of unknown length");
+    copy_data(l);
+    Kb *b = lw_kernel(l, "scatter_nd");
+    KVal zero = kb_i(b, 0), piece = {0};
+    if (k < r) {
+        Dim last = lw_dim(l, 0, r - 1);
+        piece = kb_for(b, KLOOP_PAR, zero, kb_dim(b, dim_ceildiv(&l->m->dims, last, dim_const(&l->m->dims, PIECE))));
+        loops++;
+    }
+    for (int i = 0; i < q - 1; i++, seq++) u[i] = tuple[i] = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 1, i)));
+    KVal ok = kb_const_i(b, DT_BOOL, 1), each;
+    for (int i = 0; i < k; i++) {
+        tuple[q - 1] = kb_i(b, i);
+        at[i] = index_checked(l, lw_at(l, 1, tuple), lw_dim(l, 0, i), &each);
+        ok = kb_and(b, ok, each);
+    }
+    for (int i = (int)k; i < r; i++, seq++) {
+        KVal len = kb_dim(b, lw_dim(l, 0, i)), lo = zero, hi = len;
+        if (i == r - 1) {
+            lo = kb_mul(b, piece, kb_i(b, PIECE));
+            hi = kb_min(b, len, kb_add(b, lo, kb_i(b, PIECE)));
+        }
+        at[i] = u[q - 1 + i - k] = kb_for(b, KLOOP_SEQ, lo, hi);
+    }
+    update(l, how, at, lw_at(l, 2, u), ok);
+    lw_end_nest(l, loops + seq);
+    lw_kernel_end(l);
+    return true;
+}
+
+static bool ev_update(Eval *e, How how, Tensor *y, int64_t at, const Tensor *u, int64_t k)
+{
+    if (how == SET) return ev_copy(y, at, u, k), true;
+    if (dtype_is_float(y->elem)) {
+        double a = ev_f(y, at), b = ev_f(u, k), m = isnan(a) || isnan(b) ? NAN : how == MAX ? fmax(a, b) : fmin(a, b);
+        ev_set_f(y, at, how == ADD ? a + b : how == MUL ? a * b : m);
+        return true;
+    }
+    int64_t a = ev_i(y, at), b = ev_i(u, k);
+    bool less = y->elem == DT_U64 ? (uint64_t)a < (uint64_t)b : a < b;
+    (void)e;
+    ev_set_i(y, at, how == ADD ? (int64_t)((uint64_t)a + (uint64_t)b) : how == MUL ? (int64_t)((uint64_t)a * (uint64_t)b) : (how == MAX) == less ? b : a);
+    return true;
+}
+
+static Tensor *ev_begin(Eval *e)
+{
+    const Tensor *x = e->in[0];
+    Tensor *y = ev_out(e, 0, x->elem, x->rank, x->dim);
+    for (int64_t k = 0; y && k < y->count; k++) ev_copy(y, k, x, k);
+    return y;
+}
+
+static bool nd_eval(Eval *e)
+{
+    const Tensor *t = e->in[1], *u = e->in[2];
+    How how = how_of(ATTRS(e->g, e->n, Scatter)->reduction);
+    Tensor *y = ev_begin(e);
+    int64_t k = t->dim[t->rank - 1], slice = 1, tuples = 1;
+    if (!y) return false;
+    for (int i = (int)k; i < y->rank; i++) slice *= y->dim[i];
+    for (int i = 0; i < t->rank - 1; i++) tuples *= t->dim[i];
+    if (u->count != tuples * slice) return ev_fail(e, "the updates do not fit the indices");
+    for (int64_t i = 0; i < tuples; i++) {
+        int64_t at = 0;
+        for (int64_t j = 0; j < k; j++) {
+            int64_t v = ev_i(t, i * k + j);
+            if (!index_eval(e, &v, y->dim[j])) return false;
+            at = at * y->dim[j] + v;
+        }
+        for (int64_t s = 0; s < slice; s++) ev_update(e, how, y, at * slice + s, u, i * slice + s);
+    }
+    return true;
+}
+
+const OpDesc op_ScatterND = {.name = "ScatterND", .since = 18, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_ND, .out = P_OUT, .attrs = ND_ATTRS,
+                             .attrs_size = sizeof(Scatter), .infer = nd_infer, .lower = nd_lower, .eval = nd_eval};
+
+/* ---- ScatterElements, Scatter ---- */
+
+static bool elements_infer(Infer *c)
+{
+    int64_t axis = ATTRS(c->g, c->n, Scatter)->axis;
+    if (!infer_reduction(c) || !infer_need_rank(c, 0, 1, -1)) return false;
+    int rank = infer_rank(c, 0);
+    if (!infer_need_rank(c, 1, rank, rank) || !infer_need_rank(c, 2, rank, rank) || !infer_axis(c, &axis, rank)) return false;
+    for (int i = 0; i < rank; i++) {
+        if (!infer_must_eq(c, infer_dim(c, 2, i), infer_dim(c, 1, i), "dimension of the updates")) return false;
+        if (i != axis && dim_le(c->d, infer_dim(c, 1, i), infer_dim(c, 0, i)) == TRI_NO)
+            return infer_fail(c, "the indices are longer than the data along axis %d", i);
+    }
+    return infer_like(c, 0, 0);
+}
+
+static bool elements_lower(Lw *l, Node n)
+{
+    const Scatter *a = ATTRS(l->g, n, Scatter);
+    int rank = lw_rank(l, 0), axis = (int)(a->axis < 0 ? a->axis + rank : a->axis);
+    KVal i[RANK_MAX], at[RANK_MAX], ok;
+    for (int k = 0; k < rank; k++)
+        if (k != axis) index_check(l, lw_dim(l, 1, k), KREL_LE, lw_dim(l, 0, k), "the indices are longer than the data");
+    copy_data(l);
+    Kb *b = lw_kernel(l, "scatter_elements");
+    for (int k = 0; k < rank; k++)
+        if (k != axis) i[k] = at[k] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 1, k)));
+    i[axis] = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 1, axis)));
+    at[axis] = index_checked(l, lw_at(l, 1, i), lw_dim(l, 0, axis), &ok);
+    update(l, how_of(a->reduction), at, lw_at(l, 2, i), ok);
+    lw_end_nest(l, rank);
+    lw_kernel_end(l);
+    return true;
+}
+
+static bool elements_eval(Eval *e)
+{
+    const Tensor *t = e->in[1], *u = e->in[2];
+    const Scatter *a = ATTRS(e->g, e->n, Scatter);
+    Tensor *y = ev_begin(e);
+    int64_t i[RANK_MAX];
+    if (!y || t->count != u->count) return ev_fail(e, "the updates do not fit the indices");
+    int axis = (int)(a->axis < 0 ? a->axis + y->rank : a->axis);
+    for (int k = 0; k < y->rank; k++)
+        if (k != axis && t->dim[k] > y->dim[k]) return ev_fail(e, "the indices are longer than the data");
+    for (int64_t k = 0; k < t->count; k++) {
+        unflatten(t, k, i);
+        i[axis] = ev_i(t, k);
+        if (!index_eval(e, &i[axis], y->dim[axis])) return false;
+        ev_update(e, how_of(a->reduction), y, flat_index(y, i), u, k);
+    }
+    return true;
+}
+
+#define ELEMENTS .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ELEMENTS_ATTRS, .attrs_size = sizeof(Scatter), \
+                 .infer = elements_infer, .lower = elements_lower, .eval = elements_eval
+const OpDesc op_Scatter = {.name = "Scatter", .since = 9, ELEMENTS};
+const OpDesc op_ScatterElements = {.name = "ScatterElements", .since = 18, ELEMENTS};

@@ -1,0 +1,113 @@
+/* topk.c: TopK: the k largest or smallest elements along an axis and where they stood, best first; of equal elements the one with the lower index comes first; NaN counts
+ * as larger than any number. Selecting is the runtime's (rt_topk, one row per thread at a time). k was an attribute before opset 10. */
+#include "ir/ops/index.h"
+#include <math.h>
+
+static const Port P_IN[] = {{"X", DTS_NUM, 0, 1}, {"K", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
+static const Port P_OUT[] = {{"Values", DTS_NUM, 0, 1}, {"Indices", DTS(DT_I64), 0, 0}, PORT_END};
+typedef struct TopK { uint64_t set; int64_t axis, k, largest, sorted; } TopK;
+static const AttrSpec ATTRS_[] = {A_INT(TopK, axis, -1), A_INT(TopK, k, -1), A_INT(TopK, largest, 1), A_INT(TopK, sorted, 1), A_END};
+
+static bool upgrade(Graph *g, Node n, int64_t opset)
+{
+    TopK *a = node_rec(g, n)->attrs;
+    Module *m = g->m;
+    if (opset >= 10) return true;
+    if (!(a->set & 2)) return diag(m->diag, graph_loc(g, n), E_ATTR_MISSING, "k");
+    Dim one = dim_const(&m->dims, 1);
+    graph_add_input(g, n, graph_const(g, blob_inline(&m->blobs, DT_I64, 1, &a->k), type_tensor(&m->types, DT_I64, 1, &one), (Name){0}));
+    a->set &= ~(uint64_t)2;
+    a->k = -1;
+    return true;
+}
+
+static bool infer(Infer *c)
+{
+    int64_t axis = ATTRS(c->g, c->n, TopK)->axis, k;
+    const Dim *want;
+    uint32_t count;
+    Dim dim[RANK_MAX];
+    if (!infer_need_rank(c, 0, 1, -1) || !infer_need_rank(c, 1, 0, 1) || !infer_axis(c, &axis, infer_rank(c, 0))) return false;
+    int rank = infer_rank(c, 0);
+    for (int i = 0; i < rank; i++) dim[i] = infer_dim(c, 0, i);
+    int64_t lo, hi;
+    dim_bounds(c->d, dim[axis], &lo, &hi);
+    if (infer_content(c, 1, &want, &count)) {
+        Dim w = count == 1 ? dim_resolve(c->d, want[0]) : DIM_NONE;
+        if (count != 1) return infer_fail(c, "K has %u elements, expected 1", count);
+        if (dim_is_const(c->d, w, &k) && (k < 0 || k > hi)) return infer_fail(c, "K = %lld of %lld elements", (long long)k, (long long)hi);
+        dim[axis] = w;
+    } else dim[axis] = infer_node_dim(c, 0, (int)axis, 0, hi);
+    return infer_set(c, 0, infer_elem(c, 0), rank, dim) && infer_set(c, 1, DT_I64, rank, dim);
+}
+
+static bool lower(Lw *l, Node n)
+{
+    const TopK *a = ATTRS(l->g, n, TopK);
+    Dims *d = &l->m->dims;
+    int rank = lw_rank(l, 0), axis = (int)(a->axis < 0 ? a->axis + rank : a->axis);
+    Dim k, dim[RANK_MAX], work[3];
+    uint32_t count;
+    if (!lw_values(l, 1, &k, 1, &count)) return false;
+    index_check(l, dim_const(d, 0), KREL_LE, k, "K is negative");
+    index_check(l, k, KREL_LE, lw_dim(l, 0, axis), "K is larger than the axis");
+    for (int i = 0; i < rank; i++) dim[i] = i == axis ? k : lw_dim(l, 0, i);
+    lw_prepare_in(l);
+    for (uint32_t r = 0; r < 2; r++)
+        if (r < node_n_out(l->g, n)) lw_bind_dims(l, r, dim);
+    work[0] = dim_const(d, 1);
+    for (int i = 0; i < rank; i++)
+        if (i != axis) work[0] = dim_mul(d, work[0], dim[i]);
+    work[1] = k, work[2] = dim_const(d, 2);
+    KBuf x = lw_in(l, 0), y = lw_out(l, 0), at = node_n_out(l->g, n) > 1 ? lw_out(l, 1) : lw_temp(l, DT_I64, rank, dim), tmp = lw_temp(l, DT_I64, 3, work);
+    lw_call(l, l->steps, "rt_topk", 6,
+            (KArg[]){{.kind = KA_BUF, .buf = x}, {.kind = KA_BUF, .buf = y}, {.kind = KA_BUF, .buf = at}, {.kind = KA_BUF, .buf = tmp},
+                     {.kind = KA_INT, .i = axis}, {.kind = KA_INT, .i = a->largest != 0}});
+    return true;
+}
+
+/* a goes before b, both not taken yet: by value, NaN largest. */
+static bool before(const Tensor *x, int64_t a, int64_t b, bool largest)
+{
+    if (!dtype_is_float(x->elem)) {
+        int64_t p = ev_i(x, a), q = ev_i(x, b);
+        if (x->elem == DT_U64) return largest ? (uint64_t)p > (uint64_t)q : (uint64_t)p < (uint64_t)q;
+        return largest ? p > q : p < q;
+    }
+    double p = ev_f(x, a), q = ev_f(x, b);
+    if (isnan(p) || isnan(q)) return largest ? isnan(p) && !isnan(q) : isnan(q) && !isnan(p);
+    return largest ? p > q : p < q;
+}
+
+static bool eval(Eval *e)
+{
+    const TopK *a = ATTRS(e->g, e->n, TopK);
+    const Tensor *x = e->in[0];
+    int axis = (int)(a->axis < 0 ? a->axis + x->rank : a->axis);
+    int64_t dim[RANK_MAX], i[RANK_MAX], k = ev_i(e->in[1], 0);
+    for (int j = 0; j < x->rank; j++) dim[j] = j == axis ? k : x->dim[j];
+    if (k < 0 || k > x->dim[axis]) return ev_fail(e, "K = %lld of %lld elements", (long long)k, (long long)x->dim[axis]);
+    Tensor *y = ev_out(e, 0, x->elem, x->rank, dim), *at = tensor_new(e->arena, DT_I64, x->rank, dim);
+    if (e->n_out > 1) e->out[1] = at;
+    for (int64_t o = 0; y && at && o < y->count; o++) {   /* place p: the best of those that do not stand in places 0..p-1 */
+        unflatten(y, o, i);
+        int64_t place = i[axis], best = -1, best_flat = 0;
+        for (int64_t c = 0; c < x->dim[axis]; c++) {
+            bool taken = false;
+            for (int64_t p = 0; p < place && !taken; p++) {
+                i[axis] = p;
+                taken = ev_i(at, flat_index(at, i)) == c;
+            }
+            i[axis] = c;
+            int64_t flat = flat_index(x, i);
+            if (taken || (best >= 0 && !before(x, flat, best_flat, a->largest != 0))) continue;
+            best = c, best_flat = flat;
+        }
+        ev_copy(y, o, x, best_flat);
+        ev_set_i(at, o, best);
+    }
+    return y && at;
+}
+
+const OpDesc op_TopK = {.name = "TopK", .since = 24, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(TopK),
+                        .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval};
