@@ -25,6 +25,11 @@ static const Pass *const o1[] = {
     &pass_fold,
     &pass_cse, /* nothing is computed twice */
     &pass_dce,
+    &pass_recognize,    /* softmax, norms, activations are operators, however the exporter spelled them */
+    &pass_fold_affine,  /* factors and summands per channel are in the weights beside them */
+    &pass_canonicalize,
+    &pass_fold,
+    &pass_dce,
     &pass_group_epilogue, /* contractions own what follows them element by element; first: it saves most memory traffic */
     &pass_group_eltwise,  /* chains of the rest are one nest each */
     &pass_lower,          /* Kernel IR from here */
@@ -44,6 +49,11 @@ static const Pass *const o2[] = {
     &pass_canonicalize,
     &pass_fold,
     &pass_cse,
+    &pass_dce,
+    &pass_recognize,
+    &pass_fold_affine,
+    &pass_canonicalize,
+    &pass_fold,
     &pass_dce,
     &pass_group_epilogue,
     &pass_group_eltwise,
