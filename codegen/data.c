@@ -147,19 +147,19 @@ static bool pack_panel(Cg *g, const Recipe *r, DType elem, int64_t t, int64_t k0
     if (kn < r->kc || cols < LANES || r->kc % r->g) memset(out, 0, (size_t)(round_up(r->kc, r->g) * LANES) * e);
     if (r->stride_n == 1) {
         for (int64_t k = 0; k < kn; k++) {
-            if (!blob_elements(g, r->src[0], base + (k0 + k) * r->stride_k + n0, cols, row)) return false;
+            if (!blob_elements(g, r->src[0], base + recipe_k(r, k0 + k) + n0, cols, row)) return false;
             for (int64_t n = 0; n < cols; n++)
                 memcpy(out + (size_t)(((k / r->g) * LANES + n) * r->g + k % r->g) * e, row + (size_t)n * e, e);
         }
         return true;
     }
     for (int64_t n = 0; n < cols; n++) {
-        int64_t at = base + (n0 + n) * r->stride_n + k0 * r->stride_k;
-        if (r->stride_k == 1) {
-            if (!blob_elements(g, r->src[0], at, kn, row)) return false;
+        int64_t at = base + (n0 + n) * r->stride_n;
+        if (r->stride_k == 1 && !r->k_in) {
+            if (!blob_elements(g, r->src[0], at + k0, kn, row)) return false;
         } else {
             for (int64_t k = 0; k < kn; k++)
-                if (!blob_elements(g, r->src[0], at + k * r->stride_k, 1, row + (size_t)k * e)) return false;
+                if (!blob_elements(g, r->src[0], at + recipe_k(r, k0 + k), 1, row + (size_t)k * e)) return false;
         }
         for (int64_t k = 0; k < kn; k++)
             memcpy(out + (size_t)(((k / r->g) * LANES + n) * r->g + k % r->g) * e, row + (size_t)k * e, e);

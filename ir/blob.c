@@ -268,7 +268,7 @@ static uint64_t hash_recipe(Blobs *bs, const Recipe *p)
     uint64_t h = hash_mix(p->kind, p->n_src);
     for (uint32_t i = 0; i < p->n_src; i++) h = hash_mix(h, blob_hash(bs, p->src[i]));
     if (p->kind == RECIPE_GRAPH) return hash_mix(h, p->graph);
-    const int64_t part[] = {p->batch, p->K, p->N, p->kc, p->g, p->src_off, p->stride_t, p->stride_k, p->stride_n};
+    const int64_t part[] = {p->batch, p->K, p->N, p->kc, p->g, p->src_off, p->stride_t, p->stride_k, p->stride_n, p->k_in, p->stride_q};
     return hash_bytes(part, sizeof part, h);
 }
 
@@ -305,7 +305,7 @@ static bool recipe_equal(Blobs *bs, const Recipe *p, const Recipe *q)
     if (p->kind == RECIPE_GRAPH) return p->graph == q->graph;
     return p->batch == q->batch && p->K == q->K && p->N == q->N && p->kc == q->kc && p->g == q->g &&
            p->src_off == q->src_off && p->stride_t == q->stride_t && p->stride_k == q->stride_k &&
-           p->stride_n == q->stride_n;
+           p->stride_n == q->stride_n && p->k_in == q->k_in && p->stride_q == q->stride_q;
 }
 
 bool blob_equal(Blobs *bs, Blob a, Blob b)
@@ -387,10 +387,12 @@ static void print_recipe(Str *s, const Blobs *bs, const Recipe *p)
         str_printf(s, "%s%s %lld ", i || p->kind == RECIPE_GRAPH ? ", " : "", dtype_name(r->elem), (long long)r->count);
         blob_print(s, bs, p->src[i]);
     }
-    if (p->kind == RECIPE_PACK)
+    if (p->kind == RECIPE_PACK) {
         str_printf(s, ", batch=%lld, K=%lld, N=%lld, kc=%lld, g=%lld, off=%lld, st=%lld, sk=%lld, sn=%lld",
                    (long long)p->batch, (long long)p->K, (long long)p->N, (long long)p->kc, (long long)p->g,
                    (long long)p->src_off, (long long)p->stride_t, (long long)p->stride_k, (long long)p->stride_n);
+        if (p->k_in) str_printf(s, ", ki=%lld, sq=%lld", (long long)p->k_in, (long long)p->stride_q);
+    }
     str_char(s, ')');
 }
 

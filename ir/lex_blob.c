@@ -164,9 +164,11 @@ static bool pack(Lex *x, Blobs *bs, Recipe *r)
         !field(x, "kc", &r->kc) || !field(x, "g", &r->g) || !field(x, "off", &r->src_off) ||
         !field(x, "st", &r->stride_t) || !field(x, "sk", &r->stride_k) || !field(x, "sn", &r->stride_n))
         return false;
-    int64_t lo = r->src_off, hi = lo;
-    if (!r->src[0].i || r->kc < 1 || r->g < 1 || !reach(r->batch, r->stride_t, &lo, &hi) ||
-        !reach(r->K, r->stride_k, &lo, &hi) || !reach(r->N, r->stride_n, &lo, &hi) || lo < 0 ||
+    if (lex_is(x, ',') && (!field(x, "ki", &r->k_in) || !field(x, "sq", &r->stride_q))) return false;
+    int64_t lo = r->src_off, hi = lo, inner = r->k_in > 0 && r->k_in < r->K ? r->k_in : r->K,
+            outer = r->k_in > 0 ? (r->K - 1) / r->k_in + 1 : 1;
+    if (!r->src[0].i || r->kc < 1 || r->g < 1 || r->k_in < 0 || !reach(r->batch, r->stride_t, &lo, &hi) ||
+        !reach(inner, r->stride_k, &lo, &hi) || !reach(outer, r->stride_q, &lo, &hi) || !reach(r->N, r->stride_n, &lo, &hi) || lo < 0 ||
         hi >= blob_rec(bs, r->src[0])->count)
         return lex_error(x, "the recipe reads outside of its source");
     return true;

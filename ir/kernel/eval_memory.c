@@ -45,7 +45,7 @@ static bool pack(KEval *e, const BlobRec *b, uint8_t *to)
             for (int64_t s = 0; s < strips; s++)
                 for (int64_t q = 0; q < rows * 16; q++, at++) {
                     int64_t in = q / (16 * p->g) * p->g + q % p->g, k = kb * p->kc + in, n = s * 16 + q / p->g % 16,
-                            from = p->src_off + z * p->stride_t + k * p->stride_k + n * p->stride_n;
+                            from = p->src_off + z * p->stride_t + recipe_k(p, k) + n * p->stride_n;
                     KScalar v = {.i = 0};
                     if (in < p->kc && k < p->K && n < p->N) {
                         if (from < 0 || from >= n_src)

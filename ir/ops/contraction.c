@@ -4,19 +4,33 @@
 
 static int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
-bool contraction_pack(Lw *l, Blob blob, DType acc, int64_t T, int64_t K, int64_t N, int64_t off, int64_t stride_t, int64_t stride_k, int64_t stride_n, RightSide *r)
+bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
 {
     const BlobRec *b = blob_rec(&l->m->blobs, blob);
+    Recipe recipe = *shape;
     /* what a graph computes can be packed, what is packed already cannot */
-    if ((b->kind == BLOB_DERIVED && b->recipe->kind != RECIPE_GRAPH) || b->kind == BLOB_STRINGS || !K || !N || !T) return false;
+    if ((b->kind == BLOB_DERIVED && b->recipe->kind != RECIPE_GRAPH) || b->kind == BLOB_STRINGS || !shape->K || !shape->N || !shape->batch) return false;
     r->packed = true;
-    r->kc = contract_pack_kc(&l->k->target, acc, K);
-    r->batch = round_up(K, r->kc) * round_up(N, K_LANES);
-    Recipe recipe = {.kind = RECIPE_PACK, .src = {blob}, .n_src = 1, .batch = T, .K = K, .N = N, .kc = r->kc, .g = 1, .src_off = off,
-                     .stride_t = stride_t, .stride_k = stride_k, .stride_n = stride_n};
-    Dim size = dim_const(&l->m->dims, T * r->batch);
-    r->buf = lw_const_buf(l, blob_derived(&l->m->blobs, b->elem, T * r->batch, &recipe), "packed", 1, &size);
+    r->kc = shape->kc;
+    r->batch = round_up(shape->K, r->kc) * round_up(shape->N, K_LANES);
+    recipe.kind = RECIPE_PACK;
+    recipe.src[0] = blob;
+    recipe.n_src = 1;
+    recipe.g = 1;
+    Dim size = dim_const(&l->m->dims, shape->batch * r->batch);
+    r->buf = lw_const_buf(l, blob_derived(&l->m->blobs, b->elem, shape->batch * r->batch, &recipe), "packed", 1, &size);
     return true;
+}
+
+bool contraction_pack_kc(Lw *l, Blob blob, int64_t kc, int64_t T, int64_t K, int64_t N, int64_t off, int64_t stride_t, int64_t stride_k, int64_t stride_n, RightSide *r)
+{
+    Recipe shape = {.batch = T, .K = K, .N = N, .kc = kc, .src_off = off, .stride_t = stride_t, .stride_k = stride_k, .stride_n = stride_n};
+    return contraction_pack_as(l, blob, &shape, r);
+}
+
+bool contraction_pack(Lw *l, Blob blob, DType acc, int64_t T, int64_t K, int64_t N, int64_t off, int64_t stride_t, int64_t stride_k, int64_t stride_n, RightSide *r)
+{
+    return contraction_pack_kc(l, blob, contract_pack_kc(&l->k->target, acc, K), T, K, N, off, stride_t, stride_k, stride_n, r);
 }
 
 bool contraction_pack_matrix(Lw *l, Blob blob, DType acc, int64_t K, int64_t N, int64_t stride_k, int64_t stride_n, RightSide *r)

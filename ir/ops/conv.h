@@ -17,5 +17,29 @@ typedef struct ConvCase {
 
 /* One input channel per group. Reads lw_in_strided(l, 0), stores through lw_put. */
 bool conv_lower_depthwise(Lw *, const ConvCase *);
+/* Contractions by the tile: one group, or groups with channels enough. */
+bool conv_lower_macc(Lw *, const ConvCase *);
+/* A plain nest, whatever the groups: always. */
+bool conv_lower_nest(Lw *, const ConvCase *);
+
+/* ---- for the contractions (conv_macc.c, conv_transpose.c) ---- */
+
+/* What a contraction of output pixels (rows) reads: row m is the output position o (row-major over `out`), reduction batch t the tap (row-major over `taps`), and
+ * axis i of the input is read at o*stride + tap*step + first, absent where that lies outside [0, in) and `below` or `above` say that it may. */
+typedef struct ConvRows {
+    int n;                                        /* spatial axes */
+    Dim out[WINDOW_MAX], in[WINDOW_MAX], first[WINDOW_MAX];
+    int64_t taps[WINDOW_MAX], stride[WINDOW_MAX], step[WINDOW_MAX];
+    bool below[WINDOW_MAX], above[WINDOW_MAX];
+    Dim lie[WINDOW_MAX], lie_batch, lie_channel;  /* element strides of the input */
+} ConvRows;
+
+Dim conv_rows_count(Dims *, const ConvRows *);                          /* output pixels */
+void conv_rows_lie(Lw *, ConvRows *, KBuf input);                       /* fills lie* from a buffer [N, C, spatial] */
+void conv_rows_addr(Kb *, const ConvRows *, KVal m, KVal t, KVal *off, KVal *pred);   /* element offset of channel 0 of batch 0; *pred as in Contract.a_addr */
+bool conv_rows_affine(Kb *, const ConvRows *, int64_t *distance);       /* rows without predicates, that many elements apart (0: symbolic) */
+void conv_rows_pixel(Kb *, const ConvRows *, KVal m, KVal *o);          /* output position of row m */
+/* A copy of operand 0 with channels innermost and `before` and `behind` zeros around each spatial axis (0 Dims: none): [N, C, spatial'] as a view. */
+KBuf conv_channels_last(Lw *, const Dim *before, const Dim *behind);
 
 #endif

@@ -42,13 +42,27 @@ bool window_resolve(Dims *d, int n, const Dim *in, const int64_t *kernel, const 
             } else w->out[i] = dim_add(d, dim_div(d, room, st), one);
             w->out[i] = dim_max(d, zero, w->out[i]);
         }
-        int64_t lo, hi, tlo, thi;
-        dim_bounds(d, w->begin[i], &lo, &hi);
-        dim_bounds(d, w->end[i], &tlo, &thi);
-        if (lo != 0 || hi != 0 || thi > 0 || a->ceil_mode) w->padded = true;
+        window_reach(d, w, i);
     }
     return true;
 }
+
+void window_reach(Dims *d, Window *w, int i)
+{
+    int64_t lo, hi;
+    Dim one = dim_const(d, 1), last = dim_sub(d, dim_mul(d, dim_sub(d, w->out[i], one), dim_const(d, w->stride[i])), w->begin[i]);
+    dim_bounds(d, w->begin[i], &lo, &hi);
+    w->below[i] = hi > 0;
+    Dim behind = dim_sub(d, dim_add(d, last, dim_const(d, (w->kernel[i] - 1) * w->dilation[i] + 1)), w->in[i]);   /* by how much */
+    w->above[i] = true;
+    if (behind.i) {
+        dim_bounds(d, behind, &lo, &hi);
+        w->above[i] = hi > 0;
+    }
+    w->padded |= w->below[i] || w->above[i];
+}
+
+static void and_to(Kb *b, KVal *pred, KVal x) { *pred = pred->i ? kb_and(b, *pred, x) : x; }
 
 KVal window_at(Kb *b, const Window *w, int i, KVal o, KVal k)
 {
@@ -58,7 +72,6 @@ KVal window_at(Kb *b, const Window *w, int i, KVal o, KVal k)
 
 void window_inside(Kb *b, const Window *w, int i, KVal at, KVal *pred)
 {
-    if (!w->padded) return;
-    KVal ok = kb_and(b, kb_ge(b, at, kb_i(b, 0)), kb_lt(b, at, kb_dim(b, w->in[i])));
-    *pred = pred->i ? kb_and(b, *pred, ok) : ok;
+    if (w->below[i]) and_to(b, pred, kb_ge(b, at, kb_i(b, 0)));
+    if (w->above[i]) and_to(b, pred, kb_lt(b, at, kb_dim(b, w->in[i])));
 }

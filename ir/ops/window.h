@@ -13,12 +13,15 @@ typedef struct Window {
     int64_t kernel[WINDOW_MAX], stride[WINDOW_MAX], dilation[WINDOW_MAX];
     Dim in[WINDOW_MAX], out[WINDOW_MAX], begin[WINDOW_MAX], end[WINDOW_MAX];   /* extents and padding, possibly symbolic */
     int64_t taps;                                            /* product of kernel */
-    bool padded;                                             /* a window may reach outside the input */
+    bool below[WINDOW_MAX], above[WINDOW_MAX];               /* along that axis a window may reach before the input's first, behind its last element */
+    bool padded;                                             /* any of these */
 } Window;
 
 /* Resolves the attributes for input extents `in`. false: *why. auto_pad SAME_* gives ceil(in/stride) outputs; with ceil_mode a last partial window counts when it
  * starts inside the input or its leading padding. */
 bool window_resolve(Dims *, int n, const Dim *in, const int64_t *kernel, const WindowAttrs *, Window *, const char **why);
+/* Sets below, above and padded for axis i from its extents. */
+void window_reach(Dims *, Window *, int i);
 /* Input position of tap k of the window at output o along axis i: o*stride - begin + k*dilation. */
 KVal window_at(Kb *, const Window *, int i, KVal o, KVal k);
 /* 0 <= at < in (only what is not provable), and-ed to *pred. */

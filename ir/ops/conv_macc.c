@@ -1,0 +1,304 @@
+/* conv_macc.c: convolutions as contractions: output pixels are rows, output channels columns, input channels K, the kernel's taps reduction batches T.
+ *   C[pixel, oc] = sum over taps t, channels k of  x[n, k, pixel*stride - pad + tap*dilation] * w[oc, k, tap]
+ * There is no im2col buffer: a row of A is the address of an input pixel, absent when the tap lies in the padding (the tile reads zeros then). With channels
+ * innermost in memory k is contiguous. What varies:
+ *   1x1, stride 1        pixels are one run of equal distances: a matrix product
+ *   k x k                an address for each (tap, pixel); tiles cross image rows
+ *   K = kernel row       where no window leaves the last spatial axis and it is not dilated, its taps and the channels are one contiguous run: T is smaller, K longer.
+ *                        For few channels the input is copied with its padding to get there (stems)
+ *   groups               outer batches of the contraction; B is one packed matrix of all output channels, or rows in place where groups end inside a strip
+ * An input that lies otherwise (channels apart) is copied to channels-last first. Constant weights are packed when compiling, others are reordered by a kernel. */
+#include "ir/ops/conv.h"
+
+enum {
+    FEW_CHANNELS = 16,    /* below, the overhead of a tap is worth a copy of the input */
+    GROUP_OC = 16, GROUP_IC = 4   /* channels of a group that are worth a contraction of their own */
+};
+
+/* ---- addresses of input pixels ---- */
+
+Dim conv_rows_count(Dims *d, const ConvRows *r)
+{
+    Dim n = dim_const(d, 1);
+    for (int i = 0; i < r->n; i++) n = dim_mul(d, n, r->out[i]);
+    return n;
+}
+
+void conv_rows_lie(Lw *l, ConvRows *r, KBuf input)
+{
+    KBufRec *b = kbuf(l->k, input);
+    r->lie_batch = kbuf_stride(l->k, b, 0);
+    r->lie_channel = kbuf_stride(l->k, b, 1);
+    for (int i = 0; i < r->n; i++) r->lie[i] = kbuf_stride(l->k, b, 2 + i);
+}
+
+void conv_rows_pixel(Kb *b, const ConvRows *r, KVal m, KVal *o)
+{
+    for (int i = r->n - 1; i > 0; i--) {
+        KVal d = kb_dim(b, r->out[i]);
+        o[i] = kb_bin(b, KOP_REM, m, d);
+        m = kb_div(b, m, d);
+    }
+    o[0] = m;
+}
+
+/* Elements from an output position to the next along axis i. */
+static Dim pixel_step(Dims *d, const ConvRows *r, int i) { return dim_mul(d, r->lie[i], dim_const(d, r->stride[i])); }
+
+/* The first axis of the run that ends with axis i: positions that follow each other in m lie at equal distances all through. Sets its extent. */
+static int run_of(Dims *d, const ConvRows *r, int i, Dim *extent)
+{
+    Dim step = pixel_step(d, r, i);
+    *extent = r->out[i];
+    while (i > 0 && (dim_is(d, r->out[i - 1], 1) || dim_same(pixel_step(d, r, i - 1), dim_mul(d, *extent, step)))) *extent = dim_mul(d, *extent, r->out[--i]);
+    return i;
+}
+
+bool conv_rows_affine(Kb *b, const ConvRows *r, int64_t *distance)
+{
+    Dims *d = kb_module(b)->dims;
+    Dim extent;
+    for (int i = 0; i < r->n; i++)
+        if (r->below[i] || r->above[i]) return false;
+    if (!dim_is_const(d, pixel_step(d, r, r->n - 1), distance)) *distance = 0;
+    return run_of(d, r, r->n - 1, &extent) == 0;
+}
+
+void conv_rows_addr(Kb *b, const ConvRows *r, KVal m, KVal t, KVal *off, KVal *pred)
+{
+    Dims *d = kb_module(b)->dims;
+    KVal o[WINDOW_MAX], rest = m, sum = kb_i(b, 0), same = kb_i(b, 0);
+    for (int i = r->n - 1; i >= 0; i--) {
+        Dim extent, step = pixel_step(d, r, i);
+        int first = run_of(d, r, i, &extent);
+        KVal at = rest;
+        if (first > 0) {
+            at = kb_bin(b, KOP_REM, rest, kb_dim(b, extent));
+            rest = kb_div(b, rest, kb_dim(b, extent));
+        }
+        sum = kb_add(b, sum, kb_mul(b, at, kb_dim(b, step)));
+        i = first;
+    }
+    conv_rows_pixel(b, r, m, o);
+    for (int i = r->n - 1; i >= 0; i--) {
+        KVal tap = t;
+        if (r->taps[i] == 1) tap = kb_i(b, 0);
+        else {
+            for (int j = 0; j < i; j++)
+                if (r->taps[j] > 1) {   /* not the outermost axis with taps */
+                    tap = kb_bin(b, KOP_REM, t, kb_i(b, r->taps[i]));
+                    t = kb_div(b, t, kb_i(b, r->taps[i]));
+                    break;
+                }
+        }
+        KVal from = kb_add(b, kb_mul(b, tap, kb_i(b, r->step[i])), kb_dim(b, r->first[i]));   /* the same for all rows */
+        same = kb_add(b, same, kb_mul(b, from, kb_dim(b, r->lie[i])));
+        if (!r->below[i] && !r->above[i]) continue;
+        KVal at = kb_add(b, kb_mul(b, o[i], kb_i(b, r->stride[i])), from), in = {0};
+        if (r->below[i]) in = kb_ge(b, at, kb_i(b, 0));
+        if (r->above[i]) {
+            KVal lt = kb_lt(b, at, kb_dim(b, r->in[i]));
+            in = in.i ? kb_and(b, in, lt) : lt;
+        }
+        *pred = pred->i ? kb_and(b, *pred, in) : in;
+    }
+    *off = kb_add(b, sum, same);
+}
+
+KBuf conv_channels_last(Lw *l, const Dim *before, const Dim *behind)
+{
+    Dims *d = &l->m->dims;
+    int rank = lw_rank(l, 0), n = rank - 2;
+    Dim mem[RANK_MAX], dim[RANK_MAX], stride[RANK_MAX];
+    dim[0] = mem[0] = lw_dim(l, 0, 0);
+    dim[1] = mem[rank - 1] = lw_dim(l, 0, 1);
+    for (int i = 0; i < n; i++) {
+        Dim x = lw_dim(l, 0, 2 + i);
+        if (before) x = dim_max(d, dim_const(d, 0), dim_add(d, x, dim_add(d, before[i], behind[i])));
+        dim[2 + i] = mem[1 + i] = x;
+    }
+    stride[1] = dim_const(d, 1);
+    Dim at = mem[rank - 1];
+    for (int i = n - 1; i >= 0; i--) stride[2 + i] = at, at = dim_mul(d, at, mem[1 + i]);
+    stride[0] = at;
+    KBuf src = lw_in_strided(l, 0), out = lw_temp(l, lw_elem(l, 0), rank, mem);
+    KBuf view = kbuf_view(l->k, out, (Name){0}, rank, dim, stride, dim_const(d, 0), l->loc);
+    Kb *b = lw_kernel(l, before ? "conv_pad" : "conv_nhwc");
+    KVal i[RANK_MAX], to[RANK_MAX], from[RANK_MAX], inside = {0};
+    lw_nest(l, rank, mem, i);
+    from[0] = to[0] = i[0];
+    from[1] = to[1] = i[rank - 1];
+    for (int k = 0; k < n; k++) {
+        from[2 + k] = to[2 + k] = i[1 + k];
+        if (!before) continue;
+        int64_t lo, hi;
+        dim_bounds(d, before[k], &lo, &hi);
+        from[2 + k] = kb_sub(b, i[1 + k], kb_dim(b, before[k]));
+        if (hi > 0) {
+            KVal ok = kb_ge(b, from[2 + k], kb_i(b, 0));
+            inside = inside.i ? kb_and(b, inside, ok) : ok;
+        }
+        dim_bounds(d, behind[k], &lo, &hi);
+        if (hi > 0) {
+            KVal ok = kb_lt(b, from[2 + k], kb_dim(b, lw_dim(l, 0, 2 + k)));
+            inside = inside.i ? kb_and(b, inside, ok) : ok;
+        }
+    }
+    uint32_t p = kb_param(b, src, false);
+    kb_store(b, kb_param(b, view, true), to, inside.i ? kb_load_if(b, p, from, inside, (KVal){0}) : kb_load(b, p, from));
+    lw_end_nest(l, rank);
+    lw_kernel_end(l);
+    return view;
+}
+
+/* ---- the contraction ---- */
+
+typedef struct Cm {
+    Lw *l;
+    const ConvCase *c;
+    ConvRows rows;
+    int64_t tap_elems;        /* packed: elements of one reduction batch */
+    KVal b_t, b_k, b_group;   /* in place: elements from a tap, a k to the next; either: from a group to the next */
+    bool packed;
+} Cm;
+
+static KVal image(const Cm *x, Kb *b, KVal z) { return x->c->group == 1 ? z : kb_div(b, z, kb_i(b, x->c->group)); }
+static KVal group(const Cm *x, Kb *b, KVal z) { return x->c->group == 1 ? kb_i(b, 0) : kb_bin(b, KOP_REM, z, kb_i(b, x->c->group)); }
+
+static void on_a(void *arg, Kb *b, KVal z, KVal t, KVal m, KVal k0, KVal *off, KVal *pred)
+{
+    const Cm *x = arg;
+    conv_rows_addr(b, &x->rows, m, t, off, pred);
+    KVal k = kb_add(b, kb_mul(b, group(x, b, z), kb_dim(b, x->c->icg)), k0);
+    *off = kb_add(b, *off, kb_mul(b, k, kb_dim(b, x->rows.lie_channel)));
+    *off = kb_add(b, *off, kb_mul(b, image(x, b, z), kb_dim(b, x->rows.lie_batch)));
+}
+
+static KVal on_b(void *arg, Kb *b, KVal z, KVal t, KVal k0)
+{
+    const Cm *x = arg;
+    KVal at = kb_mul(b, t, x->packed ? kb_i(b, x->tap_elems) : x->b_t);
+    if (x->c->group > 1) at = kb_add(b, at, kb_mul(b, group(x, b, z), x->b_group));
+    return x->packed ? at : kb_add(b, at, kb_mul(b, k0, x->b_k));
+}
+
+static void on_store(void *arg, Kb *b, KVal z, KVal m, KVal n, KVal acc)
+{
+    const Cm *x = arg;
+    KVal idx[RANK_MAX];
+    idx[0] = image(x, b, z);
+    idx[1] = x->c->group == 1 ? n : kb_add(b, kb_mul(b, group(x, b, z), kb_dim(b, x->c->ocg)), n);
+    conv_rows_pixel(b, &x->rows, m, idx + 2);
+    if (lw_has(x->l, 2)) acc = kb_add(b, acc, lw_at(x->l, 2, &idx[1]));
+    lw_put(x->l, 0, idx, acc);
+}
+
+/* w[oc, icg, taps] -> [taps, icg, oc] */
+static KBuf reorder(Lw *l, const ConvCase *c)
+{
+    Dims *d = &l->m->dims;
+    Dim to[3] = {dim_const(d, c->w.taps), c->icg, c->oc}, from[3] = {c->oc, c->icg, to[0]};
+    KBuf src = lw_in(l, 1), view = kbuf_view(l->k, src, (Name){0}, 3, from, NULL, dim_const(d, 0), l->loc), out = lw_temp(l, kbuf(l->k, src)->elem, 3, to);
+    Kb *b = lw_kernel(l, "conv_weights");
+    KVal i[3];
+    lw_nest(l, 3, to, i);
+    kb_store(b, kb_param(b, out, true), i, kb_load(b, kb_param(b, view, false), (KVal[]){i[2], i[1], i[0]}));
+    lw_end_nest(l, 3);
+    lw_kernel_end(l);
+    return out;
+}
+
+/* What of the case is known when compiling. */
+typedef struct Known { bool all; int64_t ic, icg, oc, ocg; Blob weights; } Known;
+
+static Known known(Lw *l, const ConvCase *c)
+{
+    Known k = {0};
+    Dims *d = &l->m->dims;
+    k.all = dim_is_const(d, c->ic, &k.ic) && dim_is_const(d, c->icg, &k.icg) && dim_is_const(d, c->oc, &k.oc) && dim_is_const(d, c->ocg, &k.ocg) && lw_const(l, 1, &k.weights);
+    return k;
+}
+
+/* May the last axis' taps and the channels be one run of k? */
+static bool may_merge(const ConvCase *c, const Known *k)
+{
+    int last = c->w.n - 1;
+    return k->all && c->group == 1 && c->w.kernel[last] > 1 && c->w.dilation[last] == 1;
+}
+
+bool conv_lower_macc(Lw *l, const ConvCase *c)
+{
+    Dims *d = &l->m->dims;
+    const Window *w = &c->w;
+    DType acc = dtype_compute(lw_elem(l, 0));
+    Known k = known(l, c);
+    int last = w->n - 1;
+    if (c->group > 1 && !(k.all && k.ocg >= GROUP_OC && k.icg >= GROUP_IC)) return false;
+    Cm x = {.l = l, .c = c, .rows = {.n = w->n}};
+    ConvRows *r = &x.rows;
+    for (int i = 0; i < w->n; i++) {
+        r->out[i] = w->out[i], r->in[i] = w->in[i], r->taps[i] = w->kernel[i], r->stride[i] = w->stride[i], r->step[i] = w->dilation[i];
+        r->first[i] = dim_sub(d, dim_const(d, 0), w->begin[i]), r->below[i] = w->below[i], r->above[i] = w->above[i];
+    }
+
+    /* The input: as it lies, with channels brought together, or padded too. */
+    KBuf src = lw_in_strided(l, 0);
+    bool merge = may_merge(c, &k), few = merge && k.ic < FEW_CHANNELS;
+    conv_rows_lie(l, r, src);
+    bool apart = !dim_is(d, r->lie_channel, 1) && !dim_is(d, c->ic, 1), run = !apart && dim_same(r->lie[last], c->ic);
+    if (few && (w->padded || !run)) {
+        Dim behind[WINDOW_MAX];
+        for (int i = 0; i < w->n; i++) {   /* what windows reach, no more */
+            Dim reach = dim_add(d, dim_mul(d, dim_sub(d, w->out[i], dim_const(d, 1)), dim_const(d, w->stride[i])), dim_const(d, (w->kernel[i] - 1) * w->dilation[i] + 1));
+            behind[i] = dim_sub(d, dim_sub(d, reach, w->begin[i]), w->in[i]);
+        }
+        src = conv_channels_last(l, w->begin, behind);
+        for (int i = 0; i < w->n; i++) r->first[i] = dim_const(d, 0), r->below[i] = r->above[i] = false, r->in[i] = kbuf(l->k, src)->dim[2 + i];
+        conv_rows_lie(l, r, src);
+    } else {
+        if (apart) {
+            src = conv_channels_last(l, NULL, NULL);
+            conv_rows_lie(l, r, src);
+            run = true;
+        }
+        merge = merge && run && !r->below[last] && !r->above[last];
+    }
+
+    /* The weights. */
+    RightSide right = {0};
+    int64_t width = merge ? w->kernel[last] : 1, T = w->taps / width, K = width * k.icg;
+    bool strips = c->group == 1 || k.ocg % K_LANES == 0;
+    Dim cols = c->ocg;
+    Recipe shape = {.batch = T, .K = K, .N = k.oc, .kc = contract_pack_kc(&l->k->target, acc, K),
+                    .stride_t = width, .stride_k = w->taps, .stride_n = k.icg * w->taps, .k_in = merge ? k.icg : 0, .stride_q = merge};
+    if (k.all && strips && contraction_pack_as(l, k.weights, &shape, &right)) {
+        x.packed = true;
+        x.tap_elems = right.batch;
+        cols = dim_const(d, k.oc);
+    } else if (k.all && !merge && contraction_pack(l, k.weights, acc, k.icg * w->taps, 1, k.oc, 0, 1, 0, k.icg * w->taps, &right))
+        right.packed = false;   /* [icg][taps][oc rounded up]: rows in place */
+    else {
+        if (merge) merge = false, T = w->taps, K = k.icg;   /* no blob to pack: taps are batches after all */
+        right.buf = reorder(l, c);
+        right.batch = 0;
+    }
+    if (merge) r->taps[last] = 1;
+
+    lw_prepare_out(l);
+    Kb *b = lw_kernel(l, "conv");
+    if (x.packed) x.b_group = kb_mul(b, kb_dim(b, c->ocg), kb_i(b, right.kc));
+    else {
+        x.b_group = kb_dim(b, c->ocg);
+        if (right.batch) x.b_t = kb_i(b, right.batch), x.b_k = kb_i(b, right.batch * w->taps);
+        else x.b_k = kb_dim(b, c->oc), x.b_t = kb_mul(b, x.b_k, kb_dim(b, c->icg));
+    }
+    int64_t distance = 0;
+    bool affine = conv_rows_affine(b, r, &distance);
+    Contract con = {.Z = dim_mul(d, c->batch, dim_const(d, c->group)), .M = conv_rows_count(d, r), .N = c->ocg, .K = k.all ? dim_const(d, K) : c->icg, .T = dim_const(d, T),
+                    .a = kb_param(b, src, false), .b = kb_param(b, right.buf, false), .acc = acc, .b_packed = x.packed, .pack_kc = right.kc, .b_cols = cols,
+                    .a_k = merge || dim_is(d, c->icg, 1) ? kb_i(b, 1) : kb_dim(b, r->lie_channel), .b_k = x.b_k, .arg = &x, .a_addr = on_a, .b_addr = on_b, .store = on_store,
+                    .a_plain = affine && T == 1, .a_row_bytes = affine ? distance * dtype_bytes(lw_elem(l, 0), 1) : 0};
+    contract_build(b, &con);
+    lw_kernel_end(l);
+    return true;
+}
