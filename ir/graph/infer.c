@@ -132,6 +132,7 @@ static bool merge_type(Infer *c, uint32_t result, TypeId neu)
     }
     TypeRec merged = *n;
     merged.layout = o->layout;
+    merged.layout = o->layout;
     for (int i = 0; i < n->rank; i++) {
         int64_t k;
         Dim od = o->dim[i], nd = n->dim[i];

@@ -27,54 +27,7 @@ Dim lw_res(Lw *l, Dim d)
     return dim_has_kind(&l->m->dims, r, SYM_NODE) ? d : r;
 }
 
-static bool entry_dims(Lw *l, const TypeRec *t)
-{
-    for (int i = 0; i < t->rank; i++)
-        if (dim_has_kind(&l->m->dims, lw_res(l, t->dim[i]), SYM_NODE)) return false;
-    return true;
-}
-
-static int entry_output(Lw *l, Value v)
-{
-    if (!l->s->frame->entry) return -1;
-    for (uint32_t k = 0; k < l->g->out.n; k++)
-        if (l->g->out.p[k].i == v.i && !l->s->out_claimed[k] && l->k->output.p[k].alias < 0) return (int)k;
-    return -1;
-}
-
 static Name value_label(Lw *l, Value v) { return value_rec(l->g, v)->name; }
-
-/* A fresh place for a value of that type. Boxed places get their alloc step now. */
-static KBuf place(Lw *l, TypeId type, Name name, int output)
-{
-    const TypeRec *t = type_rec(&l->m->types, type);
-    if (t->kind != TY_TENSOR) {
-        KBuf b = kbuf_new(l->k, KS_SEQ, name, DT_NONE, 0, NULL, l->loc);
-        kbuf(l->k, b)->seq = type;
-        if (output >= 0) kbuf(l->k, b)->port = output;
-        return b;
-    }
-    assert(t->rank != RANK_UNKNOWN);
-    Dim dim[RANK_MAX];
-    for (int i = 0; i < t->rank; i++) dim[i] = lw_res(l, t->dim[i]);
-    bool planned = entry_dims(l, t);
-    KSpace space = !planned ? KS_BOX : output >= 0 ? KS_OUT : KS_ARENA;
-    KBuf b = kbuf_new(l->k, space, name, t->elem, t->rank, dim, l->loc);
-    if (output >= 0) kbuf(l->k, b)->port = output;
-    if (!planned) lw_step(l, KST_ALLOC)->buf = b;
-    return b;
-}
-
-void lw_realloc(Lw *l, KBuf box)
-{
-    assert(kbuf(l->k, box)->space == KS_BOX);
-    lw_step(l, KST_ALLOC)->buf = box;
-}
-
-KBuf lw_temp(Lw *l, DType elem, int rank, const Dim *dim)
-{
-    return place(l, type_tensor(&l->m->types, elem, rank, dim), (Name){0}, -1);
-}
 
 KStep *lw_step(Lw *l, KStepKind kind)
 {
@@ -102,7 +55,7 @@ static KBuf materialize(Lw *l, Value v)
     const Content *c = value_rec(l->g, v)->content;
     Kb *open = l->b;
     assert(!open && "contents are materialised between kernels");
-    KBuf buf = place(l, value_type(l->g, v), value_label(l, v), -1);
+    KBuf buf = lw_place(l, value_type(l->g, v), value_label(l, v), -1);
     Kb *b = l->b = kb_new(l->k, "dims", l->loc);
     uint32_t p = kb_param(b, buf, true);
     for (uint32_t i = 0; i < c->n; i++) {
@@ -145,65 +98,6 @@ KBuf lw_const_buf(Lw *l, Blob blob, const char *stem, int rank, const Dim *dim)
     return b;
 }
 
-bool lw_has(Lw *l, uint32_t k) { return node_in(l->g, l->n, k).i != 0; }
-KBuf lw_in(Lw *l, uint32_t k) { return lw_value_buf(l, node_in(l->g, l->n, k)); }
-KBuf lw_in_strided(Lw *l, uint32_t k) { return lw_value_buf(l, node_in(l->g, l->n, k)); }
-
-KBuf lw_out(Lw *l, uint32_t r)
-{
-    Value v = node_out(l->g, l->n, r);
-    KBuf *slot = &l->s->frame->buf[v.i];
-    if (!slot->i) {
-        int output = entry_output(l, v);
-        if (output >= 0) l->s->out_claimed[output] = true;
-        *slot = place(l, value_type(l->g, v), value_label(l, v), output);
-    }
-    return *slot;
-}
-
-void lw_set_out(Lw *l, uint32_t r, KBuf b) { l->s->frame->buf[node_out(l->g, l->n, r).i] = b; }
-
-void lw_view(Lw *l, uint32_t r, uint32_t k)
-{
-    Value v = node_out(l->g, l->n, r);
-    const TypeRec *t = value_trec(l->g, v);
-    Dim dim[RANK_MAX];
-    for (int i = 0; i < t->rank; i++) dim[i] = lw_res(l, t->dim[i]);
-    KBuf base = lw_in(l, k);
-    KBuf b = kbuf_new(l->k, KS_VIEW, value_label(l, v), t->elem, t->rank, dim, l->loc);
-    while (kbuf(l->k, base)->space == KS_VIEW && kbuf(l->k, base)->dense && dim_is(&l->m->dims, kbuf(l->k, base)->offset, 0)) base = kbuf(l->k, base)->base;
-    kbuf(l->k, b)->base = base;
-    kbuf(l->k, b)->offset = dim_const(&l->m->dims, 0);
-    lw_set_out(l, r, b);
-}
-
-/* dst = src, element by element in memory order: shapes may differ in form, not in count. */
-void lw_copy(Lw *l, KSteps *to, KBuf dst, KBuf src)
-{
-    assert(!l->b);
-    const KBufRec *d = kbuf(l->k, dst);
-    if (d->space == KS_SEQ) {
-        lw_call(l, to, "rt_seq_copy", 2, (KArg[]){{.kind = KA_BUF, .buf = src}, {.kind = KA_BUF, .buf = dst}});
-        return;
-    }
-    Dim n = kbuf_count(l->k, dst);
-    KBuf flat[2] = {dst, src};
-    for (int i = 0; i < 2; i++) {
-        const KBufRec *r = kbuf(l->k, flat[i]);
-        if (r->rank == 1 && dim_same(r->dim[0], n)) continue;
-        KBuf base = flat[i];
-        flat[i] = kbuf_new(l->k, KS_VIEW, (Name){0}, r->elem, 1, &n, l->loc);
-        kbuf(l->k, flat[i])->base = base;
-        kbuf(l->k, flat[i])->offset = dim_const(&l->m->dims, 0);
-    }
-    Kb *b = kb_new(l->k, "copy", l->loc);
-    uint32_t pd = kb_param(b, flat[0], true), ps = kb_param(b, flat[1], false);
-    KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, n));
-    kb_store(b, pd, &i, kb_load(b, ps, &i));
-    kb_end(b);
-    kb_finish(b, to);
-}
-
 /* ---- shapes ---- */
 
 int lw_rank(Lw *l, uint32_t k) { return value_trec(l->g, node_in(l->g, l->n, k))->rank; }
@@ -240,7 +134,7 @@ bool lw_values(Lw *l, uint32_t k, Dim *out, uint32_t max, uint32_t *n)
         for (uint32_t i = 0; i < *n; i++) out[i] = dim_const(d, blob_get_i(&l->m->blobs, r->data, i));
         return true;
     }
-    KBuf b = lw_value_buf(l, v);
+    KBuf b = lw_row_major_of(l, lw_value_buf(l, v));
     for (uint32_t i = 0; i < *n; i++) out[i] = dim_sym(d, lw_load_sym(l, b, dim_const(d, i), "v", INT64_MIN, INT64_MAX));
     return true;
 }
@@ -299,6 +193,7 @@ static bool node_lower(Lw *l, Node n)
             return lw_fail(l, "the rank of result '%s' is not known at compile time", value_name(l->g, node_out(l->g, n, k)));
     }
     if (all_known(l->g, n)) return true;
+    if (op->view && lw_views(l)) return true;
     if (op->lower) return op->lower(l, n);
     if (op->cls == CLS_ELTWISE || (op->cls == CLS_MOVE && op->route)) {
         lw_prepare(l, n);
@@ -316,6 +211,7 @@ static bool node_lower(Lw *l, Node n)
 
 bool lw_nodes(Lw *l)
 {
+    lw_reserve(l);
     for (Node n = graph_first(l->g); n.i; n = node_next(l->g, n))
         if (!node_lower(l, n)) return false;
     return true;
@@ -329,12 +225,14 @@ bool lw_region(Lw *l, uint32_t r, KSteps *to, const KBuf *in, uint32_t n_in, KBu
     assert(n_in == region->in.n);
     for (uint32_t k = 0; k < n_in; k++) f.buf[region->in.p[k].i] = in[k];
     Frame *keep = l->s->frame;
+    uint32_t copies = l->s->dense.n;
     l->s->frame = &f;
     inner.g = region;
     inner.steps = to;
     bool ok = lw_nodes(&inner);
-    for (uint32_t k = 0; ok && k < region->out.n; k++) out[k] = lw_value_buf(&inner, region->out.p[k]);
+    for (uint32_t k = 0; ok && k < region->out.n; k++) out[k] = lw_row_major_of(&inner, lw_value_buf(&inner, region->out.p[k]));
     l->s->frame = keep;
+    l->s->dense.n = copies;   /* made in the region, there only when it ran */
     return ok;
 }
 
@@ -378,7 +276,7 @@ static void output_ports(Lw *l)
         const KBufRec *r = kbuf(l->k, b);
         bool own = (r->space == KS_OUT || r->space == KS_BOX || (r->space == KS_SEQ && l->s->out_claimed[k])) && r->port == (int32_t)k;
         if (!own) {
-            KBuf to = place(l, value_type(l->g, v), l->k->output.p[k].name, (int)k);
+            KBuf to = lw_place(l, value_type(l->g, v), l->k->output.p[k].name, (int)k);
             lw_copy(l, l->steps, to, b);
             b = to;
         }

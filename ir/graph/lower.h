@@ -42,7 +42,18 @@ KVal lw_at_broadcast(Lw *, uint32_t k, const KVal *out_idx, int out_rank, const 
 void lw_put(Lw *, uint32_t r, const KVal *idx, KVal v);           /* stores element of result r */
 /* Result r is operand k's memory under other dims (same elements in the same order). */
 void lw_view(Lw *, uint32_t r, uint32_t k);
-/* Opens PAR loops over the dims of result r; fills idx. Close with lw_end_nest. */
+/* How a buffer lies: logical axes over the root buffer `base`, strides and offset in elements. */
+typedef struct LwView { KBuf base; Strided at; } LwView;
+void lw_lies(Lw *, KBuf, LwView *);
+bool lw_set_view(Lw *, uint32_t r, const LwView *);   /* result r is that view (dims are taken from its type); false: an offset or stride left 64 bits, nothing done */
+bool lw_row_major(Lw *, KBuf);
+KBuf lw_row_major_of(Lw *, KBuf);              /* the buffer, or a row-major copy of it (no kernel open) */
+/* Concat: operand k was stored into its place in the result already. */
+bool lw_is_inside(Lw *, uint32_t k);
+/* All operands of the node lie one behind the other along `axis` in one buffer: *whole is the view of all. */
+bool lw_side_by_side(Lw *, int axis, LwView *whole);
+int lw_concat_axis(const Graph *, Node concat);   /* concat.c */
+/* Opens PAR loops over the dims of result r in the order it lies in memory; fills idx (logical). Close with lw_end_nest. */
 void lw_nest_over(Lw *, uint32_t r, KVal *idx);
 void lw_nest(Lw *, int rank, const Dim *dim, KVal *idx);
 void lw_end_nest(Lw *, int rank);

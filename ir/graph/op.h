@@ -26,6 +26,7 @@ enum { /* OpDesc.flags */
     OPF_COMMUTES = 1, OPF_IDEMPOTENT = 2, OPF_RANDOM = 4, OPF_SIDE_EFFECT = 8, OPF_CHEAP = 16, OPF_INPLACE_0 = 32,
     OPF_INTERNAL = 64,     /* not an ONNX operator: made by passes (Dims, Group, Fail) */
     OPF_STRIDED_OUT = 256, /* stores results by logical index only: they may have any strides (layouts, places inside other buffers) */
+    OPF_CHANNELS_LAST = 512, /* works best when axis 1 is the innermost in memory */
     OPF_IRREGULAR = 128    /* may call the runtime (docs/OPS.md lists them; a test pins the list) */
 };
 
@@ -61,6 +62,14 @@ typedef struct Cost { double flops, bytes; } Cost;
 /* One element's way through a MOVE op: where an output element comes from. idx: output index in, operand index out. */
 typedef struct Route { uint32_t operand; uint32_t rank; struct KVal *idx; struct KVal *pred; /* i=0: always inside; else elements outside take `fill` */ struct KVal *fill; } Route;
 
+/* How a tensor lies in memory: element [i0,i1,..] at offset + i0*stride0 + i1*stride1 + .. (in elements). */
+typedef struct Strided { int rank; Dim dim[RANK_MAX], stride[RANK_MAX], offset; } Strided;
+void strides_of_layout(Dims *, const Layout * /* NULL: row-major */, Strided *);   /* of its rank and dims */
+bool strides_row_major(Dims *, const Strided *);
+bool strides_reshape(Dims *, const Strided *x, Strided *y);   /* same elements under y's dims; false: strides cannot say it */
+void strides_order(Dims *, const Strided *, int *axis);       /* axes from the outermost in memory to the innermost; as they are where that is not known */
+LayoutId layout_of_strides(Types *, const Strided *);
+
 typedef struct OpDesc {
     const char *name;
     const char *domain;              /* NULL or "": ai.onnx */
@@ -79,6 +88,8 @@ typedef struct OpDesc {
     bool (*expand)(Graph *, Node);   /* into other ops, always legal; used when `lower` is NULL */
     struct KVal (*scalar)(Lw *, Node, const struct KVal *x, const DType *in);   /* ELTWISE: x in compute type of in[k]; returns in compute type of the result */
     bool (*route)(Lw *, Node, const struct KVal *out_idx, Route *);  /* MOVE */
+    /* Result r as a view of operand 0: *y has its dims and gets strides and offset from *x, how the operand lies. false: strides cannot express it. */
+    bool (*view)(const Graph *, Node, uint32_t r, const Strided *x, Strided *y);
     bool (*lower)(Lw *, Node);       /* NULL: by class */
     bool (*eval)(Eval *);            /* naive reference, independent of `lower` */
     Cost (*cost)(const Graph *, Node);

@@ -40,12 +40,19 @@ static bool propagate(Infer *c)
 
 static Value equivalent(Graph *g, Node n, uint32_t r) { return (void)r, node_n_in(g, n) == 1 ? node_in(g, n, 0) : VALUE_NONE; }
 
+int lw_concat_axis(const Graph *g, Node n)
+{
+    int64_t axis = ATTRS(g, n, Concat)->axis;
+    return (int)(axis < 0 ? axis + value_trec(g, node_out(g, n, 0))->rank : axis);
+}
+
 static bool lower(Lw *l, Node n)
 {
     Dims *d = &l->m->dims;
     int rank = lw_rank(l, 0);
-    int64_t axis = ATTRS(l->g, n, Concat)->axis;
-    if (axis < 0) axis += rank;
+    int axis = lw_concat_axis(l->g, n);
+    LwView whole;
+    if (lw_side_by_side(l, axis, &whole) && lw_set_view(l, 0, &whole)) return true;
     lw_prepare_in(l);
     lw_out(l, 0);
     Dim at = dim_const(d, 0);
@@ -53,6 +60,10 @@ static bool lower(Lw *l, Node n)
         Dim dim[RANK_MAX];
         KVal idx[RANK_MAX], to[RANK_MAX];
         for (int i = 0; i < rank; i++) dim[i] = lw_dim(l, k, i);
+        if (lw_is_inside(l, k)) {
+            at = dim_add(d, at, dim[axis]);
+            continue;
+        }
         Kb *b = lw_kernel(l, "concat");
         lw_nest(l, rank, dim, idx);
         for (int i = 0; i < rank; i++) to[i] = i == axis ? kb_add(b, idx[i], kb_dim(b, at)) : idx[i];
@@ -83,5 +94,5 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_Concat = {.name = "Concat", .since = 13, .cls = CLS_MOVE, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Concat),
+const OpDesc op_Concat = {.name = "Concat", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Concat),
                           .infer = infer, .propagate = propagate, .equivalent = equivalent, .lower = lower, .eval = eval};

@@ -95,6 +95,22 @@ static bool nest(Lw *l, Node n, const char *stem)
     lw_kernel_end(l);
     return true;
 }
+/* Distances of 0 where an extent is repeated. */
+static bool expand_view(const Graph *g, Node n, uint32_t r, const Strided *x, Strided *y)
+{
+    Dims *d = &g->m->dims;
+    (void)r;
+    if (!value_rec(g, node_in(g, n, 1))->content && !value_is_const(g, node_in(g, n, 1))) return false;
+    y->offset = x->offset;
+    for (int o = 0; o < y->rank; o++) {
+        int i = o + x->rank - y->rank;
+        if (i < 0 || dim_is(d, x->dim[i], 1)) y->stride[o] = dim_const(d, 0);
+        else if (dim_eq(d, x->dim[i], y->dim[o]) == TRI_YES) y->stride[o] = x->stride[i];
+        else return false;
+    }
+    return true;
+}
+
 static bool expand_lower(Lw *l, Node n) { return nest(l, n, "expand"); }
 static bool tile_lower(Lw *l, Node n) { return nest(l, n, "tile"); }
 
@@ -140,8 +156,8 @@ static bool expand_eval(Eval *e)
     return eval_from(e, rank, dim, false);
 }
 
-const OpDesc op_Expand = {.name = "Expand", .since = 13, .cls = CLS_MOVE, .in = P_EXPAND, .out = P_OUT, .infer = expand_infer, .propagate = expand_propagate,
-                          .route = expand_route, .lower = expand_lower, .eval = expand_eval};
+const OpDesc op_Expand = {.name = "Expand", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_EXPAND, .out = P_OUT, .infer = expand_infer, .propagate = expand_propagate,
+                          .route = expand_route, .view = expand_view, .lower = expand_lower, .eval = expand_eval};
 
 /* ---- Tile ---- */
 
@@ -172,4 +188,4 @@ static bool tile_eval(Eval *e)
     return eval_from(e, e->in[0]->rank, dim, true);
 }
 
-const OpDesc op_Tile = {.name = "Tile", .since = 13, .cls = CLS_MOVE, .in = P_TILE, .out = P_OUT, .infer = tile_infer, .route = tile_route, .lower = tile_lower, .eval = tile_eval};
+const OpDesc op_Tile = {.name = "Tile", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_TILE, .out = P_OUT, .infer = tile_infer, .route = tile_route, .lower = tile_lower, .eval = tile_eval};

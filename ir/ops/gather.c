@@ -55,7 +55,7 @@ static KVal read_at(Lw *l, const KVal *idx, Dim extent)
     dim_bounds(&l->m->dims, extent, &lo, &hi);
     if (lo > 0) return lw_at(l, 0, idx);
     Kb *b = l->b;
-    KBuf src = lw_in(l, 0);
+    KBuf src = lw_in_strided(l, 0);
     return kb_load_if(b, kb_param(b, src, false), idx, kb_bin(b, KOP_GT, kb_dim(b, extent), kb_i(b, 0)), (KVal){0});
 }
 
@@ -65,7 +65,7 @@ static bool gather_lower(Lw *l, Node n)
     int r0 = lw_rank(l, 0), r1 = lw_rank(l, 1);
     if (axis < 0) axis += r0;
     lw_prepare_in(l);
-    lw_in(l, 0);
+    lw_in_strided(l, 0);
     lw_out(l, 0);
     Kb *b = lw_kernel(l, "gather");
     KVal out[RANK_MAX], idx[RANK_MAX];
@@ -80,6 +80,22 @@ static bool gather_lower(Lw *l, Node n)
     lw_put(l, 0, out, read_at(l, idx, lw_dim(l, 0, (int)axis)));
     lw_end_nest(l, lw_out_rank(l, 0));
     lw_kernel_end(l);
+    return true;
+}
+
+/* One index that is known to be in range: a view without the axis. */
+static bool gather_view(const Graph *g, Node n, uint32_t r, const Strided *x, Strided *y)
+{
+    Infer c = {.m = g->m, .g = (Graph *)g, .n = n, .op = node_desc(g, n), .d = &g->m->dims};
+    int64_t axis = ATTRS(g, n, Gather)->axis, i, extent;
+    const Dim *at;
+    uint32_t count;
+    (void)r;
+    if (axis < 0) axis += x->rank;
+    if (value_trec(g, node_in(g, n, 1))->rank != 0 || !infer_content(&c, 1, &at, &count) || count != 1) return false;
+    if (!dim_is_const(c.d, dim_resolve(c.d, at[0]), &i) || !dim_is_const(c.d, x->dim[axis], &extent) || i < -extent || i >= extent) return false;
+    y->offset = dim_add(c.d, x->offset, dim_mul(c.d, dim_const(c.d, i < 0 ? i + extent : i), x->stride[axis]));
+    for (int a = 0; a < y->rank; a++) y->stride[a] = x->stride[a < axis ? a : a + 1];
     return true;
 }
 
@@ -112,8 +128,8 @@ static bool gather_eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_Gather = {.name = "Gather", .since = 13, .cls = CLS_OPAQUE, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Gather),
-                          .infer = gather_infer, .propagate = gather_propagate, .lower = gather_lower, .eval = gather_eval};
+const OpDesc op_Gather = {.name = "Gather", .since = 13, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Gather),
+                          .infer = gather_infer, .propagate = gather_propagate, .view = gather_view, .lower = gather_lower, .eval = gather_eval};
 
 /* ---- GatherElements ---- */
 
@@ -135,7 +151,7 @@ static bool elements_lower(Lw *l, Node n)
     int rank = lw_rank(l, 0);
     if (axis < 0) axis += rank;
     lw_prepare_in(l);
-    lw_in(l, 0);
+    lw_in_strided(l, 0);
     lw_out(l, 0);
     for (int i = 0; i < rank; i++)
         if (i != axis && dim_le(&l->m->dims, lw_dim(l, 1, i), lw_dim(l, 0, i)) != TRI_YES) {

@@ -180,7 +180,7 @@ static bool group_eval(Eval *e)
 const OpDesc op_Group = {.name = "Group",
                          .since = 1,
                          .cls = CLS_CONTROL,
-                         .flags = OPF_INTERNAL,
+                         .flags = OPF_INTERNAL | OPF_STRIDED_OUT,
                          .in = P_ANYTHING,
                          .out = P_RESULTS,
                          .attrs = group_attrs,

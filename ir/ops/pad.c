@@ -113,7 +113,7 @@ static bool lower(Lw *l, Node n)
         }
     }
     if (inside.i) {
-        KBuf src = lw_in(l, 0);
+        KBuf src = lw_in_strided(l, 0);
         DType t = dtype_compute(lw_elem(l, 0));
         if (lw_has(l, 2)) fill = lw_at(l, 2, zero);
         else if (t == DT_STR) return lw_fail(l, "padding strings needs a constant value");
@@ -156,5 +156,5 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_Pad = {.name = "Pad", .since = 25, .cls = CLS_MOVE, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Pad), .upgrade = upgrade,
+const OpDesc op_Pad = {.name = "Pad", .since = 25, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Pad), .upgrade = upgrade,
                        .infer = infer, .lower = lower, .eval = eval};

@@ -161,11 +161,10 @@ static bool slice_propagate(Infer *c)
     return true;
 }
 
-/* out[o] = in[first + o*step] with dims `dim`; step[i] 0 (none): the axis is not cut */
-static bool slice_nest(Lw *l, const Dim *dim, const Dim *first, const Dim *step)
+/* out[o] = in[first + o*step]; step[i] 0 (none): the axis is not cut */
+static bool slice_nest(Lw *l, const Dim *first, const Dim *step)
 {
     int rank = lw_rank(l, 0);
-    lw_bind_dims(l, 0, dim);
     lw_prepare_in(l);
     lw_out(l, 0);
     Kb *b = lw_kernel(l, "slice");
@@ -216,7 +215,8 @@ static bool slice_lower_run(Lw *l, const Dim *s, const Dim *e, uint32_t n)
         at[i] = axes_bind(l, axes_either(l, up, axes_bind(l, span[1], 0, INT64_MAX), axes_bind(l, span[0], 0, INT64_MAX)), 0, INT64_MAX);
         count[i] = dim_ceildiv(d, at[i], dim_max(d, one, abs));
     }
-    return slice_nest(l, count, first, step);
+    lw_bind_dims(l, 0, count);
+    return slice_nest(l, first, step);
 }
 
 static bool slice_lower(Lw *l, Node n)
@@ -237,7 +237,31 @@ static bool slice_lower(Lw *l, Node n)
     if (!make_cut(c.d, rank, len, ns, s, e, axes, steps, &cut, &why)) return lw_fail(l, "%s", why);
     for (int i = 0; i < rank; i++)
         if (cut.cut[i]) dim[i] = cut.count[i], step[i] = dim_const(c.d, cut.step[i]);
-    return slice_nest(l, dim, cut.first, step);
+    lw_bind_dims(l, 0, dim);
+    return slice_nest(l, cut.first, step);
+}
+
+/* Starts, ends and axes known, steps that go forward. */
+static bool slice_view(const Graph *g, Node n, uint32_t r, const Strided *x, Strided *y)
+{
+    Infer c = {.m = g->m, .g = (Graph *)g, .n = n, .op = node_desc(g, n), .d = &g->m->dims};
+    const Dim *s, *e;
+    uint32_t ns, ne;
+    int64_t axes[RANK_MAX], steps[RANK_MAX];
+    Cut cut;
+    const char *why;
+    (void)r;
+    if (cut_at_run(&c) || !infer_content(&c, 1, &s, &ns) || !infer_content(&c, 2, &e, &ne) || ns != ne || ns > RANK_MAX) return false;
+    if (!steps_and_axes(&c, ns, axes, steps) || !make_cut(c.d, x->rank, x->dim, ns, s, e, axes, steps, &cut, &why)) return false;
+    y->offset = x->offset;
+    for (int i = 0; i < x->rank; i++) {
+        y->stride[i] = x->stride[i];
+        if (!cut.cut[i]) continue;
+        if (cut.step[i] < 1) return false;
+        y->offset = dim_add(c.d, y->offset, dim_mul(c.d, cut.first[i], x->stride[i]));
+        y->stride[i] = dim_mul(c.d, x->stride[i], dim_const(c.d, cut.step[i]));
+    }
+    return true;
 }
 
 static int64_t numpy_clamp(int64_t v, int64_t d, int64_t lo, int64_t hi)
@@ -274,8 +298,8 @@ static bool slice_eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_Slice = {.name = "Slice", .since = 13, .cls = CLS_MOVE, .in = P_SLICE, .out = P_OUT, .attrs = SLICE_ATTRS, .attrs_size = sizeof(Slice), .upgrade = slice_upgrade,
-                         .infer = slice_infer, .propagate = slice_propagate, .lower = slice_lower, .eval = slice_eval};
+const OpDesc op_Slice = {.name = "Slice", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_SLICE, .out = P_OUT, .attrs = SLICE_ATTRS, .attrs_size = sizeof(Slice), .upgrade = slice_upgrade,
+                         .infer = slice_infer, .propagate = slice_propagate, .view = slice_view, .lower = slice_lower, .eval = slice_eval};
 
 /* ---- Split ---- */
 
@@ -367,6 +391,21 @@ static bool split_lower(Lw *l, Node n)
     return true;
 }
 
+/* Sizes known: each part is a view. */
+static bool split_view(const Graph *g, Node n, uint32_t r, const Strided *x, Strided *y)
+{
+    Dims *d = &g->m->dims;
+    int64_t axis = ATTRS(g, n, Split)->axis;
+    Value size = node_n_in(g, n) > 1 ? node_in(g, n, 1) : VALUE_NONE;
+    if (size.i && !value_rec(g, size)->content && !value_is_const(g, size)) return false;
+    if (axis < 0) axis += x->rank;
+    Dim from = dim_const(d, 0);
+    for (uint32_t k = 0; k < r; k++) from = dim_add(d, from, dim_resolve(d, value_trec(g, node_out(g, n, k))->dim[axis]));
+    for (int i = 0; i < x->rank; i++) y->stride[i] = x->stride[i];
+    y->offset = dim_add(d, x->offset, dim_mul(d, from, x->stride[axis]));
+    return true;
+}
+
 static bool split_eval(Eval *e)
 {
     const Tensor *x = e->in[0];
@@ -389,5 +428,5 @@ static bool split_eval(Eval *e)
     return true;
 }
 
-const OpDesc op_Split = {.name = "Split", .since = 18, .cls = CLS_MOVE, .in = P_SPLIT, .out = P_PARTS, .attrs = SPLIT_ATTRS, .attrs_size = sizeof(Split), .upgrade = split_upgrade,
-                         .infer = split_infer, .propagate = split_propagate, .lower = split_lower, .eval = split_eval};
+const OpDesc op_Split = {.name = "Split", .since = 18, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_SPLIT, .out = P_PARTS, .attrs = SPLIT_ATTRS, .attrs_size = sizeof(Split), .upgrade = split_upgrade,
+                         .infer = split_infer, .propagate = split_propagate, .view = split_view, .lower = split_lower, .eval = split_eval};

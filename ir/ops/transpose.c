@@ -68,6 +68,15 @@ static bool route(Lw *l, Node n, const KVal *out, Route *r)
     return true;
 }
 
+static bool view(const Graph *g, Node n, uint32_t r, const Strided *x, Strided *y)
+{
+    const Transpose *a = ATTRS(g, n, Transpose);
+    (void)r;
+    for (int i = 0; i < x->rank; i++) y->stride[i] = x->stride[perm_at(a, x->rank, i)];
+    y->offset = x->offset;
+    return true;
+}
+
 static bool eval(Eval *e)
 {
     const Tensor *x = e->in[0];
@@ -84,4 +93,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_Transpose = {.name = "Transpose", .since = 25, .cls = CLS_MOVE, .in = P_ANY, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Transpose),
-                             .infer = infer, .propagate = propagate, .equivalent = equivalent, .rewrite = rewrite, .route = route, .eval = eval};
+                             .infer = infer, .propagate = propagate, .equivalent = equivalent, .rewrite = rewrite, .route = route, .view = view, .eval = eval};
