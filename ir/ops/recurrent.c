@@ -1,0 +1,581 @@
+/* recurrent.c: LSTM, GRU and RNN: X [T, B, I] (layout 1: [B, T, I]), weights [D, gates*H, ..], D directions, through two kernels.
+ *
+ *   xw[d, m, :] = X[m, :] * W[d]' + Wb[d] + Rb[d]             all steps and sequences in one product (contract_build)
+ *   for each direction and block of sequences par {           state h, c and sums g stay in scratch of the thread
+ *     for t seq {
+ *       g = h * R[d]'                                         macc; R is packed when compiling
+ *       for each sequence: gates from xw + g, new c and h, Y  element by element
+ *     }
+ *     Y_h, Y_c
+ *   }
+ * Threads never wait for each other inside a sequence. GRU without linear_before_reset has a second product per step, of r times h.
+ * Padded steps (sequence_lens) leave the state alone and give zeros; a backward direction starts at the end of each sequence.
+ * Operators: ONNX specification; where it is silent (alpha and beta are consumed by the functions that have them, clip is not applied to h's input,
+ * a sequence of length 0 ends in zeros) as ONNX Runtime does. */
+#include "ir/ops/recurrent.h"
+#include "ir/graph/infer.h"
+#include "ir/ops/contraction.h"
+#include <string.h>
+#include <strings.h>
+
+static const Port P_LSTM[] = {{"X", DTS_FLOAT, 0, 1},
+                              {"W", DTS_FLOAT, 0, 1},
+                              {"R", DTS_FLOAT, 0, 1},
+                              {"B", DTS_FLOAT, PORT_OPTIONAL, 1},
+                              {"sequence_lens", DTS(DT_I32), PORT_OPTIONAL, 0},
+                              {"initial_h", DTS_FLOAT, PORT_OPTIONAL, 1},
+                              {"initial_c", DTS_FLOAT, PORT_OPTIONAL, 1},
+                              {"P", DTS_FLOAT, PORT_OPTIONAL, 1},
+                              PORT_END};
+static const Port P_GRU[] = {{"X", DTS_FLOAT, 0, 1},
+                             {"W", DTS_FLOAT, 0, 1},
+                             {"R", DTS_FLOAT, 0, 1},
+                             {"B", DTS_FLOAT, PORT_OPTIONAL, 1},
+                             {"sequence_lens", DTS(DT_I32), PORT_OPTIONAL, 0},
+                             {"initial_h", DTS_FLOAT, PORT_OPTIONAL, 1},
+                             PORT_END};
+static const Port P_OUT[] = {{"Y", DTS_FLOAT, PORT_OPTIONAL, 1}, {"Y_h", DTS_FLOAT, PORT_OPTIONAL, 1}, PORT_END};
+static const Port P_OUT_LSTM[] = {{"Y", DTS_FLOAT, PORT_OPTIONAL, 1},
+                                  {"Y_h", DTS_FLOAT, PORT_OPTIONAL, 1},
+                                  {"Y_c", DTS_FLOAT, PORT_OPTIONAL, 1},
+                                  PORT_END};
+
+#define COMMON                                                                                                         \
+    A_STRINGS(Rnn, activations), A_FLOATS(Rnn, activation_alpha), A_FLOATS(Rnn, activation_beta),                      \
+        A_STRING(Rnn, direction, "forward"), A_FLOAT(Rnn, clip, 0), A_INT(Rnn, hidden_size, 0), A_INT(Rnn, layout, 0), \
+        A_INT(Rnn, output_sequence, 0)
+static const AttrSpec LSTM_ATTRS[] = {COMMON, A_INT(Rnn, input_forget, 0), A_END};
+static const AttrSpec GRU_ATTRS[] = {COMMON, A_INT(Rnn, linear_before_reset, 0), A_END};
+static const AttrSpec RNN_ATTRS[] = {COMMON, A_END};
+
+/* ---- attributes ---- */
+
+static const struct {
+    const char *name;
+    RnnFn fn;
+    bool has_alpha, has_beta;
+    double alpha, beta;
+} functions[] = {{"Sigmoid", RNN_SIGMOID, 0, 0, 0, 0},
+                 {"Tanh", RNN_TANH, 0, 0, 0, 0},
+                 {"Relu", RNN_RELU, 0, 0, 0, 0},
+                 {"Affine", RNN_AFFINE, 1, 1, 1, 0},
+                 {"LeakyRelu", RNN_LEAKY, 1, 0, 0.01, 0},
+                 {"ThresholdedRelu", RNN_THRESHOLDED, 1, 0, 1, 0},
+                 {"ScaledTanh", RNN_SCALED_TANH, 1, 1, 1, 1},
+                 {"HardSigmoid", RNN_HARD_SIGMOID, 1, 1, 0.2, 0.5},
+                 {"Elu", RNN_ELU, 1, 0, 1, 0},
+                 {"Softsign", RNN_SOFTSIGN, 0, 0, 0, 0},
+                 {"Softplus", RNN_SOFTPLUS, 0, 0, 0, 0}};
+
+bool rnn_form(OpCode op, const Rnn *a, RnnForm *f, const char **why)
+{
+    static const char *const defaults[] = {"Sigmoid", "Tanh", "Tanh"};
+    uint32_t alphas = 0, betas = 0;
+    *f = (RnnForm){.gates = op == OP_LSTM  ? 4
+                            : op == OP_GRU ? 3
+                                           : 1,
+                   .fns = op == OP_LSTM  ? 3
+                          : op == OP_GRU ? 2
+                                         : 1,
+                   .dirs = 1,
+                   .clip = a->clip};
+    if (!strcmp(a->direction, "bidirectional")) f->dirs = 2;
+    else if (!strcmp(a->direction, "reverse")) f->reverse = true;
+    else if (strcmp(a->direction, "forward"))
+        return *why = "direction is neither forward, reverse nor bidirectional", false;
+    if (a->layout != 0 && a->layout != 1) return *why = "layout is neither 0 nor 1", false;
+    if (!(a->clip >= 0)) return *why = "clip is negative", false;
+    if (a->activations.n && a->activations.n < (uint32_t)(f->dirs * f->fns)) return *why = "too few activations", false;
+    for (int d = 0; d < f->dirs; d++)
+        for (int k = 0; k < f->fns; k++) {
+            const char *name = a->activations.n ? a->activations.p[d * f->fns + k]
+                               : op == OP_RNN   ? "Tanh"
+                                                : defaults[k];
+            uint32_t i = 0, n = sizeof functions / sizeof *functions;
+            while (i < n && strcasecmp(functions[i].name, name)) i++;
+            if (i == n) return *why = "an activation function that does not exist", false;
+            RnnAct *act = &f->act[d][k];
+            *act = (RnnAct){functions[i].fn, functions[i].alpha, functions[i].beta};
+            if (functions[i].has_alpha && alphas < a->activation_alpha.n) act->alpha = a->activation_alpha.p[alphas++];
+            if (functions[i].has_beta && betas < a->activation_beta.n) act->beta = a->activation_beta.p[betas++];
+        }
+    return true;
+}
+
+/* ---- inference ---- */
+
+static bool want_dims(Infer *c, uint32_t k, int rank, const Dim *dim, const char *what)
+{
+    if (!infer_has(c, k)) return true;
+    if (!infer_need_rank(c, k, rank, rank)) return false;
+    for (int i = 0; i < rank; i++)
+        if (!infer_must_eq(c, infer_dim(c, k, i), dim[i], what)) return false;
+    return true;
+}
+
+static bool infer(Infer *c)
+{
+    const Rnn *a = ATTRS(c->g, c->n, Rnn);
+    const char *why;
+    RnnForm f;
+    if (!rnn_form(node_rec(c->g, c->n)->op, a, &f, &why)) return infer_fail(c, "%s", why);
+    for (uint32_t k = RNN_X; k <= RNN_R; k++)
+        if (!infer_need_rank(c, k, 3, 3)) return false;
+    Dim D = dim_const(c->d, f.dirs), T = infer_dim(c, RNN_X, a->layout ? 1 : 0),
+        B = infer_dim(c, RNN_X, a->layout ? 0 : 1), I = infer_dim(c, RNN_X, 2);
+    Dim H = infer_dim(c, RNN_R, 2), rows = dim_mul(c->d, dim_const(c->d, f.gates), H), two = dim_const(c->d, 2);
+    if (a->hidden_size && !infer_must_eq(c, H, dim_const(c->d, a->hidden_size), "hidden_size")) return false;
+    Dim state[3] = {a->layout ? B : D, a->layout ? D : B, H};
+    if (!want_dims(c, RNN_W, 3, (Dim[]){D, rows, I}, "dimension of W") ||
+        !want_dims(c, RNN_R, 3, (Dim[]){D, rows, H}, "dimension of R") ||
+        !want_dims(c, RNN_B, 2, (Dim[]){D, dim_mul(c->d, two, rows)}, "dimension of B") ||
+        !want_dims(c, RNN_LENS, 1, &B, "number of sequence_lens") ||
+        !want_dims(c, RNN_H0, 3, state, "dimension of initial_h") ||
+        !want_dims(c, RNN_C0, 3, state, "dimension of initial_c") ||
+        !want_dims(c, RNN_P, 2, (Dim[]){D, dim_mul(c->d, dim_const(c->d, 3), H)}, "dimension of P"))
+        return false;
+    if (!infer_set(c, 0, infer_elem(c, 0), 4, a->layout ? (Dim[]){B, T, D, H} : (Dim[]){T, D, B, H})) return false;
+    return infer_set(c, 1, infer_elem(c, 0), 3, state) && infer_set(c, 2, infer_elem(c, 0), 3, state);
+}
+
+/* ---- lowering ---- */
+
+/* A matrix [D][K, N] of the right side: columns `from` .. of R'. */
+typedef struct Side {
+    RightSide r;
+    uint32_t param;
+    Dim N, batch;
+} Side;
+
+typedef struct Ctx {
+    Lw *l;
+    OpCode op;
+    const Rnn *a;
+    RnnForm f;
+    DType t;
+    Dim T, B, I, H, rows;     /* rows: gates*H */
+    int64_t block;            /* sequences per task */
+    Side w, r[2];             /* input; state: all gates, or z and r, then h */
+    uint32_t xw, h, c, g, rh; /* parameters and locals of the step kernel */
+    KVal d, b0, n, step;      /* direction, first sequence, number of them, step */
+} Ctx;
+
+/* Columns [from, from + N) of the transposed constant or computed operand [D, gates*H, K]. */
+static void right_side(Ctx *x, uint32_t operand, Dim from, Dim N, Side *s)
+{
+    Lw *l = x->l;
+    Dims *d = &l->m->dims;
+    int64_t k, n, f, all;
+    Blob blob;
+    Dim K = lw_dim(l, operand, 2);
+    s->N = N;
+    if (lw_const(l, operand, &blob) && dim_is_const(d, K, &k) && dim_is_const(d, N, &n) && dim_is_const(d, from, &f) &&
+        dim_is_const(d, x->rows, &all)) {
+        int64_t kc = operand == RNN_W ? contract_pack_kc(&l->k->target, x->t, k)
+                                      : k; /* the steps' macc takes all of K at once */
+        if (contraction_pack_kc(l, blob, kc, x->f.dirs, k, n, f * k, all * k, 1, k, &s->r)) {
+            s->batch = dim_const(d, s->r.batch);
+            return;
+        }
+    }
+    Dim to[3] = {dim_const(d, x->f.dirs), K, N};
+    KBuf src = lw_in(l, operand);
+    s->r.buf = lw_temp(l, lw_elem(l, operand), 3, to);
+    s->batch = dim_mul(d, K, N);
+    Kb *b = lw_kernel(l, "transpose_weights");
+    KVal i[3];
+    lw_nest(l, 3, to, i);
+    kb_store(b, kb_param(b, s->r.buf, true), i,
+             kb_load(b, kb_param(b, src, false), (KVal[]){i[0], kb_add(b, i[2], kb_dim(b, from)), i[1]}));
+    lw_end_nest(l, 3);
+    lw_kernel_end(l);
+}
+
+static void in_a(void *arg, Kb *b, KVal z, KVal t, KVal m, KVal k0, KVal *off, KVal *pred)
+{
+    const Ctx *x = arg;
+    (void)z, (void)t, (void)pred;
+    *off = kb_add(b, kb_mul(b, m, kb_dim(b, x->I)), k0);
+}
+
+static KVal in_b(void *arg, Kb *b, KVal z, KVal t, KVal k0)
+{
+    const Ctx *x = arg;
+    (void)t;
+    KVal off = kb_mul(b, z, kb_dim(b, x->w.batch));
+    return x->w.r.packed ? off : kb_add(b, off, kb_mul(b, k0, kb_dim(b, x->w.N)));
+}
+
+/* GRU with linear_before_reset scales R*h + Rb of the last gate: that Rb is left for the step. */
+static bool late_bias(const Ctx *x) { return x->op == OP_GRU && x->a->linear_before_reset && lw_has(x->l, RNN_B); }
+
+static void in_store(void *arg, Kb *b, KVal z, KVal m, KVal n, KVal acc)
+{
+    const Ctx *x = arg;
+    Lw *l = x->l;
+    if (lw_has(l, RNN_B)) {
+        KVal rb = lw_at(l, RNN_B, (KVal[]){z, kb_add(b, n, kb_dim(b, x->rows))});
+        if (late_bias(x)) {
+            Dim last = dim_mul(&l->m->dims, dim_const(&l->m->dims, 2), x->H);
+            rb = kb_select(b, kb_lt(b, n, kb_dim(b, last)), rb, kb_const_f(b, x->t, 0));
+        }
+        acc = kb_add(b, acc, kb_add(b, lw_at(l, RNN_B, (KVal[]){z, n}), rb));
+    }
+    kb_store(b, x->xw, (KVal[]){z, m, n}, acc);
+}
+
+/* Input times W for all steps, with biases: [D, T*B, gates*H] in the type of the computation. */
+static KBuf input_product(Ctx *x)
+{
+    Lw *l = x->l;
+    Dims *d = &l->m->dims;
+    Dim D = dim_const(d, x->f.dirs), M = dim_mul(d, x->T, x->B), dim[3] = {D, M, x->rows};
+    right_side(x, RNN_W, dim_const(d, 0), x->rows, &x->w);
+    KBuf in = lw_in(l, RNN_X), out = lw_temp(l, x->t, 3, dim);
+    lw_prepare_in(l);
+    int64_t k;
+    Kb *b = lw_kernel(l, "rnn_input");
+    x->xw = kb_param(b, out, true);
+    Contract c = {.Z = D,
+                  .M = M,
+                  .N = x->rows,
+                  .K = x->I,
+                  .T = dim_const(d, 1),
+                  .a = kb_param(b, in, false),
+                  .b = kb_param(b, x->w.r.buf, false),
+                  .acc = x->t,
+                  .b_packed = x->w.r.packed,
+                  .pack_kc = x->w.r.kc,
+                  .a_buf = in,
+                  .arg = x,
+                  .a_addr = in_a,
+                  .b_addr = in_b,
+                  .store = in_store,
+                  .a_plain = true,
+                  .a_row_bytes = dim_is_const(d, x->I, &k) ? k * dtype_info(lw_elem(l, 0))->bits / 8 : 0};
+    contract_build(b, &c);
+    lw_kernel_end(l);
+    return out;
+}
+
+/* ---- one step ---- */
+
+static KVal cf(const Ctx *x, double v) { return kb_const_f(x->l->b, x->t, v); }
+
+static KVal function(const Ctx *x, const RnnAct *a, KVal v)
+{
+    Kb *b = x->l->b;
+    KVal zero = cf(x, 0), one = cf(x, 1), alpha = cf(x, a->alpha), beta = cf(x, a->beta), y;
+    switch (a->fn) {
+    case RNN_SIGMOID: return kb_un(b, KOP_SIGMOID, v);
+    case RNN_TANH: return kb_un(b, KOP_TANH, v);
+    case RNN_RELU: return kb_max(b, v, zero);
+    case RNN_AFFINE: return kb_add(b, kb_mul(b, alpha, v), beta);
+    case RNN_LEAKY: return kb_select(b, kb_lt(b, v, zero), kb_mul(b, alpha, v), v);
+    case RNN_THRESHOLDED: return kb_select(b, kb_lt(b, v, alpha), zero, v);
+    case RNN_SCALED_TANH: return kb_mul(b, alpha, kb_un(b, KOP_TANH, kb_mul(b, beta, v)));
+    case RNN_HARD_SIGMOID: return kb_min(b, kb_max(b, kb_add(b, kb_mul(b, alpha, v), beta), zero), one);
+    case RNN_ELU: return kb_select(b, kb_lt(b, v, zero), kb_mul(b, alpha, kb_un(b, KOP_EXPM1, v)), v);
+    case RNN_SOFTSIGN: return kb_div(b, v, kb_add(b, one, kb_un(b, KOP_ABS, v)));
+    case RNN_SOFTPLUS:
+        y = kb_un(b, KOP_EXP, kb_un(b, KOP_NEG, kb_un(b, KOP_ABS, v)));
+        return kb_add(b, kb_max(b, v, zero), kb_un(b, KOP_LOG1P, y));
+    }
+    return v;
+}
+
+/* Function k of the direction, of a sum that `clip` limits first. */
+static KVal activate(const Ctx *x, int k, KVal v, bool clip)
+{
+    Kb *b = x->l->b;
+    if (clip && x->f.clip > 0) v = kb_min(b, kb_max(b, v, cf(x, -x->f.clip)), cf(x, x->f.clip));
+    const RnnAct *p = &x->f.act[0][k], *q = &x->f.act[1][k];
+    KVal y = function(x, p, v);
+    if (x->f.dirs == 1 || (p->fn == q->fn && p->alpha == q->alpha && p->beta == q->beta)) return y;
+    return kb_select(b, kb_eq(b, x->d, kb_i(b, 0)), y, function(x, q, v));
+}
+
+/* g[:, col0 ..] = a * s, for a local `a` of the block's sequences */
+static void product(Ctx *x, const Side *s, uint32_t a, Dim col0)
+{
+    Lw *l = x->l;
+    Kb *b = l->b;
+    Dims *d = &l->m->dims;
+    int64_t K = -1, N = -1, M;
+    dim_is_const(d, x->H, &K);
+    dim_is_const(d, s->N, &N);
+    if (!dim_is_const(d, x->B, &M)) M = -1;
+    else if (M > x->block) M = x->block;
+    TileProblem p = {.acc = x->t,
+                     .a_type = x->t,
+                     .b_type = kb_kernel(b)->param.p[s->param].elem,
+                     .M = M,
+                     .N = N,
+                     .K = K,
+                     .T = 1,
+                     .a_row_bytes = K > 0 ? K * dtype_info(x->t)->bits / 8 : 0,
+                     .a_plain = true,
+                     .b_packed = s->r.packed,
+                     .pack_kc = K};
+    TileChoice tile = contract_choose(&l->k->target, &p);
+    KMacc spec = {.a = a,
+                  .b = s->param,
+                  .mr = (uint8_t)tile.mr,
+                  .nv = (uint8_t)tile.nv,
+                  .m_inner = tile.m_inner,
+                  .b_packed = s->r.packed,
+                  .acc = x->t};
+    KVal H = kb_dim(b, x->H), args[KM_ARGS];
+    args[KM_ROWS] = x->n;
+    args[KM_COLS] = kb_dim(b, s->N);
+    args[KM_K] = H;
+    args[KM_T] = kb_i(b, 1);
+    args[KM_AK] = kb_i(b, 1);
+    args[KM_BK] = s->r.packed ? kb_i(b, 16) : kb_dim(b, s->N);
+    args[KM_BSTRIP] = kb_i(b, s->r.packed ? s->r.kc * 16 : 16);
+    KbMacc m;
+    kb_macc(b, &m, &spec, args);
+    kb_macc_addr(b, &m, kb_mul(b, m.i, H), (KVal){0}, kb_mul(b, x->d, kb_dim(b, s->batch)));
+    kb_macc_epilogue(b, &m);
+    kb_store(b, x->g, (KVal[]){m.i, kb_add(b, m.j, kb_dim(b, col0))}, m.acc);
+    kb_macc_end(b, &m);
+}
+
+/* Where a sequence stands in a step. */
+typedef struct Place {
+    KVal i, b, t, live; /* row in the block, sequence, time, is it within its length (0: always) */
+} Place;
+
+static KVal length_of(const Ctx *x, KVal b)
+{
+    Kb *k = x->l->b;
+    KVal T = kb_dim(k, x->T), len = kb_cast(k, DT_I64, lw_at(x->l, RNN_LENS, &b));
+    return kb_min(k, kb_max(k, len, kb_i(k, 0)), T);
+}
+
+static Place place(const Ctx *x, KVal i)
+{
+    Kb *b = x->l->b;
+    Place p = {.i = i, .b = kb_add(b, x->b0, i), .t = x->step};
+    KVal len = kb_dim(b, x->T);
+    if (lw_has(x->l, RNN_LENS)) {
+        len = length_of(x, p.b);
+        p.live = kb_lt(b, x->step, len);
+    }
+    KVal back = kb_sub(b, kb_sub(b, len, kb_i(b, 1)), x->step);
+    if (p.live.i) back = kb_select(b, p.live, back, x->step);
+    if (x->f.dirs == 2) p.t = kb_select(b, kb_eq(b, x->d, kb_i(b, 0)), x->step, back);
+    else if (x->f.reverse) p.t = back;
+    return p;
+}
+
+/* xw + g of gate `k` and hidden unit j; and the two alone */
+static KVal from_input(const Ctx *x, const Place *p, int k, KVal j)
+{
+    Kb *b = x->l->b;
+    Dims *d = &x->l->m->dims;
+    KVal row = x->a->layout ? kb_add(b, kb_mul(b, p->b, kb_dim(b, x->T)), p->t)
+                            : kb_add(b, kb_mul(b, p->t, kb_dim(b, x->B)), p->b);
+    return kb_load(b, x->xw, (KVal[]){x->d, row, kb_add(b, j, kb_dim(b, dim_mul(d, dim_const(d, k), x->H)))});
+}
+static KVal from_state(const Ctx *x, const Place *p, int k, KVal j)
+{
+    Kb *b = x->l->b;
+    Dims *d = &x->l->m->dims;
+    return kb_load(b, x->g, (KVal[]){p->i, kb_add(b, j, kb_dim(b, dim_mul(d, dim_const(d, k), x->H)))});
+}
+static KVal gate(const Ctx *x, const Place *p, int k, KVal j)
+{
+    return kb_add(x->l->b, from_input(x, p, k, j), from_state(x, p, k, j));
+}
+
+static KVal peep(const Ctx *x, int k, KVal j, KVal c, KVal sum)
+{
+    Kb *b = x->l->b;
+    Dims *d = &x->l->m->dims;
+    if (x->op != OP_LSTM || !lw_has(x->l, RNN_P)) return sum;
+    return kb_fma(b, lw_at(x->l, RNN_P, (KVal[]){x->d, kb_add(b, j, kb_dim(b, dim_mul(d, dim_const(d, k), x->H)))}), c,
+                  sum);
+}
+
+/* The new state and the step's output. */
+static void finish(Ctx *x, const Place *p, KVal j, KVal h, KVal c)
+{
+    Lw *l = x->l;
+    Kb *b = l->b;
+    KVal at[2] = {p->i, j}, y = h;
+    if (p->live.i) {
+        y = kb_select(b, p->live, h, cf(x, 0));
+        h = kb_select(b, p->live, h, kb_load(b, x->h, at));
+        if (c.i) c = kb_select(b, p->live, c, kb_load(b, x->c, at));
+    }
+    kb_store(b, x->h, at, h);
+    if (c.i) kb_store(b, x->c, at, c);
+    if (!value_used(l->g, node_out(l->g, l->n, 0))) return;
+    KVal idx[2][4] = {{p->t, x->d, p->b, j}, {p->b, p->t, x->d, j}};
+    lw_put(l, 0, idx[x->a->layout], y);
+}
+
+static void lstm(Ctx *x, const Place *p, KVal j)
+{
+    Kb *b = x->l->b;
+    KVal c = kb_load(b, x->c, (KVal[]){p->i, j}), i = activate(x, 0, peep(x, 0, j, c, gate(x, p, 0, j)), true), f;
+    if (x->a->input_forget) f = kb_sub(b, cf(x, 1), i);
+    else f = activate(x, 0, peep(x, 2, j, c, gate(x, p, 2, j)), true);
+    c = kb_fma(b, f, c, kb_mul(b, i, activate(x, 1, gate(x, p, 3, j), true)));
+    KVal o = activate(x, 0, peep(x, 1, j, c, gate(x, p, 1, j)), true);
+    finish(x, p, j, kb_mul(b, o, activate(x, 2, c, false)), c);
+}
+
+/* (1-z)*n + z*h */
+static void gru_state(Ctx *x, const Place *p, KVal j, KVal z, KVal n)
+{
+    Kb *b = x->l->b;
+    KVal h = kb_load(b, x->h, (KVal[]){p->i, j});
+    finish(x, p, j, kb_fma(b, z, h, kb_mul(b, kb_sub(b, cf(x, 1), z), n)), (KVal){0});
+}
+
+static void gru_linear(Ctx *x, const Place *p, KVal j)
+{
+    Kb *b = x->l->b;
+    Dims *d = &x->l->m->dims;
+    KVal z = activate(x, 0, gate(x, p, 0, j), true), r = activate(x, 0, gate(x, p, 1, j), true),
+         s = from_state(x, p, 2, j);
+    if (late_bias(x))
+        s = kb_add(b, s,
+                   lw_at(x->l, RNN_B, (KVal[]){x->d, kb_add(b, j, kb_dim(b, dim_mul(d, dim_const(d, 5), x->H)))}));
+    gru_state(x, p, j, z, activate(x, 1, kb_fma(b, r, s, from_input(x, p, 2, j)), true));
+}
+
+/* The first half: z stays in its place among the sums, r*h goes to the second product. */
+static void gru_reset(Ctx *x, const Place *p, KVal j)
+{
+    Kb *b = x->l->b;
+    KVal at[2] = {p->i, j}, z = activate(x, 0, gate(x, p, 0, j), true), r = activate(x, 0, gate(x, p, 1, j), true);
+    kb_store(b, x->rh, at, kb_mul(b, r, kb_load(b, x->h, at)));
+    kb_store(b, x->g, at, z);
+}
+static void gru_last(Ctx *x, const Place *p, KVal j)
+{
+    gru_state(x, p, j, from_state(x, p, 0, j), activate(x, 1, gate(x, p, 2, j), true));
+}
+static void rnn(Ctx *x, const Place *p, KVal j) { finish(x, p, j, activate(x, 0, gate(x, p, 0, j), true), (KVal){0}); }
+
+static void each_unit(Ctx *x, void (*f)(Ctx *, const Place *, KVal j))
+{
+    Kb *b = x->l->b;
+    KVal i = kb_for(b, KLOOP_SEQ, kb_i(b, 0), x->n);
+    Place p = place(x, i);
+    KVal j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, x->H));
+    f(x, &p, j);
+    kb_end(b);
+    kb_end(b);
+}
+
+/* Initial states into the locals, and the last ones out of them. */
+static void state_io(Ctx *x, bool out)
+{
+    Lw *l = x->l;
+    Kb *b = l->b;
+    KVal i = kb_for(b, KLOOP_SEQ, kb_i(b, 0), x->n), at_b = kb_add(b, x->b0, i), some = {0};
+    if (out && lw_has(l, RNN_LENS)) some = kb_bin(b, KOP_GT, length_of(x, at_b), kb_i(b, 0));
+    else if (lw_has(l, RNN_LENS)) {
+        KVal len = kb_cast(b, DT_I64, lw_at(l, RNN_LENS, &at_b));
+        kb_record(b, kb_eq(b, len, length_of(x, at_b)), "a sequence length is out of range", len);
+    }
+    KVal j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, x->H)), at[2] = {i, j},
+         idx[2][3] = {{x->d, at_b, j}, {at_b, x->d, j}};
+    for (uint32_t k = 0; k < (x->op == OP_LSTM ? 2u : 1u); k++) {
+        uint32_t local = k ? x->c : x->h;
+        if (!out) kb_store(b, local, at, lw_has(l, RNN_H0 + k) ? lw_at(l, RNN_H0 + k, idx[x->a->layout]) : cf(x, 0));
+        else if (1 + k < node_n_out(l->g, l->n) && value_used(l->g, node_out(l->g, l->n, 1 + k))) {
+            KVal v = kb_load(b, local, at);
+            lw_put(l, 1 + k, idx[x->a->layout], some.i ? kb_select(b, some, v, cf(x, 0)) : v);
+        }
+    }
+    kb_end(b);
+    kb_end(b);
+}
+
+/* Sequences per task: rows for the tile, and something for every thread; no result depends on it. */
+static int64_t block_of(const Dims *d, Dim B)
+{
+    enum { MOST = 12 };
+    int64_t n;
+    if (!dim_is_const(d, B, &n)) return MOST;
+    int64_t blocks = (n + MOST - 1) / MOST;
+    return n > 0 ? (n + blocks - 1) / blocks : 1;
+}
+
+static bool lower(Lw *l, Node n)
+{
+    Dims *d = &l->m->dims;
+    Ctx x = {.l = l, .op = node_rec(l->g, n)->op, .a = ATTRS(l->g, n, Rnn), .t = dtype_compute(lw_elem(l, 0))};
+    const char *why;
+    if (!rnn_form(x.op, x.a, &x.f, &why)) return lw_fail(l, "%s", why);
+    x.T = lw_dim(l, RNN_X, x.a->layout ? 1 : 0);
+    x.B = lw_dim(l, RNN_X, x.a->layout ? 0 : 1);
+    x.I = lw_dim(l, RNN_X, 2);
+    x.H = lw_dim(l, RNN_R, 2);
+    x.rows = dim_mul(d, dim_const(d, x.f.gates), x.H);
+    x.block = block_of(d, x.B);
+    bool twice = x.op == OP_GRU && !x.a->linear_before_reset;
+    Dim first = twice ? dim_mul(d, dim_const(d, 2), x.H) : x.rows;
+    right_side(&x, RNN_R, dim_const(d, 0), first, &x.r[0]);
+    if (twice) right_side(&x, RNN_R, first, x.H, &x.r[1]);
+    KBuf xw = input_product(&x);
+    lw_prepare_in(l);
+    for (uint32_t r = 0; r < node_n_out(l->g, n); r++)
+        if (value_used(l->g, node_out(l->g, n, r))) lw_out(l, r);
+
+    Kb *b = lw_kernel(l, node_desc(l->g, n)->name);
+    Dim block = dim_const(d, x.block), blocks = dim_ceildiv(d, x.B, block);
+    x.xw = kb_param(b, xw, false);
+    for (int k = 0; k <= twice; k++) x.r[k].param = kb_param(b, x.r[k].r.buf, false);
+    KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, dim_mul(d, dim_const(d, x.f.dirs), blocks)));
+    bool one = dim_is(d, blocks, 1);
+    x.d = x.f.dirs == 1 ? kb_i(b, 0) : one ? q : kb_bin(b, KOP_FLOORDIV, q, kb_dim(b, blocks));
+    x.b0 = one ? kb_i(b, 0) : kb_mul(b, x.f.dirs == 1 ? q : kb_bin(b, KOP_MOD, q, kb_dim(b, blocks)), kb_i(b, x.block));
+    x.n = one ? kb_dim(b, x.B) : kb_min(b, kb_i(b, x.block), kb_sub(b, kb_dim(b, x.B), x.b0));
+    x.h = kb_local(b, "h", x.t, 2, (Dim[]){block, x.H});
+    if (x.op == OP_LSTM) x.c = kb_local(b, "c", x.t, 2, (Dim[]){block, x.H});
+    x.g = kb_local(b, "g", x.t, 2, (Dim[]){block, x.rows});
+    if (twice) x.rh = kb_local(b, "rh", x.t, 2, (Dim[]){block, x.H});
+    state_io(&x, false);
+    x.step = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, x.T));
+    product(&x, &x.r[0], x.h, dim_const(d, 0));
+    if (twice) {
+        each_unit(&x, gru_reset);
+        product(&x, &x.r[1], x.rh, first);
+        each_unit(&x, gru_last);
+    } else each_unit(&x, x.op == OP_LSTM ? lstm : x.op == OP_GRU ? gru_linear : rnn);
+    kb_end(b);
+    state_io(&x, true);
+    kb_end(b);
+    lw_kernel_end(l);
+    return true;
+}
+
+static Cost cost(const Graph *g, Node n)
+{
+    const TypeRec *w = value_trec(g, node_in(g, n, RNN_W)), *r = value_trec(g, node_in(g, n, RNN_R)),
+                  *x = value_trec(g, node_in(g, n, RNN_X));
+    double rows = 1;
+    int64_t lo, hi[5];
+    dim_bounds(&g->m->dims, w->dim[2], &lo, &hi[0]);
+    dim_bounds(&g->m->dims, r->dim[2], &lo, &hi[1]);
+    dim_bounds(&g->m->dims, r->dim[1], &lo, &hi[2]);
+    dim_bounds(&g->m->dims, x->dim[0], &lo, &hi[3]);
+    dim_bounds(&g->m->dims, x->dim[1], &lo, &hi[4]);
+    rows = (double)hi[3] * (double)hi[4];
+    return (Cost){.flops = 2 * rows * (double)hi[2] * ((double)hi[0] + (double)hi[1]),
+                  .bytes = 4 * (double)hi[2] * ((double)hi[0] + (double)hi[1])};
+}
+
+#define ROW                                                                                                            \
+    .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .attrs_size = sizeof(Rnn), .infer = infer, .lower = lower,            \
+    .eval = rnn_eval, .cost = cost
+
+const OpDesc op_LSTM = {.name = "LSTM", .since = 22, .in = P_LSTM, .out = P_OUT_LSTM, .attrs = LSTM_ATTRS, ROW};
+const OpDesc op_GRU = {.name = "GRU", .since = 22, .in = P_GRU, .out = P_OUT, .attrs = GRU_ATTRS, ROW};
+const OpDesc op_RNN = {.name = "RNN", .since = 22, .in = P_GRU, .out = P_OUT, .attrs = RNN_ATTRS, ROW};
