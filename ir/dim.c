@@ -480,9 +480,48 @@ static bool may_replace(const Dims *d, Sym s, Dim x)
     return r->kind != DIM_SYM || d->sym.p[s.i].kind != d->sym.p[r->sym.i].kind || r->sym.i < s.i;
 }
 
+/* x <= most, x being a symbol or a sum of symbols with positive coefficients: each alone cannot be more than what the
+ * others leave at least. false: nothing is left. */
+static bool assume_at_most(Dims *d, Dim x, int64_t most)
+{
+    Poly p;
+    poly_zero(&p);
+    if (poly_add_dim(d, &p, 1, x)) return true;
+    for (uint32_t i = 0; i < p.n; i++) {
+        const Term *t = &p.t[i];
+        if (t->n != 1 || t->c < 1 || d->rec.p[t->f[0].i].kind != DIM_SYM) continue;
+        Poly rest;
+        int64_t least, room;
+        poly_copy(&rest, &p);
+        poly_remove(&rest, i);
+        least = poly_lower(d, &rest, INT64_MAX, 1);
+        if (least == INT64_MIN || __builtin_sub_overflow(most, least, &room)) continue;
+        SymRec *s = &d->sym.p[d->rec.p[t->f[0].i].sym.i];
+        room = floor_div(room, t->c);
+        if (room < s->hi) s->hi = room, d->narrowed++;
+        if (s->hi < s->lo) return false;
+    }
+    return true;
+}
+
+/* An assumed x == min(x, k): nothing can be merged, but x is bounded now. */
+static bool assume_min(Dims *d, Dim x, Dim min)
+{
+    Dim side[SIDES_MAX];
+    uint32_t n = 0;
+    bool has = false;
+    int64_t k;
+    if (d->rec.p[min.i].kind != DIM_MIN || !collect(d, DIM_MIN, min, side, &n)) return true;
+    for (uint32_t i = 0; i < n; i++) has |= side[i].i == x.i;
+    for (uint32_t i = 0; has && i < n; i++)
+        if (dim_is_const(d, side[i], &k) && !assume_at_most(d, x, k)) return false;
+    return true;
+}
+
 bool dim_assume_eq(Dims *d, Dim a, Dim b)
 {
     if (!a.i || !b.i) return true;
+    if (!assume_min(d, a, b) || !assume_min(d, b, a)) return false;
     bool had = d->overflow;
     a = dim_resolve(d, a);
     b = dim_resolve(d, b);

@@ -31,6 +31,7 @@ typedef struct Dims { Arena *arena; Names *names; VEC(DimRec) rec; VEC(SymRec) s
     Map by_const, by_name;    /* constant -> Dim; Name -> Sym */
     VEC(Dim) of_sym;          /* the DIM_SYM of each symbol, 0: not asked for yet */
     bool merged;              /* dim_assume_eq made a symbol equal to something */
+    uint32_t narrowed;        /* how often an assumed x = min(x, k) bounded a symbol: types made before may be simpler now */
 } Dims;
 
 void dims_init(Dims *, Arena *, Names *);
@@ -56,7 +57,7 @@ bool dim_multiple_of(const Dims *, Dim, int64_t k);              /* true: provab
 typedef enum Tri { TRI_NO, TRI_YES, TRI_UNKNOWN } Tri;
 Tri dim_eq(const Dims *, Dim, Dim);
 Tri dim_le(const Dims *, Dim, Dim);                              /* a <= b */
-/* Records that a and b are equal: merges classes where one is a symbol. false: provably different. The caller leaves a run-time check. */
+/* Records that a and b are equal: merges classes where one is a symbol; x = min(x, k) bounds x. false: provably different. The caller leaves a run-time check. */
 bool dim_assume_eq(Dims *, Dim, Dim);
 /* value[sym.i] for every symbol used; false: overflow or division by zero. A broadcast of different extents, neither 1, gives either. */
 bool dim_eval(const Dims *, Dim, const int64_t *value, int64_t *out);

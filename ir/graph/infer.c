@@ -132,7 +132,6 @@ static bool merge_type(Infer *c, uint32_t result, TypeId neu)
     }
     TypeRec merged = *n;
     merged.layout = o->layout;
-    merged.layout = o->layout;
     for (int i = 0; i < n->rank; i++) {
         int64_t k;
         Dim od = o->dim[i], nd = n->dim[i];
@@ -250,6 +249,33 @@ Dim infer_node_dim(Infer *c, uint32_t result, int axis, int64_t lo, int64_t hi)
     return infer_fresh(c, "n", lo, hi);
 }
 
+/* x and min(x, k), k > 1 (a slice of a table at most k long, say): whenever they broadcast they are equal, so that is what is checked. */
+static bool is_cut(const Infer *c, Dim x, Dim min)
+{
+    const DimRec *r = &c->d->rec.p[min.i];
+    int64_t k;
+    return r->kind == DIM_MIN && ((dim_same(r->a, x) && dim_is_const(c->d, r->b, &k) && k > 1) || (dim_same(r->b, x) && dim_is_const(c->d, r->a, &k) && k > 1));
+}
+
+static void unchecked(void *arg, Sym s)
+{
+    Infer *c = ((void **)arg)[0];
+    const SymRec *r = &c->d->sym.p[s.i];
+    if (r->kind != SYM_ENTRY || r->input < 0) *(bool *)((void **)arg)[1] = true;
+}
+
+/* Bounds of what inputs bind are checked when they are bound; else a check is left. */
+static bool must_be_cut(Infer *c, Dim x, Dim min)
+{
+    bool open = c->g != c->m->entry;
+    dim_each_sym(c->d, x, unchecked, (void *[]){c, &open});
+    if (!open) {
+        if (!dim_assume_eq(c->d, x, min)) return infer_must_eq(c, x, min, "broadcast dimensions");
+        if (dim_same(dim_resolve(c->d, min), x)) return true;
+    }
+    return infer_must_eq(c, x, min, "broadcast dimensions");
+}
+
 bool infer_broadcast(Infer *c, const uint32_t *operands, uint32_t n, Dim *dim, int *rank)
 {
     *rank = 0;
@@ -269,6 +295,15 @@ bool infer_broadcast(Infer *c, const uint32_t *operands, uint32_t n, Dim *dim, i
             if (dim_is(c->d, d, 1)) {
                 d = e;
                 first = operands[i];
+                continue;
+            }
+            if (is_cut(c, e, d)) {
+                Dim t = d;
+                d = e;
+                e = t;
+            }
+            if (is_cut(c, d, e)) {
+                if (!must_be_cut(c, d, e)) return false;
                 continue;
             }
             int64_t x, y;

@@ -167,7 +167,10 @@ static uint64_t fingerprint(PassCtx *c)
 static PassResult run(PassCtx *c)
 {
     uint64_t before = fingerprint(c);
-    if (!infer_graph(c->m->entry)) return PASS_FAILED;
+    for (uint32_t narrowed = c->m->dims.narrowed + 1; narrowed != c->m->dims.narrowed;) { /* bounds found late hold early */
+        narrowed = c->m->dims.narrowed;
+        if (!infer_graph(c->m->entry)) return PASS_FAILED;
+    }
     drop_stale_checks(c);
     bool changed = fingerprint(c) != before;
     return resolve_graph(c, c->m->entry) || changed ? PASS_CHANGED : PASS_UNCHANGED;
