@@ -70,7 +70,7 @@ typedef struct CgFn {
 bool cg_open(Cg *, KModule *, const CodegenOptions *);
 void cg_close(Cg *);
 LT cg_type(Cg *, DType);                       /* compute type in a register: bool is i1, str is {ptr, i64} */
-LT cg_mem_type(Cg *, DType);                   /* as it lies in memory: bool i8, f16 and bf16 i16 */
+LT cg_mem_type(Cg *, DType);                   /* as it lies in memory: bool i8, f16 and bf16 i16, smaller floats i8 */
 LT cg_vec_type(LT);
 LV cg_i32(Cg *, int64_t);
 LV cg_i64(Cg *, int64_t);
@@ -103,6 +103,10 @@ LV scalar_identity(CgFn *, KOp, DType);
 LV scalar_from_mem(Cg *, DType, LV raw);       /* memory form to compute form, scalar or vector */
 LV scalar_to_mem(Cg *, DType, LV v);
 LV scalar_round_to(Cg *, DType, LV v);         /* compute value rounded as if stored and read back */
+/* scalar_small.c: floats of 8 and 4 bits: f32 from the code in an i8 and back */
+bool small_float(DType);
+LV small_from_mem(Cg *, DType, LV raw);
+LV small_to_mem(Cg *, DType, LV v);
 
 /* ---- access.c ---- */
 Cv cv_uni(LV);

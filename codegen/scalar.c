@@ -103,7 +103,7 @@ LV scalar_from_mem(Cg *g, DType t, LV raw)
         if (!g->isa.f16c) return half_to_float(g, raw);
         return LLVMBuildFPExt(g->b, LLVMBuildBitCast(g->b, raw, lanes_like(raw, g->f16), ""), lanes_like(raw, g->f32),
                               "");
-    default: return raw;
+    default: return small_float(t) ? small_from_mem(g, t, raw) : raw;
     }
 }
 
@@ -115,13 +115,13 @@ LV scalar_to_mem(Cg *g, DType t, LV v)
     case DT_F16:
         if (!g->isa.f16c) return float_to_half(g, v);
         return LLVMBuildBitCast(g->b, LLVMBuildFPTrunc(g->b, v, lanes_like(v, g->f16), ""), lanes_like(v, g->i16), "");
-    default: return v;
+    default: return small_float(t) ? small_to_mem(g, t, v) : v;
     }
 }
 
 LV scalar_round_to(Cg *g, DType t, LV v)
 {
-    if (t == DT_F16 || t == DT_BF16) return scalar_from_mem(g, t, scalar_to_mem(g, t, v));
+    if (t == DT_F16 || t == DT_BF16 || small_float(t)) return scalar_from_mem(g, t, scalar_to_mem(g, t, v));
     if (t == DT_I4 || t == DT_I2) {
         LV n = int_k(v, 8 - dtype_info(t)->bits);
         return LLVMBuildAShr(g->b, LLVMBuildShl(g->b, v, n, ""), n, "");
@@ -137,7 +137,7 @@ static LV real_to_int(Cg *g, DType from, DType to, LV x)
     LLVMBuilderRef b = g->b;
     int bits = dtype_info(to)->bits;
     bool sign = is_signed(to);
-    LT result = type_like(g, x, to);
+    LT result = type_like(g, x, dtype_compute(to));
     double hi = ldexp(1, sign ? bits - 1 : bits),
            lo = sign ? -ldexp(1, bits - 1) : 0; /* lo <= x < hi is convertible (lo - 1 < x, to be exact) */
     /* small integers go through i32: clamp first, one exact conversion after */
@@ -478,8 +478,9 @@ LV scalar_op(CgFn *f, const KInstRec *in, LV *a, DType t, bool vec)
     case KOP_SELECT: return pick(g, a[0], a[1], a[2]);
     case KOP_CAST: {
         DType to = in->imm.dtype;
-        if ((to == DT_F16 || to == DT_BF16) && bits >= 32 && t != DT_F32)
+        if ((to == DT_F16 || to == DT_BF16 || small_float(to)) && bits >= 32 && t != DT_F32)
             return scalar_round_to(g, to, round_to_odd(g, convert(g, t, DT_F64, a[0])));
+        if (real && dtype_info(to)->bits < 8 && dtype_is_int(to)) return real_to_int(g, t, to, a[0]);
         return scalar_round_to(g, to, convert(g, t, dtype_compute(to), a[0]));
     }
     case KOP_BITCAST: return LLVMBuildBitCast(b, a[0], type_like(g, a[0], dtype_compute(in->imm.dtype)), "");

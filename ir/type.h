@@ -38,6 +38,9 @@ typedef uint32_t DTypeSet;                      /* bit per DType */
 #define DTS_BOOL DTS(DT_BOOL)
 #define DTS_STR DTS(DT_STR)
 #define DTS_ANY (DTS_NUM | DTS_BOOL | DTS_STR)  /* everything bmc computes with today */
+#define DTS_FLOAT8 (DTS(DT_F8E4M3FN) | DTS(DT_F8E4M3FNUZ) | DTS(DT_F8E5M2) | DTS(DT_F8E5M2FNUZ))
+#define DTS_PACKED (DTS(DT_U4) | DTS(DT_I4) | DTS(DT_U2) | DTS(DT_I2) | DTS(DT_F4E2M1))   /* several elements in a byte */
+#define DTS_SMALL (DTS_FLOAT8 | DTS_PACKED | DTS(DT_F8E8M0))  /* for storing and converting only */
 #define DTS_INDEX (DTS(DT_I32) | DTS(DT_I64))
 
 typedef enum TypeKind { TY_NONE, TY_TENSOR, TY_SEQ, TY_OPT, TY_MAP } TypeKind;

@@ -2,6 +2,7 @@
  * Arithmetic is done in double or int64 and rounded to the element type when stored, so it shares no code and no tricks with the lowering. */
 #include "ir/graph/eval.h"
 #include "base/bug.h"
+#include "ir/elem.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -110,7 +111,7 @@ double ev_f(const Tensor *t, int64_t k)
         return f;
     }
     case DT_U64: return (double)((const uint64_t *)t->data)[k];
-    default: return (double)ev_i(t, k);
+    default: return dtype_is_float(t->elem) ? elem_get_f(t->elem, t->data, k) : (double)ev_i(t, k);
     }
 }
 
@@ -135,7 +136,8 @@ int64_t ev_i(const Tensor *t, int64_t k)
     case DT_U32: return ((const uint32_t *)t->data)[k];
     case DT_I64: case DT_U64: return ((const int64_t *)t->data)[k];
     case DT_F32: case DT_F64: case DT_F16: case DT_BF16: return f_to_i64(ev_f(t, k));
-    default: BUG("ev_i on %s", dtype_name(t->elem));
+    case DT_STR: case DT_C64: case DT_C128: BUG("ev_i on %s", dtype_name(t->elem));
+    default: return elem_get_i(t->elem, t->data, k);
     }
 }
 
@@ -148,6 +150,7 @@ void ev_set_i(Tensor *t, int64_t k, int64_t v)
     case DT_I16: case DT_U16: ((uint16_t *)t->data)[k] = (uint16_t)v; return;
     case DT_I32: case DT_U32: ((uint32_t *)t->data)[k] = (uint32_t)v; return;
     case DT_I64: case DT_U64: ((int64_t *)t->data)[k] = v; return;
+    case DT_I4: case DT_U4: case DT_I2: case DT_U2: elem_put_i(t->elem, t->data, k, v); return;
     default: ev_set_f(t, k, (double)v); return;
     }
 }
@@ -164,6 +167,10 @@ void ev_set_f(Tensor *t, int64_t k, double v)
     case DT_U64: ((uint64_t *)t->data)[k] = isnan(v) || v <= 0 ? 0 : v >= 18446744073709551616.0 ? UINT64_MAX : (uint64_t)v; return;
     default: {
         int bits = dtype_info(t->elem)->bits;
+        if (dtype_is_float(t->elem)) {
+            elem_put_f(t->elem, t->data, k, v);
+            return;
+        }
         bool s = dtype_is_signed(t->elem);
         double lo = s ? -ldexp(1, bits - 1) : 0, hi = ldexp(1, s ? bits - 1 : bits) - 1;
         ev_set_i(t, k, isnan(v) ? 0 : bits == 64 ? f_to_i64(v) : v < lo ? (int64_t)lo : v > hi ? (int64_t)hi : (int64_t)v);
@@ -175,6 +182,10 @@ void ev_set_f(Tensor *t, int64_t k, double v)
 void ev_copy(Tensor *to, int64_t k, const Tensor *from, int64_t j)
 {
     assert(to->elem == from->elem && k >= 0 && k < to->count && j >= 0 && j < from->count);
+    if (dtype_info(to->elem)->bits < 8) {
+        elem_put_f(to->elem, to->data, k, elem_get_f(from->elem, from->data, j));
+        return;
+    }
     size_t n = to->elem == DT_STR ? sizeof(bmc_string) : (size_t)(dtype_info(to->elem)->bits + 7) / 8;
     memcpy((char *)to->data + (size_t)k * n, (const char *)from->data + (size_t)j * n, n);
 }

@@ -1,12 +1,12 @@
 /* cast.c: Cast and CastLike. Float to integer truncates; out of range saturates and NaN gives 0 (the specification leaves both open); integers wrap;
- * anything to bool is x != 0.. */
-#include "ir/graph/eval.h"
-#include "ir/graph/infer.h"
-#include "ir/graph/lower.h"
+ * anything to bool is x != 0. To the 8-bit floats: what is out of range becomes the largest value or, without `saturate`, infinity or NaN (small_edges). */
+#include "ir/ops/quant.h"
+#include <string.h>
 
-static const Port P_ANY[] = {{"input", DTS_ANY, 0, 0}, PORT_END};
-static const Port P_OUT[] = {{"output", DTS_ANY, 0, 0}, PORT_END};
-static const Port P_LIKE[] = {{"input", DTS_ANY, 0, 0}, {"target_type", DTS_ANY, 0, 0}, PORT_END};
+#define DTS_CAST (DTS_ANY | DTS_SMALL)
+static const Port P_ANY[] = {{"input", DTS_CAST, 0, 0}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_CAST, 0, 0}, PORT_END};
+static const Port P_LIKE[] = {{"input", DTS_CAST, 0, 0}, {"target_type", DTS_CAST, 0, 0}, PORT_END};
 
 typedef struct Cast { uint64_t set; int64_t to, saturate; const char *round_mode; } Cast;
 static const AttrSpec CAST_ATTRS[] = {{.name = "to", .kind = ATTR_TYPE, .offset = offsetof(Cast, to), .required = true},
@@ -17,12 +17,16 @@ static const AttrSpec LIKE_ATTRS[] = {A_INT(CastLike, saturate, 1), A_STRING(Cas
 static bool infer_to(Infer *c, DType to)
 {
     DType from = infer_elem(c, 0);
-    if (!(DTS_ANY & DTS(to)) || to == DT_NONE) return infer_fail(c, "a cast to %s is not supported", to > DT_NONE && to < DT_COUNT ? dtype_info(to)->onnx : "an unknown type");
+    if (to <= DT_NONE || to >= DT_COUNT || !(DTS_CAST & DTS(to))) return infer_fail(c, "a cast to %s is not supported", to > DT_NONE && to < DT_COUNT ? dtype_info(to)->onnx : "an unknown type");
     if ((from == DT_STR) != (to == DT_STR)) return infer_fail(c, "a cast from %s to %s is not supported", dtype_info(from)->onnx, dtype_info(to)->onnx);
     return infer_set_type(c, 0, type_with_elem(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0)), to));
 }
-static bool infer_cast(Infer *c) { return infer_to(c, (DType)ATTRS(c->g, c->n, Cast)->to); }
-static bool infer_like_(Infer *c) { return infer_to(c, infer_elem(c, 1)); }
+static bool mode_known(Infer *c, const char *mode)
+{
+    return !strcmp(mode, "up") || !strcmp(mode, "down") || !strcmp(mode, "nearest") || infer_fail(c, "round_mode is '%s'", mode);
+}
+static bool infer_cast(Infer *c) { return mode_known(c, ATTRS(c->g, c->n, Cast)->round_mode) && infer_to(c, (DType)ATTRS(c->g, c->n, Cast)->to); }
+static bool infer_like_(Infer *c) { return mode_known(c, ATTRS(c->g, c->n, CastLike)->round_mode) && infer_to(c, infer_elem(c, 1)); }
 
 static bool propagate(Infer *c)
 {
@@ -48,7 +52,10 @@ static KVal scalar(Lw *l, Node n, const KVal *x, const DType *in)
 {
     (void)in;
     DType to = value_trec(l->g, node_out(l->g, n, 0))->elem;
-    return to == DT_STR ? x[0] : kb_cast(l->b, to, x[0]);
+    if (to == DT_STR) return x[0];
+    bool like = node_rec(l->g, n)->op == OP_CastLike;
+    int64_t saturate = like ? ATTRS(l->g, n, CastLike)->saturate : ATTRS(l->g, n, Cast)->saturate;
+    return small_cast(l->b, to, x[0], saturate != 0, like ? ATTRS(l->g, n, CastLike)->round_mode : ATTRS(l->g, n, Cast)->round_mode);
 }
 
 static Value equivalent(Graph *g, Node n, uint32_t r)
@@ -58,6 +65,14 @@ static Value equivalent(Graph *g, Node n, uint32_t r)
     return a.i && a.i == b.i ? node_in(g, n, 0) : VALUE_NONE;
 }
 
+static void eval_small(Eval *e, Tensor *y, int64_t k, double v)
+{
+    bool like = node_rec(e->g, e->n)->op == OP_CastLike;
+    bool saturate = like ? ATTRS(e->g, e->n, CastLike)->saturate : ATTRS(e->g, e->n, Cast)->saturate;
+    const char *mode = like ? ATTRS(e->g, e->n, CastLike)->round_mode : ATTRS(e->g, e->n, Cast)->round_mode;
+    small_eval(y, k, v, saturate, mode);
+}
+
 static bool eval(Eval *e)
 {
     const Tensor *x = e->in[0];
@@ -65,7 +80,8 @@ static bool eval(Eval *e)
     Tensor *y = ev_out(e, 0, to, x->rank, x->dim);
     for (int64_t k = 0; y && k < y->count; k++) {
         if (to == DT_STR) ev_copy(y, k, x, k);
-        else if (dtype_is_float(x->elem)) ev_set_f(y, k, ev_f(x, k));
+        else if (DTS(to) & (DTS_FLOAT8 | DTS(DT_F8E8M0))) eval_small(e, y, k, ev_f(x, k));
+        else if (dtype_is_float(x->elem) && !(DTS(to) & DTS_PACKED & ~DTS(DT_F4E2M1))) ev_set_f(y, k, ev_f(x, k));
         else if (dtype_is_float(to)) ev_set_f(y, k, ev_f(x, k));   /* not through int64: u64 */
         else ev_set_i(y, k, ev_i(x, k));
     }

@@ -1,8 +1,8 @@
 /* transpose.c: Transpose: element out[i0, i1, ...] = in[i at its axis]: a route; constant operands of contractions keep it as strides (passes). */
 #include "ir/ops/axes.h"
 
-static const Port P_ANY[] = {{"data", DTS_ANY, 0, 1}, PORT_END};
-static const Port P_OUT[] = {{"transposed", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_ANY[] = {{"data", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
+static const Port P_OUT[] = {{"transposed", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
 typedef struct Transpose { uint64_t set; AttrInts perm; } Transpose;
 static const AttrSpec ATTRS_[] = {A_INTS(Transpose, perm), A_END};
 

@@ -11,7 +11,7 @@ static const Port P_SIGNED[] = {{"X", DTS_SIGNED, 0, 1}, PORT_END};
 static const Port P_FLOAT[] = {{"X", DTS_FLOAT, 0, 1}, PORT_END};
 static const Port P_INT[] = {{"X", DTS_INT, 0, 1}, PORT_END};
 static const Port P_BOOL[] = {{"X", DTS_BOOL, 0, 0}, PORT_END};
-static const Port P_ANY[] = {{"X", DTS_ANY, PORT_ANY_KIND, 1}, PORT_END};
+static const Port P_ANY[] = {{"X", DTS_ANY | DTS_SMALL, PORT_ANY_KIND, 1}, PORT_END};
 static const Port P_BOOL_OUT[] = {{"Y", DTS_BOOL, 0, 0}, PORT_END};
 
 /* ---- scalars that are more than one instruction ---- */
