@@ -224,6 +224,9 @@ bool kir_verify(KModule *, const char *after);       /* all errors as diagnostic
 /* v = base + sum coef[k]*iv... with respect to one loop variable: true when v is affine in `iv` with a constant coefficient (0: uniform). */
 bool kx_affine(const Kernel *, const Dims *, KVal v, KVal iv, int64_t *coef);
 bool kx_const_i(const Kernel *, const Dims *, KVal, int64_t *);
+/* An access' flat offset as a sum of idx[n]*stride[n], at most one term per axis; returns their number. Indices x div d and x rem d over strides d*s and s are
+ * one term x*s: positions that were split and lie in order again. */
+int kx_access_terms(const Kernel *, Dims *, const KInstRec *load_or_store, KVal *idx, Dim *stride);
 /* Distance in elements between consecutive iterations of `iv` at this access; false: not constant. 0 uniform, 1 contiguous. */
 bool kx_access_stride(const Kernel *, Dims *, KInst load_or_store, KVal iv, int64_t *stride);
 bool kx_param_read(const Kernel *, uint32_t param);  /* some load or macc reads it */

@@ -111,21 +111,64 @@ bool kx_affine(const Kernel *k, const Dims *dims, KVal v, KVal iv, int64_t *coef
     }
 }
 
+/* q = x div d, r = x rem d of the same x and d? */
+static bool halves(const Kernel *k, const Dims *dims, KVal q, KVal r, KVal *x, Dim *d)
+{
+    const KInstRec *a = kval(k, q)->def.i ? kinst(k, kval(k, q)->def) : NULL,
+                   *b = kval(k, r)->def.i ? kinst(k, kval(k, r)->def) : NULL;
+    if (!a || !b || !((a->op == KOP_DIV && b->op == KOP_REM) || (a->op == KOP_FLOORDIV && b->op == KOP_MOD)))
+        return false;
+    *x = karg(k, a, 0);
+    KVal by = karg(k, a, 1), by2 = karg(k, b, 1);
+    int64_t n, n2;
+    if (x->i != karg(k, b, 0).i || !kval(k, by)->def.i || !kval(k, by2)->def.i) return false;
+    if (kx_const_i(k, dims, by, &n)) {
+        *d = dim_const((Dims *)(uintptr_t)dims, n);
+        return n > 0 && kx_const_i(k, dims, by2, &n2) && n == n2;
+    }
+    const KInstRec *u = kinst(k, kval(k, by)->def), *v = kinst(k, kval(k, by2)->def);
+    if (u->op != KOP_DIM || v->op != KOP_DIM || !dim_same(u->imm.dim, v->imm.dim)) return false;
+    *d = u->imm.dim;
+    return true;
+}
+
+int kx_access_terms(const Kernel *k, Dims *dims, const KInstRec *r, KVal *idx, Dim *stride)
+{
+    const KBufRec *p = &k->param.p[r->param];
+    int n = p->rank;
+    Dim step = dim_const(dims, 1), d;
+    for (int i = n - 1; i >= 0; i--) {
+        idx[i] = karg(k, r, (uint32_t)i);
+        stride[i] = p->dense ? step : p->stride[i];
+        if (p->dense && step.i) step = dim_mul(dims, step, p->dim[i]);
+    }
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < n; j++) {
+            KVal x;
+            if (i == j || !stride[j].i || !halves(k, dims, idx[i], idx[j], &x, &d) ||
+                !dim_same(stride[i], dim_mul(dims, d, stride[j])))
+                continue;
+            idx[j] = x;
+            n--;
+            for (int a = i; a < n; a++) idx[a] = idx[a + 1], stride[a] = stride[a + 1];
+            i = -1; /* x may be a half itself */
+            break;
+        }
+    return n;
+}
+
 bool kx_access_stride(const Kernel *k, Dims *dims, KInst access, KVal iv, int64_t *stride)
 {
     const KInstRec *r = kinst(k, access);
-    const KBufRec *p = &k->param.p[r->param];
-    Dim step = dim_const(dims, 1);
+    KVal idx[RANK_MAX];
+    Dim st[RANK_MAX];
     int64_t coef, s, part, sum = 0;
     assert(r->op == KOP_LOAD || r->op == KOP_STORE);
-    for (int i = p->rank - 1; i >= 0; i--) {
-        Dim st = p->dense ? step : p->stride[i];
-        if (!kx_affine(k, dims, karg(k, r, (uint32_t)i), iv, &coef)) return false;
-        if (coef != 0) {
-            if (!st.i || !dim_is_const(dims, st, &s)) return false;
-            if (__builtin_mul_overflow(coef, s, &part) || __builtin_add_overflow(sum, part, &sum)) return false;
-        }
-        if (p->dense && step.i) step = dim_mul(dims, step, p->dim[i]);
+    for (int i = kx_access_terms(k, dims, r, idx, st) - 1; i >= 0; i--) {
+        if (!kx_affine(k, dims, idx[i], iv, &coef)) return false;
+        if (coef == 0) continue;
+        if (!st[i].i || !dim_is_const(dims, st[i], &s)) return false;
+        if (__builtin_mul_overflow(coef, s, &part) || __builtin_add_overflow(sum, part, &sum)) return false;
     }
     *stride = sum;
     return true;
