@@ -142,7 +142,92 @@ static LV read_packed(CgFn *f, DType t, LV base, LV off, LV mask)
     else raw = cg_load(g, g->i8, p, 1);
     LV sh = LLVMBuildMul(b, LLVMBuildTrunc(b, LLVMBuildAnd(b, off, cg_int_like(ot, per - 1), ""), byte, ""),
                          cg_int_like(byte, bits), "");
-    return scalar_round_to(g, t, LLVMBuildLShr(b, raw, sh, ""));
+    LV code = LLVMBuildLShr(b, raw, sh, "");
+    if (!small_float(t)) return scalar_round_to(g, t, code);
+    return small_from_mem(g, t, LLVMBuildAnd(b, code, cg_int_like(byte, (1 << bits) - 1), ""));
+}
+
+/* bmc.putN(base, offset, code): an element of 4 or 2 bits. Its byte may belong to several threads: each changes its
+ * own bits only. */
+static LV put_fn(Cg *g, int bits)
+{
+    LLVMBuilderRef b = g->b;
+    const char *name = bits == 4 ? "bmc.put4" : "bmc.put2";
+    int per = 8 / bits;
+    LV fn = LLVMGetNamedFunction(g->mod, name);
+    if (fn) return fn;
+    LLVMBasicBlockRef from = cg_here(g);
+    fn = cg_fn(g, name, g->vd, (LT[]){g->ptr, g->i64, g->i8}, 3, true);
+    LLVMPositionBuilderAtEnd(b, cg_block(g, fn, "entry"));
+    LV off = LLVMGetParam(fn, 1), at = LLVMBuildAShr(b, off, cg_i64(g, per == 2 ? 1 : 2), "");
+    LV p = LLVMBuildGEP2(b, g->i8, LLVMGetParam(fn, 0), &at, 1, "");
+    LV sh = LLVMBuildMul(b, LLVMBuildTrunc(b, LLVMBuildAnd(b, off, cg_i64(g, per - 1), ""), g->i8, ""),
+                         cg_int_like(g->i8, bits), "");
+    LV mask = cg_int_like(g->i8, (1 << bits) - 1), code = LLVMBuildAnd(b, LLVMGetParam(fn, 2), mask, "");
+    LLVMBuildAtomicRMW(b, LLVMAtomicRMWBinOpAnd, p, LLVMBuildNot(b, LLVMBuildShl(b, mask, sh, ""), ""),
+                       LLVMAtomicOrderingMonotonic, false);
+    LLVMBuildAtomicRMW(b, LLVMAtomicRMWBinOpOr, p, LLVMBuildShl(b, code, sh, ""), LLVMAtomicOrderingMonotonic, false);
+    LLVMBuildRetVoid(b);
+    LLVMPositionBuilderAtEnd(b, from);
+    return fn;
+}
+
+/* Sixteen codes from a byte boundary on: neighbours are joined, whole bytes stored. */
+static void write_packed_row(Cg *g, int bits, LV p, LV code)
+{
+    LLVMBuilderRef b = g->b;
+    int per = 8 / bits;
+    LT wide = LLVMVectorType(per == 2 ? g->i16 : g->i32, LANES / (unsigned)per),
+       byte = LLVMVectorType(g->i8, LANES / (unsigned)per);
+    LV w = LLVMBuildBitCast(b, code, wide, ""), r = NULL;
+    for (int i = 0; i < per; i++) { /* code i stands at bit 8i and goes to bit i*bits */
+        LV part = LLVMBuildLShr(b, w, cg_int_like(wide, (8 - bits) * i), "");
+        part = LLVMBuildAnd(b, part, cg_int_like(wide, ((1 << bits) - 1) << (bits * i)), "");
+        r = r ? LLVMBuildOr(b, r, part, "") : part;
+    }
+    cg_store(g, LLVMBuildTrunc(b, r, byte, ""), p, 1);
+}
+
+/* Elements of 4 or 2 bits; `off` as v. Rows that begin with a byte are stored whole, others one by one. */
+static void write_packed(CgFn *f, DType t, LV base, Cv off, LV v, LV mask)
+{
+    Cg *g = f->g;
+    LLVMBuilderRef b = g->b;
+    int bits = dtype_info(t)->bits, per = 8 / bits;
+    LV code = scalar_to_mem(g, t, v), put = put_fn(g, bits);
+    if (LLVMGetTypeKind(LLVMTypeOf(code)) != LLVMVectorTypeKind) {
+        cg_call(g, put, (LV[]){base, off.v, code}, 3, "");
+        return;
+    }
+    LLVMBasicBlockRef done = cg_block(g, f->fn, "packed.end");
+    if (off.kind == CV_LIN && off.coef == 1 && !mask) {
+        LLVMBasicBlockRef row = cg_block(g, f->fn, "packed.row"), each = cg_block(g, f->fn, "packed.each");
+        LV rest = LLVMBuildAnd(b, off.v, cg_i64(g, per - 1), "");
+        LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntEQ, rest, cg_i64(g, 0), ""), row, each);
+        LLVMPositionBuilderAtEnd(b, row);
+        LV at = LLVMBuildAShr(b, off.v, cg_i64(g, per == 2 ? 1 : 2), "");
+        write_packed_row(g, bits, LLVMBuildGEP2(b, g->i8, base, &at, 1, ""), code);
+        LLVMBuildBr(b, done);
+        LLVMPositionBuilderAtEnd(b, each);
+    }
+    LV lanes = cv_vec(f, off);
+    for (int i = 0; i < LANES; i++) {
+        LV lane = cg_i32(g, i), c = LLVMBuildExtractElement(b, code, lane, ""),
+           at = LLVMBuildExtractElement(b, lanes, lane, "");
+        LLVMBasicBlockRef next = NULL;
+        if (mask) {
+            LLVMBasicBlockRef yes = cg_block(g, f->fn, "packed.on");
+            next = cg_block(g, f->fn, "packed.next");
+            LLVMBuildCondBr(b, LLVMBuildExtractElement(b, mask, lane, ""), yes, next);
+            LLVMPositionBuilderAtEnd(b, yes);
+        }
+        cg_call(g, put, (LV[]){base, at, c}, 3, "");
+        if (!next) continue;
+        LLVMBuildBr(b, next);
+        LLVMPositionBuilderAtEnd(b, next);
+    }
+    LLVMBuildBr(b, done);
+    LLVMPositionBuilderAtEnd(b, done);
 }
 
 /* Masked accesses cost what plain ones cost. */
@@ -308,7 +393,6 @@ void access_store(CgFn *f, const KInstRec *in)
 {
     Cg *g = f->g;
     const KBufRec *buf = &f->k->param.p[in->param];
-    if (packed_type(buf->elem)) BUG("%s: store of %s", name_str(g->m->names, f->k->name), dtype_name(buf->elem));
     LV base = f->param[in->param];
     Cv off = flat_offset(f, in), value = index_value(f, karg(f->k, in, buf->rank)), pred = {0};
     if (in->n_arg > buf->rank + 1u) pred = index_value(f, karg(f->k, in, buf->rank + 1u));
@@ -324,8 +408,12 @@ void access_store(CgFn *f, const KInstRec *in)
         LLVMBuildCondBr(g->b, pred.v, yes, done);
         LLVMPositionBuilderAtEnd(g->b, yes);
     }
-    if (!f->vec) write_scalar(f, buf, base, off.v, value.v);
-    else write_lanes(f, buf, base, off, cv_vec(f, value), and_mask(g, f->mask, pred.kind == CV_VEC ? pred.v : NULL));
+    LV on = pred.kind == CV_VEC ? pred.v : NULL;
+    if (packed_type(buf->elem)) {
+        if (f->vec) write_packed(f, buf->elem, base, off, cv_vec(f, value), and_mask(g, f->mask, on));
+        else write_packed(f, buf->elem, base, off, value.v, NULL);
+    } else if (!f->vec) write_scalar(f, buf, base, off.v, value.v);
+    else write_lanes(f, buf, base, off, cv_vec(f, value), and_mask(g, f->mask, on));
     if (done) {
         LLVMBuildBr(g->b, done);
         LLVMPositionBuilderAtEnd(g->b, done);
