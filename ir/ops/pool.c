@@ -1,8 +1,9 @@
-/* pool.c: MaxPool (with indices), AveragePool, LpPool and the global pools: a window nest over the spatial axes. A global pool is a window as large as the input.
+/* pool.c: MaxPool (with indices), AveragePool, LpPool: window nests (window_nest.h); the global pools: pool_global.c.
  * Elements outside the input do not take part: they are the maximum's neutral element, or zero; AveragePool divides by the elements that count
  * (count_include_pad: those inside input and padding). */
 #include "ir/graph/eval.h"
-#include "ir/ops/window.h"
+#include "ir/ops/pool.h"
+#include "ir/ops/window_nest.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -17,7 +18,9 @@ static const AttrSpec POOL_ATTRS[] = {A_STRING(Pool, auto_pad, "NOTSET"), A_INT(
                                       A_INT(Pool, p, 2), {.name = "kernel_shape", .kind = ATTR_INTS, .offset = offsetof(Pool, kernel_shape), .required = true},
                                       A_INTS(Pool, strides), A_INTS(Pool, dilations), A_INTS(Pool, pads), A_END};
 
-static bool is_global(const OpDesc *op) { return op->attrs == NULL; }
+static const AttrSpec LP_ATTRS[] = {A_INT(Pool, p, 2), A_END};
+
+static bool is_global(const OpDesc *op) { return op->attrs != POOL_ATTRS; }
 
 static bool resolve(Dims *d, const OpDesc *op, const Pool *a, const TypeRec *x, Window *w, const char **why)
 {
@@ -48,10 +51,77 @@ static bool infer(Infer *c)
     return infer_set(c, 0, infer_elem(c, 0), 2 + w.n, dim) && infer_set(c, 1, DT_I64, 2 + w.n, dim);
 }
 
-/* ---- lowering: one window, an accumulator (and the index of the maximum) ---- */
+/* ---- what is done with an element ---- */
 
-typedef enum PoolKind { MAX, AVERAGE, LP } PoolKind;
-typedef struct Pl { Lw *l; PoolKind kind; Window w; const Pool *a; bool global, indices, column_major; uint32_t src; double p; } Pl;
+KVal pool_start(Kb *b, const PoolSum *s)
+{
+    if (s->kind != POOL_MAX) return kb_const_f(b, s->type, 0);
+    if (dtype_is_float(s->type)) return kb_const_f(b, s->type, -INFINITY);
+    return kb_const_i(b, s->type, dtype_is_signed(s->type) ? -128 : 0);
+}
+
+KVal pool_power(Kb *b, const PoolSum *s, KVal x)
+{
+    if (s->kind != POOL_LP) return x;
+    KVal m = kb_un(b, KOP_ABS, x);
+    return s->p == 1 ? m : s->p == 2 ? kb_mul(b, m, m) : kb_bin(b, KOP_POW, m, kb_const_f(b, s->type, s->p));
+}
+
+KVal pool_join(Kb *b, const PoolSum *s, KVal acc, KVal power) { return s->kind == POOL_MAX ? kb_max(b, acc, power) : kb_add(b, acc, power); }
+
+KVal pool_root(Kb *b, const PoolSum *s, KVal acc)
+{
+    if (s->kind != POOL_LP || s->p == 1) return acc;
+    return s->p == 2 ? kb_un(b, KOP_SQRT, acc) : kb_bin(b, KOP_POW, acc, kb_const_f(b, s->type, 1 / s->p));
+}
+
+/* ---- lowering: a window nest ---- */
+
+typedef struct Pl { Lw *l; PoolSum sum; Window w; const Pool *a; uint32_t src; } Pl;
+
+/* Taps of axis i whose position lies in input or padding: lo <= start + k*dilation < hi in closed form. */
+static KVal padded_taps(Pl *x, int i, KVal o)
+{
+    Kb *b = x->l->b;
+    const Window *w = &x->w;
+    KVal zero = kb_i(b, 0), dil = kb_i(b, w->dilation[i]), round = kb_i(b, w->dilation[i] - 1), start = window_at(b, w, i, o, zero);
+    KVal lo = kb_sub(b, zero, kb_dim(b, w->begin[i])), hi = kb_add(b, kb_dim(b, w->in[i]), kb_dim(b, w->end[i]));
+    KVal first = kb_bin(b, KOP_FLOORDIV, kb_add(b, kb_sub(b, lo, start), round), dil);
+    KVal last = kb_bin(b, KOP_FLOORDIV, kb_add(b, kb_sub(b, hi, start), round), dil);
+    return kb_max(b, zero, kb_sub(b, kb_min(b, last, kb_i(b, w->kernel[i])), kb_max(b, first, zero)));
+}
+
+static KVal pl_init(void *arg, KVal channel)
+{
+    Pl *x = arg;
+    (void)channel;
+    return pool_start(x->l->b, &x->sum);
+}
+
+static KVal pl_step(void *arg, KVal acc, KVal v, KVal shared)
+{
+    Pl *x = arg;
+    (void)shared;
+    return pool_join(x->l->b, &x->sum, acc, pool_power(x->l->b, &x->sum, v));
+}
+
+/* One over the elements that an average divides by: one division for all channels. */
+static KVal pl_factor(void *arg, const KVal *out, const KVal *count)
+{
+    Pl *x = arg;
+    Kb *b = x->l->b;
+    KVal n = kb_i(b, 1);
+    for (int i = 0; i < x->w.n; i++) n = kb_mul(b, n, x->a->count_include_pad && x->w.padded ? padded_taps(x, i, out[2 + i]) : count[i]);
+    return kb_div(b, kb_const_f(b, x->sum.type, 1), kb_cast(b, x->sum.type, n));
+}
+
+static void pl_put(void *arg, const KVal *out, KVal acc, KVal factor)
+{
+    Pl *x = arg;
+    lw_put(x->l, 0, out, factor.i ? kb_mul(x->l->b, acc, factor) : pool_root(x->l->b, &x->sum, acc));
+}
+
+/* ---- the maximum and where it is: one window after the other ---- */
 
 static KVal flat_position(Pl *x, const KVal *idx)
 {
@@ -59,109 +129,77 @@ static KVal flat_position(Pl *x, const KVal *idx)
     KVal f = kb_add(b, kb_mul(b, idx[0], kb_dim(b, lw_dim(x->l, 0, 1))), idx[1]);
     for (int k = 0; k < x->w.n; k++) {
         KVal d = kb_i(b, 1);
-        if (!x->column_major) f = kb_add(b, kb_mul(b, f, kb_dim(b, x->w.in[k])), idx[2 + k]);
-        else {
-            if (k == 0)
-                for (int i = 0; i < x->w.n; i++) f = kb_mul(b, f, kb_dim(b, x->w.in[i]));
-            for (int i = 0; i < k; i++) d = kb_mul(b, d, kb_dim(b, x->w.in[i]));
-            f = kb_add(b, f, kb_mul(b, idx[2 + k], d));
+        if (!x->a->storage_order) {
+            f = kb_add(b, kb_mul(b, f, kb_dim(b, x->w.in[k])), idx[2 + k]);
+            continue;
         }
+        for (int i = 0; i < x->w.n && k == 0; i++) f = kb_mul(b, f, kb_dim(b, x->w.in[i]));
+        for (int i = 0; i < k; i++) d = kb_mul(b, d, kb_dim(b, x->w.in[i]));
+        f = kb_add(b, f, kb_mul(b, idx[2 + k], d));
     }
     return f;
 }
 
+/* acc: the maximum so far and its position, -1 at first. */
 static void sweep(Pl *x, int i, const KVal *out, KVal *idx, KVal pred, KVal *acc)
 {
     Kb *b = x->l->b;
-    DType t = dtype_compute(lw_elem(x->l, 0));
     if (i == x->w.n) {
-        bool f = dtype_is_float(t);
-        KVal low = f ? kb_const_f(b, t, -INFINITY) : kb_const_i(b, t, dtype_is_signed(t) ? -128 : 0);
-        KVal v = pred.i ? kb_load_if(b, x->src, idx, pred, x->kind == MAX ? low : (KVal){0}) : kb_load(b, x->src, idx);
-        if (x->kind == MAX && x->indices) {
-            KVal first = kb_bin(b, KOP_EQ, acc[1], kb_i(b, -1));
-            KVal better = kb_bin(b, KOP_OR, kb_bin(b, KOP_GT, v, acc[0]), first);
-            if (f) better = kb_bin(b, KOP_OR, better, kb_un(b, KOP_ISNAN, v));
-            if (pred.i) better = kb_and(b, better, pred);
-            acc[0] = kb_select(b, better, v, acc[0]);
-            acc[1] = kb_select(b, better, flat_position(x, idx), acc[1]);
-        } else if (x->kind == MAX) acc[0] = kb_max(b, acc[0], v);
-        else if (x->kind == AVERAGE) acc[0] = kb_add(b, acc[0], v);
-        else {
-            KVal m = kb_un(b, KOP_ABS, v);
-            acc[0] = kb_add(b, acc[0], x->p == 1 ? m : x->p == 2 ? kb_mul(b, m, m) : kb_bin(b, KOP_POW, m, kb_const_f(b, t, x->p)));
-        }
+        KVal v = pred.i ? kb_load_if(b, x->src, idx, pred, pool_start(b, &x->sum)) : kb_load(b, x->src, idx);
+        KVal better = kb_bin(b, KOP_OR, kb_bin(b, KOP_GT, v, acc[0]), kb_bin(b, KOP_EQ, acc[1], kb_i(b, -1)));
+        if (dtype_is_float(x->sum.type)) better = kb_bin(b, KOP_OR, better, kb_un(b, KOP_ISNAN, v));
+        if (pred.i) better = kb_and(b, better, pred);
+        acc[0] = kb_select(b, better, v, acc[0]);
+        acc[1] = kb_select(b, better, flat_position(x, idx), acc[1]);
         return;
     }
     KbLoop loop;
-    uint32_t n = x->indices ? 2 : 1;
-    KOp combine[2] = {x->kind == MAX ? KOP_MAX : KOP_ADD, KOP_NONE};
-    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), x->global ? kb_dim(b, x->w.in[i]) : kb_i(b, x->w.kernel[i]), n, acc, x->indices ? NULL : combine);
-    idx[2 + i] = x->global ? loop.iv : window_at(b, &x->w, i, out[2 + i], loop.iv);
-    KVal inside = pred, next[2] = {loop.carry[0], n > 1 ? loop.carry[1] : (KVal){0}};
-    if (!x->global) window_inside(b, &x->w, i, idx[2 + i], &inside);
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_i(b, x->w.kernel[i]), 2, acc, NULL);
+    idx[2 + i] = window_at(b, &x->w, i, out[2 + i], loop.iv);
+    KVal inside = pred, next[2] = {loop.carry[0], loop.carry[1]};
+    window_inside(b, &x->w, i, idx[2 + i], &inside);
     sweep(x, i + 1, out, idx, inside, next);
     kb_loop_end(b, &loop, next);
     acc[0] = loop.result[0];
-    if (n > 1) acc[1] = loop.result[1];
+    acc[1] = loop.result[1];
 }
 
-/* Elements that an average divides by: per axis, taps with lo <= o*stride - begin + k*dilation < hi, in closed form. */
-static KVal counted(Pl *x, const KVal *out)
+static void lower_indices(Pl *x)
 {
-    Kb *b = x->l->b;
-    KVal n = kb_i(b, 1), zero = kb_i(b, 0), one = kb_i(b, 1);
-    for (int i = 0; i < x->w.n; i++) {
-        if (x->global) {
-            n = kb_mul(b, n, kb_dim(b, x->w.in[i]));
-            continue;
-        }
-        KVal k = kb_i(b, x->w.kernel[i]);
-        if (x->w.padded) {
-            bool pad = x->a->count_include_pad;
-            KVal start = window_at(b, &x->w, i, out[2 + i], zero), dil = kb_i(b, x->w.dilation[i]);
-            KVal lo = pad ? kb_sub(b, zero, kb_dim(b, x->w.begin[i])) : zero, hi = kb_dim(b, x->w.in[i]);
-            if (pad) hi = kb_add(b, hi, kb_dim(b, x->w.end[i]));
-            /* first k with start + k*dil >= lo, and first with >= hi */
-            KVal a = kb_bin(b, KOP_FLOORDIV, kb_add(b, kb_sub(b, lo, start), kb_sub(b, dil, one)), dil);
-            KVal e = kb_bin(b, KOP_FLOORDIV, kb_add(b, kb_sub(b, hi, start), kb_sub(b, dil, one)), dil);
-            k = kb_max(b, zero, kb_sub(b, kb_min(b, e, k), kb_max(b, a, zero)));
-        }
-        n = kb_mul(b, n, k);
-    }
-    return n;
+    Lw *l = x->l;
+    Kb *b = l->b;
+    KVal out[RANK_MAX], idx[RANK_MAX], acc[2];
+    lw_nest_over(l, 0, out);
+    idx[0] = out[0];
+    idx[1] = out[1];
+    acc[0] = pool_start(b, &x->sum);
+    acc[1] = kb_i(b, -1);
+    sweep(x, 0, out, idx, (KVal){0}, acc);
+    lw_put(l, 0, out, acc[0]);
+    lw_put(l, 1, out, acc[1]);
+    lw_end_nest(l, lw_out_rank(l, 0));
 }
 
 static bool lower(Lw *l, Node n)
 {
     const OpDesc *op = node_desc(l->g, n);
     OpCode code = node_rec(l->g, n)->op;
-    Pl x = {.l = l, .a = ATTRS(l->g, n, Pool), .global = is_global(op), .kind = code == OP_MaxPool || code == OP_GlobalMaxPool ? MAX : code == OP_LpPool ? LP : AVERAGE};
+    Pl x = {.l = l, .a = ATTRS(l->g, n, Pool)};
     const char *why;
+    x.sum.kind = code == OP_MaxPool || code == OP_GlobalMaxPool ? POOL_MAX : code == OP_LpPool || code == OP_GlobalLpPool ? POOL_LP : POOL_AVERAGE;
+    x.sum.type = dtype_compute(lw_elem(l, 0));
+    if (x.sum.kind == POOL_LP) x.sum.p = (double)x.a->p;
+    if (is_global(op)) return pool_lower_global(l, &x.sum);
     if (!resolve(&l->m->dims, op, x.a, value_trec(l->g, node_in(l->g, n, 0)), &x.w, &why)) return lw_fail(l, "%s", why);
-    x.indices = x.kind == MAX && node_n_out(l->g, n) > 1 && value_used(l->g, node_out(l->g, n, 1));
-    x.column_major = !x.global && x.a->storage_order;
-    x.p = x.kind == LP ? (double)x.a->p : 0;
-    DType t = dtype_compute(lw_elem(l, 0));
-    KBuf src = lw_in(l, 0);
-    lw_out(l, 0);
-    if (x.indices) lw_out(l, 1);
+    bool indices = code == OP_MaxPool && node_n_out(l->g, n) > 1 && value_used(l->g, node_out(l->g, n, 1));
+    WindowNest nest = {.l = l, .w = &x.w, .in = lw_in_strided(l, 0), .channels = lw_dim(l, 0, 1), .per = 1, .arg = &x, .init = pl_init, .step = pl_step,
+                       .factor = x.sum.kind == POOL_AVERAGE ? pl_factor : NULL, .put = pl_put};
+    if (indices) lw_out(l, 0), lw_out(l, 1);
+    else lw_prepare_out(l);
     Kb *b = lw_kernel(l, op->name);
-    x.src = kb_param(b, src, false);
-    KVal out[RANK_MAX], idx[RANK_MAX], acc[2];
-    lw_nest_over(l, 0, out);
-    idx[0] = out[0];
-    idx[1] = out[1];
-    if (x.kind == MAX) acc[0] = dtype_is_float(t) ? kb_const_f(b, t, -INFINITY) : kb_const_i(b, t, dtype_is_signed(t) ? -128 : 0);
-    else acc[0] = kb_const_f(b, t, 0);
-    acc[1] = kb_i(b, -1);
-    sweep(&x, 0, out, idx, (KVal){0}, acc);
-    KVal y = acc[0];
-    if (x.kind == AVERAGE) y = kb_div(b, y, kb_cast(b, t, counted(&x, out)));
-    if (x.kind == LP) y = x.p == 1 ? y : x.p == 2 ? kb_un(b, KOP_SQRT, y) : kb_bin(b, KOP_POW, y, kb_const_f(b, t, 1 / x.p));
-    lw_put(l, 0, out, y);
-    if (x.indices) lw_put(l, 1, out, acc[1]);
-    lw_end_nest(l, lw_out_rank(l, 0));
+    x.src = kb_param(b, nest.in, false);
+    if (indices) lower_indices(&x);
+    else window_nest(&nest);
     lw_kernel_end(l);
     return true;
 }
@@ -174,7 +212,7 @@ static bool eval(Eval *e)
     OpCode code = node_rec(e->g, e->n)->op;
     const Pool *a = ATTRS(e->g, e->n, Pool);
     const Tensor *x = e->in[0];
-    bool global = is_global(op), max = code == OP_MaxPool || code == OP_GlobalMaxPool;
+    bool global = is_global(op), max = code == OP_MaxPool || code == OP_GlobalMaxPool, lp = code == OP_LpPool || code == OP_GlobalLpPool;
     Names names;
     Dims d;
     names_init(&names, e->arena);
@@ -212,19 +250,20 @@ static bool eval(Eval *e)
             if (!inside) continue;
             double v = ev_f(x, plane * in + at);
             if (max && (v > s || isnan(v) || best < 0)) s = v, best = plane * in + (!global && a->storage_order ? col : at);
-            if (!max) s += code == OP_LpPool ? pow(fabs(v), (double)a->p) : v;
+            if (!max) s += lp ? pow(fabs(v), (double)a->p) : v;
         }
         if (max && best < 0 && !dtype_is_float(x->elem)) ev_set_i(y, o, dtype_is_signed(x->elem) ? -128 : 0);
-        else ev_set_f(y, o, max ? s : code == OP_LpPool ? pow(s, 1.0 / (double)a->p) : s / (double)count);
+        else ev_set_f(y, o, max ? s : lp ? pow(s, 1.0 / (double)a->p) : s / (double)count);
         if (at_out) ev_set_i(at_out, o, best);
     }
     return y != NULL;
 }
 
-#define WINDOWED .cls = CLS_WINDOW, .infer = infer, .lower = lower, .eval = eval
+#define WINDOWED .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT | OPF_CHANNELS_LAST, .infer = infer, .lower = lower, .eval = eval
 #define WITH_ATTRS .attrs = POOL_ATTRS, .attrs_size = sizeof(Pool)
 const OpDesc op_MaxPool = {.name = "MaxPool", .since = 22, WINDOWED, WITH_ATTRS, .in = P_MAX, .out = P_MAX_OUT};
 const OpDesc op_AveragePool = {.name = "AveragePool", .since = 22, WINDOWED, WITH_ATTRS, .in = P_FLOAT, .out = P_FLOAT};
 const OpDesc op_LpPool = {.name = "LpPool", .since = 22, WINDOWED, WITH_ATTRS, .in = P_FLOAT, .out = P_FLOAT};
 const OpDesc op_GlobalAveragePool = {.name = "GlobalAveragePool", .since = 22, WINDOWED, .in = P_FLOAT, .out = P_FLOAT};
 const OpDesc op_GlobalMaxPool = {.name = "GlobalMaxPool", .since = 22, WINDOWED, .in = P_FLOAT, .out = P_FLOAT};
+const OpDesc op_GlobalLpPool = {.name = "GlobalLpPool", .since = 22, WINDOWED, .attrs = LP_ATTRS, .attrs_size = sizeof(Pool), .in = P_FLOAT, .out = P_FLOAT};

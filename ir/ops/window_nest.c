@@ -3,7 +3,7 @@
  * Channels lie side by side (channels-last): lanes are channels, and a block is up to 8 neighbouring windows of one output
  * row, whose accumulators are the carries of the loops over the window's rows; a column of the input is loaded once for
  * all windows that see it.
- *   par n, output row, chunk of channels
+ *   par n, chunk of channels, output row
  *     blocks of columns: those at the left edge | for block: those inside | those at the right edge
  *       vec channel
  *         acc0..7 = for window row = first inside..last inside carry(..) { columns of the window unrolled }
@@ -15,7 +15,7 @@
  * Unknown extents: the edges' columns have loops of their own over the columns of the window. */
 #include "ir/ops/window_nest.h"
 
-#define FULL_CHUNK 64 /* par iterations that share well among threads */
+#define SHARED_WELL 64 /* par iterations that share well among threads */
 
 typedef struct Wn {
     WindowNest *n;
@@ -199,7 +199,7 @@ static void known_columns(Wn *x, int64_t in, int64_t out, int64_t begin)
     const Window *w = x->w;
     int a = x->last;
     int64_t s = w->stride[a], reach = (w->kernel[a] - 1) * w->dilation[a];
-    int64_t wide = x->lanes_are_channels ? WINDOW_COLUMNS : 1, n_block = (out + wide - 1) / wide, n = n_block ? (out + n_block - 1) / n_block : 1;
+    int64_t n_block = (out + WINDOW_COLUMNS - 1) / WINDOW_COLUMNS, n = n_block ? (out + n_block - 1) / n_block : 1;
     for (int64_t q = 0; q < out;) {
         int64_t full = 0;
         for (; q + (full + 1) * n <= out && (q + full * n) * s - begin >= 0 && (q + (full + 1) * n - 1) * s - begin + reach < in;) full++;
@@ -263,15 +263,27 @@ static bool unit_stride(Lw *l, KBuf buf, int axis)
     return d.i && dim_is_const(&l->m->dims, d, &s) && s == 1;
 }
 
-/* Channels per par iteration: all, unless threads would then have too few iterations to share. */
+/* Channels of a chunk: so few that the rows that the next output row sees again stay in the first cache (tensors that
+ * do not fit into the second one are better read in long runs: 32x112x112 takes 204 us in halves, 107 whole), and that
+ * threads have enough to share. Whole vectors, and a divisor of all: chunks are equal. 0: one chunk. */
 static int64_t chunk_of(Wn *x, Dim rows)
 {
-    int64_t n, c, best;
-    if (!x->n->l->k->threads || !dim_is_const(&x->n->l->m->dims, rows, &n) || !dim_is_const(&x->n->l->m->dims, x->n->channels, &c)) return 0;
-    best = c;
-    for (int64_t part = 2; part * K_LANES <= c && n * (c / best) < FULL_CHUNK; part++)
+    const Window *w = x->w;
+    Dims *d = &x->n->l->m->dims;
+    KModule *k = x->n->l->k;
+    int64_t n, c, width, height = 1, cache = k->target.l1_bytes / 2, all, best = 0;
+    if (!dim_is_const(d, x->n->channels, &c)) return 0;
+    if (!dim_is_const(d, w->in[x->last], &width)) width = 0;
+    for (int i = 0; i < x->last; i++) height *= (w->kernel[i] - 1) * w->dilation[i] + 1;
+    width *= (height + w->stride[0]) * (dtype_info(kbuf(k, x->n->in)->elem)->bits / 8);
+    if (!dim_is_const(d, kbuf_count(k, x->n->in), &all) || all > k->target.l2_bytes / 8) cache = 0;
+    if (!dim_is_const(d, rows, &n)) n = SHARED_WELL;
+    for (int64_t part = 2; part * K_LANES <= c; part++) {
+        bool large = cache && width * (best ? best : c) / x->n->per > cache;
+        if (!large && (!k->threads || n * (best ? c / best : 1) >= SHARED_WELL)) break;
         if (c % part == 0 && c / part % K_LANES == 0) best = c / part;
-    return best == c ? 0 : best;
+    }
+    return best;
 }
 
 void window_nest(WindowNest *n)
@@ -283,23 +295,21 @@ void window_nest(WindowNest *n)
     int depth = 0, rank = 2 + n->w->n;
     bool one = dim_is(d, n->channels, 1);
     x.lanes_are_channels = !one && unit_stride(l, n->in, 1) && !unit_stride(l, n->in, rank - 1);
-    Dim rows = lw_out_dim(l, 0, 0);
-    x.out[0] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, rows));
-    depth++;
-    if (!x.lanes_are_channels) x.out[1] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, n->channels)), depth++;
-    for (int i = 0; i < x.last; i++, depth++) {
-        x.out[2 + i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, n->w->out[i]));
-        rows = dim_mul(d, rows, n->w->out[i]);
-    }
-    x.chan0 = kb_i(b, 0);
-    x.chunk = n->channels;
+    Dim batch = dim_resolve(d, kbuf(l->k, n->in)->dim[0]), rows = batch;
+    for (int i = 0; i < x.last; i++) rows = dim_mul(d, rows, n->w->out[i]);
     int64_t part = x.lanes_are_channels ? chunk_of(&x, rows) : 0;
-    if (part) {
-        KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, dim_div(d, n->channels, dim_const(d, part))));
-        x.chan0 = kb_mul(b, q, kb_i(b, part));
-        x.chunk = dim_const(d, part);
+    x.chunk = part ? dim_const(d, part) : n->channels;
+    x.chan0 = kb_i(b, 0);
+    x.out[0] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, batch));
+    depth++;
+    if (part || !x.lanes_are_channels) {
+        Dim many = part ? dim_div(d, n->channels, x.chunk) : n->channels;
+        KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, many));
+        if (part) x.chan0 = kb_mul(b, q, kb_i(b, part));
+        else x.out[1] = q;
         depth++;
     }
+    for (int i = 0; i < x.last; i++, depth++) x.out[2 + i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, n->w->out[i]));
     for (int i = 0; i < x.last; i++) range(&x, i, x.out[2 + i]);
     row(&x);
     for (; depth; depth--) kb_end(b);
