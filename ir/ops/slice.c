@@ -31,10 +31,12 @@ static bool slice_upgrade(Graph *g, Node n, int64_t opset)
     return true;
 }
 
-/* v < 0 ? v + d : v, clamped to lo..hi; v >= 0 or < 0 is often provable. */
+/* v < 0 ? v + d : v, clamped to lo..hi; v >= 0 or < 0 is often provable. The specification recommends INT_MAX and INT_MIN for "to the end" of axes of unknown
+ * extent: no min() with them is left in shapes. */
 static Dim clamp(Dims *d, Dim v, Dim len, Dim lo, Dim hi)
 {
-    int64_t l, h;
+    int64_t l, h, k;
+    if (dim_is_const(d, v, &k) && !dim_is_const(d, len, &h) && (k >= INT32_MAX || k <= -INT32_MAX)) return dim_max(d, lo, k > 0 ? hi : lo);
     dim_bounds(d, v, &l, &h);
     if (h < 0) v = dim_add(d, v, len);
     else if (l < 0) {
@@ -50,7 +52,8 @@ static void bounds(Dims *d, Dim start, Dim end, int64_t step, Dim len, Dim *firs
     Dim zero = dim_const(d, 0), one = dim_const(d, 1), minus = dim_const(d, -1);
     Dim big[2] = {dim_const(d, -((int64_t)1 << 40)), dim_const(d, (int64_t)1 << 40)};   /* beyond any extent: keeps v + d from overflowing */
     Dim v[2] = {start, end};
-    for (int k = 0; k < 2; k++) v[k] = dim_min(d, big[1], dim_max(d, big[0], v[k]));
+    for (int k = 0; k < 2; k++) /* formulas over the inputs' dims are checked for overflow where they are bound */
+        if (dim_is_const(d, v[k], &(int64_t){0}) || dim_has_kind(d, v[k], SYM_NODE)) v[k] = dim_min(d, big[1], dim_max(d, big[0], v[k]));
     if (step > 0) {
         *first = clamp(d, v[0], len, zero, len);
         Dim last = clamp(d, v[1], len, zero, len);
