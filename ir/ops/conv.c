@@ -29,6 +29,8 @@ static bool resolve(Dims *d, const Conv *a, const TypeRec *x, const TypeRec *w, 
     return window_resolve(d, n, in, kernel, &wa, win, why);
 }
 
+bool conv_resolve(Dims *d, const Conv *a, const TypeRec *x, const TypeRec *w, Window *win, const char **why) { return resolve(d, a, x, w, win, why); }
+
 static bool infer(Infer *c)
 {
     const Conv *a = ATTRS(c->g, c->n, Conv);

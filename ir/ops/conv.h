@@ -7,6 +7,9 @@
 
 typedef struct Conv { uint64_t set; int64_t group; const char *auto_pad; AttrInts kernel_shape, strides, dilations, pads; } Conv;
 
+/* Extents and padding from the operands' shapes. false: *why. */
+bool conv_resolve(Dims *, const Conv *, const TypeRec *x, const TypeRec *w, Window *, const char **why);
+
 /* The node being lowered (l->n): operands 0 input [N, IC, spatial], 1 weights [OC, IC/group, kernel], 2 bias [OC] or absent; result 0 [N, OC, spatial]. */
 typedef struct ConvCase {
     Window w;                /* spatial axes, with the pads resolved */

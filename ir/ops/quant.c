@@ -4,7 +4,7 @@
  * Both expand into internal element-wise ops whose scale and zero point broadcast as numpy's do, so that they join groups:
  *   QuantizeLinear(x[N,C,H], s[C], z[C]) {axis=1}     =>   Quantize(x, Reshape(s, [C,1]), Reshape(z, [C,1])) {to=..}
  *   DequantizeLinear(x[N,70], s[N,3]) {block_size=32} =>   Dequantize(x, Repeat(s) {axis=1, block=32, size=[70]}) {to=..}
- * Repeat is a route: element i of its axis comes from i / block. The division is done in the type of `scale` (or `precision`). */
+ * Quantize without a scale only rounds. Repeat is a route: element i of its axis comes from i / block. The division is done in the type of `scale` (or `precision`). */
 #include "ir/ops/quant.h"
 #include <math.h>
 #include <string.h>
@@ -15,6 +15,7 @@
 #define DTS_X (DTS(DT_F32) | DTS(DT_F16) | DTS(DT_BF16) | DTS(DT_I32))
 static const Port P_Q_IN[] = {{"x", DTS_X, 0, 0}, {"y_scale", DTS_SCALE, 0, 0}, {"y_zero_point", DTS_Q, PORT_OPTIONAL, 0}, PORT_END};
 static const Port P_Q_OUT[] = {{"y", DTS_Q, 0, 0}, PORT_END};
+static const Port P_Q1_IN[] = {{"x", DTS_X, 0, 0}, {"y_scale", DTS_SCALE, PORT_OPTIONAL, 0}, {"y_zero_point", DTS_Q, PORT_OPTIONAL, 0}, PORT_END};
 static const Port P_D_IN[] = {{"x", DTS_Q | DTS(DT_I32), 0, 1}, {"x_scale", DTS_SCALE, 0, 0}, {"x_zero_point", DTS_Q | DTS(DT_I32), PORT_OPTIONAL, 1}, PORT_END};
 static const Port P_D_OUT[] = {{"y", DTS_FLOAT, 0, 0}, PORT_END};
 static const Port P_R_IN[] = {{"x", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
@@ -41,7 +42,8 @@ static KVal quantize(Lw *l, Node n, const KVal *x, const DType *in)
     Kb *b = l->b;
     DType to = (DType)a->to, p = division_type(a, in[1]), f = dtype_compute(p);
     bool zero = node_n_in(l->g, n) > 2;
-    KVal q = kb_cast(b, p, kb_div(b, kb_cast(b, p, x[0]), kb_cast(b, p, x[1])));
+    KVal q = kb_cast(b, p, x[0]);
+    if (node_in(l->g, n, 1).i) q = kb_cast(b, p, kb_div(b, q, kb_cast(b, p, x[1])));
     if (!dtype_is_int(to)) return small_cast(b, to, zero ? kb_add(b, q, kb_cast(b, f, x[2])) : q, a->saturate != 0, "up");
     q = kb_un(b, KOP_RINT, q);
     KVal lo = kb_const_f(b, f, lowest(to)), hi = kb_const_f(b, f, highest(to));
@@ -125,11 +127,11 @@ static bool d_eval(Eval *e)
 static bool q1_eval(Eval *e)
 {
     const QuantAttrs *a = ATTRS(e->g, e->n, QuantAttrs);
-    const Tensor *x = e->in[0], *s = e->in[1];
+    const Tensor *x = e->in[0], *s = ev_has(e, 1) ? e->in[1] : NULL;
     Tensor *y = ev_out(e, 0, (DType)a->to, x->rank, x->dim);
     for (int64_t k = 0; y && k < y->count; k++) {
         double zero = ev_has(e, 2) ? ev_f(e->in[2], ev_broadcast_index(e->in[2], y, k)) : 0;
-        quantize_one(e, a, y, k, ev_f(x, k), ev_f(s, ev_broadcast_index(s, y, k)), zero, division_type(a, s->elem));
+        quantize_one(e, a, y, k, ev_f(x, k), s ? ev_f(s, ev_broadcast_index(s, y, k)) : 1, zero, division_type(a, s ? s->elem : DT_F32));
     }
     return y != NULL;
 }
@@ -246,7 +248,7 @@ static bool element_infer(Infer *c)
     return result(c, (DType)ATTRS(c->g, c->n, QuantAttrs)->to);
 }
 
-const OpDesc op_Quantize = {.name = "Quantize", .since = 1, .cls = CLS_ELTWISE, .flags = OPF_INTERNAL, .in = P_Q_IN, .out = P_Q_OUT, .attrs = Q1_ATTRS,
+const OpDesc op_Quantize = {.name = "Quantize", .since = 1, .cls = CLS_ELTWISE, .flags = OPF_INTERNAL, .in = P_Q1_IN, .out = P_Q_OUT, .attrs = Q1_ATTRS,
                             .attrs_size = sizeof(QuantAttrs), .infer = element_infer, .scalar = quantize, .eval = q1_eval};
 const OpDesc op_Dequantize = {.name = "Dequantize", .since = 1, .cls = CLS_ELTWISE, .flags = OPF_INTERNAL | OPF_CHEAP, .in = P_D_IN, .out = P_D_OUT, .attrs = D1_ATTRS,
                               .attrs_size = sizeof(QuantAttrs), .infer = element_infer, .scalar = dequantize, .eval = d1_eval};
