@@ -32,6 +32,7 @@ static const Pass *const o1[] = {
     &pass_dce,
     &pass_group_epilogue, /* contractions own what follows them element by element; first: it saves most memory traffic */
     &pass_group_eltwise,  /* chains of the rest are one nest each */
+    &pass_layout,         /* every result has its order in memory */
     &pass_lower,          /* Kernel IR from here */
     &pass_kernel_simplify,
     &pass_plan_memory, /* every buffer has its place */
@@ -57,6 +58,7 @@ static const Pass *const o2[] = {
     &pass_dce,
     &pass_group_epilogue,
     &pass_group_eltwise,
+    &pass_layout,
     &pass_lower, /* Kernel IR from here */
     &pass_kernel_simplify,
     &pass_schedule, /* loops are ordered, split and marked for the target */

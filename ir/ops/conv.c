@@ -110,5 +110,5 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_Conv = {.name = "Conv", .since = 22, .cls = CLS_CONTRACT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Conv),
+const OpDesc op_Conv = {.name = "Conv", .since = 22, .cls = CLS_CONTRACT, .flags = OPF_STRIDED_OUT | OPF_CHANNELS_LAST, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Conv),
                         .infer = infer, .lower = lower, .eval = eval};

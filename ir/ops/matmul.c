@@ -217,7 +217,7 @@ static Cost matmul_cost(const Graph *g, Node n)
     return (Cost){.flops = 2 * out * (double)k, .bytes = 4 * out};
 }
 
-const OpDesc op_MatMul = {.name = "MatMul", .since = 13, .cls = CLS_CONTRACT, .in = P_MATMUL, .out = P_OUT, .infer = matmul_infer, .lower = matmul_lower, .eval = matmul_eval,
+const OpDesc op_MatMul = {.name = "MatMul", .since = 13, .cls = CLS_CONTRACT, .flags = OPF_STRIDED_OUT, .in = P_MATMUL, .out = P_OUT, .infer = matmul_infer, .lower = matmul_lower, .eval = matmul_eval,
                           .cost = matmul_cost};
 
 /* ---- Gemm ---- */
@@ -294,5 +294,5 @@ static bool gemm_eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_Gemm = {.name = "Gemm", .since = 13, .cls = CLS_CONTRACT, .in = P_GEMM, .out = P_OUT, .attrs = GEMM_ATTRS, .attrs_size = sizeof(Gemm),
+const OpDesc op_Gemm = {.name = "Gemm", .since = 13, .cls = CLS_CONTRACT, .flags = OPF_STRIDED_OUT, .in = P_GEMM, .out = P_OUT, .attrs = GEMM_ATTRS, .attrs_size = sizeof(Gemm),
                         .infer = gemm_infer, .lower = gemm_lower, .eval = gemm_eval, .cost = matmul_cost};

@@ -36,6 +36,15 @@ static bool eval_as(Eval *e, int rank, const int64_t *dim)
     return true;
 }
 
+/* The shape is known, and strides can express it. */
+static bool view(const Graph *g, Node n, uint32_t r, const Strided *x, Strided *y)
+{
+    (void)r;
+    Value how = node_n_in(g, n) > 1 ? node_in(g, n, 1) : VALUE_NONE;
+    if (how.i && !value_rec(g, how)->content && !value_is_const(g, how)) return false;
+    return strides_reshape(&g->m->dims, x, y);
+}
+
 static bool view_lower(Lw *l, Node n) { return (void)n, lw_view(l, 0, 0), true; }
 
 /* ---- Reshape ---- */
@@ -172,7 +181,7 @@ static bool reshape_eval(Eval *e)
 }
 
 const OpDesc op_Reshape = {.name = "Reshape", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .in = P_SHAPE, .out = P_OUT, .attrs = RESHAPE_ATTRS, .attrs_size = sizeof(Reshape),
-                           .upgrade = reshape_upgrade, .infer = reshape_infer, .propagate = same_content, .equivalent = same_shape, .lower = reshape_lower, .eval = reshape_eval};
+                           .upgrade = reshape_upgrade, .infer = reshape_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = reshape_lower, .eval = reshape_eval};
 
 /* ---- Flatten ---- */
 
@@ -199,7 +208,7 @@ static bool flatten_eval(Eval *e)
 }
 
 const OpDesc op_Flatten = {.name = "Flatten", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .in = P_ANY, .out = P_OUT, .attrs = FLATTEN_ATTRS, .attrs_size = sizeof(Flatten),
-                           .infer = flatten_infer, .propagate = same_content, .equivalent = same_shape, .lower = view_lower, .eval = flatten_eval};
+                           .infer = flatten_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = view_lower, .eval = flatten_eval};
 
 /* ---- Squeeze, Unsqueeze ---- */
 
@@ -341,6 +350,6 @@ static bool unsqueeze_eval(Eval *e)
 }
 
 const OpDesc op_Squeeze = {.name = "Squeeze", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .in = P_AXES_OPT, .out = P_OUT, .attrs = AXES_ATTRS, .attrs_size = sizeof(Axes),
-                           .upgrade = axes_upgrade, .infer = squeeze_infer, .propagate = same_content, .equivalent = same_shape, .lower = squeeze_lower, .eval = squeeze_eval};
+                           .upgrade = axes_upgrade, .infer = squeeze_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = squeeze_lower, .eval = squeeze_eval};
 const OpDesc op_Unsqueeze = {.name = "Unsqueeze", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .in = P_AXES, .out = P_OUT, .attrs = AXES_ATTRS, .attrs_size = sizeof(Axes),
-                             .upgrade = axes_upgrade, .infer = unsqueeze_infer, .propagate = same_content, .equivalent = same_shape, .lower = unsqueeze_lower, .eval = unsqueeze_eval};
+                             .upgrade = axes_upgrade, .infer = unsqueeze_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = unsqueeze_lower, .eval = unsqueeze_eval};

@@ -1,5 +1,5 @@
 /* schedule_collapse: two par loops, the inner one all that the outer one holds, become one over the product when
- * every access names both variables side by side and the two dims lie side by side in memory:
+ * in every access each is one index and the inner one's axis lies right inside the outer one's in memory:
  *   for %i = 0..N par {                                   for %i = 0..64*N par {
  *     for %j = 0..64 par {                      =>          store %y[%i] = max(load %x[%i], 0.0)
  *       store %y[%i, %j] = max(load %x[%i, %j], 0.0)      }
@@ -12,7 +12,9 @@
 typedef struct Pair {
     KInst outer, inner;
     KVal i, j;
-    int *at; /* by parameter: axis of i, -1: unchanged */
+    struct Axes {
+        int i, j; /* i: -1: unchanged */
+    } *at;        /* by parameter: axes of the two variables */
     Dim trip;
 } Pair;
 typedef struct C {
@@ -60,29 +62,28 @@ static bool uses(const Kernel *k, const KInstRec *r, KVal v)
     return false;
 }
 
-/* The access fits: i and j at axes p, p+1 and nowhere else. */
+static int axis_of(const Kernel *k, const KInstRec *r, KVal v)
+{
+    int found = -1;
+    for (int n = 0; n < (int)k->param.p[r->param].rank; n++)
+        if (karg(k, r, (uint32_t)n).i == v.i) {
+            if (found >= 0) return -1;
+            found = n;
+        }
+    return found;
+}
+
+/* The access fits: i and j are one axis each, j's lies right inside i's in memory. */
 static bool access_fits(KModule *m, const Kernel *k, const KInstRec *r, const Pair *q, Dim extent)
 {
     const KBufRec *b = &k->param.p[r->param];
-    int p = -1;
-    for (uint32_t n = 0; n < r->n_arg; n++) {
-        KVal v = karg(k, r, n);
-        if (v.i == q->j.i && (p < 0 || n != (uint32_t)p + 1)) return false;
-        if (v.i != q->i.i) continue;
-        if (p >= 0 || n + 1 >= b->rank || karg(k, r, n + 1).i != q->j.i) return false;
-        p = (int)n;
-    }
-    if (p < 0 || !dim_same(b->dim[p + 1], extent)) return false;
-    if (b->dense) return true;
-    Dim step = dim_mul(m->dims, b->stride[p + 1], b->dim[p + 1]);
-    return step.i && dim_same(step, b->stride[p]);
-}
-
-static int axis_of(const Kernel *k, const KInstRec *r, KVal v)
-{
-    for (int n = 0; n < (int)k->param.p[r->param].rank; n++)
-        if (karg(k, r, (uint32_t)n).i == v.i) return n;
-    return -1;
+    int i = axis_of(k, r, q->i), j = axis_of(k, r, q->j);
+    for (uint32_t n = b->rank; n < r->n_arg; n++) /* the stored value, a predicate */
+        if (karg(k, r, n).i == q->i.i || karg(k, r, n).i == q->j.i) return false;
+    if (i < 0 || j < 0 || !dim_same(b->dim[j], extent)) return false;
+    if (b->dense) return j == i + 1;
+    Dim step = dim_mul(m->dims, b->stride[j], b->dim[j]);
+    return step.i && dim_same(step, b->stride[i]);
 }
 
 static bool fits(KModule *m, const Kernel *k, Pair *q, Arena *a)
@@ -95,20 +96,20 @@ static bool fits(KModule *m, const Kernel *k, Pair *q, Arena *a)
     if (!as_dim(m, k, karg(k, o, 1), &rows) || !as_dim(m, k, karg(k, in, 1), &extent)) return false;
     q->trip = dim_mul(m->dims, rows, extent);
     if (!q->trip.i) return false;
-    q->at = arena_array(a, int, k->param.n);
-    for (uint32_t p = 0; p < k->param.n; p++) q->at[p] = -1;
+    q->at = arena_array(a, struct Axes, k->param.n);
+    for (uint32_t p = 0; p < k->param.n; p++) q->at[p].i = -1;
     for (uint32_t n = 1; n < k->inst.n; n++) {
         const KInstRec *r = &k->inst.p[n];
         if (!r->block.i || (!uses(k, r, q->i) && !uses(k, r, q->j))) continue;
         if (r->op != KOP_LOAD && r->op != KOP_STORE) return false;
         if (!access_fits(m, k, r, q, extent)) return false;
-        int p = axis_of(k, r, q->i);
-        if (q->at[r->param] >= 0 && q->at[r->param] != p) return false;
-        q->at[r->param] = p;
+        struct Axes at = {axis_of(k, r, q->i), axis_of(k, r, q->j)}, *had = &q->at[r->param];
+        if (had->i >= 0 && (had->i != at.i || had->j != at.j)) return false;
+        *had = at;
     }
     for (uint32_t n = 1; n < k->inst.n; n++) { /* all accesses of a changed parameter */
         const KInstRec *r = &k->inst.p[n];
-        if (!r->block.i || (r->op != KOP_LOAD && r->op != KOP_STORE) || q->at[r->param] < 0) continue;
+        if (!r->block.i || (r->op != KOP_LOAD && r->op != KOP_STORE) || q->at[r->param].i < 0) continue;
         if (!uses(k, r, q->i)) return false;
     }
     return true;
@@ -134,7 +135,7 @@ static void access(C *c, const KInstRec *r)
     KVal a[RANK_MAX + 2];
     uint32_t n = 0;
     for (uint32_t i = 0; i < r->n_arg; i++)
-        if (c->pair->at[r->param] < 0 || i != (uint32_t)c->pair->at[r->param] + 1)
+        if (c->pair->at[r->param].i < 0 || i != (uint32_t)c->pair->at[r->param].i)
             a[n++] = c->map[karg(c->from, r, i).i];
     KVal v = kb_raw(c->b, r, n, a);
     if (r->n_res) c->map[r->res] = v;
@@ -175,12 +176,11 @@ static void block(C *c, KBlock b)
     }
 }
 
-/* dims p and p+1 become one. */
-static void merge_dims(KModule *m, KBufRec *r, int p)
+/* The dim of i goes into that of j. */
+static void merge_dims(KModule *m, KBufRec *r, struct Axes at)
 {
-    r->dim[p] = dim_mul(m->dims, r->dim[p], r->dim[p + 1]);
-    r->stride[p] = r->stride[p + 1];
-    for (int i = p + 1; i + 1 < r->rank; i++) {
+    r->dim[at.j] = dim_mul(m->dims, r->dim[at.i], r->dim[at.j]);
+    for (int i = at.i; i + 1 < r->rank; i++) {
         r->dim[i] = r->dim[i + 1];
         r->stride[i] = r->stride[i + 1];
     }
@@ -210,7 +210,7 @@ typedef struct Launches {
     const Kernel *k;
     VEC(struct Merge {
         uint32_t param;
-        int axis;
+        struct Axes axes;
     })
     merge;
 } Launches;
@@ -226,7 +226,7 @@ static void launch(void *arg, KStep *s)
         bool changed = false;
         for (uint32_t i = 0; i < l->merge.n; i++)
             if (l->merge.p[i].param == p) {
-                merge_dims(l->m, &r, l->merge.p[i].axis);
+                merge_dims(l->m, &r, l->merge.p[i].axes);
                 changed = true;
             }
         if (changed) s->buf_arg[n] = view_like(l->m, s->buf_arg[n], &r);
@@ -245,7 +245,7 @@ bool schedule_collapse(KModule *m, Kernel *k)
         Kernel old = *k;
         C c = {.m = m, .b = kb_reopen(m, k), .from = &old, .map = arena_array(&a, KVal, k->val.n), .pair = &q};
         for (uint32_t p = 1; p < old.param.n; p++)
-            if (q.at[p] >= 0) {
+            if (q.at[p].i >= 0) {
                 merge_dims(m, &kb_kernel(c.b)->param.p[p], q.at[p]);
                 if (old.param.p[p].space == KS_PARAM) vec_push(&a, &l.merge, (struct Merge){p, q.at[p]});
             }
