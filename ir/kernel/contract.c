@@ -22,14 +22,11 @@ typedef struct Build { const Contract *c; TileChoice choice; uint32_t sum; /* lo
 static bool is_const(Kb *b, Dim d, int64_t *k) { return dim_is_const(kb_module(b)->dims, d, k); }
 static int64_t known(Kb *b, Dim d) { int64_t k; return is_const(b, d, &k) ? k : -1; }
 
-/* Columns of packed B, whole strips. */
-static int64_t packed_cols(Kb *b, const Contract *c) { return round_up(known(b, c->b_cols.i ? c->b_cols : c->N), 16); }
-
 /* Elements from the first strip of a macc to the first of the next one in this order: the next block of the reduction, else the next columns. */
 static int64_t next_strips(Kb *b, const Build *x)
 {
     const Contract *c = x->c;
-    return c->b_packed && x->sum ? c->pack_kc * packed_cols(b, c) : 0;
+    return c->b_packed && x->sum ? c->pack_kc * round_up(known(b, c->N), 16) : 0;
 }
 
 static void build_macc(Kb *b, Build *x, KVal rows, KVal cols, KVal taps, KVal klen)
@@ -51,7 +48,7 @@ static void build_macc(Kb *b, Build *x, KVal rows, KVal cols, KVal taps, KVal kl
     c->a_addr(c->arg, b, x->z, t, kb_add(b, x->m0, m.i), x->k0, &a_off, &pred);
     KVal b_off = c->b_addr(c->arg, b, x->z, t, x->k0);
     if (c->b_packed) {   /* whole K blocks before this one, then whole strips of this one */
-        b_off = kb_add(b, b_off, kb_mul(b, x->k0, kb_i(b, packed_cols(b, c))));
+        b_off = kb_add(b, b_off, kb_mul(b, x->k0, kb_i(b, round_up(known(b, c->N), 16))));
         b_off = kb_add(b, b_off, kb_mul(b, x->n0, kb_i(b, c->pack_kc)));
     } else b_off = kb_add(b, b_off, x->n0);
     kb_macc_addr(b, &m, a_off, pred, b_off);

@@ -9,7 +9,6 @@ typedef struct Contract {
     uint32_t a, b;                     /* kernel parameters */
     DType acc;
     bool b_packed;                     /* B is in strips, [T][K/kc][N/16][kc][16] with kc = pack_kc (RECIPE_PACK; K and N padded with zeros); else row-major in place */
-    Dim b_cols;                        /* columns that packed B has, when N are only a part of them (0: N) */
     int64_t pack_kc;                   /* length of a K block of packed B: contract_pack_kc's */
     bool b_dot;                        /* B is [N][K rounded up to 16] instead (contract_is_dot; packed, T is 1, A without predicate); needs a_buf */
     KBuf a_buf;                        /* the buffer behind parameter `a` */

@@ -6,13 +6,13 @@
  *   k x k                an address for each (tap, pixel); tiles cross image rows
  *   K = kernel row       where no window leaves the last spatial axis and it is not dilated, its taps and the channels are one contiguous run: T is smaller, K longer.
  *                        For few channels the input is copied with its padding to get there (stems)
- *   groups               outer batches of the contraction; B is one packed matrix of all output channels, or rows in place where groups end inside a strip
+ *   groups               outer batches of the contraction; in packed B the k of all groups follow each other, so each group has strips of its own
  * An input that lies otherwise (channels apart) is copied to channels-last first. Constant weights are packed when compiling, others are reordered by a kernel. */
 #include "ir/ops/conv.h"
 
 enum {
     FEW_CHANNELS = 16,    /* below, the overhead of a tap is worth a copy of the input */
-    GROUP_OC = 16, GROUP_IC = 4   /* channels of a group that are worth a contraction of their own */
+    GROUP_OC = 4          /* output channels of a group that are worth a contraction of their own */
 };
 
 /* ---- addresses of input pixels ---- */
@@ -158,7 +158,8 @@ typedef struct Cm {
     const ConvCase *c;
     ConvRows rows;
     int64_t tap_elems;        /* packed: elements of one reduction batch */
-    KVal b_t, b_k, b_group;   /* in place: elements from a tap, a k to the next; either: from a group to the next */
+    KVal b_t, b_k;            /* in place: elements from a tap, a k to the next */
+    KVal b_group;             /* elements of B from a group to the next */
     bool packed;
 } Cm;
 
@@ -233,7 +234,7 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
     DType acc = dtype_compute(lw_elem(l, 0));
     Known k = known(l, c);
     int last = w->n - 1;
-    if (c->group > 1 && !(k.all && k.ocg >= GROUP_OC && k.icg >= GROUP_IC)) return false;
+    if (c->group > 1 && !(k.all && k.ocg >= GROUP_OC)) return false;
     Cm x = {.l = l, .c = c, .rows = {.n = w->n}};
     ConvRows *r = &x.rows;
     for (int i = 0; i < w->n; i++) {
@@ -267,35 +268,31 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
     /* The weights. */
     RightSide right = {0};
     int64_t width = merge ? w->kernel[last] : 1, T = w->taps / width, K = width * k.icg;
-    bool strips = c->group == 1 || k.ocg % K_LANES == 0;
-    Dim cols = c->ocg;
-    Recipe shape = {.batch = T, .K = K, .N = k.oc, .kc = contract_pack_kc(&l->k->target, acc, K),
-                    .stride_t = width, .stride_k = w->taps, .stride_n = k.icg * w->taps, .k_in = merge ? k.icg : 0, .stride_q = merge};
-    if (k.all && strips && contraction_pack_as(l, k.weights, &shape, &right)) {
-        x.packed = true;
-        x.tap_elems = right.batch;
-        cols = dim_const(d, k.oc);
-    } else if (k.all && !merge && contraction_pack(l, k.weights, acc, k.icg * w->taps, 1, k.oc, 0, 1, 0, k.icg * w->taps, &right))
-        right.packed = false;   /* [icg][taps][oc rounded up]: rows in place */
-    else {
-        if (merge) merge = false, T = w->taps, K = k.icg;   /* no blob to pack: taps are batches after all */
+    Recipe shape = {.batch = T, .K = K * c->group, .N = k.ocg, .kc = c->group == 1 ? contract_pack_kc(&l->k->target, acc, K) : K * c->group,
+                    .stride_t = width, .stride_k = w->taps, .stride_n = k.icg * w->taps};
+    if (merge) shape.k_in = k.icg, shape.stride_q = 1;
+    if (c->group > 1) shape.k_in = k.icg, shape.stride_q = k.ocg * k.icg * w->taps;
+    x.packed = k.all && contraction_pack_as(l, k.weights, &shape, &right);
+    if (!x.packed) {
+        if (merge) merge = false, T = w->taps, K = k.icg;   /* taps are batches after all */
         right.buf = reorder(l, c);
-        right.batch = 0;
     }
     if (merge) r->taps[last] = 1;
 
     lw_prepare_out(l);
     Kb *b = lw_kernel(l, "conv");
-    if (x.packed) x.b_group = kb_mul(b, kb_dim(b, c->ocg), kb_i(b, right.kc));
-    else {
+    if (x.packed) {
+        x.tap_elems = right.batch;
+        x.b_group = kb_i(b, K * K_LANES);
+    } else {
         x.b_group = kb_dim(b, c->ocg);
-        if (right.batch) x.b_t = kb_i(b, right.batch), x.b_k = kb_i(b, right.batch * w->taps);
-        else x.b_k = kb_dim(b, c->oc), x.b_t = kb_mul(b, x.b_k, kb_dim(b, c->icg));
+        x.b_k = kb_dim(b, c->oc);
+        x.b_t = kb_mul(b, x.b_k, kb_dim(b, c->icg));
     }
     int64_t distance = 0;
     bool affine = conv_rows_affine(b, r, &distance);
     Contract con = {.Z = dim_mul(d, c->batch, dim_const(d, c->group)), .M = conv_rows_count(d, r), .N = c->ocg, .K = k.all ? dim_const(d, K) : c->icg, .T = dim_const(d, T),
-                    .a = kb_param(b, src, false), .b = kb_param(b, right.buf, false), .acc = acc, .b_packed = x.packed, .pack_kc = right.kc, .b_cols = cols,
+                    .a = kb_param(b, src, false), .b = kb_param(b, right.buf, false), .acc = acc, .b_packed = x.packed, .pack_kc = right.kc,
                     .a_k = merge || dim_is(d, c->icg, 1) ? kb_i(b, 1) : kb_dim(b, r->lie_channel), .b_k = x.b_k, .arg = &x, .a_addr = on_a, .b_addr = on_b, .store = on_store,
                     .a_plain = affine && T == 1, .a_row_bytes = affine ? distance * dtype_bytes(lw_elem(l, 0), 1) : 0};
     contract_build(b, &con);
