@@ -40,6 +40,8 @@ int lw_out_rank(Lw *, uint32_t r);  Dim lw_out_dim(Lw *, uint32_t r, int axis); 
 KVal lw_at(Lw *, uint32_t k, const KVal *idx);                    /* element of operand k at its own index (kernel open), in compute type */
 KVal lw_at_broadcast(Lw *, uint32_t k, const KVal *out_idx, int out_rank, const Dim *out_dim);   /* numpy broadcasting of operand k to the output's shape */
 void lw_put(Lw *, uint32_t r, const KVal *idx, KVal v);           /* stores element of result r */
+KBuf lw_put_buf(Lw *, uint32_t r);             /* where lw_put stores (result 0 of the group, when in one) */
+bool lw_computed(Lw *, uint32_t k);            /* lw_at computes operand k's elements from others each time: it is a member of the group */
 /* Result r is operand k's memory under other dims (same elements in the same order). */
 void lw_view(Lw *, uint32_t r, uint32_t k);
 /* How a buffer lies: logical axes over the root buffer `base`, strides and offset in elements. */
@@ -71,7 +73,7 @@ KBuf lw_temp(Lw *, DType, int rank, const Dim *);  /* planned scratch buffer (bo
 bool lw_fail(Lw *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- groups: the Group op's own hook ---- */
-bool lw_group(Lw *, bool rooted);              /* lowers a Group node; rooted: its first CONTRACT node writes through lw_put, the rest follows in its epilogue */
+bool lw_group(Lw *, bool rooted);              /* lowers a Group node; rooted: its one node that is no element-wise op or move writes through lw_put, the rest follows */
 
 /* ---- regions ---- */
 /* Lowers region `r` of the node into `to` with its inputs bound to buffers; out[] receives its outputs' buffers. */

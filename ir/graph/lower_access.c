@@ -2,7 +2,7 @@
  *
  * lw_value_at answers "the element of v at idx" by, in this order: the value that the group's root has just computed, a memo, a constant, a load from memory,
  * or computing it from the producer's operands (`scalar` and `route` hooks), recursively. A route with a predicate guards every load below it.
- * lw_put stores, and for the root of a contraction group first runs the rest of the group on the element. */
+ * lw_put stores, and for the root of a group first runs the rest of the group on the element. */
 #include "ir/graph/lower_state.h"
 #include "base/bug.h"
 #include <string.h>
@@ -248,20 +248,54 @@ void lw_put(Lw *l, uint32_t r, const KVal *idx, KVal v)
     DType e = lw_out_elem(l, 0);
     s->root_value = node_out(l->g, l->n, 0);
     s->root_val = dtype_compute(e) == e ? v : kb_cast(l->b, e, v);
-    for (uint32_t o = 0; o < l->g->out.n; o++) {
-        KVal y = l->g->out.p[o].i == s->root_value.i ? v : lw_value_at(l, l->g->out.p[o], idx);
+    KVal *y = arena_array(l->m->arena, KVal, l->g->out.n);
+    s->memo.n = 0;
+    s->depth++;
+    for (uint32_t o = 0; o < l->g->out.n; o++)
+        y[o] = l->g->out.p[o].i == s->root_value.i ? v : lw_value_at(l, l->g->out.p[o], idx);
+    s->depth--;
+    for (uint32_t o = 0; o < l->g->out.n; o++) {   /* behind all loads: a result may take the memory of an operand */
         Lw outer = *l;
         Frame *keep = s->frame;
         outer.g = s->group_outer->g;
         outer.n = s->group;
         s->frame = s->group_outer;
-        store(&outer, o, idx, y);
+        store(&outer, o, idx, y[o]);
         s->frame = keep;
     }
     s->root_val = (KVal){0};
 }
 
+KBuf lw_put_buf(Lw *l, uint32_t r)
+{
+    struct LwState *s = l->s;
+    if (!s->root.i || s->root.i != l->n.i || s->frame->g != l->g) return lw_out(l, r);
+    Lw outer = *l;
+    Frame *keep = s->frame;
+    outer.g = s->group_outer->g;
+    outer.n = s->group;
+    s->frame = s->group_outer;
+    KBuf b = lw_out(&outer, 0);
+    s->frame = keep;
+    return b;
+}
+
+bool lw_computed(Lw *l, uint32_t k)
+{
+    Value v = node_in(l->g, l->n, k);
+    const ValueRec *r = value_rec(l->g, v);
+    return r->def.i && !l->s->frame->buf[v.i].i && !r->data.i && !r->content;
+}
+
 /* ---- groups ---- */
+
+static bool same_dims(Lw *l, uint32_t a, uint32_t b)
+{
+    if (lw_out_rank(l, a) != lw_out_rank(l, b)) return false;
+    for (int i = 0; i < lw_out_rank(l, a); i++)
+        if (dim_eq(&l->m->dims, lw_out_dim(l, a, i), lw_out_dim(l, b, i)) != TRI_YES) return false;
+    return true;
+}
 
 bool lw_group(Lw *l, bool rooted)
 {
@@ -273,8 +307,10 @@ bool lw_group(Lw *l, bool rooted)
     lw_prepare(l, l->n);
     assert(!s->group.i && "groups do not nest");
     if (rooted) {
-        for (Node n = graph_first(region); n.i && !s->root.i; n = node_next(region, n))
-            if (node_desc(region, n)->cls == CLS_CONTRACT) s->root = n;
+        for (Node n = graph_first(region); n.i && !s->root.i; n = node_next(region, n)) {
+            OpClass c = node_desc(region, n)->cls;
+            if (c == CLS_CONTRACT || c == CLS_ROW || c == CLS_REDUCE || c == CLS_WINDOW) s->root = n;
+        }
         assert(s->root.i && node_desc(region, s->root)->lower);
         for (uint32_t o = 0; o < region->out.n; o++) lw_out(l, o);       /* memory before the kernel opens */
         Lw inner = *l;
@@ -285,8 +321,11 @@ bool lw_group(Lw *l, bool rooted)
         s->frame = &f;
         ok = node_desc(region, s->root)->lower(&inner, s->root);
     } else {
-        for (uint32_t o = 0; o < region->out.n; o++) {
-            lw_out(l, o);
+        bool *done = arena_array(l->m->arena, bool, region->out.n);
+        KVal *y = arena_array(l->m->arena, KVal, region->out.n);
+        for (uint32_t o = 0; o < region->out.n; o++) lw_out(l, o);
+        for (uint32_t o = 0; o < region->out.n; o++) {   /* results of equal dims share a nest */
+            if (done[o]) continue;
             KVal idx[RANK_MAX];
             lw_kernel(l, "map");
             lw_nest_over(l, o, idx);
@@ -295,10 +334,18 @@ bool lw_group(Lw *l, bool rooted)
             s->group_outer = outer_frame;
             s->group = l->n;
             s->frame = &f;
-            KVal y = lw_value_at(&inner, region->out.p[o], idx);
+            s->memo.n = 0;
+            s->depth++;
+            for (uint32_t p = o; p < region->out.n; p++)
+                if (!done[p] && same_dims(l, o, p)) y[p] = lw_value_at(&inner, region->out.p[p], idx);
+            s->depth--;
             s->frame = outer_frame;
             s->group = NODE_NONE;
-            store(l, o, idx, y);
+            for (uint32_t p = o; p < region->out.n; p++) {   /* behind all loads: a result may take the memory of an operand */
+                if (!y[p].i || done[p]) continue;
+                store(l, p, idx, y[p]);
+                done[p] = true;
+            }
             lw_end_nest(l, lw_out_rank(l, o));
             lw_kernel_end(l);
         }

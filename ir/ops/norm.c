@@ -3,6 +3,7 @@
  * A row is swept three times: mean, centred variance (exact where the one-pass formula cancels), result. BatchNormalization is element-wise over per-channel values,
  * those of the batch itself with training_mode. */
 #include "ir/ops/axes.h"
+#include "ir/ops/rows.h"
 #include <math.h>
 #include <string.h>
 
@@ -36,60 +37,75 @@ static bool infer(Infer *c)
     return infer_set(c, 1, stash, rank, dim) && infer_set(c, 2, stash, rank, dim);
 }
 
-/* Loops over the axes from `axis`, one carry: sum of f(x). */
-typedef struct Row { int axis, rank; KVal mean; bool square; } Row;
-static KVal row_sum(Lw *l, const Row *r, int at, KVal *idx, KVal acc)
+/* The state of a row's sweeps. */
+typedef struct Sweep {
+    DType t;
+    bool rms, bias, keep;                /* keep: elements stand in scratch */
+    KVal mean[ROWS_JAM], inv[ROWS_JAM];  /* inv: the sum of squares first */
+} Sweep;
+
+static KVal element(Rows *r, const Sweep *s, uint32_t j, KVal at) { return s->keep ? rows_get(r, j, at) : lw_at(r->l, 0, r->idx[j]); }
+
+static void sweep_sum(Rows *r, uint32_t j, KVal at, KVal *carry, void *arg)
 {
+    KVal x = lw_at(r->l, 0, r->idx[j]);
+    if (((Sweep *)arg)->keep) rows_set(r, j, at, x);
+    *carry = kb_add(r->l->b, *carry, x);
+}
+
+static void sweep_squares(Rows *r, uint32_t j, KVal at, KVal *carry, void *arg)
+{
+    const Sweep *s = arg;
+    Kb *b = r->l->b;
+    KVal x = s->rms ? lw_at(r->l, 0, r->idx[j]) : kb_sub(b, element(r, s, j, at), s->mean[j]);
+    if (s->rms && s->keep) rows_set(r, j, at, x);
+    *carry = kb_fma(b, x, x, *carry);
+}
+
+static void sweep_result(Rows *r, uint32_t j, KVal at, KVal *carry, void *arg)
+{
+    const Sweep *s = arg;
+    Lw *l = r->l;
     Kb *b = l->b;
-    if (at == r->rank) {
-        KVal x = lw_at(l, 0, idx);
-        if (r->mean.i) x = kb_sub(b, x, r->mean);
-        return kb_add(b, acc, r->square ? kb_mul(b, x, x) : x);
-    }
-    KbLoop loop;
-    KOp add = KOP_ADD;
-    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, at)), 1, &acc, &add);
-    idx[at] = loop.iv;
-    KVal next = row_sum(l, r, at + 1, idx, loop.carry[0]);
-    kb_loop_end(b, &loop, &next);
-    return loop.result[0];
+    Dim dim[RANK_MAX];
+    (void)carry;
+    for (int i = 0; i < r->rank; i++) dim[i] = lw_dim(l, 0, i);
+    KVal x = element(r, s, j, at), y = kb_mul(b, s->rms ? x : kb_sub(b, x, s->mean[j]), s->inv[j]);
+    if (lw_elem(l, 0) != s->t) y = kb_cast(b, lw_elem(l, 0), y);   /* the specification scales the value rounded to the input's type */
+    DType o = dtype_compute(lw_out_elem(l, 0));
+    y = kb_mul(b, kb_cast(b, o, y), kb_cast(b, o, lw_at_broadcast(l, 1, r->idx[j], r->rank, dim)));
+    if (s->bias) y = kb_add(b, y, lw_at_broadcast(l, 2, r->idx[j], r->rank, dim));
+    lw_put(l, 0, r->idx[j], y);
 }
 
 static bool lower(Lw *l, Node n)
 {
     const Norm *a = ATTRS(l->g, n, Norm);
-    bool rms = node_rec(l->g, n)->op == OP_RMSNormalization;
     int rank = lw_rank(l, 0), axis = (int)(a->axis < 0 ? a->axis + rank : a->axis);
-    DType t = dtype_compute(lw_elem(l, 0));
+    Sweep s = {.t = dtype_compute(lw_elem(l, 0)), .rms = node_rec(l->g, n)->op == OP_RMSNormalization};
+    Rows r;
+    s.bias = !s.rms && lw_has(l, 2);
     lw_prepare_in(l);
-    for (uint32_t r = 0; r < node_n_out(l->g, n); r++) lw_out(l, r);
+    lw_prepare_out(l);
     Kb *b = lw_kernel(l, node_desc(l->g, n)->name);
-    KVal idx[RANK_MAX], count = kb_i(b, 1), zero = kb_const_f(b, t, 0);
-    for (int i = 0; i < axis; i++) idx[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)));
-    for (int i = axis; i < rank; i++) count = kb_mul(b, count, kb_dim(b, lw_dim(l, 0, i)));
-    KVal len = kb_cast(b, t, count);
-    Row row = {.axis = axis, .rank = rank};
-    KVal mean = zero;
-    if (!rms) row.mean = mean = kb_div(b, row_sum(l, &row, axis, idx, zero), len);
-    row.square = true;
-    KVal var = kb_div(b, row_sum(l, &row, axis, idx, zero), len);
-    KVal inv = kb_div(b, kb_const_f(b, t, 1), kb_un(b, KOP_SQRT, kb_add(b, var, kb_const_f(b, t, (double)(float)a->epsilon))));
-    for (uint32_t r = 1; r < node_n_out(l->g, n); r++) {
-        KVal to[RANK_MAX];
-        for (int i = 0; i < rank; i++) to[i] = i < axis ? idx[i] : kb_i(b, 0);
-        lw_put(l, r, to, kb_cast(b, dtype_compute(lw_out_elem(l, r)), r == 1 ? mean : inv));
+    KVal zero = kb_const_f(b, s.t, 0);
+    rows_open(&r, l, ((1u << rank) - 1) - ((1u << axis) - 1));
+    s.keep = lw_computed(l, 0) && rows_keep(&r, s.t);
+    KVal len = kb_cast(b, s.t, kb_dim(b, rows_length(&r)));
+    if (!s.rms) rows_sweep(&r, 1, &zero, (KOp[]){KOP_ADD}, sweep_sum, &s, s.mean);
+    for (uint32_t j = 0; j < r.n; j++) s.mean[j] = s.rms ? zero : kb_div(b, s.mean[j], len);
+    rows_sweep(&r, 1, &zero, (KOp[]){KOP_ADD}, sweep_squares, &s, s.inv);
+    for (uint32_t j = 0; j < r.n; j++) {
+        KVal var = kb_add(b, kb_div(b, s.inv[j], len), kb_const_f(b, s.t, (double)(float)a->epsilon));
+        s.inv[j] = kb_div(b, kb_const_f(b, s.t, 1), kb_un(b, KOP_SQRT, var));
+        for (uint32_t o = 1; o < node_n_out(l->g, n); o++) {
+            KVal to[RANK_MAX];
+            for (int i = 0; i < rank; i++) to[i] = i < axis ? r.idx[j][i] : kb_i(b, 0);
+            lw_put(l, o, to, kb_cast(b, dtype_compute(lw_out_elem(l, o)), o == 1 ? s.mean[j] : s.inv[j]));
+        }
     }
-    for (int i = axis; i < rank; i++) idx[i] = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)));
-    Dim dim[RANK_MAX];
-    for (int i = 0; i < rank; i++) dim[i] = lw_dim(l, 0, i);
-    KVal x = lw_at(l, 0, idx), y = kb_mul(b, rms ? x : kb_sub(b, x, mean), inv);
-    if (lw_elem(l, 0) != t) y = kb_cast(b, lw_elem(l, 0), y);   /* the specification scales the value rounded to the input's type */
-    DType o = dtype_compute(lw_out_elem(l, 0));
-    y = kb_mul(b, kb_cast(b, o, y), kb_cast(b, o, lw_at_broadcast(l, 1, idx, rank, dim)));
-    if (!rms && lw_has(l, 2)) y = kb_add(b, y, lw_at_broadcast(l, 2, idx, rank, dim));
-    lw_put(l, 0, idx, y);
-    for (int i = axis; i < rank; i++) kb_end(b);
-    lw_end_nest(l, axis);
+    rows_sweep(&r, 0, NULL, NULL, sweep_result, &s, NULL);
+    rows_close(&r);
     lw_kernel_end(l);
     return true;
 }
@@ -124,9 +140,9 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_LayerNormalization = {.name = "LayerNormalization", .since = 17, .cls = CLS_ROW, .in = P_LN, .out = P_LN_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
+const OpDesc op_LayerNormalization = {.name = "LayerNormalization", .since = 17, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT, .in = P_LN, .out = P_LN_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
                                       .infer = infer, .lower = lower, .eval = eval};
-const OpDesc op_RMSNormalization = {.name = "RMSNormalization", .since = 23, .cls = CLS_ROW, .in = P_RMS, .out = P_RMS_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
+const OpDesc op_RMSNormalization = {.name = "RMSNormalization", .since = 23, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT, .in = P_RMS, .out = P_RMS_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
                                     .infer = infer, .lower = lower, .eval = eval};
 
 /* ---- BatchNormalization ---- */
@@ -295,5 +311,5 @@ static bool bn_eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_BatchNormalization = {.name = "BatchNormalization", .since = 15, .cls = CLS_ROW, .in = P_BN, .out = P_BN_OUT, .attrs = BN_ATTRS, .attrs_size = sizeof(Bn),
+const OpDesc op_BatchNormalization = {.name = "BatchNormalization", .since = 15, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT, .in = P_BN, .out = P_BN_OUT, .attrs = BN_ATTRS, .attrs_size = sizeof(Bn),
                                       .infer = bn_infer, .rewrite = bn_rewrite, .lower = bn_lower, .eval = bn_eval};

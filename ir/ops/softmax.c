@@ -1,8 +1,9 @@
 /* softmax.c: Softmax, LogSoftmax, Hardmax along one axis.
  *   y = exp(x - max x) / sum exp(x - max x)          LogSoftmax: (x - max x) - log(sum)
- * Three sweeps over a row that stays in cache; subtracting the maximum keeps exp finite. A row of -inf gives NaN, as in the specification's formula.
+ * Three sweeps over a row that stays in cache, several rows at once (rows.h); subtracting the maximum keeps exp finite. A row of -inf gives NaN, as in the specification's formula.
  * Before opset 13 `axis` (default 1) meant "flatten to 2-D there and work on rows": upgrade() turns it into Reshape - op - Reshape. */
 #include "ir/ops/axes.h"
+#include "ir/ops/rows.h"
 #include <math.h>
 
 static const Port P_FLOAT[] = {{"input", DTS_FLOAT, 0, 1}, PORT_END};
@@ -39,59 +40,79 @@ static bool infer(Infer *c)
 /* The specification's function body has values of the input's type between its steps: what is narrower than the type of the computation is rounded there. */
 static KVal step(Lw *l, KVal x) { return dtype_compute(lw_elem(l, 0)) == lw_elem(l, 0) ? x : kb_cast(l->b, lw_elem(l, 0), x); }
 
-typedef enum Part { SUM_EXP, MAXIMUM, FIRST_MAX } Part;
+/* The state of a row's sweeps. */
+typedef struct Soft {
+    OpCode op;
+    DType t;                 /* type of the computation */
+    bool keep_x, keep_e;     /* elements, exponentials stand in scratch */
+    KVal max[ROWS_JAM], sum[ROWS_JAM];   /* Softmax: its reciprocal in the end; Hardmax: position of the maximum */
+} Soft;
 
-/* One sweep along the axis. */
-static KVal sweep(Lw *l, KVal *idx, int axis, Part part, KVal m)
+static KVal element(Rows *r, const Soft *s, uint32_t j, KVal at) { return s->keep_x ? rows_get(r, j, at) : lw_at(r->l, 0, r->idx[j]); }
+static KVal exponential(Rows *r, const Soft *s, uint32_t j, KVal at)
 {
+    Lw *l = r->l;
+    return step(l, kb_un(l->b, KOP_EXP, step(l, kb_sub(l->b, element(r, s, j, at), s->max[j]))));
+}
+
+static void sweep_max(Rows *r, uint32_t j, KVal at, KVal *carry, void *arg)
+{
+    KVal x = lw_at(r->l, 0, r->idx[j]);
+    if (((Soft *)arg)->keep_x) rows_set(r, j, at, x);
+    /* one instruction, where KOP_MAX also keeps a NaN: the exponential of that element is one anyway */
+    *carry = kb_select(r->l->b, kb_bin(r->l->b, KOP_GT, x, *carry), x, *carry);
+}
+
+static void sweep_sum(Rows *r, uint32_t j, KVal at, KVal *carry, void *arg)
+{
+    const Soft *s = arg;
+    KVal e = exponential(r, s, j, at);
+    if (s->keep_e) rows_set(r, j, at, e);
+    *carry = kb_add(r->l->b, *carry, e);
+}
+
+static void sweep_first(Rows *r, uint32_t j, KVal at, KVal *carry, void *arg)
+{
+    const Soft *s = arg;
+    Kb *b = r->l->b;
+    *carry = kb_min(b, *carry, kb_select(b, kb_eq(b, element(r, s, j, at), s->max[j]), at, kb_dim(b, rows_length(r))));
+}
+
+static void sweep_result(Rows *r, uint32_t j, KVal at, KVal *carry, void *arg)
+{
+    const Soft *s = arg;
+    Lw *l = r->l;
     Kb *b = l->b;
-    DType t = dtype_compute(lw_elem(l, 0));
-    KVal len = axis < 0 ? kb_i(b, 1) : kb_dim(b, lw_dim(l, 0, axis));
-    KOp combine = part == SUM_EXP ? KOP_ADD : part == MAXIMUM ? KOP_MAX : KOP_MIN;
-    KVal init = part == SUM_EXP ? kb_const_f(b, t, 0) : part == MAXIMUM ? kb_const_f(b, t, -INFINITY) : len;
-    KbLoop loop;
-    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), len, 1, &init, &combine);
-    if (axis >= 0) idx[axis] = loop.iv;
-    KVal x = lw_at(l, 0, idx), v = x;
-    if (part == SUM_EXP) v = step(l, kb_un(b, KOP_EXP, step(l, kb_sub(b, x, m))));
-    if (part == FIRST_MAX) v = kb_select(b, kb_eq(b, x, m), loop.iv, len);
-    KVal next = kb_bin(b, combine, loop.carry[0], v);
-    kb_loop_end(b, &loop, &next);
-    return loop.result[0];
+    KVal y;
+    (void)carry;
+    if (s->op == OP_Softmax)
+        y = kb_bin(b, s->t == lw_elem(l, 0) ? KOP_MUL : KOP_DIV, s->keep_e ? rows_get(r, j, at) : exponential(r, s, j, at), s->sum[j]);
+    else if (s->op == OP_LogSoftmax) y = kb_sub(b, step(l, kb_sub(b, element(r, s, j, at), s->max[j])), s->sum[j]);
+    else y = kb_select(b, kb_eq(b, at, s->sum[j]), kb_const_f(b, s->t, 1), kb_const_f(b, s->t, 0));
+    lw_put(l, 0, r->idx[j], y);
 }
 
 static bool lower(Lw *l, Node n)
 {
-    OpCode op = node_rec(l->g, n)->op;
     int rank = lw_rank(l, 0), axis = (int)ATTRS(l->g, n, Axis)->axis;
-    if (axis < 0) axis += rank;
+    Soft s = {.op = node_rec(l->g, n)->op, .t = dtype_compute(lw_elem(l, 0))};
+    Rows r;
+    lw_prepare_in(l);
     lw_prepare_out(l);
     Kb *b = lw_kernel(l, node_desc(l->g, n)->name);
-    KVal idx[RANK_MAX];
-    int loops = 0;
-    for (int i = 0; i < rank; i++)
-        if (i != axis) {
-            idx[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)));
-            loops++;
-        }
-    if (rank == 0) axis = -1;
-    DType t = dtype_compute(lw_elem(l, 0));
-    KVal m = sweep(l, idx, axis, MAXIMUM, (KVal){0}), s;
-    if (op == OP_Hardmax) s = sweep(l, idx, axis, FIRST_MAX, m);
-    else s = sweep(l, idx, axis, SUM_EXP, m);
-    bool narrow = t != lw_elem(l, 0);
-    if (op != OP_Hardmax) s = step(l, s);
-    KVal log_s = op == OP_LogSoftmax ? step(l, kb_un(b, KOP_LOG, s)) : s;
-    KVal inv = op == OP_Softmax && !narrow ? kb_div(b, kb_const_f(b, t, 1), s) : s;
-    KVal iv = kb_for(b, KLOOP_SEQ, kb_i(b, 0), axis < 0 ? kb_i(b, 1) : kb_dim(b, lw_dim(l, 0, axis)));
-    if (axis >= 0) idx[axis] = iv;
-    KVal x = lw_at(l, 0, idx), y;
-    if (op == OP_Softmax) y = kb_bin(b, narrow ? KOP_DIV : KOP_MUL, step(l, kb_un(b, KOP_EXP, step(l, kb_sub(b, x, m)))), inv);
-    else if (op == OP_LogSoftmax) y = kb_sub(b, step(l, kb_sub(b, x, m)), log_s);
-    else y = kb_select(b, kb_eq(b, iv, s), kb_const_f(b, t, 1), kb_const_f(b, t, 0));
-    lw_put(l, 0, idx, y);
-    kb_end(b);
-    lw_end_nest(l, loops);
+    rows_open(&r, l, rank ? 1u << (axis < 0 ? axis + rank : axis) : 0);
+    if (s.op == OP_Softmax) s.keep_e = rows_keep(&r, s.t);
+    s.keep_x = lw_computed(l, 0) && (s.keep_e || rows_keep(&r, s.t));   /* exponentials take the elements' places */
+    rows_sweep(&r, 1, (KVal[]){kb_const_f(b, s.t, -INFINITY)}, (KOp[]){KOP_MAX}, sweep_max, &s, s.max);
+    if (s.op == OP_Hardmax) rows_sweep(&r, 1, (KVal[]){kb_dim(b, rows_length(&r))}, (KOp[]){KOP_MIN}, sweep_first, &s, s.sum);
+    else rows_sweep(&r, 1, (KVal[]){kb_const_f(b, s.t, 0)}, (KOp[]){KOP_ADD}, sweep_sum, &s, s.sum);
+    for (uint32_t j = 0; j < r.n && s.op != OP_Hardmax; j++) {
+        s.sum[j] = step(l, s.sum[j]);
+        if (s.op == OP_LogSoftmax) s.sum[j] = step(l, kb_un(b, KOP_LOG, s.sum[j]));
+        else if (s.t == lw_elem(l, 0)) s.sum[j] = kb_div(b, kb_const_f(b, s.t, 1), s.sum[j]);
+    }
+    rows_sweep(&r, 0, NULL, NULL, sweep_result, &s, NULL);
+    rows_close(&r);
     lw_kernel_end(l);
     return true;
 }
@@ -118,7 +139,7 @@ static bool eval(Eval *e)
     return true;
 }
 
-#define ROW .since = 13, .cls = CLS_ROW, .in = P_FLOAT, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Axis), .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval
+#define ROW .since = 13, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT, .in = P_FLOAT, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Axis), .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval
 
 const OpDesc op_Softmax = {.name = "Softmax", ROW};
 const OpDesc op_LogSoftmax = {.name = "LogSoftmax", ROW};
