@@ -73,7 +73,11 @@ static bool whole(Session *s, Blob b, TypeId type, void **data)
 {
     const BlobRec *r = blob_rec(&s->m.blobs, b);
     const char *why = "it has no graph";
-    if (r->kind == BLOB_RAW) return *data = (void *)(uintptr_t)r->data, true;
+    if (r->kind == BLOB_RAW) {   /* a file may hold it anywhere, a model wants whole elements */
+        bool aligned = (uintptr_t)r->data % (uintptr_t)dtype_bytes(r->elem, 1) == 0;
+        *data = aligned ? (void *)(uintptr_t)r->data : arena_memdup(&s->recipe_arena, r->data, (size_t)dtype_bytes(r->elem, r->count));
+        return true;
+    }
     bool compiled = r->kind == BLOB_DERIVED && r->recipe->kind == RECIPE_GRAPH && r->recipe->graph < s->m.graph.n && r->count >= RECIPE_COMPILED_MIN;
     if (compiled) return run_compiled(s, b, type, data);
     Tensor *t = recipe_eval(&s->recipe_arena, &s->m, b, type, &why);
