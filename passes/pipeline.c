@@ -31,6 +31,7 @@ static const Pass *const o1[] = {
     &pass_fold,
     &pass_dce,
     &pass_group_epilogue, /* contractions own what follows them element by element; first: it saves most memory traffic */
+    &pass_group_row,      /* row operators own what stands around them element by element */
     &pass_group_eltwise,  /* chains of the rest are one nest each */
     &pass_layout,         /* every result has its order in memory */
     &pass_lower,          /* Kernel IR from here */
@@ -57,6 +58,7 @@ static const Pass *const o2[] = {
     &pass_fold,
     &pass_dce,
     &pass_group_epilogue,
+    &pass_group_row,
     &pass_group_eltwise,
     &pass_layout,
     &pass_lower, /* Kernel IR from here */

@@ -259,7 +259,7 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
-#define WINDOWED .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT | OPF_CHANNELS_LAST, .infer = infer, .lower = lower, .eval = eval
+#define WINDOWED .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT | OPF_CHANNELS_LAST | OPF_FOLLOWED, .infer = infer, .lower = lower, .eval = eval
 #define WITH_ATTRS .attrs = POOL_ATTRS, .attrs_size = sizeof(Pool)
 const OpDesc op_MaxPool = {.name = "MaxPool", .since = 22, WINDOWED, WITH_ATTRS, .in = P_MAX, .out = P_MAX_OUT};
 const OpDesc op_AveragePool = {.name = "AveragePool", .since = 22, WINDOWED, WITH_ATTRS, .in = P_FLOAT, .out = P_FLOAT};

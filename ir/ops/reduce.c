@@ -306,7 +306,7 @@ static bool eval(Eval *e)
     return true;
 }
 
-#define REDUCE .cls = CLS_REDUCE, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Reduce), .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval
+#define REDUCE .cls = CLS_REDUCE, .flags = OPF_ROW_GROUP, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Reduce), .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval
 
 const OpDesc op_ReduceSum = {.name = "ReduceSum", .since = 13, REDUCE};
 const OpDesc op_ReduceMean = {.name = "ReduceMean", .since = 18, REDUCE};

@@ -139,7 +139,7 @@ static bool eval(Eval *e)
     return true;
 }
 
-#define ROW .since = 13, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT, .in = P_FLOAT, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Axis), .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval
+#define ROW .since = 13, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT | OPF_ROW_GROUP, .in = P_FLOAT, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Axis), .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval
 
 const OpDesc op_Softmax = {.name = "Softmax", ROW};
 const OpDesc op_LogSoftmax = {.name = "LogSoftmax", ROW};

@@ -35,6 +35,76 @@ bool group_same_dims(Graph *g, Value x, Value y)
     return true;
 }
 
+/* ---- groups that grow ---- */
+
+GroupGrowth group_growth(Arena *a, Graph *g, uint32_t max)
+{
+    return (GroupGrowth){g, arena_array(a, Node, max + 1), 0, max, arena_array(a, bool, g->node.n)};
+}
+
+void group_add(GroupGrowth *s, Node n)
+{
+    s->member[s->n++] = n;
+    s->in[n.i] = true;
+}
+
+uint32_t group_exits(const GroupGrowth *s, Value *last)
+{
+    const Graph *g = s->g;
+    uint32_t count = 0;
+    for (uint32_t k = 0; k < s->n; k++) {
+        Value v = node_out(g, s->member[k], 0);
+        const ValueRec *r = value_rec(g, v);
+        bool seen = r->n_out_use > 0;
+        for (uint32_t u = r->first_use; u; u = g->operand.p[u - 1].next_use) seen |= !s->in[g->operand.p[u - 1].user.i];
+        count += seen;
+        if (seen) *last = v;
+    }
+    return count;
+}
+
+const char *group_cannot_follow(Graph *g, Node n, Value root)
+{
+    if (!group_is_eltwise(g, n)) return "it is not element-wise";
+    if (!group_same_dims(g, node_out(g, n, 0), root)) return "its result has other dims";
+    return NULL;
+}
+
+static bool reads_member(const GroupGrowth *s, Node n)
+{
+    for (uint32_t k = 0; k < node_n_in(s->g, n); k++) {
+        Value v = node_in(s->g, n, k);
+        if (v.i && value_rec(s->g, v)->def.i && s->in[value_rec(s->g, v)->def.i]) return true;
+    }
+    return false;
+}
+
+uint32_t group_follow(GroupGrowth *s, Value root)
+{
+    uint32_t from = s->n, best = s->n;
+    Value exit = root;
+    for (Node u = node_next(s->g, s->member[s->n - 1]); u.i && s->n < s->max; u = node_next(s->g, u)) {
+        if (!reads_member(s, u)) continue;
+        if (group_cannot_follow(s->g, u, root)) continue; /* its operand is then seen from outside, for good */
+        group_add(s, u);
+        if (group_exits(s, &exit) == 1 && value_rec(s->g, exit)->def.i == u.i) best = s->n;
+    }
+    while (s->n > best) s->in[s->member[--s->n].i] = false;
+    return best - from;
+}
+
+void group_explain(PassCtx *c, Graph *g, Node root, Value exit)
+{
+    const ValueRec *r = value_rec(g, exit);
+    DiagLoc at = graph_loc(g, root);
+    Node user = value_single_user(g, exit);
+    const char *why = user.i ? group_cannot_follow(g, user, exit) : NULL;
+    if (r->n_out_use) pass_remark(c, at, "nothing follows: the result is an output");
+    else if (!user.i) pass_remark(c, at, "nothing follows: the result has %u users", r->n_use);
+    else if (node_desc(g, user)->cls != CLS_CONTROL)
+        pass_remark(c, at, "%s does not follow: %s", node_desc(g, user)->name, why ? why : "the group is full");
+}
+
 Node group_make(Graph *g, const char *kind, const Node *node, uint32_t n)
 {
     struct {
