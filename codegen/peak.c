@@ -2,7 +2,7 @@
  *
  * Multiply-add: enough independent accumulators to cover the latency on every core we know (24 with 32 registers, 12 with 16), factor and addend from
  * memory, no load in the loop. Starting values differ and are no fixed point of a*x+y, or LLVM would fold a chain away and the peak would read too high.
- * Reading: 512 MB (less on small machines) through eight accumulators; and half the second-level cache, over and over.
+ * Reading: through eight accumulators; from half the second-level cache to 512 MB (less on small machines).
  * Best of several rounds: other work on the machine only ever takes away. */
 #include "codegen/peak.h"
 
@@ -22,7 +22,7 @@
 
 typedef float FmaFn(int64_t steps, const float *xy);
 typedef float ReadFn(const void *from, int64_t bytes);
-enum { READ_ACCS = 8, READ_BYTES = 512 << 20, ROUNDS = 12 };
+enum { READ_ACCS = 8, READ_BYTES = 512 << 20, READ_LEAST = 32 << 20, ROUNDS = 12 };
 
 struct PeakLoop { LLVMOrcLLJITRef jit; FmaFn *fma; ReadFn *read; double flops_per_step; };
 
@@ -206,56 +206,57 @@ void peak_loop_free(PeakLoop *p)
 }
 
 /* ---- both loops on several threads at once ---- */
-typedef struct Work { PeakLoop *p; pthread_barrier_t *start; const char *from; int64_t bytes, near; double fma, read, cache; } Work;
+typedef struct Work { PeakLoop *p; pthread_barrier_t *start; const char *from; const int64_t *bytes; double fma, read[PEAK_SIZES]; } Work;
 
 static void *work_run(void *arg)
 {
     Work *w = arg;
     volatile float sink;
-    w->fma = w->read = w->cache = 1e9;
+    w->fma = 1e9;
     for (int r = 0; r < ROUNDS; r++) {
         pthread_barrier_wait(w->start);
         double s = peak_loop_run(w->p, 2e8);
         if (s < w->fma) w->fma = s;
     }
-    for (int r = 0; r < 3 && w->bytes; r++) {
-        pthread_barrier_wait(w->start);
-        double t0 = now();
-        sink = w->p->read(w->from, w->bytes);
-        double s = (now() - t0) * 1e9 / (double)w->bytes;
-        if (s < w->read) w->read = s;
-        (void)sink;
-    }
-    for (int r = 0; r < ROUNDS && w->bytes; r++) {
-        int64_t times = ((int64_t)32 << 20) / w->near;
-        pthread_barrier_wait(w->start);
-        double t0 = now();
-        for (int64_t k = 0; k < times; k++) sink = w->p->read(w->from, w->near);
-        double s = (now() - t0) * 1e9 / (double)(times * w->near);
-        if (s < w->cache) w->cache = s;
-        (void)sink;
+    for (int k = 0; k < PEAK_SIZES && w->bytes; k++) {
+        int64_t times = w->bytes[k] < READ_LEAST ? READ_LEAST / w->bytes[k] : 1;
+        w->read[k] = 1e9;
+        for (int r = 0; r < 5; r++) {
+            pthread_barrier_wait(w->start);
+            double t0 = now();
+            for (int64_t i = 0; i < times; i++) sink = w->p->read(w->from, w->bytes[k]);
+            double s = (now() - t0) * 1e9 / (double)(times * w->bytes[k]);
+            if (s < w->read[k]) w->read[k] = s;
+            (void)sink;
+        }
     }
     return NULL;
 }
 
-static void team_run(PeakLoop *p, int threads, const char *mem, int64_t bytes, int64_t near, double *gflops, double *gbytes, double *cache)
+/* bytes: that many in all, by size; NULL: only the multiply-adds. The smallest is a thread's own. */
+static void team_run(PeakLoop *p, int threads, const char *mem, int64_t room, const int64_t *bytes, double *gflops,
+                     double *gbytes)
 {
     Work *w = calloc((size_t)threads, sizeof *w);
     pthread_t *id = calloc((size_t)threads, sizeof *id);
     pthread_barrier_t start;
     if (!w || !id) BUG("out of memory");
     pthread_barrier_init(&start, NULL, (unsigned)threads);
-    int64_t part = bytes / threads / 4096 * 4096;
+    int64_t each = room / threads / 4096 * 4096, part[PEAK_SIZES];
+    for (int k = 0; k < PEAK_SIZES && bytes; k++) {
+        part[k] = k ? bytes[k] / threads / 4096 * 4096 : bytes[k];
+        if (part[k] > each) part[k] = each;
+    }
     for (int i = 0; i < threads; i++) {
-        w[i] = (Work){.p = p, .start = &start, .from = mem + part * i, .bytes = part, .near = near < part ? near : part};
+        w[i] = (Work){.p = p, .start = &start, .from = mem + each * i, .bytes = bytes ? part : NULL};
         if (i && pthread_create(&id[i], NULL, work_run, &w[i])) BUG("cannot start a thread");
     }
     work_run(&w[0]);
-    *gflops = *gbytes = *cache = 0;
+    *gflops = 0;
     for (int i = 0; i < threads; i++) {
         if (i) pthread_join(id[i], NULL);
         *gflops += 1 / w[i].fma;
-        if (part) *gbytes += 1 / w[i].read, *cache += 1 / w[i].cache;
+        for (int k = 0; k < PEAK_SIZES && bytes; k++) gbytes[k] += 1 / w[i].read[k];
     }
     pthread_barrier_destroy(&start);
     free(w);
@@ -273,19 +274,26 @@ bool peak_measure(const KTarget *t, int threads, PeakResult *r)
     char *mem = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (mem == MAP_FAILED) return false;
     memset(mem, 0, (size_t)bytes);
+    r->bytes[0] = t->l2_bytes >= 8192 ? t->l2_bytes / 2 : 131072;
+    for (int k = 1; k < PEAK_SIZES; k++) r->bytes[k] = bytes >> 2 * (PEAK_SIZES - 1 - k);
     for (unsigned bits = 128; bits <= t->vec_bits && r->n < PEAK_WIDTHS; bits *= 2) {
         PeakLoop *p = peak_loop_new(t, bits);
         if (!p) break;
-        bool widest = bits * 2 > t->vec_bits;
-        double unused, none;
-        int64_t near = t->l2_bytes >= 8192 ? t->l2_bytes / 2 : 131072;
+        const int64_t *sizes = bits * 2 > t->vec_bits ? r->bytes : NULL;
         r->width[r->n].bits = bits;
         r->width[r->n].name = names[r->n];
-        team_run(p, 1, mem, widest ? bytes : 0, near, &r->width[r->n].gflops_1, widest ? &r->read_1 : &unused, widest ? &r->cache_1 : &none);
-        team_run(p, threads, mem, widest ? bytes : 0, near, &r->width[r->n].gflops_n, widest ? &r->read_n : &unused, widest ? &r->cache_n : &none);
+        team_run(p, 1, mem, bytes, sizes, &r->width[r->n].gflops_1, r->read_1);
+        team_run(p, threads, mem, bytes, sizes, &r->width[r->n].gflops_n, r->read_n);
         r->n++;
         peak_loop_free(p);
     }
     munmap(mem, (size_t)bytes);
     return r->n > 0;
+}
+
+double peak_read(const PeakResult *r, double bytes)
+{
+    int k = 0;
+    while (k + 1 < PEAK_SIZES && (double)r->bytes[k + 1] <= bytes) k++;
+    return r->threads > 1 ? r->read_n[k] : r->read_1[k];
 }

@@ -4,17 +4,19 @@
 #define BMC_CODEGEN_PEAK_H
 #include "ir/kernel/kir.h"
 
-enum { PEAK_WIDTHS = 3 };
+enum { PEAK_WIDTHS = 3, PEAK_SIZES = 5 };
 typedef struct PeakResult {
     int threads;                                        /* of the *_n figures */
     unsigned n;                                         /* widths measured, narrowest first */
     struct { unsigned bits; const char *name; double gflops_1, gflops_n; } width[PEAK_WIDTHS];   /* f32, a multiply-add counts as two */
-    double read_1, read_n;                              /* GB/s, from memory */
-    double cache_1, cache_n;                            /* GB/s, from the second-level cache: half of it, in place */
+    int64_t bytes[PEAK_SIZES];                          /* read over and over: half the second-level cache, ..., 512 MB */
+    double read_1[PEAK_SIZES], read_n[PEAK_SIZES];      /* GB/s, by size */
 } PeakResult;
 
-/* Takes under a second. false: the target is not this machine's, or it lacks the target's instructions. */
+/* Takes about a second. false: the target is not this machine's, or it lacks the target's instructions. */
 bool peak_measure(const KTarget *, int threads, PeakResult *);
+/* GB/s at most for a program that goes over that many bytes again and again: of the largest size that is not larger. */
+double peak_read(const PeakResult *, double bytes);
 
 /* The multiply-add loop alone, to be timed between the batches of a benchmark. NULL: as above. */
 typedef struct PeakLoop PeakLoop;

@@ -31,23 +31,27 @@ static int bench_machine(Session *s)
     int nt = s->opt.threads > 0 ? s->opt.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
     if (!codegen_target(&s->arena, &s->diag, NULL, s->opt.cpu, &t)) return EXIT_INPUT;
     if (!peak_measure(&t, nt, &p)) return diag(&s->diag, diag_file(NULL), E_RUN, "this machine cannot run code for that cpu"), EXIT_INPUT;
-    cJSON *j = cJSON_CreateObject(), *fma = cJSON_AddObjectToObject(j, "fma_peak"), *bw = cJSON_AddObjectToObject(j, "read_bandwidth"), *l2 = cJSON_AddObjectToObject(j, "cache_bandwidth");
+    cJSON *j = cJSON_CreateObject(), *fma = cJSON_AddObjectToObject(j, "fma_peak");
+    cJSON *read = cJSON_AddObjectToObject(j, "read_bandwidth"), *cache = cJSON_AddObjectToObject(j, "cache_bandwidth");
+    cJSON *by_size = cJSON_AddObjectToObject(j, "bandwidth_by_size"), *bytes = cJSON_AddArrayToObject(by_size, "bytes");
     char n[16];
     cJSON_AddStringToObject(j, "cpu", t.cpu);
     cJSON_AddStringToObject(j, "target", t.triple);
     cJSON_AddNumberToObject(j, "threads", p.threads);
-    cJSON_AddStringToObject(j, "units", "GF/s of f32 (a multiply-add is two), GB/s; by number of threads");
-    snprintf(n, sizeof n, "%d", p.threads);
-    for (unsigned k = 0; k < p.n; k++) {
-        cJSON *w = cJSON_AddObjectToObject(fma, p.width[k].name);
-        cJSON_AddNumberToObject(w, "1", p.width[k].gflops_1);
-        if (p.threads > 1) cJSON_AddNumberToObject(w, n, p.width[k].gflops_n);
-    }
-    cJSON_AddNumberToObject(bw, "1", p.read_1);
-    if (p.threads > 1) cJSON_AddNumberToObject(bw, n, p.read_n);
-    cJSON_AddNumberToObject(l2, "1", p.cache_1);
-    if (p.threads > 1) cJSON_AddNumberToObject(l2, n, p.cache_n);
     cJSON_AddNumberToObject(j, "cache_bytes", t.l2_bytes);
+    cJSON_AddStringToObject(j, "units", "GF/s of f32 (a multiply-add is two), GB/s; by number of threads");
+    for (int k = 0; k < PEAK_SIZES; k++) cJSON_AddItemToArray(bytes, cJSON_CreateNumber((double)p.bytes[k]));
+    for (int many = 0; many <= (p.threads > 1); many++) {
+        const double *gbytes = many ? p.read_n : p.read_1;
+        snprintf(n, sizeof n, "%d", many ? p.threads : 1);
+        for (unsigned k = 0; k < p.n; k++) {
+            cJSON *w = many ? cJSON_GetObjectItem(fma, p.width[k].name) : cJSON_AddObjectToObject(fma, p.width[k].name);
+            cJSON_AddNumberToObject(w, n, many ? p.width[k].gflops_n : p.width[k].gflops_1);
+        }
+        cJSON_AddNumberToObject(read, n, gbytes[PEAK_SIZES - 1]);
+        cJSON_AddNumberToObject(cache, n, gbytes[0]);
+        cJSON_AddItemToObject(by_size, n, cJSON_CreateDoubleArray(gbytes, PEAK_SIZES));
+    }
     show(s, j);
     return 0;
 }

@@ -2,8 +2,8 @@
  * compiled with counters (runtime/bmc_profile.h), run for a while, and the median of each step over the runs is set
  * against what the machine could do at most, measured just before: roof is the larger of flops/peak and
  * bytes/bandwidth, lost the time beyond it. Flops and bytes come from the kernels (ir/kernel/cost.h), with the sizes of
- * the run. Bandwidth is that of memory, which caches may exceed; of the second-level cache when weights and arena
- * together fit into it. */
+ * the run. Bandwidth is that of reading over and over as many bytes as weights and arena have; what one step leaves in a
+ * nearer cache for the next may exceed it. */
 #include "codegen/codegen.h"
 #include "codegen/peak.h"
 #include "driver/model.h"
@@ -33,7 +33,7 @@ typedef struct Profile {
     Row *row; /* by number of the step; 0: the rest */
     uint32_t n;
     double gflops, gbytes; /* at most */
-    bool cached;           /* bandwidth is that of the second-level cache */
+    double bytes;          /* weights and arena: what a run goes over */
     double run_ns;
 } Profile;
 
@@ -105,6 +105,7 @@ static bool measure(Profile *p, Loaded *l, void (*counters)(bmc_ctx *, bmc_profi
             if (r->step->arg[a].kind == KA_BUF) r->cost.bytes += kbuf_cost(&s->k, r->step->arg[a].buf, d.sym);
         r->cost.flops *= r->times;
         r->cost.bytes *= r->times;
+        r->cost.constant *= r->times;
         double roof = r->cost.flops / p->gflops, mem = r->cost.bytes / p->gbytes, all = r->ns + r->wait;
         if (mem > roof) roof = mem;
         r->share = all > 0 ? roof / all : 0;
@@ -192,9 +193,10 @@ static void show(const Profile *p, Row **row, uint32_t n, int threads)
 {
     Row **op = arena_array(&p->s->arena, Row *, n + 1);
     uint32_t n_op = by_family(&p->s->arena, row, n, op);
-    double flops = 0, in_steps = 0, lost = 0;
+    double flops = 0, in_steps = 0, lost = 0, weights = 0;
     for (uint32_t k = 0; k < n; k++) {
         flops += row[k]->cost.flops;
+        weights += row[k]->cost.constant;
         in_steps += row[k]->ns + row[k]->wait;
         lost += row[k]->lost;
     }
@@ -207,6 +209,8 @@ static void show(const Profile *p, Row **row, uint32_t n, int threads)
         cJSON_AddNumberToObject(j, "flops", flops);
         cJSON_AddNumberToObject(j, "peak_gflops", p->gflops);
         cJSON_AddNumberToObject(j, "read_gbytes", p->gbytes);
+        cJSON_AddNumberToObject(j, "working_set_bytes", p->bytes);
+        cJSON_AddNumberToObject(j, "weights_read_bytes", weights);
         cJSON *kinds = cJSON_AddArrayToObject(j, "kinds"), *steps = cJSON_AddArrayToObject(j, "steps");
         for (uint32_t k = 0; k < n_op; k++) json_row(kinds, op[k], false);
         for (uint32_t k = 0; k < n; k++) json_row(steps, row[k], true);
@@ -216,9 +220,10 @@ static void show(const Profile *p, Row **row, uint32_t n, int threads)
         cJSON_Delete(j);
         return;
     }
-    printf("%s: %.3f ms a run on %d thread%s, %.3g GF at %.1f GF/s; this machine: %.1f GF/s, reads %.1f GB/s from %s\n",
+    printf("%s: %.3f ms a run on %d thread%s, %.3g GF at %.1f GF/s; this machine: %.1f GF/s, reads %.1f GB/s (%.3g MB "
+           "over and over)\n",
            p->s->opt.file, p->run_ns / 1e6, threads, threads > 1 ? "s" : "", flops / 1e9, flops / p->run_ns, p->gflops,
-           p->gbytes, p->cached ? "cache" : "memory");
+           p->gbytes, p->bytes / 1e6);
     printf("%u steps take %.3f ms, %.3f ms of it beyond the roofline; outside of them %.3f ms\n", n, in_steps / 1e6,
            lost / 1e6, (p->run_ns - in_steps) / 1e6);
     static const char HEAD[] = "\n   time us  %% run   wait us      GF/s     GB/s   roof   lost us  times  ";
@@ -258,8 +263,8 @@ int cmd_profile(Session *s)
     if (!peak_measure(&s->k.target, nt, &peak))
         return diag(&s->diag, diag_file(NULL), E_RUN, "this machine cannot run code for that cpu"), EXIT_INPUT;
     p.gflops = nt > 1 ? peak.width[peak.n - 1].gflops_n : peak.width[peak.n - 1].gflops_1;
-    p.cached = working_set(&s->k, &l) <= s->k.target.l2_bytes;
-    p.gbytes = p.cached ? nt > 1 ? peak.cache_n : peak.cache_1 : nt > 1 ? peak.read_n : peak.read_1;
+    p.bytes = working_set(&s->k, &l);
+    p.gbytes = peak_read(&peak, p.bytes);
     uint32_t n = 0;
     kstep_each(&s->k.program, number_steps, &n);
     p.row = arena_array(&s->arena, Row, n + 1);

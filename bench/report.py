@@ -1,0 +1,351 @@
+"""What bench/run.py found, for people: a summary in text, docs/BENCHMARKS.md with its tables, and a plot for each
+number of threads (docs/benchmarks-Nt.svg, drawn here: text stays text, 30 KB).
+
+    report.py        writes the pages again from bench/results/*.json
+"""
+
+import json
+import math
+import os
+import shutil
+import sys
+from xml.sax.saxutils import escape
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+RESULTS = os.path.join(TOP, "bench", "results")
+DOCS = os.path.join(TOP, "docs")
+PEERS = (("onnxruntime", "ONNX Runtime", "#3b6fb6"), ("openvino", "OpenVINO", "#e08a2e"))
+
+
+# --- numbers
+
+
+def time_of(row, engine="bmc"):
+    return row.get(engine, {}).get("ns")
+
+
+def ratio_of(row, peer):
+    return row.get(peer, {}).get("ratio")
+
+
+def mean(values):
+    return math.exp(sum(math.log(v) for v in values) / len(values)) if values else None
+
+
+def roofline_ns(r, row):
+    """The least time that the machine's peak and bandwidth allow: flops, and weights, inputs and outputs once, read as
+    fast as so many bytes can be read over and over."""
+    m = r["machine"]
+    if "flops" not in row:
+        return None
+    read = ([g for size, g in zip(m["bytes"], m["gbs"]) if size <= row["working_set"]] or m["gbs"][:1])[-1]
+    return max(row["flops"] / m["gflops"], row["bytes"] / read)
+
+
+def measured(r):
+    """Models with a time of ours, slowest against the first peer last."""
+    rows = [(n, row) for n, row in r["models"].items() if time_of(row)]
+    return sorted(rows, key=lambda x: -(ratio_of(x[1], PEERS[0][0]) or ratio_of(x[1], PEERS[1][0]) or [0])[0])
+
+
+def missing(r):
+    return [(n, row.get("bmc", {}).get("error") or row.get("error", "")) for n, row in sorted(r["models"].items())
+            if not time_of(row)]
+
+
+def standing(r, peer):
+    """Geometric mean of the ratios, how many models, and in how many of them bmc is faster, equal, slower (95 %)."""
+    ratios = [ratio_of(row, peer) for _, row in measured(r) if ratio_of(row, peer)]
+    faster, slower = sum(c[1] > 1 for c in ratios), sum(c[2] < 1 for c in ratios)
+    return mean([c[0] for c in ratios]), len(ratios), faster, len(ratios) - faster - slower, slower
+
+
+def sentence(r, peer, label):
+    g, n, faster, same, slower = standing(r, peer)
+    if not n:
+        return "%s: nothing to compare." % label
+    return "%s: %.2f times as fast over %d models (geometric mean); faster in %d, no difference in %d, slower in %d." \
+        % (label, g, n, faster, same, slower)
+
+
+def summary(r):
+    lines = [sentence(r, peer, label) for peer, label, _ in PEERS]
+    lines += ["not measured: %s: %s" % (n, why) for n, why in missing(r)]
+    return "\n".join(lines)
+
+
+def shown(x, digits=3):
+    """Three significant digits, without an exponent."""
+    if x is None:
+        return "–"
+    if x == 0:
+        return "0"
+    return "%.*f" % (max(0, digits - 1 - math.floor(math.log10(abs(x)))), x)
+
+
+def ms(ns):
+    return shown(ns / 1e6) if ns is not None else "–"
+
+
+# --- the plot
+
+ROW, BAR, NAME, AXIS, PAD, TOP_ROOM = 20, 6, 168, 214, 18, 104
+
+
+def svg(r):
+    rows = [x for x in measured(r) if any(ratio_of(x[1], p) for p, _, _ in PEERS)]
+    values = [v for _, row in rows for p, _, _ in PEERS for v in (ratio_of(row, p) or [])] or [1]
+    low, high = min(0.5, *values), max(2, *values)
+    low, high = 2 ** math.floor(math.log2(max(low, 1 / 16))), 2 ** math.ceil(math.log2(min(high, 16)))
+    per_column = (len(rows) + 1) // 2
+    column = NAME + AXIS + 78
+    width, height = 2 * column + 3 * PAD, TOP_ROOM + per_column * ROW + 46
+    out = []
+
+    def x_of(v):
+        return AXIS * math.log(min(max(v, low), high) / low) / math.log(high / low)
+
+    def text(x, y, s, size=12, fill="#1f2933", anchor="start", weight="normal"):
+        out.append('<text x="%.1f" y="%.1f" font-size="%g" fill="%s" text-anchor="%s" font-weight="%s">%s</text>'
+                   % (x, y, size, fill, anchor, weight, escape(s)))
+
+    def rect(x, y, w, h, fill, extra=""):
+        out.append('<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"%s/>' % (x, y, w, h, fill, extra))
+
+    def stroke(x1, y1, x2, y2, colour, w=1.0):
+        out.append('<path d="M%.1f %.1fL%.1f %.1f" stroke="%s" stroke-width="%g"/>' % (x1, y1, x2, y2, colour, w))
+
+    text(PAD, 34, "bmc: how many times as fast as …", 19, weight="600")
+    text(PAD, 54, "%s, %s" % (machine_text(r), threads_text(r["threads"])), 12.5, "#52606d")
+    for k, (peer, label, colour) in enumerate(PEERS):
+        x, y = 2 * PAD + column + NAME, 34 + 20 * k
+        rect(x, y - 10, 11, 11, colour, ' rx="2"')
+        g, n, _, _, _ = standing(r, peer)
+        text(x + 18, y, label + (", on average %s×" % shown(g) if n else ""), 13.5, weight="600")
+    for c in range(2):
+        part = rows[c * per_column:(c + 1) * per_column]
+        if not part:
+            continue
+        left, bottom = PAD + c * (column + PAD) + NAME, TOP_ROOM + len(part) * ROW
+        rect(left, TOP_ROOM - 4, x_of(1), bottom - TOP_ROOM + 6, "#f6efe9")
+        text(left, TOP_ROOM - 24, "slower", 11, "#9a8577")
+        text(left + AXIS, TOP_ROOM - 24, "faster", 11, "#7b8794", "end")
+        tick = low
+        while tick <= high * 1.01:
+            x = left + x_of(tick)
+            stroke(x, TOP_ROOM - 4, x, bottom + 2, "#1f2933" if tick == 1 else "#e4e7eb", 1.2 if tick == 1 else 1)
+            text(x, TOP_ROOM - 10, ("%g×" % tick) if tick >= 1 else "1/%g" % (1 / tick), 11, "#52606d", "middle")
+            tick *= 2
+        text(left + AXIS + 70, TOP_ROOM - 10, "bmc, ms", 11, "#52606d", "end")
+        for k, (name, row) in enumerate(part):
+            y = TOP_ROOM + k * ROW
+            short = name if len(name) <= 27 else name[:26] + "…"
+            text(left - 8, y + 13, short, 11.5, anchor="end")
+            text(left + AXIS + 70, y + 13, ms(time_of(row)), 11, "#52606d", "end")
+            for b, (peer, _, colour) in enumerate(PEERS):
+                c3 = ratio_of(row, peer)
+                top = y + 3 + b * (BAR + 1)
+                if not c3:
+                    continue
+                a, z = sorted((x_of(1), x_of(c3[0])))
+                rect(left + a, top, max(z - a, 0.8), BAR, colour, ' rx="1"')
+                middle = top + BAR / 2
+                stroke(left + x_of(c3[1]), middle, left + x_of(c3[2]), middle, "#1f2933", 1.1)
+                for end in c3[1:]:
+                    stroke(left + x_of(end), middle - 2, left + x_of(end), middle + 2, "#1f2933", 1.1)
+                if c3[0] > high or c3[0] < low:
+                    text(left + (AXIS + 2 if c3[0] > high else -2), top + BAR, shown(c3[0], 2), 8.5, "#52606d",
+                         "start" if c3[0] > high else "end")
+    foot = "Median of %d rounds, engines in alternation; the thin line is its 95 %% interval." % r["rounds"]
+    if missing(r):
+        foot += " Not measured: %d models." % len(missing(r))
+    text(PAD, height - 14, foot, 11.5, "#7b8794")
+    body = "\n".join(out)
+    return ('<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" '
+            'font-family="system-ui,-apple-system,Segoe UI,Helvetica,Arial,sans-serif">\n'
+            '<rect width="%d" height="%d" rx="8" fill="#ffffff"/>\n%s\n</svg>\n'
+            % (width, height, width, height, width, height, body))
+
+
+# --- the page
+
+
+def threads_text(n):
+    return "one thread" if n == 1 else "%d threads" % n
+
+
+def machine_text(r):
+    return r["machine"].get("label") or r["machine"]["name"]
+
+
+def table(head, align, rows):
+    out = ["| " + " | ".join(head) + " |", "|" + "|".join(align) + "|"]
+    return "\n".join(out + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def ratio_text(row, peer):
+    c = ratio_of(row, peer)
+    if c:
+        return "%s (%s–%s)" % tuple(shown(x) for x in c)
+    return "*%s*" % ("wrong" if "differs" in row.get(peer, {}).get("error", "") else "cannot") \
+        if row.get(peer, {}).get("error") else "–"
+
+
+def times_table(r):
+    rows = []
+    for name, row in measured(r):
+        roof = roofline_ns(r, row)
+        cells = [name, row["kind"], ms(time_of(row))]
+        for peer, _, _ in PEERS:
+            cells += [ms(time_of(row, peer)), ratio_text(row, peer)]
+        cells.append("%.0f %%" % (100 * roof / time_of(row)) if roof else "–")
+        cells.append(shown(row["flops"] / time_of(row)) if "flops" in row else "–")
+        cells.append("%.0e" % row["bmc"].get("error_of_range", 0))
+        rows.append(cells)
+    head = ["model", "kind", "bmc, ms"]
+    for _, label, _ in PEERS:
+        head += [label + ", ms", "times as fast"]
+    return table(head + ["of roofline", "GF/s", "error"], ["---", "---"] + ["---:"] * (len(head) + 1), rows)
+
+
+def small_table(r):
+    rows = []
+    for name, row in measured(r):
+        if time_of(row) < 1e6 and "c_ns" in row["bmc"]:
+            rows.append([name, shown(row["bmc"]["c_ns"] / 1e3), shown(time_of(row) / 1e3)]
+                        + [shown(time_of(row, p) / 1e3) if time_of(row, p) else "–" for p, _, _ in PEERS])
+    head = ["model", "bmc from C, µs", "bmc from Python, µs"] + [label + " from Python, µs" for _, label, _ in PEERS]
+    return table(head, ["---"] + ["---:"] * (len(head) - 1), rows) if rows else ""
+
+
+def start_table(r):
+    rows = []
+    engines = ["bmc"] + [p for p, _, _ in PEERS]
+    for name, row in sorted(measured(r)):
+        cells = [name]
+        for key, unit in (("load_ns", 1e6), ("first_ns", 1e6), ("peak_kb", 1024)):
+            cells += [shown(row.get(e, {}).get(key) / unit) if row.get(e, {}).get(key) is not None else "–"
+                      for e in engines]
+        c = row["bmc"].get("compile", {})
+        cells += [shown(row["model_bytes"] / 1e6), shown(row["bmc"]["file_bytes"] / 1e6),
+                  shown(c.get("seconds")), shown(c.get("peak_mb"))]
+        rows.append(cells)
+    short = ["bmc", "ORT", "OV"]
+    head = ["model"] + ["load, ms: bmc", "ORT", "OV"] + ["first run, ms: bmc", "ORT", "OV"] \
+        + ["memory, MB: bmc", "ORT", "OV"] + ["file, MB: .onnx", ".so", "compile, s", "MB"]
+    assert len(short) == len(engines)
+    return table(head, ["---"] + ["---:"] * (len(head) - 1), rows)
+
+
+def page(results):
+    first = results[0]
+    m = first["machine"]
+    out = ["# Benchmarks", "",
+           "bmc against %s on the same files, inputs and cores." % " and ".join(p[1] for p in PEERS), ""]
+    for r in results:
+        out += ["![%s](benchmarks-%dt.svg)" % (threads_text(r["threads"]), r["threads"]), ""]
+    versions = {}
+    for r in results:
+        for row in r["models"].values():
+            versions.update(row.get("versions", {}))
+    out += ["Machine: %s (%s), %d cores. %s. %s." % (machine_text(first), m["cpu"], m["cores"], ", ".join(
+        "At most, on %s: %.0f GF/s (f32); reads %s" % (
+            threads_text(r["threads"]), r["machine"]["gflops"],
+            ", ".join("%.0f GB/s over %g MB" % (g, round(b / (1 << 20)))
+                      for b, g in zip(r["machine"]["bytes"], r["machine"]["gbs"])))
+        for r in results), ", ".join(versions[k] for k in sorted(versions))), ""]
+    out += ["    " + command_of(r) for r in results]
+    out += ["", METHOD]
+    for r in results:
+        out += ["## %s" % threads_text(r["threads"]).capitalize(), ""]
+        if r.get("clock") == "cpu":
+            out += ["Times are processor time: other work kept the machine busy."]
+        out += [sentence(r, p, label) for p, label, _ in PEERS]
+        out += ["", times_table(r), ""]
+        small = small_table(r)
+        if small:
+            out += ["Models below one millisecond, called from C (`bmc bench`) and from Python:", "", small, ""]
+        failed = [(n, p, row[p]["error"]) for n, row in sorted(r["models"].items()) for p, _, _ in PEERS
+                  if row.get(p, {}).get("error")]
+        if missing(r) or failed:
+            out += ["Not measured:", ""]
+            out += ["- %s: %s" % (n, tidy(why)) for n, why in missing(r)]
+            out += ["- %s with %s: %s" % (n, p, tidy(why)) for n, p, why in failed]
+            out += [""]
+    out += ["## Starting, memory, size", "", START, "", start_table(first), ""]
+    return "\n".join(out).rstrip() + "\n"
+
+
+METHOD = """\
+How: each engine runs in a process of its own, bound to the cores; while one works, the others are stopped. Before
+anything is timed, every output is compared with that of ONNX Runtime without optimisations: *wrong* is a difference
+above 1e-3 of its largest magnitude (two steps of 8 bits in quantised models), *error* is bmc's. Then the engines take
+turns in batches, in changing order; a time is the median over the rounds, "times as fast" the median of the rounds'
+ratios with its bootstrap 95 % interval.
+All are called from Python with inputs and outputs bound and allocated before (IOBinding, `set_tensor`, pointers).
+ONNX Runtime: all optimisations, sequential, `intra_op_num_threads`. OpenVINO: f32, latency hint, one stream,
+`INFERENCE_NUM_THREADS`. Models are used as they are, with dynamic dimensions. *Of roofline* is the share of bmc's time
+that the machine would need at least: the larger of flops at its peak and of weights, inputs and outputs at the
+bandwidth of reading as much as weights and arena have over and over. `bmc profile MODEL` shows the same by node.
+"""
+
+START = """\
+Medians of fresh processes, files in the page cache: load is `dlopen` and `create`, or making a session; memory is the
+most that the process held resident above what it held before the engine was loaded. A peer needs the `.onnx` and the
+engine itself; compile time and memory are those of `bmc` on one core."""
+
+
+def tidy(why):
+    """Without the folder that the model lay in."""
+    return " ".join(os.path.basename(w) if w.startswith("/") and w.count("/") > 2 and ".onnx" in w else w
+                    for w in why.split())
+
+
+def command_of(r):
+    return "bench/run.py --threads %d --rounds %d --seconds %g%s --publish" % (
+        r["threads"], r["rounds"], r["seconds"], " --clock cpu" if r.get("clock") == "cpu" else "")
+
+
+def dump(r):
+    """JSON with a model on each line."""
+    rest = {k: v for k, v in r.items() if k != "models"}
+    models = ",\n".join("  %s: %s" % (json.dumps(n), json.dumps(row, sort_keys=True))
+                        for n, row in sorted(r["models"].items()))
+    return json.dumps(rest, indent=1, sort_keys=True)[:-2] + ',\n "models": {\n' + models + "\n }\n}\n"
+
+
+def clean(r):
+    """Nothing of this machine's folders goes into the repository."""
+    for row in r["models"].values():
+        for part in [row] + [row.get(e) or {} for e in ["bmc"] + [p for p, _, _ in PEERS]]:
+            if "error" in part:
+                part["error"] = tidy(part["error"])
+    return r
+
+
+def write(path, text):
+    with open(path + ".part", "w") as f:
+        f.write(text)
+    shutil.move(path + ".part", path)
+
+
+def publish(r=None, results=RESULTS, docs=DOCS):
+    os.makedirs(results, exist_ok=True)
+    if r:
+        write(os.path.join(results, "%dt.json" % r["threads"]), dump(clean(r)))
+    every = []
+    for name in sorted(os.listdir(results)):
+        if name.endswith("t.json"):
+            with open(os.path.join(results, name)) as f:
+                every.append(json.load(f))
+    every.sort(key=lambda x: x["threads"])
+    for x in every:
+        write(os.path.join(docs, "benchmarks-%dt.svg" % x["threads"]), svg(x))
+    if every:
+        write(os.path.join(docs, "BENCHMARKS.md"), page(every))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        sys.exit(__doc__)
+    publish()

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""The benchmarks work and count right:   check_bench.py [--bmc PATH]
+
+`bmc profile` against flops and bytes worked out by hand, its steps against the time of the run; the comparison of
+answers and the interval of bench/run.py on made-up values; the page and the plot on made-up results; and one quick run
+of bench/run.py with the peers, two small models. That last part is skipped, with the reason, where PyPI cannot be had.
+"""
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+
+import harness
+from harness import TOP, run
+
+BENCH = os.path.join(TOP, "bench")
+WORK = os.path.join(harness.WORK, "bench")
+sys.path.insert(0, BENCH)
+
+
+def profile(bmc, tally):
+    """mnist_mlp is 784-128-10: two products with bias, a ReLU, and a softmax that is small beside them."""
+    models = harness.own_models(os.path.join(harness.WORK, "models"))
+    ran = run([bmc, "profile", models["mnist_mlp"], "--threads", "1", "--dim", "batch=7", "--seconds", "0.2", "--json"])
+    if not tally.check("bmc profile mnist_mlp", ran.status == 0, ran.brief()):
+        return
+    p = json.loads(ran.out)
+    products = 7 * 2 * (784 * 128 + 128 * 10)
+    tally.check("flops are those of the products and a little", products <= p["flops"] <= 1.02 * products, p["flops"])
+    weights = 4 * (784 * 128 + 128 + 128 * 10 + 10)
+    tally.check("bytes hold the weights", weights <= sum(s["bytes"] for s in p["steps"]) <= 1.5 * weights)
+    within = sum(s["ns"] + s["wait_ns"] for s in p["steps"])
+    tally.check("steps fill the run and no more", 0.3 * p["run_ns"] < within < 1.1 * p["run_ns"], (within, p["run_ns"]))
+    lost = [s["lost_ns"] for s in p["steps"]]
+    tally.check("worst first", lost == sorted(lost, reverse=True) and len(lost) > 1, lost)
+    names = {s["node"] for s in p["steps"]}
+    tally.check("steps carry names of the model", any("Softmax" in n for n in names), names)
+    tally.check("each ran once", all(s["times"] == 1 for s in p["steps"]))
+    ran = run([bmc, "profile", models["mnist_mlp"], "--threads", "2", "--seconds", "0.1"])
+    good = ran.status == 0 and "Softmax" in ran.out and "2 threads" in ran.out
+    tally.check("as a table, two threads", good, ran.brief())
+    artifact = os.path.join(WORK, "plain.so")
+    tally.check("compiles", run([bmc, models["mnist_mlp"], "-o", artifact]).status == 0)
+    ran = run([bmc, "profile", artifact])
+    refused = ran.status == 1 and "compiles the model itself" in ran.err
+    tally.check("an artifact without counters is refused", refused, ran.brief())
+    symbols = subprocess.run(["nm", "-D", artifact], capture_output=True, text=True).stdout
+    tally.check("other models hold no counters", "bmc_model" in symbols and "bmc_profile" not in symbols, symbols)
+    ran = run([bmc, "bench", "--machine", "--json", "--threads", "1"])
+    m = json.loads(ran.out) if ran.status == 0 else {}
+    faster = m and m["cache_bandwidth"]["1"] > m["read_bandwidth"]["1"] > 0
+    tally.check("the cache reads faster than memory", faster, ran.out)
+
+
+def arithmetic(tally):
+    import run as bench
+
+    got, want = os.path.join(WORK, "got.npz"), os.path.join(WORK, "want.npz")
+    x = np.linspace(-2, 2, 50, dtype=np.float32)
+
+    def verdict(a, b):
+        np.savez(got, **a)
+        np.savez(want, **b)
+        try:
+            return bench.compare(got, want)
+        except bench.Failed as e:
+            return str(e)
+
+    near = x + np.float32(2e-6)
+    tally.check("equal answers", verdict({"0": x}, {"0": x}) == 0)
+    tally.check("a difference is a share of the range", 0 < verdict({"0": near}, {"0": x}) < 2e-6)
+    far = x.copy()
+    far[3] += 0.01
+    tally.check("one wrong element", "differs" in str(verdict({"0": x, "1": far}, {"0": x, "1": x})))
+    tally.check("another shape", "shape" in str(verdict({"0": x[:-1]}, {"0": x})))
+    tally.check("a missing output", "shape" in str(verdict({"0": x}, {"0": x, "1": x})))
+    tally.check("a NaN", "shape" in str(verdict({"0": np.where(x > 1, np.nan, x)}, {"0": x})))
+    rng = random.Random(1)
+    drawn = [random.Random(k).gauss(1.5, 0.1) for k in range(11)]
+    middle, low, high = bench.interval(drawn, rng)
+    tally.check("an interval holds its median", low < middle < high and min(drawn) <= low and high <= max(drawn))
+    tally.check("no spread, no interval", bench.interval([2.0] * 5, rng) == [2.0, 2.0, 2.0])
+
+
+def made_up():
+    rows = {"one & only": 2.5, "two": 0.4, "three": 1.0}
+    models = {}
+    for name, ratio in rows.items():
+        models[name] = {
+            "kind": "small", "flops": 1e6, "bytes": 4e3, "working_set": 4e3, "model_bytes": 5e3, "inputs": {},
+            "versions": {"bmc": "bmc 1"},
+            "bmc": {"ns": 2e4, "c_ns": 1.9e4, "file_bytes": 6e3, "load_ns": 1e5, "first_ns": 3e4, "peak_kb": 900,
+                    "weights_bytes": 4e3, "arena_bytes": 64, "compile": {"seconds": 0.5, "peak_mb": 70}},
+            "onnxruntime": {"ns": 2e4 * ratio, "ratio": [ratio, ratio * 0.9, ratio * 1.1]},
+            "openvino": {"error": "cannot do that"},
+        }
+    models["four"] = {"kind": "text", "bmc": {"error": "/tmp/some/where/four.onnx: node 1 (Odd): not supported"}}
+    return {"threads": 1, "rounds": 5, "seconds": 0.05, "clock": "wall", "when": "2000-01-01", "models": models,
+            "machine": {"gflops": 100.0, "bytes": [1 << 20, 1 << 23], "gbs": [100.0, 10.0], "cpu": "c",
+                        "name": "Machine", "cores": 2, "label": "", "target": "t"}}
+
+
+def pages(tally):
+    import report
+
+    r = made_up()
+    stand = report.standing(r, "onnxruntime")
+    tally.check("how the models stand", stand[1:] == (3, 1, 1, 1), stand)
+    tally.check("geometric mean", abs(report.mean([2.5, 0.4, 1.0]) - 1) < 1e-9)
+    tally.check("least time is the larger of both", report.roofline_ns(r, r["models"]["two"]) == 1e4)
+    results, docs = os.path.join(WORK, "results"), os.path.join(WORK, "docs")
+    os.makedirs(docs, exist_ok=True)
+    report.publish(r, results, docs)
+    with open(os.path.join(docs, "BENCHMARKS.md")) as f:
+        page = f.read()
+    for text in ("| two |", "0.400 (0.360–0.440)", "50 %", "four.onnx: node 1 (Odd)", "*cannot*", "19.0"):
+        tally.check("the page says " + text, text in page, page)
+    tally.check("no folder of this machine", "/tmp/" not in page)
+    picture = ElementTree.parse(os.path.join(docs, "benchmarks-1t.svg")).getroot()
+    tally.check("the plot is SVG", picture.tag.endswith("svg"))
+    texts = ["".join(t.itertext()) for t in picture.iter("{http://www.w3.org/2000/svg}text")]
+    tally.check("with every measured model", all(n in texts for n in ("one & only", "two", "three")), texts)
+    bars = [b for b in picture.iter("{http://www.w3.org/2000/svg}rect") if b.get("fill") == report.PEERS[0][2]]
+    tally.check("and a bar for each", len(bars) == 1 + 3, len(bars))  # one in the legend
+
+
+def whole(bmc, tally):
+    """bench/run.py itself, as a user starts it."""
+    import run as bench
+
+    try:
+        bench.make_venv()
+    except (subprocess.CalledProcessError, OSError) as e:
+        print("skipped the run with the peers: packages cannot be installed from PyPI (%s)" % e)
+        return
+    out = os.path.join(WORK, "results.json")
+    if os.path.exists(out):
+        os.remove(out)
+    ran = run([sys.executable, os.path.join(BENCH, "run.py"), "--quick", "--no-packages", "--models",
+               "digits,mnist_mlp", "--out", out, "--bmc", bmc, "--seconds", "0.02"], limit=600)
+    if not tally.check("bench/run.py --quick", ran.status == 0, ran.brief()):
+        return
+    with open(out) as f:
+        r = json.load(f)
+    for name in ("digits", "mnist_mlp"):
+        row = r["models"].get(name, {})
+        for peer in ("onnxruntime", "openvino"):
+            c = row.get(peer, {}).get("ratio", [0, 0, 0])
+            tally.check("%s against %s" % (name, peer), 0 < c[1] <= c[0] <= c[2], row.get(peer))
+            tally.check("%s: the answers of %s" % (name, peer), row.get(peer, {}).get("error_of_range", 1) < 1e-4)
+        ours = row.get("bmc", {})
+        tally.check(name + ": our answers", ours.get("error_of_range", 1) < 1e-4, ours)
+        tally.check(name + ": all the figures", all(ours.get(k, 0) > 0 for k in (
+            "ns", "c_ns", "load_ns", "first_ns", "peak_kb", "file_bytes")) and len(ours["rounds_ns"]) == 5, ours)
+        tally.check(name + ": flops and bytes", row.get("flops", 0) > 1e4 and row.get("bytes", 0) > 1e4)
+
+
+def main():
+    p = argparse.ArgumentParser()
+    p.add_argument("--bmc", default=harness.DEFAULT_BMC)
+    args = p.parse_args()
+    bmc = harness.needs_bmc(args.bmc)
+    os.makedirs(WORK, exist_ok=True)
+    tally = harness.Tally()
+    arithmetic(tally)
+    pages(tally)
+    profile(bmc, tally)
+    whole(bmc, tally)
+    return tally.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
