@@ -255,6 +255,14 @@ static void check_attrs(Vf *c, const Graph *g, Node n)
 
 static void check_graph(Vf *c, Graph *g, int depth);
 
+/* A region gets its inputs row-major, however its surroundings keep them. */
+static TypeId row_major(Vf *c, TypeId t)
+{
+    TypeRec r = *type_rec(&c->m->types, t);
+    r.layout = (LayoutId){0};
+    return type_intern(&c->m->types, &r);
+}
+
 static void check_regions(Vf *c, Graph *g, Node n, int depth)
 {
     const NodeRec *r = node_rec(g, n);
@@ -276,7 +284,7 @@ static void check_regions(Vf *c, Graph *g, Node n, int depth)
             Value outer = node_in(g, n, r->n_in - r->n_capture + j), inner = q->in.p[q->in.n - r->n_capture + j];
             if (!outer.i) fail(c, g, n, "capture %u is missing", j);
             else if (value_type(g, outer).i && value_type(q, inner).i &&
-                     value_type(g, outer).i != value_type(q, inner).i)
+                     row_major(c, value_type(g, outer)).i != row_major(c, value_type(q, inner)).i)
                 fail(c, g, n, "capture '%s' and its region input '%s' have different types", value_name(g, outer),
                      value_name(q, inner));
         }
