@@ -378,16 +378,18 @@ static bool dynamic_infer(Infer *c)
 static bool dynamic_expand(Graph *g, Node n)
 {
     Exp e = {g, n, true};
-    struct { uint64_t set; int64_t keepdims, noop; AttrInts axes; } all = {.set = 1, .keepdims = 0};   /* reduce.c's struct */
+    void *hi_attrs = exp_attrs(&e, OP_ReduceMax), *lo_attrs = exp_attrs(&e, OP_ReduceMin);
+    exp_attr_i(OP_ReduceMax, hi_attrs, "keepdims", 0);
+    exp_attr_i(OP_ReduceMin, lo_attrs, "keepdims", 0);
     Value x = node_in(g, n, 0), zero = exp_f(&e, DT_F32, 0);
-    Value hi = exp_2(&e, OP_Max, exp_node(&e, OP_ReduceMax, &all, 1, &x), zero), lo = exp_2(&e, OP_Min, exp_node(&e, OP_ReduceMin, &all, 1, &x), zero);
+    Value hi = exp_2(&e, OP_Max, exp_node(&e, OP_ReduceMax, hi_attrs, 1, &x), zero), lo = exp_2(&e, OP_Min, exp_node(&e, OP_ReduceMin, lo_attrs, 1, &x), zero);
     Value range = exp_2(&e, OP_Sub, hi, lo), none = exp_2(&e, OP_Equal, range, zero);
     Value scale = exp_node(&e, OP_Where, NULL, 3, (Value[]){none, exp_f(&e, DT_F32, 1), exp_2(&e, OP_Div, range, exp_f(&e, DT_F32, 255))});
     Value at = exp_2(&e, OP_Div, exp_2(&e, OP_Sub, zero, lo), scale);
     Value zp = quant_from_real(&e, at, VALUE_NONE, VALUE_NONE, -1, DT_U8);
     exp_result(&e, 0, quant_from_real(&e, x, scale, zp, -1, DT_U8));
-    if (node_n_out(g, n) > 1) exp_result(&e, 1, scale);
-    if (node_n_out(g, n) > 2) exp_result(&e, 2, zp);
+    exp_result(&e, 1, scale);
+    exp_result(&e, 2, zp);
     return e.ok;
 }
 
