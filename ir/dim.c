@@ -562,6 +562,22 @@ bool dim_assume_eq(Dims *d, Dim a, Dim b)
 
 /* --- questions --- */
 
+Dim dim_factor(Dims *d, Dim x, int64_t *coef)
+{
+    Poly p;
+    uint64_t g = 0;
+    *coef = 1;
+    poly_zero(&p);
+    if (!x.i || poly_add_dim(d, &p, 1, x)) return x;
+    for (uint32_t i = 0; i < p.n; i++) g = dim_gcd(g, dim_abs(p.t[i].c));
+    if (g < 2 || g > INT64_MAX) return x;
+    for (uint32_t i = 0; i < p.n; i++) p.t[i].c /= (int64_t)g;
+    Dim rest = poly_build(d, &p);
+    if (!rest.i) return x;
+    *coef = (int64_t)g;
+    return rest;
+}
+
 bool dim_eval(const Dims *d, Dim x, const int64_t *value, int64_t *out)
 {
     if (!x.i) return false;

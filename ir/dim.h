@@ -57,6 +57,7 @@ bool dim_multiple_of(const Dims *, Dim, int64_t k);              /* true: provab
 typedef enum Tri { TRI_NO, TRI_YES, TRI_UNKNOWN } Tri;
 Tri dim_eq(const Dims *, Dim, Dim);
 Tri dim_le(const Dims *, Dim, Dim);                              /* a <= b */
+Dim dim_factor(Dims *, Dim, int64_t *coef);                      /* x = coef * result: its greatest constant divisor taken out of all terms */
 /* Records that a and b are equal: merges classes where one is a symbol; x = min(x, k) bounds x. false: provably different. The caller leaves a run-time check. */
 bool dim_assume_eq(Dims *, Dim, Dim);
 /* value[sym.i] for every symbol used; false: overflow or division by zero. A broadcast of different extents, neither 1, gives either. */

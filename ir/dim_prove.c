@@ -227,6 +227,21 @@ static Dim settled(const Dims *d, Dim x)
     return y.i ? y : x;
 }
 
+/* a <= b where both have factors in common that cannot be negative: 48*B*S*S <= 24576*B*S when S <= 512. */
+static bool le_divided(const Dims *d, Dim a, Dim b)
+{
+    Poly p, q, diff;
+    poly_zero(&p);
+    poly_zero(&q);
+    if (poly_add_dim(d, &p, 1, a) || poly_add_dim(d, &q, 1, b) || !p.n || !q.n) return false;
+    for (uint32_t i = 0; i < p.n; i++)
+        for (uint32_t j = 0; j < p.t[i].n; j++)
+            if (range_of(d, p.t[i].f[j]).lo < 0) return false;
+    if (!poly_cancel(d, &p, &q)) return false;
+    poly_copy(&diff, &q);
+    return !poly_add_poly(d, &diff, -1, &p) && poly_lower(d, &diff, 0, RELAX_DEPTH) >= 0;
+}
+
 Tri dim_le(const Dims *d, Dim a, Dim b)
 {
     if (!a.i || !b.i) return TRI_UNKNOWN;
@@ -239,7 +254,7 @@ Tri dim_le(const Dims *d, Dim a, Dim b)
     Poly p;
     if (difference(d, b, a, &p) && poly_lower(d, &p, 0, RELAX_DEPTH) >= 0) return TRI_YES;
     if (difference(d, a, b, &p) && poly_lower(d, &p, 1, RELAX_DEPTH) >= 1) return TRI_NO;
-    return TRI_UNKNOWN;
+    return le_divided(d, a, b) ? TRI_YES : TRI_UNKNOWN;
 }
 
 /* Every value of p leaves the same nonzero rest by some number. */

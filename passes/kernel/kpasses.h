@@ -16,6 +16,16 @@ bool kpass_dce(KModule *);
 bool kpass_schedule(KModule *);
 /* plan_memory.c: offsets of arena buffers and locals. *failed: a size has no bound at entry (diagnosed). */
 bool kpass_plan_memory(KModule *, bool *failed);
+/* arena, live: bytes of the arena and those that live at the same time at most, at sample values of the symbols. */
+typedef struct PlanStat {
+    uint32_t items, in_place;
+    int64_t arena, live;
+} PlanStat;
+bool kpass_plan_memory_stat(KModule *, bool *failed, PlanStat *);
+/* plan_inplace.c: may parameter `out` of the kernel lie over parameter `in`; buffer `out` (a root) over `in` at that
+ * launch? */
+bool kinplace_params(const Kernel *, Dims *, uint32_t in, uint32_t out);
+bool kinplace_launch(const KModule *, const KStep *, KBuf in, KBuf out);
 /* barriers.c: exactly the barriers that are needed. After planning. */
 bool kpass_barriers(KModule *);
 /* Do two buffers of a module share bytes? A buffer that lives while another does must not (plan_memory.c has the

@@ -2,16 +2,16 @@
  *   live range   from the first to the last step that mentions it, in program order. A buffer of a `while` body that is
  *                also used outside, or that may carry a value from one round to the next (the first mention in the
  *                body is not a write that every other one follows), lives through the whole loop
- *   constants    largest first, each into the smallest gap that its live range leaves (best fit), else behind all
- *   symbolic     large ones first (as for a likely value of each symbol), each into a free slot of the same size
- *                expression, else of a provably larger one, else a new slot; slots lie behind the constants, one
- *                after the other, at formulas
+ *   in place     a launch may write its result over an operand that dies there, when the kernel allows it
+ *                (plan_inplace.c): both are one item
+ *   places       plan_place.c
  *   locals       one after the other per kernel; the scratch of a thread is the largest kernel's
  * Offsets are multiples of 64. Sizes that mention node symbols are reserved at their upper bound; without one the
- * buffer should have been a box (diagnosed). Nothing is shared in place: a step's inputs and outputs live together.
+ * buffer should have been a box (diagnosed). But for results in place, a step's inputs and outputs live together. Views keep
+ * what they show alive.
  * kplan_check proves the result. */
 #include "base/bug.h"
-#include "passes/kernel/kpasses.h"
+#include "passes/kernel/plan.h"
 #include "passes/pass.h"
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +41,9 @@ typedef struct Plan {
     VEC(Parent) parent;
     Live *live; /* by buffer */
     Dim *raw;   /* by arena buffer: its size before rounding, which is easier to compare */
+    VEC(const KStep *) step; /* by position */
+    KBuf *over; /* by buffer: the one whose memory it takes over where both are touched */
+    PlanStat stat;
     bool failed;
 } Plan;
 
@@ -57,6 +60,7 @@ static void walk(Plan *p, const KSteps *l, const KSteps *parent)
     for (const KStep *s = l->first; s; s = s->next) {
         uint32_t n = 0, first;
         p->pos++;
+        vec_push(&p->a, &p->step, s);
         touch(p, l, s->buf, false);
         touch(p, l, s->src, false);
         for (uint32_t i = 0; i < s->n_arg; i++)
@@ -113,6 +117,7 @@ static void live_range(Plan *p, const Touch *t, uint32_t n)
 
 static void live_ranges(Plan *p)
 {
+    vec_push(&p->a, &p->step, NULL); /* positions begin at 1 */
     walk(p, &p->m->program, NULL);
     p->live = arena_array(&p->a, Live, p->m->buf.n);
     if (p->touch.n) qsort(p->touch.p, p->touch.n, sizeof *p->touch.p, by_buffer);
@@ -122,9 +127,11 @@ static void live_ranges(Plan *p)
     }
 }
 
+/* Do they live at the same time? Not when one takes over from the other, directly or by others between. */
 static bool together(const Plan *p, KBuf a, KBuf b)
 {
     const Live *x = &p->live[a.i], *y = &p->live[b.i];
+    if (p->over[a.i].i == b.i || p->over[b.i].i == a.i) return false;
     return x->used && y->used && x->first <= y->last && y->first <= x->last;
 }
 
@@ -159,146 +166,103 @@ static Dim size_of(Plan *p, const KBufRec *r, Dim *raw)
     return dim_const(m->dims, 0);
 }
 
-/* ---- places ---- */
-typedef struct Fixed {
-    KBuf buf;
-    int64_t bytes, offset;
-} Fixed;
+/* ---- in place ---- */
 
-static int by_size(const void *x, const void *y)
+/* The step of a launch that is the last to touch `in` and the first to touch `out`; NULL: none. */
+static const KStep *handover(const Plan *p, KBuf in, KBuf out)
 {
-    const Fixed *a = x, *b = y;
-    if (a->bytes != b->bytes) return a->bytes > b->bytes ? -1 : 1;
-    return a->buf.i < b->buf.i ? -1 : a->buf.i > b->buf.i;
+    const Live *x = &p->live[in.i], *y = &p->live[out.i];
+    return x->last == y->first && p->step.p[x->last] && p->step.p[x->last]->kind == KST_LAUNCH ? p->step.p[x->last] : NULL;
 }
 
-static int by_offset(const void *x, const void *y)
-{
-    const Fixed *a = *(Fixed *const *)x, *b = *(Fixed *const *)y;
-    return a->offset < b->offset ? -1 : a->offset > b->offset;
-}
-
-/* The smallest gap between placed buffers that live at the same time. */
-static void place(const Plan *p, Fixed *all, uint32_t n, Fixed **tmp)
-{
-    Fixed *me = &all[n];
-    uint32_t k = 0;
-    int64_t end = 0, best = INT64_MAX;
-    for (uint32_t i = 0; i < n; i++)
-        if (together(p, all[i].buf, me->buf) && all[i].bytes) tmp[k++] = &all[i];
-    if (k) qsort(tmp, k, sizeof *tmp, by_offset);
-    me->offset = -1;
-    for (uint32_t i = 0; i < k; i++) {
-        int64_t gap = tmp[i]->offset - end;
-        if (gap >= me->bytes && gap < best) {
-            best = gap;
-            me->offset = end;
-        }
-        if (tmp[i]->offset + tmp[i]->bytes > end) end = tmp[i]->offset + tmp[i]->bytes;
-    }
-    if (me->offset < 0) me->offset = end;
-}
-
-static Dim plan_fixed(Plan *p, Dim *bytes)
+/* Results of a launch take the memory of operands that die there, the smallest that is large enough. p->over[out]: what
+ * it lies over; a chain of those is one item. */
+static void find_in_place(Plan *p, const Dim *bytes)
 {
     KModule *m = p->m;
-    VEC(Fixed) all = {0};
-    int64_t n, end = 0;
-    for (uint32_t i = 1; i < m->buf.n; i++)
-        if (bytes[i].i && dim_is_const(m->dims, bytes[i], &n))
-            vec_push(&p->a, &all, (Fixed){{i}, p->live[i].used ? n : 0, 0});
-    if (all.n) qsort(all.p, all.n, sizeof *all.p, by_size);
-    Fixed **tmp = arena_array(&p->a, Fixed *, all.n);
-    for (uint32_t i = 0; i < all.n; i++) {
-        place(p, all.p, i, tmp);
-        KBufRec *r = kbuf(m, all.p[i].buf);
-        r->offset = dim_const(m->dims, all.p[i].offset);
-        r->bytes = dim_const(m->dims, all.p[i].bytes);
-        if (all.p[i].offset + all.p[i].bytes > end) end = all.p[i].offset + all.p[i].bytes;
-    }
-    return dim_const(m->dims, end);
-}
-
-typedef struct Slot {
-    Dim bytes, raw;
-    VEC(KBuf) in;
-} Slot;
-typedef struct Guess {
-    KBuf buf;
-    int64_t bytes;
-    uint32_t first;
-} Guess;
-
-static int by_guess(const void *x, const void *y)
-{
-    const Guess *a = x, *b = y;
-    if (a->bytes != b->bytes) return a->bytes > b->bytes ? -1 : 1;
-    if (a->first != b->first) return a->first < b->first ? -1 : 1;
-    return a->buf.i < b->buf.i ? -1 : a->buf.i > b->buf.i;
-}
-
-/* Sizes for sorting: symbols at their upper bound when that is small, else at a thousand or their lower bound. */
-static Guess *guesses(Plan *p, const Dim *bytes, uint32_t *n)
-{
-    KModule *m = p->m;
-    int64_t *value = arena_array(&p->a, int64_t, m->dims->sym.n + 1), k;
-    VEC(Guess) all = {0};
-    for (uint32_t i = 1; i < m->dims->sym.n; i++) {
-        const SymRec *s = &m->dims->sym.p[i];
-        value[i] = s->hi <= 1 << 20 ? s->hi : s->lo > 1024 ? s->lo : 1024;
-    }
-    for (uint32_t i = 1; i < m->buf.n; i++)
-        if (bytes[i].i && !dim_is_const(m->dims, bytes[i], &k)) {
-            if (!dim_eval(m->dims, bytes[i], value, &k)) k = INT64_MAX;
-            vec_push(&p->a, &all, (Guess){{i}, k, p->live[i].first});
-        }
-    if (all.n) qsort(all.p, all.n, sizeof *all.p, by_guess);
-    *n = all.n;
-    return all.p;
-}
-
-static bool slot_free(const Plan *p, const Slot *s, KBuf b)
-{
-    for (uint32_t k = 0; k < s->in.n; k++)
-        if (together(p, s->in.p[k], b)) return false;
-    return true;
-}
-
-static Dim plan_symbolic(Plan *p, Dim *bytes, Dim end)
-{
-    KModule *m = p->m;
-    VEC(Slot) slot = {0};
-    uint32_t n;
-    Guess *all = guesses(p, bytes, &n);
-    uint32_t *in = arena_array(&p->a, uint32_t, n);
-    for (uint32_t i = 0; i < n; i++) {
-        KBuf me = all[i].buf;
-        uint32_t found = slot.n;
-        for (uint32_t s = 0; s < slot.n; s++) {
-            bool same = dim_same(slot.p[s].bytes, bytes[me.i]);
-            if ((!same && (found < slot.n || dim_le(m->dims, p->raw[me.i], slot.p[s].raw) != TRI_YES)) ||
-                !slot_free(p, &slot.p[s], me))
-                continue;
-            found = s;
-            if (same) break;
-        }
-        if (found == slot.n) vec_push(&p->a, &slot, (Slot){.bytes = bytes[me.i], .raw = p->raw[me.i]});
-        vec_push(&p->a, &slot.p[found].in, me);
-        in[i] = found;
-    }
-    for (uint32_t s = 0; s < slot.n; s++) {
-        for (uint32_t i = 0; i < n; i++)
-            if (in[i] == s) {
-                kbuf(m, all[i].buf)->offset = end;
-                kbuf(m, all[i].buf)->bytes = slot.p[s].bytes;
+    bool *taken = arena_array(&p->a, bool, m->buf.n);
+    p->over = arena_array(&p->a, KBuf, m->buf.n);
+    for (uint32_t pos = 1; pos <= p->pos; pos++) {
+        const KStep *s = p->step.p[pos];
+        for (uint32_t i = 0; s && s->kind == KST_LAUNCH && i < s->n_buf_arg; i++) {
+            KBuf out = kbuf_root(m, s->buf_arg[i]), best = {0};
+            if (!bytes[out.i].i || p->over[out.i].i || p->live[out.i].first != pos) continue;
+            for (uint32_t j = 0; j < s->n_buf_arg; j++) {
+                KBuf in = kbuf_root(m, s->buf_arg[j]);
+                if (in.i == out.i || !bytes[in.i].i || taken[in.i] || handover(p, in, out) != s ||
+                    p->live[in.i].first == pos || dim_le(m->dims, p->raw[out.i], p->raw[in.i]) != TRI_YES ||
+                    !kinplace_launch(m, s, in, out))
+                    continue;
+                if (!best.i || dim_le(m->dims, p->raw[in.i], p->raw[best.i]) == TRI_YES) best = in;
             }
-        end = dim_add(m->dims, end, slot.p[s].bytes);
-        if (!end.i) {
-            p->failed = true;
-            diag(m->diag, diag_file(m->source), E_LOWER, "the memory for intermediate values leaves 64 bits");
-            return dim_const(m->dims, 0);
+            if (!best.i) continue;
+            taken[best.i] = true;
+            p->over[out.i] = best;
+            p->stat.in_place++;
         }
     }
+}
+
+/* ---- places ---- */
+static KBuf first_of(const Plan *p, KBuf b)
+{
+    while (p->over[b.i].i) b = p->over[b.i];
+    return b;
+}
+
+/* Items of the planner: one for each buffer, but for those that lie over another. */
+static uint32_t make_items(Plan *p, const Dim *bytes, PlanItem *item, uint32_t *of)
+{
+    KModule *m = p->m;
+    int64_t *value = plan_sample(m, &p->a);
+    uint32_t n = 0;
+    for (uint32_t i = 1; i < m->buf.n; i++) {
+        if (!bytes[i].i || !p->live[i].used || p->over[i].i) continue;
+        PlanItem *it = &item[n];
+        *it = (PlanItem){.buf = {i}, .raw = p->raw[i], .first = p->live[i].first, .last = p->live[i].last};
+        if (!dim_eval(m->dims, it->raw, value, &it->sample)) it->sample = INT64_MAX;
+        of[i] = ++n;
+    }
+    for (uint32_t i = 1; i < m->buf.n; i++) {
+        if (!bytes[i].i || !p->live[i].used || !p->over[i].i) continue;
+        of[i] = of[first_of(p, (KBuf){i}).i];
+        if (item[of[i] - 1].last < p->live[i].last) item[of[i] - 1].last = p->live[i].last;
+    }
+    return n;
+}
+
+/* What lives at the same time, at most, at sample values of the symbols: no plan needs less. */
+static int64_t live_most(Plan *p, const PlanItem *item, uint32_t n)
+{
+    double *at = arena_array(&p->a, double, p->pos + 2), most = 0;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t s = item[i].first; s <= item[i].last; s++) at[s] += (double)item[i].sample;
+    for (uint32_t s = 0; s <= p->pos; s++)
+        if (at[s] > most) most = at[s];
+    return most < 9e18 ? (int64_t)most : INT64_MAX;
+}
+
+static Dim plan_arena(Plan *p, const Dim *bytes)
+{
+    KModule *m = p->m;
+    PlanItem *item = arena_array(&p->a, PlanItem, m->buf.n);
+    uint32_t *of = arena_array(&p->a, uint32_t, m->buf.n);
+    uint32_t n = make_items(p, bytes, item, of);
+    Dim zero = dim_const(m->dims, 0), end = plan_place(m, &p->a, item, n, p->pos);
+    if (!end.i) {
+        p->failed = true;
+        diag(m->diag, diag_file(m->source), E_LOWER, "the memory for intermediate values leaves 64 bits");
+        end = zero;
+    }
+    for (uint32_t i = 1; i < m->buf.n; i++) {
+        if (!bytes[i].i) continue;
+        KBufRec *r = kbuf(m, (KBuf){i});
+        r->offset = of[i] && !p->failed ? item[of[i] - 1].offset : zero;
+        r->bytes = of[i] && !p->failed ? item[of[i] - 1].bytes : zero;
+    }
+    p->stat.items = n;
+    p->stat.live = live_most(p, item, n);
+    if (!dim_eval(m->dims, end, plan_sample(m, &p->a), &p->stat.arena)) p->stat.arena = INT64_MAX;
     return end;
 }
 
@@ -365,7 +329,9 @@ static bool kplan_check(Plan *p)
     return true;
 }
 
-bool kpass_plan_memory(KModule *m, bool *failed)
+bool kpass_plan_memory(KModule *m, bool *failed) { return kpass_plan_memory_stat(m, failed, &(PlanStat){0}); }
+
+bool kpass_plan_memory_stat(KModule *m, bool *failed, PlanStat *stat)
 {
     Plan p = {.m = m};
     arena_init(&p.a, "pass", m->arena->oom);
@@ -375,19 +341,27 @@ bool kpass_plan_memory(KModule *m, bool *failed)
     live_ranges(&p);
     for (uint32_t i = 1; i < m->buf.n; i++)
         if (m->buf.p[i].space == KS_ARENA) bytes[i] = size_of(&p, &m->buf.p[i], &p.raw[i]);
-    m->arena_bytes = plan_symbolic(&p, bytes, plan_fixed(&p, bytes));
+    find_in_place(&p, bytes);
+    m->arena_bytes = plan_arena(&p, bytes);
     m->scratch_bytes = plan_locals(&p);
     m->planned = !p.failed;
     assert(p.failed || kplan_check(&p));
     bool changed = strcmp(before, kir_text(m, &p.a)) != 0;
     *failed = p.failed;
+    *stat = p.stat;
     arena_free(&p.a);
     return changed;
 }
 
 static PassResult run(PassCtx *c)
 {
-    bool failed, changed = kpass_plan_memory(c->k, &failed);
+    PlanStat stat;
+    bool failed, changed = kpass_plan_memory_stat(c->k, &failed, &stat);
+    pass_count(c, "places", stat.items);
+    pass_count(c, "results in place of an operand", stat.in_place);
+    pass_count(c, "bytes of the arena (symbols at their bounds or 1024)", stat.arena);
+    pass_count(c, "bytes that live at the same time at most", stat.live);
+    if (stat.live > 0) pass_count(c, "arena in percent of that", (int64_t)(100.0 * (double)stat.arena / (double)stat.live + 0.5));
     return failed ? PASS_FAILED : changed ? PASS_CHANGED : PASS_UNCHANGED;
 }
 const Pass pass_plan_memory = {.name = "plan-memory",
