@@ -202,12 +202,12 @@ static KVal to_elem(Kb *b, DType e, KVal v)
     return kb_cast(b, e, kb_min(b, kb_const_f(b, t, top), kb_max(b, kb_const_f(b, t, low), kb_un(b, KOP_RINT, v))));
 }
 
-static void memory_order(Lw *l, KBuf buf, int rank, int *order)
+/* The axes of a value of the node from the outermost in memory to the innermost. */
+static void memory_order(Lw *l, Value v, int *order)
 {
-    const KBufRec *r = kbuf(l->k, buf);
-    Strided at = {.rank = rank};
-    for (int i = 0; i < rank; i++) at.dim[i] = r->dim[i], at.stride[i] = kbuf_stride(l->k, r, i);
-    strides_order(&l->m->dims, &at, order);
+    const TypeRec *t = value_trec(l->g, v);
+    const Layout *lay = &l->m->types.layout.p[t->layout.i];
+    for (int i = 0; i < t->rank; i++) order[i] = t->layout.i ? lay->perm[i] : i;
 }
 
 /* dst: 0: the node's result. */
@@ -218,7 +218,7 @@ static void pass(Rl *x, KBuf src, KBuf dst, const bool *axis)
     int rank = x->c.rank, order[RANK_MAX];
     KVal out[RANK_MAX], none = {0};
     KBuf to = dst.i ? dst : lw_out(l, 0);
-    memory_order(l, to, rank, order);
+    memory_order(l, dst.i ? node_in(l->g, l->n, 0) : node_out(l->g, l->n, 0), order);
     Kb *b = lw_kernel(l, "resize");
     Nest n = {.x = x, .b = b, .src = kb_param(b, src, false), .axis = axis, .out = out};
     for (int i = 0; i < rank; i++) {
@@ -240,13 +240,13 @@ static void pass(Rl *x, KBuf src, KBuf dst, const bool *axis)
     lw_kernel_end(l);
 }
 
-/* Memory for what one axis gives, in the order of `like`. */
-static KBuf between(Rl *x, KBuf like, const Dim *dim)
+/* Memory for what one axis gives, in the order of the input. */
+static KBuf between(Rl *x, const Dim *dim)
 {
     Lw *l = x->l;
     int order[RANK_MAX], rank = x->c.rank;
     Dim in_order[RANK_MAX], stride[RANK_MAX], step = dim_const(&l->m->dims, 1);
-    memory_order(l, like, rank, order);
+    memory_order(l, node_in(l->g, l->n, 0), order);
     for (int i = rank - 1; i >= 0; i--) {
         in_order[i] = dim[order[i]];
         stride[order[i]] = step;
@@ -291,7 +291,7 @@ bool resize_lower(Lw *l, Node n)
         if (!now[i]) continue;
         one[i] = true;
         dim[i] = c->axis[i].out;
-        KBuf to = i == last ? (KBuf){0} : between(&x, src, dim);
+        KBuf to = i == last ? (KBuf){0} : between(&x, dim);
         pass(&x, src, to, one);
         src = to;
     }
