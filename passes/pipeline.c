@@ -25,6 +25,7 @@ static const Pass *const o1[] = {
     &pass_fold,
     &pass_cse, /* nothing is computed twice */
     &pass_dce,
+    &pass_sink_moves,   /* moves stand together, behind what computes element by element */
     &pass_recognize,    /* softmax, norms, activations are operators, however the exporter spelled them */
     &pass_fold_affine,  /* factors and summands per channel are in the weights beside them */
     &pass_canonicalize,
@@ -36,6 +37,7 @@ static const Pass *const o1[] = {
     &pass_layout,         /* every result has its order in memory */
     &pass_lower,          /* Kernel IR from here */
     &pass_kernel_simplify,
+    &pass_single, /* what is too small to share stays on thread 0 */
     &pass_plan_memory, /* every buffer has its place */
     &pass_barriers,    /* threads wait where one reads, or takes the memory of, what another wrote */
     NULL,
@@ -52,6 +54,7 @@ static const Pass *const o2[] = {
     &pass_fold,
     &pass_cse,
     &pass_dce,
+    &pass_sink_moves,
     &pass_recognize,
     &pass_fold_affine,
     &pass_canonicalize,
@@ -64,6 +67,7 @@ static const Pass *const o2[] = {
     &pass_lower, /* Kernel IR from here */
     &pass_kernel_simplify,
     &pass_schedule, /* loops are ordered, split and marked for the target */
+    &pass_single, /* what is too small to share stays on thread 0 */
     &pass_plan_memory,
     &pass_barriers,
     NULL,

@@ -4,12 +4,13 @@
  *   %2 = Mul(%1, %s)   with constant %s: f32[C,1,1]    =>   %y = Conv(%x, %2, %b')
  *   %y = Add(%2, %b)   with constant %b: f32[C,1,1]
  *   %y = Conv(Mul(%x, %s), %w)                         =>   %y = Conv(%x, Mul(%w, %s''))  with %s'' = %s as [1,C,1,1]
+ *   %y = MatMul(Mul(%a, 2), Mul(%b, 3))          =>   %y = Mul(MatMul(%a, %b), 6)
  * The products over constants are left to fold: those of large weights become recipes. The contraction's result has
  * no other user, its weights and bias are constants of a type in which a product loses nothing to speak of (f32, f64).
  * Requires types; run fold behind it. */
 #include "ir/graph/attr.h"
 #include "ir/graph/infer.h"
-#include "passes/pass.h"
+#include "passes/graph/match.h"
 #include <string.h>
 
 /* A contraction with weights in operand 1: which axes of the weights and of the data are its channels. */
@@ -182,10 +183,59 @@ static bool fold_operand(PassCtx *p, Graph *g, const Contraction *c)
     return false;
 }
 
+/* The node's result is x times a number. */
+static bool scales(Graph *g, Node n, Value *x, double *factor)
+{
+    OpCode op = n.i ? node_rec(g, n)->op : OP_NONE;
+    double k;
+    if (op != OP_Mul && op != OP_Div) return false;
+    for (uint32_t i = op == OP_Div ? 1 : 0; i < 2; i++) {
+        if (!match_scalar(g, node_in(g, n, i), &k) || k == 0) continue;
+        *x = node_in(g, n, 1 - i);
+        *factor = op == OP_Div ? *factor / k : *factor * k;
+        return value_type(g, *x).i == value_type(g, node_out(g, n, 0)).i;
+    }
+    return false;
+}
+
+/* MatMul(x * a, y * b) = MatMul(x, y) * (a * b): behind the product it costs nothing. */
+static bool numbers_behind(PassCtx *p, Graph *g, Node n)
+{
+    double factor = 1, own;
+    Value y = node_out(g, n, 0), x[2], rest;
+    const TypeRec *t = value_trec(g, y);
+    if (node_rec(g, n)->op != OP_MatMul || (t->elem != DT_F32 && t->elem != DT_F64)) return false;
+    bool any = false, is[2];
+    for (uint32_t k = 0; k < 2; k++) {
+        Value v = node_in(g, n, k);
+        any |= is[k] = value_single_user(g, v).i && scales(g, value_rec(g, v)->def, &x[k], &factor);
+    }
+    if (!any || !pass_may_rewrite(p)) return false;
+    for (uint32_t k = 0; k < 2; k++) {
+        Node was = value_rec(g, node_in(g, n, k))->def;
+        if (!is[k]) continue;
+        graph_set_input(g, n, k, x[k]);
+        graph_erase(g, was);
+    }
+    Node user = value_single_user(g, y); /* one that scales already takes the number over */
+    own = 1;
+    if (scales(g, user, &rest, &own) && rest.i == y.i) factor *= own;
+    else user = NODE_NONE;
+    Value by = graph_const(g, blob_splat_f(&g->m->blobs, t->elem, 1, factor), type_tensor(&g->m->types, t->elem, 0, NULL), (Name){0});
+    Node mul = graph_add(g, OP_Mul, (Value[]){y, by}, 2, 1, NULL, node_rec(g, user.i ? user : n)->loc, node_next(g, user.i ? user : n));
+    value_rec(g, node_out(g, mul, 0))->type = value_type(g, y);
+    graph_replace_uses(g, user.i ? node_out(g, user, 0) : y, node_out(g, mul, 0));
+    if (user.i) graph_erase(g, user);
+    else graph_set_input(g, mul, 0, y);
+    pass_count(p, "numbers behind", 1);
+    return true;
+}
+
 static bool fold_one(PassCtx *p, Graph *g, Node n)
 {
     Contraction c;
-    if (!node_used(g, n) || !describe(g, n, &c)) return false;
+    if (!node_used(g, n)) return false;
+    if (!describe(g, n, &c)) return numbers_behind(p, g, n);
     if (fold_operand(p, g, &c)) return true;
     Node user = value_single_user(g, node_out(g, n, 0));
     return user.i && fold_user(p, g, &c, user);
