@@ -8,7 +8,8 @@
  *     store every element of %sum                      (not blocked: the macc's epilogue stores)
  *   }
  *
- * A product of few columns is dot products along k instead (contract_is_dot).
+ * A product of few columns is dot products along k instead (contract_is_dot, contract_build_dots). Where the columns of B are no neighbours, each block first brings
+ * its part of B into strips (b_load).
  * The sizes are contract_choose's. No size depends on the number of threads, so neither do the results. */
 #include "ir/kernel/contract.h"
 
@@ -17,7 +18,13 @@
 static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-typedef struct Build { const Contract *c; TileChoice choice; uint32_t sum; /* local; 0: the reduction is not blocked */ KVal z, m0, n0, t0, k0; } Build;
+typedef struct Build {
+    const Contract *c;
+    TileChoice choice;
+    uint32_t sum;     /* local; 0: the reduction is not blocked */
+    uint32_t strips;  /* local: this block's columns of B; 0: B is read where it lies */
+    KVal z, m0, n0, t0, k0;
+} Build;
 
 static bool is_const(Kb *b, Dim d, int64_t *k) { return dim_is_const(kb_module(b)->dims, d, k); }
 static int64_t known(Kb *b, Dim d) { int64_t k; return is_const(b, d, &k) ? k : -1; }
@@ -32,25 +39,26 @@ static int64_t next_strips(Kb *b, const Build *x)
 static void build_macc(Kb *b, Build *x, KVal rows, KVal cols, KVal taps, KVal klen)
 {
     const Contract *c = x->c;
-    KMacc spec = {.a = c->a, .b = c->b, .mr = (uint8_t)x->choice.mr, .nv = (uint8_t)x->choice.nv, .m_inner = x->choice.m_inner, .b_packed = c->b_packed, .acc = c->acc,
-                  .b_next = next_strips(b, x)};
+    bool packed = c->b_packed || x->strips;
+    KMacc spec = {.a = c->a, .b = x->strips ? x->strips : c->b, .mr = (uint8_t)x->choice.mr, .nv = (uint8_t)x->choice.nv, .m_inner = x->choice.m_inner,
+                  .b_packed = packed, .acc = c->acc, .b_next = next_strips(b, x)};
     KVal args[KM_ARGS];
     args[KM_ROWS] = rows;
     args[KM_COLS] = cols;
     args[KM_K] = klen;
     args[KM_T] = taps;
     args[KM_AK] = c->a_k.i ? c->a_k : kb_i(b, 1);
-    args[KM_BK] = c->b_packed ? kb_i(b, 16) : c->b_k.i ? c->b_k : kb_dim(b, c->N);
-    args[KM_BSTRIP] = kb_i(b, c->b_packed ? c->pack_kc * 16 : 16);
+    args[KM_BK] = packed ? kb_i(b, 16) : c->b_k.i ? c->b_k : kb_dim(b, c->N);
+    args[KM_BSTRIP] = x->strips ? kb_mul(b, kb_dim(b, c->K), kb_i(b, 16)) : kb_i(b, packed ? c->pack_kc * 16 : 16);
     KbMacc m;
     kb_macc(b, &m, &spec, args);
     KVal a_off, pred = {0}, t = kb_add(b, x->t0, m.t);
     c->a_addr(c->arg, b, x->z, t, kb_add(b, x->m0, m.i), x->k0, &a_off, &pred);
-    KVal b_off = c->b_addr(c->arg, b, x->z, t, x->k0);
+    KVal b_off = kb_i(b, 0);
     if (c->b_packed) {   /* whole K blocks before this one, then whole strips of this one */
-        b_off = kb_add(b, b_off, kb_mul(b, x->k0, kb_i(b, round_up(known(b, c->N), 16))));
+        b_off = kb_add(b, c->b_addr(c->arg, b, x->z, t, x->k0), kb_mul(b, x->k0, kb_i(b, round_up(known(b, c->N), 16))));
         b_off = kb_add(b, b_off, kb_mul(b, x->n0, kb_i(b, c->pack_kc)));
-    } else b_off = kb_add(b, b_off, x->n0);
+    } else if (!x->strips) b_off = kb_add(b, c->b_addr(c->arg, b, x->z, t, x->k0), x->n0);
     kb_macc_addr(b, &m, a_off, pred, b_off);
     kb_macc_epilogue(b, &m);
     if (x->sum) {
@@ -66,6 +74,18 @@ static void build_sum_nest(Kb *b, Build *x, KVal rows, KVal cols, bool store)
     KVal i = kb_for(b, KLOOP_SEQ, kb_i(b, 0), rows), j = kb_for(b, KLOOP_VEC, kb_i(b, 0), cols), at[2] = {i, j};
     if (store) x->c->store(x->c->arg, b, x->z, kb_add(b, x->m0, i), kb_add(b, x->n0, j), kb_load(b, x->sum, at));
     else kb_store(b, x->sum, at, dtype_is_float(x->c->acc) ? kb_const_f(b, x->c->acc, 0) : kb_const_i(b, x->c->acc, 0));
+    kb_end(b);
+    kb_end(b);
+}
+
+/* strips[s][k][j] = B[k][n0 + 16*s + j], zeros behind the last column */
+static void build_strips(Kb *b, Build *x, KVal cols)
+{
+    const Contract *c = x->c;
+    KVal lanes = kb_i(b, K_LANES), s = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_bin(b, KOP_FLOORDIV, kb_add(b, cols, kb_i(b, K_LANES - 1)), lanes));
+    KVal k = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, c->K)), first = kb_mul(b, s, lanes), j = kb_for(b, KLOOP_VEC, kb_i(b, 0), lanes), n = kb_add(b, first, j);
+    kb_store(b, x->strips, (KVal[]){s, k, j}, c->b_load(c->arg, b, x->z, kb_i(b, 0), k, kb_add(b, x->n0, n), kb_lt(b, n, cols)));
+    kb_end(b);
     kb_end(b);
     kb_end(b);
 }
@@ -130,6 +150,52 @@ static void build_dot(Kb *b, const Contract *c)
     kb_end(b);
 }
 
+/* ---- dot products of operands in place ---- */
+
+/* `n` neighbours along the blocked axis from position `at`, times one position of the other axis. */
+static void dots(Kb *b, const Contract *c, ContractLoad *a_load, bool by_rows, KVal z, KVal at, KVal other, int64_t n)
+{
+    bool real = dtype_is_float(c->acc);
+    KVal zero = real ? kb_const_f(b, c->acc, 0) : kb_const_i(b, c->acc, 0), i0 = kb_i(b, 0), init[CHAINS], next[CHAINS];
+    KOp sum[CHAINS];
+    for (int64_t i = 0; i < n; i++) init[i] = zero, sum[i] = KOP_ADD;
+    KbLoop l;
+    kb_loop(b, &l, KLOOP_VEC, i0, kb_dim(b, c->K), (uint32_t)n, init, sum);
+    KVal same = by_rows ? c->b_load(c->arg, b, z, i0, l.iv, other, (KVal){0}) : a_load(c->arg, b, z, other, l.iv);
+    for (int64_t i = 0; i < n; i++) {
+        KVal p = kb_add(b, at, kb_i(b, i)), v = by_rows ? a_load(c->arg, b, z, p, l.iv) : c->b_load(c->arg, b, z, i0, l.iv, p, (KVal){0});
+        next[i] = real ? kb_fma(b, v, same, l.carry[i]) : kb_add(b, kb_mul(b, v, same), l.carry[i]);
+    }
+    kb_loop_end(b, &l, next);
+    for (int64_t i = 0; i < n; i++) {
+        KVal p = kb_add(b, at, kb_i(b, i));
+        c->store(c->arg, b, z, by_rows ? p : other, by_rows ? other : p, l.result[i]);
+    }
+}
+
+void contract_build_dots(Kb *b, const Contract *c, ContractLoad *a_load, bool by_rows)
+{
+    enum { BLOCK = 64 };
+    KModule *m = kb_module(b);
+    Dims *d = m->dims;
+    int64_t group = contract_dot_chains(&m->target, c->acc) >= 4 ? 4 : 1;
+    Dim extent = by_rows ? c->M : c->N, others = by_rows ? c->N : c->M, blocks = dim_ceildiv(d, extent, dim_const(d, BLOCK));
+    KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, dim_mul(d, c->Z, blocks))), nb = kb_dim(b, blocks);
+    bool one_z = dim_is(d, c->Z, 1);
+    KVal z = one_z ? kb_i(b, 0) : kb_bin(b, KOP_FLOORDIV, q, nb), first = kb_mul(b, one_z ? q : kb_bin(b, KOP_MOD, q, nb), kb_i(b, BLOCK));
+    KVal end = kb_min(b, kb_add(b, first, kb_i(b, BLOCK)), kb_dim(b, extent)), groups = kb_bin(b, KOP_FLOORDIV, kb_sub(b, end, first), kb_i(b, group));
+    KVal g = kb_for(b, KLOOP_SEQ, kb_i(b, 0), groups), o = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, others));
+    dots(b, c, a_load, by_rows, z, kb_add(b, first, kb_mul(b, g, kb_i(b, group))), o, group);
+    kb_end(b);
+    kb_end(b);
+    KVal rest = kb_add(b, first, kb_mul(b, groups, kb_i(b, group))), p = kb_for(b, KLOOP_SEQ, rest, end);
+    o = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, others));
+    dots(b, c, a_load, by_rows, z, p, o, 1);
+    kb_end(b);
+    kb_end(b);
+    kb_end(b);
+}
+
 void contract_build(Kb *b, const Contract *c)
 {
     KModule *m = kb_module(b);
@@ -143,7 +209,14 @@ void contract_build(Kb *b, const Contract *c)
     DType a_type = kb_kernel(b)->param.p[c->a].elem, b_type = kb_kernel(b)->param.p[c->b].elem;
     TileProblem p = {.acc = c->acc, .a_type = a_type, .b_type = b_type, .M = known(b, c->M), .N = known(b, c->N), .K = K, .T = known(b, c->T),
                      .a_row_bytes = c->a_row_bytes, .a_plain = c->a_plain, .b_packed = c->b_packed, .pack_kc = c->pack_kc};
+    if (c->b_load) {
+        assert(!c->b_packed && dim_is(d, c->T, 1));
+        p.b_type = c->acc;
+        p.b_packed = true;
+        p.pack_kc = INT64_MAX;   /* K is not blocked */
+    }
     Build x = {.c = c, .choice = contract_choose(&m->target, &p)};
+    if (c->b_load) contract_choose_strips(&m->target, &p, &x.choice);
     const TileChoice *t = &x.choice;
     Dim blocks_m = dim_ceildiv(d, c->M, dim_const(d, t->mb)), blocks_n = dim_ceildiv(d, c->N, dim_const(d, t->nb));
     bool one_m = dim_is(d, blocks_m, 1), one_n = dim_is(d, blocks_n, 1);
@@ -159,6 +232,11 @@ void contract_build(Kb *b, const Contract *c)
     KVal rows = one_m ? kb_dim(b, c->M) : dim_multiple_of(d, c->M, t->mb) ? kb_i(b, t->mb) : kb_min(b, kb_i(b, t->mb), kb_sub(b, kb_dim(b, c->M), x.m0));
     KVal cols = one_n ? kb_dim(b, c->N) : dim_multiple_of(d, c->N, t->nb) ? kb_i(b, t->nb) : kb_min(b, kb_i(b, t->nb), kb_sub(b, kb_dim(b, c->N), x.n0));
     x.t0 = x.k0 = zero;
+    if (c->b_load) {
+        Dim size[3] = {dim_const(d, ceil_div(t->nb, K_LANES)), c->K, dim_const(d, K_LANES)};
+        x.strips = kb_local(b, "strips", c->acc, 3, size);
+        build_strips(b, &x, cols);
+    }
     if (!t->kc && !t->tc) build_macc(b, &x, rows, cols, kb_dim(b, c->T), kb_dim(b, c->K));
     else {
         int64_t T = p.T, kc = t->kc ? t->kc : K, tc = t->tc ? t->tc : T, k_blocks = ceil_div(K, kc);

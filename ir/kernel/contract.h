@@ -13,6 +13,8 @@ typedef struct Contract {
     bool b_dot;                        /* B is [N][K rounded up to 16] instead (contract_is_dot; packed, T is 1, A without predicate); needs a_buf */
     KBuf a_buf;                        /* the buffer behind parameter `a` */
     KVal a_k, b_k;                     /* element strides of k in A, and of k in B when in place (0 values: 1 and N) */
+    /* B lies so that its columns are not neighbours: each block brings its part into strips in scratch first. An element of B for (z, t), where `pred` holds. */
+    KVal (*b_load)(void *arg, Kb *, KVal z, KVal t, KVal k, KVal n, KVal pred);
     void *arg;
     /* element offset of A for (z, t, row m, first k = k0) and whether it exists (0: always); of B for (z, t): in place for (k0, column 0), packed
      * the start of batch t (k0 and columns are added here) */
@@ -36,11 +38,18 @@ typedef struct TileChoice {
 } TileChoice;
 typedef struct TileProblem { DType acc, a_type, b_type; int64_t M, N, K, T, a_row_bytes; bool a_plain, b_packed; int64_t pack_kc; } TileProblem;
 TileChoice contract_choose(const KTarget *, const TileProblem *);
+/* Blocks for a B whose strips each block makes itself: they stay in L2, and the rows of a block are worth them. */
+void contract_choose_strips(const KTarget *, const TileProblem *, TileChoice *);
 int64_t contract_dot_chains(const KTarget *, DType acc);       /* rows times columns per loop over k of that form */
 int64_t contract_dot_rows(int64_t M, int64_t N, int64_t K);   /* rows per block of that form; M may be -1 */
 
 /* Emits the loops and macc nodes into the open kernel `b` (which must hold nothing else that loops). When K is blocked, sums between blocks wait in
  * scratch of the thread; `store` sees each element once. */
 void contract_build(Kb *, const Contract *);
+
+/* A few rows (or columns): dot products along k, for operands in place with k contiguous in both. Uses Z, M, N, K, acc, arg, store, and b_load with `a_load`, its
+ * twin for A at (z, row, k). Blocks are shared among threads along the rows if `by_rows`, else along the columns. */
+typedef KVal ContractLoad(void *arg, Kb *, KVal z, KVal m, KVal k);
+void contract_build_dots(Kb *, const Contract *, ContractLoad *a_load, bool by_rows);
 
 #endif

@@ -152,6 +152,17 @@ TileChoice contract_choose(const KTarget *t, const TileProblem *p)
     return c;
 }
 
+void contract_choose_strips(const KTarget *t, const TileProblem *p, TileChoice *c)
+{
+    enum { COLUMNS = 512 };   /* scratch has room for so many, known or not */
+    int64_t bytes = dtype_info(p->acc)->bits / 8, K = p->K < 0 ? 512 : max64(min64(p->K, HUGE), 1), column = 16 * c->nv;
+    int64_t most = max64(min64(l2_bytes(t) / 4 / (K * bytes), COLUMNS) / column, 1) * column, rows = p->M < 0 ? ROWS_MANY : min64(p->M, 2 * ROWS_MANY);
+    int64_t N = p->N < 0 ? HUGE : max64(min64(p->N, HUGE), 1);
+    c->m_inner = true;
+    c->nb = block_length(N, min64(most, round_up(N, column)), column);
+    c->mb = round_up(max64(c->mb, rows), p->M < 0 ? c->mr : 1);
+}
+
 /* ---- dot products ---- */
 /* Sums carried at once: half of the registers, but no more than the latency of a multiply-add asks for. */
 int64_t contract_dot_chains(const KTarget *t, DType acc) { return max64(min64(t->vec_regs / 2 / regs_per_strip(t, acc), 8), 1); }
