@@ -1,5 +1,6 @@
 /* schedule: which loops run on threads and which in vector lanes.
- *   1. neighbouring par loops over contiguous memory become one (schedule_collapse.c)
+ *   1. neighbouring par loops over contiguous memory become one (schedule_collapse.c); transposing copies go in blocks,
+ *      short innermost loops inside a longer one (schedule_lanes.c)
  *   2. the innermost par loop becomes a vec loop when its stores have stride 1 in its variable and its loads a small
  *      one; seq loops may stand in it. A sum over rows, lanes are columns:
  *        for %j = 0..64 par { for %i = 0..N seq carry(%a = 0.0) { yield add(%a, load %x[%i, %j]) } ... }
@@ -14,6 +15,7 @@
  * Chunks depend on sizes alone, never on the number of threads. Loops of fewer than 8 iterations stay as they are. */
 #include "passes/kernel/kpasses.h"
 #include "passes/kernel/schedule_collapse.h"
+#include "passes/kernel/schedule_lanes.h"
 #include "passes/pass.h"
 
 /* Of loads: a gather of so few cache lines is worth its arithmetic (pools of stride 2 gain on AVX-512 and AVX2). */
@@ -365,6 +367,7 @@ bool kpass_schedule(KModule *m)
     bool changed = false;
     for (uint32_t i = 0; i < m->kernel.n; i++) {
         changed |= schedule_collapse(m, m->kernel.p[i]);
+        changed |= schedule_lanes(m, m->kernel.p[i]);
         changed |= schedule(m, m->kernel.p[i]);
     }
     return changed;
