@@ -20,7 +20,6 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-import e2e_models
 import harness
 
 MB = 1 << 20
@@ -95,27 +94,43 @@ def load_times(artifact, feeds):
     return [min(column) for column in zip(*rows)], None
 
 
-def large(tally, bmc, out, work):
-    for name, bar, loads in (("resnet50", 6, True), ("bert_base", 10, True), ("swin_t", 20, False)):
-        path = e2e_models.hydrated(name, os.path.join(harness.WORK, "models"))
+LARGE = (("resnet50", 6, True), ("bert_base", 10, True), ("swin_t", 20, False))
+
+
+def hydrated_apart(name):
+    """Path of an own graph with weights, made by another process: see measured()."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import e2e_models; print(e2e_models.hydrated(*sys.argv[2:]))"
+    ran = harness.run([sys.executable, "-c", code, here, name, os.path.join(harness.WORK, "models")], limit=300)
+    return ran.out.strip()
+
+
+def large(tally, bmc, work):
+    """Compiling the large models, all of them before this process opens one."""
+    out = {name: os.path.join(work, name + ".so") for name, _, _ in LARGE}
+    for name, bar, _ in LARGE:
+        path = hydrated_apart(name)
         size = os.path.getsize(path)
-        runs = [measured([bmc, path, "-o", out]) for _ in range(2)]
+        runs = [measured([bmc, path, "-o", out[name]]) for _ in range(2)]
         seconds, peak = min(r[0] for r in runs), max(r[1] for r in runs)
         worked = not any(r[2] for r in runs)
         tally.check("%s compiles in %.1f s, at most %d s" % (name, seconds, bar), worked and seconds <= bar)
         most = 1.3 * size + 200 * MB
         tally.check("%s of %d MB takes %d MB, at most %d MB" % (name, size / MB, peak / MB, most / MB), peak <= most)
-        if not loads:
-            continue
-        model = e2e_models.GRAPHS[name][0](name, path, **e2e_models.GRAPHS[name][1])
+    import e2e_models   # onnx is large: not before the last measurement
+
+    for name in (name for name, _, loads in LARGE if loads):
+        path = hydrated_apart(name)
+        kind, keywords = e2e_models.GRAPHS[name]
+        model = kind(name, path, **keywords)
         sizes = {"batch": 1, "seq": 128}
         feeds = os.path.join(work, "feeds.npz")
         np.savez(feeds, **model.values(np.random.default_rng(1), {s: sizes[s] for s in model.symbols}, 0))
-        times, why = load_times(out, feeds)
+        times, why = load_times(out[name], feeds)
         if tally.check(name + " loads", times, why):
             load, first, later = times
             tally.check("%s: dlopen and create in %.1f ms, at most 5 ms" % (name, load * 1e3), load <= 5e-3)
-            most = 1.3 * later + 10e-3 * size / (100 * MB)
+            most = 1.3 * later + 10e-3 * os.path.getsize(path) / (100 * MB)
             tally.check("%s: first run in %.1f ms, at most %.1f ms" % (name, first * 1e3, most * 1e3), first <= most)
 
 
@@ -152,7 +167,7 @@ def main():
         status == 0 and peak <= bar,
     )
     if args.full:
-        large(tally, bmc, out, work)
+        large(tally, bmc, work)
     shutil.rmtree(work, ignore_errors=True)
     return tally.finish()
 
