@@ -255,6 +255,9 @@ def page(results):
                       for b, g in zip(r["machine"]["bytes"], r["machine"]["gbs"])))
         for r in results), ", ".join(versions[k] for k in sorted(versions))), ""]
     out += ["    " + command_of(r) for r in results]
+    if any(r.get("real") for r in results):
+        out += ["", "DIR holds models of other people that stay outside of the repository (DIR/NAME/model.onnx);"
+                " without it, its own graphs and the models of pinned packages are measured."]
     out += ["", METHOD]
     for r in results:
         out += ["## %s" % threads_text(r["threads"]).capitalize(), ""]
@@ -296,14 +299,16 @@ engine itself; compile time and memory are those of `bmc` on one core."""
 
 
 def tidy(why):
-    """Without the folder that the model lay in."""
-    return " ".join(os.path.basename(w) if w.startswith("/") and w.count("/") > 2 and ".onnx" in w else w
-                    for w in why.split())
+    """Short, and without the folder that the model lay in."""
+    words = [os.path.basename(w) if w.startswith("/") and w.count("/") > 2 and ".onnx" in w else w for w in why.split()]
+    text = " ".join(words)
+    return text if len(text) <= 200 else text[:197] + "…"
 
 
 def command_of(r):
-    return "bench/run.py --threads %d --rounds %d --seconds %g%s --publish" % (
-        r["threads"], r["rounds"], r["seconds"], " --clock cpu" if r.get("clock") == "cpu" else "")
+    return "bench/run.py --threads %d --rounds %d --seconds %g%s%s --publish" % (
+        r["threads"], r["rounds"], r["seconds"], " --clock cpu" if r.get("clock") == "cpu" else "",
+        " --real DIR" if r.get("real") else "")
 
 
 def dump(r):
