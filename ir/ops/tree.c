@@ -1,0 +1,170 @@
+/* tree.c: Forest, the internal operator that all tree ensembles expand into: which leaf each tree gives for a row of x, and the sum of these leaves' weights.
+ *   leaf[t] = walk(root[t])             16 trees at a time, as many steps as the deepest of them has
+ *   y[n, c] = sum over t of weight[leaf[t], c]
+ * Nodes are records {feature and flags, bits of the split, yes, no}; in f64 the splits are an operand of their own. A step has no branch. */
+#include "ir/graph/eval.h"
+#include "ir/graph/lower.h"
+#include "ir/ops/tree.h"
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+typedef struct ForestAttrs { uint64_t set; int64_t combine, missing, strict /* 0 none, 1 all, 2 some */, features; } ForestAttrs;
+static const AttrSpec ATTRS_[] = {A_INT(ForestAttrs, combine, 0), A_INT(ForestAttrs, missing, 0), A_INT(ForestAttrs, strict, 0), A_INT(ForestAttrs, features, 0), A_END};
+#define DTS_X (DTS(DT_F32) | DTS(DT_F64))
+static const Port P_IN[] = {{"x", DTS_X, 0, 1}, {"nodes", DTS(DT_I32), 0, 0}, {"roots", DTS(DT_I32), 0, 0}, {"depths", DTS(DT_I32), 0, 0}, {"weights", DTS_X, 0, 1},
+                            {"splits", DTS(DT_F64), PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_OUT[] = {{"y", DTS_X, 0, 1}, PORT_END};
+
+static bool infer(Infer *c)
+{
+    static const int RANK[] = {2, 2, 1, 1, 2};
+    for (uint32_t k = 0; k < 5; k++)
+        if (!infer_need_rank(c, k, RANK[k], RANK[k])) return false;
+    int64_t F;
+    if (dim_is_const(c->d, infer_dim(c, 0, 1), &F) && F < ATTRS(c->g, c->n, ForestAttrs)->features)
+        return infer_fail(c, "the trees ask for %lld features, the input has %lld", (long long)ATTRS(c->g, c->n, ForestAttrs)->features, (long long)F);
+    Dim dim[2] = {infer_dim(c, 0, 0), infer_dim(c, 4, 1)};
+    return infer_set(c, 0, infer_elem(c, 0), 2, dim);
+}
+
+typedef struct Fw { Kb *b; const ForestAttrs *a; DType t; uint32_t x, nodes, splits; bool wide; KVal row; } Fw;
+
+static KVal field(const Fw *w, KVal node, int k) { return kb_load(w->b, w->nodes, (KVal[]){node, kb_i(w->b, k)}); }
+static KVal flag(const Fw *w, KVal head, int bit) { return kb_bin(w->b, KOP_NE, kb_and(w->b, head, kb_const_i(w->b, DT_I32, bit)), kb_const_i(w->b, DT_I32, 0)); }
+
+/* One step of a walk: the next node (i32). */
+static KVal step(const Fw *w, KVal at)
+{
+    Kb *b = w->b;
+    KVal node = kb_cast(b, DT_I64, at), head = field(w, node, 0);
+    KVal split = w->wide ? kb_load(b, w->splits, &node) : kb_bitcast(b, DT_F32, field(w, node, 1));
+    bool flags = w->a->missing || w->a->strict == 2;
+    KVal feature = kb_cast(b, DT_I64, flags ? kb_and(b, head, kb_const_i(b, DT_I32, TREE_FEATURE)) : head);
+    KVal x = kb_load(b, w->x, (KVal[]){w->row, feature}), less = kb_lt(b, x, split), leq = kb_bin(b, KOP_LE, x, split);
+    KVal yes = w->a->strict == 1 ? less : w->a->strict == 0 ? leq : kb_select(b, flag(w, head, TREE_STRICT), less, leq);
+    if (w->a->missing) yes = kb_bin(b, KOP_OR, yes, kb_and(b, kb_un(b, KOP_ISNAN, x), flag(w, head, TREE_MISSING)));
+    return kb_select(b, yes, field(w, node, 2), field(w, node, 3));
+}
+
+static bool lower(Lw *l, Node n)
+{
+    const ForestAttrs *a = ATTRS(l->g, n, ForestAttrs);
+    Dims *d = &l->m->dims;
+    Dim trees = lw_dim(l, 2, 0), F = lw_dim(l, 0, 1);
+    if (dim_le(d, dim_const(d, a->features), F) != TRI_YES) {
+        KStep *s = lw_step(l, KST_CHECK);
+        s->a = dim_const(d, a->features), s->b = F, s->rel = KREL_LE, s->msg = "the trees ask for more features than the input has";
+    }
+    KBuf in[6];
+    for (uint32_t k = 0; k < 6; k++) in[k] = lw_has(l, k) ? lw_in(l, k) : (KBuf){0};
+    lw_prepare_out(l);
+    Kb *b = lw_kernel(l, "forest");
+    Fw w = {.b = b, .a = a, .t = lw_elem(l, 0), .x = kb_param(b, in[0], false), .nodes = kb_param(b, in[1], false), .wide = in[5].i != 0};
+    uint32_t root = kb_param(b, in[2], false), depth = kb_param(b, in[3], false), weight = kb_param(b, in[4], false);
+    if (w.wide) w.splits = kb_param(b, in[5], false);
+    KVal zero = kb_i(b, 0), T = kb_dim(b, trees);
+    w.row = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_dim(l, 0, 0)));
+    uint32_t leaf = kb_local(b, "leaf", DT_I32, 1, &trees);
+    KVal q = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 3, 0))), steps = kb_cast(b, DT_I64, kb_load(b, depth, &q)), lo = kb_mul(b, q, kb_i(b, K_LANES));
+    KVal t = kb_for(b, KLOOP_VEC, lo, kb_min(b, kb_add(b, lo, kb_i(b, K_LANES)), T));
+    KVal start = kb_load(b, root, &t), next;
+    KbLoop loop;
+    kb_loop(b, &loop, KLOOP_SEQ, zero, steps, 1, &start, NULL);
+    next = step(&w, loop.carry[0]);
+    kb_loop_end(b, &loop, &next);
+    kb_store(b, leaf, &t, loop.result[0]);
+    kb_end(b);
+    kb_end(b);
+    KVal c = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 4, 1)));
+    KOp combine = a->combine == TREE_MIN ? KOP_MIN : a->combine == TREE_MAX ? KOP_MAX : KOP_ADD;
+    KVal init = kb_const_f(b, w.t, a->combine == TREE_MIN ? INFINITY : a->combine == TREE_MAX ? -INFINITY : 0), sum;
+    kb_loop(b, &loop, KLOOP_VEC, zero, T, 1, &init, &combine);
+    KVal at = kb_cast(b, DT_I64, kb_load(b, leaf, &loop.iv));
+    sum = kb_bin(b, combine, loop.carry[0], kb_load(b, weight, (KVal[]){at, c}));
+    kb_loop_end(b, &loop, &sum);
+    lw_put(l, 0, (KVal[]){w.row, c}, loop.result[0]);
+    kb_end(b);
+    kb_end(b);
+    lw_kernel_end(l);
+    return true;
+}
+
+static bool eval(Eval *e)
+{
+    const ForestAttrs *a = ATTRS(e->g, e->n, ForestAttrs);
+    const Tensor *x = e->in[0], *nodes = e->in[1], *roots = e->in[2], *w = e->in[4];
+    int64_t C = w->dim[1], F = x->dim[1], dim[2] = {x->dim[0], C};
+    if (F < a->features) return ev_fail(e, "the trees ask for more features than the input has");
+    Tensor *y = ev_out(e, 0, x->elem, 2, dim);
+    for (int64_t k = 0; y && k < y->count; k++) {
+        double s = a->combine == TREE_MIN ? INFINITY : a->combine == TREE_MAX ? -INFINITY : 0;
+        for (int64_t t = 0; t < roots->count; t++) {
+            int64_t at = ev_i(roots, t);
+            while (ev_i(nodes, 4 * at + 2) != at) {
+                int64_t head = ev_i(nodes, 4 * at), bits = ev_i(nodes, 4 * at + 1);
+                int32_t b = (int32_t)bits;
+                float f;
+                memcpy(&f, &b, 4);
+                double split = ev_has(e, 5) ? ev_f(e->in[5], at) : (double)f, v = ev_f(x, k / C * F + (head & TREE_FEATURE));
+                bool yes = isnan(v) ? (head & TREE_MISSING) != 0 : a->strict == 1 || (head & TREE_STRICT) ? v < split : v <= split;
+                at = ev_i(nodes, 4 * at + (yes ? 2 : 3));
+            }
+            double v = ev_f(w, at * C + k % C);
+            s = a->combine == TREE_MIN ? fmin(s, v) : a->combine == TREE_MAX ? fmax(s, v) : s + v;
+        }
+        ev_set_f(y, k, s);
+    }
+    return y != NULL;
+}
+
+const OpDesc op_Forest = {.name = "Forest", .since = 1, .cls = CLS_OPAQUE, .flags = OPF_INTERNAL, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(ForestAttrs),
+                          .infer = infer, .lower = lower, .eval = eval};
+
+/* ---- the tables ---- */
+
+static Value table(Exp *e, DType t, const void *data, int64_t rows, int64_t cols)
+{
+    Module *m = e->g->m;
+    Dim dim[2] = {dim_const(&m->dims, rows), dim_const(&m->dims, cols)};
+    return graph_const(e->g, blob_inline(&m->blobs, t, rows * (cols ? cols : 1), data), type_tensor(&m->types, t, cols ? 2 : 1, dim), (Name){0});
+}
+
+Value tree_scores(Exp *e, Value x, const Forest *f, TreeCombine combine)
+{
+    if (!e->ok) return VALUE_NONE;
+    Arena *ar = e->g->m->arena;
+    DType t = exp_elem(e, x);
+    uint32_t inner = f->node.n, T = f->root.n, groups = (T + K_LANES - 1) / K_LANES, strict = 0, missing = 0;
+    int64_t n = (int64_t)inner + f->n_leaf, weights = (int64_t)f->n_leaf * f->n_target;
+    int32_t *rec = arena_array(ar, int32_t, 4 * n), *root = arena_array(ar, int32_t, T), *depth = arena_array(ar, int32_t, groups);
+    double *split = arena_array(ar, double, n);
+    for (int32_t k = 0; k < f->n_leaf; k++) rec[4 * k + 2] = rec[4 * k + 3] = k;
+    for (uint32_t k = 0; k < inner; k++) {
+        const TreeNode *s = &f->node.p[k];
+        int32_t *r = rec + 4 * ((int64_t)f->n_leaf + k);
+        float v = (float)s->split;
+        r[0] = s->feature;
+        memcpy(&r[1], &v, 4);
+        r[2] = s->yes < 0 ? -s->yes - 1 : f->n_leaf + s->yes;
+        r[3] = s->no < 0 ? -s->no - 1 : f->n_leaf + s->no;
+        split[f->n_leaf + (int64_t)k] = s->split;
+        strict += (s->feature & TREE_STRICT) != 0;
+        missing += (s->feature & TREE_MISSING) != 0;
+    }
+    for (uint32_t k = 0; k < T; k++) root[k] = f->root.p[k] < 0 ? -f->root.p[k] - 1 : f->n_leaf + f->root.p[k];
+    for (uint32_t k = 0; k < groups; k++) depth[k] = f->depth.p[k * K_LANES];
+    ForestAttrs a = {.set = 15, .combine = combine, .missing = missing > 0, .strict = strict == 0 ? 0 : strict == inner ? 1 : 2, .features = f->max_feature + 1};
+    if (a.strict == 1 && !a.missing)   /* no flags are looked at */
+        for (uint32_t k = 0; k < inner; k++) rec[4 * ((int64_t)f->n_leaf + k)] &= ~TREE_STRICT;
+    void *w = arena_alloc(ar, (size_t)(weights + 1) * 8);
+    for (int64_t k = 0; k < weights; k++) {
+        double v = f->given[k] || combine == TREE_SUM ? f->weight[k] : t == DT_F64 ? DBL_MAX : FLT_MAX;
+        if (!f->given[k] && combine == TREE_MAX) v = -v;
+        if (t == DT_F64) ((double *)w)[k] = v;
+        else ((float *)w)[k] = (float)v;
+    }
+    Value in[6] = {x, table(e, DT_I32, rec, n, 4), table(e, DT_I32, root, T, 0), table(e, DT_I32, depth, groups, 0), table(e, t, w, f->n_leaf, f->n_target),
+                   t == DT_F64 ? table(e, DT_F64, split, n, 0) : VALUE_NONE};
+    return exp_node(e, OP_Forest, &a, 6, in);
+}

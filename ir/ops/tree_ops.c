@@ -1,0 +1,392 @@
+/* tree_ops.c: TreeEnsembleClassifier, TreeEnsembleRegressor and TreeEnsemble of ai.onnx.ml: a Forest (tree.c), then base values, averages and the transformation of
+ * the scores as ordinary operators.
+ *   Regressor(x)  =>  post(Forest(x) + base_values)                          AVERAGE: divided by the number of trees first
+ *   Classifier(x) =>  label = Gather(labels, ArgMax(s)), probabilities = post(s)     with s = Forest(x) + base_values
+ * Two classes whose weights all belong to the first one are one score s with two meanings: where no weight is negative it is the second class' probability (label: s > 0.5,
+ * scores 1-s and s), else a margin (s > 0; -s and s). The logistic function is applied to both, other transformations to neither. If all belong to the second one,
+ * the first class' score is 0. */
+#include "ir/graph/eval.h"
+#include "ir/ops/tree.h"
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+typedef TreeAttrs TA;
+#define LIST_ATTRS(w)                                                                                                                                              \
+    A_INTS_AS("nodes_falsenodeids", falsenodeids), A_INTS_AS("nodes_featureids", featureids), A_FLOATS_AS("nodes_hitrates", hitrates),                             \
+        A_TENSOR_AS("nodes_hitrates_as_tensor", hitrates_t), A_INTS_AS("nodes_missing_value_tracks_true", missing), A_STRINGS_AS("nodes_modes", modes),            \
+        A_INTS_AS("nodes_nodeids", nodeids), A_INTS_AS("nodes_treeids", treeids), A_INTS_AS("nodes_truenodeids", truenodeids), A_FLOATS_AS("nodes_values", values), \
+        A_TENSOR_AS("nodes_values_as_tensor", values_t), A_STRING_AS("post_transform", post, "NONE"), A_FLOATS_AS("base_values", base_values),                      \
+        A_TENSOR_AS("base_values_as_tensor", base_values_t), A_INTS_AS(w "_ids", ids), A_INTS_AS(w "_nodeids", weight_nodeids),                                     \
+        A_INTS_AS(w "_treeids", weight_treeids), A_FLOATS_AS(w "_weights", weights), A_TENSOR_AS(w "_weights_as_tensor", weights_t)
+#define AS(n, k, f) {.name = (n), .kind = (k), .offset = offsetof(TA, f)}
+#define A_INTS_AS(n, f) AS(n, ATTR_INTS, f)
+#define A_FLOATS_AS(n, f) AS(n, ATTR_FLOATS, f)
+#define A_STRINGS_AS(n, f) AS(n, ATTR_STRINGS, f)
+#define A_TENSOR_AS(n, f) AS(n, ATTR_TENSOR, f)
+#define A_STRING_AS(n, f, d) {.name = (n), .kind = ATTR_STRING, .offset = offsetof(TA, f), .def_s = (d)}
+#define A_INT_AS(n, f, d) {.name = (n), .kind = ATTR_INT, .offset = offsetof(TA, f), .def_i = (d)}
+static const AttrSpec CLASSIFIER[] = {LIST_ATTRS("class"), A_INTS_AS("classlabels_int64s", labels_i), A_STRINGS_AS("classlabels_strings", labels_s), A_END};
+static const AttrSpec REGRESSOR[] = {LIST_ATTRS("target"), A_STRING_AS("aggregate_function", aggregate, "SUM"), A_INT_AS("n_targets", n_targets, 0), A_END};
+static const AttrSpec ENSEMBLE[] = {A_INT_AS("aggregate_function", aggregate_i, 1), A_INT_AS("post_transform", post_i, 0), A_INT_AS("n_targets", n_targets, 0),
+                                    A_INTS_AS("leaf_targetids", ids), A_TENSOR_AS("leaf_weights", weights_t), A_TENSOR_AS("membership_values", membership),
+                                    A_INTS_AS("nodes_falseleafs", falseleafs), A_INTS_AS("nodes_falsenodeids", falsenodeids), A_INTS_AS("nodes_featureids", featureids),
+                                    A_TENSOR_AS("nodes_hitrates", hitrates_t), A_INTS_AS("nodes_missing_value_tracks_true", missing),
+                                    A_TENSOR_AS("nodes_modes", modes_t), A_TENSOR_AS("nodes_splits", values_t), A_INTS_AS("nodes_trueleafs", trueleafs),
+                                    A_INTS_AS("nodes_truenodeids", truenodeids), A_INTS_AS("tree_roots", roots), A_END};
+
+/* ---- what the attributes ask for ---- */
+
+typedef enum Post { POST_NONE, POST_SOFTMAX, POST_LOGISTIC, POST_SOFTMAX_ZERO, POST_PROBIT, POST_COUNT } Post;
+static const char *const POST_NAME[] = {"NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"};
+
+static int named(const char *text, const char *const *name, int n)
+{
+    for (int k = 0; k < n; k++)
+        if (!strcmp(text, name[k])) return k;
+    return -1;
+}
+
+static TreeKind kind_of(const OpDesc *op) { return op->attrs == CLASSIFIER ? TREE_CLASSIFIER : op->attrs == REGRESSOR ? TREE_REGRESSOR : TREE_ENSEMBLE; }
+static Post post_of(const OpDesc *op, const TA *a) { return kind_of(op) == TREE_ENSEMBLE ? (Post)a->post_i : (Post)named(a->post, POST_NAME, POST_COUNT); }
+
+enum { AVERAGE, SUM, MIN, MAX };
+static int aggregate_of(const OpDesc *op, const TA *a)
+{
+    static const char *const NAME[] = {"AVERAGE", "SUM", "MIN", "MAX"};
+    TreeKind k = kind_of(op);
+    return k == TREE_CLASSIFIER ? SUM : k == TREE_REGRESSOR ? named(a->aggregate, NAME, 4) : a->aggregate_i >= 0 && a->aggregate_i < 4 ? (int)a->aggregate_i : -1;
+}
+
+static int64_t targets_of(const OpDesc *op, const TA *a)
+{
+    int64_t n = a->n_targets;
+    if (kind_of(op) == TREE_CLASSIFIER) return a->labels_s.n ? a->labels_s.n : a->labels_i.n;
+    for (uint32_t k = 0; k < a->ids.n && !a->n_targets; k++)
+        if (a->ids.p[k] >= n) n = a->ids.p[k] + 1;
+    return n;
+}
+
+/* The one class that all weights belong to, when there are two; -1: none. */
+static int only_class(const TA *a, int64_t classes)
+{
+    for (uint32_t k = 1; k < a->ids.n; k++)
+        if (a->ids.p[k] != a->ids.p[0]) return -1;
+    return classes == 2 && a->ids.n && (a->ids.p[0] == 0 || a->ids.p[0] == 1) ? (int)a->ids.p[0] : -1;
+}
+
+static bool no_weight_negative(const Blobs *bs, const TA *a)
+{
+    uint32_t n = tree_count(bs, a->weights, a->weights_t);
+    for (uint32_t k = 0; k < n; k++)
+        if (tree_float(bs, a->weights, a->weights_t, k) < 0) return false;
+    return true;
+}
+
+static bool infer(Infer *c)
+{
+    const TA *a = ATTRS(c->g, c->n, TA);
+    TreeKind kind = kind_of(c->op);
+    int64_t targets = targets_of(c->op, a);
+    if (!infer_need_rank(c, 0, 1, 2)) return false;
+    if ((unsigned)post_of(c->op, a) >= POST_COUNT) return infer_fail(c, "post_transform has no such value");
+    if (aggregate_of(c->op, a) < 0) return infer_fail(c, "aggregate_function has no such value");
+    if (targets < 1) return infer_fail(c, "it has no targets");
+    if (kind == TREE_CLASSIFIER && a->labels_s.n && a->labels_i.n) return infer_fail(c, "class labels are given twice");
+    if (kind == TREE_CLASSIFIER && targets < 2) return infer_fail(c, "one class label only is not supported");
+    uint32_t base = tree_count(&c->m->blobs, a->base_values, a->base_values_t);
+    if (base > targets || (kind == TREE_REGRESSOR && base && base != 1 && base != targets)) return infer_fail(c, "%u base values for %lld targets", base, (long long)targets);
+    Dim dim[2] = {infer_rank(c, 0) == 2 ? infer_dim(c, 0, 0) : dim_const(c->d, 1), dim_const(c->d, targets)};
+    if (kind == TREE_ENSEMBLE) return infer_set(c, 0, infer_elem(c, 0), 2, dim);
+    if (kind == TREE_REGRESSOR) return infer_set(c, 0, DT_F32, 2, dim);
+    return infer_set(c, 0, a->labels_s.n ? DT_STR : DT_I64, 1, dim) && infer_set(c, 1, DT_F32, 2, dim);
+}
+
+/* ---- expansion ---- */
+
+static Value row_reduce(Exp *e, OpCode op, Value v)
+{
+    int64_t axis = 1;
+    return exp_2(e, op, v, exp_ints(e, &axis, 1));
+}
+
+/* sqrt 2 * inverse of the error function at 2v - 1, by the usual approximation */
+static Value probit(Exp *e, Value v, DType t)
+{
+    Value x = exp_2(e, OP_Sub, exp_2(e, OP_Mul, v, exp_f(e, t, 2)), exp_f(e, t, 1)), one = exp_f(e, t, 1);
+    Value log = exp_1(e, OP_Log, exp_2(e, OP_Mul, exp_2(e, OP_Sub, one, x), exp_2(e, OP_Add, one, x)));
+    Value p = exp_2(e, OP_Add, exp_f(e, t, 2 / (3.14159265358979323846 * 0.147)), exp_2(e, OP_Mul, log, exp_f(e, t, 0.5)));
+    Value q = exp_2(e, OP_Sub, exp_2(e, OP_Mul, p, p), exp_2(e, OP_Mul, log, exp_f(e, t, 1 / 0.147)));
+    Value r = exp_1(e, OP_Sqrt, exp_2(e, OP_Sub, exp_1(e, OP_Sqrt, q), p));
+    return exp_2(e, OP_Mul, exp_2(e, OP_Mul, exp_1(e, OP_Sign, x), r), exp_f(e, t, 1.41421356));
+}
+
+/* Scores of next to 0 stay (times exp(-max)): they mean "not asked". */
+static Value softmax_zero(Exp *e, Value v, DType t)
+{
+    Value max = row_reduce(e, OP_ReduceMax, v), far = exp_2(e, OP_Greater, exp_1(e, OP_Abs, v), exp_f(e, t, 0.0000001));
+    Value near = exp_2(e, OP_Mul, v, exp_1(e, OP_Exp, exp_1(e, OP_Neg, max)));
+    Value x = exp_node(e, OP_Where, NULL, 3, (Value[]){far, exp_1(e, OP_Exp, exp_2(e, OP_Sub, v, max)), near});
+    Value sum = row_reduce(e, OP_ReduceSum, x), none = exp_2(e, OP_Equal, sum, exp_f(e, t, 0));
+    return exp_node(e, OP_Where, NULL, 3, (Value[]){none, exp_f(e, t, 0.5), exp_2(e, OP_Div, x, sum)});
+}
+
+static Value transformed(Exp *e, Value v, Post post)
+{
+    DType t = exp_elem(e, v);
+    if (!e->ok) return v;
+    switch (post) {
+    case POST_SOFTMAX: return exp_1(e, OP_Softmax, v);
+    case POST_LOGISTIC: return exp_1(e, OP_Sigmoid, v);
+    case POST_SOFTMAX_ZERO: return softmax_zero(e, v, t);
+    case POST_PROBIT: return probit(e, v, t);
+    default: return v;
+    }
+}
+
+static Value base_values(Exp *e, const TA *a, DType t, uint32_t n)
+{
+    double v[2] = {0}, *p = n > 2 ? arena_array(e->g->m->arena, double, n) : v;
+    const Blobs *bs = &e->g->m->blobs;
+    uint32_t have = tree_count(bs, a->base_values, a->base_values_t);
+    for (uint32_t k = 0; k < n; k++) p[k] = k < have ? tree_float(bs, a->base_values, a->base_values_t, k) : 0;
+    return exp_cast(e, exp_floats(e, p, n), t);
+}
+
+static Value joined(Exp *e, Value a, Value b)
+{
+    void *attrs = exp_attrs(e, OP_Concat);
+    exp_attr_i(OP_Concat, attrs, "axis", 1);
+    return exp_node(e, OP_Concat, attrs, 2, (Value[]){a, b});
+}
+
+static Value labels(Exp *e, const TA *a, Value index)
+{
+    Module *m = e->g->m;
+    if (!a->labels_s.n) return exp_2(e, OP_Gather, exp_ints(e, a->labels_i.p, a->labels_i.n), index);
+    size_t *len = arena_array(m->arena, size_t, a->labels_s.n);
+    for (uint32_t k = 0; k < a->labels_s.n; k++) len[k] = strlen(a->labels_s.p[k]);
+    Dim d = dim_const(&m->dims, a->labels_s.n);
+    Value c = graph_const(e->g, blob_strings(&m->blobs, a->labels_s.n, a->labels_s.p, len), type_tensor(&m->types, DT_STR, 1, &d), (Name){0});
+    return exp_2(e, OP_Gather, c, index);
+}
+
+/* index [N] of the class: is the score [N, 1] above the limit? */
+static Value above(Exp *e, Value s, double limit)
+{
+    int64_t flat = -1;
+    Value yes = exp_cast(e, exp_2(e, OP_Greater, s, exp_f(e, exp_elem(e, s), limit)), DT_I64);
+    return exp_reshape(e, yes, &flat, 1);
+}
+
+static void classify_two(Exp *e, const TA *a, Post post, int only, Value s)
+{
+    DType t = exp_elem(e, s);
+    uint32_t bases = tree_count(&e->g->m->blobs, a->base_values, a->base_values_t);
+    bool positive = no_weight_negative(&e->g->m->blobs, a);
+    Value zero = exp_2(e, OP_Sub, s, s), base = base_values(e, a, t, 2), first, pair[2];
+    int64_t at[2] = {0, 1};
+    for (int k = 0; k < 2; k++) pair[k] = exp_2(e, OP_Gather, base, exp_ints(e, &at[k], 1));
+    if (only == 1) {
+        if (bases == 2) s = exp_2(e, OP_Add, s, pair[1]), zero = exp_2(e, OP_Add, zero, pair[0]);
+        exp_result(e, 0, labels(e, a, above(e, s, positive ? 0.5 : 0)));
+        exp_result(e, 1, exp_cast(e, transformed(e, joined(e, zero, s), post), DT_F32));
+        return;
+    }
+    if (bases) s = exp_2(e, OP_Add, s, pair[0]);
+    exp_result(e, 0, labels(e, a, above(e, s, positive ? 0.5 : 0)));
+    if (bases == 2) {
+        exp_result(e, 1, exp_cast(e, transformed(e, joined(e, s, zero), post), DT_F32));
+        return;
+    }
+    first = positive && post != POST_LOGISTIC ? exp_2(e, OP_Sub, exp_f(e, t, 1), s) : exp_1(e, OP_Neg, s);
+    Value both = joined(e, first, s);
+    exp_result(e, 1, exp_cast(e, post == POST_LOGISTIC || post == POST_PROBIT ? transformed(e, both, post) : both, DT_F32));
+}
+
+static bool expand(Graph *g, Node n)
+{
+    Exp e = {g, n, true};
+    const OpDesc *op = node_desc(g, n);
+    const TA *a = ATTRS(g, n, TA);
+    TA one = *a;
+    TreeKind kind = kind_of(op);
+    Post post = post_of(op, a);
+    int agg = aggregate_of(op, a), only = kind == TREE_CLASSIFIER ? only_class(a, targets_of(op, a)) : -1;
+    int64_t targets = only >= 0 ? 1 : targets_of(op, a);
+    Forest f = {.arena = g->m->arena};
+    if (only == 1) {   /* the only score is number 0 */
+        int64_t *ids = arena_array(g->m->arena, int64_t, a->ids.n);
+        one.ids = (AttrInts){ids, a->ids.n};
+    }
+    if (!tree_build(&f, &g->m->blobs, &one, kind, targets)) {
+        Infer c = {.m = g->m, .g = g, .n = n, .op = op, .d = &g->m->dims};
+        return infer_fail(&c, "%s", f.why);
+    }
+    Value x = node_in(g, n, 0);
+    DType given = exp_elem(&e, x), t = given == DT_F64 ? DT_F64 : DT_F32;
+    int64_t row[2] = {1, -1};
+    x = exp_cast(&e, x, t);
+    if (exp_rank(&e, x) == 1) x = exp_reshape(&e, x, row, 2);
+    Value s = tree_scores(&e, x, &f, agg == MIN ? TREE_MIN : agg == MAX ? TREE_MAX : TREE_SUM);
+    if (agg == AVERAGE) s = exp_2(&e, OP_Div, s, exp_f(&e, t, (double)f.root.n));
+    if (!e.ok) return false;
+    if (only >= 0) {
+        classify_two(&e, a, post, only, s);
+        return e.ok;
+    }
+    if (tree_count(&g->m->blobs, a->base_values, a->base_values_t)) s = exp_2(&e, OP_Add, s, base_values(&e, a, t, (uint32_t)targets));
+    Value y = exp_cast(&e, transformed(&e, s, post), kind == TREE_ENSEMBLE ? given : DT_F32);
+    exp_result(&e, kind == TREE_CLASSIFIER, y);
+    if (kind != TREE_CLASSIFIER) return e.ok;
+    void *arg = exp_attrs(&e, OP_ArgMax);
+    exp_attr_i(OP_ArgMax, arg, "axis", 1);
+    exp_attr_i(OP_ArgMax, arg, "keepdims", 0);
+    exp_result(&e, 0, labels(&e, a, exp_node(&e, OP_ArgMax, arg, 1, &s)));
+    return e.ok;
+}
+
+/* ---- reference: each row walks each tree in the model's own lists ---- */
+
+typedef struct Ref { const TA *a; const Blobs *bs; const Tensor *x; int64_t row, F; bool lists; } Ref;
+
+static int64_t find(const TA *a, int64_t tree, int64_t node)
+{
+    for (uint32_t k = 0; k < a->nodeids.n; k++)
+        if (a->treeids.p[k] == tree && a->nodeids.p[k] == node) return k;
+    return -1;
+}
+
+static bool compares(const Ref *r, int64_t k)
+{
+    static const char *const NAME[] = {"BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"};
+    const TA *a = r->a;
+    double x = ev_f(r->x, r->row * r->F + a->featureids.p[k]), v = r->lists ? tree_float(r->bs, a->values, a->values_t, (uint32_t)k) : blob_get_f(r->bs, a->values_t.blob, k);
+    int mode = r->lists ? named(a->modes.p[k], NAME, 6) : (int)blob_get_i(r->bs, a->modes_t.blob, k);
+    if (isnan(x) && a->missing.n && a->missing.p[k]) return true;
+    switch (mode) {
+    case 0: return x <= v;
+    case 1: return x < v;
+    case 2: return x >= v;
+    case 3: return x > v;
+    case 4: return x == v;
+    case 5: return x != v;
+    default: break;
+    }
+    int64_t at = 0, sets = 0;
+    for (int64_t j = 0; j < k; j++) sets += blob_get_i(r->bs, a->modes_t.blob, j) == 6;
+    for (; sets > 0; at++) sets -= isnan(blob_get_f(r->bs, a->membership.blob, at));
+    for (; !isnan(blob_get_f(r->bs, a->membership.blob, at)); at++)
+        if (blob_get_f(r->bs, a->membership.blob, at) == x) return true;
+    return false;
+}
+
+static void count_in(double *s, bool *any, int agg, int64_t target, double w)
+{
+    s[target] = !any[target] ? w : agg == MIN ? fmin(s[target], w) : agg == MAX ? fmax(s[target], w) : s[target] + w;
+    any[target] = true;
+}
+
+/* The scores of one row, s[targets]; the number of trees. */
+static int64_t row_scores(const Ref *r, int agg, double *s, bool *any)
+{
+    const TA *a = r->a;
+    int64_t trees = 0;
+    for (uint32_t t = 0; !r->lists && t < a->roots.n; t++, trees++) {
+        int64_t k = a->roots.p[t];
+        bool leaf = a->trueleafs.p[k] && a->falseleafs.p[k] && a->truenodeids.p[k] == a->falsenodeids.p[k];
+        if (leaf) k = a->truenodeids.p[k];
+        while (!leaf) {
+            bool yes = compares(r, k);
+            leaf = yes ? a->trueleafs.p[k] : a->falseleafs.p[k];
+            k = yes ? a->truenodeids.p[k] : a->falsenodeids.p[k];
+        }
+        count_in(s, any, agg, a->ids.p[k], blob_get_f(r->bs, a->weights_t.blob, k));
+    }
+    for (uint32_t first = 0; r->lists && first < a->nodeids.n; first++) {
+        int64_t tree = a->treeids.p[first], k = first;
+        bool child = false;
+        for (uint32_t j = 0; j < a->nodeids.n; j++)
+            child |= a->treeids.p[j] == tree && strcmp(a->modes.p[j], "LEAF") && (a->truenodeids.p[j] == a->nodeids.p[first] || a->falsenodeids.p[j] == a->nodeids.p[first]);
+        if (child) continue;
+        trees++;
+        while (k >= 0 && strcmp(a->modes.p[k], "LEAF")) k = find(a, tree, compares(r, k) ? a->truenodeids.p[k] : a->falsenodeids.p[k]);
+        for (uint32_t j = 0; k >= 0 && j < a->ids.n; j++)
+            if (a->weight_treeids.p[j] == tree && a->weight_nodeids.p[j] == a->nodeids.p[k]) count_in(s, any, agg, a->ids.p[j], tree_float(r->bs, a->weights, a->weights_t, j));
+    }
+    return trees;
+}
+
+static void transform(double *s, int64_t n, Post post)
+{
+    double max = -INFINITY, sum = 0;
+    for (int64_t k = 0; k < n; k++) max = fmax(max, s[k]);
+    for (int64_t k = 0; k < n; k++) {
+        if (post == POST_LOGISTIC) s[k] = 1 / (1 + exp(-s[k]));
+        if (post == POST_SOFTMAX) s[k] = exp(s[k] - max);
+        if (post == POST_SOFTMAX_ZERO) s[k] = fabs(s[k]) > 0.0000001 ? exp(s[k] - max) : s[k] * exp(-max);
+        if (post == POST_PROBIT) {
+            double x = 2 * s[k] - 1, l = log((1 - x) * (1 + x)), p = 2 / (acos(-1) * 0.147) + 0.5 * l;
+            s[k] = 1.41421356 * copysign(sqrt(sqrt(p * p - l / 0.147) - p), x);
+        }
+        sum += s[k];
+    }
+    if (post == POST_SOFTMAX || post == POST_SOFTMAX_ZERO)
+        for (int64_t k = 0; k < n; k++) s[k] = sum == 0 ? 0.5 : s[k] / sum;
+}
+
+static bool eval(Eval *e)
+{
+    const OpDesc *op = node_desc(e->g, e->n);
+    const TA *a = ATTRS(e->g, e->n, TA);
+    const Tensor *x = e->in[0];
+    TreeKind kind = kind_of(op);
+    Post post = post_of(op, a);
+    const Blobs *bs = &e->g->m->blobs;
+    int agg = aggregate_of(op, a);
+    int64_t C = targets_of(op, a), dim[2] = {x->rank == 2 ? x->dim[0] : 1, C};
+    Forest f = {.arena = e->arena};
+    if (!tree_build(&f, bs, a, kind, C)) return ev_fail(e, "%s", f.why);   /* only to know that the lists are sound */
+    Ref r = {.a = a, .bs = bs, .x = x, .F = x->dim[x->rank - 1], .lists = kind != TREE_ENSEMBLE};
+    if (r.F <= f.max_feature) return ev_fail(e, "the trees ask for more features than the input has");
+    Tensor *y = ev_out(e, kind == TREE_CLASSIFIER, value_trec(e->g, node_out(e->g, e->n, 0))->elem == x->elem && kind == TREE_ENSEMBLE ? x->elem : DT_F32, 2, dim);
+    Tensor *label = kind == TREE_CLASSIFIER ? ev_out(e, 0, a->labels_s.n ? DT_STR : DT_I64, 1, dim) : NULL;
+    uint32_t bases = tree_count(bs, a->base_values, a->base_values_t);
+    int only = kind == TREE_CLASSIFIER ? only_class(a, C) : -1;
+    double *s = arena_array(e->arena, double, C);
+    bool *any = arena_array(e->arena, bool, C), positive = no_weight_negative(bs, a);
+    for (r.row = 0; y && r.row < dim[0]; r.row++) {
+        for (int64_t k = 0; k < C; k++) s[k] = 0, any[k] = false;
+        int64_t trees = row_scores(&r, agg, s, any), best = 0;
+        for (int64_t k = 0; k < C; k++) {
+            if (!any[k] && agg >= MIN) s[k] = agg == MIN ? FLT_MAX : -FLT_MAX;
+            if (agg == AVERAGE) s[k] /= (double)trees;
+            if (k < bases && !(only == 1 && bases == 1)) s[k] += tree_float(bs, a->base_values, a->base_values_t, (uint32_t)k);
+        }
+        for (int64_t k = 1; k < C; k++)
+            if (s[k] > s[best]) best = k;
+        bool done = false;
+        if (only == 0 && bases < 2) {
+            s[1] = s[0];
+            s[0] = positive && post != POST_LOGISTIC ? 1 - s[1] : -s[1];
+            done = post == POST_SOFTMAX || post == POST_SOFTMAX_ZERO;
+        } else if (only == 0) s[1] = 0;
+        if (only >= 0) best = s[only == 0 && bases == 2 ? 0 : 1] > (positive ? 0.5 : 0);
+        if (!done) transform(s, C, post);
+        for (int64_t k = 0; k < C; k++) ev_set_f(y, r.row * C + k, s[k]);
+        if (label && a->labels_s.n) ((bmc_string *)label->data)[r.row] = (bmc_string){a->labels_s.p[best], strlen(a->labels_s.p[best])};
+        else if (label) ev_set_i(label, r.row, a->labels_i.p[best]);
+    }
+    return y != NULL;
+}
+
+#define DTS_ML (DTS(DT_F32) | DTS(DT_F64) | DTS(DT_I64) | DTS(DT_I32))
+static const Port P_X[] = {{"X", DTS_ML, 0, 0}, PORT_END};
+static const Port P_X5[] = {{"X", DTS(DT_F32) | DTS(DT_F64) | DTS(DT_F16), 0, 1}, PORT_END};
+static const Port P_Y[] = {{"Y", DTS(DT_F32), 0, 0}, PORT_END};
+static const Port P_Y5[] = {{"Y", DTS(DT_F32) | DTS(DT_F64) | DTS(DT_F16), 0, 1}, PORT_END};
+static const Port P_CLASSES[] = {{"Y", DTS(DT_I64) | DTS_STR, 0, 0}, {"Z", DTS(DT_F32), 0, 0}, PORT_END};
+#define TREES .domain = "ai.onnx.ml", .cls = CLS_OPAQUE, .attrs_size = sizeof(TA), .infer = infer, .expand = expand, .eval = eval
+const OpDesc op_ml_TreeEnsembleClassifier = {.name = "TreeEnsembleClassifier", .since = 5, .in = P_X, .out = P_CLASSES, .attrs = CLASSIFIER, TREES};
+const OpDesc op_ml_TreeEnsembleRegressor = {.name = "TreeEnsembleRegressor", .since = 5, .in = P_X, .out = P_Y, .attrs = REGRESSOR, TREES};
+const OpDesc op_ml_TreeEnsemble = {.name = "TreeEnsemble", .since = 5, .in = P_X5, .out = P_Y5, .attrs = ENSEMBLE, TREES};
