@@ -26,15 +26,16 @@ def dims_with_names(value):
 
 class Model:
     """One model file. `sizes`: (least, most, step) of a symbol; `ints`: range of an integer input; `uniform`: floats
-    are in 0..uniform; `extra`: more sizes for the dynamic artifact under --full."""
+    are in 0..uniform; `extra`: more sizes for the dynamic artifact under --full; `step`: the float outputs come in
+    steps of that size."""
 
-    def __init__(self, name, path, sizes=None, ints=None, extra=(), large=False, uniform=0):
+    def __init__(self, name, path, sizes=None, ints=None, extra=(), large=False, uniform=0, step=0):
         self.name, self.path, self.large, self.uniform = name, path, large, uniform
         self.proto = onnx.load(path, load_external_data=False)
         self.inputs = fed_inputs(self.proto)
         self.dims = {v.name: dims_with_names(v) for v in self.inputs}
         self.symbols = sorted({d for dims in self.dims.values() for d in dims if isinstance(d, str)})
-        self.range, self.ints, self.extra = sizes or {}, ints or {}, extra
+        self.range, self.ints, self.extra, self.step = sizes or {}, ints or {}, extra, step
         folder = os.path.join(os.path.dirname(path), "test_data_set_0")
         self.stored = folder if os.path.isdir(folder) else None
         del self.proto.graph.initializer[:]
@@ -189,7 +190,7 @@ REAL = {
     "mlperf_tiny_kws_dscnn": (Model, {}),
     "mlperf_tiny_vww_mobilenet": (Model, {}),
     "micro_kws_fp32": (Model, dict(uniform=26)),
-    "micro_kws_qdq": (Model, dict(uniform=26)),
+    "micro_kws_qdq": (Model, dict(uniform=26, step=1 / 256)),
     "micro_kws_qoperator": (Model, dict(uniform=26)),
     "silero_vad": (SileroNested, {}),
     "silero_vad_op18_ifless": (Silero, {}),
