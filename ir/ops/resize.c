@@ -7,9 +7,9 @@
 #include <string.h>
 
 #define DTS_REAL DTS_FLOAT
-static const Port P_RESIZE[] = {{"X", DTS_ANY, 0, 1}, {"roi", DTS_REAL, PORT_OPTIONAL, 0}, {"scales", DTS(DT_F32), PORT_OPTIONAL, 0},
+static const Port P_RESIZE[] = {{"X", DTS_ANY, 0, 1}, {"roi", DTS_REAL, PORT_OPTIONAL, 0}, {"scales", DTS(DT_F32), PORT_OPTIONAL | PORT_SHAPE, 0},
                                 {"sizes", DTS(DT_I64), PORT_OPTIONAL | PORT_SHAPE, 0}, PORT_END};
-static const Port P_UPSAMPLE[] = {{"X", DTS_ANY, 0, 1}, {"scales", DTS(DT_F32), 0, 0}, PORT_END};
+static const Port P_UPSAMPLE[] = {{"X", DTS_ANY, 0, 1}, {"scales", DTS(DT_F32), PORT_SHAPE, 0}, PORT_END};
 static const Port P_OUT[] = {{"Y", DTS_ANY, 0, 1}, PORT_END};
 static const AttrSpec ATTRS_[] = {A_STRING(Resize, mode, "nearest"), A_STRING(Resize, coordinate_transformation_mode, "half_pixel"),
                                   A_STRING(Resize, nearest_mode, "round_prefer_floor"), A_STRING(Resize, keep_aspect_ratio_policy, "stretch"),
@@ -408,6 +408,6 @@ static bool eval(Eval *e)
 }
 
 bool resize_lower(Lw *, Node);
-#define COMMON .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT, .out = P_OUT, .attrs_size = sizeof(Resize), .infer = infer, .equivalent = equivalent, .lower = resize_lower, .eval = eval
+#define COMMON .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT | OPF_FOLLOWED, .out = P_OUT, .attrs_size = sizeof(Resize), .infer = infer, .equivalent = equivalent, .lower = resize_lower, .eval = eval
 const OpDesc op_Resize = {.name = "Resize", .since = 19, COMMON, .in = P_RESIZE, .attrs = ATTRS_, .upgrade = upgrade};
 const OpDesc op_Upsample = {.name = "Upsample", .since = 10, COMMON, .in = P_UPSAMPLE, .attrs = UPSAMPLE_ATTRS, .upgrade = upsample_upgrade};

@@ -13,7 +13,7 @@ typedef struct Rl {
     Lw *l;
     ResizeCase c;
     DType acc;
-    KBuf roi, scales;            /* in memory where tables are made while running */
+    KBuf in, roi, scales;        /* in memory */
     Dim taps[RANK_MAX];
     ResizeTable table[RANK_MAX];
 } Rl;
@@ -202,12 +202,20 @@ static KVal to_elem(Kb *b, DType e, KVal v)
     return kb_cast(b, e, kb_min(b, kb_const_f(b, t, top), kb_max(b, kb_const_f(b, t, low), kb_un(b, KOP_RINT, v))));
 }
 
-/* The axes of a value of the node from the outermost in memory to the innermost. */
-static void memory_order(Lw *l, Value v, int *order)
+/* The axes from the outermost in memory to the innermost, as the input lies: the result mostly follows it. */
+static void memory_order(Rl *x, int *order)
 {
-    const TypeRec *t = value_trec(l->g, v);
+    Lw *l = x->l;
+    int rank = x->c.rank;
+    Value in = node_in(l->g, l->n, 0), out = node_out(l->g, l->n, 0);
+    const TypeRec *t = value_trec(l->g, value_trec(l->g, out)->layout.i ? out : in);
     const Layout *lay = &l->m->types.layout.p[t->layout.i];
-    for (int i = 0; i < t->rank; i++) order[i] = t->layout.i ? lay->perm[i] : i;
+    Dim s = kbuf_stride(l->k, kbuf(l->k, x->in), rank > 2 ? 1 : 0);
+    bool last = rank > 2 && s.i && dim_is(&l->m->dims, s, 1) && !dim_is(&l->m->dims, lw_dim(l, 0, 1), 1);
+    for (int i = 0; i < rank; i++) {
+        order[i] = t->layout.i ? lay->perm[i] : i;
+        if (last) order[i] = i == 0 ? 0 : i < rank - 1 ? i + 1 : 1;
+    }
 }
 
 /* dst: 0: the node's result. */
@@ -217,13 +225,12 @@ static void pass(Rl *x, KBuf src, KBuf dst, const bool *axis)
     DType e = lw_out_elem(l, 0);
     int rank = x->c.rank, order[RANK_MAX];
     KVal out[RANK_MAX], none = {0};
-    KBuf to = dst.i ? dst : lw_out(l, 0);
-    memory_order(l, dst.i ? node_in(l->g, l->n, 0) : node_out(l->g, l->n, 0), order);
+    memory_order(x, order);
     Kb *b = lw_kernel(l, "resize");
     Nest n = {.x = x, .b = b, .src = kb_param(b, src, false), .axis = axis, .out = out};
     for (int i = 0; i < rank; i++) {
         bool gather = i == rank - 1 && axis[order[i]] && e != DT_STR && dtype_info(e)->bits >= 8;
-        out[order[i]] = kb_for(b, gather ? KLOOP_VEC : KLOOP_PAR, kb_i(b, 0), kb_dim(b, kbuf(l->k, to)->dim[order[i]]));
+        out[order[i]] = kb_for(b, gather ? KLOOP_VEC : KLOOP_PAR, kb_i(b, 0), kb_dim(b, dst.i ? kbuf(l->k, dst)->dim[order[i]] : lw_out_dim(l, 0, order[i])));
     }
     for (int i = 0; i < rank; i++) n.idx[i] = out[i];
     terms(&n, 0, none);
@@ -246,7 +253,7 @@ static KBuf between(Rl *x, const Dim *dim)
     Lw *l = x->l;
     int order[RANK_MAX], rank = x->c.rank;
     Dim in_order[RANK_MAX], stride[RANK_MAX], step = dim_const(&l->m->dims, 1);
-    memory_order(l, node_in(l->g, l->n, 0), order);
+    memory_order(x, order);
     for (int i = rank - 1; i >= 0; i--) {
         in_order[i] = dim[order[i]];
         stride[order[i]] = step;
@@ -278,8 +285,8 @@ bool resize_lower(Lw *l, Node n)
         together = x.table[i].n_taps && together <= TAPS_AT_ONCE ? together * x.table[i].n_taps : INT32_MAX;
     }
     all = together <= TAPS_AT_ONCE || last < 0;
-    KBuf src = lw_in_strided(l, 0);
-    lw_out(l, 0);
+    KBuf src = x.in = lw_in_strided(l, 0);
+    lw_prepare_out(l);
     if (all) {
         pass(&x, src, (KBuf){0}, now);
         return true;

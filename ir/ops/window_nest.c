@@ -192,6 +192,13 @@ static void blocks(Wn *x, KLoop kind, KVal first, KVal count, int n, bool dynami
 
 /* ---- the columns of an output row ---- */
 
+/* Windows of a block: accumulators take half of the registers (a value of lanes is 16 elements). */
+static int64_t block_of(const KTarget *t)
+{
+    int64_t n = (int64_t)t->vec_regs * t->vec_bits / 1024;
+    return n < 1 ? 1 : n > WINDOW_COLUMNS ? WINDOW_COLUMNS : n;
+}
+
 /* Extents are known: edge blocks are built tap by tap, runs of equal blocks are a loop. */
 static void known_columns(Wn *x, int64_t in, int64_t out, int64_t begin)
 {
@@ -199,7 +206,7 @@ static void known_columns(Wn *x, int64_t in, int64_t out, int64_t begin)
     const Window *w = x->w;
     int a = x->last;
     int64_t s = w->stride[a], reach = (w->kernel[a] - 1) * w->dilation[a];
-    int64_t n_block = (out + WINDOW_COLUMNS - 1) / WINDOW_COLUMNS, n = n_block ? (out + n_block - 1) / n_block : 1;
+    int64_t most = block_of(&x->n->l->k->target), n_block = (out + most - 1) / most, n = n_block ? (out + n_block - 1) / n_block : 1;
     for (int64_t q = 0; q < out;) {
         int64_t full = 0;
         for (; q + (full + 1) * n <= out && (q + full * n) * s - begin >= 0 && (q + (full + 1) * n - 1) * s - begin + reach < in;) full++;
@@ -241,14 +248,15 @@ static void row(Wn *x)
         known_columns(x, in, out, begin);
         return;
     }
-    KVal first, last, zero = kb_i(b, 0), size = kb_i(b, WINDOW_COLUMNS);
+    KVal first, last, zero = kb_i(b, 0);
+    int64_t most = block_of(&x->n->l->k->target);
     bool edges = reaches(d, w, a);
     inside_columns(x, &first, &last);
     if (edges) blocks(x, KLOOP_SEQ, zero, first, 1, true);
     KVal n = kb_sub(b, last, first);
     if (x->lanes_are_channels) {
-        KVal whole = kb_bin(b, KOP_FLOORDIV, n, size), done = kb_mul(b, whole, size);
-        blocks(x, KLOOP_SEQ, first, whole, WINDOW_COLUMNS, false);
+        KVal whole = kb_bin(b, KOP_FLOORDIV, n, kb_i(b, most)), done = kb_mul(b, whole, kb_i(b, most));
+        blocks(x, KLOOP_SEQ, first, whole, (int)most, false);
         blocks(x, KLOOP_SEQ, kb_add(b, first, done), kb_sub(b, n, done), 1, false);
     } else blocks(x, KLOOP_VEC, first, n, 1, false);
     if (edges) blocks(x, KLOOP_SEQ, last, kb_sub(b, kb_dim(b, w->out[a]), last), 1, true);
