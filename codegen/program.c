@@ -8,6 +8,7 @@
  * carries when thread 0 writes the new ones.
  * Step numbers are given in program order to steps that can fail, so that the lowest number is the first error. */
 #include "codegen/cg.h"
+#include "ir/kernel/cycles.h"
 #include "runtime/rt.h"
 
 #include <string.h>
@@ -196,12 +197,12 @@ static void launch(Pf *p, const KStep *s)
         BUG("kernel %s was not emitted", name_str(g->m->names, k->name));
     LV fn = (LV)(uintptr_t)found;
     LLVMBasicBlockRef done = NULL;
-    if (!k->parallel) begin_if(p, p->first, &done);
+    if (!kstep_shared(s)) begin_if(p, p->first, &done);
     LV *arg = arena_array(&g->arena, LV, s->n_buf_arg + 4);
     uint32_t n = 0;
     arg[n++] = p->ctx;
-    arg[n++] = p->tid;
-    arg[n++] = p->nt;
+    arg[n++] = done ? cg_i32(g, 0) : p->tid;
+    arg[n++] = done ? cg_i32(g, 1) : p->nt;
     arg[n++] = step_number(g, s->loc);
     for (uint32_t i = 0; i < s->n_buf_arg; i++) arg[n++] = buffer_address(p, s->buf_arg[i]);
     assert(n == LLVMCountParams(fn));
@@ -500,6 +501,21 @@ static LV size_of(Cg *g, LV sym, Dim d)
     return over ? LLVMBuildSelect(g->b, over, cg_i64(g, INT64_MAX), v, "") : v;
 }
 
+/* As many threads as have some twenty microseconds of work each and one between two barriers: with less, waking and waiting
+ * cost more than is gained. */
+#define CYCLES_START 100000 /* waking a team and waiting for its last thread, on a machine that does other things, too */
+#define CYCLES_BARRIER 5000 /* meeting at a barrier, lines that change caches included */
+
+static LV threads_worth(Cg *g, LV sym)
+{
+    int64_t barriers;
+    Dim work = program_cycles(g->m, &barriers);
+    if (!work.i || !g->m->threads || !entry_only(g, work)) return cg_i64(g, 0);
+    LV n = LLVMBuildUDiv(g->b, size_of(g, sym, work), cg_i64(g, barriers * CYCLES_BARRIER + CYCLES_START), "");
+    LV one = cg_i64(g, 1);
+    return LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntUGT, n, one, ""), n, one, "");
+}
+
 LV program_plan(Cg *g)
 {
     LV fn = cg_fn(g, "plan", g->vd, (LT[]){g->ptr, g->ptr}, 2, true), sym = LLVMGetParam(fn, 0),
@@ -535,6 +551,7 @@ LV program_plan(Cg *g)
     }
     store_at(g, need, NEED(arena), size_of(g, sym, g->m->arena_bytes), 8);
     store_at(g, need, NEED(scratch), size_of(g, sym, g->m->scratch_bytes), 8);
+    store_at(g, need, NEED(threads), threads_worth(g, sym), 8);
     LLVMBuildRetVoid(g->b);
     return fn;
 }

@@ -114,6 +114,7 @@ typedef struct bmc_config {
     void *pool;
     uint64_t seed;           /* of random operators */
     uint32_t keep_denormals; /* 0: denormals are flushed inside run unless compiled with --math=strict */
+    uint32_t all_threads;    /* 0: runs that are too short to share start fewer threads; 1: always all */
 } bmc_config;
 
 typedef struct bmc_ctx bmc_ctx;

@@ -54,6 +54,7 @@ struct bmc_ctx {
 /* What desc->plan answers. Overflow of a size: INT64_MAX, the run then fails with BMC_E_MEMORY. */
 typedef struct rt_need {
     int64_t arena, scratch; /* bytes */
+    int64_t threads;        /* how many are worth starting for these sizes; 0: nobody knows, all */
     int32_t failed_check;   /* 1 + index into desc->message, 0: fine */
     int64_t got, want;
 } rt_need;

@@ -215,6 +215,7 @@ bmc_status rt_create(const rt_desc *d, const bmc_config *config, void *mem, size
     p->desc = d;
     p->team = c.team;
     p->pool = c.pool;
+    p->all_threads = c.all_threads;
     p->flush = (d->flags & RT_FLUSH_DENORMALS) && !c.keep_denormals;
     x->seed = c.seed;
     bool crowded = n.nt > 1 && n.nt > rt_usable_cpus(); /* more threads than CPUs: the late one needs this CPU */

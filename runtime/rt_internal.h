@@ -80,7 +80,8 @@ typedef struct rt_private {
     rt_heap heap;
     void *block; /* what destroy frees; NULL: memory of the caller */
     atomic_flag busy;
-    int nt, nt_run;       /* threads asked for; threads that the region delivered */
+    int nt, nt_use, nt_run; /* threads asked for; worth starting for this run; that the region delivered */
+    bool all_threads;     /* start them all, worth it or not */
     uint32_t spin, yield; /* looks at a flag before a thread sleeps; every yield-th look gives the CPU away */
     uint32_t gen, serial;
     rt_inbox *inbox;

@@ -36,7 +36,7 @@ static void thread_main(void *arg, int tid, int nt)
 {
     bmc_ctx *x = arg;
     rt_private *p = x->rt;
-    if (nt < 1 || nt > p->nt || tid < 0 || tid >= nt) return; /* a wrong team callback: noticed by `ran` */
+    if (nt < 1 || nt > p->nt_use || tid < 0 || tid >= nt) return; /* a wrong team callback: noticed by `ran` */
     rt_thread *t = &x->thread[tid];
     t->err_step = 0;
     t->sense = p->gen;
@@ -61,15 +61,15 @@ static bmc_status team_run(bmc_ctx *x)
     p->serial++;
     p->nt_run = 0;
     p->body_status = 0;
-    rt_team(p, thread_main, x, p->nt);
+    rt_team(p, thread_main, x, p->nt_use);
     int ran = 0;
-    for (int t = 0; t < p->nt; t++) {
+    for (int t = 0; t < p->nt_use; t++) {
         if (x->thread[t].ran != p->serial) continue;
         ran++;
         if (x->thread[t].sense > p->gen) p->gen = x->thread[t].sense;
     }
     if (!p->nt_run || ran != p->nt_run)
-        return rt_say(p, BMC_E_ARG, "the team ran %d threads of %d", ran, p->nt_run ? p->nt_run : p->nt);
+        return rt_say(p, BMC_E_ARG, "the team ran %d threads of %d", ran, p->nt_run ? p->nt_run : p->nt_use);
     bmc_status s = rt_lowest(x, p->nt_run, true);
     if (!s && p->body_status)
         s = rt_say(p, (bmc_status)p->body_status, "the run failed with status %d", p->body_status);
@@ -261,6 +261,7 @@ static bmc_status plan(bmc_ctx *x, rt_need *need)
     const rt_desc *d = p->desc;
     memset(need, 0, sizeof *need);
     d->plan(x->sym, need);
+    p->nt_use = need->threads > 0 && need->threads < p->nt && !p->all_threads ? (int)need->threads : p->nt;
     if (!need->failed_check) return BMC_OK;
     uint32_t m = (uint32_t)need->failed_check - 1;
     return rt_say(p, BMC_E_SHAPE, "%s (got %lld, want %lld)",

@@ -39,7 +39,7 @@ static bool touch(Run *r, const KInstRec *i, KView *v, int64_t at, bool write)
 {
     int64_t bits = v->elem == DT_STR ? 128 : dtype_info(v->elem)->bits;
     if (v->trace &&
-        !keval_touch(r->e, r->step->loc, v->name, v->trace + at * bits / 8, (bits + 7) / 8, write, r->k->parallel))
+        !keval_touch(r->e, r->step->loc, v->name, v->trace + at * bits / 8, (bits + 7) / 8, write, kstep_shared(r->step)))
         return false;
     if (!v->writer || !r->iter) return true;
     int32_t *w = &v->writer[at];

@@ -83,7 +83,7 @@ bool keval_watch_step(KEval *e, const KStep *s)
         use_dim(&u, s->a);
         use_dim(&u, s->b);
     }
-    for (uint32_t i = 1; s->kind == KST_LAUNCH && s->kernel->parallel && i < s->kernel->inst.n; i++)
+    for (uint32_t i = 1; s->kind == KST_LAUNCH && kstep_shared(s) && i < s->kernel->inst.n; i++)
         if (s->kernel->inst.p[i].op == KOP_DIM && s->kernel->inst.p[i].block.i)
             use_dim(&u, s->kernel->inst.p[i].imm.dim);
     if (u.bad)

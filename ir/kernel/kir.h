@@ -147,12 +147,15 @@ struct KStep {
     KBuf buf, src;                /* LOAD, ALLOC, FREE, MOVE */
     Kernel *kernel;               /* LAUNCH */
     KBuf *buf_arg; uint32_t n_buf_arg;   /* LAUNCH: one per PARAM of the kernel, in order (index 0 = first param) */
+    bool single;                  /* LAUNCH: by thread 0 alone, though the kernel has a par nest: too little to share */
     const struct RtCall *call; KArg *arg; uint32_t n_arg;   /* CALL */
     struct KSteps *body, *other;  /* IF: then, else; WHILE: body */
     Sym *carry; Dim *init, *next_val; uint32_t n_carry;     /* WHILE */
     const char *msg;              /* CHECK, FAIL */
 };
 typedef struct KSteps { KStep *first, *last; } KSteps;
+
+static inline bool kstep_shared(const KStep *s) { return s->kernel->parallel && !s->single; }   /* LAUNCH: all threads take part */
 
 /* A function of the runtime that programs may call; rows in runtime/rt_calls.def. */
 typedef struct RtCall { const char *name; const char *args; /* b buffer in, o buffer out, q sequence in/out, d dim, s symbol out, i int, t text */ bool team; } RtCall;

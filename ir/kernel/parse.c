@@ -269,7 +269,9 @@ static bool parse_launch(KParse *f, KStep *s)
     }
     s->buf_arg = arg.p;
     s->n_buf_arg = arg.n;
-    return lex_expect(&f->x, ')');
+    if (!lex_expect(&f->x, ')')) return false;
+    s->single = lex_accept_ident(&f->x, "single");
+    return true;
 }
 
 static bool parse_call(KParse *f, KStep *s)

@@ -273,7 +273,7 @@ static void print_step(P *p, const KStep *s)
         str_printf(p->s, "launch @%s(", s->kernel ? name_str(p->m->names, s->kernel->name) : "undefined");
         for (uint32_t i = 0; i < s->n_buf_arg; i++)
             str_printf(p->s, "%s%%%s", i ? ", " : "", buf_name(p, s->buf_arg[i]));
-        str_char(p->s, ')');
+        str_add(p->s, s->single ? ") single" : ")");
         break;
     case KST_CALL: print_call(p, s); break;
     case KST_BARRIER: str_add(p->s, "barrier"); break;

@@ -3,7 +3,7 @@
  *   launch @a(%x, %t)          launch @a(%x, %t)
  *   launch @b(%t, %y)     =>   barrier
  *                              launch @b(%t, %y)
- * Who does what: kernels with a par loop and team calls run on all threads; kernels without one, single calls, scalar
+ * Who does what: kernels with a par loop and team calls run on all threads; kernels without one, launches and calls that are single, scalar
  * loads, alloc, free and move on thread 0 alone: among those the order of steps suffices. Two buffers are the same
  * memory when their bytes overlap, which after planning may be so for different buffers. A symbol that thread 0 reads
  * (bind = load, call) is seen by all after a barrier, which stands before the next step that is not thread 0's;
@@ -57,7 +57,7 @@ static void accesses(B *b, const KStep *s, State *out)
     case KST_LAUNCH:
         for (uint32_t p = 1; p < s->kernel->param.n; p++) {
             const KBufRec *r = &s->kernel->param.p[p];
-            Who who = s->kernel->parallel ? ALL : THREAD_0;
+            Who who = kstep_shared(s) ? ALL : THREAD_0;
             if (r->space != KS_PARAM) continue;
             KBuf arg = s->buf_arg[n++];
             if (kx_param_read(s->kernel, p)) vec_push(&b->a, &out->open, (Access){arg, false, who, 0});
@@ -85,7 +85,7 @@ static bool thread_0_only(const KStep *s)
     case KST_FREE:
     case KST_MOVE: return true;
     case KST_CALL: return !s->call->team;
-    case KST_LAUNCH: return !s->kernel->parallel;
+    case KST_LAUNCH: return !kstep_shared(s);
     default: return false;
     }
 }

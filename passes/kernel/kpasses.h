@@ -26,6 +26,8 @@ bool kpass_plan_memory_stat(KModule *, bool *failed, PlanStat *);
  * launch? */
 bool kinplace_params(const Kernel *, Dims *, uint32_t in, uint32_t out);
 bool kinplace_launch(const KModule *, const KStep *, KBuf in, KBuf out);
+/* single.c: launches estimated to take fewer cycles stay on thread 0; how many were marked. Before barriers. */
+int64_t kpass_single(KModule *, int64_t cycles);
 /* barriers.c: exactly the barriers that are needed. After planning. */
 bool kpass_barriers(KModule *);
 /* Do two buffers of a module share bytes? A buffer that lives while another does must not (plan_memory.c has the

@@ -65,7 +65,7 @@ class Config(ctypes.Structure):
     _fields_ = [
         ("size", c_uint32), ("threads", c_int32), ("weights", c_void_p), ("weights_bytes", c_size_t),
         ("weights_path", c_char_p), ("team", c_void_p), ("pool", c_void_p), ("seed", c_uint64),
-        ("keep_denormals", c_uint32),
+        ("keep_denormals", c_uint32), ("all_threads", c_uint32),
     ]
 
 
@@ -126,7 +126,7 @@ def as_array(value):
 class Loaded:
     """A model in this process with one context. Crashes are real: probe bad arguments from a child process."""
 
-    def __init__(self, path, threads=1, symbol="bmc_model"):
+    def __init__(self, path, threads=1, symbol="bmc_model", all_threads=True):
         self.ctx = c_void_p()
         self.library = ctypes.CDLL(path)
         self.table = ModelTable.in_dll(self.library, symbol)
@@ -137,7 +137,7 @@ class Loaded:
         self.outputs = [info.output[i] for i in range(info.n_output)]
         self.symbols = [info.symbol[i] for i in range(info.n_symbol)]
         self.info = info
-        config = Config(size=ctypes.sizeof(Config), threads=threads)
+        config = Config(size=ctypes.sizeof(Config), threads=threads, all_threads=all_threads)
         status = self.table.create(byref(config), None, 0, byref(self.ctx))
         if status != OK:
             raise ModelError(status, self.message(None))

@@ -1,0 +1,167 @@
+/* cycles.c: an estimate of a kernel's time from its text: each instruction has a weight, loops multiply. Within a `vec`
+ * loop 16 lanes share the weight of about two vector instructions; a contraction runs 16 multiply-adds a cycle, less what
+ * is lost around it. Good to a factor of two, which is what its users need: is this worth waking another thread?
+ * Counts of iterations that only an outer loop or memory knows are replaced by the smallest bound that is known. */
+#include "ir/kernel/cycles.h"
+
+enum { UNKNOWN_TRIPS = 16, WHILE_ROUNDS = 16, NODE_SYMBOL = 256 };
+
+typedef struct Part {
+    Dim times;
+    double weight;
+} Part;
+typedef struct Count {
+    KModule *m;
+    const Kernel *k;
+    Arena a;
+    VEC(Part) part; /* sum of weight * times */
+    bool failed;
+} Count;
+
+static void part(Count *c, Dim times, double weight)
+{
+    if (!times.i) c->failed = true;
+    for (uint32_t i = 0; i < c->part.n; i++)
+        if (dim_same(c->part.p[i].times, times)) {
+            c->part.p[i].weight += weight;
+            return;
+        }
+    vec_push(&c->a, &c->part, (Part){times, weight});
+}
+
+static void no_node(void *arg, Sym s)
+{
+    void **a = arg;
+    *(bool *)a[1] |= ((const Dims *)a[0])->sym.p[s.i].kind == SYM_NODE;
+}
+
+/* The value as a dim; of a minimum with something unknown the known side, which is no less. DIM_NONE: not known. */
+static Dim value(Count *c, KVal v)
+{
+    Dims *d = c->m->dims;
+    const KValRec *r = kval(c->k, v);
+    if (!r->def.i) return DIM_NONE;
+    const KInstRec *i = kinst(c->k, r->def);
+    if (i->op == KOP_CONST && !dtype_is_float(i->type) && i->type != DT_STR) return dim_const(d, i->imm.i);
+    if (i->op == KOP_DIM) {
+        bool node = false;
+        int64_t lo, hi;
+        dim_each_sym(d, i->imm.dim, no_node, (void *[]){d, &node});
+        if (!node) return dim_resolve(d, i->imm.dim);
+        dim_bounds(d, i->imm.dim, &lo, &hi);
+        return dim_const(d, hi < NODE_SYMBOL ? hi : NODE_SYMBOL);
+    }
+    if (i->n_arg != 2 || i->type != DT_I64) return DIM_NONE;
+    Dim a = value(c, karg(c->k, i, 0)), b = value(c, karg(c->k, i, 1));
+    int64_t k;
+    switch (i->op) {
+    case KOP_MIN: return a.i && b.i ? dim_min(d, a, b) : a.i ? a : b;
+    case KOP_MAX: return dim_max(d, a, b);
+    case KOP_ADD: return dim_add(d, a, b);
+    case KOP_SUB: return a.i && !b.i ? a : dim_sub(d, a, b); /* what is left of an extent behind an index */
+    case KOP_MUL: return dim_mul(d, a, b);
+    case KOP_FLOORDIV:
+    case KOP_DIV: return b.i && dim_is_const(d, b, &k) && k > 0 ? dim_div(d, a, b) : DIM_NONE;
+    default: return DIM_NONE;
+    }
+}
+
+static Dim trips(Count *c, KVal lo, KVal hi)
+{
+    Dims *d = c->m->dims;
+    Dim a = value(c, lo), b = value(c, hi);
+    bool had = d->overflow;
+    Dim n = a.i && b.i ? dim_sub(d, b, a) : b;
+    d->overflow = had;
+    return n.i ? n : dim_const(d, UNKNOWN_TRIPS);
+}
+
+static double weight(const KInstRec *r, bool lanes)
+{
+    double w = kop_info(r->op)->flags & KF_MATH ? 20 : 1;
+    if (r->op == KOP_CONST || r->op == KOP_DIM || r->op == KOP_YIELD) return 0;
+    if (r->op == KOP_DIV || r->op == KOP_MOD || r->op == KOP_REM || r->op == KOP_FLOORDIV || r->op == KOP_SQRT) w = 4;
+    if (r->op == KOP_POW) w = 40;
+    return lanes ? w / 8 : w;
+}
+
+static void block(Count *c, KBlock b, Dim times, bool lanes)
+{
+    Dims *d = c->m->dims;
+    for (KInst i = kblock(c->k, b)->first; i.i && !c->failed; i = kinst(c->k, i)->next) {
+        const KInstRec *r = kinst(c->k, i);
+        if (r->op == KOP_FOR) {
+            Dim n = dim_mul(d, times, trips(c, karg(c->k, r, 0), karg(c->k, r, 1)));
+            part(c, times, 4);
+            if (!lanes && r->loop != KLOOP_VEC) part(c, n, 1);
+            block(c, r->body, n, lanes || r->loop == KLOOP_VEC);
+        } else if (r->op == KOP_MACC) {
+            Dim rows = value(c, karg(c->k, r, KM_ROWS)), cols = value(c, karg(c->k, r, KM_COLS)),
+                depth = dim_mul(d, value(c, karg(c->k, r, KM_K)), value(c, karg(c->k, r, KM_T)));
+            Dim n = dim_mul(d, times, dim_mul(d, rows, cols));
+            part(c, times, 40);
+            part(c, n, 0.25);
+            part(c, dim_mul(d, n, depth), 1 / 12.0);
+            block(c, r->macc->epi, n, true);
+        } else part(c, times, weight(r, lanes));
+    }
+}
+
+Dim kernel_cycles(KModule *m, const Kernel *k)
+{
+    Count c = {.m = m, .k = k};
+    Dims *d = m->dims;
+    bool had = d->overflow;
+    arena_init(&c.a, "cycles", m->arena->oom);
+    block(&c, k->top, dim_const(d, 1), false);
+    Dim sum = dim_const(d, 0), sixteen = dim_const(d, 16);
+    for (uint32_t i = 0; i < c.part.n && sum.i && !c.failed; i++) { /* in sixteenths of a cycle */
+        double w = c.part.p[i].weight * 16;
+        sum = w < 1e15 ? dim_add(d, sum, dim_mul(d, c.part.p[i].times, dim_const(d, (int64_t)w + 1))) : DIM_NONE;
+    }
+    if (c.failed) sum = DIM_NONE;
+    if (sum.i) sum = dim_div(d, sum, sixteen);
+    d->overflow = had;
+    arena_free(&c.a);
+    return sum;
+}
+
+typedef struct All {
+    KModule *m;
+    Arena a;
+    Map of; /* kernel -> its cycles */
+    Dim sum;
+    int64_t barriers;
+} All;
+
+static void list(All *a, const KSteps *l, int64_t times)
+{
+    Dims *d = a->m->dims;
+    for (const KStep *s = l->first; s; s = s->next) {
+        uint64_t known;
+        if (s->kind == KST_BARRIER) a->barriers += times;
+        if (s->kind == KST_LAUNCH && kstep_shared(s)) {
+            uint64_t key = (uint64_t)(uintptr_t)s->kernel;
+            if (!map_get(&a->of, key, &known)) map_put(&a->of, key, known = kernel_cycles(a->m, s->kernel).i);
+            if (a->sum.i) a->sum = dim_add(d, a->sum, dim_mul(d, (Dim){(uint32_t)known}, dim_const(d, times)));
+        }
+        if (s->kind == KST_CALL && s->call->team) a->sum = DIM_NONE; /* nobody knows */
+        int64_t inside = s->kind == KST_WHILE && times < 1 << 20 ? times * WHILE_ROUNDS : times;
+        if (s->body) list(a, s->body, inside);
+        if (s->other) list(a, s->other, inside);
+    }
+}
+
+Dim program_cycles(KModule *m, int64_t *barriers)
+{
+    All a = {.m = m};
+    bool had = m->dims->overflow;
+    arena_init(&a.a, "cycles", m->arena->oom);
+    map_init(&a.of, &a.a);
+    a.sum = dim_const(m->dims, 0);
+    list(&a, &m->program, 1);
+    *barriers = a.barriers;
+    m->dims->overflow = had;
+    arena_free(&a.a);
+    return a.sum;
+}

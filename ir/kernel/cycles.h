@@ -1,0 +1,11 @@
+/* cycles.h: about how long a launch takes one thread, in cycles, as a formula over the symbols: what decides how many threads it is worth. Not for choosing code. */
+#ifndef BMC_IR_KERNEL_CYCLES_H
+#define BMC_IR_KERNEL_CYCLES_H
+#include "ir/kernel/kir.h"
+
+/* DIM_NONE: it cannot be said. Symbols that a node binds count with their upper bound when that is small, else with 256. */
+Dim kernel_cycles(KModule *, const Kernel *);
+/* All shared launches of the program; the body of a `while` counts 16 times, of an `if` both ways. *barriers: as many as stand there, counted likewise. */
+Dim program_cycles(KModule *, int64_t *barriers);
+
+#endif
