@@ -25,9 +25,10 @@ static const Pass *const o1[] = {
     &pass_fold,
     &pass_cse, /* nothing is computed twice */
     &pass_dce,
-    &pass_sink_moves,   /* moves stand together, behind what computes element by element */
     &pass_recognize,    /* softmax, norms, activations are operators, however the exporter spelled them */
+    &pass_sink_moves,   /* moves stand together, behind what computes element by element */
     &pass_fold_affine,  /* factors and summands per channel are in the weights beside them */
+    &pass_fold_pad,     /* convolutions pad for themselves */
     &pass_canonicalize,
     &pass_fold,
     &pass_dce,
@@ -54,9 +55,10 @@ static const Pass *const o2[] = {
     &pass_fold,
     &pass_cse,
     &pass_dce,
-    &pass_sink_moves,
     &pass_recognize,
+    &pass_sink_moves,
     &pass_fold_affine,
+    &pass_fold_pad,
     &pass_canonicalize,
     &pass_fold,
     &pass_dce,
