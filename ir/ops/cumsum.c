@@ -1,4 +1,4 @@
-/* cumsum.c: CumSum: running sums along one axis; exclusive starts at 0 and leaves the last element out; reverse runs from the end.
+/* cumsum.c: CumSum, CumProd: running sums or products along one axis; exclusive starts at 0 (1) and leaves the last element out; reverse runs from the end.
  * The axis is an operand: known at compile time as a rule; else the kernel exists once per axis and the program chooses. */
 #include "ir/ops/axes.h"
 #include <string.h>
@@ -22,15 +22,16 @@ static void along(Lw *l, int axis)
     const CumSum *a = ATTRS(l->g, l->n, CumSum);
     int rank = lw_rank(l, 0);
     DType t = dtype_compute(lw_elem(l, 0));
-    Kb *b = lw_kernel(l, "cumsum");
+    bool product = node_rec(l->g, l->n)->op == OP_CumProd;
+    Kb *b = lw_kernel(l, product ? "cumprod" : "cumsum");
     KVal idx[RANK_MAX];
     for (int i = 0; i < rank; i++)
         if (i != axis) idx[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)));
-    KVal len = kb_dim(b, lw_dim(l, 0, axis)), zero = dtype_is_float(t) ? kb_const_f(b, t, 0) : kb_const_i(b, t, 0);
+    KVal len = kb_dim(b, lw_dim(l, 0, axis)), start = dtype_is_float(t) ? kb_const_f(b, t, product) : kb_const_i(b, t, product);
     KbLoop loop;
-    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), len, 1, &zero, NULL);
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), len, 1, &start, NULL);
     idx[axis] = a->reverse ? kb_sub(b, kb_sub(b, len, kb_i(b, 1)), loop.iv) : loop.iv;
-    KVal next = kb_add(b, loop.carry[0], lw_at(l, 0, idx));
+    KVal next = kb_bin(b, product ? KOP_MUL : KOP_ADD, loop.carry[0], lw_at(l, 0, idx));
     lw_put(l, 0, idx, a->exclusive ? loop.carry[0] : next);
     kb_loop_end(b, &loop, &next);
     lw_end_nest(l, rank - 1);
@@ -76,20 +77,24 @@ static bool eval(Eval *e)
 {
     const Tensor *x = e->in[0];
     const CumSum *a = ATTRS(e->g, e->n, CumSum);
+    bool product = node_rec(e->g, e->n)->op == OP_CumProd;
     int64_t axis = ev_i(e->in[1], 0), i[RANK_MAX], j[RANK_MAX];
     if (axis < -x->rank || axis >= x->rank) return ev_fail(e, "axis %lld is out of range", (long long)axis);
     if (axis < 0) axis += x->rank;
     Tensor *y = ev_out(e, 0, x->elem, x->rank, x->dim);
     for (int64_t k = 0; y && k < y->count; k++) {
-        double s = 0;
-        int64_t si = 0;
+        double s = product;
+        int64_t si = product;
         unflatten(y, k, i);
         memcpy(j, i, sizeof j);
         for (j[axis] = 0; j[axis] < x->dim[axis]; j[axis]++) {
             bool before = a->reverse ? j[axis] > i[axis] : j[axis] < i[axis];
             if (!before && !(j[axis] == i[axis] && !a->exclusive)) continue;
-            s += ev_f(x, flat_index(x, j));
-            if (!dtype_is_float(x->elem)) si = (int64_t)((uint64_t)si + (uint64_t)ev_i(x, flat_index(x, j)));
+            double v = ev_f(x, flat_index(x, j));
+            s = product ? s * v : s + v;
+            if (dtype_is_float(x->elem)) continue;
+            if (product) si = (int64_t)((uint64_t)si * (uint64_t)ev_i(x, flat_index(x, j)));
+            else si = (int64_t)((uint64_t)si + (uint64_t)ev_i(x, flat_index(x, j)));
         }
         if (dtype_is_float(x->elem)) ev_set_f(y, k, s);
         else ev_set_i(y, k, si);
@@ -99,3 +104,5 @@ static bool eval(Eval *e)
 
 const OpDesc op_CumSum = {.name = "CumSum", .since = 14, .cls = CLS_ROW, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(CumSum),
                           .infer = infer, .lower = lower, .eval = eval};
+const OpDesc op_CumProd = {.name = "CumProd", .since = 26, .cls = CLS_ROW, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(CumSum),
+                           .infer = infer, .lower = lower, .eval = eval};

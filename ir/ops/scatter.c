@@ -14,7 +14,8 @@ typedef struct Scatter { uint64_t set; const char *reduction; int64_t axis; } Sc
 static const AttrSpec ND_ATTRS[] = {A_STRING(Scatter, reduction, "none"), A_END};
 static const AttrSpec ELEMENTS_ATTRS[] = {A_STRING(Scatter, reduction, "none"), A_INT(Scatter, axis, 0), A_END};
 
-enum { PIECE = 256 };   /* elements of a slice's last axis that one thread takes */
+enum { PIECE = 256, /* elements of a slice's last axis that one thread takes */
+       RUN = 32 };  /* elements in a row that are worth leaving the loop along the axis outside */
 
 typedef enum How { SET, ADD, MUL, MAX, MIN, HOWS } How;
 static const char *const NAMES[HOWS] = {"none", "add", "mul", "max", "min"};
@@ -179,13 +180,29 @@ static bool elements_lower(Lw *l, Node n)
     for (int k = 0; k < rank; k++)
         if (k != axis) index_check(l, lw_dim(l, 1, k), KREL_LE, lw_dim(l, 0, k), "the indices are longer than the data");
     copy_data(l);
+    /* inside the loop along the axis: trailing axes, enough of them to run along cache lines */
+    Dims *d = &l->m->dims;
+    int inner = rank, par = 0;
+    for (int64_t run = 1, len; inner - 1 > axis && run < RUN; run = dim_is_const(d, lw_dim(l, 1, inner), &len) ? run * len : RUN) inner--;
+    for (int k = 0; k < inner; k++) par += k != axis;
+    bool pieces = !par && inner < rank;
     Kb *b = lw_kernel(l, "scatter_elements");
-    for (int k = 0; k < rank; k++)
-        if (k != axis) i[k] = at[k] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 1, k)));
-    i[axis] = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 1, axis)));
+    KVal zero = kb_i(b, 0), piece = {0};
+    if (pieces) piece = kb_for(b, KLOOP_PAR, zero, kb_dim(b, dim_ceildiv(d, lw_dim(l, 1, rank - 1), dim_const(d, PIECE))));
+    for (int k = 0; k < inner; k++)
+        if (k != axis) i[k] = at[k] = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_dim(l, 1, k)));
+    i[axis] = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 1, axis)));
+    for (int k = inner; k < rank; k++) {
+        KVal lo = zero, hi = kb_dim(b, lw_dim(l, 1, k));
+        if (pieces && k == rank - 1) {
+            lo = kb_mul(b, piece, kb_i(b, PIECE));
+            hi = kb_min(b, hi, kb_add(b, lo, kb_i(b, PIECE)));
+        }
+        i[k] = at[k] = kb_for(b, KLOOP_SEQ, lo, hi);
+    }
     at[axis] = index_checked(l, lw_at(l, 1, i), lw_dim(l, 0, axis), &ok);
     update(l, how_of(a->reduction), at, lw_at(l, 2, i), ok);
-    lw_end_nest(l, rank);
+    lw_end_nest(l, rank + pieces);
     lw_kernel_end(l);
     return true;
 }

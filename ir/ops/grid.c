@@ -1,0 +1,285 @@
+/* grid.c: AffineGrid (places of a regular grid under an affine map) and GridSample (an image sampled at given places), over two or three spatial axes and more.
+ *   AffineGrid:  grid[n, y, x, k] = theta[n, k, :] . (x', y', 1)          x' runs over -1..1, at pixel centres or (align_corners) from edge to edge
+ *   GridSample:  Y[n, c, o...] = sum over taps of X[n, c, place...] * weight;  places come last coordinate first
+ * Each axis of a sample has 1 (nearest), 2 (linear) or 4 (cubic, a = -0.75) taps; a sample has their product. Places and weights are computed once for all channels. */
+#include "ir/ops/axes.h"
+#include <math.h>
+#include <string.h>
+
+/* ---- AffineGrid ---- */
+
+static const Port P_AFFINE[] = {{"theta", DTS_FLOAT, 0, 1}, {"size", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
+static const Port P_GRID[] = {{"grid", DTS_FLOAT, 0, 1}, PORT_END};
+typedef struct Affine { uint64_t set; int64_t align_corners; } Affine;
+static const AttrSpec AFFINE_ATTRS[] = {A_INT(Affine, align_corners, 0), A_END};
+
+static bool affine_infer(Infer *c)
+{
+    const Dim *size = NULL;
+    uint32_t n;
+    int64_t len, k;
+    Dim dim[5];
+    if (!infer_need_rank(c, 0, 3, 3) || !infer_need_rank(c, 1, 1, 1)) return false;
+    if (!dim_is_const(c->d, infer_dim(c, 1, 0), &len) || (len != 4 && len != 5)) return infer_fail(c, "the size must have 4 or 5 entries");
+    int r = (int)len - 2;
+    if (!infer_must_eq(c, infer_dim(c, 0, 1), dim_const(c->d, r), "rows of theta") || !infer_must_eq(c, infer_dim(c, 0, 2), dim_const(c->d, r + 1), "columns of theta")) return false;
+    bool known = infer_content(c, 1, &size, &n) && n == len;
+    dim[0] = infer_dim(c, 0, 0);
+    if (known && !infer_must_eq(c, dim_resolve(c->d, size[0]), dim[0], "batch")) return false;
+    for (int i = 0; i < r; i++) dim[1 + i] = known ? dim_resolve(c->d, size[2 + i]) : infer_node_dim(c, 0, 1 + i, 0, INT64_MAX);
+    for (int i = 0; i < r; i++)
+        if (dim_is_const(c->d, dim[1 + i], &k) && k < 0) return infer_fail(c, "a size is negative");
+    dim[r + 1] = dim_const(c->d, r);
+    return infer_set(c, 0, infer_elem(c, 0), r + 2, dim);
+}
+
+static bool affine_lower(Lw *l, Node n)
+{
+    bool align = ATTRS(l->g, n, Affine)->align_corners != 0;
+    int r = lw_out_rank(l, 0) - 2;
+    DType t = dtype_compute(lw_elem(l, 0));
+    Dim size[8], dim[5];
+    uint32_t count;
+    KVal i[RANK_MAX];
+    if (!lw_values(l, 1, size, 8, &count)) return false;
+    for (int a = 0; a < r + 2; a++) dim[a] = a > 0 && a <= r ? size[1 + a] : lw_out_dim(l, 0, a);
+    lw_bind_dims(l, 0, dim);
+    lw_prepare_in(l);
+    lw_in_strided(l, 0);
+    lw_out(l, 0);
+    Kb *b = lw_kernel(l, "affine_grid");
+    lw_nest_over(l, 0, i);
+    KVal sum = lw_at(l, 0, (KVal[]){i[0], i[r + 1], kb_i(b, r)}), one = kb_const_f(b, t, 1), two = kb_const_f(b, t, 2);
+    for (int a = 0; a < r; a++) {   /* coordinate a of theta's columns is x: the last axis */
+        KVal at = kb_cast(b, t, i[r - a]), len = kb_cast(b, t, kb_dim(b, lw_out_dim(l, 0, r - a)));
+        KVal p = align ? kb_sub(b, kb_div(b, kb_mul(b, two, at), kb_max(b, kb_sub(b, len, one), one)), one)
+                       : kb_sub(b, kb_div(b, kb_add(b, kb_mul(b, two, at), one), len), one);
+        sum = kb_add(b, sum, kb_mul(b, lw_at(l, 0, (KVal[]){i[0], i[r + 1], kb_i(b, a)}), p));
+    }
+    lw_put(l, 0, i, sum);
+    lw_end_nest(l, r + 2);
+    lw_kernel_end(l);
+    return true;
+}
+
+static bool affine_eval(Eval *e)
+{
+    const Tensor *theta = e->in[0];
+    bool align = ATTRS(e->g, e->n, Affine)->align_corners != 0;
+    int r = (int)e->in[1]->count - 2;
+    int64_t dim[5] = {theta->dim[0]}, i[5];
+    for (int a = 0; a < r; a++) dim[1 + a] = ev_i(e->in[1], 2 + a);
+    dim[r + 1] = r;
+    Tensor *y = ev_out(e, 0, theta->elem, r + 2, dim);
+    for (int64_t k = 0; y && k < y->count; k++) {
+        unflatten(y, k, i);
+        int64_t row = (i[0] * r + i[r + 1]) * (r + 1);
+        double v = ev_f(theta, row + r);
+        for (int a = 0; a < r; a++) {
+            double len = (double)dim[r - a], step = align ? 2 / (len > 1 ? len - 1 : 1) : 2 / len;
+            v += ev_f(theta, row + a) * (-1 + step * ((double)i[r - a] + (align ? 0 : 0.5)));
+        }
+        ev_set_f(y, k, v);
+    }
+    return y != NULL;
+}
+
+const OpDesc op_AffineGrid = {.name = "AffineGrid", .since = 20, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_AFFINE, .out = P_GRID, .attrs = AFFINE_ATTRS,
+                              .attrs_size = sizeof(Affine), .infer = affine_infer, .lower = affine_lower, .eval = affine_eval};
+
+/* ---- GridSample ---- */
+
+static const Port P_IN[] = {{"X", DTS_NUM | DTS_BOOL, 0, 1}, {"grid", DTS_FLOAT, 0, 2}, PORT_END};
+static const Port P_OUT[] = {{"Y", DTS_NUM | DTS_BOOL, 0, 1}, PORT_END};
+typedef struct Sample { uint64_t set; int64_t align_corners; const char *mode, *padding_mode; } Sample;
+static const AttrSpec ATTRS_[] = {A_INT(Sample, align_corners, 0), A_STRING(Sample, mode, "linear"), A_STRING(Sample, padding_mode, "zeros"), A_END};
+
+/* Taps along one axis; 0: unknown mode. Opset 16 spoke of bilinear and bicubic. */
+static int taps_of(const Sample *a)
+{
+    if (!strcmp(a->mode, "nearest")) return 1;
+    if (!strcmp(a->mode, "linear") || !strcmp(a->mode, "bilinear")) return 2;
+    return !strcmp(a->mode, "cubic") || !strcmp(a->mode, "bicubic") ? 4 : 0;
+}
+
+typedef enum Padding { ZEROS, BORDER, REFLECTION, UNKNOWN } Padding;
+static Padding padding_of(const Sample *a)
+{
+    return !strcmp(a->padding_mode, "zeros") ? ZEROS : !strcmp(a->padding_mode, "border") ? BORDER : !strcmp(a->padding_mode, "reflection") ? REFLECTION : UNKNOWN;
+}
+
+static bool infer(Infer *c)
+{
+    const Sample *a = ATTRS(c->g, c->n, Sample);
+    int taps = taps_of(a), rank;
+    Dim dim[RANK_MAX];
+    if (!taps) return infer_fail(c, "mode '%s' is unknown", a->mode);
+    if (padding_of(a) == UNKNOWN) return infer_fail(c, "padding_mode '%s' is unknown", a->padding_mode);
+    if (!infer_need_rank(c, 0, 3, 6)) return false;
+    rank = infer_rank(c, 0);
+    if (taps > 1 && !dtype_is_float(infer_elem(c, 0))) return infer_fail(c, "mode '%s' of %s is not supported", a->mode, dtype_info(infer_elem(c, 0))->onnx);
+    if (taps == 4 && rank > 5) return infer_fail(c, "mode '%s' over %d axes is not supported", a->mode, rank - 2);
+    if (!infer_need_rank(c, 1, rank, rank) || !infer_must_eq(c, infer_dim(c, 1, 0), infer_dim(c, 0, 0), "batch") ||
+        !infer_must_eq(c, infer_dim(c, 1, rank - 1), dim_const(c->d, rank - 2), "coordinates of a place"))
+        return false;
+    for (int i = 0; i < rank; i++) dim[i] = i < 2 ? infer_dim(c, 0, i) : infer_dim(c, 1, i - 1);
+    return infer_set(c, 0, infer_elem(c, 0), rank, dim);
+}
+
+typedef struct Axis1 { KVal at[4], weight[4], inside[4]; } Axis1;
+
+static KVal f(Lw *l, KVal like, double v) { return kb_const_f(l->b, kb_type(l->b, like), v); }
+
+/* Reflected at lo and hi till it lies between them. */
+static KVal reflect(Lw *l, KVal v, KVal lo, KVal hi)
+{
+    Kb *b = l->b;
+    KVal below = kb_lt(b, v, lo), above = kb_bin(b, KOP_GT, v, hi), range = kb_sub(b, hi, lo);
+    KVal d = kb_select(b, below, kb_sub(b, lo, v), kb_sub(b, v, hi)), n = kb_un(b, KOP_TRUNC, kb_div(b, d, range)), r = kb_sub(b, d, kb_mul(b, n, range));
+    KVal odd = kb_bin(b, KOP_NE, kb_mul(b, f(l, v, 2), kb_un(b, KOP_FLOOR, kb_div(b, n, f(l, v, 2)))), n);
+    KVal from_lo = kb_bin(b, KOP_NE, below, odd), back = kb_select(b, from_lo, kb_add(b, lo, r), kb_sub(b, hi, r));
+    return kb_select(b, kb_bin(b, KOP_LE, range, f(l, v, 0)), f(l, v, 0), kb_select(b, kb_bin(b, KOP_OR, below, above), back, v));
+}
+
+static void cubic_weights(Lw *l, KVal x, KVal *w)
+{
+    Kb *b = l->b;
+    for (int k = 0; k < 4; k++) {   /* distances x + 1, x, 1 - x, 2 - x */
+        KVal d = k == 0 ? kb_add(b, x, f(l, x, 1)) : k == 1 ? x : kb_sub(b, f(l, x, k - 1), x);
+        double p = k == 1 || k == 2 ? 1.25 : -0.75, q = k == 1 || k == 2 ? -2.25 : 3.75, r = k == 1 || k == 2 ? 0 : -6, s = k == 1 || k == 2 ? 1 : 3;
+        KVal h = kb_add(b, kb_mul(b, f(l, x, p), d), f(l, x, q));
+        w[k] = kb_add(b, kb_mul(b, kb_add(b, kb_mul(b, h, d), f(l, x, r)), d), f(l, x, s));
+    }
+}
+
+static Axis1 axis_taps(Lw *l, const Sample *a, KVal g, Dim extent)
+{
+    Kb *b = l->b;
+    Axis1 r = {.weight = {{0}}};
+    int taps = taps_of(a);
+    Padding pad = padding_of(a);
+    DType t = kb_type(b, g);
+    KVal n = kb_dim(b, extent), len = kb_cast(b, t, n), one = f(l, g, 1), half = f(l, g, 0.5), up = kb_add(b, g, one), zero = kb_i(b, 0), last = kb_sub(b, n, kb_i(b, 1));
+    KVal v = a->align_corners ? kb_mul(b, kb_mul(b, up, half), kb_sub(b, len, one)) : kb_mul(b, kb_sub(b, kb_mul(b, up, len), one), half);
+    KVal lo = f(l, g, a->align_corners ? 0 : -0.5), hi = kb_sub(b, len, a->align_corners ? one : half);
+    if (taps == 1) v = kb_un(b, KOP_RINT, v);
+    if (pad == BORDER) v = kb_max(b, kb_min(b, v, kb_sub(b, len, one)), f(l, g, 0));
+    if (pad == REFLECTION) v = reflect(l, v, lo, hi);
+    KVal floor = kb_un(b, KOP_FLOOR, v), first = kb_sub(b, kb_cast(b, DT_I64, floor), kb_i(b, taps == 4)), x = kb_sub(b, v, floor);
+    if (taps == 2) r.weight[0] = kb_sub(b, one, x), r.weight[1] = x;
+    if (taps == 4) cubic_weights(l, x, r.weight);
+    for (int k = 0; k < taps; k++) {
+        KVal i = kb_add(b, first, kb_i(b, k));
+        if (pad == BORDER) i = kb_max(b, kb_min(b, i, last), zero);
+        if (pad == REFLECTION) i = kb_max(b, kb_min(b, kb_cast(b, DT_I64, reflect(l, kb_cast(b, t, i), lo, hi)), last), zero);
+        r.at[k] = i;
+        r.inside[k] = kb_and(b, kb_ge(b, i, zero), kb_lt(b, i, n));
+    }
+    return r;
+}
+
+static bool lower(Lw *l, Node n)
+{
+    const Sample *a = ATTRS(l->g, n, Sample);
+    int rank = lw_rank(l, 0), r = rank - 2, taps = taps_of(a), total = 1;
+    DType t = dtype_compute(lw_elem(l, 1)), e = dtype_compute(lw_elem(l, 0));
+    KVal out[RANK_MAX], at[RANK_MAX], place[RANK_MAX];
+    Axis1 axis[4];
+    lw_prepare_in(l);
+    KBuf src = lw_in_strided(l, 0);
+    lw_in_strided(l, 1);
+    lw_out(l, 0);
+    Kb *b = lw_kernel(l, "grid_sample");
+    KVal zero = kb_i(b, 0);
+    for (int i = 0; i < rank; i++)
+        if (i != 1) out[i] = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_out_dim(l, 0, i)));
+    place[0] = out[0];
+    for (int i = 2; i < rank; i++) place[i - 1] = out[i];
+    for (int i = 0; i < r; i++) {
+        place[rank - 1] = kb_i(b, r - 1 - i);
+        axis[i] = axis_taps(l, a, kb_cast(b, e == DT_F64 ? DT_F64 : t, lw_at(l, 1, place)), lw_dim(l, 0, 2 + i));
+        total *= taps;
+    }
+    KVal weight[64], in[64], sum = {0};
+    for (int k = 0; k < total; k++) {
+        weight[k] = in[k] = (KVal){0};
+        for (int i = 0, rest = k; i < r; i++, rest /= taps) {
+            const Axis1 *x = &axis[i];
+            int q = rest % taps;
+            in[k] = in[k].i ? kb_and(b, in[k], x->inside[q]) : x->inside[q];
+            if (taps > 1) weight[k] = weight[k].i ? kb_mul(b, weight[k], x->weight[q]) : x->weight[q];
+        }
+        if (taps > 1) weight[k] = kb_cast(b, e, weight[k]);
+    }
+    at[0] = out[0], at[1] = out[1] = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 0, 1)));
+    uint32_t x = kb_param(b, src, false);
+    for (int k = 0; k < total; k++) {
+        for (int i = 0, rest = k; i < r; i++, rest /= taps) at[2 + i] = axis[i].at[rest % taps];
+        KVal v = kb_load_if(b, x, at, in[k], (KVal){0});
+        if (taps > 1) v = kb_mul(b, v, weight[k]);
+        sum = sum.i ? kb_add(b, sum, v) : v;
+    }
+    lw_put(l, 0, out, sum);
+    lw_end_nest(l, rank);
+    lw_kernel_end(l);
+    return true;
+}
+
+/* ---- eval: axis by axis, as the reference does ---- */
+
+static double ev_reflect(double v, double lo, double hi)
+{
+    double range = hi - lo;
+    if (range <= 0) return 0;
+    while (v < lo || v > hi) v = v < lo ? 2 * lo - v : 2 * hi - v;
+    return v;
+}
+
+typedef struct Walk { const Tensor *x; const Sample *a; const double *place; } Walk;
+static double walk(const Walk *w, int axis, int64_t base)
+{
+    const Tensor *x = w->x;
+    if (axis == x->rank) return ev_f(x, base);
+    int taps = taps_of(w->a);
+    int64_t n = x->dim[axis];
+    double v = w->place[axis - 2], sum = 0, start = floor(v), lo = w->a->align_corners ? 0 : -0.5, hi = (double)n - (w->a->align_corners ? 1 : 0.5);
+    for (int k = 0; k < taps; k++) {
+        double i = start + k - (taps == 4), d = fabs(v - i);
+        double c = taps == 1 ? 1 : taps == 2 ? 1 - d : d <= 1 ? 1.25 * d * d * d - 2.25 * d * d + 1 : -0.75 * d * d * d + 3.75 * d * d - 6 * d + 3;
+        if (padding_of(w->a) == BORDER) i = i < 0 ? 0 : i > (double)n - 1 ? (double)n - 1 : i;
+        if (padding_of(w->a) == REFLECTION) i = trunc(ev_reflect(i, lo, hi));
+        if (i >= 0 && i < (double)n) sum += c * walk(w, axis + 1, base * n + (int64_t)i);
+    }
+    return sum;
+}
+
+static bool eval(Eval *e)
+{
+    const Sample *a = ATTRS(e->g, e->n, Sample);
+    const Tensor *x = e->in[0], *grid = e->in[1];
+    int64_t dim[RANK_MAX], i[RANK_MAX], p[RANK_MAX];
+    int r = x->rank - 2;
+    for (int k = 0; k < x->rank; k++) dim[k] = k < 2 ? x->dim[k] : grid->dim[k - 1];
+    Tensor *y = ev_out(e, 0, x->elem, x->rank, dim);
+    for (int64_t k = 0; y && k < y->count; k++) {
+        double place[4];
+        unflatten(y, k, i);
+        p[0] = i[0];
+        for (int d = 2; d < x->rank; d++) p[d - 1] = i[d];
+        for (int d = 0; d < r; d++) {
+            p[x->rank - 1] = r - 1 - d;
+            double g = ev_f(grid, flat_index(grid, p)), n = (double)x->dim[2 + d], v = a->align_corners ? (g + 1) / 2 * (n - 1) : ((g + 1) * n - 1) / 2;
+            if (taps_of(a) == 1) v = rint(v);
+            if (padding_of(a) == BORDER) v = v < 0 ? 0 : v > n - 1 ? n - 1 : v;
+            if (padding_of(a) == REFLECTION) v = ev_reflect(v, a->align_corners ? 0 : -0.5, n - (a->align_corners ? 1 : 0.5));
+            place[d] = v;
+        }
+        double v = walk(&(Walk){x, a, place}, 2, i[0] * x->dim[1] + i[1]);
+        if (dtype_is_float(y->elem)) ev_set_f(y, k, v);
+        else ev_set_i(y, k, (int64_t)v);
+    }
+    return y != NULL;
+}
+
+const OpDesc op_GridSample = {.name = "GridSample", .since = 22, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
+                              .attrs_size = sizeof(Sample), .infer = infer, .lower = lower, .eval = eval};
