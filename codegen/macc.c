@@ -3,9 +3,12 @@
 #include "codegen/cg.h"
 #include "codegen/tile.h"
 
+enum { TOUCH_MAX = 4 };
+
 typedef struct Macc {
     CgFn *f;
     const KMacc *m;
+    const KInstRec *touch[TOUCH_MAX]; /* loads of the epilogue that are worth fetching ahead */
 } Macc;
 
 static KVal block_param(const CgFn *f, KBlock b, uint32_t n) { return (KVal){kblock(f->k, b)->param + n}; }
@@ -72,6 +75,81 @@ static LV on_load_vector(void *arg, DType from, LV p, LV mask)
     return to_acc(c, from, access_read(c->f->g, from, p, true, mask));
 }
 
+/* ---- what the epilogue reads ---- */
+/* Can the index be computed in front of the tile, from row and column alone? */
+static bool index_known(const Macc *c, KVal v)
+{
+    const Kernel *k = c->f->k;
+    KInst def = kval(k, v)->def;
+    if (!def.i) return v.i != block_param(c->f, c->m->epi, 0).i;   /* the sum is not an index */
+    const KInstRec *in = kinst(k, def);
+    if (in->block.i != c->m->epi.i || c->f->hoisted[def.i]) return true;
+    if (!(kop_info(in->op)->flags & KF_PURE)) return false;
+    for (uint32_t n = 0; n < in->n_arg; n++)
+        if (!index_known(c, karg(k, in, n))) return false;
+    return true;
+}
+
+static LV index_value(Macc *c, KVal v, LV row, LV col)
+{
+    CgFn *f = c->f;
+    if (v.i == block_param(f, c->m->epi, 1).i) return row;
+    if (v.i == block_param(f, c->m->epi, 2).i) return col;
+    KInst def = kval(f->k, v)->def;
+    if (!def.i || kinst(f->k, def)->block.i != c->m->epi.i || f->hoisted[def.i]) return f->val[v.i].v;
+    const KInstRec *in = kinst(f->k, def);
+    LV arg[3] = {NULL};
+    for (uint32_t n = 0; n < in->n_arg; n++) arg[n] = index_value(c, karg(f->k, in, n), row, col);
+    return scalar_op(f, in, arg, in->n_arg ? kval(f->k, karg(f->k, in, 0))->type : in->type, false);
+}
+
+/* Loads with columns side by side and rows apart, from memory that does not stay in cache. */
+static unsigned find_touched(Macc *c)
+{
+    const Kernel *k = c->f->k;
+    Dims *d = c->f->g->m->dims;
+    unsigned found = 0;
+    for (KInst i = kblock(k, c->m->epi)->first; i.i && found < TOUCH_MAX; i = kinst(k, i)->next) {
+        const KInstRec *in = kinst(k, i);
+        if (in->op != KOP_LOAD) continue;
+        const KBufRec *p = &k->param.p[in->param];
+        int64_t by_row, by_col, bytes = dtype_info(p->elem)->bits / 8, count = 1;
+        KVal idx[RANK_MAX];
+        Dim stride[RANK_MAX];
+        if (p->space == KS_LOCAL || p->elem == DT_STR || !bytes) continue;
+        if (!kx_access_stride(k, d, i, block_param(c->f, c->m->epi, 2), &by_col) || by_col != 1) continue;
+        if (kx_access_stride(k, d, i, block_param(c->f, c->m->epi, 1), &by_row) && by_row == 0) continue;
+        bool known = true;
+        for (int a = 0; a < p->rank && known; a++) {
+            int64_t n;
+            known = dim_is_const(d, p->dim[a], &n);
+            if (known) count *= n;
+        }
+        if (known && count * bytes < c->f->g->m->target.l2_bytes / 4) continue;
+        bool ok = true;
+        for (int n = kx_access_terms(k, d, in, idx, stride); n-- > 0;) ok &= index_known(c, idx[n]);
+        if (ok) c->touch[found++] = in;
+    }
+    return found;
+}
+
+static LV on_touch(void *arg, unsigned n, LV row, LV col, unsigned *elem_bytes)
+{
+    Macc *c = arg;
+    CgFn *f = c->f;
+    Cg *g = f->g;
+    const KInstRec *in = c->touch[n];
+    KVal idx[RANK_MAX];
+    Dim stride[RANK_MAX];
+    LV off = cg_i64(g, 0);
+    for (int t = kx_access_terms(f->k, g->m->dims, in, idx, stride); t-- > 0;)
+        off = LLVMBuildAdd(g->b, off,
+                           LLVMBuildMul(g->b, index_value(c, idx[t], row, col), access_dim(f, stride[t]), ""), "");
+    DType e = f->k->param.p[in->param].elem;
+    *elem_bytes = dtype_info(e)->bits / 8;
+    return LLVMBuildGEP2(g->b, cg_mem_type(g, e), f->param[in->param], &off, 1, "");
+}
+
 /* Elements between neighbouring rows of A; 0: not constant. */
 static int64_t row_distance(const CgFn *f, const KMacc *m)
 {
@@ -96,7 +174,7 @@ void macc_emit(CgFn *f, KInst i)
     const KInstRec *in = kinst(f->k, i);
     const KMacc *m = in->macc;
     assert(!f->vec);
-    Macc c = {f, m};
+    Macc c = {.f = f, .m = m};
     LV arg[KM_ARGS];
     for (int a = 0; a < KM_ARGS; a++) arg[a] = f->val[karg(f->k, in, (uint32_t)a).i].v;
     KVal pred = {0};
@@ -105,6 +183,7 @@ void macc_emit(CgFn *f, KInst i)
     nest_hoist(f, i, m->addr, false);
     if (m->init.i) nest_hoist(f, i, m->init, false);
     nest_hoist(f, i, m->epi, false);
+    unsigned n_touch = find_touched(&c);
     const KInstRec *def = kinst(f->k, kval(f->k, pred)->def);
     tile_emit(&(TileEmit){
         .cx = g->cx,
@@ -136,6 +215,8 @@ void macc_emit(CgFn *f, KInst i)
         .addr = on_addr,
         .init = m->init.i ? on_init : NULL,
         .epilogue = on_epilogue,
+        .n_touch = n_touch,
+        .touch = on_touch,
         .load_scalar = on_load_scalar,
         .load_vector = on_load_vector,
     });

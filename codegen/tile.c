@@ -302,10 +302,11 @@ static void k_step(const Tile *t, const Operands *o, V *a_ptr, V b_off, V *acc)
     }
 }
 
-static void prefetch(const Tile *t, V ptr)
+/* level 3: L1, 2: L2 */
+static void prefetch(const Tile *t, V ptr, unsigned level)
 {
     LLVMTypeRef over[1] = {t->ptr};
-    V arg[4] = {ptr, LLVMConstInt(t->i32, 0, 0), LLVMConstInt(t->i32, 2, 0), LLVMConstInt(t->i32, 1, 0)};   /* read, into L2, data */
+    V arg[4] = {ptr, LLVMConstInt(t->i32, 0, 0), LLVMConstInt(t->i32, level, 0), LLVMConstInt(t->i32, 1, 0)};   /* read, data */
     call_intrinsic(t, "llvm.prefetch", over, 1, arg, 4);
 }
 
@@ -338,7 +339,7 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
             V turn = LLVMBuildAnd(t->b, k, k64(t, line - 1), "");
             off = add(t, mul(t, LLVMBuildNSWSub(t->b, k, turn, ""), k64(t, x->step)), mul(t, turn, k64(t, x->row)));
         }
-        prefetch(t, gep(t, LLVMInt8TypeInContext(e->cx), x->ptr, off));
+        prefetch(t, gep(t, LLVMInt8TypeInContext(e->cx), x->ptr, off), 2);
     }
     for (unsigned u = 0; u < step; u++) {
         for (unsigned i = 0; i < o->h && !o->own_stride; i++) p[i] = gep(t, t->a_mem, o->a[i], a_next);
@@ -492,6 +493,22 @@ static void t_loop(const Tile *t, Operands *o, V row, V col, V *acc)
 }
 
 /* ---- one tile ---- */
+/* The lines that the epilogue reads are fetched while the sums are made: of a residual larger than the cache it would otherwise wait for each. (Stores wait in
+ * the store buffer anyway; fetching their lines gained nothing.) */
+static void touch_emit(const Tile *t, unsigned h, unsigned w, V row, V col)
+{
+    enum { LINE = 64, SHORT = 16 /* steps of a reduction that hides nothing */ };
+    const TileEmit *e = t->e;
+    int64_t K, T;
+    if (is_const(e->K, &K) && is_const(e->T, &T) && K * T < SHORT) return;
+    for (unsigned n = 0; n < e->n_touch; n++)
+        for (unsigned i = 0; i < h; i++) {
+            unsigned bytes;
+            V p = e->touch(e->arg, n, add_k(t, row, i), col, &bytes);
+            for (unsigned at = 0; at < w * 16 * bytes; at += LINE) prefetch(t, gep(t, LLVMInt8TypeInContext(e->cx), p, k64(t, at)), 3);
+        }
+}
+
 /* <16 x i1>: lane < left. */
 static V lane_mask(const Tile *t, V left)
 {
@@ -590,6 +607,7 @@ static void tile_body(Tile *t, unsigned h, unsigned w, PartMask kind, V row, V c
         for (unsigned i = 0; i < h * w; i++) phi_add(acc[i] = phi(t, t->vec, acc[i], yes), other[i], no);
     } else init_emit(t, h, w, row, col, mask, acc);
 
+    touch_emit(t, h, w, row, col);
     Operands o = {.h = h, .w = w, .b_mask = e->b_packed ? NULL : mask};
     if (o.b_mask && e->b_type == e->acc && e->target->vec_bits < 512)
         o.b_mask = LLVMBuildSExt(t->b, mask, LLVMVectorType(LLVMIntTypeInContext(e->cx, dtype_info(e->acc)->bits), 16), "");

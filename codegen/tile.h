@@ -27,6 +27,9 @@ typedef struct TileEmit {
     /* <16 x acc> for columns col..col+15 of that row; mask <16 x i1> or NULL (all). NULL function: zero. */
     LLVMValueRef (*init)(void *arg, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask);
     void (*epilogue)(void *arg, LLVMValueRef acc, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask);
+    /* Memory that the epilogue reads from column `col` on, row by row, and that is better on its way before: address of that column's element. */
+    unsigned n_touch;
+    LLVMValueRef (*touch)(void *arg, unsigned n, LLVMValueRef row, LLVMValueRef col, unsigned *elem_bytes);
     /* Conversions of narrow element types: load one element / 16 consecutive ones as acc type; not called (may be NULL) where the memory type is acc. */
     LLVMValueRef (*load_scalar)(void *arg, DType from, LLVMValueRef ptr);
     LLVMValueRef (*load_vector)(void *arg, DType from, LLVMValueRef ptr, LLVMValueRef mask);

@@ -12,6 +12,7 @@
 
 enum {
     FEW_CHANNELS = 16,    /* below, the overhead of a tap is worth a copy of the input */
+    FEW_STORED = 8,       /* so many channels are stored one after the other */
     GROUP_OC = 4          /* output channels of a group that are worth a contraction of their own */
 };
 
@@ -105,6 +106,20 @@ void conv_rows_addr(Kb *b, const ConvRows *r, KVal m, KVal t, KVal *off, KVal *p
     *off = kb_add(b, sum, same);
 }
 
+/* Position `at` of an axis of extent n, shifted by the zeros before it; what of the bounds is not provable goes to *inside. */
+static KVal unpadded(Kb *b, KVal at, Dim before, Dim behind, Dim n, KVal *inside)
+{
+    Dims *d = kb_module(b)->dims;
+    int64_t lo, hi;
+    KVal from = kb_sub(b, at, kb_dim(b, before)), ok = {0};
+    dim_bounds(d, before, &lo, &hi);
+    if (hi > 0) ok = kb_ge(b, from, kb_i(b, 0));
+    dim_bounds(d, behind, &lo, &hi);
+    if (hi > 0) ok = ok.i ? kb_and(b, ok, kb_lt(b, from, kb_dim(b, n))) : kb_lt(b, from, kb_dim(b, n));
+    if (ok.i) *inside = inside->i ? kb_and(b, *inside, ok) : ok;
+    return from;
+}
+
 KBuf conv_channels_last(Lw *l, const Dim *before, const Dim *behind)
 {
     Dims *d = &l->m->dims;
@@ -125,28 +140,24 @@ KBuf conv_channels_last(Lw *l, const Dim *before, const Dim *behind)
     KBuf view = kbuf_view(l->k, out, (Name){0}, rank, dim, stride, dim_const(d, 0), l->loc);
     Kb *b = lw_kernel(l, before ? "conv_pad" : "conv_nhwc");
     KVal i[RANK_MAX], to[RANK_MAX], from[RANK_MAX], inside = {0};
-    lw_nest(l, rank, mem, i);
+    int64_t channels;
+    /* few channels apart: lanes along an image row, one channel after the other; else channels innermost, as they are stored */
+    bool rows = dim_is_const(d, dim[1], &channels) && channels <= FEW_STORED && dim_is(d, kbuf_stride(l->k, kbuf(l->k, src), rank - 1), 1);
+    int loops = rows ? rank - 2 : rank;
+    lw_nest(l, loops, mem, i);
+    if (rows) i[rank - 2] = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, mem[rank - 2]));
     from[0] = to[0] = i[0];
-    from[1] = to[1] = i[rank - 1];
     for (int k = 0; k < n; k++) {
-        from[2 + k] = to[2 + k] = i[1 + k];
-        if (!before) continue;
-        int64_t lo, hi;
-        dim_bounds(d, before[k], &lo, &hi);
-        from[2 + k] = kb_sub(b, i[1 + k], kb_dim(b, before[k]));
-        if (hi > 0) {
-            KVal ok = kb_ge(b, from[2 + k], kb_i(b, 0));
-            inside = inside.i ? kb_and(b, inside, ok) : ok;
-        }
-        dim_bounds(d, behind[k], &lo, &hi);
-        if (hi > 0) {
-            KVal ok = kb_lt(b, from[2 + k], kb_dim(b, lw_dim(l, 0, 2 + k)));
-            inside = inside.i ? kb_and(b, inside, ok) : ok;
-        }
+        to[2 + k] = i[1 + k];
+        from[2 + k] = before ? unpadded(b, to[2 + k], before[k], behind[k], lw_dim(l, 0, 2 + k), &inside) : to[2 + k];
     }
-    uint32_t p = kb_param(b, src, false);
-    kb_store(b, kb_param(b, view, true), to, inside.i ? kb_load_if(b, p, from, inside, (KVal){0}) : kb_load(b, p, from));
-    lw_end_nest(l, rank);
+    uint32_t p = kb_param(b, src, false), q = kb_param(b, view, true);
+    for (int64_t c = 0; c < (rows ? channels : 1); c++) {
+        from[1] = to[1] = rows ? kb_i(b, c) : i[rank - 1];
+        kb_store(b, q, to, inside.i ? kb_load_if(b, p, from, inside, (KVal){0}) : kb_load(b, p, from));
+    }
+    if (rows) kb_end(b);
+    lw_end_nest(l, loops);
     lw_kernel_end(l);
     return view;
 }
