@@ -1,4 +1,5 @@
 /* schedule: which loops run on threads and which in vector lanes.
+ *   0. a kernel for each case of extents that broadcast if they are 1 (schedule_versions.c)
  *   1. neighbouring par loops over contiguous memory become one (schedule_collapse.c); transposing copies go in blocks,
  *      short innermost loops inside a longer one (schedule_lanes.c)
  *   2. the innermost par loop becomes a vec loop when its stores have stride 1 in its variable and its loads a small
@@ -16,6 +17,7 @@
 #include "passes/kernel/kpasses.h"
 #include "passes/kernel/schedule_collapse.h"
 #include "passes/kernel/schedule_lanes.h"
+#include "passes/kernel/schedule_versions.h"
 #include "passes/pass.h"
 
 /* Of loads: a gather of so few cache lines is worth its arithmetic (pools of stride 2 gain on AVX-512 and AVX2). */
@@ -366,6 +368,7 @@ bool kpass_schedule(KModule *m)
 {
     bool changed = false;
     for (uint32_t i = 0; i < m->kernel.n; i++) {
+        changed |= schedule_versions(m, m->kernel.p[i]);
         changed |= schedule_collapse(m, m->kernel.p[i]);
         changed |= schedule_lanes(m, m->kernel.p[i]);
         changed |= schedule(m, m->kernel.p[i]);
