@@ -137,8 +137,10 @@ KVal lw_value_at(Lw *l, Value v, const KVal *idx)
         s->frame = keep;
         s->group = group;
     } else if (value_rec(l->g, v)->content) x = load(l, lw_value_buf(l, v), idx);
-    else if (value_rec(l->g, v)->def.i) x = lw_inline(l, value_rec(l->g, v)->def, value_rec(l->g, v)->result, idx);
-    else BUG("value '%s' cannot be read", value_name(l->g, v));
+    else if (value_rec(l->g, v)->def.i) {
+        x = lw_inline(l, value_rec(l->g, v)->def, value_rec(l->g, v)->result, idx);
+        if (!s->depth && dtype_compute(t->elem) != t->elem) x = kb_cast(l->b, t->elem, x);   /* read by the group's root: as if it had been stored */
+    } else BUG("value '%s' cannot be read", value_name(l->g, v));
     if (!s->pred.i) {
         Memo m = {.g = l->g, .v = v, .rank = t->rank, .val = x};
         memcpy(m.idx, idx, sizeof(KVal) * (size_t)t->rank);

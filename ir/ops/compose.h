@@ -108,6 +108,19 @@ static inline Value ex_shape_part(Ex *x, Value v, int64_t from, int64_t to)
     return ex_op(x, OP_Shape, &v, 1, ex_set(x, OP_Shape, ex_set(x, OP_Shape, NULL, "start", from), "end", to));
 }
 
+/* The same elements under other extents, which may be symbolic. */
+static inline Value ex_shaped(Ex *x, Value v, const Dim *dim, int rank)
+{
+    uint32_t k;
+    void *attrs = attrs_new(x->g->m->arena, op_desc(OP_Dims));
+    const AttrSpec *s = attr_find(op_desc(OP_Dims), "value", &k);
+    AttrDims a = {arena_memdup(x->g->m->arena, dim, sizeof *dim * (size_t)rank), (uint32_t)rank};
+    memcpy((char *)attrs + s->offset, &a, sizeof a);
+    *(uint64_t *)attrs |= (uint64_t)1 << k;
+    Value to = ex_op(x, OP_Dims, NULL, 0, attrs);
+    return ex_op(x, OP_Reshape, (Value[]){v, to}, 2, ex_set(x, OP_Reshape, NULL, "allowzero", 1));
+}
+
 /* The node's results become these; false: a step failed. */
 static inline bool ex_end(Ex *x, const Value *out, uint32_t n)
 {

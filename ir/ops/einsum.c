@@ -128,18 +128,6 @@ typedef struct Part {
     Term t;
 } Part; /* a value and what its axes are called */
 
-static Value shaped(Ex *x, Value v, const Dim *dim, int rank)
-{
-    uint32_t k;
-    void *attrs = attrs_new(x->g->m->arena, op_desc(OP_Dims));
-    const AttrSpec *s = attr_find(op_desc(OP_Dims), "value", &k);
-    AttrDims a = {arena_memdup(x->g->m->arena, dim, sizeof *dim * (size_t)(rank + 1)), (uint32_t)rank};
-    memcpy((char *)attrs + s->offset, &a, sizeof a);
-    *(uint64_t *)attrs |= (uint64_t)1 << k;
-    Value to = ex_op(x, OP_Dims, NULL, 0, attrs);
-    return ex_op(x, OP_Reshape, (Value[]){v, to}, 2, ex_set(x, OP_Reshape, NULL, "allowzero", 1));
-}
-
 static Dim dim_at(Ex *x, const Part *p, int axis) { return dim_resolve(&x->g->m->dims, ex_type(x, p->v)->dim[axis]); }
 
 static int find(const Term *t, int label)
@@ -187,10 +175,10 @@ static void diagonal(Ex *x, Part *p, int i, int j)
     p->t.n--;
     if (dim_is(d, side, 1) || dim_is(d, other, 1)) { /* broadcast: the one element belongs to all */
         dim[rank - 2] = dim_is(d, other, 1) ? side : other;
-        p->v = shaped(x, p->v, dim, rank - 1);
+        p->v = ex_shaped(x, p->v, dim, rank - 1);
     } else if (dim_is_const(d, side, &e)) {
         dim[rank - 2] = dim_const(d, e * e);
-        Value flat = shaped(x, p->v, dim, rank - 1), axis = ex_int1(x, last);
+        Value flat = ex_shaped(x, p->v, dim, rank - 1), axis = ex_int1(x, last);
         p->v = ex_op(x, OP_Slice, (Value[]){flat, ex_int1(x, 0), ex_int1(x, e * e), axis, ex_int1(x, e + 1)}, 5, NULL);
     } else {
         Value end = ex_op(x, OP_Squeeze, (Value[]){ex_shape_part(x, p->v, rank - 1, rank)}, 1, NULL);
@@ -242,7 +230,7 @@ static void drop_ones(Ex *x, Part *p, const Part *other)
         }
         dim[n++] = dim_at(x, p, i);
     }
-    if (n < old.n) p->v = shaped(x, p->v, dim, n);
+    if (n < old.n) p->v = ex_shaped(x, p->v, dim, n);
 }
 
 /* Axes ordered as batch, then `second`, then `third`, the latter two each as one axis if `merge`. */
@@ -262,7 +250,7 @@ static void arrange(Ex *x, Part *p, const Term *batch, const Term *second, const
             d = dim_mul(&x->g->m->dims, d, dim_at(x, p, batch->n + (t == 2 ? second->n : 0) + i));
         dim[k++] = d;
     }
-    if (second->n != 1 || third->n != 1) p->v = shaped(x, p->v, dim, k);
+    if (second->n != 1 || third->n != 1) p->v = ex_shaped(x, p->v, dim, k);
 }
 
 static DType product_type(DType t)
@@ -309,10 +297,10 @@ static void join(Ex *x, Part *a, Part *b, const bool *needed)
         reorder(x, b, perm);
         if (x->failed) return;
         for (int i = 0; i < rank; i++) to[i] = i < a->t.n ? dim_at(x, a, i) : one;
-        if (N.n) a->v = shaped(x, a->v, to, rank);
+        if (N.n) a->v = ex_shaped(x, a->v, to, rank);
         for (int i = 0; i < rank; i++)
             to[i] = i < batch.n ? dim_at(x, b, i) : i < batch.n + M.n ? one : dim_at(x, b, i - M.n);
-        if (M.n && N.n + batch.n) b->v = shaped(x, b->v, to, rank);
+        if (M.n && N.n + batch.n) b->v = ex_shaped(x, b->v, to, rank);
         a->v = x->failed ? a->v : ex2(x, OP_Mul, a->v, b->v);
         a->t = out;
         return;
@@ -322,7 +310,7 @@ static void join(Ex *x, Part *a, Part *b, const bool *needed)
     if (x->failed) return;
     a->v = ex2(x, OP_MatMul, ex_cast(x, a->v, wide), ex_cast(x, b->v, wide));
     a->t = out;
-    if (M.n != 1 || N.n != 1) a->v = x->failed ? a->v : shaped(x, a->v, dim, rank);
+    if (M.n != 1 || N.n != 1) a->v = x->failed ? a->v : ex_shaped(x, a->v, dim, rank);
     if (!x->failed) a->v = ex_cast(x, a->v, type);
 }
 
