@@ -343,5 +343,5 @@ static bool eval(Eval *e)
     return true;
 }
 
-const OpDesc op_ConvTranspose = {.name = "ConvTranspose", .since = 22, .cls = CLS_CONTRACT, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
+const OpDesc op_ConvTranspose = {.name = "ConvTranspose", .since = 22, .cls = CLS_CONTRACT, .flags = OPF_STRIDED_OUT | OPF_CHANNELS_LAST, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
                                  .attrs_size = sizeof(ConvT), .infer = infer, .lower = lower, .eval = eval};
