@@ -32,6 +32,19 @@ static inline void unflatten(const Tensor *t, int64_t k, int64_t *idx)
     }
 }
 
+/* Operand 0 when the result provably has its dims: what a move that leaves every element in place is. */
+static inline Value axes_unmoved(Graph *g, Node n)
+{
+    Value x = node_in(g, n, 0), y = node_out(g, n, 0);
+    if (!value_type(g, x).i || !value_type(g, y).i) return VALUE_NONE;
+    const TypeRec *a = value_trec(g, x), *b = value_trec(g, y);
+    Dims *d = &g->m->dims;
+    if (a->kind != TY_TENSOR || a->rank != b->rank || a->rank == RANK_UNKNOWN) return VALUE_NONE;
+    for (int i = 0; i < a->rank; i++)
+        if (dim_eq(d, dim_resolve(d, a->dim[i]), dim_resolve(d, b->dim[i])) != TRI_YES) return VALUE_NONE;
+    return x;
+}
+
 /* ---- axes.c: axes that only the run knows ---- */
 
 typedef struct RunAxes {

@@ -156,7 +156,9 @@ static bool expand_eval(Eval *e)
     return eval_from(e, rank, dim, false);
 }
 
-const OpDesc op_Expand = {.name = "Expand", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_EXPAND, .out = P_OUT, .infer = expand_infer, .propagate = expand_propagate,
+static Value nothing_new(Graph *g, Node n, uint32_t r) { return (void)r, axes_unmoved(g, n); }
+
+const OpDesc op_Expand = {.name = "Expand", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_EXPAND, .out = P_OUT, .infer = expand_infer, .propagate = expand_propagate, .equivalent = nothing_new,
                           .route = expand_route, .view = expand_view, .lower = expand_lower, .eval = expand_eval};
 
 /* ---- Tile ---- */
@@ -188,4 +190,4 @@ static bool tile_eval(Eval *e)
     return eval_from(e, e->in[0]->rank, dim, true);
 }
 
-const OpDesc op_Tile = {.name = "Tile", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_TILE, .out = P_OUT, .infer = tile_infer, .route = tile_route, .lower = tile_lower, .eval = tile_eval};
+const OpDesc op_Tile = {.name = "Tile", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_TILE, .out = P_OUT, .infer = tile_infer, .equivalent = nothing_new, .route = tile_route, .lower = tile_lower, .eval = tile_eval};

@@ -38,6 +38,7 @@ void rows_open(Rows *r, Lw *l, uint32_t axes)
     if (r->contiguous && jam >= 0) {
         r->n = ROWS_JAM;
         if (dim_is_const(&l->m->dims, lw_dim(l, 0, jam), &extent) && extent < ROWS_JAM) r->n = extent < 1 ? 1 : (uint32_t)extent;
+        if (dim_is_const(&l->m->dims, rows_length(r), &extent) && extent > ROWS_LONG) r->n = 1;
     }
     for (int a = 0; a < r->rank; a++) {
         if (axes >> a & 1) continue;

@@ -8,7 +8,7 @@
 #define BMC_IR_OPS_ROWS_H
 #include "ir/graph/lower.h"
 
-enum { ROWS_JAM = 4, ROWS_CARRIES = 2 };
+enum { ROWS_JAM = 4, ROWS_CARRIES = 2, ROWS_LONG = 16384 /* elements: a row of that many has work enough, four would leave the cache */ };
 
 typedef struct Rows {
     Lw *l;

@@ -301,8 +301,20 @@ static bool slice_eval(Eval *e)
     return y != NULL;
 }
 
+/* The whole: all steps are 1 and no dim changes. */
+static Value slice_equivalent(Graph *g, Node n, uint32_t r)
+{
+    Value steps = node_in(g, n, 4);
+    const Content *c = steps.i ? infer_value_content(g, steps) : NULL;
+    (void)r;
+    if (steps.i && !c) return VALUE_NONE;
+    for (uint32_t k = 0; c && k < c->n; k++)
+        if (!dim_is(&g->m->dims, dim_resolve(&g->m->dims, c->d[k]), 1)) return VALUE_NONE;
+    return axes_unmoved(g, n);
+}
+
 const OpDesc op_Slice = {.name = "Slice", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_SLICE, .out = P_OUT, .attrs = SLICE_ATTRS, .attrs_size = sizeof(Slice), .upgrade = slice_upgrade,
-                         .infer = slice_infer, .propagate = slice_propagate, .view = slice_view, .lower = slice_lower, .eval = slice_eval};
+                         .infer = slice_infer, .propagate = slice_propagate, .equivalent = slice_equivalent, .view = slice_view, .lower = slice_lower, .eval = slice_eval};
 
 /* ---- Split ---- */
 
