@@ -187,7 +187,8 @@ void attrs_print(Str *o, const Module *m, const OpDesc *d, const void *a)
     if (!a) return;
     uint32_t k = 0;
     for (const AttrSpec *s = specs(d); s->name; s++, k++) {
-        if (s->kind == ATTR_GRAPH || (!attr_given(d, a, k) && is_default(s, a))) continue;
+        bool told = attr_given(d, a, k) && (s->required || !(d->flags & OPF_DEFAULTS));
+        if (s->kind == ATTR_GRAPH || (!told && is_default(s, a))) continue;
         str_printf(o, "%s%s=", before, s->name);
         if (s->kind == ATTR_TENSOR && !CFIELD(AttrTensor, a, s)->blob.i) str_char(o, '_');
         else field_print(o, m, s, a);

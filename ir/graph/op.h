@@ -29,6 +29,7 @@ enum { /* OpDesc.flags */
     OPF_CHANNELS_LAST = 512, /* works best when axis 1 is the innermost in memory */
     OPF_ROW_GROUP = 1024,  /* reads operand 0 by lw_at, each element few times, and stores result 0 by lw_put: may stand in a row group */
     OPF_FOLLOWED = 2048,   /* stores result 0 by lw_put: element-wise ops may follow it in a group */
+    OPF_DEFAULTS = 1 << 14, /* an attribute that is given its default means the same as one that is not given */
     OPF_IRREGULAR = 128    /* may call the runtime (docs/OPS.md lists them; a test pins the list) */
 };
 

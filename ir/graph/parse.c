@@ -22,6 +22,12 @@ typedef struct Bp {
     Module *m;
     int depth;
     VEC(RecipeNo) recipe;
+    VEC(struct Datum {
+        const char *number;
+        Name name;
+        TypeId type;
+        Blob blob;
+    }) data; /* constants that stand before the graph */
 } Bp;
 
 /* Names of one graph: text name -> value. */
@@ -43,12 +49,30 @@ static bool scope_define(Bp *p, Scope *s, const Tok *at, const char *name, Value
 
 /* ---- pieces ---- */
 
+/* @3: the graph's own value of the module's constant 3, made when it is first used. */
+static bool datum_use(Bp *p, const Scope *s, Value *v)
+{
+    const char *number;
+    Tok at = p->x.tok;
+    uint64_t i;
+    uint32_t k = 0;
+    if (!lex_name(&p->x, TK_AT, &number)) return false;
+    Name key = intern(p, arena_printf(p->m->arena, "@%s", number));
+    if (map_get(&s->of, key.i, &i)) return v->i = (uint32_t)i, true;
+    while (k < p->data.n && strcmp(p->data.p[k].number, number)) k++;
+    if (k == p->data.n) return lex_error_at(&p->x, &at, "'@%s' is not defined: data stand before the graph", number);
+    *v = graph_const(s->g, p->data.p[k].blob, p->data.p[k].type, p->data.p[k].name);
+    map_put((Map *)&s->of, key.i, v->i);
+    return true;
+}
+
 /* A value, or `_` for an operand that is left out. */
 static bool use_parse(Bp *p, const Scope *s, Value *v)
 {
     const char *name;
     *v = VALUE_NONE;
     if (lex_accept_ident(&p->x, "_")) return true;
+    if (p->x.tok.kind == TK_AT) return datum_use(p, s, v);
     if (p->x.tok.kind != TK_PERCENT) return lex_error(&p->x, "expected a value (%%name) or _");
     Tok at = p->x.tok;
     uint64_t i;
@@ -64,10 +88,10 @@ static bool type_parse(Bp *p, bool declare, TypeId *t)
     return lex_accept(&p->x, '?') || lex_type(&p->x, &p->m->types, declare, t);
 }
 
-/* !3 "conv1/relu" (Relu) */
-static bool loc_parse(Bp *p, Loc *loc)
+/* !3 "conv1/~" (Relu): an operator that is not said is `of`, `~` at the end of the name stands for it. */
+static bool loc_parse(Bp *p, Loc *loc, const char *of)
 {
-    const char *t;
+    const char *t, *name;
     size_t n;
     int64_t node;
     *loc = (Loc){.node = -1};
@@ -75,13 +99,21 @@ static bool loc_parse(Bp *p, Loc *loc)
     if (!lex_int(&p->x, &node)) return false;
     if (node < -1 || node > INT32_MAX) return lex_error(&p->x, "a node number is at least -1");
     loc->node = (int32_t)node;
+    if (*of) loc->op = intern(p, of);
     if (p->x.tok.kind != TK_STRING) return true;
-    if (!lex_string(&p->x, &t, &n)) return false;
-    loc->name = intern(p, t);
-    if (!lex_accept(&p->x, '(')) return true;
-    if (p->x.tok.kind == TK_STRING ? !lex_string(&p->x, &t, &n) : !lex_name(&p->x, TK_IDENT, &t)) return false;
-    loc->op = intern(p, t);
-    return lex_expect(&p->x, ')');
+    if (!lex_string(&p->x, &name, &n)) return false;
+    if (lex_accept(&p->x, '(')) {
+        size_t len;
+        if (p->x.tok.kind == TK_STRING ? !lex_string(&p->x, &t, &len) : !lex_name(&p->x, TK_IDENT, &t)) return false;
+        loc->op = intern(p, t);
+        if (!lex_expect(&p->x, ')')) return false;
+    }
+    n = strlen(name);
+    if (n > 1 && name[n - 1] == '~' && name[n - 2] == '~') name = arena_strndup(p->m->arena, name, n - 1);
+    else if (n > 1 && name[n - 1] == '~' && name[n - 2] == '/' && loc->op.i)
+        name = arena_printf(p->m->arena, "%.*s%s", (int)n - 1, name, name_str(&p->m->names, loc->op));
+    loc->name = intern(p, name);
+    return true;
 }
 
 /* a == b, "message" [bcast] [loc] */
@@ -93,7 +125,7 @@ static bool check_parse(Bp *p, Graph *g, CheckRec *c)
     if (!lex_dim(&p->x, &p->m->dims, false, &c->b) || !lex_expect(&p->x, ',') || !lex_string(&p->x, &c->msg, &n))
         return false;
     c->bcast = p->x.tok.kind == TK_IDENT && lex_accept_ident(&p->x, "bcast");
-    return loc_parse(p, &c->loc);
+    return loc_parse(p, &c->loc, "");
 }
 
 /* %name at `at`, = const behind it */
@@ -102,17 +134,24 @@ typedef struct Def {
     Tok at;
 } Def;
 
+static bool tensor_const_parse(Bp *p, TypeId *type, int64_t *count)
+{
+    Module *m = p->m;
+    if (!lex_type(&p->x, &m->types, false, type)) return false;
+    const TypeRec *t = type_rec(&m->types, *type);
+    return (t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN &&
+            dim_is_const(&m->dims, type_count(&m->types, *type), count)) ||
+           lex_error(&p->x, "a constant needs a tensor type with constant dims");
+}
+
 static bool const_parse(Bp *p, Scope *s, const Def *d)
 {
     Module *m = p->m;
     TypeId type;
     Blob blob;
     int64_t count;
-    if (!lex_type(&p->x, &m->types, false, &type)) return false;
-    const TypeRec *t = type_rec(&m->types, type);
-    if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN || !dim_is_const(&m->dims, type_count(&m->types, type), &count))
-        return lex_error(&p->x, "a constant needs a tensor type with constant dims");
-    if (!lex_blob(&p->x, &m->blobs, t->elem, count, &blob)) return false;
+    if (!tensor_const_parse(p, &type, &count)) return false;
+    if (!lex_blob(&p->x, &m->blobs, type_rec(&m->types, type)->elem, count, &blob)) return false;
     return scope_define(p, s, &d->at, d->name, graph_const(s->g, blob, type, intern(p, d->name)));
 }
 
@@ -156,7 +195,7 @@ static bool node_parse(Bp *p, Scope *s, const Def *def, uint32_t n_def, Node *no
         for (uint32_t k = 0; k < n_def; k++)
             if ((k && !lex_expect(&p->x, ',')) || !type_parse(p, false, &type[k])) return false;
     Loc loc;
-    if (!loc_parse(p, &loc)) return false;
+    if (!loc_parse(p, &loc, d->name)) return false;
     *node = graph_add(s->g, op, in.p, in.n, n_def, attrs, loc, NODE_NONE);
     if (capture_at != UINT32_MAX) node_rec(s->g, *node)->n_capture = in.n - capture_at;
     for (uint32_t k = 0; k < n_def; k++) {
@@ -242,11 +281,40 @@ static bool outputs_set(Bp *p, const Scope *s, const OutTexts *out)
 }
 
 static bool graph_parse(Bp *p, bool entry, Graph **made);
+static bool body_parse(Bp *p, Scope *s);
+
+/* { nodes } behind a Group: its graph has the operands' and results' names. */
+static bool group_parse(Bp *p, Scope *outer, Node n, const Def *def, uint32_t n_def)
+{
+    Graph *g = outer->g;
+    const NodeRec *r = node_rec(g, n);
+    if (r->op != OP_Group) return lex_error(&p->x, "a graph follows as `graph @name(...) -> (...) {`");
+    if (p->depth++ == REGION_DEPTH) return lex_error(&p->x, "regions nest deeper than %d", REGION_DEPTH);
+    const char *kind = *(const char *const *)((const char *)r->attrs + op_desc(OP_Group)->attrs[0].offset);
+    Scope s = {.g = graph_new(p->m, kind)};
+    OutTexts out = {0};
+    map_init(&s.of, p->m->arena);
+    for (uint32_t k = 0; k < r->n_in; k++) {
+        Value v = node_in(g, n, k);
+        const char *name = v.i ? name_str(&p->m->names, value_rec(g, v)->name) : "";
+        Value in = graph_input(s.g, value_type(g, v), value_rec(g, v)->name);
+        if (!*name || !scope_define(p, &s, &def[0].at, name, in))
+            return lex_error(&p->x, "a group whose graph has no header names each operand once");
+    }
+    for (uint32_t k = 0; k < n_def; k++)
+        vec_push(p->m->arena, &out, (OutText){.value = def[k].name, .at = def[k].at});
+    if (!body_parse(p, &s) || !outputs_set(p, &s, &out)) return false;
+    graph_set_region(g, n, (const Graph *const[]){s.g}, 1);
+    p->depth--;
+    return true;
+}
 
 /* Graphs that follow a node are its regions, in order. */
-static bool regions_parse(Bp *p, Graph *g, Node n)
+static bool regions_parse(Bp *p, Scope *s, Node n, const Def *def, uint32_t n_def)
 {
+    Graph *g = s->g;
     VEC(const Graph *) region = {0};
+    if (lex_is(&p->x, '{')) return group_parse(p, s, n, def, n_def);
     while (lex_is_ident(&p->x, "graph")) {
         Graph *r;
         if (!graph_parse(p, false, &r)) return false;
@@ -269,7 +337,7 @@ static bool statement_parse(Bp *p, Scope *s, Node *node)
         if (!lex_expect(&p->x, '=')) return false;
         if (def.n == 1 && lex_accept_ident(&p->x, "const")) return const_parse(p, s, &def.p[0]);
     }
-    return node_parse(p, s, def.p, def.n, node) && regions_parse(p, s->g, *node);
+    return node_parse(p, s, def.p, def.n, node) && regions_parse(p, s, *node, def.p, def.n);
 }
 
 static bool body_parse(Bp *p, Scope *s)
@@ -423,6 +491,28 @@ static bool recipe_parse(Bp *p)
     return true;
 }
 
+/* data @3 "name" = f32[64] ... */
+static bool data_parse(Bp *p)
+{
+    Module *m = p->m;
+    struct Datum d = {0};
+    const char *name;
+    size_t n;
+    int64_t count;
+    Tok at = p->x.tok;
+    if (!lex_name(&p->x, TK_AT, &d.number)) return false;
+    for (uint32_t k = 0; k < p->data.n; k++)
+        if (!strcmp(p->data.p[k].number, d.number)) return lex_error_at(&p->x, &at, "'@%s' is defined twice", d.number);
+    if (p->x.tok.kind == TK_STRING) {
+        if (!lex_string(&p->x, &name, &n)) return false;
+        d.name = intern(p, name);
+    }
+    if (!lex_expect(&p->x, '=') || !tensor_const_parse(p, &d.type, &count)) return false;
+    if (!lex_blob(&p->x, &m->blobs, type_rec(&m->types, d.type)->elem, count, &d.blob)) return false;
+    vec_push(m->arena, &p->data, d);
+    return true;
+}
+
 static bool item_parse(Bp *p)
 {
     Module *m = p->m;
@@ -438,7 +528,8 @@ static bool item_parse(Bp *p)
     if (lex_accept_ident(&p->x, "sym")) return sym_parse(p);
     if (lex_accept_ident(&p->x, "same")) return same_parse(p);
     if (lex_accept_ident(&p->x, "recipe")) return recipe_parse(p);
-    return lex_error(&p->x, "expected source, prefix, opset, alias, sym, same, recipe or graph");
+    if (lex_accept_ident(&p->x, "data")) return data_parse(p);
+    return lex_error(&p->x, "expected source, prefix, opset, alias, sym, same, recipe, data or graph");
 }
 
 /* Recipes that constants name by their number in the text now name graphs of this module. */

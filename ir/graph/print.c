@@ -6,12 +6,53 @@
  *     %w = const f32[64] splat(0.5)
  *     %y = Add(%x, %w) : f32[N,64] !3 "block/add" (Add)
  *   }
- * Names are for people but unique here: names that are taken get a suffix, values without one are numbered, odd ones
- * are quoted (%"a b").
+ * Names are for people but unique here: names that are taken get a suffix, values without one or with a long one are
+ * numbered, odd ones are quoted (%"a b"). Nodes carry the model's names: `~` at the end of one is the operator.
+ * Constants in files and computed ones stand before the graph (data @1 "name" = type data) and are used as @1.
+ * A Group's graph has its operands' and results' names and follows on the same line:
+ *     %y = Group(%x, %r) {kind="contract"} : f32[N,64] !3 "block/~" (Add) {
+ *       %1 = MatMul(%x, @1) : f32[N,64] !2 "block/~"
+ *       %y = Add(%1, %r) : f32[N,64] !3 "block/~" }
  * Printing what was parsed gives the same text. Left out: unused constants, defaults, symbols that occur nowhere.
  * Regions follow their node, indented; they recurse, readers limit the depth. */
 #include "ir/graph/attr.h"
 #include <string.h>
+
+enum { NAME_LONG = 16 };
+
+/* ---- constants of the module ---- */
+
+typedef struct Datum {
+    Blob blob;
+    TypeId type;
+    Name name;
+} Datum;
+/* What stands before the graph; NULL where constants stay in theirs. */
+typedef VEC(Datum) Data;
+
+static bool const_shown(const ValueRec *v) { return v->data.i && (v->n_use || v->n_out_use); }
+
+/* Number of the constant among the module's, 0: it stays in its graph. */
+static uint32_t datum_find(const Data *data, const ValueRec *v)
+{
+    for (uint32_t k = data ? data->n : 0; k-- > 0;)
+        if (data->p[k].blob.i == v->data.i && data->p[k].type.i == v->type.i) return v->n_out_use ? 0 : k + 1;
+    return 0;
+}
+
+/* In the order of use, which is the order that reading makes them in. */
+static void data_collect(Arena *a, const Graph *g, Data *data)
+{
+    for (Node n = g->first; n.i; n = node_next(g, n)) {
+        for (uint32_t k = 0; k < node_n_in(g, n); k++) {
+            const ValueRec *v = value_rec(g, node_in(g, n, k));
+            if (!node_in(g, n, k).i || !v->data.i || v->n_out_use || datum_find(data, v)) continue;
+            BlobKind kind = blob_rec(&g->m->blobs, v->data)->kind;
+            if (kind == BLOB_RAW || kind == BLOB_DERIVED) vec_push(a, data, (Datum){v->data, v->type, v->name});
+        }
+        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) data_collect(a, node_rec(g, n)->region[k], data);
+    }
+}
 
 /* ---- names ---- */
 
@@ -20,6 +61,7 @@ typedef struct GraphNames {
     Map taken;
     uint32_t n_fresh;
     const char **of;
+    uint32_t *datum; /* by value */
 } GraphNames;
 
 static bool name_take(GraphNames *names, const char *t)
@@ -31,10 +73,10 @@ static bool name_take(GraphNames *names, const char *t)
     return true;
 }
 
-static void name_give(GraphNames *names, const Graph *g, Value v)
+static void name_give(GraphNames *names, const Graph *g, Value v, bool any_length)
 {
     const char *stem = name_str(&g->m->names, value_rec(g, v)->name), *t = stem;
-    if (names->of[v.i] || !*stem) return;
+    if (names->of[v.i] || !*stem || (!any_length && strlen(stem) > NAME_LONG)) return;
     for (uint32_t k = 1; !name_take(names, t); k++) t = arena_printf(names->arena, "%s.%u", stem, k);
     names->of[v.i] = t;
 }
@@ -48,24 +90,29 @@ static void number_give(GraphNames *names, Value v)
     }
 }
 
-static bool const_shown(const ValueRec *v) { return v->data.i && (v->n_use || v->n_out_use); }
-
-static void names_give(GraphNames *names, Arena *a, const Graph *g)
+static void scope_init(GraphNames *names, Arena *a, const Graph *g)
 {
-    names->arena = a;
-    names->n_fresh = 0;
+    *names = (GraphNames){.arena = a};
     map_init(&names->taken, a);
     names->of = arena_array(a, const char *, g->value.n);
-    for (uint32_t k = 0; k < g->in.n; k++) name_give(names, g, g->in.p[k]);
+    names->datum = arena_array(a, uint32_t, g->value.n);
+}
+
+static void scope_give(GraphNames *names, const Graph *g, const Data *data)
+{
+    bool entry = g == g->m->entry;
+    for (uint32_t k = 0; k < g->in.n; k++) name_give(names, g, g->in.p[k], entry);
     for (uint32_t k = 0; k < g->out.n; k++)
-        name_give(names, g, g->out.p[k]); /* outputs are what people ask for by name */
+        name_give(names, g, g->out.p[k], entry); /* outputs are what people ask for by name */
     for (int numbers = 0; numbers < 2; numbers++) {
         for (uint32_t k = 0; numbers && k < g->in.n; k++) number_give(names, g->in.p[k]);
-        for (uint32_t i = 1; i < g->value.n; i++)
-            if (const_shown(&g->value.p[i])) numbers ? number_give(names, (Value){i}) : name_give(names, g, (Value){i});
+        for (uint32_t i = 1; i < g->value.n; i++) {
+            if (!const_shown(&g->value.p[i]) || (names->datum[i] = datum_find(data, &g->value.p[i]))) continue;
+            numbers ? number_give(names, (Value){i}) : name_give(names, g, (Value){i}, false);
+        }
         for (Node n = g->first; n.i; n = node_next(g, n))
             for (uint32_t k = 0; k < node_n_out(g, n); k++)
-                numbers ? number_give(names, node_out(g, n, k)) : name_give(names, g, node_out(g, n, k));
+                numbers ? number_give(names, node_out(g, n, k)) : name_give(names, g, node_out(g, n, k), false);
     }
 }
 
@@ -86,20 +133,26 @@ static void type_text(Str *o, const Graph *g, TypeId t)
 
 static void value_use(Str *o, const GraphNames *names, Value v)
 {
-    if (v.i) lex_print_name(o, "%", names->of[v.i]);
+    if (v.i && names->datum[v.i]) str_printf(o, "@%u", names->datum[v.i]);
+    else if (v.i) lex_print_name(o, "%", names->of[v.i]);
     else str_char(o, '_');
 }
 
-static void loc_text(Str *o, const Module *m, const Loc *loc)
+/* `of`: the operator whose line this is; its origin is said when it is another. */
+static void loc_text(Str *o, const Module *m, const Loc *loc, const char *of)
 {
     const char *name = name_str(&m->names, loc->name), *op = name_str(&m->names, loc->op);
     if (loc->node < 0 && !*name && !*op) return;
     str_printf(o, " !%d", loc->node < 0 ? -1 : loc->node);
-    if (*name || *op) {
+    bool other = *op && strcmp(op, of);
+    if (*name || other) {
+        size_t n = strlen(name), tail = strlen(op);
         str_char(o, ' ');
-        quote(o, name);
+        if (*op && n > tail && name[n - tail - 1] == '/' && !strcmp(name + n - tail, op)) /* ".../Add" of an Add */
+            quote(o, arena_printf(o->arena, "%.*s~", (int)(n - tail), name));
+        else quote(o, n && name[n - 1] == '~' ? arena_printf(o->arena, "%s~", name) : name);
     }
-    if (!*op) return;
+    if (!other) return;
     str_add(o, " (");
     lex_print_name(o, "", op);
     str_char(o, ')');
@@ -114,13 +167,37 @@ static void check_text(Str *o, const Module *m, const CheckRec *c, const char *w
     str_add(o, ", ");
     quote(o, c->msg ? c->msg : "");
     if (c->bcast) str_add(o, " bcast");
-    loc_text(o, m, &c->loc);
+    loc_text(o, m, &c->loc, "");
     str_char(o, '\n');
 }
 
 /* ---- graphs ---- */
 
-static void graph_text(Str *o, Graph *g, int depth);
+static void graph_text(Str *o, Graph *g, int depth, const Data *data);
+static void body_text(Str *o, Graph *g, const GraphNames *names, int depth, const Data *data);
+
+/* A group's graph can take its names from outside: each operand once, each result a node's own, nothing else differs. */
+static bool group_names(GraphNames *inner, Arena *a, const Graph *g, const GraphNames *names, Node n)
+{
+    const NodeRec *r = node_rec(g, n);
+    const Graph *q = r->op == OP_Group ? r->region[0] : NULL;
+    const char *kind = q ? *(const char *const *)((const char *)r->attrs + op_desc(OP_Group)->attrs[0].offset) : "";
+    if (!q || q->in.n != r->n_in || q->out.n != r->n_out || !r->n_out || strcmp(name_str(&g->m->names, q->name), kind))
+        return false;
+    scope_init(inner, a, q);
+    for (uint32_t k = 0; k < r->n_in; k++) {
+        Value v = node_in(g, n, k);
+        if (!v.i || names->datum[v.i] || value_type(g, v).i != value_type(q, q->in.p[k]).i) return false;
+        inner->of[q->in.p[k].i] = names->of[v.i];
+        if (!name_take(inner, names->of[v.i])) return false;
+    }
+    for (uint32_t k = 0; k < r->n_out; k++) {
+        const char *t = names->of[node_out(g, n, k).i];
+        if (!value_rec(q, q->out.p[k])->def.i || inner->of[q->out.p[k].i] || !name_take(inner, t)) return false;
+        inner->of[q->out.p[k].i] = t;
+    }
+    return true;
+}
 
 static void node_checks(Str *o, const Graph *g, Node n, int depth)
 {
@@ -133,8 +210,9 @@ static void node_checks(Str *o, const Graph *g, Node n, int depth)
     }
 }
 
-static void node_text(Str *o, Graph *g, const GraphNames *names, Node n, int depth)
+static void node_text(Str *o, Graph *g, const GraphNames *names, Node n, int depth, const Data *data)
 {
+    GraphNames inner;
     const NodeRec *r = node_rec(g, n);
     const OpDesc *d = op_desc(r->op);
     bool typed = false;
@@ -159,16 +237,42 @@ static void node_text(Str *o, Graph *g, const GraphNames *names, Node n, int dep
         str_add(o, k ? ", " : " : ");
         type_text(o, g, value_type(g, node_out(g, n, k)));
     }
-    loc_text(o, g->m, &r->loc);
+    loc_text(o, g->m, &r->loc, d->name);
+    if (group_names(&inner, o->arena, g, names, n)) {
+        scope_give(&inner, r->region[0], data);
+        str_add(o, " {\n");
+        body_text(o, r->region[0], &inner, depth, data);
+        o->p[--o->n] = 0; /* the bracket stands on the last line */
+        str_add(o, " }\n");
+        return;
+    }
     str_char(o, '\n');
-    for (uint32_t k = 0; k < r->n_region; k++) graph_text(o, r->region[k], depth + 1);
+    for (uint32_t k = 0; k < r->n_region; k++) graph_text(o, r->region[k], depth + 1, data);
 }
 
-static void graph_text(Str *o, Graph *g, int depth)
+/* Constants and nodes, one level deeper. */
+static void body_text(Str *o, Graph *g, const GraphNames *names, int depth, const Data *data)
+{
+    for (uint32_t i = 1; i < g->value.n; i++) {
+        if (!const_shown(&g->value.p[i]) || names->datum[i]) continue;
+        indent(o, depth + 1);
+        value_use(o, names, (Value){i});
+        str_add(o, " = const ");
+        type_text(o, g, g->value.p[i].type);
+        str_char(o, ' ');
+        blob_print(o, &g->m->blobs, g->value.p[i].data);
+        str_char(o, '\n');
+    }
+    for (Node n = g->first; n.i; n = node_next(g, n)) node_text(o, g, names, n, depth + 1, data);
+    node_checks(o, g, NODE_NONE, depth + 1);
+}
+
+static void graph_text(Str *o, Graph *g, int depth, const Data *data)
 {
     Module *m = g->m;
     GraphNames names;
-    names_give(&names, o->arena, g);
+    scope_init(&names, o->arena, g);
+    scope_give(&names, g, data);
     indent(o, depth);
     str_add(o, "graph ");
     lex_print_name(o, "@", name_str(&m->names, g->name));
@@ -196,23 +300,12 @@ static void graph_text(Str *o, Graph *g, int depth)
         indent(o, depth + 1);
         check_text(o, m, &m->check.p[k], "require");
     }
-    for (uint32_t i = 1; i < g->value.n; i++) {
-        if (!const_shown(&g->value.p[i])) continue;
-        indent(o, depth + 1);
-        value_use(o, &names, (Value){i});
-        str_add(o, " = const ");
-        type_text(o, g, g->value.p[i].type);
-        str_char(o, ' ');
-        blob_print(o, &m->blobs, g->value.p[i].data);
-        str_char(o, '\n');
-    }
-    for (Node n = g->first; n.i; n = node_next(g, n)) node_text(o, g, &names, n, depth + 1);
-    node_checks(o, g, NODE_NONE, depth + 1);
+    body_text(o, g, &names, depth, data);
     indent(o, depth);
     str_add(o, "}\n");
 }
 
-void graph_print(Str *o, Graph *g) { graph_text(o, g, 0); }
+void graph_print(Str *o, Graph *g) { graph_text(o, g, 0, NULL); }
 
 /* ---- modules ---- */
 
@@ -360,7 +453,7 @@ static bool recipes_text(Str *o, const Module *m, const bool *recipe)
     for (uint32_t k = 0; k < m->graph.n; k++) {
         if (!recipe[k]) continue;
         str_printf(o, "recipe %u\n", k);
-        graph_text(o, m->graph.p[k], 0);
+        graph_text(o, m->graph.p[k], 0, NULL);
         any = true;
     }
     return any;
@@ -396,6 +489,17 @@ void bir_print(Str *o, Module *m)
     for (uint32_t i = 1; i < m->dims.sym.n; i++)
         if (use.used[i] && !sym_plain(m, (Sym){i})) sym_text(o, m, (Sym){i});
     recipes_text(o, m, recipe);
-    if (m->entry) graph_text(o, m->entry, 0);
+    Data data = {0};
+    if (m->entry) data_collect(o->arena, m->entry, &data);
+    for (uint32_t k = 0; k < data.n; k++) {
+        str_printf(o, "data @%u", k + 1);
+        if (data.p[k].name.i) str_char(o, ' '), quote(o, name_str(&m->names, data.p[k].name));
+        str_add(o, " = ");
+        type_print(o, &m->types, data.p[k].type);
+        str_char(o, ' ');
+        blob_print(o, &m->blobs, data.p[k].blob);
+        str_char(o, '\n');
+    }
+    if (m->entry) graph_text(o, m->entry, 0, &data);
     same_text(o, m, use.used);
 }

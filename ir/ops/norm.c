@@ -140,7 +140,7 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_LayerNormalization = {.name = "LayerNormalization", .since = 17, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT | OPF_ROW_GROUP, .in = P_LN, .out = P_LN_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
+const OpDesc op_LayerNormalization = {.name = "LayerNormalization", .since = 17, .cls = CLS_ROW, .flags = OPF_DEFAULTS | OPF_STRIDED_OUT | OPF_ROW_GROUP, .in = P_LN, .out = P_LN_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
                                       .infer = infer, .lower = lower, .eval = eval};
 const OpDesc op_RMSNormalization = {.name = "RMSNormalization", .since = 23, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT | OPF_ROW_GROUP, .in = P_RMS, .out = P_RMS_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
                                     .infer = infer, .lower = lower, .eval = eval};

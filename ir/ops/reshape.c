@@ -180,7 +180,7 @@ static bool reshape_eval(Eval *e)
     return eval_as(e, (int)s->count, dim);
 }
 
-const OpDesc op_Reshape = {.name = "Reshape", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .in = P_SHAPE, .out = P_OUT, .attrs = RESHAPE_ATTRS, .attrs_size = sizeof(Reshape),
+const OpDesc op_Reshape = {.name = "Reshape", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP | OPF_DEFAULTS, .in = P_SHAPE, .out = P_OUT, .attrs = RESHAPE_ATTRS, .attrs_size = sizeof(Reshape),
                            .upgrade = reshape_upgrade, .infer = reshape_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = reshape_lower, .eval = reshape_eval};
 
 /* ---- Flatten ---- */

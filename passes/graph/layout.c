@@ -67,6 +67,11 @@ static bool same_dims(Lo *s, const TypeRec *a, const TypeRec *b)
     return true;
 }
 
+static bool same_rank_dims(Lo *s, const TypeRec *a, const TypeRec *b)
+{
+    return a->rank != RANK_UNKNOWN && a->rank == b->rank && same_dims(s, a, b);
+}
+
 /* The layout of the operands that have as many elements as the result or, if there is none, of the first of its rank. */
 static LayoutId followed(Lo *s, Node n, Value out)
 {
@@ -120,6 +125,21 @@ static LayoutId decide(Lo *s, Node n, uint32_t r)
     return followed(s, n, out);
 }
 
+/* The values inside that have the result's dims lie as it does: that is the order of the loops. */
+static void members_follow(Lo *s, Node n, LayoutId l)
+{
+    Graph *r = node_rec(s->g, n)->region[0];
+    for (uint32_t k = 0; k < r->in.n; k++) value_rec(r, r->in.p[k])->type = value_type(s->g, node_in(s->g, n, k));
+    for (Node k = graph_first(r); k.i; k = node_next(r, k))
+        for (uint32_t o = 0; o < node_n_out(r, k); o++) {
+            ValueRec *v = value_rec(r, node_out(r, k, o));
+            TypeRec t = *type_rec(&s->m->types, v->type);
+            if (t.kind != TY_TENSOR || !same_rank_dims(s, &t, value_trec(s->g, node_out(s->g, n, 0)))) continue;
+            t.layout = l;
+            v->type = type_intern(&s->m->types, &t);
+        }
+}
+
 static bool layout_graph(PassCtx *c, Graph *g)
 {
     Lo s = {c, g, c->m};
@@ -138,6 +158,7 @@ static bool layout_graph(PassCtx *c, Graph *g)
             if (!node_desc(g, n)->view) pass_count(c, "values", 1);
             changed = true;
         }
+        if (node_rec(g, n)->op == OP_Group) members_follow(&s, n, value_trec(g, node_out(g, n, 0))->layout);
     }
     return changed;
 }
