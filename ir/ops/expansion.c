@@ -107,6 +107,15 @@ Value exp_floats(Exp *e, const double *v, uint32_t n)
     return vector(e, DT_F32, f, n);
 }
 
+Value exp_strings(Exp *e, const char *const *v, uint32_t n)
+{
+    Module *m = e->g->m;
+    size_t *len = arena_array(m->arena, size_t, n + 1);
+    for (uint32_t k = 0; k < n; k++) len[k] = strlen(v[k]);
+    Dim d = dim_const(&m->dims, n);
+    return graph_const(e->g, blob_strings(&m->blobs, n, v, len), type_tensor(&m->types, DT_STR, 1, &d), (Name){0});
+}
+
 Value exp_reshape(Exp *e, Value v, const int64_t *dim, uint32_t rank) { return exp_2(e, OP_Reshape, v, exp_ints(e, dim, rank)); }
 
 Value exp_transpose(Exp *e, Value v, const int64_t *perm, uint32_t rank)

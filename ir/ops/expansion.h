@@ -29,6 +29,7 @@ Value exp_f(Exp *, DType, double);                            /* scalar constant
 Value exp_i(Exp *, DType, int64_t);
 Value exp_ints(Exp *, const int64_t *, uint32_t n);           /* i64[n] */
 Value exp_floats(Exp *, const double *, uint32_t n);          /* f32[n] */
+Value exp_strings(Exp *, const char *const *, uint32_t n);
 Value exp_reshape(Exp *, Value, const int64_t *dim, uint32_t rank);
 Value exp_transpose(Exp *, Value, const int64_t *perm, uint32_t rank);
 static inline Value exp_in(const Exp *e, uint32_t k) { return node_in(e->g, e->n, k); }

@@ -5,7 +5,7 @@
  * Two classes whose weights all belong to the first one are one score s with two meanings: where no weight is negative it is the second class' probability (label: s > 0.5,
  * scores 1-s and s), else a margin (s > 0; -s and s). The logistic function is applied to both, other transformations to neither. If all belong to the second one,
  * the first class' score is 0. */
-#include "ir/graph/eval.h"
+#include "ir/ops/ml.h"
 #include "ir/ops/tree.h"
 #include <float.h>
 #include <math.h>
@@ -37,25 +37,15 @@ static const AttrSpec ENSEMBLE[] = {A_INT_AS("aggregate_function", aggregate_i, 
 
 /* ---- what the attributes ask for ---- */
 
-typedef enum Post { POST_NONE, POST_SOFTMAX, POST_LOGISTIC, POST_SOFTMAX_ZERO, POST_PROBIT, POST_COUNT } Post;
-static const char *const POST_NAME[] = {"NONE", "SOFTMAX", "LOGISTIC", "SOFTMAX_ZERO", "PROBIT"};
-
-static int named(const char *text, const char *const *name, int n)
-{
-    for (int k = 0; k < n; k++)
-        if (!strcmp(text, name[k])) return k;
-    return -1;
-}
-
 static TreeKind kind_of(const OpDesc *op) { return op->attrs == CLASSIFIER ? TREE_CLASSIFIER : op->attrs == REGRESSOR ? TREE_REGRESSOR : TREE_ENSEMBLE; }
-static Post post_of(const OpDesc *op, const TA *a) { return kind_of(op) == TREE_ENSEMBLE ? (Post)a->post_i : (Post)named(a->post, POST_NAME, POST_COUNT); }
+static MlPost post_of(const OpDesc *op, const TA *a) { return kind_of(op) == TREE_ENSEMBLE ? (MlPost)a->post_i : ml_post_of(a->post); }
 
 enum { AVERAGE, SUM, MIN, MAX };
 static int aggregate_of(const OpDesc *op, const TA *a)
 {
     static const char *const NAME[] = {"AVERAGE", "SUM", "MIN", "MAX"};
     TreeKind k = kind_of(op);
-    return k == TREE_CLASSIFIER ? SUM : k == TREE_REGRESSOR ? named(a->aggregate, NAME, 4) : a->aggregate_i >= 0 && a->aggregate_i < 4 ? (int)a->aggregate_i : -1;
+    return k == TREE_CLASSIFIER ? SUM : k == TREE_REGRESSOR ? ml_named(a->aggregate, NAME, 4) : a->aggregate_i >= 0 && a->aggregate_i < 4 ? (int)a->aggregate_i : -1;
 }
 
 static int64_t targets_of(const OpDesc *op, const TA *a)
@@ -104,46 +94,6 @@ static bool infer(Infer *c)
 
 /* ---- expansion ---- */
 
-static Value row_reduce(Exp *e, OpCode op, Value v)
-{
-    int64_t axis = 1;
-    return exp_2(e, op, v, exp_ints(e, &axis, 1));
-}
-
-/* sqrt 2 * inverse of the error function at 2v - 1, by the usual approximation */
-static Value probit(Exp *e, Value v, DType t)
-{
-    Value x = exp_2(e, OP_Sub, exp_2(e, OP_Mul, v, exp_f(e, t, 2)), exp_f(e, t, 1)), one = exp_f(e, t, 1);
-    Value log = exp_1(e, OP_Log, exp_2(e, OP_Mul, exp_2(e, OP_Sub, one, x), exp_2(e, OP_Add, one, x)));
-    Value p = exp_2(e, OP_Add, exp_f(e, t, 2 / (3.14159265358979323846 * 0.147)), exp_2(e, OP_Mul, log, exp_f(e, t, 0.5)));
-    Value q = exp_2(e, OP_Sub, exp_2(e, OP_Mul, p, p), exp_2(e, OP_Mul, log, exp_f(e, t, 1 / 0.147)));
-    Value r = exp_1(e, OP_Sqrt, exp_2(e, OP_Sub, exp_1(e, OP_Sqrt, q), p));
-    return exp_2(e, OP_Mul, exp_2(e, OP_Mul, exp_1(e, OP_Sign, x), r), exp_f(e, t, 1.41421356));
-}
-
-/* Scores of next to 0 stay (times exp(-max)): they mean "not asked". */
-static Value softmax_zero(Exp *e, Value v, DType t)
-{
-    Value max = row_reduce(e, OP_ReduceMax, v), far = exp_2(e, OP_Greater, exp_1(e, OP_Abs, v), exp_f(e, t, 0.0000001));
-    Value near = exp_2(e, OP_Mul, v, exp_1(e, OP_Exp, exp_1(e, OP_Neg, max)));
-    Value x = exp_node(e, OP_Where, NULL, 3, (Value[]){far, exp_1(e, OP_Exp, exp_2(e, OP_Sub, v, max)), near});
-    Value sum = row_reduce(e, OP_ReduceSum, x), none = exp_2(e, OP_Equal, sum, exp_f(e, t, 0));
-    return exp_node(e, OP_Where, NULL, 3, (Value[]){none, exp_f(e, t, 0.5), exp_2(e, OP_Div, x, sum)});
-}
-
-static Value transformed(Exp *e, Value v, Post post)
-{
-    DType t = exp_elem(e, v);
-    if (!e->ok) return v;
-    switch (post) {
-    case POST_SOFTMAX: return exp_1(e, OP_Softmax, v);
-    case POST_LOGISTIC: return exp_1(e, OP_Sigmoid, v);
-    case POST_SOFTMAX_ZERO: return softmax_zero(e, v, t);
-    case POST_PROBIT: return probit(e, v, t);
-    default: return v;
-    }
-}
-
 static Value base_values(Exp *e, const TA *a, DType t, uint32_t n)
 {
     double v[2] = {0}, *p = n > 2 ? arena_array(e->g->m->arena, double, n) : v;
@@ -153,55 +103,27 @@ static Value base_values(Exp *e, const TA *a, DType t, uint32_t n)
     return exp_cast(e, exp_floats(e, p, n), t);
 }
 
-static Value joined(Exp *e, Value a, Value b)
-{
-    void *attrs = exp_attrs(e, OP_Concat);
-    exp_attr_i(OP_Concat, attrs, "axis", 1);
-    return exp_node(e, OP_Concat, attrs, 2, (Value[]){a, b});
-}
-
-static Value labels(Exp *e, const TA *a, Value index)
-{
-    Module *m = e->g->m;
-    if (!a->labels_s.n) return exp_2(e, OP_Gather, exp_ints(e, a->labels_i.p, a->labels_i.n), index);
-    size_t *len = arena_array(m->arena, size_t, a->labels_s.n);
-    for (uint32_t k = 0; k < a->labels_s.n; k++) len[k] = strlen(a->labels_s.p[k]);
-    Dim d = dim_const(&m->dims, a->labels_s.n);
-    Value c = graph_const(e->g, blob_strings(&m->blobs, a->labels_s.n, a->labels_s.p, len), type_tensor(&m->types, DT_STR, 1, &d), (Name){0});
-    return exp_2(e, OP_Gather, c, index);
-}
-
-/* index [N] of the class: is the score [N, 1] above the limit? */
-static Value above(Exp *e, Value s, double limit)
-{
-    int64_t flat = -1;
-    Value yes = exp_cast(e, exp_2(e, OP_Greater, s, exp_f(e, exp_elem(e, s), limit)), DT_I64);
-    return exp_reshape(e, yes, &flat, 1);
-}
-
-static void classify_two(Exp *e, const TA *a, Post post, int only, Value s)
+static void classify_two(Exp *e, const TA *a, MlPost post, int only, Value s)
 {
     DType t = exp_elem(e, s);
     uint32_t bases = tree_count(&e->g->m->blobs, a->base_values, a->base_values_t);
     bool positive = no_weight_negative(&e->g->m->blobs, a);
-    Value zero = exp_2(e, OP_Sub, s, s), base = base_values(e, a, t, 2), first, pair[2];
+    Value zero = exp_2(e, OP_Sub, s, s), base = base_values(e, a, t, 2), pair[2];
     int64_t at[2] = {0, 1};
     for (int k = 0; k < 2; k++) pair[k] = exp_2(e, OP_Gather, base, exp_ints(e, &at[k], 1));
     if (only == 1) {
         if (bases == 2) s = exp_2(e, OP_Add, s, pair[1]), zero = exp_2(e, OP_Add, zero, pair[0]);
-        exp_result(e, 0, labels(e, a, above(e, s, positive ? 0.5 : 0)));
-        exp_result(e, 1, exp_cast(e, transformed(e, joined(e, zero, s), post), DT_F32));
+        exp_result(e, 0, ml_labels(e, a->labels_i, a->labels_s, ml_above(e, s, positive ? 0.5 : 0)));
+        exp_result(e, 1, exp_cast(e, ml_post(e, ml_joined(e, zero, s), post), DT_F32));
         return;
     }
     if (bases) s = exp_2(e, OP_Add, s, pair[0]);
-    exp_result(e, 0, labels(e, a, above(e, s, positive ? 0.5 : 0)));
+    exp_result(e, 0, ml_labels(e, a->labels_i, a->labels_s, ml_above(e, s, positive ? 0.5 : 0)));
     if (bases == 2) {
-        exp_result(e, 1, exp_cast(e, transformed(e, joined(e, s, zero), post), DT_F32));
+        exp_result(e, 1, exp_cast(e, ml_post(e, ml_joined(e, s, zero), post), DT_F32));
         return;
     }
-    first = positive && post != POST_LOGISTIC ? exp_2(e, OP_Sub, exp_f(e, t, 1), s) : exp_1(e, OP_Neg, s);
-    Value both = joined(e, first, s);
-    exp_result(e, 1, exp_cast(e, post == POST_LOGISTIC || post == POST_PROBIT ? transformed(e, both, post) : both, DT_F32));
+    exp_result(e, 1, exp_cast(e, ml_two(e, s, positive, post), DT_F32));
 }
 
 static bool expand(Graph *g, Node n)
@@ -211,7 +133,7 @@ static bool expand(Graph *g, Node n)
     const TA *a = ATTRS(g, n, TA);
     TA one = *a;
     TreeKind kind = kind_of(op);
-    Post post = post_of(op, a);
+    MlPost post = post_of(op, a);
     int agg = aggregate_of(op, a), only = kind == TREE_CLASSIFIER ? only_class(a, targets_of(op, a)) : -1;
     int64_t targets = only >= 0 ? 1 : targets_of(op, a);
     Forest f = {.arena = g->m->arena};
@@ -225,9 +147,7 @@ static bool expand(Graph *g, Node n)
     }
     Value x = node_in(g, n, 0);
     DType given = exp_elem(&e, x), t = given == DT_F64 ? DT_F64 : DT_F32;
-    int64_t row[2] = {1, -1};
-    x = exp_cast(&e, x, t);
-    if (exp_rank(&e, x) == 1) x = exp_reshape(&e, x, row, 2);
+    x = ml_rows(&e, x);
     Value s = tree_scores(&e, x, &f, agg == MIN ? TREE_MIN : agg == MAX ? TREE_MAX : TREE_SUM);
     if (agg == AVERAGE) s = exp_2(&e, OP_Div, s, exp_f(&e, t, (double)f.root.n));
     if (!e.ok) return false;
@@ -236,13 +156,13 @@ static bool expand(Graph *g, Node n)
         return e.ok;
     }
     if (tree_count(&g->m->blobs, a->base_values, a->base_values_t)) s = exp_2(&e, OP_Add, s, base_values(&e, a, t, (uint32_t)targets));
-    Value y = exp_cast(&e, transformed(&e, s, post), kind == TREE_ENSEMBLE ? given : DT_F32);
+    Value y = exp_cast(&e, ml_post(&e, s, post), kind == TREE_ENSEMBLE ? given : DT_F32);
     exp_result(&e, kind == TREE_CLASSIFIER, y);
     if (kind != TREE_CLASSIFIER) return e.ok;
     void *arg = exp_attrs(&e, OP_ArgMax);
     exp_attr_i(OP_ArgMax, arg, "axis", 1);
     exp_attr_i(OP_ArgMax, arg, "keepdims", 0);
-    exp_result(&e, 0, labels(&e, a, exp_node(&e, OP_ArgMax, arg, 1, &s)));
+    exp_result(&e, 0, ml_labels(&e, a->labels_i, a->labels_s, exp_node(&e, OP_ArgMax, arg, 1, &s)));
     return e.ok;
 }
 
@@ -262,7 +182,7 @@ static bool compares(const Ref *r, int64_t k)
     static const char *const NAME[] = {"BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"};
     const TA *a = r->a;
     double x = ev_f(r->x, r->row * r->F + a->featureids.p[k]), v = r->lists ? tree_float(r->bs, a->values, a->values_t, (uint32_t)k) : blob_get_f(r->bs, a->values_t.blob, k);
-    int mode = r->lists ? named(a->modes.p[k], NAME, 6) : (int)blob_get_i(r->bs, a->modes_t.blob, k);
+    int mode = r->lists ? ml_named(a->modes.p[k], NAME, 6) : (int)blob_get_i(r->bs, a->modes_t.blob, k);
     if (isnan(x) && a->missing.n && a->missing.p[k]) return true;
     switch (mode) {
     case 0: return x <= v;
@@ -317,31 +237,13 @@ static int64_t row_scores(const Ref *r, int agg, double *s, bool *any)
     return trees;
 }
 
-static void transform(double *s, int64_t n, Post post)
-{
-    double max = -INFINITY, sum = 0;
-    for (int64_t k = 0; k < n; k++) max = fmax(max, s[k]);
-    for (int64_t k = 0; k < n; k++) {
-        if (post == POST_LOGISTIC) s[k] = 1 / (1 + exp(-s[k]));
-        if (post == POST_SOFTMAX) s[k] = exp(s[k] - max);
-        if (post == POST_SOFTMAX_ZERO) s[k] = fabs(s[k]) > 0.0000001 ? exp(s[k] - max) : s[k] * exp(-max);
-        if (post == POST_PROBIT) {
-            double x = 2 * s[k] - 1, l = log((1 - x) * (1 + x)), p = 2 / (acos(-1) * 0.147) + 0.5 * l;
-            s[k] = 1.41421356 * copysign(sqrt(sqrt(p * p - l / 0.147) - p), x);
-        }
-        sum += s[k];
-    }
-    if (post == POST_SOFTMAX || post == POST_SOFTMAX_ZERO)
-        for (int64_t k = 0; k < n; k++) s[k] = sum == 0 ? 0.5 : s[k] / sum;
-}
-
 static bool eval(Eval *e)
 {
     const OpDesc *op = node_desc(e->g, e->n);
     const TA *a = ATTRS(e->g, e->n, TA);
     const Tensor *x = e->in[0];
     TreeKind kind = kind_of(op);
-    Post post = post_of(op, a);
+    MlPost post = post_of(op, a);
     const Blobs *bs = &e->g->m->blobs;
     int agg = aggregate_of(op, a);
     int64_t C = targets_of(op, a), dim[2] = {x->rank == 2 ? x->dim[0] : 1, C};
@@ -372,15 +274,13 @@ static bool eval(Eval *e)
             done = post == POST_SOFTMAX || post == POST_SOFTMAX_ZERO;
         } else if (only == 0) s[1] = 0;
         if (only >= 0) best = s[only == 0 && bases == 2 ? 0 : 1] > (positive ? 0.5 : 0);
-        if (!done) transform(s, C, post);
+        if (!done) ml_post_eval(s, C, post);
         for (int64_t k = 0; k < C; k++) ev_set_f(y, r.row * C + k, s[k]);
-        if (label && a->labels_s.n) ((bmc_string *)label->data)[r.row] = (bmc_string){a->labels_s.p[best], strlen(a->labels_s.p[best])};
-        else if (label) ev_set_i(label, r.row, a->labels_i.p[best]);
+        if (label) ml_label_eval(label, r.row, a->labels_i, a->labels_s, best);
     }
     return y != NULL;
 }
 
-#define DTS_ML (DTS(DT_F32) | DTS(DT_F64) | DTS(DT_I64) | DTS(DT_I32))
 static const Port P_X[] = {{"X", DTS_ML, 0, 0}, PORT_END};
 static const Port P_X5[] = {{"X", DTS(DT_F32) | DTS(DT_F64) | DTS(DT_F16), 0, 1}, PORT_END};
 static const Port P_Y[] = {{"Y", DTS(DT_F32), 0, 0}, PORT_END};
