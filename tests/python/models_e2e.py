@@ -78,6 +78,8 @@ class Prepared:
         want = self.session.run(self.outputs, feeds) if want is None else want
         if bound is None and self.model.step:
             bound = [8 * self.model.step] * len(want)
+        if bound is None and self.model.floor:
+            bound = [max(allowed_error(y), self.model.floor) for y in want]
         self.cases[mode].append({"label": label, "paths": paths, "want": want, "bound": bound})
 
     def add_float64(self, path):
