@@ -234,16 +234,21 @@ static bool unmoved(Graph *g, Node m, Value r, Node before, bool make, Value *ou
         return *out = transposed(g, r, back, loc, before), out->i != 0;
     }
     if (wide != 1) return false;
-    if (is_reshape(g, m)) { /* along a last axis that stays the last one */
+    if (is_reshape(g, m) && !only_ones_differ(g, &ta, &ty)) { /* along a last axis that stays the last one */
         bool last = axis == ty.rank - 1 && ta.rank && dim_eq(d, dim_resolve(d, ty.dim[axis]), dim_resolve(d, ta.dim[ta.rank - 1])) == TRI_YES;
         if (!last || (t.rank > 1 && !value_is_const(g, r))) return false;
         if (make && t.rank > 1) *out = graph_const(g, value_rec(g, r)->data, type_tensor(&g->m->types, t.elem, 1, &t.dim[t.rank - 1]), (Name){0});
         return true;
     }
+    int at = 0, nth = 0; /* the axis of a that it is */
+    for (int i = 0; i < axis; i++) nth += !is_one(g, &ty, i);
+    if (is_transpose(g, m)) at = (int)perm[axis];
+    else
+        while (is_one(g, &ta, at) || nth-- > 0) at++;
     if (!value_is_const(g, r)) return false;
     if (make) {
         Dim dim[RANK_MAX];
-        for (int i = 0; i < ta.rank; i++) dim[i] = i == perm[axis] ? ta.dim[i] : dim_const(d, 1);
+        for (int i = 0; i < ta.rank; i++) dim[i] = i == at ? ta.dim[i] : dim_const(d, 1);
         *out = graph_const(g, value_rec(g, r)->data, type_tensor(&g->m->types, t.elem, ta.rank, dim), (Name){0});
     }
     return true;
