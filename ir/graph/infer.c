@@ -54,6 +54,9 @@ bool infer_need_rank(Infer *c, uint32_t k, int min, int max)
 {
     Value v = node_in(c->g, c->n, k);
     int r = infer_rank(c, k);
+    if (r < 0 && v.i && c->g == c->m->entry && !value_rec(c->g, v)->def.i)
+        return infer_fail(c, "the model does not say the rank of its input '%s': give it a shape, --shape %s=AxB (? for what the run decides)",
+                          value_name(c->g, v), value_name(c->g, v));
     if (r < 0) return diag(c->m->diag, graph_loc(c->g, c->n), E_UNKNOWN_RANK, (int)k, v.i ? value_name(c->g, v) : "");
     if (r >= min && (max < 0 || r <= max)) return true;
     const char *want = max < 0 ? arena_printf(c->m->arena, "at least %d", min)

@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+"""Models with symbolic dimensions, one artifact each, against ONNX Runtime:   dynamic.py [--bmc FILE] [--seed N]
+
+Small models of the kinds that exporters write: an image network with free height and width, attention whose positions
+are cut from a table, a decoder with a growing past, a streaming cell over fifty steps. Then what names of dimensions
+mean ('?', '-1', nothing, the same name twice), bounds, inputs without a rank, what a run refuses, and how close the
+memory plan comes to what lives at the same time.
+"""
+
+import argparse
+import os
+import re
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+import harness
+from bmc_ctypes import E_INPUT, E_SHAPE, Loaded, ModelError
+from harness import WORK, run
+
+F, I = TensorProto.FLOAT, TensorProto.INT64
+
+
+class Build:
+    """An ONNX model under construction: names are made up, constants become initializers."""
+
+    def __init__(self, rng):
+        self.rng, self.nodes, self.consts, self.n = rng, [], [], 0
+
+    def const(self, array):
+        self.n += 1
+        name = "c%d" % self.n
+        self.consts.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def weight(self, *shape):
+        return self.const((self.rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]) or 1)).astype(np.float32))
+
+    def ints(self, *values):
+        return self.const(np.array(values, np.int64))
+
+    def __call__(self, op, *inputs, out=None, **attrs):
+        self.n += 1
+        name = out or "v%d" % self.n
+        self.nodes.append(helper.make_node(op, list(inputs), [name], **attrs))
+        return name
+
+    def save(self, path, inputs, outputs):
+        graph = helper.make_graph(
+            self.nodes,
+            "g",
+            [helper.make_tensor_value_info(n, t, s) for n, t, s in inputs],
+            [helper.make_tensor_value_info(n, t, None) for n, t in outputs],
+            self.consts,
+        )
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+        return path
+
+
+def image_net(path, rng):
+    """Convolutions, pools, a branch that is added and one that is concatenated, a head over what is left of the image."""
+    b = Build(rng)
+    x = b("Relu", b("Conv", "image", b.weight(16, 3, 3, 3), b.weight(16), strides=[2, 2], pads=[1, 1, 1, 1]))
+    y = b("Conv", x, b.weight(16, 1, 3, 3), group=16, pads=[1, 1, 1, 1])
+    y = b("Add", b("Conv", b("Relu", y), b.weight(16, 16, 1, 1)), x)
+    z = b("MaxPool", y, kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+    z = b("Sigmoid", b("Conv", z, b.weight(24, 16, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1]))
+    shape = b("Slice", b("Shape", y), b.ints(2), b.ints(4))
+    shape = b("Concat", b("Slice", b("Shape", z), b.ints(0), b.ints(2)), shape, axis=0)
+    up = b("Resize", z, "", "", shape, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    b("Conv", b("Concat", y, up, axis=1), b.weight(4, 40, 1, 1), out="map")
+    pooled = b("Flatten", b("GlobalAveragePool", z))
+    b("Softmax", b("Gemm", pooled, b.weight(10, 24), b.weight(10), transB=1), out="scores")
+    return b.save(path, [("image", F, ["n", 3, "h", "w"])], [("map", F), ("scores", F)])
+
+
+def attention(b, q, k, v, heads, width, mask=None):
+    """Heads split by the shape arithmetic that exporters write: Shape, Gather, Unsqueeze, Concat, Reshape."""
+
+    def split(x):
+        dims = [b("Unsqueeze", b("Gather", b("Shape", x), b.const(np.int64(i))), b.ints(0)) for i in (0, 1)]
+        return b("Reshape", x, b("Concat", *dims, b.ints(heads), b.ints(width // heads), axis=0))
+
+    scores = b("MatMul", b("Transpose", split(q), perm=[0, 2, 1, 3]), b("Transpose", split(k), perm=[0, 2, 3, 1]))
+    scores = b("Div", scores, b.const(np.float32(np.sqrt(width // heads))))
+    if mask:
+        scores = b("Add", scores, mask)
+    out = b("MatMul", b("Softmax", scores, axis=-1), b("Transpose", split(v), perm=[0, 2, 1, 3]))
+    out = b("Transpose", out, perm=[0, 2, 1, 3])
+    keep = b("Slice", b("Shape", q), b.ints(0), b.ints(2))
+    return b("Reshape", out, b("Concat", keep, b.ints(-1), axis=0))
+
+
+def encoder(path, rng):
+    """Tokens, positions cut from a table of 32 rows, a mask of the tokens, one layer."""
+    b, width = Build(rng), 24
+    seq = b("Slice", b("Shape", "tokens"), b.ints(1), b.ints(2))
+    positions = b("Slice", b.weight(32, width), b.ints(0), seq, b.ints(0))
+    x = b("Add", b("Gather", b.weight(50, width), "tokens"), positions)
+    mask = b("Unsqueeze", b("Cast", "mask", to=F), b.ints(1, 2))
+    mask = b("Mul", b("Sub", b.const(np.float32(1)), mask), b.const(np.float32(-1e4)))
+    q, k, v = (b("Add", b("MatMul", x, b.weight(width, width)), b.weight(width)) for _ in range(3))
+    x = b("Add", x, b("MatMul", attention(b, q, k, v, 4, width, mask), b.weight(width, width)))
+    x = b("LayerNormalization", x, b.weight(width), b.weight(width))
+    h = b("Mul", (t := b("MatMul", x, b.weight(width, 96))), b("Sigmoid", t))
+    b("Add", x, b("MatMul", h, b.weight(96, width)), out="y")
+    shape = ["batch", "seq"]
+    return b.save(path, [("tokens", I, shape), ("mask", I, shape)], [("y", F)])
+
+
+def decoder(path, rng):
+    """A step of a decoder: keys and values are the past's and the new ones."""
+    b, width = Build(rng), 16
+    q, k, v = (b("MatMul", "x", b.weight(width, width)) for _ in range(3))
+    keys = b("Concat", "past_k", k, axis=1, out="present_k")
+    values = b("Concat", "past_v", v, axis=1, out="present_v")
+    b("MatMul", attention(b, q, keys, values, 2, width), b.weight(width, width), out="y")
+    past = ["batch", "past", width]
+    ports = [("x", F, ["batch", "seq", width]), ("past_k", F, past), ("past_v", F, past)]
+    return b.save(path, ports, [("y", F), ("present_k", F), ("present_v", F)])
+
+
+def stream(path, rng):
+    """A cell with a state; the frame's length is free, the input's rank has two anonymous dimensions."""
+    b = Build(rng)
+    frame = b("ReduceMean", b("Abs", "x"), axes=[1], keepdims=1)
+    h = b("Tanh", b("Add", b("MatMul", "state", b.weight(8, 8)), b("MatMul", frame, b.weight(1, 8))))
+    b("Add", b("Mul", h, b.const(np.float32(0.9))), b("Mul", "state", b.const(np.float32(0.1))), out="next")
+    b("ReduceSum", b("Mul", "next", "next"), b.ints(1), keepdims=0, out="energy")
+    return b.save(path, [("x", F, [None, None]), ("state", F, ["?", 8])], [("energy", F), ("next", F)])
+
+
+class Tests:
+    def __init__(self, bmc, tally, rng):
+        self.bmc, self.tally, self.rng = bmc, tally, rng
+        self.out = os.path.join(WORK, "dynamic")
+        os.makedirs(self.out, exist_ok=True)
+
+    def path(self, name):
+        return os.path.join(self.out, name)
+
+    def compile(self, model, *options):
+        so = self.path(os.path.basename(model)[:-5] + "-%d.so" % len(os.listdir(self.out)))
+        ran = run([self.bmc, model, "-o", so, *options])
+        if not self.tally.check("%s compiles %s" % (os.path.basename(model), " ".join(options)), ran.status == 0, ran.brief()):
+            return None
+        return so
+
+    def floats(self, *shape):
+        return self.rng.standard_normal(shape).astype(np.float32)
+
+    def agree(self, name, loaded, session, feeds):
+        want = session.run(None, feeds)
+        try:
+            got = loaded.run(feeds)
+        except ModelError as e:
+            self.tally.check(name, False, e)
+            return None
+        for port, w in zip(session.get_outputs(), want):
+            g = got[port.name]
+            close = g.shape == w.shape and np.allclose(g, w, rtol=0, atol=1e-5 * max(1e-6, np.abs(w).max(initial=0)) + 1e-7)
+            self.tally.check("%s: %s" % (name, port.name), close, "" if g.shape != w.shape or not w.size else np.abs(g - w).max())
+        return got
+
+    def sizes(self, model, cases, threads=(1, 2)):
+        so, session = self.compile(model), onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        for n in threads if so else ():
+            loaded = Loaded(so, threads=n)
+            for label, feeds in cases:
+                self.agree("%s %s, %d threads" % (os.path.basename(model), label, n), loaded, session, feeds)
+            loaded.close()
+        return so
+
+    def image(self):
+        model = image_net(self.path("image.onnx"), self.rng)
+        shapes = [(1, 32, 32), (3, 64, 48), (1, 7, 5), (2, 33, 65), (1, 1, 1), (8, 16, 16), (1, 96, 160)]
+        self.sizes(model, [("%dx3x%dx%d" % s, {"image": self.floats(s[0], 3, *s[1:])}) for s in shapes])
+
+    def tokens(self, batch, seq):
+        mask = (np.arange(seq) < self.rng.integers(1, seq + 1, (batch, 1))).astype(np.int64)
+        return {"tokens": self.rng.integers(0, 50, (batch, seq)), "mask": mask}
+
+    def encode(self):
+        model = encoder(self.path("encoder.onnx"), self.rng)
+        so = self.sizes(model, [("%dx%d" % s, self.tokens(*s)) for s in [(1, 1), (5, 17), (1, 32), (3, 2), (64, 5)]])
+        if so:
+            self.refused("a sequence longer than the table", so, self.tokens(1, 33), E_INPUT, r"\(seq\) is 33.*0\.\.32")
+            feeds = dict(self.tokens(2, 4), mask=np.ones((2, 5), np.int64))
+            self.refused("inputs that share a name", so, feeds, E_INPUT, "seq")
+        bounded = self.compile(model, "--dim", "seq=2..8", "--dim", "batch=1..4")
+        if bounded:
+            self.refused("a sequence above --dim", bounded, self.tokens(1, 9), E_INPUT, r"2\.\.8")
+            self.refused("a sequence below --dim", bounded, self.tokens(1, 1), E_INPUT, r"2\.\.8")
+            loaded = Loaded(bounded)
+            session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+            self.agree("within --dim", loaded, session, self.tokens(4, 8))
+
+    def decode(self):
+        model = decoder(self.path("decoder.onnx"), self.rng)
+        past = lambda b, n: {"past_k": self.floats(b, n, 16), "past_v": self.floats(b, n, 16)}
+        cases = [(b, n, s) for b, n, s in [(1, 0, 1), (1, 1, 1), (2, 9, 1), (1, 300, 1), (3, 0, 7), (2, 5, 4)]]
+        self.sizes(model, [("past %d, new %d, batch %d" % (n, s, b), dict(past(b, n), x=self.floats(b, s, 16))) for b, n, s in cases])
+
+    def steps(self):
+        model = stream(self.path("stream.onnx"), self.rng)
+        so, session = self.compile(model), onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        if not so:
+            return
+        loaded, state = Loaded(so), np.zeros((2, 8), np.float32)
+        before = self.tally.failed
+        for k in range(50):
+            got = self.agree("step %d" % k, loaded, session, {"x": self.floats(2, 40 + k % 7), "state": state})
+            if got is None or self.tally.failed > before:
+                return
+            state = got["next"]
+        self.refused("batches that differ", so, {"x": self.floats(2, 5), "state": self.floats(3, 8)}, E_SHAPE, "2.*3|3.*2")
+
+    def refused(self, name, so, feeds, status, text):
+        try:
+            Loaded(so).run(feeds)
+            self.tally.check("refused: " + name, False, "it ran")
+        except ModelError as e:
+            self.tally.check("refused: " + name, e.status == status and re.search(text, e.message), e)
+
+    def names(self):
+        """Only identifiers are shared; '?', '-1', '0' and nothing are a dimension of their own wherever they stand."""
+        for dim in ("?", "-1", "", None, "0", "N x"):
+            b = Build(self.rng)
+            b("Relu", "a", out="x")
+            b("Neg", "b", out="y")
+            path = self.path("names.onnx")
+            model = b.save(path, [("a", F, [dim, dim]), ("b", F, [dim])], [("x", F), ("y", F)])
+            so = self.compile(model)
+            session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+            self.agree("dims named %r" % dim, Loaded(so), session, {"a": self.floats(2, 3), "b": self.floats(5)})
+        b = Build(self.rng)
+        b("Add", "a", "b", out="y")
+        model = b.save(self.path("same.onnx"), [("a", F, ["?", 4]), ("b", F, ["?", 4])], [("y", F)])
+        so, session = self.compile(model), onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        for m, n in ((3, 3), (1, 5), (5, 1), (1, 1)):
+            self.agree("broadcast %d and %d" % (m, n), Loaded(so), session, {"a": self.floats(m, 4), "b": self.floats(n, 4)})
+        self.refused("what does not broadcast", so, {"a": self.floats(2, 4), "b": self.floats(3, 4)}, E_SHAPE, "broadcast")
+
+    def no_rank(self):
+        b = Build(self.rng)
+        b("Relu", "x", out="y")
+        model = b.save(self.path("no_rank.onnx"), [("x", F, None)], [("y", F)])
+        ran = run([self.bmc, model, "-o", self.path("no_rank.so")])
+        self.tally.check("an input of unknown rank is named", ran.status == 1 and "--shape x=" in ran.err, ran.brief())
+        so = self.compile(model, "--shape", "x=?x3")
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        if so:
+            self.agree("a shape from the command line", Loaded(so), session, {"x": self.floats(4, 3)})
+
+    def plans(self):
+        """Fixed sizes: at most 5 % above what lives at the same time. Free ones: as the formulas allow."""
+        fixed = {
+            "image.onnx": ["--dim", "n=1", "--dim", "h=64", "--dim", "w=64"],
+            "encoder.onnx": ["--dim", "batch=2", "--dim", "seq=16"],
+            "decoder.onnx": ["--dim", "batch=8", "--dim", "seq=4", "--dim", "past=64"],
+        }
+        for name, dims in fixed.items():
+            for options, most in ((dims, 105), ([], 200)):
+                ran = run([self.bmc, self.path(name), "-o", self.path("plan.kir"), "--stats", *options])
+                at = re.search(r"(\d+)\s+plan-memory: arena in percent", ran.out + ran.err)
+                ok = at and int(at.group(1)) <= most
+                self.tally.check("plan of %s %s" % (name, " ".join(options)), ok, at.group(0) if at else ran.brief())
+
+
+def main():
+    parser = argparse.ArgumentParser(description="models with symbolic dimensions against ONNX Runtime")
+    parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
+    parser.add_argument("--seed")
+    parser.add_argument("-v", "--verbose", action="store_true")
+    args = parser.parse_args()
+    tally = harness.Tally(args.verbose)
+    rng = np.random.default_rng(harness.fresh_seed(args.seed))
+    onnxruntime.set_default_logger_severity(4)
+    t = Tests(harness.needs_bmc(args.bmc), tally, rng)
+    for f in os.listdir(t.out):
+        os.remove(os.path.join(t.out, f))
+    for test in (t.image, t.encode, t.decode, t.steps, t.names, t.no_rank, t.plans):
+        test()
+    return tally.finish()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
