@@ -173,7 +173,24 @@ static void mm_store(void *arg, Kb *b, KVal z, KVal m, KVal n, KVal acc)
     lw_put(l, 0, idx, v);
 }
 
-/* Rows of batches that share their right side are rows of one product, counted in the order they lie in memory while they lie at equal distances; a few rows
+/* The longest run of axes that lie at equal distances with axis `first` innermost, as out[], innermost first; returns their number. */
+static int run_from(Dims *d, const Axis *may, int n, int first, int *out, Dim *M)
+{
+    bool used[RANK_MAX] = {0};
+    int k = 0;
+    *M = dim_const(d, 1);
+    for (int next = first; next >= 0;) {
+        used[out[k++] = next] = true;
+        *M = dim_mul(d, *M, may[next].dim);
+        Dim want = dim_mul(d, *M, may[first].a_stride);
+        next = -1;
+        for (int i = 0; i < n && next < 0; i++)
+            if (!used[i] && want.i && dim_same(may[i].a_stride, want)) next = i;
+    }
+    return k;
+}
+
+/* Rows of batches that share their right side are rows of one product, counted in the order they lie in memory where they lie at equal distances; a few rows
  * go on beyond that, each with an address of its own. What is left is the outer batch. */
 static void rows_and_batch(Mm *x, const Axis *batch, int n, const Axis *row)
 {
@@ -182,7 +199,7 @@ static void rows_and_batch(Mm *x, const Axis *batch, int n, const Axis *row)
     Dim one = dim_const(d, 1);
     Axis may[RANK_MAX]; /* what M can count */
     bool in_m[RANK_MAX] = {0};
-    int from[RANK_MAX], order[RANK_MAX], k = 0;
+    int from[RANK_MAX], best[RANK_MAX], order[RANK_MAX], k = 0, run = 0;
     int64_t count;
     x->Z = x->M = x->row = one;
     x->affine = true;
@@ -192,28 +209,30 @@ static void rows_and_batch(Mm *x, const Axis *batch, int n, const Axis *row)
             may[k++] = batch[i];
         }
     if (row && !dim_is(d, row->dim, 1)) {
-        from[k] = -1;
+        from[k] = n;
         may[k++] = *row;
     }
-    Strided lie = {.rank = k, .offset = dim_const(d, 0)};
-    for (int i = 0; i < k; i++) lie.dim[i] = may[i].dim, lie.stride[i] = may[i].a_stride;
-    strides_order(d, &lie, order);
-    int first = k;
-    while (first > 0) {
-        const Axis *a = &may[order[first - 1]];
-        bool run = first == k || dim_same(a->a_stride, dim_mul(d, x->M, x->row));
-        if (!run && !(dim_is_const(d, x->M, &count) && count < FEW)) break;
-        if (first == k) x->row = a->a_stride;
-        x->affine &= run;
-        x->M = dim_mul(d, x->M, a->dim);
-        if (from[order[--first]] >= 0) in_m[from[order[first]]] = true;
+    for (int i = k - 1; i >= 0; i--) {
+        Dim M;
+        int len = run_from(d, may, k, i, order, &M);
+        if (len <= run) continue;
+        run = len;
+        x->M = M;
+        x->row = may[i].a_stride;
+        memcpy(best, order, sizeof *best * (size_t)len);
     }
-    for (int i = first; i < k; i++) x->m[x->nm++] = may[order[i]];
+    for (int i = 0; i < run; i++) in_m[from[best[i]]] = true;
+    for (int i = k - 1; i >= 0; i--) {
+        if (in_m[from[i]] || !dim_is_const(d, x->M, &count) || count >= FEW) continue;
+        best[run++] = i;
+        in_m[from[i]] = true;
+        x->affine = false;
+        x->M = dim_mul(d, x->M, may[i].dim);
+    }
+    for (int i = run - 1; i >= 0; i--) x->m[x->nm++] = may[best[i]];
     for (int i = 0; i < n; i++)
         if (!in_m[i]) x->z[x->nz++] = batch[i];
-    bool row_left = row != NULL;
-    for (int i = 0; i < x->nm; i++) row_left &= x->m[i].out != n;
-    if (row_left) x->z[x->nz++] = *row;
+    if (row && !in_m[n]) x->z[x->nz++] = *row;
     for (int i = 0; i < x->nz; i++) x->Z = dim_mul(d, x->Z, x->z[i].dim);
 }
 
