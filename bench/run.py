@@ -13,7 +13,7 @@ and its plots (bench/report.py).
 
   --models A,B      only those ('-A': all but A); with results already there, theirs are replaced and the others kept
   --threads N       of every engine (default 1); --cores 0,1: which (default: the last ones that may be used)
-  --rounds N        default 11, at least 5; --seconds S: of a batch (default 0.25)
+  --rounds N        default 11, at least 5; --seconds S: of a batch (default 0.25); --loads N: fresh processes (3)
   --quick           5 rounds of 0.05 s, one load instead of three
   --real DIR        more models: DIR/NAME/model.onnx, with test_data_set_0 if there is one
   --engines LIST    default bmc,onnxruntime,openvino;  --bmc PATH: default build/bin/bmc;  --no-packages: without PyPI's
@@ -340,6 +340,7 @@ def parse():
     p.add_argument("--cores", default="")
     p.add_argument("--rounds", type=int)
     p.add_argument("--seconds", type=float)
+    p.add_argument("--loads", type=int)
     p.add_argument("--quick", action="store_true")
     p.add_argument("--real")
     p.add_argument("--engines", default="bmc,onnxruntime,openvino")
@@ -352,7 +353,7 @@ def parse():
     args = p.parse_args()
     args.rounds = max(5, args.rounds or (5 if args.quick else 11))
     args.seconds = args.seconds or (0.05 if args.quick else 0.25)
-    args.loads = 1 if args.quick else 3
+    args.loads = args.loads or (1 if args.quick else 3)
     args.engines = args.engines.split(",")
     usable = sorted(os.sched_getaffinity(0))
     args.cores = [int(c) for c in args.cores.split(",")] if args.cores else usable[-args.threads:]
@@ -375,6 +376,21 @@ def cpu_name():
     return "unknown"
 
 
+def finish(args, results, peaks):
+    """Write the results as far as they go."""
+    results.update({
+        "machine": {**peaks[0], "gflops": max(p["gflops"] for p in peaks),
+                    "gbs": [max(g) for g in zip(*(p["gbs"] for p in peaks))],
+                    "name": cpu_name(), "cores": os.cpu_count(), "label": args.label},
+        "threads": args.threads, "clock": args.clock, "rounds": args.rounds, "seconds": args.seconds,
+        "real": bool(args.real) or results.get("real", False),
+        "when": time.strftime("%Y-%m-%d", time.gmtime()),
+    })
+    with open(args.out + ".part", "w") as f:
+        json.dump(results, f, indent=1, sort_keys=True)
+    os.replace(args.out + ".part", args.out)
+
+
 def main():
     enter_venv()
     args = parse()
@@ -392,27 +408,20 @@ def main():
     if asked and os.path.exists(args.out):
         with open(args.out) as f:
             results = json.load(f)
-    peaks = [machine(args)]
+    peaks = [machine(args)] + ([results["machine"]] if "machine" in results else [])
+    args.label = args.label or results.get("machine", {}).get("label", "")
+    finish(args, results, peaks)
     for k, name in enumerate(chosen):
         try:
             results["models"][name] = measure(args, entries[name])
         except Exception as e:  # a model that cannot be had, or a bug here: named, and the others go on
             results["models"][name] = {"kind": entries[name].kind, "error": "%s: %s" % (type(e).__name__, e)}
+        finish(args, results, peaks)
         print(line(name, results["models"][name]), flush=True)
         if len(chosen) > 8 and k == len(chosen) // 2:
             peaks.append(machine(args))
     peaks.append(machine(args))
-    results.update({
-        "machine": {**peaks[0], "gflops": max(p["gflops"] for p in peaks),
-                    "gbs": [max(g) for g in zip(*(p["gbs"] for p in peaks))],
-                    "name": cpu_name(), "cores": os.cpu_count(), "label": args.label},
-        "threads": args.threads, "clock": args.clock, "rounds": args.rounds, "seconds": args.seconds,
-        "real": bool(args.real) or results.get("real", False),
-        "when": time.strftime("%Y-%m-%d", time.gmtime()),
-    })
-    with open(args.out + ".part", "w") as f:
-        json.dump(results, f, indent=1, sort_keys=True)
-    os.replace(args.out + ".part", args.out)
+    finish(args, results, peaks)
     import report
 
     print(report.summary(results))
