@@ -77,11 +77,11 @@ static bool walk(Import *im, Graph *g);
 /* Its own inputs: as declared, else like the operand in the same place; captures: as they are. */
 static bool walk_region(Import *im, Graph *g, Node n, Graph *r)
 {
-    const Place *p = im->place.p[r->id];
+    const Place *p = r->id < im->place.n ? im->place.p[r->id] : NULL;   /* NULL: a hook made the graph */
     uint32_t n_capture = node_rec(g, n)->n_capture, n_own = node_n_in(g, n) - n_capture, formals = r->in.n - n_capture;
     Before before = remember(im);
     for (uint32_t k = 0; k < formals; k++) {
-        TypeId t = k < p->formal.n ? p->formal.p[k] : (TypeId){0};
+        TypeId t = p && k < p->formal.n ? p->formal.p[k] : (TypeId){0};
         Value v = n_own == formals ? node_in(g, n, k) : VALUE_NONE;
         if (!t.i && v.i) t = value_type(g, v);
         value_rec(r, r->in.p[k])->type = unknown_dims(im->m, t);

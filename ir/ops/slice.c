@@ -60,7 +60,9 @@ static void bounds(Dims *d, Dim start, Dim end, int64_t step, Dim len, Dim *firs
         *count = dim_max(d, zero, dim_ceildiv(d, dim_sub(d, last, *first), dim_const(d, step)));
     } else {
         Dim top = dim_sub(d, len, one);
-        *first = clamp(d, v[0], len, zero, top);
+        int64_t k;
+        bool from_end = dim_is_const(d, v[0], &k) && (k == -1 || k >= (int64_t)1 << 40);
+        *first = from_end ? top : clamp(d, v[0], len, dim_min(d, zero, top), top);   /* -1 when there are none */
         Dim last = clamp(d, v[1], len, minus, top);
         *count = dim_max(d, zero, dim_ceildiv(d, dim_sub(d, *first, last), dim_const(d, -step)));
     }
