@@ -10,8 +10,8 @@ the oracle's values, or of their largest magnitude where the tensor has fewer th
 last place of the largest; two inputs must give answers that differ by more than 100 times that. In a net that quantises
 what floats have summed, another order of summing moves some values to the neighbouring step and an output by a few: 8
 are allowed (ONNX Runtime with and without its optimisations differs from itself, too). The bits must not depend on the
-number of threads. Where DIR/../f64 has float64 results of a model, the accuracy contract holds: 4 times ONNX Runtime's own error, or 32 units in the last
-place of the largest value.
+number of threads. Where DIR/../f64 has float64 results of a model, the accuracy contract holds: 4 times ONNX Runtime's
+own error, or 32 units in the last place of the largest value.
 
 Without --full the artifacts are visited in an order drawn from the seed, each small model at least once, one large
 one, until the time is up. Models: e2e_models.py.
