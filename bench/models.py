@@ -48,6 +48,9 @@ GRAPHS = {
     "ddpg": ("small", {}),
 }
 
+# Models that need a word: inputs of another spread, results that are rows in whatever order.
+SPECIAL = {"fasterrcnn_mobilenet_v3_large_320_fpn": {"scale": 10, "rows": True}}  # finds nothing in softer pictures
+
 # A package of PyPI that ships models: (project, version, {name: (kind, path in the wheel, {input: shape})}).
 PACKAGES = (
     ("rapidocr-onnxruntime", "1.4.4", {
@@ -79,7 +82,7 @@ def fed_inputs(model):
     return [v for v in model.graph.input if v.name not in stored]
 
 
-def value_of(name, shape, dtype, rng):
+def value_of(name, shape, dtype, rng, scale=1):
     """Integers that are meaningful for what the input is called; floats normal."""
     if name == "sr":
         return np.full(shape, 16000, dtype)
@@ -91,13 +94,14 @@ def value_of(name, shape, dtype, rng):
         return rng.integers(0, 2, shape).astype(dtype)
     if np.issubdtype(dtype, np.integer):
         return rng.integers(0, 200, shape).astype(dtype)
-    return rng.standard_normal(shape).astype(dtype)
+    return (rng.standard_normal(shape) * scale).astype(dtype)
 
 
 class Entry:
     def __init__(self, name, kind, source, sizes=None, shapes=None, package=None):
         self.name, self.kind, self.source = name, kind, source
         self.sizes, self.shapes, self.package = sizes or {}, shapes or {}, package
+        self.scale, self.rows = (SPECIAL.get(name, {}).get(k, other) for k, other in (("scale", 1), ("rows", False)))
 
     def file(self, work):
         if self.package:
@@ -130,7 +134,8 @@ class Entry:
                 dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param
                         for d in t.shape.dim]
                 shape = [d if isinstance(d, int) else self.sizes.get(d, 1) for d in dims]
-            made[v.name] = value_of(v.name, tuple(shape), onnx.helper.tensor_dtype_to_np_dtype(t.elem_type), rng)
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(t.elem_type)
+            made[v.name] = value_of(v.name, tuple(shape), dtype, rng, self.scale)
         return {name: np.array(a, order="C") for name, a in made.items()}
 
 

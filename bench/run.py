@@ -151,12 +151,35 @@ def tolerance(onnx_file):
     return WRONG_QUANTISED if any("Quantize" in op or "QLinear" in op for op in ops) else WRONG
 
 
-def compare(path, reference, most=WRONG):
+def error_of_rows(got, want):
+    """The same for outputs that are together a list of rows (boxes, labels, scores): every row has its partner,
+    whatever the order; None: another number of rows, or none to compare."""
+    import numpy as np
+
+    if not want or any(k not in got or got[k].shape != want[k].shape or not want[k].size for k in want):
+        return None
+    scale = {k: max(np.abs(want[k].astype(np.float64)).max(), 1e-30) for k in want}
+    a, b = (np.concatenate([x[k].astype(np.float64).reshape(len(x[k]), -1) / scale[k] for k in want], axis=1)
+            for x in (got, want))
+    worst, free = 0.0, list(range(len(a)))
+    for row in b:
+        distance = np.abs(a[free] - row).max(axis=1)
+        worst = max(worst, float(distance.min()))
+        free.pop(int(distance.argmin()))
+    return worst
+
+
+def compare(path, reference, most=WRONG, rows=False):
     """The worst output's error; Failed when it is above `most`."""
     import numpy as np
 
     worst = 0.0
     with np.load(path) as got, np.load(reference) as want:
+        if rows:
+            e = error_of_rows({k: got[k] for k in got.files}, {k: want[k] for k in want.files})
+            if e is None or not e <= most:
+                raise Failed("rows differ: %s" % ("number or kind" if e is None else "by %.1e of their range" % e))
+            return e
         for k in want.files:
             e = error_of(got[k] if k in got.files else None, want[k])
             if e is None or not e <= most:
@@ -199,7 +222,7 @@ def load_all(args, entry, files, row, reference):
                     answers = os.path.join(WORK, "answers-%s.npz" % name)
                     engine.do("answers", to=answers)
                     if reference:
-                        row[name]["error_of_range"] = compare(answers, reference, files["most"])
+                        row[name]["error_of_range"] = compare(answers, reference, files["most"], entry.rows)
                     engines[name] = engine
                     continue
             except Failed as e:

@@ -81,6 +81,12 @@ def arithmetic(tally):
     tally.check("another shape", "shape" in str(verdict({"0": x[:-1]}, {"0": x})))
     tally.check("a missing output", "shape" in str(verdict({"0": x}, {"0": x, "1": x})))
     tally.check("a NaN", "shape" in str(verdict({"0": np.where(x > 1, np.nan, x)}, {"0": x})))
+    rows = {"0": np.arange(12.0).reshape(3, 4), "1": np.arange(3.0)}
+    turned = {k: a[[2, 0, 1]] for k, a in rows.items()}
+    mixed = {"0": rows["0"], "1": turned["1"]}
+    tally.check("rows in another order", bench.error_of_rows(turned, rows) == 0)
+    tally.check("rows of other rows' parts", bench.error_of_rows(mixed, rows) > 0.1)
+    tally.check("fewer rows", bench.error_of_rows({k: a[:2] for k, a in rows.items()}, rows) is None)
     rng = random.Random(1)
     drawn = [random.Random(k).gauss(1.5, 0.1) for k in range(11)]
     middle, low, high = bench.interval(drawn, rng)
