@@ -39,7 +39,7 @@ static void page(Arena *a, const char *path, const char *command, void (*write)(
 }
 
 static const char *const IRREGULAR[] = {"Loop", "NonMaxSuppression", "SequenceAt", "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength",
-                                        "StringConcat", "TopK"};
+                                        "StringConcat", "TopK", "Unique"};
 enum { N_IRREGULAR = sizeof IRREGULAR / sizeof *IRREGULAR };
 
 static const char *const FILE_OF[OP_COUNT] = {
