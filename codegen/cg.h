@@ -123,6 +123,7 @@ LV access_read(Cg *, DType, LV ptr, bool vec, LV mask);   /* one element or 16 i
 /* ---- nest.c ---- */
 LV nest_kernel(Cg *, const Kernel *);          /* the function */
 void nest_block(CgFn *, KBlock, Cv *yield, uint32_t n_yield);
+void nest_only(CgFn *, const KInst *, uint32_t n);   /* these of a block alone, in that order */
 void nest_hoist(CgFn *, KInst loop, KBlock body, bool loads);
 
 /* ---- macc.c ---- */

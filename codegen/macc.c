@@ -3,24 +3,73 @@
 #include "codegen/cg.h"
 #include "codegen/tile.h"
 
-enum { TOUCH_MAX = 4 };
+enum { TOUCH_MAX = 4, ROWS_MAX = 32 };
 
 typedef struct Macc {
     CgFn *f;
     const KMacc *m;
+    /* what of addr does not depend on t, for each row of the tile: emitted in front of the loop over t (divisions by
+     * extents that are not known would stay in it) */
+    KInst *of_row;
+    uint32_t n_of_row;
+    LV row[ROWS_MAX];
+    Cv *row_val; /* [row][n_of_row] */
+    unsigned n_row;
     const KInstRec *touch[TOUCH_MAX]; /* loads of the epilogue that are worth fetching ahead */
 } Macc;
 
 static KVal block_param(const CgFn *f, KBlock b, uint32_t n) { return (KVal){kblock(f->k, b)->param + n}; }
 
+static void find_of_row(Macc *c)
+{
+    const Kernel *k = c->f->k;
+    KVal t = block_param(c->f, c->m->addr, 0);
+    uint32_t n = 0;
+    for (KInst i = kblock(k, c->m->addr)->first; i.i; i = kinst(k, i)->next) n++;
+    c->of_row = arena_array(&c->f->g->arena, KInst, n);
+    c->row_val = arena_array(&c->f->g->arena, Cv, n * ROWS_MAX);
+    for (KInst i = kblock(k, c->m->addr)->first; i.i; i = kinst(k, i)->next) {
+        const KInstRec *in = kinst(k, i);
+        if (!(kop_info(in->op)->flags & KF_PURE) || c->f->hoisted[i.i] || kx_depends(k, (KVal){in->res}, t)) continue;
+        c->of_row[c->n_of_row++] = i;
+    }
+}
+
+/* Instructions marked as hoisted are not emitted. */
+static void mark_of_row(Macc *c, bool hoisted)
+{
+    for (uint32_t n = 0; n < c->n_of_row; n++) c->f->hoisted[c->of_row[n].i] = hoisted;
+}
+
+static void on_rows(void *arg, const LV *row, unsigned n_row)
+{
+    Macc *c = arg;
+    CgFn *f = c->f;
+    assert(n_row <= ROWS_MAX);
+    c->n_row = n_row;
+    for (unsigned r = 0; r < n_row; r++) {
+        f->val[block_param(f, c->m->addr, 1).i] = cv_uni(c->row[r] = row[r]);
+        nest_only(f, c->of_row, c->n_of_row);
+        for (uint32_t n = 0; n < c->n_of_row; n++)
+            c->row_val[r * c->n_of_row + n] = f->val[kinst(f->k, c->of_row[n])->res];
+    }
+}
+
 static void on_addr(void *arg, LV t, LV row, LV *a_off, LV *pred, LV *b_off)
 {
     Macc *c = arg;
     CgFn *f = c->f;
+    unsigned r = 0;
+    while (r < c->n_row && c->row[r] != row) r++;
+    bool known = r < c->n_row;
+    for (uint32_t n = 0; known && n < c->n_of_row; n++)
+        f->val[kinst(f->k, c->of_row[n])->res] = c->row_val[r * c->n_of_row + n];
     f->val[block_param(f, c->m->addr, 0).i] = cv_uni(t);
     f->val[block_param(f, c->m->addr, 1).i] = cv_uni(row);
     Cv out[3];
+    mark_of_row(c, known);
     nest_block(f, c->m->addr, out, 3);
+    mark_of_row(c, false);
     int64_t k;
     *a_off = out[0].v;
     *pred = cg_const(out[1].v, &k) && (k & 1) ? NULL : out[1].v;
@@ -183,6 +232,7 @@ void macc_emit(CgFn *f, KInst i)
     nest_hoist(f, i, m->addr, false);
     if (m->init.i) nest_hoist(f, i, m->init, false);
     nest_hoist(f, i, m->epi, false);
+    find_of_row(&c);
     unsigned n_touch = find_touched(&c);
     const KInstRec *def = kinst(f->k, kval(f->k, pred)->def);
     tile_emit(&(TileEmit){
@@ -213,6 +263,7 @@ void macc_emit(CgFn *f, KInst i)
         .b_base = f->param[m->b],
         .arg = &c,
         .addr = on_addr,
+        .rows_of_tile = on_rows,
         .init = m->init.i ? on_init : NULL,
         .epilogue = on_epilogue,
         .n_touch = n_touch,

@@ -206,6 +206,11 @@ static void emit_inst(CgFn *f, KInst i)
     }
 }
 
+void nest_only(CgFn *f, const KInst *inst, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) emit_inst(f, inst[i]);
+}
+
 void nest_block(CgFn *f, KBlock b, Cv *yield, uint32_t n_yield)
 {
     for (KInst i = kblock(f->k, b)->first; i.i; i = kinst(f->k, i)->next) {

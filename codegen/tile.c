@@ -229,6 +229,7 @@ static void cover_emit(Tile *t, const Cover *c, void (*body)(Tile *, const Part 
 typedef struct Ahead { V ptr; /* at k = 0 */ int64_t step; /* bytes per step of k */ int64_t row; /* if not 0: a line in turn of rows at this distance */ } Ahead;
 typedef struct Operands {
     unsigned h, w;
+    V row[ROWS_MAX];
     V a[ROWS_MAX];         /* row pointers at k = 0 */
     V a_k[ROWS_MAX];       /* their strides; only when `own_stride` */
     bool own_stride;
@@ -400,7 +401,7 @@ static V zero_array(const Tile *t, uint64_t bytes)
     return g;
 }
 
-static void operands_at(const Tile *t, Operands *o, V tt, V row, V col)
+static void operands_at(const Tile *t, Operands *o, V tt, V col)
 {
     const TileEmit *e = t->e;
     unsigned a_bytes = dtype_info(e->a_type)->bits / 8;
@@ -411,7 +412,7 @@ static void operands_at(const Tile *t, Operands *o, V tt, V row, V col)
             o->a[i] = gep(t, t->a_mem, o->a[0], k64(t, i * e->a_row));
             continue;
         }
-        e->addr(e->arg, tt, add_k(t, row, i), &a_off, &pred, &b_off);
+        e->addr(e->arg, tt, o->row[i], &a_off, &pred, &b_off);
         o->a[i] = gep(t, t->a_mem, e->a_base, a_off);
         o->a_k[i] = e->a_k;
         if (e->a_always) assert(!pred);
@@ -467,12 +468,14 @@ static void t_loop(const Tile *t, Operands *o, V row, V col, V *acc)
     unsigned n = o->h * o->w;
     int64_t T;
     bool known = is_const(e->T, &T);
+    for (unsigned i = 0; i < o->h; i++) o->row[i] = add_k(t, row, i);
     if (known && T == 1) {
-        operands_at(t, o, k64(t, 0), row, col);
+        operands_at(t, o, k64(t, 0), col);
         prefetch_plan(t, o, row, col);
         k_loop(t, o, acc);
         return;
     }
+    if (e->rows_of_tile) e->rows_of_tile(e->arg, o->row, o->h);
     Block before = here(t), head = block_new(t, "taps"), inside = block_new(t, "tap"), after = block_new(t, "taps.end");
     LLVMBuildBr(t->b, head);
     at(t, head);
@@ -481,7 +484,7 @@ static void t_loop(const Tile *t, Operands *o, V row, V col, V *acc)
     LLVMBuildCondBr(t->b, LLVMBuildICmp(t->b, LLVMIntSLT, tt, e->T, ""), inside, after);
     at(t, inside);
     for (unsigned i = 0; i < n; i++) acc[i] = in[i];
-    operands_at(t, o, tt, row, col);
+    operands_at(t, o, tt, col);
     prefetch_plan(t, o, row, col);
     k_loop(t, o, acc);
     Block end = here(t);

@@ -24,6 +24,8 @@ typedef struct TileEmit {
     void *arg;
     /* Emit at the builder's position, from i64 values; *pred is i1 or NULL for always. */
     void (*addr)(void *arg, LLVMValueRef t, LLVMValueRef row, LLVMValueRef *a_off, LLVMValueRef *pred, LLVMValueRef *b_off);
+    /* Before a loop over t: the rows that addr will be asked for, as the very values. May be NULL. */
+    void (*rows_of_tile)(void *arg, const LLVMValueRef *row, unsigned n);
     /* <16 x acc> for columns col..col+15 of that row; mask <16 x i1> or NULL (all). NULL function: zero. */
     LLVMValueRef (*init)(void *arg, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask);
     void (*epilogue)(void *arg, LLVMValueRef acc, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask);

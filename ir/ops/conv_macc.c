@@ -96,11 +96,8 @@ void conv_rows_addr(Kb *b, const ConvRows *r, KVal m, KVal t, KVal *off, KVal *p
         same = kb_add(b, same, kb_mul(b, from, kb_dim(b, r->lie[i])));
         if (!r->below[i] && !r->above[i]) continue;
         KVal at = kb_add(b, kb_mul(b, o[i], kb_i(b, r->stride[i])), from), in = {0};
-        if (r->below[i]) in = kb_ge(b, at, kb_i(b, 0));
-        if (r->above[i]) {
-            KVal lt = kb_lt(b, at, kb_dim(b, r->in[i]));
-            in = in.i ? kb_and(b, in, lt) : lt;
-        }
+        if (r->below[i] && r->above[i]) in = kb_lt(b, kb_cast(b, DT_U64, at), kb_cast(b, DT_U64, kb_dim(b, r->in[i])));   /* one comparison: negative is large */
+        else in = r->below[i] ? kb_ge(b, at, kb_i(b, 0)) : kb_lt(b, at, kb_dim(b, r->in[i]));
         *pred = pred->i ? kb_and(b, *pred, in) : in;
     }
     *off = kb_add(b, sum, same);
