@@ -1,7 +1,7 @@
 /* quant.c: QuantizeLinear and DequantizeLinear, per tensor, per axis or in blocks.
  *   y = saturate(round(x / scale) + zero)         round to nearest, ties to even, before zero is added
  *   y = (x - zero) * scale
- * Both expand into internal element-wise ops whose scale and zero point broadcast as numpy's do, so that they join groups:
+ * (also under com.microsoft). Both expand into internal element-wise ops whose scale and zero point broadcast as numpy's do, so that they join groups:
  *   QuantizeLinear(x[N,C,H], s[C], z[C]) {axis=1}     =>   Quantize(x, Reshape(s, [C,1]), Reshape(z, [C,1])) {to=..}
  *   DequantizeLinear(x[N,70], s[N,3]) {block_size=32} =>   Dequantize(x, Repeat(s) {axis=1, block=32, size=[70]}) {to=..}
  * Quantize without a scale only rounds. Repeat is a route: element i of its axis comes from i / block. The division is done in the type of `scale` (or `precision`). */
@@ -213,7 +213,7 @@ static Value param(Exp *e, uint32_t k, const Linear *a)
 static bool linear_expand(Graph *g, Node n)
 {
     const Linear *a = ATTRS(g, n, Linear);
-    bool to_int = node_rec(g, n)->op == OP_QuantizeLinear;
+    bool to_int = node_desc(g, n)->attrs == Q_ATTRS;
     Exp e = {g, n, true};
     QuantAttrs q = {.set = 1, .to = value_trec(g, node_out(g, n, 0))->elem, .saturate = a->saturate, .precision = a->precision};
     if (!to_int) q.saturate = 1, q.precision = 0;
@@ -229,6 +229,11 @@ const OpDesc op_QuantizeLinear = {.name = "QuantizeLinear", .since = 25, .cls = 
                                   .infer = q_infer, .expand = linear_expand, .eval = q_eval};
 const OpDesc op_DequantizeLinear = {.name = "DequantizeLinear", .since = 25, .cls = CLS_ROW, .in = P_D_IN, .out = P_D_OUT, .attrs = D_ATTRS, .attrs_size = sizeof(Linear),
                                     .infer = d_infer, .expand = linear_expand, .eval = d_eval};
+
+const OpDesc op_ms_QuantizeLinear = {.name = "QuantizeLinear", .domain = "com.microsoft", .since = 1, .cls = CLS_ROW, .in = P_Q_IN, .out = P_Q_OUT, .attrs = Q_ATTRS,
+                                     .attrs_size = sizeof(Linear), .infer = q_infer, .expand = linear_expand, .eval = q_eval};
+const OpDesc op_ms_DequantizeLinear = {.name = "DequantizeLinear", .domain = "com.microsoft", .since = 1, .cls = CLS_ROW, .in = P_D_IN, .out = P_D_OUT, .attrs = D_ATTRS,
+                                       .attrs_size = sizeof(Linear), .infer = d_infer, .expand = linear_expand, .eval = d_eval};
 
 /* ---- the internal ones ---- */
 
