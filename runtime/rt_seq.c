@@ -218,6 +218,106 @@ int32_t rt_seq_stack(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt
     return BMC_OK;
 }
 
+/* Element i of a split along `axis`: rows at .. at + len of each outer slice. */
+static bool elem_cut(rt_private *p, rt_elem *e, const rt_arg *b, int axis, int64_t at, int64_t len, bool keep)
+{
+    int64_t outer = 1, inner = rt_dtype_bits(b->dtype) / 8, dim[BMC_MAX_RANK];
+    int rank = 0;
+    for (int i = 0; i < b->rank; i++) {
+        if (i < axis) outer *= b->dim[i];
+        if (i > axis) inner *= b->dim[i];
+        if (i != axis || keep) dim[rank++] = i == axis ? len : b->dim[i];
+    }
+    *e = (rt_elem){.dtype = b->dtype, .rank = (uint8_t)rank, .owned = 1};
+    memcpy(e->dim, dim, (size_t)rank * sizeof *dim);
+    if (!rt_dense_bytes(b->dtype, rank, dim, &e->bytes) || (e->bytes && !b->data)) return false;
+    if (!(e->data = rt_heap_alloc(&p->heap, e->bytes, NULL))) return false;
+    for (int64_t o = 0; o < outer && e->bytes; o++)
+        memcpy((char *)e->data + (size_t)(o * len * inner), (const char *)b->data + (size_t)((o * b->dim[axis] + at) * inner), (size_t)(len * inner));
+    return true;
+}
+
+int32_t rt_seq_split(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)n, (void)tid, (void)nt;
+    rt_private *p = x->rt;
+    rt_seq *q = rt_seq_of(x, (uint32_t)arg[0].value, true);
+    const rt_arg *b = &arg[1], *split = &arg[2];
+    const int64_t *size = split->data;
+    int axis = (int)arg[3].value;
+    bool keep = arg[4].value != 0;
+    if (!q || !size) return no_memory(x);
+    elems_free(p, q);
+    int64_t len = b->dim[axis], at = 0, count = split->rank ? split->dim[0] : size[0] > 0 ? (len + size[0] - 1) / size[0] : -1, sum = 0;
+    for (int64_t i = 0; split->rank && i < count; i++) {
+        if (size[i] < 0 || size[i] > len - sum) sum = INT64_MAX / 2;
+        else sum += size[i];
+    }
+    if (count < 0 || (split->rank && sum != len)) {
+        rt_detail(x, "the split does not fit an axis of %lld", (long long)len);
+        return BMC_E_SHAPE;
+    }
+    if (!seq_reserve(p, q, (size_t)count)) return no_memory(x);
+    for (int64_t i = 0; i < count; i++) {
+        int64_t take = split->rank ? size[i] : size[0] < len - at ? size[0] : len - at;
+        if (!elem_cut(p, &q->item[i], b, axis, at, take, keep)) return no_memory(x);
+        q->n++;
+        at += take;
+    }
+    return BMC_OK;
+}
+
+int32_t rt_seq_concat_dims(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)tid, (void)nt;
+    rt_seq *q = rt_seq_of(x, (uint32_t)arg[0].value, false);
+    size_t count = q ? q->n : 0;
+    int axis = (int)arg[1].value, rank = (int)arg[3].value, from = 0;
+    bool stack = arg[2].value != 0;
+    for (int32_t i = 4; i < n; i++) *arg[i].sym = 0;
+    if (!count) {
+        rt_detail(x, "an empty sequence");
+        return BMC_E_SHAPE;
+    }
+    if (q->item[0].rank + stack != rank) {
+        rt_detail(x, "the elements have rank %d, expected %d", q->item[0].rank, rank - stack);
+        return BMC_E_SHAPE;
+    }
+    for (int i = 0; i < rank && 4 + i < n; i++) *arg[4 + i].sym = stack && i == axis ? (int64_t)count : q->item[0].dim[from++];
+    for (size_t k = 1; k < count && !stack; k++) *arg[4 + axis].sym += q->item[k].dim[axis];
+    return BMC_OK;
+}
+
+int32_t rt_seq_concat(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)n, (void)tid, (void)nt;
+    rt_seq *q = rt_seq_of(x, (uint32_t)arg[0].value, false);
+    const rt_arg *o = &arg[1];
+    int axis = (int)arg[2].value;
+    bool stack = arg[3].value != 0;
+    int64_t outer = 1, inner = rt_dtype_bits(o->dtype) / 8, at = 0;
+    size_t bytes;
+    if (!o->data || !rt_dense_bytes(o->dtype, o->rank, o->dim, &bytes)) return no_memory(x);
+    for (int i = 0; i < axis; i++) outer *= o->dim[i];
+    for (int i = axis + 1; i < o->rank; i++) inner *= o->dim[i];
+    for (size_t k = 0; q && k < q->n; k++) {
+        const rt_elem *e = &q->item[k];
+        int64_t len = stack ? 1 : e->rank == o->rank ? e->dim[axis] : 0;
+        bool fits = e->dtype == o->dtype && e->rank + stack == o->rank && at + len <= o->dim[axis];
+        for (int i = 0, from = 0; fits && i < o->rank; i++)
+            if (!stack || i != axis) fits = (i == axis && !stack) || e->dim[from] == o->dim[i], from++;
+        if (!fits) {
+            rt_detail(x, "element %lld does not fit the others", (long long)k);
+            memset(o->data, 0, bytes);
+            return BMC_E_SHAPE;
+        }
+        for (int64_t r = 0; r < outer && e->bytes; r++)
+            memcpy((char *)o->data + (size_t)((r * o->dim[axis] + at) * inner), (const char *)e->data + (size_t)(r * len * inner), (size_t)(len * inner));
+        at += len;
+    }
+    return BMC_OK;
+}
+
 int32_t rt_seq_import(bmc_ctx *x, uint32_t slot, const bmc_value *v)
 {
     rt_private *p = x->rt;
