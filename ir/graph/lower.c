@@ -217,6 +217,18 @@ bool lw_nodes(Lw *l)
     return true;
 }
 
+/* May the node that makes result k of the region store it in `place`? A result that no node makes, whose contents are known, or that is given twice may not. */
+static bool fits_place(Lw *l, const Graph *region, uint32_t k, KBuf place)
+{
+    const ValueRec *v = value_rec(region, region->out.p[k]);
+    const TypeRec *t = type_rec(&l->m->types, v->type);
+    const KBufRec *b = kbuf(l->k, place);
+    if (!v->def.i || v->content || v->data.i || v->n_out_use != 1 || t->kind != TY_TENSOR || t->layout.i || t->elem != b->elem || t->rank != b->rank) return false;
+    for (int i = 0; i < t->rank; i++)
+        if (dim_eq(&l->m->dims, lw_res(l, t->dim[i]), b->dim[i]) != TRI_YES) return false;
+    return b->dense;
+}
+
 bool lw_region(Lw *l, uint32_t r, KSteps *to, const KBuf *in, uint32_t n_in, KBuf *out)
 {
     Graph *region = node_rec(l->g, l->n)->region[r];
@@ -224,6 +236,8 @@ bool lw_region(Lw *l, uint32_t r, KSteps *to, const KBuf *in, uint32_t n_in, KBu
     Frame f = {.g = region, .buf = arena_array(l->m->arena, KBuf, region->value.n + 1)};
     assert(n_in == region->in.n);
     for (uint32_t k = 0; k < n_in; k++) f.buf[region->in.p[k].i] = in[k];
+    for (uint32_t k = 0; k < region->out.n; k++)
+        if (out[k].i && fits_place(l, region, k, out[k])) f.buf[region->out.p[k].i] = out[k];
     Frame *keep = l->s->frame;
     uint32_t copies = l->s->dense.n;
     l->s->frame = &f;

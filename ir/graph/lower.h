@@ -76,7 +76,8 @@ bool lw_fail(Lw *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 bool lw_group(Lw *, bool rooted);              /* lowers a Group node; rooted: its one node that is no element-wise op or move writes through lw_put, the rest follows */
 
 /* ---- regions ---- */
-/* Lowers region `r` of the node into `to` with its inputs bound to buffers; out[] receives its outputs' buffers. */
+/* Lowers region `r` of the node into `to` with its inputs bound to buffers; out[] receives its outputs' buffers. A buffer that stands there before is where the
+ * caller would like the result to be stored; where that cannot be, another one comes back and the caller copies. */
 bool lw_region(Lw *, uint32_t r, KSteps *to, const KBuf *in, uint32_t n_in, KBuf *out);
 void lw_set_out(Lw *, uint32_t r, KBuf);       /* result r lives in that buffer (control flow, sequences) */
 void lw_copy(Lw *, KSteps *to, KBuf dst, KBuf src);   /* a copying kernel: same count of elements, dense */

@@ -104,6 +104,15 @@ static bool infer(Infer *c)
     return true;
 }
 
+/* Has its place before the branches run. */
+static bool planned(Lw *l, uint32_t r)
+{
+    const TypeRec *t = value_trec(l->g, node_out(l->g, l->n, r));
+    for (int i = 0; t->kind == TY_TENSOR && i < t->rank; i++)
+        if (dim_has_kind(&l->m->dims, lw_out_dim(l, r, i), SYM_NODE)) return false;
+    return t->kind == TY_TENSOR;
+}
+
 static bool lower(Lw *l, Node n)
 {
     uint32_t n_out = node_n_out(l->g, n), n_cap = node_n_in(l->g, n) - 1;
@@ -128,17 +137,18 @@ static bool lower(Lw *l, Node n)
     for (int k = 0; k < 2; k++) {
         if (only >= 0 && k != only) continue;
         KSteps *to = only >= 0 ? outer : k == 0 ? s->body : s->other;
-        if (!lw_region(l, (uint32_t)k, to, cap, n_cap, res)) return false;
-        l->steps = to;
         const Graph *r = node_rec(l->g, n)->region[k];
         bool fails = graph_first(r).i && node_rec(r, graph_first(r))->op == OP_Fail;
+        for (uint32_t o = 0; o < n_out; o++) res[o] = !fails && planned(l, o) ? lw_out(l, o) : (KBuf){0};
+        if (!lw_region(l, (uint32_t)k, to, cap, n_cap, res)) return false;
+        l->steps = to;
         for (uint32_t o = 0; o < n_out; o++) {
             const TypeRec *t = value_trec(r, r->out.p[o]);
             if (fails) continue;
             if (t->kind == TY_TENSOR) lw_bind_dims(l, o, t->dim);
             KBuf dst = lw_out(l, o);
             if (kbuf(l->k, dst)->space == KS_BOX && (only < 0 && k == 1)) lw_realloc(l, dst);
-            lw_copy(l, to, dst, res[o]);
+            if (dst.i != res[o].i) lw_copy(l, to, dst, res[o]);
         }
         l->steps = outer;
     }

@@ -3,7 +3,8 @@
  * their initial and their yielded types, found by iterating (each join only adds symbols, so it ends): a dim that changes becomes a node symbol of the loop.
  *
  * Lowering. Carried tensors live in boxes, carried sequences in slots; the symbols in their dims are carries of the `while` step and assigned together. At the end
- * of an iteration every yielded tensor that is not already a box of the body's own is copied to one, then all are moved, so yields may read old values in any order.
+ * of an iteration all yielded tensors are moved into them, from boxes of the body's own: stored there by the node that makes them where their size is known before,
+ * else copied. So yields may read old values in any order.
  * Scan outputs collect in a sequence and are stacked behind the loop. */
 #include "base/bug.h"
 #include "ir/graph/eval.h"
@@ -140,6 +141,15 @@ static KBuf carried_place(Lw *l, TypeId type)
     return b;
 }
 
+/* A tensor that a node of the body makes, of dims that no node binds. */
+static bool sized(Lw *l, const Graph *b, Value v)
+{
+    const TypeRec *t = value_trec(b, v);
+    for (int i = 0; t->kind == TY_TENSOR && i < t->rank; i++)
+        if (dim_has_kind(&l->m->dims, dim_resolve(&l->m->dims, t->dim[i]), SYM_NODE)) return false;
+    return t->kind == TY_TENSOR && value_rec(b, v)->def.i && !value_rec(b, v)->content;
+}
+
 static bool lower(Lw *l, Node n)
 {
     Graph *g = l->g, *b = node_rec(g, n)->region[0];
@@ -189,6 +199,9 @@ static bool lower(Lw *l, Node n)
     l->steps = body;
     in_buf[0] = value_used(b, b->in.p[0]) ? scalar_of(l, DT_I64, dim_sym(d, iter)) : (KBuf){0};
     in_buf[1] = value_used(b, b->in.p[1]) ? scalar_of(l, DT_BOOL, dim_const(d, 1)) : (KBuf){0};
+    KBuf *next = arena_array(l->m->arena, KBuf, nc + 1), *place = out_buf + 1;
+    for (uint32_t k = 0; k < nc; k++) /* stored where it stays, if its size is known by now */
+        if (sized(l, b, b->out.p[1 + k])) place[k] = next[k] = carried_place(l, value_type(b, b->out.p[1 + k]));
     bool ok = lw_region(l, 0, body, in_buf, b->in.n, out_buf);
     if (!ok) return false;
     Sym next_cond = lw_load_sym(l, out_buf[0], dim_const(d, 0), "cond", 0, 1);
@@ -198,10 +211,9 @@ static bool lower(Lw *l, Node n)
             if (!dim_same(scan_dim[r][i], t->dim[i])) bind(l, d->rec.p[scan_dim[r][i].i].sym, t->dim[i]);
         lw_call(l, body, "rt_seq_insert", 3, (KArg[]){{.kind = KA_BUF, .buf = scan[r]}, {.kind = KA_BUF, .buf = out_buf[1 + r]}, {.kind = KA_DIM, .dim = dim_sym(d, iter)}});
     }
-    KBuf *next = arena_array(l->m->arena, KBuf, nc + 1);
     for (uint32_t k = 0; k < nc; k++) {
-        if (out_buf[1 + k].i == carry[k].i) continue;   /* passed through */
-        next[k] = carried_place(l, value_type(b, b->out.p[1 + k]));
+        if (out_buf[1 + k].i == carry[k].i || (next[k].i && out_buf[1 + k].i == next[k].i)) continue;   /* passed through; there already */
+        if (!next[k].i) next[k] = carried_place(l, value_type(b, b->out.p[1 + k]));
         lw_copy(l, body, next[k], out_buf[1 + k]);
     }
     for (uint32_t k = 0; k < nc; k++) {
