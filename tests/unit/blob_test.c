@@ -219,6 +219,17 @@ static void strings_and_recipes(void)
     ROUND_TRIP(g);
     pack.kc = 16;
     CHECK(!blob_equal(&f.bs, p, blob_derived(&f.bs, DT_F32, 64 * 48, &pack)));
+    pack.K = 6; /* k along two axes: 2 x 3, the first one 32 apart */
+    pack.kc = 6;
+    pack.k_in = 3;
+    pack.stride_q = 32;
+    Blob two = blob_derived(&f.bs, DT_F32, 6 * 48, &pack);
+    CHECK_STR(text_of(&f, two),
+              "pack(f32 3072 splat(0.5), batch=1, K=6, N=48, kc=6, g=1, off=0, st=0, sk=48, sn=1, ki=3, sq=32)");
+    ROUND_TRIP(two);
+    CHECK(recipe_k(&pack, 4) == 32 + 48);
+    pack.stride_q = 33;
+    CHECK(!blob_equal(&f.bs, two, blob_derived(&f.bs, DT_F32, 6 * 48, &pack)));
     CHECK_STR(text_of(&f, (Blob){0}), "none");
     static const struct {
         const char *text;
@@ -236,6 +247,8 @@ static void strings_and_recipes(void)
                {"splat(1)", DT_STR, 2},
                {"splat(1)", DT_NONE, 2},
                {"iota(0,1)", DT_F32, 2},
+               {"pack(f32 8 splat(0), batch=1, K=4, N=2, kc=4, g=1, off=0, st=0, sk=1, sn=4, ki=2, sq=5)", DT_F32, 64},
+               {"pack(f32 8 splat(0), batch=1, K=4, N=2, kc=4, g=1, off=0, st=0, sk=1, sn=4, ki=-2, sq=2)", DT_F32, 64},
                {"hex\"00\"", DT_F32, 1},
                {"hex\"0000000g\"", DT_F32, 1},
                {"hex\"00000000\"", DT_STR, 1},
