@@ -18,6 +18,9 @@ TYPES = {
     "float8e8m0", "float4e2m1", "int4", "uint4", "int2", "uint2",
 }
 
+# Modes that only the run knows, and elements that fall away as numpy's generator says: no part of the standard.
+RANDOM = "test_training_dropout"
+
 Case = namedtuple("Case", "name rtol atol ops types")
 
 
@@ -43,4 +46,5 @@ def expected(path=EXPECTED):
 
 
 def must_pass(case, ops):
-    return {op.replace(":", ".") for op in case.ops} <= ops and set(case.types) <= TYPES
+    known = {op.replace(":", ".") for op in case.ops} <= ops and set(case.types) <= TYPES
+    return known and not case.name.startswith(RANDOM)
