@@ -8,6 +8,7 @@ memory plan comes to what lives at the same time.
 """
 
 import argparse
+import ctypes
 import os
 import re
 
@@ -17,7 +18,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 import harness
-from bmc_ctypes import E_INPUT, E_SHAPE, Loaded, ModelError
+from bmc_ctypes import E_INPUT, E_SHAPE, Config, Loaded, ModelError
 from harness import WORK, run
 
 F, I = TensorProto.FLOAT, TensorProto.INT64
@@ -60,7 +61,7 @@ class Build:
 
 
 def image_net(path, rng):
-    """Convolutions, pools, a branch that is added and one that is concatenated, a head over what is left of the image."""
+    """Convolutions, pools, a branch that is added and one that is concatenated, a head over what is left."""
     b = Build(rng)
     x = b("Relu", b("Conv", "image", b.weight(16, 3, 3, 3), b.weight(16), strides=[2, 2], pads=[1, 1, 1, 1]))
     y = b("Conv", x, b.weight(16, 1, 3, 3), group=16, pads=[1, 1, 1, 1])
@@ -69,7 +70,8 @@ def image_net(path, rng):
     z = b("Sigmoid", b("Conv", z, b.weight(24, 16, 3, 3), strides=[2, 2], pads=[1, 1, 1, 1]))
     shape = b("Slice", b("Shape", y), b.ints(2), b.ints(4))
     shape = b("Concat", b("Slice", b("Shape", z), b.ints(0), b.ints(2)), shape, axis=0)
-    up = b("Resize", z, "", "", shape, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    nearest = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    up = b("Resize", z, "", "", shape, **nearest)
     b("Conv", b("Concat", y, up, axis=1), b.weight(4, 40, 1, 1), out="map")
     pooled = b("Flatten", b("GlobalAveragePool", z))
     b("Softmax", b("Gemm", pooled, b.weight(10, 24), b.weight(10), transB=1), out="scores")
@@ -144,9 +146,8 @@ class Tests:
     def compile(self, model, *options):
         so = self.path(os.path.basename(model)[:-5] + "-%d.so" % len(os.listdir(self.out)))
         ran = run([self.bmc, model, "-o", so, *options])
-        if not self.tally.check("%s compiles %s" % (os.path.basename(model), " ".join(options)), ran.status == 0, ran.brief()):
-            return None
-        return so
+        name = "%s compiles %s" % (os.path.basename(model), " ".join(options))
+        return so if self.tally.check(name, ran.status == 0, ran.brief()) else None
 
     def floats(self, *shape):
         return self.rng.standard_normal(shape).astype(np.float32)
@@ -160,8 +161,10 @@ class Tests:
             return None
         for port, w in zip(session.get_outputs(), want):
             g = got[port.name]
-            close = g.shape == w.shape and np.allclose(g, w, rtol=0, atol=1e-5 * max(1e-6, np.abs(w).max(initial=0)) + 1e-7)
-            self.tally.check("%s: %s" % (name, port.name), close, "" if g.shape != w.shape or not w.size else np.abs(g - w).max())
+            atol = 1e-5 * np.abs(w).max(initial=0) + 1e-7
+            close = g.shape == w.shape and np.allclose(g, w, rtol=0, atol=atol)
+            detail = np.abs(g - w).max() if g.shape == w.shape and w.size else "%s for %s" % (g.shape, w.shape)
+            self.tally.check("%s: %s" % (name, port.name), close, detail)
         return got
 
     def sizes(self, model, cases, threads=(1, 2)):
@@ -201,7 +204,8 @@ class Tests:
         model = decoder(self.path("decoder.onnx"), self.rng)
         past = lambda b, n: {"past_k": self.floats(b, n, 16), "past_v": self.floats(b, n, 16)}
         cases = [(b, n, s) for b, n, s in [(1, 0, 1), (1, 1, 1), (2, 9, 1), (1, 300, 1), (3, 0, 7), (2, 5, 4)]]
-        self.sizes(model, [("past %d, new %d, batch %d" % (n, s, b), dict(past(b, n), x=self.floats(b, s, 16))) for b, n, s in cases])
+        label = "past %d, new %d, batch %d"
+        self.sizes(model, [(label % (n, s, b), dict(past(b, n), x=self.floats(b, s, 16))) for b, n, s in cases])
 
     def steps(self):
         model = stream(self.path("stream.onnx"), self.rng)
@@ -215,7 +219,8 @@ class Tests:
             if got is None or self.tally.failed > before:
                 return
             state = got["next"]
-        self.refused("batches that differ", so, {"x": self.floats(2, 5), "state": self.floats(3, 8)}, E_SHAPE, "2.*3|3.*2")
+        feeds = {"x": self.floats(2, 5), "state": self.floats(3, 8)}
+        self.refused("batches that differ", so, feeds, E_SHAPE, "2.*3|3.*2")
 
     def refused(self, name, so, feeds, status, text):
         try:
@@ -240,8 +245,10 @@ class Tests:
         model = b.save(self.path("same.onnx"), [("a", F, ["?", 4]), ("b", F, ["?", 4])], [("y", F)])
         so, session = self.compile(model), onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         for m, n in ((3, 3), (1, 5), (5, 1), (1, 1)):
-            self.agree("broadcast %d and %d" % (m, n), Loaded(so), session, {"a": self.floats(m, 4), "b": self.floats(n, 4)})
-        self.refused("what does not broadcast", so, {"a": self.floats(2, 4), "b": self.floats(3, 4)}, E_SHAPE, "broadcast")
+            feeds = {"a": self.floats(m, 4), "b": self.floats(n, 4)}
+            self.agree("broadcast %d and %d" % (m, n), Loaded(so), session, feeds)
+        feeds = {"a": self.floats(2, 4), "b": self.floats(3, 4)}
+        self.refused("what does not broadcast", so, feeds, E_SHAPE, "broadcast")
 
     def no_rank(self):
         b = Build(self.rng)
@@ -253,6 +260,29 @@ class Tests:
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         if so:
             self.agree("a shape from the command line", Loaded(so), session, {"x": self.floats(4, 3)})
+
+    def threads(self):
+        """How many threads a run asks for grows with what there is to do; config.all_threads asks for all."""
+        asked = []
+        entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)
+
+        @ctypes.CFUNCTYPE(None, ctypes.c_void_p, entry, ctypes.c_void_p, ctypes.c_int)
+        def team(_pool, fn, arg, nt):
+            asked.append(nt)
+            fn(arg, 0, 1)  # a team may come out smaller
+
+        so = self.compile(self.path("image.onnx"))
+        for all_threads, size, want in ((0, 8, []), (0, 512, [2]), (1, 8, [2])) if so else ():
+            loaded = Loaded(so)
+            loaded.close()
+            config = Config(size=ctypes.sizeof(Config), threads=2, all_threads=all_threads)
+            config.team = ctypes.cast(team, ctypes.c_void_p)
+            status = loaded.table.create(ctypes.byref(config), None, 0, ctypes.byref(loaded.ctx))
+            del asked[:]
+            loaded.run({"image": self.floats(1, 3, size, size)})
+            name = "threads for an image of %d, all_threads %d" % (size, all_threads)
+            self.tally.check(name, status == 0 and asked == want, asked)
+            loaded.close()
 
     def plans(self):
         """Fixed sizes: at most 5 % above what lives at the same time. Free ones: as the formulas allow."""
@@ -281,7 +311,7 @@ def main():
     t = Tests(harness.needs_bmc(args.bmc), tally, rng)
     for f in os.listdir(t.out):
         os.remove(os.path.join(t.out, f))
-    for test in (t.image, t.encode, t.decode, t.steps, t.names, t.no_rank, t.plans):
+    for test in (t.image, t.encode, t.decode, t.steps, t.names, t.no_rank, t.threads, t.plans):
         test()
     return tally.finish()
 
