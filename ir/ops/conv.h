@@ -1,21 +1,25 @@
-/* conv.h: what the files of Conv and ConvTranspose share: the attributes, the convolution resolved against its operands' shapes, and its ways down to kernels.
- * Each way says whether the case is its own: `false` means that nothing has been emitted and the next one is asked (conv.c has the order). */
+/* conv.h: what the files of Conv and ConvTranspose share: the attributes, the convolution resolved against its
+ * operands' shapes, and its ways down to kernels. Each way says whether the case is its own: `false` means that nothing has been
+ * emitted and the next one is asked (conv.c has the order). */
 #ifndef BMC_IR_OPS_CONV_H
 #define BMC_IR_OPS_CONV_H
 #include "ir/ops/contraction.h"
 #include "ir/ops/window.h"
 
-typedef struct Conv { uint64_t set; int64_t group; const char *auto_pad; AttrInts kernel_shape, strides, dilations, pads; } Conv;
-
-/* Extents and padding from the operands' shapes. false: *why. */
-bool conv_resolve(Dims *, const Conv *, const TypeRec *x, const TypeRec *w, Window *, const char **why);
-
-/* The node being lowered (l->n): operands 0 input [N, IC, spatial], 1 weights [OC, IC/group, kernel], 2 bias [OC] or absent; result 0 [N, OC, spatial]. */
-typedef struct ConvCase {
-    Window w;                /* spatial axes, with the pads resolved */
+typedef struct Conv {
+    uint64_t set;
     int64_t group;
-    Dim batch, ic, oc;       /* N; all channels, of the input and of the result */
-    Dim icg, ocg;            /* those of one group */
+    const char *auto_pad;
+    AttrInts kernel_shape, strides, dilations, pads;
+} Conv;
+
+/* The node being lowered (l->n): operands 0 input [N, IC, spatial], 1 weights [OC, IC/group, kernel], 2 bias [OC] or
+ * absent; result 0 [N, OC, spatial]. */
+typedef struct ConvCase {
+    Window w;          /* spatial axes, with the pads resolved */
+    int64_t group;
+    Dim batch, ic, oc; /* N; all channels, of the input and of the result */
+    Dim icg, ocg;      /* those of one group */
 } ConvCase;
 
 /* One input channel per group. Reads lw_in_strided(l, 0), stores through lw_put. */
@@ -27,22 +31,26 @@ bool conv_lower_nest(Lw *, const ConvCase *);
 
 /* ---- for the contractions (conv_macc.c, conv_transpose.c) ---- */
 
-/* What a contraction of output pixels (rows) reads: row m is the output position o (row-major over `out`), reduction batch t the tap (row-major over `taps`), and
- * axis i of the input is read at o*stride + tap*step + first, absent where that lies outside [0, in) and `below` or `above` say that it may. */
+/* What a contraction of output pixels (rows) reads: row m is the output position o (row-major over `out`), reduction
+ * batch t the tap (row-major over `taps`), and axis i of the input is read at o*stride + tap*step + first, absent where
+ * that lies outside [0, in) and `below` or `above` say that it may. */
 typedef struct ConvRows {
-    int n;                                        /* spatial axes */
+    int n;                                       /* spatial axes */
     Dim out[WINDOW_MAX], in[WINDOW_MAX], first[WINDOW_MAX];
     int64_t taps[WINDOW_MAX], stride[WINDOW_MAX], step[WINDOW_MAX];
     bool below[WINDOW_MAX], above[WINDOW_MAX];
-    Dim lie[WINDOW_MAX], lie_batch, lie_channel;  /* element strides of the input */
+    Dim lie[WINDOW_MAX], lie_batch, lie_channel; /* element strides of the input */
 } ConvRows;
 
-Dim conv_rows_count(Dims *, const ConvRows *);                          /* output pixels */
-void conv_rows_lie(Lw *, ConvRows *, KBuf input);                       /* fills lie* from a buffer [N, C, spatial] */
-void conv_rows_addr(Kb *, const ConvRows *, KVal m, KVal t, KVal *off, KVal *pred);   /* element offset of channel 0 of batch 0; *pred as in Contract.a_addr */
-bool conv_rows_affine(Kb *, const ConvRows *, int64_t *distance);       /* rows without predicates, that many elements apart (0: symbolic) */
-void conv_rows_pixel(Kb *, const ConvRows *, KVal m, KVal *o);          /* output position of row m */
-/* A copy of operand 0 with channels innermost and `before` and `behind` zeros around each spatial axis (0 Dims: none): [N, C, spatial'] as a view. */
+Dim conv_rows_count(Dims *, const ConvRows *);         /* output pixels */
+void conv_rows_lie(Lw *, ConvRows *, KBuf input);      /* fills lie* from a buffer [N, C, spatial] */
+/* Element offset of channel 0 of batch 0 for row m and tap t; *pred as in Contract.a_addr. */
+void conv_rows_addr(Kb *, const ConvRows *, KVal m, KVal t, KVal *off, KVal *pred);
+/* Rows without predicates that many elements apart (0: symbolic)? */
+bool conv_rows_affine(Kb *, const ConvRows *, int64_t *distance);
+void conv_rows_pixel(Kb *, const ConvRows *, KVal m, KVal *o); /* output position of row m */
+/* A copy of operand 0 with channels innermost and `before` and `behind` zeros around each spatial axis (NULL: none):
+ * [N, C, spatial'] as a view. */
 KBuf conv_channels_last(Lw *, const Dim *before, const Dim *behind);
 
 #endif

@@ -1,19 +1,23 @@
-/* conv_macc.c: convolutions as contractions: output pixels are rows, output channels columns, input channels K, the kernel's taps reduction batches T.
- *   C[pixel, oc] = sum over taps t, channels k of  x[n, k, pixel*stride - pad + tap*dilation] * w[oc, k, tap]
- * There is no im2col buffer: a row of A is the address of an input pixel, absent when the tap lies in the padding (the tile reads zeros then). With channels
- * innermost in memory k is contiguous. What varies:
- *   1x1, stride 1        pixels are one run of equal distances: a matrix product
- *   k x k                an address for each (tap, pixel); tiles cross image rows
- *   K = kernel row       where no window leaves the last spatial axis and it is not dilated, its taps and the channels are one contiguous run: T is smaller, K longer.
- *                        For few channels the input is copied with its padding to get there (stems)
- *   groups               outer batches of the contraction; in packed B the k of all groups follow each other, so each group has strips of its own
- * An input that lies otherwise (channels apart) is copied to channels-last first. Constant weights are packed when compiling, others are reordered by a kernel. */
+/* conv_macc.c: convolutions as contractions: output pixels are rows, output channels columns, input channels K, the
+ * kernel's taps reduction batches T.
+ *   C[pixel, oc] = sum over taps t, channels k of  x[n, k, pixel*stride - pad + t*dilation] * w[oc, k, t]
+ * There is no im2col buffer: a row of A is the address of an input pixel, absent when the tap lies in the padding (the
+ * tile reads zeros then). With channels innermost in memory k is contiguous. What varies:
+ *   1x1, stride 1     pixels are one run of equal distances: a matrix product
+ *   k x k             an address for each (tap, pixel); tiles cross image rows
+ *   K = kernel row    where no window leaves the last spatial axis and it is not dilated, its taps and the channels are
+ *                     one contiguous run: T is smaller, K longer. For few channels the input is copied with its padding
+ *                     to get there (stems)
+ *   groups            outer batches of the contraction; in packed B the k of all groups follow each other, so each
+ *                     group has strips of its own
+ * An input that lies otherwise (channels apart) is copied to channels-last first. Constant weights are packed when
+ * compiling, others are reordered by a kernel. */
 #include "ir/ops/conv.h"
 
 enum {
-    FEW_CHANNELS = 16,    /* below, the overhead of a tap is worth a copy of the input */
-    FEW_STORED = 8,       /* so many channels are stored one after the other */
-    GROUP_OC = 4          /* output channels of a group that are worth a contraction of their own */
+    FEW_CHANNELS = 16, /* below, the overhead of a tap is worth a copy of the input */
+    FEW_STORED = 8,    /* so many channels are stored one after the other */
+    GROUP_OC = 4       /* output channels of a group that are worth a contraction of their own */
 };
 
 /* ---- addresses of input pixels ---- */
@@ -46,12 +50,14 @@ void conv_rows_pixel(Kb *b, const ConvRows *r, KVal m, KVal *o)
 /* Elements from an output position to the next along axis i. */
 static Dim pixel_step(Dims *d, const ConvRows *r, int i) { return dim_mul(d, r->lie[i], dim_const(d, r->stride[i])); }
 
-/* The first axis of the run that ends with axis i: positions that follow each other in m lie at equal distances all through. Sets its extent. */
+/* The first axis of the run that ends with axis i: positions that follow each other in m lie at equal distances all
+ * through. Sets its extent. */
 static int run_of(Dims *d, const ConvRows *r, int i, Dim *extent)
 {
     Dim step = pixel_step(d, r, i);
     *extent = r->out[i];
-    while (i > 0 && (dim_is(d, r->out[i - 1], 1) || dim_same(pixel_step(d, r, i - 1), dim_mul(d, *extent, step)))) *extent = dim_mul(d, *extent, r->out[--i]);
+    while (i > 0 && (dim_is(d, r->out[i - 1], 1) || dim_same(pixel_step(d, r, i - 1), dim_mul(d, *extent, step))))
+        *extent = dim_mul(d, *extent, r->out[--i]);
     return i;
 }
 
@@ -86,24 +92,27 @@ void conv_rows_addr(Kb *b, const ConvRows *r, KVal m, KVal t, KVal *off, KVal *p
         if (r->taps[i] == 1) tap = kb_i(b, 0);
         else {
             for (int j = 0; j < i; j++)
-                if (r->taps[j] > 1) {   /* not the outermost axis with taps */
+                if (r->taps[j] > 1) { /* not the outermost axis with taps */
                     tap = kb_bin(b, KOP_REM, t, kb_i(b, r->taps[i]));
                     t = kb_div(b, t, kb_i(b, r->taps[i]));
                     break;
                 }
         }
-        KVal from = kb_add(b, kb_mul(b, tap, kb_i(b, r->step[i])), kb_dim(b, r->first[i]));   /* the same for all rows */
+        KVal from = kb_add(b, kb_mul(b, tap, kb_i(b, r->step[i])), kb_dim(b, r->first[i])); /* the same for all rows */
         same = kb_add(b, same, kb_mul(b, from, kb_dim(b, r->lie[i])));
         if (!r->below[i] && !r->above[i]) continue;
         KVal at = kb_add(b, kb_mul(b, o[i], kb_i(b, r->stride[i])), from), in = {0};
-        if (r->below[i] && r->above[i]) in = kb_lt(b, kb_cast(b, DT_U64, at), kb_cast(b, DT_U64, kb_dim(b, r->in[i])));   /* one comparison: negative is large */
+        if (r->below[i] && r->above[i])
+            in = kb_lt(b, kb_cast(b, DT_U64, at),
+                       kb_cast(b, DT_U64, kb_dim(b, r->in[i]))); /* one comparison: negative is large */
         else in = r->below[i] ? kb_ge(b, at, kb_i(b, 0)) : kb_lt(b, at, kb_dim(b, r->in[i]));
         *pred = pred->i ? kb_and(b, *pred, in) : in;
     }
     *off = kb_add(b, sum, same);
 }
 
-/* Position `at` of an axis of extent n, shifted by the zeros before it; what of the bounds is not provable goes to *inside. */
+/* Position `at` of an axis of extent n, shifted by the zeros before it; what of the bounds is not provable goes to
+ * *inside. */
 static KVal unpadded(Kb *b, KVal at, Dim before, Dim behind, Dim n, KVal *inside)
 {
     Dims *d = kb_module(b)->dims;
@@ -138,8 +147,9 @@ KBuf conv_channels_last(Lw *l, const Dim *before, const Dim *behind)
     Kb *b = lw_kernel(l, before ? "conv_pad" : "conv_nhwc");
     KVal i[RANK_MAX], to[RANK_MAX], from[RANK_MAX], inside = {0};
     int64_t channels;
-    /* few channels apart: lanes along an image row, one channel after the other; else channels innermost, as they are stored */
-    bool rows = dim_is_const(d, dim[1], &channels) && channels <= FEW_STORED && dim_is(d, kbuf_stride(l->k, kbuf(l->k, src), rank - 1), 1);
+    /* few channels apart: lanes along an image row, one channel after the other; else channels innermost, as stored */
+    bool rows = dim_is_const(d, dim[1], &channels) && channels <= FEW_STORED &&
+                dim_is(d, kbuf_stride(l->k, kbuf(l->k, src), rank - 1), 1);
     int loops = rows ? rank - 2 : rank;
     lw_nest(l, loops, mem, i);
     if (rows) i[rank - 2] = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, mem[rank - 2]));
@@ -165,14 +175,17 @@ typedef struct Cm {
     Lw *l;
     const ConvCase *c;
     ConvRows rows;
-    int64_t tap_elems;        /* packed: elements of one reduction batch */
-    KVal b_t, b_k;            /* in place: elements from a tap, a k to the next */
-    KVal b_group;             /* elements of B from a group to the next */
+    int64_t tap_elems; /* packed: elements of one reduction batch */
+    KVal b_t, b_k;     /* in place: elements from a tap, a k to the next */
+    KVal b_group;      /* elements of B from a group to the next */
     bool packed;
 } Cm;
 
 static KVal image(const Cm *x, Kb *b, KVal z) { return x->c->group == 1 ? z : kb_div(b, z, kb_i(b, x->c->group)); }
-static KVal group(const Cm *x, Kb *b, KVal z) { return x->c->group == 1 ? kb_i(b, 0) : kb_bin(b, KOP_REM, z, kb_i(b, x->c->group)); }
+static KVal group(const Cm *x, Kb *b, KVal z)
+{
+    return x->c->group == 1 ? kb_i(b, 0) : kb_bin(b, KOP_REM, z, kb_i(b, x->c->group));
+}
 
 static void on_a(void *arg, Kb *b, KVal z, KVal t, KVal m, KVal k0, KVal *off, KVal *pred)
 {
@@ -207,7 +220,8 @@ static KBuf reorder(Lw *l, const ConvCase *c)
 {
     Dims *d = &l->m->dims;
     Dim to[3] = {dim_const(d, c->w.taps), c->icg, c->oc}, from[3] = {c->oc, c->icg, to[0]};
-    KBuf src = lw_in(l, 1), view = kbuf_view(l->k, src, (Name){0}, 3, from, NULL, dim_const(d, 0), l->loc), out = lw_temp(l, kbuf(l->k, src)->elem, 3, to);
+    KBuf src = lw_in(l, 1), view = kbuf_view(l->k, src, (Name){0}, 3, from, NULL, dim_const(d, 0), l->loc),
+         out = lw_temp(l, kbuf(l->k, src)->elem, 3, to);
     Kb *b = lw_kernel(l, "conv_weights");
     KVal i[3];
     lw_nest(l, 3, to, i);
@@ -218,13 +232,18 @@ static KBuf reorder(Lw *l, const ConvCase *c)
 }
 
 /* What of the case is known when compiling. */
-typedef struct Known { bool all; int64_t ic, icg, oc, ocg; Blob weights; } Known;
+typedef struct Known {
+    bool all;
+    int64_t ic, icg, oc, ocg;
+    Blob weights;
+} Known;
 
 static Known known(Lw *l, const ConvCase *c)
 {
     Known k = {0};
     Dims *d = &l->m->dims;
-    k.all = dim_is_const(d, c->ic, &k.ic) && dim_is_const(d, c->icg, &k.icg) && dim_is_const(d, c->oc, &k.oc) && dim_is_const(d, c->ocg, &k.ocg) && lw_const(l, 1, &k.weights);
+    k.all = dim_is_const(d, c->ic, &k.ic) && dim_is_const(d, c->icg, &k.icg) && dim_is_const(d, c->oc, &k.oc) &&
+            dim_is_const(d, c->ocg, &k.ocg) && lw_const(l, 1, &k.weights);
     return k;
 }
 
@@ -246,7 +265,8 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
     Cm x = {.l = l, .c = c, .rows = {.n = w->n}};
     ConvRows *r = &x.rows;
     for (int i = 0; i < w->n; i++) {
-        r->out[i] = w->out[i], r->in[i] = w->in[i], r->taps[i] = w->kernel[i], r->stride[i] = w->stride[i], r->step[i] = w->dilation[i];
+        r->out[i] = w->out[i], r->in[i] = w->in[i], r->taps[i] = w->kernel[i], r->stride[i] = w->stride[i],
+        r->step[i] = w->dilation[i];
         r->first[i] = dim_sub(d, dim_const(d, 0), w->begin[i]), r->below[i] = w->below[i], r->above[i] = w->above[i];
     }
 
@@ -257,12 +277,14 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
     bool apart = !dim_is(d, r->lie_channel, 1) && !dim_is(d, c->ic, 1), run = !apart && dim_same(r->lie[last], c->ic);
     if (few && (w->padded || !run)) {
         Dim behind[WINDOW_MAX];
-        for (int i = 0; i < w->n; i++) {   /* what windows reach, no more */
-            Dim reach = dim_add(d, dim_mul(d, dim_sub(d, w->out[i], dim_const(d, 1)), dim_const(d, w->stride[i])), dim_const(d, (w->kernel[i] - 1) * w->dilation[i] + 1));
+        for (int i = 0; i < w->n; i++) { /* what windows reach, no more */
+            Dim reach = dim_add(d, dim_mul(d, dim_sub(d, w->out[i], dim_const(d, 1)), dim_const(d, w->stride[i])),
+                                dim_const(d, (w->kernel[i] - 1) * w->dilation[i] + 1));
             behind[i] = dim_sub(d, dim_sub(d, reach, w->begin[i]), w->in[i]);
         }
         src = conv_channels_last(l, w->begin, behind);
-        for (int i = 0; i < w->n; i++) r->first[i] = dim_const(d, 0), r->below[i] = r->above[i] = false, r->in[i] = kbuf(l->k, src)->dim[2 + i];
+        for (int i = 0; i < w->n; i++)
+            r->first[i] = dim_const(d, 0), r->below[i] = r->above[i] = false, r->in[i] = kbuf(l->k, src)->dim[2 + i];
         conv_rows_lie(l, r, src);
     } else {
         if (apart) {
@@ -276,13 +298,18 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
     /* The weights. */
     RightSide right = {0};
     int64_t width = merge ? w->kernel[last] : 1, T = w->taps / width, K = width * k.icg;
-    Recipe shape = {.batch = T, .K = K * c->group, .N = k.ocg, .kc = c->group == 1 ? contract_pack_kc(&l->k->target, acc, K) : K * c->group,
-                    .stride_t = width, .stride_k = w->taps, .stride_n = k.icg * w->taps};
+    Recipe shape = {.batch = T,
+                    .K = K * c->group,
+                    .N = k.ocg,
+                    .kc = c->group == 1 ? contract_pack_kc(&l->k->target, acc, K) : K * c->group,
+                    .stride_t = width,
+                    .stride_k = w->taps,
+                    .stride_n = k.icg * w->taps};
     if (merge) shape.k_in = k.icg, shape.stride_q = 1;
     if (c->group > 1) shape.k_in = k.icg, shape.stride_q = k.ocg * k.icg * w->taps;
     x.packed = k.all && contraction_pack_as(l, k.weights, &shape, &right);
     if (!x.packed) {
-        if (merge) merge = false, T = w->taps, K = k.icg;   /* taps are batches after all */
+        if (merge) merge = false, T = w->taps, K = k.icg; /* taps are batches after all */
         right.buf = reorder(l, c);
     }
     if (merge) r->taps[last] = 1;
@@ -299,10 +326,24 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
     }
     int64_t distance = 0;
     bool affine = conv_rows_affine(b, r, &distance);
-    Contract con = {.Z = dim_mul(d, c->batch, dim_const(d, c->group)), .M = conv_rows_count(d, r), .N = c->ocg, .K = k.all ? dim_const(d, K) : c->icg, .T = dim_const(d, T),
-                    .a = kb_param(b, src, false), .b = kb_param(b, right.buf, false), .acc = acc, .b_packed = x.packed, .pack_kc = right.kc,
-                    .a_k = merge || dim_is(d, c->icg, 1) ? kb_i(b, 1) : kb_dim(b, r->lie_channel), .b_k = x.b_k, .arg = &x, .a_addr = on_a, .b_addr = on_b, .store = on_store,
-                    .a_plain = affine && T == 1, .a_row_bytes = affine ? distance * dtype_bytes(lw_elem(l, 0), 1) : 0};
+    Contract con = {.Z = dim_mul(d, c->batch, dim_const(d, c->group)),
+                    .M = conv_rows_count(d, r),
+                    .N = c->ocg,
+                    .K = k.all ? dim_const(d, K) : c->icg,
+                    .T = dim_const(d, T),
+                    .a = kb_param(b, src, false),
+                    .b = kb_param(b, right.buf, false),
+                    .acc = acc,
+                    .b_packed = x.packed,
+                    .pack_kc = right.kc,
+                    .a_k = merge || dim_is(d, c->icg, 1) ? kb_i(b, 1) : kb_dim(b, r->lie_channel),
+                    .b_k = x.b_k,
+                    .arg = &x,
+                    .a_addr = on_a,
+                    .b_addr = on_b,
+                    .store = on_store,
+                    .a_plain = affine && T == 1,
+                    .a_row_bytes = affine ? distance * dtype_bytes(lw_elem(l, 0), 1) : 0};
     contract_build(b, &con);
     lw_kernel_end(l);
     return true;

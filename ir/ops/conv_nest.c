@@ -1,4 +1,5 @@
-/* conv_nest.c: a convolution as a plain nest, one output element at a time: groups too small for a tile, and what is not depthwise. */
+/* conv_nest.c: a convolution as a plain nest, one output element at a time: groups too small for a tile, and what is
+ * not depthwise. */
 #include "ir/ops/conv.h"
 
 /* Loops over the taps of axis i.., accumulating x*w. */
@@ -47,4 +48,3 @@ bool conv_lower_nest(Lw *l, const ConvCase *c)
     lw_kernel_end(l);
     return true;
 }
-

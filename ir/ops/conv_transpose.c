@@ -1,55 +1,81 @@
-/* conv_transpose.c: ConvTranspose in any number of spatial axes: y[n, oc, o] = b[oc] + sum over channels k of oc's group, taps t with
- * o + begin - t*dilation = i*stride for an input position i:  x[n, k, i] * w[k, oc, t].
+/* conv_transpose.c: ConvTranspose in any number of spatial axes: y[n, oc, o] = b[oc] + sum over channels k of oc's
+ * group, taps t with o + begin - t*dilation = i*stride for an input position i:  x[n, k, i] * w[k, oc, t].
  *
- * Never a scatter. Outputs o = stride*q + r with the same phase r use the same taps, t0, t0+step, ..., and read x at q + first - j*dilation': each phase is an
- * ordinary convolution of stride 1 with a part of the kernel, a contraction like conv_macc.c's, whose results lie `stride` apart. All phases read one packed constant,
- * [tap][k of all groups][oc of a group]. An input of one pixel gives every tap its own matrix. Many phases, small groups, pads that are not known: a plain nest. */
+ * Never a scatter. Outputs o = stride*q + r with the same phase r use the same taps, t0, t0+step, ..., and read x at
+ * q + first - j*dilation': each phase is an ordinary convolution of stride 1 with a part of the kernel, a contraction
+ * like conv_macc.c's, whose results lie `stride` apart. All phases read one packed constant, [tap][k of all groups][oc
+ * of a group]. An input of one pixel gives every tap its own matrix. Many phases, small groups, pads that are not known: a
+ * plain nest. */
 #include "ir/ops/conv.h"
 #include "ir/graph/eval.h"
 #include <string.h>
 
-static const Port P_IN[] = {{"X", DTS_FLOAT, 0, 1}, {"W", DTS_FLOAT, 0, 1}, {"B", DTS_FLOAT, PORT_OPTIONAL, 1}, PORT_END};
+static const Port P_IN[] = {
+    {"X", DTS_FLOAT, 0, 1}, {"W", DTS_FLOAT, 0, 1}, {"B", DTS_FLOAT, PORT_OPTIONAL, 1}, PORT_END};
 static const Port P_OUT[] = {{"Y", DTS_FLOAT, 0, 1}, PORT_END};
-typedef struct ConvT { uint64_t set; int64_t group; const char *auto_pad; AttrInts kernel_shape, strides, dilations, pads, output_padding, output_shape; } ConvT;
-static const AttrSpec ATTRS_[] = {A_INT(ConvT, group, 1), A_STRING(ConvT, auto_pad, "NOTSET"), A_INTS(ConvT, kernel_shape), A_INTS(ConvT, strides),
-                                  A_INTS(ConvT, dilations), A_INTS(ConvT, pads), A_INTS(ConvT, output_padding), A_INTS(ConvT, output_shape), A_END};
+typedef struct ConvT {
+    uint64_t set;
+    int64_t group;
+    const char *auto_pad;
+    AttrInts kernel_shape, strides, dilations, pads, output_padding, output_shape;
+} ConvT;
+static const AttrSpec ATTRS_[] = {A_INT(ConvT, group, 1),
+                                  A_STRING(ConvT, auto_pad, "NOTSET"),
+                                  A_INTS(ConvT, kernel_shape),
+                                  A_INTS(ConvT, strides),
+                                  A_INTS(ConvT, dilations),
+                                  A_INTS(ConvT, pads),
+                                  A_INTS(ConvT, output_padding),
+                                  A_INTS(ConvT, output_shape),
+                                  A_END};
 
 enum {
-    PHASES_MAX = 16,   /* kernels that one node may become */
-    GROUP_OC = 4       /* output channels of a group that are worth a contraction of their own */
+    PHASES_MAX = 16, /* kernels that one node may become */
+    GROUP_OC = 4     /* output channels of a group that are worth a contraction of their own */
 };
 
-/* Resolved against the operands' shapes; `w` as for a convolution the other way: w.in, w.out are x's and y's extents, begin what is cut off y's front. */
-typedef struct Case { Window w; int64_t group; Dim batch, ic, oc, icg, ocg; } Case;
+/* Resolved against the operands' shapes; `w` as for a convolution the other way: w.in, w.out are x's and y's extents,
+ * begin what is cut off y's front. */
+typedef struct Case {
+    Window w;
+    int64_t group;
+    Dim batch, ic, oc, icg, ocg;
+} Case;
 
 static int64_t attr_at(AttrInts a, int i, int64_t absent) { return a.n ? a.p[i] : absent; }
 
 static bool resolve(Dims *d, const ConvT *a, const TypeRec *x, const TypeRec *wt, Window *w, const char **why)
 {
     int n = x->rank - 2;
-    bool upper = !strcmp(a->auto_pad, "SAME_UPPER"), same = upper || !strcmp(a->auto_pad, "SAME_LOWER"), valid = !strcmp(a->auto_pad, "VALID");
+    bool upper = !strcmp(a->auto_pad, "SAME_UPPER"), same = upper || !strcmp(a->auto_pad, "SAME_LOWER"),
+         valid = !strcmp(a->auto_pad, "VALID");
     AttrInts shape = a->output_shape;
     *w = (Window){.n = n, .taps = 1};
     if (n < 1 || n > WINDOW_MAX) return *why = "the number of spatial axes is not supported", false;
     if (!same && !valid && a->auto_pad[0] && strcmp(a->auto_pad, "NOTSET")) return *why = "auto_pad is unknown", false;
-    if ((int)shape.n == n + 2) shape = (AttrInts){shape.p + 2, (uint32_t)n};   /* batch and channels may stand before */
+    if ((int)shape.n == n + 2) shape = (AttrInts){shape.p + 2, (uint32_t)n}; /* batch and channels may stand before */
     AttrInts each[] = {a->strides, a->dilations, a->kernel_shape, a->output_padding, shape};
     for (int k = 0; k < 5; k++)
-        if (each[k].n && (int)each[k].n != n) return *why = "an attribute does not fit the number of spatial axes", false;
+        if (each[k].n && (int)each[k].n != n)
+            return *why = "an attribute does not fit the number of spatial axes", false;
     if (a->pads.n && (int)a->pads.n != 2 * n) return *why = "pads do not fit the number of spatial axes", false;
     Dim zero = dim_const(d, 0), one = dim_const(d, 1);
     for (int i = 0; i < n; i++) {
-        int64_t k, s = attr_at(a->strides, i, 1), l = attr_at(a->dilations, i, 1), extra = attr_at(a->output_padding, i, 0), reach;
+        int64_t k, s = attr_at(a->strides, i, 1), l = attr_at(a->dilations, i, 1),
+                   extra = attr_at(a->output_padding, i, 0), reach;
         if (!dim_is_const(d, dim_resolve(d, wt->dim[2 + i]), &k)) {
             if (!a->kernel_shape.n) return *why = "the kernel's size must be known at compile time", false;
             k = a->kernel_shape.p[i];
-        } else if (a->kernel_shape.n && a->kernel_shape.p[i] != k) return *why = "kernel_shape differs from the weights' shape", false;
+        } else if (a->kernel_shape.n && a->kernel_shape.p[i] != k)
+            return *why = "kernel_shape differs from the weights' shape", false;
         if (s < 1 || l < 1 || k < 1) return *why = "kernel, strides and dilations must be positive", false;
         if (extra < 0 || extra > INT64_MAX / 8) return *why = "output_padding is out of range", false;
-        if (__builtin_mul_overflow(k - 1, l, &reach) || reach > INT64_MAX / 8 || s > INT64_MAX / 8 || __builtin_mul_overflow(w->taps, k, &w->taps))
+        if (__builtin_mul_overflow(k - 1, l, &reach) || reach > INT64_MAX / 8 || s > INT64_MAX / 8 ||
+            __builtin_mul_overflow(w->taps, k, &w->taps))
             return *why = "the kernel is too large", false;
         w->kernel[i] = k, w->stride[i] = s, w->dilation[i] = l, w->in[i] = dim_resolve(d, x->dim[2 + i]);
-        Dim st = dim_const(d, s), full = dim_add(d, dim_mul(d, dim_sub(d, w->in[i], one), st), dim_const(d, reach + 1 + extra));
+        Dim st = dim_const(d, s),
+            full = dim_add(d, dim_mul(d, dim_sub(d, w->in[i], one), st), dim_const(d, reach + 1 + extra));
         if (shape.n || same) {
             w->out[i] = shape.n ? dim_const(d, shape.p[i]) : dim_mul(d, w->in[i], st);
             if (shape.n && shape.p[i] < 0) return *why = "output_shape is negative", false;
@@ -57,7 +83,8 @@ static bool resolve(Dims *d, const ConvT *a, const TypeRec *x, const TypeRec *wt
             w->begin[i] = upper ? half : dim_sub(d, total, half);
         } else {
             int64_t b = valid ? 0 : attr_at(a->pads, i, 0), e = valid ? 0 : attr_at(a->pads, a->pads.n ? i + n : 0, 0);
-            if (b > INT64_MAX / 8 || e > INT64_MAX / 8 || b < -(INT64_MAX / 8) || e < -(INT64_MAX / 8)) return *why = "the padding is too large", false;
+            if (b > INT64_MAX / 8 || e > INT64_MAX / 8 || b < -(INT64_MAX / 8) || e < -(INT64_MAX / 8))
+                return *why = "the padding is too large", false;
             w->begin[i] = dim_const(d, b);
             w->out[i] = dim_max(d, zero, dim_sub(d, full, dim_const(d, b + e)));
         }
@@ -78,9 +105,12 @@ static bool infer(Infer *c)
     if (!resolve(c->d, a, infer_in(c, 0), infer_in(c, 1), &w, &why)) return infer_fail(c, "%s", why);
     if (!infer_must_eq(c, infer_dim(c, 0, 1), infer_dim(c, 1, 0), "input channels")) return false;
     int64_t ic;
-    if (dim_is_const(c->d, infer_dim(c, 0, 1), &ic) && ic % a->group) return infer_fail(c, "%lld input channels in %lld groups", (long long)ic, (long long)a->group);
+    if (dim_is_const(c->d, infer_dim(c, 0, 1), &ic) && ic % a->group)
+        return infer_fail(c, "%lld input channels in %lld groups", (long long)ic, (long long)a->group);
     oc = dim_mul(c->d, infer_dim(c, 1, 1), dim_const(c->d, a->group));
-    if (infer_has(c, 2) && (!infer_need_rank(c, 2, 1, 1) || !infer_must_eq(c, infer_dim(c, 2, 0), oc, "length of the bias"))) return false;
+    if (infer_has(c, 2) &&
+        (!infer_need_rank(c, 2, 1, 1) || !infer_must_eq(c, infer_dim(c, 2, 0), oc, "length of the bias")))
+        return false;
     dim[0] = infer_dim(c, 0, 0);
     dim[1] = oc;
     for (int i = 0; i < w.n; i++) dim[2 + i] = w.out[i];
@@ -93,12 +123,12 @@ typedef struct Phase {
     Lw *l;
     const Case *c;
     ConvRows rows;
-    int64_t r[WINDOW_MAX], t0[WINDOW_MAX], step[WINDOW_MAX];   /* outputs stride*q + r use taps t0 + j*step */
+    int64_t r[WINDOW_MAX], t0[WINDOW_MAX], step[WINDOW_MAX]; /* outputs stride*q + r use taps t0 + j*step */
     int64_t tap_elems;
-    bool each_tap;         /* the input is one pixel: the outer batch counts taps, too */
+    bool each_tap; /* the input is one pixel: the outer batch counts taps, too */
 } Phase;
 
-static KVal part(Kb *b, KVal z, int64_t n, KVal *rest)   /* z % n, and z / n */
+static KVal part(Kb *b, KVal z, int64_t n, KVal *rest) /* z % n, and z / n */
 {
     *rest = n == 1 ? z : kb_div(b, z, kb_i(b, n));
     return n == 1 ? kb_i(b, 0) : kb_bin(b, KOP_REM, z, kb_i(b, n));
@@ -115,7 +145,9 @@ static void phase_a(void *arg, Kb *b, KVal z, KVal t, KVal m, KVal k0, KVal *off
     g = part(b, z, p->c->group, &rest);
     conv_rows_addr(b, &p->rows, m, t, off, pred);
     KVal k = kb_add(b, kb_mul(b, g, kb_dim(b, p->c->icg)), k0);
-    *off = kb_add(b, *off, kb_add(b, kb_mul(b, k, kb_dim(b, p->rows.lie_channel)), kb_mul(b, rest, kb_dim(b, p->rows.lie_batch))));
+    *off =
+        kb_add(b, *off,
+               kb_add(b, kb_mul(b, k, kb_dim(b, p->rows.lie_channel)), kb_mul(b, rest, kb_dim(b, p->rows.lie_batch))));
 }
 
 static KVal phase_b(void *arg, Kb *b, KVal z, KVal t, KVal k0)
@@ -124,7 +156,7 @@ static KVal phase_b(void *arg, Kb *b, KVal z, KVal t, KVal k0)
     KVal tap = kb_i(b, 0), rest;
     (void)k0;
     if (p->each_tap) return kb_mul(b, z, kb_i(b, p->tap_elems));
-    int64_t to_next = 1;   /* taps from a tap of this axis to the next */
+    int64_t to_next = 1; /* taps from a tap of this axis to the next */
     for (int i = p->rows.n - 1; i >= 0; i--) {
         KVal j = part(b, t, p->rows.taps[i], &t);
         KVal at = kb_add(b, kb_mul(b, j, kb_i(b, p->step[i])), kb_i(b, p->t0[i]));
@@ -133,7 +165,8 @@ static KVal phase_b(void *arg, Kb *b, KVal z, KVal t, KVal k0)
     }
     int64_t icg = 0;
     KVal g = part(b, z, p->c->group, &rest);
-    if (p->c->group > 1 && !dim_is_const(kb_module(b)->dims, p->c->icg, &icg)) return tap;   /* not reached: groups are known */
+    if (p->c->group > 1 && !dim_is_const(kb_module(b)->dims, p->c->icg, &icg))
+        return tap; /* not reached: groups are known */
     return kb_add(b, kb_mul(b, tap, kb_i(b, p->tap_elems)), kb_mul(b, g, kb_i(b, icg * K_LANES)));
 }
 
@@ -150,7 +183,8 @@ static void phase_store(void *arg, Kb *b, KVal z, KVal m, KVal n, KVal acc)
         idx[0] = rest;
         idx[1] = p->c->group == 1 ? n : kb_add(b, kb_mul(b, g, kb_dim(b, p->c->ocg)), n);
         conv_rows_pixel(b, &p->rows, m, q);
-        for (int i = 0; i < p->rows.n; i++) idx[2 + i] = kb_add(b, kb_mul(b, q[i], kb_i(b, p->c->w.stride[i])), kb_i(b, p->r[i]));
+        for (int i = 0; i < p->rows.n; i++)
+            idx[2 + i] = kb_add(b, kb_mul(b, q[i], kb_i(b, p->c->w.stride[i])), kb_i(b, p->r[i]));
     }
     if (lw_has(p->l, 2)) acc = kb_add(b, acc, lw_at(p->l, 2, &idx[1]));
     lw_put(p->l, 0, idx, acc);
@@ -175,7 +209,8 @@ static void phase_axis(Dims *d, Phase *p, int i, int64_t begin)
     r->stride[i] = 1;
     r->step[i] = step;
     r->first[i] = dim_const(d, first);
-    r->out[i] = dim_max(d, dim_const(d, 0), dim_ceildiv(d, dim_sub(d, w->out[i], dim_const(d, p->r[i])), dim_const(d, s)));
+    r->out[i] =
+        dim_max(d, dim_const(d, 0), dim_ceildiv(d, dim_sub(d, w->out[i], dim_const(d, p->r[i])), dim_const(d, s)));
     r->below[i] = nt && first + step * (nt - 1) < 0;
     Dim behind = dim_sub(d, dim_add(d, r->out[i], dim_const(d, first)), w->in[i]);
     dim_bounds(d, behind, &lo, &hi);
@@ -189,9 +224,23 @@ static void contract(Lw *l, Phase *p, KBuf src, const RightSide *right, int64_t 
     int64_t distance = 0;
     Kb *b = lw_kernel(l, "conv_transpose");
     bool affine = !p->each_tap && conv_rows_affine(b, &p->rows, &distance);
-    Contract con = {.Z = Z, .M = M, .N = p->c->ocg, .K = dim_const(d, icg), .T = dim_const(d, T), .a = kb_param(b, src, false), .b = kb_param(b, right->buf, false),
-                    .acc = acc, .b_packed = true, .pack_kc = right->kc, .a_k = icg == 1 ? kb_i(b, 1) : kb_dim(b, p->rows.lie_channel), .arg = p, .a_addr = phase_a,
-                    .b_addr = phase_b, .store = phase_store, .a_plain = affine && T == 1, .a_row_bytes = affine ? distance * dtype_bytes(lw_elem(l, 0), 1) : 0};
+    Contract con = {.Z = Z,
+                    .M = M,
+                    .N = p->c->ocg,
+                    .K = dim_const(d, icg),
+                    .T = dim_const(d, T),
+                    .a = kb_param(b, src, false),
+                    .b = kb_param(b, right->buf, false),
+                    .acc = acc,
+                    .b_packed = true,
+                    .pack_kc = right->kc,
+                    .a_k = icg == 1 ? kb_i(b, 1) : kb_dim(b, p->rows.lie_channel),
+                    .arg = p,
+                    .a_addr = phase_a,
+                    .b_addr = phase_b,
+                    .store = phase_store,
+                    .a_plain = affine && T == 1,
+                    .a_row_bytes = affine ? distance * dtype_bytes(lw_elem(l, 0), 1) : 0};
     contract_build(b, &con);
     lw_kernel_end(l);
 }
@@ -202,11 +251,15 @@ static bool lower_macc(Lw *l, const Case *c)
     const Window *w = &c->w;
     int64_t ic, icg, ocg, phases = 1, begin[WINDOW_MAX];
     Blob weights;
-    bool pixel = c->group == 1;   /* one pixel to a whole kernel */
-    if (!dim_is_const(d, c->ic, &ic) || !dim_is_const(d, c->icg, &icg) || !dim_is_const(d, c->ocg, &ocg) || !lw_const(l, 1, &weights)) return false;
+    bool pixel = c->group == 1; /* one pixel to a whole kernel */
+    if (!dim_is_const(d, c->ic, &ic) || !dim_is_const(d, c->icg, &icg) || !dim_is_const(d, c->ocg, &ocg) ||
+        !lw_const(l, 1, &weights))
+        return false;
     if (c->group > 1 && ocg < GROUP_OC) return false;
     for (int i = 0; i < w->n; i++) {
-        if (!dim_is_const(d, w->begin[i], &begin[i]) || w->stride[i] > PHASES_MAX || (phases *= w->stride[i]) > PHASES_MAX) return false;
+        if (!dim_is_const(d, w->begin[i], &begin[i]) || w->stride[i] > PHASES_MAX ||
+            (phases *= w->stride[i]) > PHASES_MAX)
+            return false;
         pixel &= dim_is(d, w->in[i], 1) && w->dilation[i] == 1 && begin[i] == 0 && dim_is(d, w->out[i], w->kernel[i]);
     }
     /* w[ic, ocg, taps] as [tap][ic][ocg]: the k of a group lie one after another */
@@ -234,7 +287,8 @@ static bool lower_macc(Lw *l, const Case *c)
             phase_axis(d, &p, i, begin[i]);
             T *= p.rows.taps[i];
         }
-        for (int i = 0; i < w->n && !T; i++) p.rows.taps[i] = 1, p.rows.below[i] = p.rows.above[i] = false;   /* the bias alone */
+        for (int i = 0; i < w->n && !T; i++)
+            p.rows.taps[i] = 1, p.rows.below[i] = p.rows.above[i] = false; /* the bias alone */
         contract(l, &p, src, &right, icg, dim_mul(d, c->batch, dim_const(d, c->group)), conv_rows_count(d, &p.rows), T);
     }
     return true;
@@ -250,10 +304,13 @@ static KVal taps(Lw *l, const Window *w, int i, const KVal *out, KVal *xi, KVal 
     KbLoop loop;
     KOp add = KOP_ADD;
     kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_i(b, w->kernel[i]), 1, &acc, &add);
-    KVal s = kb_i(b, w->stride[i]), at = kb_sub(b, kb_add(b, out[2 + i], kb_dim(b, w->begin[i])), kb_mul(b, loop.iv, kb_i(b, w->dilation[i]))), zero = kb_i(b, 0);
+    KVal s = kb_i(b, w->stride[i]),
+         at = kb_sub(b, kb_add(b, out[2 + i], kb_dim(b, w->begin[i])), kb_mul(b, loop.iv, kb_i(b, w->dilation[i]))),
+         zero = kb_i(b, 0);
     wi[2 + i] = loop.iv;
     xi[2 + i] = kb_bin(b, KOP_FLOORDIV, at, s);
-    KVal in = kb_and(b, kb_and(b, kb_ge(b, at, zero), kb_lt(b, xi[2 + i], kb_dim(b, w->in[i]))), kb_eq(b, kb_bin(b, KOP_MOD, at, s), zero));
+    KVal in = kb_and(b, kb_and(b, kb_ge(b, at, zero), kb_lt(b, xi[2 + i], kb_dim(b, w->in[i]))),
+                     kb_eq(b, kb_bin(b, KOP_MOD, at, s), zero));
     KVal next = taps(l, w, i + 1, out, xi, wi, pred.i ? kb_and(b, pred, in) : in, px, loop.carry[0]);
     kb_loop_end(b, &loop, &next);
     return loop.result[0];
@@ -290,7 +347,8 @@ static bool lower(Lw *l, Node n)
     Dims *d = &l->m->dims;
     Case c = {.group = a->group, .batch = lw_dim(l, 0, 0), .ic = lw_dim(l, 0, 1), .ocg = lw_dim(l, 1, 1)};
     const char *why;
-    if (!resolve(d, a, value_trec(l->g, node_in(l->g, n, 0)), value_trec(l->g, node_in(l->g, n, 1)), &c.w, &why)) return lw_fail(l, "%s", why);
+    if (!resolve(d, a, value_trec(l->g, node_in(l->g, n, 0)), value_trec(l->g, node_in(l->g, n, 1)), &c.w, &why))
+        return lw_fail(l, "%s", why);
     c.icg = dim_div(d, c.ic, dim_const(d, a->group));
     c.oc = dim_mul(d, c.ocg, dim_const(d, a->group));
     if (!lower_macc(l, &c)) lower_nest(l, &c);
@@ -312,7 +370,8 @@ static bool eval(Eval *e)
     Window w;
     const char *why;
     if (!resolve(&dims, a, &tx, &tw, &w, &why)) return ev_fail(e, "%s", why);
-    int64_t ocg = k->dim[1], icg = x->dim[1] / a->group, dim[RANK_MAX] = {x->dim[0], ocg * a->group}, begin[WINDOW_MAX], out = 1, in = 1;
+    int64_t ocg = k->dim[1], icg = x->dim[1] / a->group, dim[RANK_MAX] = {x->dim[0], ocg * a->group}, begin[WINDOW_MAX],
+            out = 1, in = 1;
     for (int i = 0; i < w.n; i++) {
         dim_is_const(&dims, w.out[i], &dim[2 + i]);
         dim_is_const(&dims, w.begin[i], &begin[i]);
@@ -336,12 +395,22 @@ static bool eval(Eval *e)
                 inside &= o >= 0 && o < dim[2 + i];
                 at = at * dim[2 + i] + o;
             }
-            for (int64_t oc = 0; inside && oc < ocg; oc++) sum[(n * dim[1] + c / icg * ocg + oc) * out + at] += ev_f(x, p) * ev_f(k, (c * ocg + oc) * w.taps + t);
+            for (int64_t oc = 0; inside && oc < ocg; oc++)
+                sum[(n * dim[1] + c / icg * ocg + oc) * out + at] += ev_f(x, p) * ev_f(k, (c * ocg + oc) * w.taps + t);
         }
     }
     for (int64_t p = 0; p < y->count; p++) ev_set_f(y, p, sum[p]);
     return true;
 }
 
-const OpDesc op_ConvTranspose = {.name = "ConvTranspose", .since = 22, .cls = CLS_CONTRACT, .flags = OPF_STRIDED_OUT | OPF_CHANNELS_LAST, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
-                                 .attrs_size = sizeof(ConvT), .infer = infer, .lower = lower, .eval = eval};
+const OpDesc op_ConvTranspose = {.name = "ConvTranspose",
+                                 .since = 22,
+                                 .cls = CLS_CONTRACT,
+                                 .flags = OPF_STRIDED_OUT | OPF_CHANNELS_LAST,
+                                 .in = P_IN,
+                                 .out = P_OUT,
+                                 .attrs = ATTRS_,
+                                 .attrs_size = sizeof(ConvT),
+                                 .infer = infer,
+                                 .lower = lower,
+                                 .eval = eval};
