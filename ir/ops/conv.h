@@ -13,6 +13,9 @@ typedef struct Conv {
     AttrInts kernel_shape, strides, dilations, pads;
 } Conv;
 
+/* Extents and padding from the operands' shapes (quant_int.c asks too). false: *why. */
+bool conv_resolve(Dims *, const Conv *, const TypeRec *x, const TypeRec *w, Window *, const char **why);
+
 /* The node being lowered (l->n): operands 0 input [N, IC, spatial], 1 weights [OC, IC/group, kernel], 2 bias [OC] or
  * absent; result 0 [N, OC, spatial]. */
 typedef struct ConvCase {
