@@ -501,9 +501,10 @@ static LV size_of(Cg *g, LV sym, Dim d)
     return over ? LLVMBuildSelect(g->b, over, cg_i64(g, INT64_MAX), v, "") : v;
 }
 
-/* As many threads as have some twenty microseconds of work each and one between two barriers: with less, waking and waiting
- * cost more than is gained. */
-#define CYCLES_START 100000 /* waking a team and waiting for its last thread, on a machine that does other things, too */
+/* As many threads as have some twenty microseconds of work each and one between two barriers: with less, waking and
+ * waiting cost more than is gained. */
+#define CYCLES_START                                                                                                   \
+    100000 /* waking a team and waiting for its last thread, on a machine that does other things, too */
 #define CYCLES_BARRIER 5000 /* meeting at a barrier, lines that change caches included */
 
 static LV threads_worth(Cg *g, LV sym)

@@ -1,6 +1,6 @@
 /* cycles.c: an estimate of a kernel's time from its text: each instruction has a weight, loops multiply. Within a `vec`
- * loop 16 lanes share the weight of about two vector instructions; a contraction runs 16 multiply-adds a cycle, less what
- * is lost around it. Good to a factor of two, which is what its users need: is this worth waking another thread?
+ * loop 16 lanes share the weight of about two vector instructions; a contraction runs 16 multiply-adds a cycle, less
+ * what is lost around it. Good to a factor of two, which is what its users need: is this worth waking another thread?
  * Counts of iterations that only an outer loop or memory knows are replaced by the smallest bound that is known. */
 #include "ir/kernel/cycles.h"
 

@@ -6,8 +6,8 @@
  * An integer value whose elements are all known becomes a constant; one whose elements are expressions over the
  * symbols of the entry becomes the internal op Dims. Elements that only a node binds (the count of NonZero, say) stay
  * as they are: their operands keep that node alive.
- * Inference also leaves run-time checks and joins symbols; running it again changes nothing. A check about a symbol that
- * no value's type mentions any more (folding has made the node that bound it simpler) goes: whatever it said has been
+ * Inference also leaves run-time checks and joins symbols; running it again changes nothing. A check about a symbol
+ * that no value's type mentions any more (folding has made the node that bound it simpler) goes: whatever it said has been
  * said anew about what stands there now. */
 #include "base/bug.h"
 #include "ir/graph/infer.h"
@@ -167,7 +167,8 @@ static uint64_t fingerprint(PassCtx *c)
 static PassResult run(PassCtx *c)
 {
     uint64_t before = fingerprint(c);
-    for (uint32_t narrowed = c->m->dims.narrowed + 1; narrowed != c->m->dims.narrowed;) { /* bounds found late hold early */
+    for (uint32_t narrowed = c->m->dims.narrowed + 1;
+         narrowed != c->m->dims.narrowed;) { /* bounds found late hold early */
         narrowed = c->m->dims.narrowed;
         if (!infer_graph(c->m->entry)) return PASS_FAILED;
     }

@@ -1,15 +1,15 @@
 /* plan_inplace: may a launch write its result over an operand? Proven on the kernel, whatever made it:
- *   store %y[%i, %j] = add(load %x[%i, %j], ...)          every load of %x stands before the store that may overwrite its
- *                                                          element, in the same iteration of every loop around both
+ *   store %y[%i, %j] = add(load %x[%i, %j], ...)      every load of %x stands before the store that may overwrite its
+ *                                                     element, in the same iteration of every loop around both
  * For each load L of the operand and each store S to the result, whose addresses are sums of terms (index, stride):
  *   1. L runs before S in the innermost block that holds both (never in different parts of one macc);
  *   2. the terms that L and S share tell iterations of all loops around both apart: then no other iteration's store
- *      meets L's element, and this iteration's comes later. Iterations of par loops write disjoint elements by the rules
- *      of the IR, so when all terms are the same and whoever loads also stores, only the other loops have to be told
+ *      meets L's element, and this iteration's comes later. Iterations of par loops write disjoint elements by the
+ *      rules of the IR, so when all terms are the same and whoever loads also stores, only the other loops have to be told
  *      apart. When some terms differ (rows that are summed up first, then rewritten), operand and result must have the
  *      same dims and strides.
- * A term tells the iterations of a loop apart when it is affine in the loop's variable with a coefficient that is not 0,
- * and the rest of it does not change with that loop or loops further inside; the loops are taken from outside in.
+ * A term tells the iterations of a loop apart when it is affine in the loop's variable with a coefficient that is not
+ * 0, and the rest of it does not change with that loop or loops further inside; the loops are taken from outside in.
  * The result must not be read by the kernel, nor may the operand be a side of a macc. */
 #include "base/bug.h"
 #include "passes/kernel/kpasses.h"
@@ -74,7 +74,8 @@ static bool common_loops(const Kernel *k, KInst load, KInst store, Around *loop,
     return true;
 }
 
-static bool tells_apart(const Kernel *k, const Dims *d, const KVal *term, int n_term, const Around *loop, int n, int at, KVal v)
+static bool tells_apart(const Kernel *k, const Dims *d, const KVal *term, int n_term, const Around *loop, int n, int at,
+                        KVal v)
 {
     for (int t = 0; t < n_term; t++) {
         int64_t coef;
@@ -134,7 +135,8 @@ bool kinplace_params(const Kernel *k, Dims *d, uint32_t in, uint32_t out)
         if (r->op != KOP_LOAD || r->param != in) continue;
         for (uint32_t s = 1; s < k->inst.n; s++) {
             const KInstRec *w = &k->inst.p[s];
-            if (w->block.i && w->op == KOP_STORE && w->param == out && !pair_in_place(k, d, (KInst){l}, (KInst){s})) return false;
+            if (w->block.i && w->op == KOP_STORE && w->param == out && !pair_in_place(k, d, (KInst){l}, (KInst){s}))
+                return false;
         }
     }
     return true;

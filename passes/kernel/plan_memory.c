@@ -7,8 +7,8 @@
  *   places       plan_place.c
  *   locals       one after the other per kernel; the scratch of a thread is the largest kernel's
  * Offsets are multiples of 64. Sizes that mention node symbols are reserved at their upper bound; without one the
- * buffer should have been a box (diagnosed). But for results in place, a step's inputs and outputs live together. Views keep
- * what they show alive.
+ * buffer should have been a box (diagnosed). But for results in place, a step's inputs and outputs live together. Views
+ * keep what they show alive.
  * kplan_check proves the result. */
 #include "base/bug.h"
 #include "passes/kernel/plan.h"
@@ -39,10 +39,10 @@ typedef struct Plan {
     VEC(Touch) touch;
     VEC(Loop) loop; /* inner ones before outer ones */
     VEC(Parent) parent;
-    Live *live; /* by buffer */
-    Dim *raw;   /* by arena buffer: its size before rounding, which is easier to compare */
+    Live *live;              /* by buffer */
+    Dim *raw;                /* by arena buffer: its size before rounding, which is easier to compare */
     VEC(const KStep *) step; /* by position */
-    KBuf *over; /* by buffer: the one whose memory it takes over where both are touched */
+    KBuf *over;              /* by buffer: the one whose memory it takes over where both are touched */
     PlanStat stat;
     bool failed;
 } Plan;
@@ -172,7 +172,8 @@ static Dim size_of(Plan *p, const KBufRec *r, Dim *raw)
 static const KStep *handover(const Plan *p, KBuf in, KBuf out)
 {
     const Live *x = &p->live[in.i], *y = &p->live[out.i];
-    return x->last == y->first && p->step.p[x->last] && p->step.p[x->last]->kind == KST_LAUNCH ? p->step.p[x->last] : NULL;
+    return x->last == y->first && p->step.p[x->last] && p->step.p[x->last]->kind == KST_LAUNCH ? p->step.p[x->last]
+                                                                                               : NULL;
 }
 
 /* Results of a launch take the memory of operands that die there, the smallest that is large enough. p->over[out]: what
@@ -361,7 +362,8 @@ static PassResult run(PassCtx *c)
     pass_count(c, "results in place of an operand", stat.in_place);
     pass_count(c, "bytes of the arena (symbols at their bounds or 1024)", stat.arena);
     pass_count(c, "bytes that live at the same time at most", stat.live);
-    if (stat.live > 0) pass_count(c, "arena in percent of that", (int64_t)(100.0 * (double)stat.arena / (double)stat.live + 0.5));
+    if (stat.live > 0)
+        pass_count(c, "arena in percent of that", (int64_t)(100.0 * (double)stat.arena / (double)stat.live + 0.5));
     return failed ? PASS_FAILED : changed ? PASS_CHANGED : PASS_UNCHANGED;
 }
 const Pass pass_plan_memory = {.name = "plan-memory",

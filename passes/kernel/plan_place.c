@@ -42,7 +42,10 @@ int64_t *plan_sample(const KModule *m, Arena *a)
 }
 
 /* ---- packing ---- */
-static int by_number(const Spot *a, const Spot *b) { return a->item->buf.i < b->item->buf.i ? -1 : a->item->buf.i > b->item->buf.i; }
+static int by_number(const Spot *a, const Spot *b)
+{
+    return a->item->buf.i < b->item->buf.i ? -1 : a->item->buf.i > b->item->buf.i;
+}
 
 static int by_size(const void *x, const void *y)
 {
@@ -288,7 +291,8 @@ Dim plan_place(KModule *m, Arena *a, PlanItem *item, uint32_t n, uint32_t steps)
         lodge_guests(&p, i, tmp);
         pack_lane(&p, &p.lane.p[i]);
     }
-    for (uint32_t i = 0; i < 2 * p.lane.n && end.i; i++) { /* that of the constants first: their places are numbers then */
+    for (uint32_t i = 0; i < 2 * p.lane.n && end.i;
+         i++) { /* that of the constants first: their places are numbers then */
         Lane *l = &p.lane.p[i % p.lane.n];
         if (dim_is(d, l->form, 1) != (i < p.lane.n)) continue;
         for (uint32_t s = 0; s < l->spot.n; s++) {

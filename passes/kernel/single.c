@@ -55,4 +55,5 @@ static PassResult run(PassCtx *c)
     return n ? PASS_CHANGED : PASS_UNCHANGED;
 }
 
-const Pass pass_single = {.name = "single", .brief = "launches too small to share run on thread 0", .kernel = true, .opts = opts, .run = run};
+const Pass pass_single = {
+    .name = "single", .brief = "launches too small to share run on thread 0", .kernel = true, .opts = opts, .run = run};

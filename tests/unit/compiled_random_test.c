@@ -13,7 +13,8 @@ static const char *run_threads(Arena *a, const bmc_model *m, const Case *c, Tens
     for (int t = 0; t < 4; t++) {
         bmc_ctx *ctx;
         bmc_value out[3] = {{0}};
-        if (m->create(&(bmc_config){.size = sizeof(bmc_config), .threads = threads[t], .all_threads = 1}, NULL, 0, &ctx))
+        if (m->create(&(bmc_config){.size = sizeof(bmc_config), .threads = threads[t], .all_threads = 1}, NULL, 0,
+                      &ctx))
             return arena_printf(a, "create: %s", m->message(NULL));
         for (uint32_t k = 0; k < c->n_out; k++) out[k].size = sizeof *out;
         const char *why = m->run(ctx, c->in, out) ? arena_strdup(a, m->message(ctx)) : NULL;
