@@ -84,7 +84,8 @@ static void build_strips(Kb *b, Build *x, KVal cols)
     const Contract *c = x->c;
     KVal lanes = kb_i(b, K_LANES), s = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_bin(b, KOP_FLOORDIV, kb_add(b, cols, kb_i(b, K_LANES - 1)), lanes));
     KVal k = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, c->K)), first = kb_mul(b, s, lanes), j = kb_for(b, KLOOP_VEC, kb_i(b, 0), lanes), n = kb_add(b, first, j);
-    kb_store(b, x->strips, (KVal[]){s, k, j}, c->b_load(c->arg, b, x->z, kb_i(b, 0), k, kb_add(b, x->n0, n), kb_lt(b, n, cols)));
+    bool whole = dim_multiple_of(kb_module(b)->dims, c->N, K_LANES);   /* blocks are whole strips: no strip is cut */
+    kb_store(b, x->strips, (KVal[]){s, k, j}, c->b_load(c->arg, b, x->z, kb_i(b, 0), k, kb_add(b, x->n0, n), whole ? (KVal){0} : kb_lt(b, n, cols)));
     kb_end(b);
     kb_end(b);
     kb_end(b);
@@ -234,6 +235,7 @@ void contract_build(Kb *b, const Contract *c)
     x.t0 = x.k0 = zero;
     if (c->b_load) {
         Dim size[3] = {dim_const(d, ceil_div(t->nb, K_LANES)), c->K, dim_const(d, K_LANES)};
+        assert(t->nb % K_LANES == 0);
         x.strips = kb_local(b, "strips", c->acc, 3, size);
         build_strips(b, &x, cols);
     }

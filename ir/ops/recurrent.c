@@ -472,6 +472,11 @@ static void each_unit(Ctx *x, void (*f)(Ctx *, const Place *, KVal j))
     kb_end(b);
 }
 
+static bool result_used(Lw *l, uint32_t r)
+{
+    return r < node_n_out(l->g, l->n) && value_used(l->g, node_out(l->g, l->n, r));
+}
+
 /* Initial states into the locals, and the last ones out of them. */
 static void state_io(Ctx *x, bool out)
 {
@@ -488,7 +493,7 @@ static void state_io(Ctx *x, bool out)
     for (uint32_t k = 0; k < (x->op == OP_LSTM ? 2u : 1u); k++) {
         uint32_t local = k ? x->c : x->h;
         if (!out) kb_store(b, local, at, lw_has(l, RNN_H0 + k) ? lw_at(l, RNN_H0 + k, idx[x->a->layout]) : cf(x, 0));
-        else if (1 + k < node_n_out(l->g, l->n) && value_used(l->g, node_out(l->g, l->n, 1 + k))) {
+        else if (result_used(l, 1 + k)) {
             KVal v = kb_load(b, local, at);
             lw_put(l, 1 + k, idx[x->a->layout], some.i ? kb_select(b, some, v, cf(x, 0)) : v);
         }
@@ -550,7 +555,7 @@ static bool lower(Lw *l, Node n)
         each_unit(&x, gru_last);
     } else each_unit(&x, x.op == OP_LSTM ? lstm : x.op == OP_GRU ? gru_linear : rnn);
     kb_end(b);
-    state_io(&x, true);
+    if (result_used(l, 1) || result_used(l, 2)) state_io(&x, true);
     kb_end(b);
     lw_kernel_end(l);
     return true;
