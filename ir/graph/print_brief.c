@@ -1,10 +1,11 @@
-/* print_brief: a graph for reading: one line a node, at most BRIEF_COLUMNS wide, each with its shape and the name of the
- * model's node; not for reading back (that is print.c).
- *   %57 = contract(%53, %12) : f32[batch,seq,768]                                      !262 /m/encoder/layer.0/attention/output/Add
- *   | %55 = MatMul(%53, MatMul_1330 f32[768,768]) : f32[batch,seq,768]                          !260 /m/encoder/..put/dense/MatMul
- *   | %56 = Add(%55, bias f32[768]) : f32[batch,seq,768]                                   !261 /m/encoder/layer.0/attention/..Add
- * Values are numbered in order; a group's members stand below it, behind a bar, and share its numbers. Constants and shapes
- * stand where they are read. What does not fit is cut: attributes first, then operands, then the middle of a name. */
+/* print_brief: a graph for reading: one line a node, at most BRIEF_COLUMNS wide, each with its shape and the name of
+ * the model's node; not for reading back (that is print.c).
+ *   %57 = contract(%53, %12) : f32[batch,seq,768] !262 /m/encoder/layer.0/attention/output/Add
+ *   | %55 = MatMul(%53, MatMul_1330 f32[768,768]) : f32[batch,seq,768] !260 /m/encoder/..put/dense/MatMul
+ *   | %56 = Add(%55, bias f32[768]) : f32[batch,seq,768] !261 /m/encoder/layer.0/attention/..Add
+ * Values are numbered in order; a group's members stand below it, behind a bar, and share its numbers. Constants and
+ * shapes stand where they are read. What does not fit is cut: attributes first, then operands, then the middle of a
+ * name. */
 #include "ir/graph/attr.h"
 #include <string.h>
 
@@ -131,9 +132,11 @@ static void brief_node(Brief *b, Graph *g, Node n, const char **name, const char
         Graph *q = r->region[k];
         const char **inner = arena_array(b->a, const char *, q->value.n);
         uint32_t first = group_kind(g, n) ? 0 : r->n_in - r->n_capture;
-        for (uint32_t i = 0; i < q->in.n; i++) { /* a group's inputs are its operands; others' last ones their captures */
+        for (uint32_t i = 0; i < q->in.n;
+             i++) { /* a group's inputs are its operands; others' last ones their captures */
             uint32_t own = group_kind(g, n) ? 0 : q->in.n - r->n_capture;
-            if (i >= own && first + i - own < r->n_in) inner[q->in.p[i].i] = operand(b, g, node_in(g, n, first + i - own), name);
+            if (i >= own && first + i - own < r->n_in)
+                inner[q->in.p[i].i] = operand(b, g, node_in(g, n, first + i - own), name);
             else inner[q->in.p[i].i] = arena_printf(b->a, "%%%u", ++b->n);
         }
         for (uint32_t i = 0; group_kind(g, n) && i < q->out.n; i++) inner[q->out.p[i].i] = name[node_out(g, n, i).i];
@@ -160,6 +163,7 @@ void bir_print_brief(Str *o, Module *m)
     }
     brief_graph(&b, g, name, "");
     for (uint32_t k = 0; k < g->out.n; k++)
-        str_printf(o, "out %s = %s\n", name_str(&m->names, g->out_name.p[k].i ? g->out_name.p[k] : value_rec(g, g->out.p[k])->name),
+        str_printf(o, "out %s = %s\n",
+                   name_str(&m->names, g->out_name.p[k].i ? g->out_name.p[k] : value_rec(g, g->out.p[k])->name),
                    operand(&b, g, g->out.p[k], name));
 }

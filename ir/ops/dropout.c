@@ -4,16 +4,25 @@
 #include "ir/graph/eval.h"
 #include "ir/ops/expansion.h"
 
-static const Port P_IN[] = {{"data", DTS_FLOAT, 0, 1}, {"ratio", DTS_FLOAT, PORT_OPTIONAL, 0}, {"training_mode", DTS_BOOL, PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_IN[] = {{"data", DTS_FLOAT, 0, 1},
+                            {"ratio", DTS_FLOAT, PORT_OPTIONAL, 0},
+                            {"training_mode", DTS_BOOL, PORT_OPTIONAL, 0},
+                            PORT_END};
 static const Port P_OUT[] = {{"output", DTS_FLOAT, 0, 1}, {"mask", DTS_BOOL, PORT_OPTIONAL, 0}, PORT_END};
-typedef struct Dropout { uint64_t set; int64_t seed, is_test; double ratio; } Dropout;
-static const AttrSpec ATTRS_[] = {A_INT(Dropout, seed, 0), A_INT(Dropout, is_test, 1), A_FLOAT(Dropout, ratio, 0.5), A_END};
+typedef struct Dropout {
+    uint64_t set;
+    int64_t seed, is_test;
+    double ratio;
+} Dropout;
+static const AttrSpec ATTRS_[] = {A_INT(Dropout, seed, 0), A_INT(Dropout, is_test, 1), A_FLOAT(Dropout, ratio, 0.5),
+                                  A_END};
 
 static bool upgrade(Graph *g, Node n, int64_t opset)
 {
     Dropout *a = node_rec(g, n)->attrs;
     if (opset >= 12) return true;
-    if (opset < 7 && a->set & 2 && !a->is_test) return diag(g->m->diag, graph_loc(g, n), E_OP_FORM, "Dropout in training");
+    if (opset < 7 && a->set & 2 && !a->is_test)
+        return diag(g->m->diag, graph_loc(g, n), E_OP_FORM, "Dropout in training");
     a->set = 0;
     return true;
 }
@@ -24,15 +33,18 @@ static bool number(const Graph *g, Value v, double *x)
     if (!value_is_const(g, v)) return false;
     const BlobRec *b = blob_rec(&g->m->blobs, value_rec(g, v)->data);
     if (b->kind == BLOB_DERIVED || b->count != 1) return false;
-    *x = dtype_is_float(b->elem) ? blob_get_f(&g->m->blobs, value_rec(g, v)->data, 0) : (double)blob_get_i(&g->m->blobs, value_rec(g, v)->data, 0);
+    *x = dtype_is_float(b->elem) ? blob_get_f(&g->m->blobs, value_rec(g, v)->data, 0)
+                                 : (double)blob_get_i(&g->m->blobs, value_rec(g, v)->data, 0);
     return true;
 }
 
 static bool infer(Infer *c)
 {
     double training = 0, ratio = 0.5;
-    if (infer_has(c, 2) && !number(c->g, node_in(c->g, c->n, 2), &training)) return infer_fail(c, "training_mode must be known at compile time");
-    if (training && infer_has(c, 1) && !number(c->g, node_in(c->g, c->n, 1), &ratio)) return infer_fail(c, "the ratio must be known at compile time");
+    if (infer_has(c, 2) && !number(c->g, node_in(c->g, c->n, 2), &training))
+        return infer_fail(c, "training_mode must be known at compile time");
+    if (training && infer_has(c, 1) && !number(c->g, node_in(c->g, c->n, 1), &ratio))
+        return infer_fail(c, "the ratio must be known at compile time");
     if (training && ratio) return infer_fail(c, "training_mode with a ratio of %g is not supported", ratio);
     if (!infer_like(c, 0, 0)) return false;
     const TypeRec *x = infer_in(c, 0);
@@ -45,7 +57,8 @@ static Value equivalent(Graph *g, Node n, uint32_t r) { return r == 0 ? node_in(
 static bool expand(Graph *g, Node n)
 {
     Exp e = {g, n, true};
-    if (node_n_out(g, n) > 1 && value_used(g, node_out(g, n, 1))) exp_result(&e, 1, exp_2(&e, OP_Expand, exp_i(&e, DT_BOOL, 1), exp_1(&e, OP_Shape, exp_in(&e, 0))));
+    if (node_n_out(g, n) > 1 && value_used(g, node_out(g, n, 1)))
+        exp_result(&e, 1, exp_2(&e, OP_Expand, exp_i(&e, DT_BOOL, 1), exp_1(&e, OP_Shape, exp_in(&e, 0))));
     exp_result(&e, 0, exp_1(&e, OP_Identity, exp_in(&e, 0)));
     return e.ok;
 }
@@ -59,5 +72,15 @@ static bool eval(Eval *e)
     return e->n_out < 2 || mask;
 }
 
-const OpDesc op_Dropout = {.name = "Dropout", .since = 22, .cls = CLS_OPAQUE, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Dropout),
-                           .upgrade = upgrade, .infer = infer, .equivalent = equivalent, .expand = expand, .eval = eval};
+const OpDesc op_Dropout = {.name = "Dropout",
+                           .since = 22,
+                           .cls = CLS_OPAQUE,
+                           .in = P_IN,
+                           .out = P_OUT,
+                           .attrs = ATTRS_,
+                           .attrs_size = sizeof(Dropout),
+                           .upgrade = upgrade,
+                           .infer = infer,
+                           .equivalent = equivalent,
+                           .expand = expand,
+                           .eval = eval};

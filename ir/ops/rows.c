@@ -2,8 +2,8 @@
  *   for %q = 0..(M+3)//4 par {                      rows r0 = min(4*q, M-1), .. r3 = min(4*q+3, M-1)
  *     for %i = 0..N seq carry(%s0 = 0, .. %s3 = 0) { yield add(%s0, load %x[r0, %i]), .. }        (the schedule: vec)
  *     ... }
- * The last sweep stores and goes row by row (stores to different rows would keep it from running in lanes); a row that was
- * clamped is not stored twice, as a result may stand in its operand's memory. */
+ * The last sweep stores and goes row by row (stores to different rows would keep it from running in lanes); a row that
+ * was clamped is not stored twice, as a result may stand in its operand's memory. */
 #include "ir/ops/rows.h"
 #include <assert.h>
 
@@ -37,7 +37,8 @@ void rows_open(Rows *r, Lw *l, uint32_t axes)
         if (!(axes >> a & 1)) jam = a;
     if (r->contiguous && jam >= 0) {
         r->n = ROWS_JAM;
-        if (dim_is_const(&l->m->dims, lw_dim(l, 0, jam), &extent) && extent < ROWS_JAM) r->n = extent < 1 ? 1 : (uint32_t)extent;
+        if (dim_is_const(&l->m->dims, lw_dim(l, 0, jam), &extent) && extent < ROWS_JAM)
+            r->n = extent < 1 ? 1 : (uint32_t)extent;
         if (dim_is_const(&l->m->dims, rows_length(r), &extent) && extent > ROWS_LONG) r->n = 1;
     }
     for (int a = 0; a < r->rank; a++) {
@@ -79,7 +80,8 @@ static void sweep(Sweep *s, int axis, KVal at)
     Kb *b = r->l->b;
     while (axis < r->rank && !(r->axes >> axis & 1)) axis++;
     if (axis == r->rank) {
-        for (uint32_t j = s->from; j < s->to; j++) s->body(r, j, at.i ? at : kb_i(b, 0), s->carry + (j - s->from) * s->n_carry, s->arg);
+        for (uint32_t j = s->from; j < s->to; j++)
+            s->body(r, j, at.i ? at : kb_i(b, 0), s->carry + (j - s->from) * s->n_carry, s->arg);
         return;
     }
     KbLoop loop;

@@ -17,9 +17,9 @@
 typedef struct Contraction {
     Node n;
     Value w;
-    int w_out, w_in;       /* axes of the weights; -1: no single one */
-    int y_axis, x_axis;    /* of the result, of operand 0 */
-    int bias;              /* operand that holds it, -1: none possible */
+    int w_out, w_in;    /* axes of the weights; -1: no single one */
+    int y_axis, x_axis; /* of the result, of operand 0 */
+    int bias;           /* operand that holds it, -1: none possible */
 } Contraction;
 
 static int64_t attr_int(const Graph *g, Node n, const char *name)
@@ -94,7 +94,8 @@ static Value at_axis(Graph *g, Value v, int rank, int axis, int64_t count)
 {
     Dim dim[RANK_MAX];
     for (int i = 0; i < rank; i++) dim[i] = dim_const(&g->m->dims, i == axis ? count : 1);
-    return graph_const(g, value_rec(g, v)->data, type_tensor(&g->m->types, value_trec(g, v)->elem, rank, dim), (Name){0});
+    return graph_const(g, value_rec(g, v)->data, type_tensor(&g->m->types, value_trec(g, v)->elem, rank, dim),
+                       (Name){0});
 }
 
 static Value combine(Graph *g, OpCode op, Value a, Value b, Node before)
@@ -114,7 +115,8 @@ static Value as_bias(Graph *g, const Contraction *c, OpCode op, Value s, int64_t
     Value have = node_in(g, c->n, 2), flat = at_axis(g, s, 1, 0, count);
     if (have.i) return combine(g, op, have, flat, before);
     if (op == OP_Add && count == channels) return flat;
-    Value zero = graph_const(g, blob_splat_f(&g->m->blobs, e, channels, 0), type_tensor(&g->m->types, e, 1, &n), (Name){0});
+    Value zero =
+        graph_const(g, blob_splat_f(&g->m->blobs, e, channels, 0), type_tensor(&g->m->types, e, 1, &n), (Name){0});
     return combine(g, op, zero, flat, before);
 }
 
@@ -171,7 +173,8 @@ static bool fold_operand(PassCtx *p, Graph *g, const Contraction *c)
     const TypeRec *t = value_trec(g, x), *w = value_trec(g, c->w);
     for (uint32_t k = 0; k < 2; k++) {
         Value s = node_in(g, n, k), rest = node_in(g, n, 1 - k);
-        if (!per_channel(g, s, t->elem, t->rank, c->x_axis, &count) || value_type(g, rest).i != value_type(g, x).i) continue;
+        if (!per_channel(g, s, t->elem, t->rank, c->x_axis, &count) || value_type(g, rest).i != value_type(g, x).i)
+            continue;
         if (!pass_may_rewrite(p)) return false;
         Value weights = combine(g, OP_Mul, c->w, at_axis(g, s, w->rank, c->w_in, count), c->n);
         if (!weights.i) return false;
@@ -221,8 +224,10 @@ static bool numbers_behind(PassCtx *p, Graph *g, Node n)
     own = 1;
     if (scales(g, user, &rest, &own) && rest.i == y.i) factor *= own;
     else user = NODE_NONE;
-    Value by = graph_const(g, blob_splat_f(&g->m->blobs, t->elem, 1, factor), type_tensor(&g->m->types, t->elem, 0, NULL), (Name){0});
-    Node mul = graph_add(g, OP_Mul, (Value[]){y, by}, 2, 1, NULL, node_rec(g, user.i ? user : n)->loc, node_next(g, user.i ? user : n));
+    Value by = graph_const(g, blob_splat_f(&g->m->blobs, t->elem, 1, factor),
+                           type_tensor(&g->m->types, t->elem, 0, NULL), (Name){0});
+    Node mul = graph_add(g, OP_Mul, (Value[]){y, by}, 2, 1, NULL, node_rec(g, user.i ? user : n)->loc,
+                         node_next(g, user.i ? user : n));
     value_rec(g, node_out(g, mul, 0))->type = value_type(g, y);
     graph_replace_uses(g, user.i ? node_out(g, user, 0) : y, node_out(g, mul, 0));
     if (user.i) graph_erase(g, user);

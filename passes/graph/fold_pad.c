@@ -1,8 +1,8 @@
 /* fold-pad: zeros in front of and behind the pixels become padding of the convolution that reads them: no padded copy.
  *   %1 = Pad(%x, [0,0,2,0, 0,0,0,0])                 =>   %y = Conv(%x, %w) {pads=[2,0,0,0]}
  *   %y = Conv(%1, %w)
- * Each convolution takes the padding for itself, so the Pad may have other readers. Constant padding of zeros only, known
- * at compile time, not negative, not of batch or channels. Requires types. */
+ * Each convolution takes the padding for itself, so the Pad may have other readers. Constant padding of zeros only,
+ * known at compile time, not negative, not of batch or channels. Requires types. */
 #include "ir/graph/attr.h"
 #include "ir/graph/infer.h"
 #include "passes/graph/match.h"
@@ -36,7 +36,9 @@ static bool padding(Graph *g, Node pad, int rank, int64_t *before, int64_t *afte
         Dims *d = &g->m->dims;
         if (axes && !dim_is_const(d, dim_resolve(d, axes->d[k]), &axis)) return false;
         if (axis < 0) axis += rank;
-        if (axis < 0 || axis >= rank || !dim_is_const(d, dim_resolve(d, p->d[k]), &b) || !dim_is_const(d, dim_resolve(d, p->d[k + n]), &e)) return false;
+        if (axis < 0 || axis >= rank || !dim_is_const(d, dim_resolve(d, p->d[k]), &b) ||
+            !dim_is_const(d, dim_resolve(d, p->d[k + n]), &e))
+            return false;
         if (b < 0 || e < 0 || (axis < 2 && (b || e))) return false;
         before[axis] = b;
         after[axis] = e;
@@ -83,4 +85,5 @@ static bool fold_graph(PassCtx *c, Graph *g)
 
 static PassResult run(PassCtx *c) { return fold_graph(c, c->m->entry) ? PASS_CHANGED : PASS_UNCHANGED; }
 
-const Pass pass_fold_pad = {.name = "fold-pad", .brief = "zeros around pixels become padding of convolutions", .run = run};
+const Pass pass_fold_pad = {
+    .name = "fold-pad", .brief = "zeros around pixels become padding of convolutions", .run = run};

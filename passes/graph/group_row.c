@@ -1,13 +1,14 @@
-/* group-row: a row operator (softmax, a norm, a reduction) with the element-wise ops in front of it and behind it becomes one
- * Group{kind="row"}: a row is computed, swept and finished while it is in the cache, intermediate tensors never meet memory.
+/* group-row: a row operator (softmax, a norm, a reduction) with the element-wise ops in front of it and behind it
+ * becomes one Group{kind="row"}: a row is computed, swept and finished while it is in the cache, intermediate tensors
+ * never meet memory.
  *   %1 = Mul(%x, %s)    : f32[N,64]            %y = Group(%x, %s, %m) {kind="row"} : f32[N,64]
  *   %2 = Add(%1, %m)    : f32[N,64]      =>      graph @row(%x, %s, %m) -> (%y) { %1 = Mul(%x, %s) .. %y = Cast(%3) }
  *   %3 = Softmax(%2)    : f32[N,64]
  *   %y = Cast(%3)       : f16[N,64]
- * In front joins what is needed here only, has the dims of the operator's data and is worth computing where it is read: the
- * operators keep a contiguous row in scratch; along another axis every sweep computes it again, so there it must be cheap.
- * Behind joins what group-epilogue lets follow a contraction. Windows (pools) have followers, too, kind "window"; what is in
- * front of them would be computed for every window.
+ * In front joins what is needed here only, has the dims of the operator's data and is worth computing where it is
+ * read: the operators keep a contiguous row in scratch; along another axis every sweep computes it again, so there it
+ * must be cheap. Behind joins what group-epilogue lets follow a contraction. Windows (pools) have followers, too, kind
+ * "window"; what is in front of them would be computed for every window.
  * Behind group-epilogue: a contraction's followers are its own. */
 #include "passes/graph/group.h"
 #include <string.h>
@@ -44,8 +45,8 @@ static bool used_by_members(const GroupGrowth *s, Value v)
     return !r->n_out_use && r->n_use;
 }
 
-/* The one axis of an operator that has an attribute for it, or its first of several; the rows of reductions: the last axis
- * when its axes say so. Rows are kept where the last axis is swept. */
+/* The one axis of an operator that has an attribute for it, or its first of several; the rows of reductions: the last
+ * axis when its axes say so. Rows are kept where the last axis is swept. */
 static bool sweeps_last(const Graph *g, Node n)
 {
     const TypeRec *x = value_trec(g, node_in(g, n, 0)), *y = value_trec(g, node_out(g, n, 0));
@@ -67,7 +68,8 @@ static const char *cannot_lead(const GroupGrowth *s, Node root, Value v)
     if (!group_is_eltwise(s->g, n)) return "it is not element-wise";
     if (!group_same_dims(s->g, v, node_in(s->g, root, 0))) return "its result has other dims";
     if (!used_by_members(s, v)) return "somebody else needs it";
-    if (!sweeps_last(s->g, root) && !(node_desc(s->g, n)->flags & OPF_CHEAP)) return "every sweep would compute it again";
+    if (!sweeps_last(s->g, root) && !(node_desc(s->g, n)->flags & OPF_CHEAP))
+        return "every sweep would compute it again";
     return s->n == s->max ? "the group is full" : NULL;
 }
 
@@ -84,7 +86,8 @@ static void lead(PassCtx *c, GroupGrowth *s, Node root)
             const char *why = cannot_lead(s, root, v);
             if (!why) group_add(s, n);
             else if (node_desc(g, n)->cls != CLS_CONTROL)
-                pass_remark(c, graph_loc(g, root), "%s '%s' is not computed here: %s", node_desc(g, n)->name, value_name(g, v), why);
+                pass_remark(c, graph_loc(g, root), "%s '%s' is not computed here: %s", node_desc(g, n)->name,
+                            value_name(g, v), why);
         }
     }
 }

@@ -304,7 +304,8 @@ static bool closed(const Match *m)
 static bool root_fits(const char *pattern, OpCode op)
 {
     size_t n = strcspn(pattern, "(");
-    if (n == 3 && !memcmp(pattern, "Mul", 3)) return op == OP_Mul || op == OP_Div || op == OP_Reciprocal || op == OP_Pow || op == OP_Neg;
+    if (n == 3 && !memcmp(pattern, "Mul", 3))
+        return op == OP_Mul || op == OP_Div || op == OP_Reciprocal || op == OP_Pow || op == OP_Neg;
     if (n == 3 && !memcmp(pattern, "Add", 3)) return op == OP_Add || op == OP_Sub || op == OP_Neg;
     if (n == 4 && !memcmp(pattern, "Sqrt", 4) && op == OP_Pow) return true;
     const char *name = op_desc(op)->name;

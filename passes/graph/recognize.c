@@ -1,8 +1,8 @@
 /* recognize: what exporters spell in pieces becomes the operator that it is.
  *   %1 = Mul(%x, 0.5)  %2 = Div(%x, 1.4142135)  %3 = Erf(%2)  %4 = Add(%3, 1)  %y = Mul(%1, %4)     =>   %y = Gelu(%x)
  * The table RULES has the spellings, as patterns (match.h): any order of operands, constants as initializers or nodes
- * of any element type. A rule's function makes the operator from what the pattern bound, or declines. The result must have
- * the type that the pieces had; nothing outside may look at an intermediate value.
+ * of any element type. A rule's function makes the operator from what the pattern bound, or declines. The result must
+ * have the type that the pieces had; nothing outside may look at an intermediate value.
  * A norm is recognised by its core, with a factor of ones; factor and summand join when they are seen (norm_scale).
  * Behind canonicalize, fold and cse: constants are constants then and equal pieces one value. */
 #include "ir/graph/attr.h"
@@ -38,7 +38,10 @@ static void *attr_field(Match *m, Make *k, const char *name)
     *(uint64_t *)k->attrs |= 1ull << bit;
     return (char *)k->attrs + s->offset;
 }
-static void set_f(Match *m, Make *k, const char *name, double v) { *(double *)attr_field(m, k, name) = (double)(float)v; }
+static void set_f(Match *m, Make *k, const char *name, double v)
+{
+    *(double *)attr_field(m, k, name) = (double)(float)v;
+}
 static void set_i(Match *m, Make *k, const char *name, int64_t v) { *(int64_t *)attr_field(m, k, name) = v; }
 static double get_f(Match *m, Node n, const char *name)
 {
@@ -55,7 +58,10 @@ static bool close_to(double a, double b) { return fabs(a - b) <= 2e-6 * fabs(b);
 
 /* The operator of the rule, of x. */
 static bool of_x(Match *m, Make *k) { return k->in[k->n_in++] = match_value(m, 'x'), true; }
-static bool gelu_tanh(Match *m, Make *k) { return *(const char **)attr_field(m, k, "approximate") = "tanh", of_x(m, k); }
+static bool gelu_tanh(Match *m, Make *k)
+{
+    return *(const char **)attr_field(m, k, "approximate") = "tanh", of_x(m, k);
+}
 static bool with_alpha(Match *m, Make *k) { return set_f(m, k, "alpha", match_num(m, 'a')), of_x(m, k); }
 static bool leaky(Match *m, Make *k) { return match_num(m, 'a') > 0 && match_num(m, 'a') < 1 && with_alpha(m, k); }
 
@@ -63,8 +69,9 @@ static Value scalar_const(Match *m, double v)
 {
     Module *mod = m->g->m;
     DType e = value_trec(m->g, match_value(m, 'x'))->elem;
-    return graph_const(m->g, dtype_is_float(e) ? blob_splat_f(&mod->blobs, e, 1, v) : blob_splat_i(&mod->blobs, e, 1, (int64_t)v),
-                       type_tensor(&mod->types, e, 0, NULL), (Name){0});
+    return graph_const(
+        m->g, dtype_is_float(e) ? blob_splat_f(&mod->blobs, e, 1, v) : blob_splat_i(&mod->blobs, e, 1, (int64_t)v),
+        type_tensor(&mod->types, e, 0, NULL), (Name){0});
 }
 
 /* Clip(x, l, h) of the numbers bound; l may be 0 without being bound */
@@ -93,7 +100,8 @@ static bool hard_swish(Match *m, Make *k)
         Node h = match_def(m, 'h');
         return close_to(get_f(m, h, "alpha"), 1.0 / 6) && close_to(get_f(m, h, "beta"), 0.5) && of_x(m, k);
     }
-    return close_to(match_num(m, 'b'), 3) && close_to(match_num(m, 'h'), 6) && close_to(match_num(m, 'k'), 1.0 / 6) && of_x(m, k);
+    return close_to(match_num(m, 'b'), 3) && close_to(match_num(m, 'h'), 6) && close_to(match_num(m, 'k'), 1.0 / 6) &&
+           of_x(m, k);
 }
 
 /* ---- rows ---- */

@@ -1,14 +1,15 @@
-/* sink-moves: Reshapes and Transposes go together, and behind element-wise ops that would else stand between them and what
- * computes their data, so that these become its followers (group-epilogue) and moves meet and cancel.
+/* sink-moves: Reshapes and Transposes go together, and behind element-wise ops that would else stand between them and
+ * what computes their data, so that these become its followers (group-epilogue) and moves meet and cancel.
  *   %1 = Reshape(Unsqueeze(%x))              =>  %1 = Reshape(%x)                     one change of shape
- *   %1 = Transpose(%x: [N,1,C]) {0,2,1}      =>  %1 = Reshape(%x, [N,C,1])            an order that extents of 1 do not change
+ *   %1 = Transpose(%x: [N,1,C]) {0,2,1}      =>  %1 = Reshape(%x, [N,C,1])   an order that extents of 1 do not change
  *   %1 = Squeeze(Transpose(Unsqueeze(%x)))   =>  %1 = Transpose(%x)
  *   %1 = MatMul(%a, %w)                          %1 = MatMul(%a, %w)
  *   %2 = Reshape(%1, %s)                     =>  %r2 = Reshape(%r, [M,64])   (a view)
  *   %y = Add(%2, %r)                             %2 = Add(%1, %r2)      %y = Reshape(%2, %s)
- * A move sinks when only it stands between a contraction and the op, or when all large operands are moved alike (two moves become one). What
- * else the op reads must be brought into the moved order for nothing: numbers, vectors along an axis that stays one, values
- * of the same dims (moved back, which is a view). Shapes that only nodes know stay as they are. Requires types. */
+ * A move sinks when only it stands between a contraction and the op, or when all large operands are moved alike (two
+ * moves become one). What else the op reads must be brought into the moved order for nothing: numbers, vectors along
+ * an axis that stays one, values of the same dims (moved back, which is a view). Shapes that only nodes know stay as
+ * they are. Requires types. */
 #include "ir/graph/infer.h"
 #include "passes/graph/group.h"
 #include "passes/graph/match.h"
@@ -72,7 +73,9 @@ static Value shape_value(Graph *g, const Dim *dim, int rank, Loc loc, Node befor
         if (dim_has_kind(d, all[i], SYM_NODE)) return VALUE_NONE;
         constant &= dim_is_const(d, all[i], &k[i]);
     }
-    if (constant) return graph_const(g, blob_inline(&g->m->blobs, DT_I64, rank, k), type_tensor(&g->m->types, DT_I64, 1, &n), (Name){0});
+    if (constant)
+        return graph_const(g, blob_inline(&g->m->blobs, DT_I64, rank, k), type_tensor(&g->m->types, DT_I64, 1, &n),
+                           (Name){0});
     a.value.p = all;
     assert(op_desc(OP_Dims)->attrs_size == sizeof a);
     return add_node(g, OP_Dims, NULL, 0, &a, loc, before);
@@ -86,7 +89,10 @@ static Value reshaped(Graph *g, Value x, const Dim *dim, int rank, Loc loc, Node
 
 /* ---- moves that meet ---- */
 
-static bool is_one(Graph *g, const TypeRec *t, int axis) { return dim_is(&g->m->dims, dim_resolve(&g->m->dims, t->dim[axis]), 1); }
+static bool is_one(Graph *g, const TypeRec *t, int axis)
+{
+    return dim_is(&g->m->dims, dim_resolve(&g->m->dims, t->dim[axis]), 1);
+}
 
 /* The same extents but for some of 1. */
 static bool only_ones_differ(Graph *g, const TypeRec *a, const TypeRec *b)
@@ -124,7 +130,8 @@ static bool merge(PassCtx *c, Graph *g, Node n)
     Loc loc = node_rec(g, n)->loc;
     if (is_reshape(g, n) && is_reshape(g, p) && ranked(g, node_in(g, p, 0))) {
         Value from = node_in(g, p, 0);
-        if (group_same_dims(g, from, node_out(g, n, 0))) return pass_may_rewrite(c) && replace(c, g, n, from, "moves cancelled");
+        if (group_same_dims(g, from, node_out(g, n, 0)))
+            return pass_may_rewrite(c) && replace(c, g, n, from, "moves cancelled");
         return pass_may_rewrite(c) && replace(c, g, n, reshaped(g, from, t.dim, t.rank, loc, n), "moves merged");
     }
     if (!is_transpose(g, n)) return false;
@@ -168,13 +175,15 @@ static bool used_by_only(const Graph *g, Value v, Node n)
     return !r->n_out_use;
 }
 
-/* What reads v alone may follow a contraction: it computes v, perhaps with followers already; moves: with moves behind it. */
+/* What reads v alone may follow a contraction: it computes v, perhaps with followers already; moves: with moves behind
+ * it. */
 static bool behind_contraction(const Graph *g, Value v, bool moves, int depth)
 {
     Node n = v.i && value_single_user(g, v).i ? value_rec(g, v)->def : NODE_NONE;
     if (!n.i || depth > 8) return false;
     if (node_desc(g, n)->cls == CLS_CONTRACT) return true;
-    if (is_reshape(g, n) || is_transpose(g, n)) return moves && behind_contraction(g, node_in(g, n, 0), true, depth + 1);
+    if (is_reshape(g, n) || is_transpose(g, n))
+        return moves && behind_contraction(g, node_in(g, n, 0), true, depth + 1);
     if (!group_is_eltwise(g, n)) return false;
     for (uint32_t k = 0; k < node_n_in(g, n); k++)
         if (behind_contraction(g, node_in(g, n, k), moves, depth + 1)) return true;
@@ -192,13 +201,14 @@ static bool follows(const Graph *g, Node e)
 static bool moved_alike(const Graph *g, Node m, Node q)
 {
     if (!m.i || !q.i || node_rec(g, m)->op != node_rec(g, q)->op) return false;
-    if (value_type(g, node_in(g, m, 0)).i != value_type(g, node_in(g, q, 0)).i || value_type(g, node_out(g, m, 0)).i != value_type(g, node_out(g, q, 0)).i)
+    if (value_type(g, node_in(g, m, 0)).i != value_type(g, node_in(g, q, 0)).i ||
+        value_type(g, node_out(g, m, 0)).i != value_type(g, node_out(g, q, 0)).i)
         return false;
     return is_reshape(g, m) || attrs_equal(node_desc(g, m), node_attrs(g, m), node_attrs(g, q));
 }
 
-/* Operand r of an op whose large operand is moved by `m`: as it would be in the order before the move. make: with the node
- * that does it; else whether it can be. */
+/* Operand r of an op whose large operand is moved by `m`: as it would be in the order before the move. make: with the
+ * node that does it; else whether it can be. */
 static bool unmoved(Graph *g, Node m, Value r, Node before, bool make, Value *out)
 {
     Value a = node_in(g, m, 0), y = node_out(g, m, 0);
@@ -213,7 +223,9 @@ static bool unmoved(Graph *g, Node m, Value r, Node before, bool make, Value *ou
     if (match_scalar(g, r, &number)) {
         if (make && t.rank) {
             DType e = t.elem;
-            Blob b = dtype_is_float(e) ? blob_splat_f(&g->m->blobs, e, 1, number) : blob_splat_i(&g->m->blobs, e, 1, blob_get_i(&g->m->blobs, value_rec(g, r)->data, 0));
+            Blob b = dtype_is_float(e)
+                         ? blob_splat_f(&g->m->blobs, e, 1, number)
+                         : blob_splat_i(&g->m->blobs, e, 1, blob_get_i(&g->m->blobs, value_rec(g, r)->data, 0));
             *out = graph_const(g, b, type_tensor(&g->m->types, e, 0, NULL), (Name){0});
         }
         return true;
@@ -235,9 +247,12 @@ static bool unmoved(Graph *g, Node m, Value r, Node before, bool make, Value *ou
     }
     if (wide != 1) return false;
     if (is_reshape(g, m) && !only_ones_differ(g, &ta, &ty)) { /* along a last axis that stays the last one */
-        bool last = axis == ty.rank - 1 && ta.rank && dim_eq(d, dim_resolve(d, ty.dim[axis]), dim_resolve(d, ta.dim[ta.rank - 1])) == TRI_YES;
+        bool last = axis == ty.rank - 1 && ta.rank &&
+                    dim_eq(d, dim_resolve(d, ty.dim[axis]), dim_resolve(d, ta.dim[ta.rank - 1])) == TRI_YES;
         if (!last || (t.rank > 1 && !value_is_const(g, r))) return false;
-        if (make && t.rank > 1) *out = graph_const(g, value_rec(g, r)->data, type_tensor(&g->m->types, t.elem, 1, &t.dim[t.rank - 1]), (Name){0});
+        if (make && t.rank > 1)
+            *out = graph_const(g, value_rec(g, r)->data, type_tensor(&g->m->types, t.elem, 1, &t.dim[t.rank - 1]),
+                               (Name){0});
         return true;
     }
     int at = 0, nth = 0; /* the axis of a that it is */
@@ -279,14 +294,17 @@ static bool sink(PassCtx *c, Graph *g, Node e)
         bool pays = !follows(g, e) && behind_contraction(g, node_in(g, m, 0), true, 0);
         if (!pays && !all_moved(g, e, m)) continue;
         bool can = true;
-        for (uint32_t i = 0; can && i < node_n_in(g, e); i++) can = !node_in(g, e, i).i || (ranked(g, node_in(g, e, i)) && unmoved(g, m, node_in(g, e, i), e, false, &in[i]));
+        for (uint32_t i = 0; can && i < node_n_in(g, e); i++)
+            can = !node_in(g, e, i).i ||
+                  (ranked(g, node_in(g, e, i)) && unmoved(g, m, node_in(g, e, i), e, false, &in[i]));
         if (!can || !pass_may_rewrite(c)) continue;
         for (uint32_t i = 0; can && i < node_n_in(g, e); i++) {
             in[i] = VALUE_NONE;
             can = !node_in(g, e, i).i || unmoved(g, m, node_in(g, e, i), e, true, &in[i]);
         }
         if (!can) return false;
-        Value y = add_node(g, node_rec(g, e)->op, in, node_n_in(g, e), node_attrs(g, e), node_rec(g, e)->loc, e), arg[2] = {y, node_in(g, m, 1)};
+        Value y = add_node(g, node_rec(g, e)->op, in, node_n_in(g, e), node_attrs(g, e), node_rec(g, e)->loc, e),
+              arg[2] = {y, node_in(g, m, 1)};
         if (!y.i) return false;
         y = add_node(g, node_rec(g, m)->op, arg, node_n_in(g, m), node_attrs(g, m), node_rec(g, m)->loc, e);
         return replace(c, g, e, y, "moves sunk");
@@ -309,7 +327,8 @@ static bool sink_graph(PassCtx *c, Graph *g)
 static PassResult run(PassCtx *c)
 {
     PassResult r = PASS_UNCHANGED;
-    while (sink_graph(c, c->m->entry)) r = PASS_CHANGED; /* each step shortens a chain or moves it behind an op: it ends */
+    while (sink_graph(c, c->m->entry))
+        r = PASS_CHANGED; /* each step shortens a chain or moves it behind an op: it ends */
     return r;
 }
 
