@@ -1,8 +1,12 @@
 /* attention.c: Attention in terms of products, masks and Softmax.
- *   Y = Softmax(softcap(scale * Q * K') + bias) * V       per batch and head; K and V behind past_key and past_value; several heads of Q may share one of K
- * The bias is -inf where a key must not be seen: by attn_mask (bool; a float mask is added), is_causal, the windows, nonpad_kv_seqlen. Query i stands at position
- * p = offset + i, offset = length of the past, or nonpad_kv_seqlen - length of Q, or 0. A row that sees no key gives zeros.
- * 3-D operands have their heads side by side in the last axis: split and merged by views. Shared heads are a batch axis that K and V do not have. */
+ *   Y = Softmax(softcap(scale * Q * K') + bias) * V       per batch and head; K and V behind past_key and past_value;
+ *   several heads of Q may share one of K
+ * The bias is -inf where a key must not be seen: by attn_mask (bool; a float mask is added), is_causal, the windows,
+ * nonpad_kv_seqlen. Query i stands at position
+ * p = offset + i, offset = length of the past, or nonpad_kv_seqlen - length of Q, or 0. A row that sees no key gives
+ * zeros.
+ * 3-D operands have their heads side by side in the last axis: split and merged by views. Shared heads are a batch
+ * axis that K and V do not have. */
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
 #include <math.h>
@@ -175,7 +179,8 @@ static Value whole_mask(Ex *x, Value mask, Value k)
 
 static Value scaled(Ex *x, Value v, double by) { return ex2(x, OP_Mul, v, ex_f(x, ex_type(x, v)->elem, by)); }
 
-/* Heads of Q that share a head of K get an axis of their own: [B, H, L, d] => [B, H/rep, rep, L, d]; K and V have one element there. */
+/* Heads of Q that share a head of K get an axis of their own: [B, H, L, d] => [B, H/rep, rep, L, d]; K and V have one
+ * element there. */
 static Value grouped(Ex *x, Value v, int64_t rep, bool query)
 {
     if (rep == 1 || x->failed) return v;

@@ -1,5 +1,7 @@
-/* det.c: Det: determinants of square matrices [.., M, M] by elimination with row exchanges, in double precision, one matrix after the other in scratch.
- *   for k: bring the largest |a[i,k]|, i >= k, to row k (each exchange flips the sign); det *= a[k,k]; rows below lose a[i,k]/a[k,k] times row k
+/* det.c: Det: determinants of square matrices [.., M, M] by elimination with row exchanges, in double precision, one
+ * matrix after the other in scratch.
+ *   for k: bring the largest |a[i,k]|, i >= k, to row k (each exchange flips the sign); det *= a[k,k]; rows below
+ *   lose a[i,k]/a[k,k] times row k
  * A column without anything left gives 0. The determinant of an empty matrix is 1. */
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
@@ -72,7 +74,8 @@ static bool lower(Lw *l, Node n)
     return true;
 }
 
-/* Elimination with the largest element that is left, of all rows and columns, as pivot; small ones by the first row's minors. */
+/* Elimination with the largest element that is left, of all rows and columns, as pivot; small ones by the first row's
+ * minors. */
 static double minors(const double *a, int64_t side, int64_t row, uint64_t used)
 {
     double s = 0, sign = 1;

@@ -1,8 +1,12 @@
 /* einsum.c: Einsum, any legal equation, in terms of Transpose, Reshape, MatMul, Mul and ReduceSum.
- *   "bij,bjk->bik"   letters name axes; letters that the result does not have are summed over. Without "->" the result has, in alphabetical
- *                    order, the letters that occur once. "..." stands for any number of axes, which broadcast, first when nothing is said.
- * Each operand is brought into simple form (a letter twice is a diagonal, letters that nobody else has are summed), then operands are joined from
- * the left, two at a time: letters of both that are needed later are the batch of a product, letters of both that are not are its K, the others M and N.
+ *   "bij,bjk->bik"   letters name axes; letters that the result does not have are summed over. Without "->" the
+ *   result has, in alphabetical
+ *                    order, the letters that occur once. "..." stands for any number of axes, which broadcast, first
+ *                    when nothing is said.
+ * Each operand is brought into simple form (a letter twice is a diagonal, letters that nobody else has are summed),
+ * then operands are joined from
+ * the left, two at a time: letters of both that are needed later are the batch of a product, letters of both that are
+ * not are its K, the others M and N.
  * Where there is no K, the join is an element-wise product. */
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
@@ -31,7 +35,8 @@ typedef struct Equation {
 
 static int letter(char c) { return c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : -1; }
 
-/* Reads one term up to a comma, "->" or the end. dots: how many axes its "..." has; -1: not known yet, *rest counts its letters. */
+/* Reads one term up to a comma, "->" or the end. dots: how many axes its "..." has; -1: not known yet, *rest counts
+ * its letters. */
 static bool term(const char **p, Term *t, int dots, bool *has_dots, const char **why)
 {
     *t = (Term){0};
@@ -157,7 +162,8 @@ static void reorder(Ex *x, Part *p, const int *perm)
     if (!same && !x->failed) p->v = ex_transpose(x, p->v, at, (uint32_t)old.n);
 }
 
-/* Axes i < j have the same letter: both go to the end, and their diagonal stays. A known extent n: every (n+1)th element of the square; else
+/* Axes i < j have the same letter: both go to the end, and their diagonal stays. A known extent n: every (n+1)th
+ * element of the square; else
  * what is beside the diagonal is left out of a sum over the last axis. */
 static void diagonal(Ex *x, Part *p, int i, int j)
 {

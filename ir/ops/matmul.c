@@ -3,8 +3,10 @@
  *   constant                    packed into strips when compiling, with all its batches
  *   columns are neighbours      in place
  *   else (a transposed B)       each block of the product brings its part into strips in scratch first
- *   a few rows or columns and k contiguous on both sides: dot products; a number of rows that only the run knows chooses there
- * Rows of batches that share their right side form one tall product. Results are stored by logical index, as whoever reads them wants them to lie. */
+ *   a few rows or columns and k contiguous on both sides: dot products; a number of rows that only the run knows
+ *   chooses there
+ * Rows of batches that share their right side form one tall product. Results are stored by logical index, as whoever
+ * reads them wants them to lie. */
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/ops/contraction.h"
@@ -173,7 +175,8 @@ static void mm_store(void *arg, Kb *b, KVal z, KVal m, KVal n, KVal acc)
     lw_put(l, 0, idx, v);
 }
 
-/* The longest run of axes that lie at equal distances with axis `first` innermost, as out[], innermost first; returns their number. */
+/* The longest run of axes that lie at equal distances with axis `first` innermost, as out[], innermost first; returns
+ * their number. */
 static int run_from(Dims *d, const Axis *may, int n, int first, int *out, Dim *M)
 {
     bool used[RANK_MAX] = {0};
@@ -190,7 +193,8 @@ static int run_from(Dims *d, const Axis *may, int n, int first, int *out, Dim *M
     return k;
 }
 
-/* Rows of batches that share their right side are rows of one product, counted in the order they lie in memory where they lie at equal distances; a few rows
+/* Rows of batches that share their right side are rows of one product, counted in the order they lie in memory where
+ * they lie at equal distances; a few rows
  * go on beyond that, each with an address of its own. What is left is the outer batch. */
 static void rows_and_batch(Mm *x, const Axis *batch, int n, const Axis *row)
 {

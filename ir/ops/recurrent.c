@@ -1,4 +1,5 @@
-/* recurrent.c: LSTM, GRU and RNN: X [T, B, I] (layout 1: [B, T, I]), weights [D, gates*H, ..], D directions, through two kernels.
+/* recurrent.c: LSTM, GRU and RNN: X [T, B, I] (layout 1: [B, T, I]), weights [D, gates*H, ..], D directions, through
+ * two kernels.
  *
  *   xw[d, m, :] = X[m, :] * W[d]' + Wb[d] + Rb[d]             all steps and sequences in one product (contract_build)
  *   for each direction and block of sequences par {           state h, c and sums g stay in scratch of the thread
@@ -8,10 +9,11 @@
  *     }
  *     Y_h, Y_c
  *   }
- * Threads never wait for each other inside a sequence. GRU without linear_before_reset has a second product per step, of r times h.
- * Padded steps (sequence_lens) leave the state alone and give zeros; a backward direction starts at the end of each sequence.
- * Operators: ONNX specification; where it is silent (alpha and beta are consumed by the functions that have them, clip is not applied to h's input,
- * a sequence of length 0 ends in zeros) as ONNX Runtime does. */
+ * Threads never wait for each other inside a sequence. GRU without linear_before_reset has a second product per step,
+ * of r times h. Padded steps (sequence_lens) leave the state alone and give zeros; a backward direction starts at the
+ * end of each sequence.
+ * Meaning: the ONNX specification. Where it is silent, what ONNX Runtime does: alpha and beta are consumed by the
+ * functions that have them, clip is not applied to h's input, a sequence of length 0 ends in zeros. */
 #include "ir/ops/recurrent.h"
 #include "ir/graph/infer.h"
 #include "ir/ops/contraction.h"

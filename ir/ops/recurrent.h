@@ -1,4 +1,5 @@
-/* recurrent.h: what LSTM, GRU and RNN share: their attributes and activation functions by number. The reference evaluation stands apart (recurrent_eval.c). */
+/* recurrent.h: what LSTM, GRU and RNN share: their attributes and activation functions by number. The reference
+ * evaluation stands apart (recurrent_eval.c). */
 #ifndef BMC_IR_OPS_RECURRENT_H
 #define BMC_IR_OPS_RECURRENT_H
 #include "ir/graph/eval.h"

@@ -1,4 +1,5 @@
-/* recurrent_eval.c: LSTM, GRU and RNN step by step as the specification writes them, in double precision, one sequence of one direction after the other. */
+/* recurrent_eval.c: LSTM, GRU and RNN step by step as the specification writes them, in double precision, one
+ * sequence of one direction after the other. */
 #include "ir/ops/recurrent.h"
 #include <math.h>
 

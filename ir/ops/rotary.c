@@ -1,6 +1,9 @@
-/* rotary.c: RotaryEmbedding: pairs of elements of each head turned by an angle that depends on the position, in terms of slices and products.
- *   (x1, x2)  =>  (cos*x1 - sin*x2, sin*x1 + cos*x2)      x1, x2: first and second half of the head's first rotary_embedding_dim elements, or even and odd ones
- * cos and sin come from caches [positions, half] by position_ids, or are given for each position [batch, length, half]. */
+/* rotary.c: RotaryEmbedding: pairs of elements of each head turned by an angle that depends on the position, in terms
+ * of slices and products.
+ *   (x1, x2)  =>  (cos*x1 - sin*x2, sin*x1 + cos*x2)      x1, x2: first and second half of the head's first
+ *   rotary_embedding_dim elements, or even and odd ones
+ * cos and sin come from caches [positions, half] by position_ids, or are given for each position [batch, length,
+ * half]. */
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
 
