@@ -12,8 +12,8 @@ typedef struct Small {
     bool fnuz;
 } Small;
 static const Small small[DT_COUNT] = {
-    [DT_F8E4M3FN] = {4, 3, 7, 0x7e, 0, 0x7f, false},    [DT_F8E4M3FNUZ] = {4, 3, 8, 0x7f, 0, 0x80, true},
-    [DT_F8E5M2] = {5, 2, 15, 0x7b, 0x7c, 0x7e, false},  [DT_F8E5M2FNUZ] = {5, 2, 16, 0x7f, 0, 0x80, true},
+    [DT_F8E4M3FN] = {4, 3, 7, 0x7e, 0, 0x7f, false},   [DT_F8E4M3FNUZ] = {4, 3, 8, 0x7f, 0, 0x80, true},
+    [DT_F8E5M2] = {5, 2, 15, 0x7b, 0x7c, 0x7e, false}, [DT_F8E5M2FNUZ] = {5, 2, 16, 0x7f, 0, 0x80, true},
     [DT_F4E2M1] = {2, 1, 1, 0x7, 0, 0, false},
 };
 

@@ -1,5 +1,6 @@
-/* cast.c: Cast and CastLike. Float to integer truncates; out of range saturates and NaN gives 0 (the specification leaves both open); integers wrap;
- * anything to bool is x != 0. To the 8-bit floats: what is out of range becomes the largest value or, without `saturate`, infinity or NaN (small_edges). */
+/* cast.c: Cast and CastLike. Float to integer truncates; out of range saturates and NaN gives 0 (the specification
+ * leaves both open); integers wrap; anything to bool is x != 0. To the 8-bit floats: what is out of range becomes the
+ * largest value or, without `saturate`, infinity or NaN (quant_small.c). */
 #include "ir/ops/quant.h"
 #include <string.h>
 
@@ -8,25 +9,45 @@ static const Port P_ANY[] = {{"input", DTS_CAST, 0, 0}, PORT_END};
 static const Port P_OUT[] = {{"output", DTS_CAST, 0, 0}, PORT_END};
 static const Port P_LIKE[] = {{"input", DTS_CAST, 0, 0}, {"target_type", DTS_CAST, 0, 0}, PORT_END};
 
-typedef struct Cast { uint64_t set; int64_t to, saturate; const char *round_mode; } Cast;
+typedef struct Cast {
+    uint64_t set;
+    int64_t to, saturate;
+    const char *round_mode;
+} Cast;
 static const AttrSpec CAST_ATTRS[] = {{.name = "to", .kind = ATTR_TYPE, .offset = offsetof(Cast, to), .required = true},
-                                      A_INT(Cast, saturate, 1), A_STRING(Cast, round_mode, "up"), A_END};
-typedef struct CastLike { uint64_t set; int64_t saturate; const char *round_mode; } CastLike;
+                                      A_INT(Cast, saturate, 1),
+                                      A_STRING(Cast, round_mode, "up"),
+                                      A_END};
+typedef struct CastLike {
+    uint64_t set;
+    int64_t saturate;
+    const char *round_mode;
+} CastLike;
 static const AttrSpec LIKE_ATTRS[] = {A_INT(CastLike, saturate, 1), A_STRING(CastLike, round_mode, "up"), A_END};
 
 static bool infer_to(Infer *c, DType to)
 {
     DType from = infer_elem(c, 0);
-    if (to <= DT_NONE || to >= DT_COUNT || !(DTS_CAST & DTS(to))) return infer_fail(c, "a cast to %s is not supported", to > DT_NONE && to < DT_COUNT ? dtype_info(to)->onnx : "an unknown type");
-    if ((from == DT_STR) != (to == DT_STR)) return infer_fail(c, "a cast from %s to %s is not supported", dtype_info(from)->onnx, dtype_info(to)->onnx);
+    if (to <= DT_NONE || to >= DT_COUNT || !(DTS_CAST & DTS(to)))
+        return infer_fail(c, "a cast to %s is not supported",
+                          to > DT_NONE && to < DT_COUNT ? dtype_info(to)->onnx : "an unknown type");
+    if ((from == DT_STR) != (to == DT_STR))
+        return infer_fail(c, "a cast from %s to %s is not supported", dtype_info(from)->onnx, dtype_info(to)->onnx);
     return infer_set_type(c, 0, type_with_elem(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0)), to));
 }
 static bool mode_known(Infer *c, const char *mode)
 {
-    return !strcmp(mode, "up") || !strcmp(mode, "down") || !strcmp(mode, "nearest") || infer_fail(c, "round_mode is '%s'", mode);
+    return !strcmp(mode, "up") || !strcmp(mode, "down") || !strcmp(mode, "nearest") ||
+           infer_fail(c, "round_mode is '%s'", mode);
 }
-static bool infer_cast(Infer *c) { return mode_known(c, ATTRS(c->g, c->n, Cast)->round_mode) && infer_to(c, (DType)ATTRS(c->g, c->n, Cast)->to); }
-static bool infer_like_(Infer *c) { return mode_known(c, ATTRS(c->g, c->n, CastLike)->round_mode) && infer_to(c, infer_elem(c, 1)); }
+static bool infer_cast(Infer *c)
+{
+    return mode_known(c, ATTRS(c->g, c->n, Cast)->round_mode) && infer_to(c, (DType)ATTRS(c->g, c->n, Cast)->to);
+}
+static bool infer_like_(Infer *c)
+{
+    return mode_known(c, ATTRS(c->g, c->n, CastLike)->round_mode) && infer_to(c, infer_elem(c, 1));
+}
 
 static bool propagate(Infer *c)
 {
@@ -55,7 +76,8 @@ static KVal scalar(Lw *l, Node n, const KVal *x, const DType *in)
     if (to == DT_STR) return x[0];
     bool like = node_rec(l->g, n)->op == OP_CastLike;
     int64_t saturate = like ? ATTRS(l->g, n, CastLike)->saturate : ATTRS(l->g, n, Cast)->saturate;
-    return small_cast(l->b, to, x[0], saturate != 0, like ? ATTRS(l->g, n, CastLike)->round_mode : ATTRS(l->g, n, Cast)->round_mode);
+    return small_cast(l->b, to, x[0], saturate != 0,
+                      like ? ATTRS(l->g, n, CastLike)->round_mode : ATTRS(l->g, n, Cast)->round_mode);
 }
 
 static Value equivalent(Graph *g, Node n, uint32_t r)
@@ -82,19 +104,32 @@ static bool eval(Eval *e)
         if (to == DT_STR) ev_copy(y, k, x, k);
         else if (DTS(to) & (DTS_FLOAT8 | DTS(DT_F8E8M0))) eval_small(e, y, k, ev_f(x, k));
         else if (dtype_is_float(x->elem) && !(DTS(to) & DTS_PACKED & ~DTS(DT_F4E2M1))) ev_set_f(y, k, ev_f(x, k));
-        else if (dtype_is_float(to)) ev_set_f(y, k, ev_f(x, k));   /* not through int64: u64 */
+        else if (dtype_is_float(to)) ev_set_f(y, k, ev_f(x, k)); /* not through int64: u64 */
         else ev_set_i(y, k, ev_i(x, k));
     }
     return y != NULL;
 }
 
-const OpDesc op_Cast = {.name = "Cast", .since = 25, .cls = CLS_ELTWISE, .in = P_ANY, .out = P_OUT, .attrs = CAST_ATTRS, .attrs_size = sizeof(Cast),
-                        .infer = infer_cast, .propagate = propagate, .equivalent = equivalent, .scalar = scalar, .eval = eval};
+const OpDesc op_Cast = {.name = "Cast",
+                        .since = 25,
+                        .cls = CLS_ELTWISE,
+                        .in = P_ANY,
+                        .out = P_OUT,
+                        .attrs = CAST_ATTRS,
+                        .attrs_size = sizeof(Cast),
+                        .infer = infer_cast,
+                        .propagate = propagate,
+                        .equivalent = equivalent,
+                        .scalar = scalar,
+                        .eval = eval};
 
 /* CastLike reads only its second operand's type, so it becomes a Cast at once. */
 static bool like_rewrite(Graph *g, Node n)
 {
-    Cast a = {.set = 1, .to = value_trec(g, node_out(g, n, 0))->elem, .saturate = ATTRS(g, n, CastLike)->saturate, .round_mode = ATTRS(g, n, CastLike)->round_mode};
+    Cast a = {.set = 1,
+              .to = value_trec(g, node_out(g, n, 0))->elem,
+              .saturate = ATTRS(g, n, CastLike)->saturate,
+              .round_mode = ATTRS(g, n, CastLike)->round_mode};
     Node c = graph_add(g, OP_Cast, (Value[]){node_in(g, n, 0)}, 1, 1, &a, node_rec(g, n)->loc, n);
     value_rec(g, node_out(g, c, 0))->type = value_type(g, node_out(g, n, 0));
     graph_replace_uses(g, node_out(g, n, 0), node_out(g, c, 0));
@@ -115,5 +150,16 @@ static bool like_lower(Lw *l, Node n)
     return true;
 }
 
-const OpDesc op_CastLike = {.name = "CastLike", .since = 25, .cls = CLS_MOVE, .in = P_LIKE, .out = P_OUT, .attrs = LIKE_ATTRS, .attrs_size = sizeof(CastLike),
-                            .infer = infer_like_, .propagate = propagate, .equivalent = equivalent, .rewrite = like_rewrite, .lower = like_lower, .eval = eval};
+const OpDesc op_CastLike = {.name = "CastLike",
+                            .since = 25,
+                            .cls = CLS_MOVE,
+                            .in = P_LIKE,
+                            .out = P_OUT,
+                            .attrs = LIKE_ATTRS,
+                            .attrs_size = sizeof(CastLike),
+                            .infer = infer_like_,
+                            .propagate = propagate,
+                            .equivalent = equivalent,
+                            .rewrite = like_rewrite,
+                            .lower = like_lower,
+                            .eval = eval};

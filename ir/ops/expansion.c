@@ -42,7 +42,7 @@ static size_t bytes_of(AttrKind kind)
     case ATTR_TYPE:
     case ATTR_FLOAT:
     case ATTR_STRING: return 8;
-    default: return kind == ATTR_TENSOR ? sizeof(AttrTensor) : sizeof(AttrInts);   /* all lists are alike */
+    default: return kind == ATTR_TENSOR ? sizeof(AttrTensor) : sizeof(AttrInts); /* all lists are alike */
     }
 }
 
@@ -62,7 +62,8 @@ void *exp_attrs(Exp *e, OpCode op)
     void *a = attrs_new(e->g->m->arena, op_desc(op));
     for (uint32_t k = 0, to; from->attrs && from->attrs[k].name; k++) {
         const AttrSpec *f = &from->attrs[k];
-        if (attr_given(from, old, k) && f->kind != ATTR_GRAPH && spec(op, f->name, f->kind, &to)) put(op, a, f->name, f->kind, old + f->offset);
+        if (attr_given(from, old, k) && f->kind != ATTR_GRAPH && spec(op, f->name, f->kind, &to))
+            put(op, a, f->name, f->kind, old + f->offset);
     }
     return a;
 }
@@ -87,7 +88,10 @@ Value exp_cast(Exp *e, Value v, DType to)
     return exp_node(e, OP_Cast, a, 1, &v);
 }
 
-static Value scalar_const(Exp *e, Blob b, DType t) { return graph_const(e->g, b, type_tensor(&e->g->m->types, t, 0, NULL), (Name){0}); }
+static Value scalar_const(Exp *e, Blob b, DType t)
+{
+    return graph_const(e->g, b, type_tensor(&e->g->m->types, t, 0, NULL), (Name){0});
+}
 Value exp_f(Exp *e, DType t, double v) { return scalar_const(e, blob_splat_f(&e->g->m->blobs, t, 1, v), t); }
 Value exp_i(Exp *e, DType t, int64_t v) { return scalar_const(e, blob_splat_i(&e->g->m->blobs, t, 1, v), t); }
 
@@ -116,7 +120,10 @@ Value exp_strings(Exp *e, const char *const *v, uint32_t n)
     return graph_const(e->g, blob_strings(&m->blobs, n, v, len), type_tensor(&m->types, DT_STR, 1, &d), (Name){0});
 }
 
-Value exp_reshape(Exp *e, Value v, const int64_t *dim, uint32_t rank) { return exp_2(e, OP_Reshape, v, exp_ints(e, dim, rank)); }
+Value exp_reshape(Exp *e, Value v, const int64_t *dim, uint32_t rank)
+{
+    return exp_2(e, OP_Reshape, v, exp_ints(e, dim, rank));
+}
 
 Value exp_transpose(Exp *e, Value v, const int64_t *perm, uint32_t rank)
 {

@@ -7,13 +7,25 @@
 #include <math.h>
 #include <string.h>
 
-typedef struct Ml { uint64_t set; AttrFloats scale, offset, imputed_f; AttrInts imputed_i, dims; const char *norm; double threshold, replaced_f; int64_t replaced_i; } Ml;
-#define A_LIST(n, k, f) {.name = (n), .kind = (k), .offset = offsetof(Ml, f)}
+typedef struct Ml {
+    uint64_t set;
+    AttrFloats scale, offset, imputed_f;
+    AttrInts imputed_i, dims;
+    const char *norm;
+    double threshold, replaced_f;
+    int64_t replaced_i;
+} Ml;
+#define A_LIST(n, k, f)                                                                                                \
+    {                                                                                                                  \
+        .name = (n), .kind = (k), .offset = offsetof(Ml, f)                                                            \
+    }
 static const AttrSpec SCALER[] = {A_FLOATS(Ml, scale), A_FLOATS(Ml, offset), A_END};
 static const AttrSpec NORMALIZER[] = {A_STRING(Ml, norm, "MAX"), A_END};
 static const AttrSpec BINARIZER[] = {A_FLOAT(Ml, threshold, 0), A_END};
-static const AttrSpec IMPUTER[] = {A_LIST("imputed_value_floats", ATTR_FLOATS, imputed_f), A_LIST("imputed_value_int64s", ATTR_INTS, imputed_i),
-                                   A_LIST("replaced_value_float", ATTR_FLOAT, replaced_f), A_LIST("replaced_value_int64", ATTR_INT, replaced_i), A_END};
+static const AttrSpec IMPUTER[] = {A_LIST("imputed_value_floats", ATTR_FLOATS, imputed_f),
+                                   A_LIST("imputed_value_int64s", ATTR_INTS, imputed_i),
+                                   A_LIST("replaced_value_float", ATTR_FLOAT, replaced_f),
+                                   A_LIST("replaced_value_int64", ATTR_INT, replaced_i), A_END};
 static const AttrSpec VECTORIZER[] = {A_LIST("inputdimensions", ATTR_INTS, dims), A_END};
 
 /* A list has one value, or one for each column. */
@@ -23,17 +35,22 @@ static bool fits(Infer *c, uint32_t n, const char *what)
     int64_t F;
     if (n == 1) return true;
     if (!n || rank < 1) return infer_fail(c, "%s has %u values", what, n);
-    return !dim_is_const(c->d, infer_dim(c, 0, rank - 1), &F) || F == n || infer_fail(c, "%s has %u values for %lld columns", what, n, (long long)F);
+    return !dim_is_const(c->d, infer_dim(c, 0, rank - 1), &F) || F == n ||
+           infer_fail(c, "%s has %u values for %lld columns", what, n, (long long)F);
 }
 
-static bool as(Infer *c, DType t) { return infer_set_type(c, 0, type_with_elem(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0)), t)); }
+static bool as(Infer *c, DType t)
+{
+    return infer_set_type(c, 0, type_with_elem(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0)), t));
+}
 
 /* ---- Scaler ---- */
 
 static bool scaler_infer(Infer *c)
 {
     const Ml *a = ATTRS(c->g, c->n, Ml);
-    return infer_need_rank(c, 0, 1, -1) && fits(c, a->scale.n, "scale") && fits(c, a->offset.n, "offset") && as(c, DT_F32);
+    return infer_need_rank(c, 0, 1, -1) && fits(c, a->scale.n, "scale") && fits(c, a->offset.n, "offset") &&
+           as(c, DT_F32);
 }
 
 static bool scaler_expand(Graph *g, Node n)
@@ -43,7 +60,9 @@ static bool scaler_expand(Graph *g, Node n)
     Value x = node_in(g, n, 0);
     DType t = exp_elem(&e, x) == DT_F64 ? DT_F64 : DT_F32;
     Value centred = exp_2(&e, OP_Sub, exp_cast(&e, x, t), exp_cast(&e, exp_floats(&e, a->offset.p, a->offset.n), t));
-    exp_result(&e, 0, exp_cast(&e, exp_2(&e, OP_Mul, centred, exp_cast(&e, exp_floats(&e, a->scale.p, a->scale.n), t)), DT_F32));
+    exp_result(
+        &e, 0,
+        exp_cast(&e, exp_2(&e, OP_Mul, centred, exp_cast(&e, exp_floats(&e, a->scale.p, a->scale.n), t)), DT_F32));
     return e.ok;
 }
 
@@ -66,7 +85,8 @@ static const char *const NORM[] = {"MAX", "L1", "L2"};
 
 static bool normalizer_infer(Infer *c)
 {
-    if (ml_named(ATTRS(c->g, c->n, Ml)->norm, NORM, 3) < 0) return infer_fail(c, "norm is '%s'", ATTRS(c->g, c->n, Ml)->norm);
+    if (ml_named(ATTRS(c->g, c->n, Ml)->norm, NORM, 3) < 0)
+        return infer_fail(c, "norm is '%s'", ATTRS(c->g, c->n, Ml)->norm);
     return infer_need_rank(c, 0, 1, 2) && as(c, DT_F32);
 }
 
@@ -77,7 +97,8 @@ static bool normalizer_expand(Graph *g, Node n)
     int64_t axis = -1;
     Value x = exp_cast(&e, node_in(g, n, 0), exp_elem(&e, node_in(g, n, 0)) == DT_F64 ? DT_F64 : DT_F32);
     DType t = exp_elem(&e, x);
-    Value by = exp_2(&e, BY[ml_named(ATTRS(g, n, Ml)->norm, NORM, 3)], x, exp_ints(&e, &axis, 1)), none = exp_2(&e, OP_Equal, by, exp_f(&e, t, 0));
+    Value by = exp_2(&e, BY[ml_named(ATTRS(g, n, Ml)->norm, NORM, 3)], x, exp_ints(&e, &axis, 1)),
+          none = exp_2(&e, OP_Equal, by, exp_f(&e, t, 0));
     by = exp_node(&e, OP_Where, NULL, 3, (Value[]){none, exp_f(&e, t, 1), by});
     exp_result(&e, 0, exp_cast(&e, exp_2(&e, OP_Div, x, by), DT_F32));
     return e.ok;
@@ -110,7 +131,9 @@ static bool binarizer_expand(Graph *g, Node n)
     Exp e = {g, n, true};
     Value x = node_in(g, n, 0);
     DType given = exp_elem(&e, x), t = dtype_is_float(given) ? given : DT_F64;
-    exp_result(&e, 0, exp_cast(&e, exp_2(&e, OP_Greater, exp_cast(&e, x, t), exp_f(&e, t, ATTRS(g, n, Ml)->threshold)), given));
+    exp_result(
+        &e, 0,
+        exp_cast(&e, exp_2(&e, OP_Greater, exp_cast(&e, x, t), exp_f(&e, t, ATTRS(g, n, Ml)->threshold)), given));
     return e.ok;
 }
 
@@ -128,7 +151,9 @@ static bool imputer_infer(Infer *c)
 {
     const Ml *a = ATTRS(c->g, c->n, Ml);
     bool real = dtype_is_float(infer_elem(c, 0));
-    return infer_need_rank(c, 0, 0, -1) && fits(c, real ? a->imputed_f.n : a->imputed_i.n, real ? "imputed_value_floats" : "imputed_value_int64s") && infer_like(c, 0, 0);
+    return infer_need_rank(c, 0, 0, -1) &&
+           fits(c, real ? a->imputed_f.n : a->imputed_i.n, real ? "imputed_value_floats" : "imputed_value_int64s") &&
+           infer_like(c, 0, 0);
 }
 
 static bool imputer_expand(Graph *g, Node n)
@@ -140,7 +165,8 @@ static bool imputer_expand(Graph *g, Node n)
     bool real = dtype_is_float(t);
     if (real && isnan(a->replaced_f)) hit = exp_1(&e, OP_IsNaN, x);
     else hit = exp_2(&e, OP_Equal, x, real ? exp_f(&e, t, a->replaced_f) : exp_i(&e, t, a->replaced_i));
-    by = exp_cast(&e, real ? exp_floats(&e, a->imputed_f.p, a->imputed_f.n) : exp_ints(&e, a->imputed_i.p, a->imputed_i.n), t);
+    by = exp_cast(
+        &e, real ? exp_floats(&e, a->imputed_f.p, a->imputed_f.n) : exp_ints(&e, a->imputed_i.p, a->imputed_i.n), t);
     if (exp_rank(&e, x) == 0) by = exp_reshape(&e, by, NULL, 0);
     exp_result(&e, 0, exp_node(&e, OP_Where, NULL, 3, (Value[]){hit, by, x}));
     return e.ok;
@@ -156,7 +182,8 @@ static bool imputer_eval(Eval *e)
         if (dtype_is_float(x->elem)) {
             double v = ev_f(x, k), r = a->replaced_f;
             ev_set_f(y, k, v == r || (isnan(v) && isnan(r)) ? a->imputed_f.p[a->imputed_f.n == 1 ? 0 : k % F] : v);
-        } else ev_set_i(y, k, ev_i(x, k) == a->replaced_i ? a->imputed_i.p[a->imputed_i.n == 1 ? 0 : k % F] : ev_i(x, k));
+        } else
+            ev_set_i(y, k, ev_i(x, k) == a->replaced_i ? a->imputed_i.p[a->imputed_i.n == 1 ? 0 : k % F] : ev_i(x, k));
     }
     return y != NULL;
 }
@@ -174,7 +201,8 @@ static bool vectorizer_infer(Infer *c)
         Dim rows = rank == 2 ? infer_dim(c, k, 0) : dim_const(c->d, 1), cols = infer_dim(c, k, rank - 1);
         if (k == 0) dim[0] = rows;
         else if (!infer_must_eq(c, rows, dim[0], "number of rows")) return false;
-        if (a->dims.n && (k >= a->dims.n || !infer_must_eq(c, cols, dim_const(c->d, a->dims.p[k]), "inputdimensions"))) return infer_fail(c, "inputdimensions do not fit the operands");
+        if (a->dims.n && (k >= a->dims.n || !infer_must_eq(c, cols, dim_const(c->d, a->dims.p[k]), "inputdimensions")))
+            return infer_fail(c, "inputdimensions do not fit the operands");
         dim[1] = dim_add(c->d, dim[1], cols);
     }
     return infer_set(c, 0, DT_F32, 2, dim);
@@ -203,7 +231,8 @@ static bool vectorizer_eval(Eval *e)
     Tensor *y = ev_out(e, 0, DT_F32, 2, dim);
     for (uint32_t k = 0; y && k < e->n_in; k++) {
         int64_t cols = e->in[k]->dim[e->in[k]->rank - 1];
-        for (int64_t j = 0; j < e->in[k]->count; j++) ev_set_f(y, j / cols * dim[1] + done + j % cols, ev_f(e->in[k], j));
+        for (int64_t j = 0; j < e->in[k]->count; j++)
+            ev_set_f(y, j / cols * dim[1] + done + j % cols, ev_f(e->in[k], j));
         done += cols;
     }
     return y != NULL;
@@ -229,7 +258,8 @@ static bool extractor_expand(Graph *g, Node n)
     int64_t flat = -1, row[2] = {1, -1};
     void *attrs = attrs_new(g->m->arena, op_desc(OP_Gather));
     exp_attr_i(OP_Gather, attrs, "axis", -1);
-    Value y = exp_node(&e, OP_Gather, attrs, 2, (Value[]){node_in(g, n, 0), exp_reshape(&e, node_in(g, n, 1), &flat, 1)});
+    Value y =
+        exp_node(&e, OP_Gather, attrs, 2, (Value[]){node_in(g, n, 0), exp_reshape(&e, node_in(g, n, 1), &flat, 1)});
     exp_result(&e, 0, exp_rank(&e, node_in(g, n, 0)) == 1 ? exp_reshape(&e, y, row, 2) : y);
     return e.ok;
 }
@@ -258,12 +288,50 @@ static const Port P_AT[] = {{"X", DTS_ML | DTS_STR, 0, 1}, {"Y", DTS(DT_I64), 0,
 static const Port P_Z[] = {{"Z", DTS_ML | DTS_STR, 0, 1}, PORT_END};
 #define ML .domain = "ai.onnx.ml", .since = 1, .cls = CLS_ROW
 #define ATTRS_OF(t) .attrs = t, .attrs_size = sizeof(Ml)
-const OpDesc op_ml_Scaler = {.name = "Scaler", ML, .in = P_X, .out = P_F32, ATTRS_OF(SCALER), .infer = scaler_infer, .expand = scaler_expand, .eval = scaler_eval};
-const OpDesc op_ml_Normalizer = {.name = "Normalizer", ML, .in = P_X, .out = P_F32, ATTRS_OF(NORMALIZER), .infer = normalizer_infer, .expand = normalizer_expand,
+const OpDesc op_ml_Scaler = {.name = "Scaler",
+                             ML,
+                             .in = P_X,
+                             .out = P_F32,
+                             ATTRS_OF(SCALER),
+                             .infer = scaler_infer,
+                             .expand = scaler_expand,
+                             .eval = scaler_eval};
+const OpDesc op_ml_Normalizer = {.name = "Normalizer",
+                                 ML,
+                                 .in = P_X,
+                                 .out = P_F32,
+                                 ATTRS_OF(NORMALIZER),
+                                 .infer = normalizer_infer,
+                                 .expand = normalizer_expand,
                                  .eval = normalizer_eval};
-const OpDesc op_ml_Binarizer = {.name = "Binarizer", ML, .in = P_X, .out = P_SAME, ATTRS_OF(BINARIZER), .infer = like, .expand = binarizer_expand, .eval = binarizer_eval};
-const OpDesc op_ml_Imputer = {.name = "Imputer", ML, .in = P_X, .out = P_SAME, ATTRS_OF(IMPUTER), .infer = imputer_infer, .expand = imputer_expand, .eval = imputer_eval};
-const OpDesc op_ml_FeatureVectorizer = {.name = "FeatureVectorizer", ML, .in = P_PARTS, .out = P_F32, ATTRS_OF(VECTORIZER), .infer = vectorizer_infer,
-                                        .expand = vectorizer_expand, .eval = vectorizer_eval};
-const OpDesc op_ml_ArrayFeatureExtractor = {.name = "ArrayFeatureExtractor", ML, .in = P_AT, .out = P_Z, .infer = extractor_infer, .expand = extractor_expand,
+const OpDesc op_ml_Binarizer = {.name = "Binarizer",
+                                ML,
+                                .in = P_X,
+                                .out = P_SAME,
+                                ATTRS_OF(BINARIZER),
+                                .infer = like,
+                                .expand = binarizer_expand,
+                                .eval = binarizer_eval};
+const OpDesc op_ml_Imputer = {.name = "Imputer",
+                              ML,
+                              .in = P_X,
+                              .out = P_SAME,
+                              ATTRS_OF(IMPUTER),
+                              .infer = imputer_infer,
+                              .expand = imputer_expand,
+                              .eval = imputer_eval};
+const OpDesc op_ml_FeatureVectorizer = {.name = "FeatureVectorizer",
+                                        ML,
+                                        .in = P_PARTS,
+                                        .out = P_F32,
+                                        ATTRS_OF(VECTORIZER),
+                                        .infer = vectorizer_infer,
+                                        .expand = vectorizer_expand,
+                                        .eval = vectorizer_eval};
+const OpDesc op_ml_ArrayFeatureExtractor = {.name = "ArrayFeatureExtractor",
+                                            ML,
+                                            .in = P_AT,
+                                            .out = P_Z,
+                                            .infer = extractor_infer,
+                                            .expand = extractor_expand,
                                             .eval = extractor_eval};

@@ -6,16 +6,41 @@
 #include <math.h>
 #include <string.h>
 
-typedef struct Linear { uint64_t set; AttrFloats coefficients, intercepts, supports, params, rho; AttrInts labels_i; AttrStrings labels_s; const char *post, *kernel;
-    int64_t targets, multi_class, n_supports, one_class; } Linear;
-#define A(n, k, f) {.name = (n), .kind = (k), .offset = offsetof(Linear, f)}
-#define A_S(n, f, d) {.name = (n), .kind = ATTR_STRING, .offset = offsetof(Linear, f), .def_s = (d)}
-static const AttrSpec REGRESSOR[] = {A_FLOATS(Linear, coefficients), A_FLOATS(Linear, intercepts), A_INT(Linear, targets, 1), A_S("post_transform", post, "NONE"), A_END};
-static const AttrSpec CLASSIFIER[] = {{.name = "coefficients", .kind = ATTR_FLOATS, .offset = offsetof(Linear, coefficients), .required = true}, A_FLOATS(Linear, intercepts),
-                                      A("classlabels_ints", ATTR_INTS, labels_i), A("classlabels_strings", ATTR_STRINGS, labels_s), A_INT(Linear, multi_class, 0),
-                                      A_S("post_transform", post, "NONE"), A_END};
-static const AttrSpec SVM[] = {A_FLOATS(Linear, coefficients), A_S("kernel_type", kernel, "LINEAR"), A("kernel_params", ATTR_FLOATS, params), A_INT(Linear, n_supports, 0),
-                               A_INT(Linear, one_class, 0), A_FLOATS(Linear, rho), A("support_vectors", ATTR_FLOATS, supports), A_S("post_transform", post, "NONE"), A_END};
+typedef struct Linear {
+    uint64_t set;
+    AttrFloats coefficients, intercepts, supports, params, rho;
+    AttrInts labels_i;
+    AttrStrings labels_s;
+    const char *post, *kernel;
+    int64_t targets, multi_class, n_supports, one_class;
+} Linear;
+#define A(n, k, f)                                                                                                     \
+    {                                                                                                                  \
+        .name = (n), .kind = (k), .offset = offsetof(Linear, f)                                                        \
+    }
+#define A_S(n, f, d)                                                                                                   \
+    {                                                                                                                  \
+        .name = (n), .kind = ATTR_STRING, .offset = offsetof(Linear, f), .def_s = (d)                                  \
+    }
+static const AttrSpec REGRESSOR[] = {A_FLOATS(Linear, coefficients), A_FLOATS(Linear, intercepts),
+                                     A_INT(Linear, targets, 1), A_S("post_transform", post, "NONE"), A_END};
+static const AttrSpec CLASSIFIER[] = {
+    {.name = "coefficients", .kind = ATTR_FLOATS, .offset = offsetof(Linear, coefficients), .required = true},
+    A_FLOATS(Linear, intercepts),
+    A("classlabels_ints", ATTR_INTS, labels_i),
+    A("classlabels_strings", ATTR_STRINGS, labels_s),
+    A_INT(Linear, multi_class, 0),
+    A_S("post_transform", post, "NONE"),
+    A_END};
+static const AttrSpec SVM[] = {A_FLOATS(Linear, coefficients),
+                               A_S("kernel_type", kernel, "LINEAR"),
+                               A("kernel_params", ATTR_FLOATS, params),
+                               A_INT(Linear, n_supports, 0),
+                               A_INT(Linear, one_class, 0),
+                               A_FLOATS(Linear, rho),
+                               A("support_vectors", ATTR_FLOATS, supports),
+                               A_S("post_transform", post, "NONE"),
+                               A_END};
 
 static bool is_classifier(const OpDesc *op) { return op->attrs == CLASSIFIER; }
 static uint32_t label_count(const Linear *a) { return a->labels_s.n ? a->labels_s.n : a->labels_i.n; }
@@ -31,7 +56,8 @@ static bool columns_fit(Infer *c, int64_t features)
 {
     int64_t F;
     return !dim_is_const(c->d, infer_dim(c, 0, infer_rank(c, 0) - 1), &F) || F == features ||
-           infer_fail(c, "the coefficients are for %lld features, the input has %lld", (long long)features, (long long)F);
+           infer_fail(c, "the coefficients are for %lld features, the input has %lld", (long long)features,
+                      (long long)F);
 }
 
 static bool linear_infer(Infer *c)
@@ -40,13 +66,16 @@ static bool linear_infer(Infer *c)
     int64_t rows = row_count(c->op, a), out = rows;
     if (!infer_need_rank(c, 0, 1, 2)) return false;
     if (ml_post_of(a->post) == POST_COUNT) return infer_fail(c, "post_transform has no such value");
-    if (rows < 1 || !a->coefficients.n || a->coefficients.n % rows) return infer_fail(c, "%u coefficients for %lld rows", a->coefficients.n, (long long)rows);
-    if (a->intercepts.n && a->intercepts.n != rows) return infer_fail(c, "%u intercepts for %lld rows", a->intercepts.n, (long long)rows);
+    if (rows < 1 || !a->coefficients.n || a->coefficients.n % rows)
+        return infer_fail(c, "%u coefficients for %lld rows", a->coefficients.n, (long long)rows);
+    if (a->intercepts.n && a->intercepts.n != rows)
+        return infer_fail(c, "%u intercepts for %lld rows", a->intercepts.n, (long long)rows);
     if (!columns_fit(c, a->coefficients.n / rows)) return false;
     if (is_classifier(c->op)) {
         out = label_count(a);
         if (a->labels_s.n && a->labels_i.n) return infer_fail(c, "class labels are given twice");
-        if (out < 2 || (rows != out && !(rows == 1 && out == 2))) return infer_fail(c, "%lld class labels for %lld rows of coefficients", (long long)out, (long long)rows);
+        if (out < 2 || (rows != out && !(rows == 1 && out == 2)))
+            return infer_fail(c, "%lld class labels for %lld rows of coefficients", (long long)out, (long long)rows);
     }
     Dim dim[2] = {infer_rank(c, 0) == 2 ? infer_dim(c, 0, 0) : dim_const(c->d, 1), dim_const(c->d, out)};
     if (!is_classifier(c->op)) return infer_set(c, 0, DT_F32, 2, dim);
@@ -60,7 +89,7 @@ static Value matrix(Exp *e, AttrFloats f, int64_t rows, DType t)
     return exp_cast(e, exp_reshape(e, exp_floats(e, f.p, f.n), dim, 2), t);
 }
 
-static Value by_rows(Exp *e, Value x, Value c)   /* x * c^T */
+static Value by_rows(Exp *e, Value x, Value c) /* x * c^T */
 {
     int64_t swap[2] = {1, 0};
     return exp_2(e, OP_MatMul, x, exp_transpose(e, c, swap, 2));
@@ -97,9 +126,11 @@ static bool linear_eval(Eval *e)
     const Linear *a = ATTRS(e->g, e->n, Linear);
     const Tensor *x = e->in[0];
     MlPost post = ml_post_of(a->post);
-    int64_t rows = row_count(op, a), F = a->coefficients.n / rows, out = is_classifier(op) ? label_count(a) : rows, dim[2] = {x->rank == 2 ? x->dim[0] : 1, out};
+    int64_t rows = row_count(op, a), F = a->coefficients.n / rows, out = is_classifier(op) ? label_count(a) : rows,
+            dim[2] = {x->rank == 2 ? x->dim[0] : 1, out};
     if (x->dim[x->rank - 1] != F) return ev_fail(e, "the input has the wrong number of features");
-    Tensor *y = ev_out(e, is_classifier(op), DT_F32, 2, dim), *label = is_classifier(op) ? ev_out(e, 0, a->labels_s.n ? DT_STR : DT_I64, 1, dim) : NULL;
+    Tensor *y = ev_out(e, is_classifier(op), DT_F32, 2, dim),
+           *label = is_classifier(op) ? ev_out(e, 0, a->labels_s.n ? DT_STR : DT_I64, 1, dim) : NULL;
     double *s = arena_array(e->arena, double, out + 1);
     for (int64_t r = 0; y && r < dim[0]; r++) {
         int64_t best = 0;
@@ -125,7 +156,10 @@ static bool linear_eval(Eval *e)
 
 typedef enum Kernel { LINEAR, POLY, RBF, SIGMOID, KERNELS } Kernel;
 static const char *const KERNEL[] = {"LINEAR", "POLY", "RBF", "SIGMOID"};
-static double param(const Linear *a, uint32_t k) { return k < a->params.n ? a->params.p[k] : 0; }   /* gamma, coef0, degree */
+static double param(const Linear *a, uint32_t k)
+{
+    return k < a->params.n ? a->params.p[k] : 0;
+} /* gamma, coef0, degree */
 
 static bool svm_infer(Infer *c)
 {
@@ -135,7 +169,8 @@ static bool svm_infer(Infer *c)
     if (ml_post_of(a->post) == POST_COUNT) return infer_fail(c, "post_transform has no such value");
     int64_t n = a->n_supports;
     if (a->rho.n < 1 || n < 0 || !a->coefficients.n) return infer_fail(c, "rho or coefficients are missing");
-    if (n && (a->coefficients.n != n || !a->supports.n || a->supports.n % n)) return infer_fail(c, "coefficients or support_vectors do not fit n_supports");
+    if (n && (a->coefficients.n != n || !a->supports.n || a->supports.n % n))
+        return infer_fail(c, "coefficients or support_vectors do not fit n_supports");
     if (!columns_fit(c, n ? a->supports.n / n : a->coefficients.n)) return false;
     Dim dim[2] = {infer_rank(c, 0) == 2 ? infer_dim(c, 0, 0) : dim_const(c->d, 1), dim_const(c->d, 1)};
     return infer_set(c, 0, DT_F32, 2, dim);
@@ -165,9 +200,13 @@ static bool svm_expand(Graph *g, Node n)
     const Linear *a = ATTRS(g, n, Linear);
     Value x = ml_rows(&e, node_in(g, n, 0)), k = x;
     DType t = exp_elem(&e, x);
-    if (a->n_supports) k = kernels(&e, a, (Kernel)ml_named(a->kernel, KERNEL, KERNELS), x, matrix(&e, a->supports, a->n_supports, t), t);
+    if (a->n_supports)
+        k = kernels(&e, a, (Kernel)ml_named(a->kernel, KERNEL, KERNELS), x, matrix(&e, a->supports, a->n_supports, t),
+                    t);
     Value y = exp_2(&e, OP_Add, by_rows(&e, k, matrix(&e, a->coefficients, 1, t)), exp_f(&e, t, a->rho.p[0]));
-    if (a->one_class) y = exp_node(&e, OP_Where, NULL, 3, (Value[]){exp_2(&e, OP_Greater, y, exp_f(&e, t, 0)), exp_f(&e, t, 1), exp_f(&e, t, -1)});
+    if (a->one_class)
+        y = exp_node(&e, OP_Where, NULL, 3,
+                     (Value[]){exp_2(&e, OP_Greater, y, exp_f(&e, t, 0)), exp_f(&e, t, 1), exp_f(&e, t, -1)});
     exp_result(&e, 0, exp_cast(&e, a->one_class ? y : ml_post(&e, y, ml_post_of(a->post)), DT_F32));
     return e.ok;
 }
@@ -176,7 +215,8 @@ static bool svm_eval(Eval *e)
 {
     const Linear *a = ATTRS(e->g, e->n, Linear);
     const Tensor *x = e->in[0];
-    int64_t n = a->n_supports, F = n ? a->supports.n / n : a->coefficients.n, dim[2] = {x->rank == 2 ? x->dim[0] : 1, 1};
+    int64_t n = a->n_supports, F = n ? a->supports.n / n : a->coefficients.n,
+            dim[2] = {x->rank == 2 ? x->dim[0] : 1, 1};
     int kind = ml_named(a->kernel, KERNEL, KERNELS);
     if (x->dim[x->rank - 1] != F) return ev_fail(e, "the input has the wrong number of features");
     Tensor *y = ev_out(e, 0, DT_F32, 2, dim);
@@ -205,7 +245,19 @@ static const Port P_X[] = {{"X", DTS_ML, 0, 0}, PORT_END};
 static const Port P_Y[] = {{"Y", DTS(DT_F32), 0, 0}, PORT_END};
 static const Port P_CLASSES[] = {{"Y", DTS(DT_I64) | DTS_STR, 0, 0}, {"Z", DTS(DT_F32), 0, 0}, PORT_END};
 #define ML .domain = "ai.onnx.ml", .since = 1, .cls = CLS_ROW, .in = P_X, .attrs_size = sizeof(Linear)
-const OpDesc op_ml_LinearRegressor = {.name = "LinearRegressor", ML, .out = P_Y, .attrs = REGRESSOR, .infer = linear_infer, .expand = linear_expand, .eval = linear_eval};
-const OpDesc op_ml_LinearClassifier = {.name = "LinearClassifier", ML, .out = P_CLASSES, .attrs = CLASSIFIER, .infer = linear_infer, .expand = linear_expand,
+const OpDesc op_ml_LinearRegressor = {.name = "LinearRegressor",
+                                      ML,
+                                      .out = P_Y,
+                                      .attrs = REGRESSOR,
+                                      .infer = linear_infer,
+                                      .expand = linear_expand,
+                                      .eval = linear_eval};
+const OpDesc op_ml_LinearClassifier = {.name = "LinearClassifier",
+                                       ML,
+                                       .out = P_CLASSES,
+                                       .attrs = CLASSIFIER,
+                                       .infer = linear_infer,
+                                       .expand = linear_expand,
                                        .eval = linear_eval};
-const OpDesc op_ml_SVMRegressor = {.name = "SVMRegressor", ML, .out = P_Y, .attrs = SVM, .infer = svm_infer, .expand = svm_expand, .eval = svm_eval};
+const OpDesc op_ml_SVMRegressor = {
+    .name = "SVMRegressor", ML, .out = P_Y, .attrs = SVM, .infer = svm_infer, .expand = svm_expand, .eval = svm_eval};

@@ -1,28 +1,57 @@
-/* ml_map.c: LabelEncoder, CategoryMapper and OneHotEncoder of ai.onnx.ml: a search through the keys for each element, one nest.
- *   y = value of the first key that is x, else the default: values stand in a table whose last entry is the default         (NaN finds a NaN key)
+/* ml_map.c: LabelEncoder, CategoryMapper and OneHotEncoder of ai.onnx.ml: a search through the keys for each element,
+ * one nest.
+ *   y = value of the first key that is x, else the default: values stand in a table whose last entry is the default;
+ *   NaN finds a NaN key
  *   OneHotEncoder: y[.., k] = x is category k; without `zeros`, an element of no category is an error of the run */
 #include "ir/graph/lower.h"
 #include "ir/ops/ml.h"
 #include <math.h>
 #include <string.h>
 
-typedef struct Lab { uint64_t set; AttrFloats keys_f, values_f; AttrInts keys_i, values_i; AttrStrings keys_s, values_s, classes; AttrTensor keys_t, values_t, default_t;
-    double default_f; int64_t default_i, zeros; const char *default_s; } Lab;
-#define A(n, k, f) {.name = (n), .kind = (k), .offset = offsetof(Lab, f)}
-static const AttrSpec ENCODER[] = {A("keys_floats", ATTR_FLOATS, keys_f), A("keys_int64s", ATTR_INTS, keys_i), A("keys_strings", ATTR_STRINGS, keys_s),
-                                   A("keys_tensor", ATTR_TENSOR, keys_t), A("values_floats", ATTR_FLOATS, values_f), A("values_int64s", ATTR_INTS, values_i),
-                                   A("values_strings", ATTR_STRINGS, values_s), A("values_tensor", ATTR_TENSOR, values_t), A("default_tensor", ATTR_TENSOR, default_t),
-                                   {.name = "default_float", .kind = ATTR_FLOAT, .offset = offsetof(Lab, default_f), .def_f = -0.0},
-                                   {.name = "default_int64", .kind = ATTR_INT, .offset = offsetof(Lab, default_i), .def_i = -1},
-                                   {.name = "default_string", .kind = ATTR_STRING, .offset = offsetof(Lab, default_s), .def_s = "_Unused"},
-                                   A("classes_strings", ATTR_STRINGS, classes), A_END};
-static const AttrSpec MAPPER[] = {A("cats_int64s", ATTR_INTS, keys_i), A("cats_strings", ATTR_STRINGS, keys_s),
-                                  {.name = "default_int64", .kind = ATTR_INT, .offset = offsetof(Lab, default_i), .def_i = -1},
-                                  {.name = "default_string", .kind = ATTR_STRING, .offset = offsetof(Lab, default_s), .def_s = "_Unused"}, A_END};
-static const AttrSpec ONE_HOT[] = {A("cats_int64s", ATTR_INTS, keys_i), A("cats_strings", ATTR_STRINGS, keys_s), A_INT(Lab, zeros, 1), A_END};
+typedef struct Lab {
+    uint64_t set;
+    AttrFloats keys_f, values_f;
+    AttrInts keys_i, values_i;
+    AttrStrings keys_s, values_s, classes;
+    AttrTensor keys_t, values_t, default_t;
+    double default_f;
+    int64_t default_i, zeros;
+    const char *default_s;
+} Lab;
+#define A(n, k, f)                                                                                                     \
+    {                                                                                                                  \
+        .name = (n), .kind = (k), .offset = offsetof(Lab, f)                                                           \
+    }
+static const AttrSpec ENCODER[] = {
+    A("keys_floats", ATTR_FLOATS, keys_f),
+    A("keys_int64s", ATTR_INTS, keys_i),
+    A("keys_strings", ATTR_STRINGS, keys_s),
+    A("keys_tensor", ATTR_TENSOR, keys_t),
+    A("values_floats", ATTR_FLOATS, values_f),
+    A("values_int64s", ATTR_INTS, values_i),
+    A("values_strings", ATTR_STRINGS, values_s),
+    A("values_tensor", ATTR_TENSOR, values_t),
+    A("default_tensor", ATTR_TENSOR, default_t),
+    {.name = "default_float", .kind = ATTR_FLOAT, .offset = offsetof(Lab, default_f), .def_f = -0.0},
+    {.name = "default_int64", .kind = ATTR_INT, .offset = offsetof(Lab, default_i), .def_i = -1},
+    {.name = "default_string", .kind = ATTR_STRING, .offset = offsetof(Lab, default_s), .def_s = "_Unused"},
+    A("classes_strings", ATTR_STRINGS, classes),
+    A_END};
+static const AttrSpec MAPPER[] = {
+    A("cats_int64s", ATTR_INTS, keys_i),
+    A("cats_strings", ATTR_STRINGS, keys_s),
+    {.name = "default_int64", .kind = ATTR_INT, .offset = offsetof(Lab, default_i), .def_i = -1},
+    {.name = "default_string", .kind = ATTR_STRING, .offset = offsetof(Lab, default_s), .def_s = "_Unused"},
+    A_END};
+static const AttrSpec ONE_HOT[] = {A("cats_int64s", ATTR_INTS, keys_i), A("cats_strings", ATTR_STRINGS, keys_s),
+                                   A_INT(Lab, zeros, 1), A_END};
 
 /* Keys and values as blobs; values may be followed by the default. */
-typedef struct Table { Blob key, value; DType key_type, value_type; int64_t n; } Table;
+typedef struct Table {
+    Blob key, value;
+    DType key_type, value_type;
+    int64_t n;
+} Table;
 
 static Blob strings(Blobs *bs, AttrStrings s, const char *more)
 {
@@ -74,36 +103,43 @@ static bool table(Blobs *bs, const OpDesc *op, const Lab *a, DType x, Table *t, 
 {
     int64_t n_value = 0;
     *t = (Table){0};
-    if (op->attrs == MAPPER) {   /* the operand's type says which list holds keys */
-        if (a->keys_i.n != a->keys_s.n || !a->keys_i.n) return *why = "cats_int64s and cats_strings do not go together", false;
+    if (op->attrs == MAPPER) { /* the operand's type says which list holds keys */
+        if (a->keys_i.n != a->keys_s.n || !a->keys_i.n)
+            return *why = "cats_int64s and cats_strings do not go together", false;
         bool text = x == DT_STR;
-        *t = (Table){text ? strings(bs, a->keys_s, NULL) : ints(bs, a->keys_i, NULL), text ? ints(bs, a->keys_i, &a->default_i) : strings(bs, a->keys_s, a->default_s),
+        *t = (Table){text ? strings(bs, a->keys_s, NULL) : ints(bs, a->keys_i, NULL),
+                     text ? ints(bs, a->keys_i, &a->default_i) : strings(bs, a->keys_s, a->default_s),
                      text ? DT_STR : DT_I64, text ? DT_I64 : DT_STR, a->keys_i.n};
         return true;
     }
-    if (a->classes.n) {   /* version 1: strings are numbered */
+    if (a->classes.n) { /* version 1: strings are numbered */
         int64_t *p = arena_array(bs->arena, int64_t, a->classes.n);
         for (uint32_t k = 0; k < a->classes.n; k++) p[k] = k;
         AttrInts number = {p, a->classes.n};
         bool text = x == DT_STR;
-        *t = (Table){text ? strings(bs, a->classes, NULL) : ints(bs, number, NULL), text ? ints(bs, number, &a->default_i) : strings(bs, a->classes, a->default_s),
+        *t = (Table){text ? strings(bs, a->classes, NULL) : ints(bs, number, NULL),
+                     text ? ints(bs, number, &a->default_i) : strings(bs, a->classes, a->default_s),
                      text ? DT_STR : DT_I64, text ? DT_I64 : DT_STR, a->classes.n};
         return true;
     }
-    if (a->keys_t.blob.i) t->key = a->keys_t.blob, t->key_type = blob_rec(bs, t->key)->elem, t->n = blob_rec(bs, t->key)->count;
+    if (a->keys_t.blob.i)
+        t->key = a->keys_t.blob, t->key_type = blob_rec(bs, t->key)->elem, t->n = blob_rec(bs, t->key)->count;
     else if (a->keys_f.n) t->key = floats(bs, a->keys_f, NULL), t->key_type = DT_F32, t->n = a->keys_f.n;
     else if (a->keys_i.n) t->key = ints(bs, a->keys_i, NULL), t->key_type = DT_I64, t->n = a->keys_i.n;
     else t->key = strings(bs, a->keys_s, NULL), t->key_type = DT_STR, t->n = a->keys_s.n;
     if (op->attrs == ONE_HOT) return t->n > 0 || (*why = "there are no categories", false);
     if (a->values_t.blob.i) {
         const BlobRec *v = blob_rec(bs, a->values_t.blob);
-        if (v->kind == BLOB_DERIVED || (a->default_t.blob.i && (blob_rec(bs, a->default_t.blob)->elem != v->elem || blob_rec(bs, a->default_t.blob)->count < 1)))
+        if (v->kind == BLOB_DERIVED || (a->default_t.blob.i && (blob_rec(bs, a->default_t.blob)->elem != v->elem ||
+                                                                blob_rec(bs, a->default_t.blob)->count < 1)))
             return *why = "default_tensor does not fit values_tensor", false;
         n_value = v->count;
         t->value_type = v->elem;
         t->value = tensor(bs, a->values_t, a->default_t);
-    } else if (a->values_f.n) t->value = floats(bs, a->values_f, &a->default_f), t->value_type = DT_F32, n_value = a->values_f.n;
-    else if (a->values_i.n) t->value = ints(bs, a->values_i, &a->default_i), t->value_type = DT_I64, n_value = a->values_i.n;
+    } else if (a->values_f.n)
+        t->value = floats(bs, a->values_f, &a->default_f), t->value_type = DT_F32, n_value = a->values_f.n;
+    else if (a->values_i.n)
+        t->value = ints(bs, a->values_i, &a->default_i), t->value_type = DT_I64, n_value = a->values_i.n;
     else t->value = strings(bs, a->values_s, a->default_s), t->value_type = DT_STR, n_value = a->values_s.n;
     if (!t->n || n_value != t->n) return *why = "keys and values have different lengths", false;
     return true;
@@ -117,8 +153,11 @@ static bool infer(Infer *c)
     if (!infer_need_rank(c, 0, 0, RANK_MAX - 1)) return false;
     if (!table(&c->m->blobs, c->op, ATTRS(c->g, c->n, Lab), x, &t, &why)) return infer_fail(c, "%s", why);
     bool one_hot = c->op->attrs == ONE_HOT;
-    if (one_hot ? (x == DT_STR) != (t.key_type == DT_STR) : x != t.key_type) return infer_fail(c, "the input is %s, the keys are %s", dtype_info(x)->onnx, dtype_info(t.key_type)->onnx);
-    if (!one_hot) return infer_set_type(c, 0, type_with_elem(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0)), t.value_type));
+    if (one_hot ? (x == DT_STR) != (t.key_type == DT_STR) : x != t.key_type)
+        return infer_fail(c, "the input is %s, the keys are %s", dtype_info(x)->onnx, dtype_info(t.key_type)->onnx);
+    if (!one_hot)
+        return infer_set_type(c, 0,
+                              type_with_elem(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0)), t.value_type));
     Dim dim[RANK_MAX];
     int rank = infer_rank(c, 0);
     for (int i = 0; i < rank; i++) dim[i] = infer_dim(c, 0, i);
@@ -144,7 +183,8 @@ static bool lower(Lw *l, Node n)
     if (!table(&l->m->blobs, op, a, lw_elem(l, 0), &t, &why)) return lw_fail(l, "%s", why);
     bool one_hot = op->attrs == ONE_HOT;
     Dim keys = dim_const(d, t.n), values = dim_const(d, t.n + 1), dim[RANK_MAX];
-    KBuf key = lw_const_buf(l, t.key, "keys", 1, &keys), value = one_hot ? (KBuf){0} : lw_const_buf(l, t.value, "values", 1, &values);
+    KBuf key = lw_const_buf(l, t.key, "keys", 1, &keys),
+         value = one_hot ? (KBuf){0} : lw_const_buf(l, t.value, "values", 1, &values);
     lw_prepare_in(l);
     lw_prepare_out(l);
     Kb *b = lw_kernel(l, op->name);
@@ -154,7 +194,8 @@ static bool lower(Lw *l, Node n)
     lw_nest(l, rank, dim, idx);
     for (int i = 0; i < rank; i++) flat = kb_add(b, kb_mul(b, flat, kb_dim(b, dim[i])), idx[i]);
     KVal x = lw_at(l, 0, idx), at, none = N;
-    if (one_hot && kb_type(b, x) != DT_STR) x = dtype_is_float(kb_type(b, x)) ? kb_cast(b, DT_F64, x) : kb_cast(b, DT_I64, x);
+    if (one_hot && kb_type(b, x) != DT_STR)
+        x = dtype_is_float(kb_type(b, x)) ? kb_cast(b, DT_F64, x) : kb_cast(b, DT_I64, x);
     KbLoop loop;
     kb_loop(b, &loop, KLOOP_SEQ, zero, N, 1, &none, NULL);
     KVal k = kb_load(b, pk, &loop.iv);
@@ -177,7 +218,8 @@ static bool lower(Lw *l, Node n)
 static bool is_key(const Blobs *bs, const Table *t, int64_t k, const Tensor *x, int64_t at)
 {
     if (t->key_type == DT_STR) {
-        const bmc_string *key = (const bmc_string *)blob_rec(bs, t->key)->data + k, *v = (const bmc_string *)x->data + at;
+        const bmc_string *key = (const bmc_string *)blob_rec(bs, t->key)->data + k,
+                         *v = (const bmc_string *)x->data + at;
         return key->len == v->len && !memcmp(key->ptr, v->ptr, v->len);
     }
     if (!dtype_is_float(x->elem)) return ev_i(x, at) == blob_get_i(bs, t->key, k);
@@ -205,7 +247,8 @@ static bool eval(Eval *e)
         if (one_hot) {
             if (at == t.n && !a->zeros) return ev_fail(e, "an element is in no category");
             for (int64_t j = 0; j < t.n; j++) ev_set_f(y, k * t.n + j, is_key(bs, &t, j, x, k));
-        } else if (t.value_type == DT_STR) ((bmc_string *)y->data)[k] = ((const bmc_string *)blob_rec(bs, t.value)->data)[at];
+        } else if (t.value_type == DT_STR)
+            ((bmc_string *)y->data)[k] = ((const bmc_string *)blob_rec(bs, t.value)->data)[at];
         else if (dtype_is_float(t.value_type)) ev_set_f(y, k, blob_get_f(bs, t.value, at));
         else ev_set_i(y, k, blob_get_i(bs, t.value, at));
     }
@@ -218,7 +261,12 @@ static const Port P_LABEL_OUT[] = {{"Y", DTS_LABEL, 0, 0}, PORT_END};
 static const Port P_MAP[] = {{"X", DTS(DT_I64) | DTS_STR, 0, 0}, PORT_END};
 static const Port P_HOT[] = {{"X", DTS_ML | DTS_STR, 0, 0}, PORT_END};
 static const Port P_HOT_OUT[] = {{"Y", DTS(DT_F32), 0, 0}, PORT_END};
-#define ML .domain = "ai.onnx.ml", .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .attrs_size = sizeof(Lab), .infer = infer, .lower = lower, .eval = eval
-const OpDesc op_ml_LabelEncoder = {.name = "LabelEncoder", .since = 4, .in = P_LABEL, .out = P_LABEL_OUT, .attrs = ENCODER, ML};
-const OpDesc op_ml_CategoryMapper = {.name = "CategoryMapper", .since = 1, .in = P_MAP, .out = P_MAP, .attrs = MAPPER, ML};
-const OpDesc op_ml_OneHotEncoder = {.name = "OneHotEncoder", .since = 1, .in = P_HOT, .out = P_HOT_OUT, .attrs = ONE_HOT, ML};
+#define ML                                                                                                             \
+    .domain = "ai.onnx.ml", .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .attrs_size = sizeof(Lab), .infer = infer,    \
+    .lower = lower, .eval = eval
+const OpDesc op_ml_LabelEncoder = {
+    .name = "LabelEncoder", .since = 4, .in = P_LABEL, .out = P_LABEL_OUT, .attrs = ENCODER, ML};
+const OpDesc op_ml_CategoryMapper = {
+    .name = "CategoryMapper", .since = 1, .in = P_MAP, .out = P_MAP, .attrs = MAPPER, ML};
+const OpDesc op_ml_OneHotEncoder = {
+    .name = "OneHotEncoder", .since = 1, .in = P_HOT, .out = P_HOT_OUT, .attrs = ONE_HOT, ML};

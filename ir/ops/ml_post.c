@@ -1,5 +1,6 @@
 /* ml_post.c: post transformations of scores, and labels of classes (ai.onnx.ml), as ordinary operators.
- *   SOFTMAX_ZERO: as softmax, but scores next to 0 mean "not asked" and stay 0          PROBIT: the inverse of the normal distribution, by the usual approximation */
+ *   SOFTMAX_ZERO  as softmax, but scores next to 0 mean "not asked" and stay 0
+ *   PROBIT        the inverse of the normal distribution, by the usual approximation */
 #include "ir/ops/ml.h"
 #include <math.h>
 #include <string.h>
@@ -30,7 +31,8 @@ static Value probit(Exp *e, Value v, DType t)
 {
     Value x = exp_2(e, OP_Sub, exp_2(e, OP_Mul, v, exp_f(e, t, 2)), exp_f(e, t, 1)), one = exp_f(e, t, 1);
     Value log = exp_1(e, OP_Log, exp_2(e, OP_Mul, exp_2(e, OP_Sub, one, x), exp_2(e, OP_Add, one, x)));
-    Value p = exp_2(e, OP_Add, exp_f(e, t, 2 / (3.14159265358979323846 * 0.147)), exp_2(e, OP_Mul, log, exp_f(e, t, 0.5)));
+    Value p =
+        exp_2(e, OP_Add, exp_f(e, t, 2 / (3.14159265358979323846 * 0.147)), exp_2(e, OP_Mul, log, exp_f(e, t, 0.5)));
     Value q = exp_2(e, OP_Sub, exp_2(e, OP_Mul, p, p), exp_2(e, OP_Mul, log, exp_f(e, t, 1 / 0.147)));
     Value r = exp_1(e, OP_Sqrt, exp_2(e, OP_Sub, exp_1(e, OP_Sqrt, q), p));
     return exp_2(e, OP_Mul, exp_2(e, OP_Mul, exp_1(e, OP_Sign, x), r), exp_f(e, t, 1.41421356));
@@ -38,7 +40,8 @@ static Value probit(Exp *e, Value v, DType t)
 
 static Value softmax_zero(Exp *e, Value v, DType t)
 {
-    Value max = ml_row_reduce(e, OP_ReduceMax, v), far = exp_2(e, OP_Greater, exp_1(e, OP_Abs, v), exp_f(e, t, 0.0000001));
+    Value max = ml_row_reduce(e, OP_ReduceMax, v),
+          far = exp_2(e, OP_Greater, exp_1(e, OP_Abs, v), exp_f(e, t, 0.0000001));
     Value near = exp_2(e, OP_Mul, v, exp_1(e, OP_Exp, exp_1(e, OP_Neg, max)));
     Value x = exp_node(e, OP_Where, NULL, 3, (Value[]){far, exp_1(e, OP_Exp, exp_2(e, OP_Sub, v, max)), near});
     Value sum = ml_row_reduce(e, OP_ReduceSum, x), none = exp_2(e, OP_Equal, sum, exp_f(e, t, 0));
@@ -105,7 +108,8 @@ Value ml_joined(Exp *e, Value a, Value b)
 
 Value ml_two(Exp *e, Value s, bool probability, MlPost post)
 {
-    Value first = probability && post != POST_LOGISTIC ? exp_2(e, OP_Sub, exp_f(e, exp_elem(e, s), 1), s) : exp_1(e, OP_Neg, s);
+    Value first =
+        probability && post != POST_LOGISTIC ? exp_2(e, OP_Sub, exp_f(e, exp_elem(e, s), 1), s) : exp_1(e, OP_Neg, s);
     Value both = ml_joined(e, first, s);
     return post == POST_LOGISTIC || post == POST_PROBIT ? ml_post(e, both, post) : both;
 }

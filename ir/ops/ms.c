@@ -1,14 +1,21 @@
 /* ms.c: operators of com.microsoft that optimisers of exported transformers write, by expansion:
- *   Gelu(x), BiasGelu(x, b), FastGelu(x, b)          x + b, then 0.5 x (1 + erf(x / sqrt 2)), FastGelu by tanh          QuickGelu(x)   x sigmoid(alpha x)
- *   SkipLayerNormalization(x, skip, gamma, beta, bias)          LayerNormalization(x + skip + bias), the sum as fourth result; SkipSimplified..: by root mean square
- *   EmbedLayerNormalization(ids, segments, word, position, segment, gamma, beta, mask, position ids)          rows of the tables added up and normalised */
+ *   Gelu(x), BiasGelu(x, b)   0.5 v (1 + erf(v / sqrt 2)) of v = x + b
+ *   FastGelu(x, b)            the same by tanh
+ *   QuickGelu(x)              x sigmoid(alpha x)
+ *   SkipLayerNormalization    LayerNormalization(x + skip + bias); the sum is its fourth result
+ *   SkipSimplified..          RMSNormalization(x + skip + bias)
+ *   EmbedLayerNormalization   rows of two or three tables, added up and normalised */
 #include "ir/graph/eval.h"
 #include "ir/ops/expansion.h"
 #include <math.h>
 
 #define MS .domain = "com.microsoft", .since = 1
 #define DTS_IDS (DTS(DT_I32) | DTS(DT_I64))
-typedef struct Ms { uint64_t set; double alpha, epsilon; int64_t mask_index_type; } Ms;
+typedef struct Ms {
+    uint64_t set;
+    double alpha, epsilon;
+    int64_t mask_index_type;
+} Ms;
 static const AttrSpec QUICK[] = {A_FLOAT(Ms, alpha, 1.702), A_END};
 static const AttrSpec SKIP[] = {A_FLOAT(Ms, epsilon, 1e-12), A_END};
 static const AttrSpec EMBED[] = {A_FLOAT(Ms, epsilon, 1e-12), A_INT(Ms, mask_index_type, 0), A_END};
@@ -33,7 +40,11 @@ static bool gelu_expand(Graph *g, Node n)
     if (node_in(g, n, 1).i) x = exp_2(&e, OP_Add, x, node_in(g, n, 1));
     if (op == OP_ms_FastGelu) exp_attr_s(OP_Gelu, attrs, "approximate", "tanh");
     if (op != OP_ms_QuickGelu) exp_result(&e, 0, exp_node(&e, OP_Gelu, attrs, 1, &x));
-    else exp_result(&e, 0, exp_2(&e, OP_Mul, x, exp_1(&e, OP_Sigmoid, exp_2(&e, OP_Mul, x, exp_f(&e, exp_elem(&e, x), ATTRS(g, n, Ms)->alpha)))));
+    else
+        exp_result(
+            &e, 0,
+            exp_2(&e, OP_Mul, x,
+                  exp_1(&e, OP_Sigmoid, exp_2(&e, OP_Mul, x, exp_f(&e, exp_elem(&e, x), ATTRS(g, n, Ms)->alpha)))));
     return e.ok;
 }
 
@@ -58,7 +69,8 @@ static bool simplified(const OpDesc *op) { return op == op_desc(OP_ms_SkipSimpli
 static bool vector_fits(Infer *c, uint32_t k, uint32_t of)
 {
     if (!infer_has(c, k)) return true;
-    return infer_need_rank(c, k, 1, 1) && infer_must_eq(c, infer_dim(c, k, 0), infer_dim(c, of, infer_rank(c, of) - 1), "length of a vector");
+    return infer_need_rank(c, k, 1, 1) &&
+           infer_must_eq(c, infer_dim(c, k, 0), infer_dim(c, of, infer_rank(c, of) - 1), "length of a vector");
 }
 
 static bool skip_infer(Infer *c)
@@ -66,11 +78,14 @@ static bool skip_infer(Infer *c)
     Dim dim[RANK_MAX], sum[RANK_MAX];
     int rank;
     uint32_t bias = simplified(c->op) ? 3 : 4;
-    if (!infer_need_rank(c, 0, 2, 3) || !infer_need_rank(c, 1, 1, infer_rank(c, 0)) || !infer_broadcast(c, (uint32_t[]){0, 1}, 2, sum, &rank)) return false;
+    if (!infer_need_rank(c, 0, 2, 3) || !infer_need_rank(c, 1, 1, infer_rank(c, 0)) ||
+        !infer_broadcast(c, (uint32_t[]){0, 1}, 2, sum, &rank))
+        return false;
     for (uint32_t k = 2; k <= bias; k++)
         if (!vector_fits(c, k, 0)) return false;
     for (int i = 0; i < rank; i++) dim[i] = i == rank - 1 ? dim_const(c->d, 1) : infer_dim(c, 0, i);
-    return infer_like(c, 0, 0) && infer_set(c, 1, DT_F32, rank, dim) && infer_set(c, 2, DT_F32, rank, dim) && infer_like(c, 3, 0);
+    return infer_like(c, 0, 0) && infer_set(c, 1, DT_F32, rank, dim) && infer_set(c, 2, DT_F32, rank, dim) &&
+           infer_like(c, 3, 0);
 }
 
 static bool skip_expand(Graph *g, Node n)
@@ -80,11 +95,14 @@ static bool skip_expand(Graph *g, Node n)
     Value bias = node_in(g, n, rms ? 3 : 4), s = exp_2(&e, OP_Add, node_in(g, n, 0), node_in(g, n, 1)), out[3];
     if (bias.i) s = exp_2(&e, OP_Add, s, bias);
     if (rms) {
-        exp_result(&e, 0, exp_node(&e, OP_RMSNormalization, exp_attrs(&e, OP_RMSNormalization), 2, (Value[]){s, node_in(g, n, 2)}));
-        for (uint32_t r = 1; r < 3; r++)   /* nobody has them */
+        exp_result(
+            &e, 0,
+            exp_node(&e, OP_RMSNormalization, exp_attrs(&e, OP_RMSNormalization), 2, (Value[]){s, node_in(g, n, 2)}));
+        for (uint32_t r = 1; r < 3; r++) /* nobody has them */
             if (r < node_n_out(g, n) && value_used(g, node_out(g, n, r))) return false;
     } else {
-        exp_nodes(&e, OP_LayerNormalization, exp_attrs(&e, OP_LayerNormalization), 3, (Value[]){s, node_in(g, n, 2), node_in(g, n, 3)}, 3, out);
+        exp_nodes(&e, OP_LayerNormalization, exp_attrs(&e, OP_LayerNormalization), 3,
+                  (Value[]){s, node_in(g, n, 2), node_in(g, n, 3)}, 3, out);
         for (uint32_t r = 0; r < 3; r++) exp_result(&e, r, out[r]);
     }
     exp_result(&e, 3, s);
@@ -98,9 +116,12 @@ static bool skip_eval(Eval *e)
     uint32_t bias = rms ? 3 : 4;
     int64_t F = x->dim[x->rank - 1], dim[RANK_MAX];
     for (int i = 0; i < x->rank; i++) dim[i] = i == x->rank - 1 ? 1 : x->dim[i];
-    Tensor *y = ev_out(e, 0, x->elem, x->rank, x->dim), *m = ev_out(e, 1, DT_F32, x->rank, dim), *v = ev_out(e, 2, DT_F32, x->rank, dim), *s = ev_out(e, 3, x->elem, x->rank, x->dim);
+    Tensor *y = ev_out(e, 0, x->elem, x->rank, x->dim), *m = ev_out(e, 1, DT_F32, x->rank, dim),
+           *v = ev_out(e, 2, DT_F32, x->rank, dim), *s = ev_out(e, 3, x->elem, x->rank, x->dim);
     if (!y || !m || !v || !s) return false;
-    for (int64_t k = 0; k < x->count; k++) ev_set_f(s, k, ev_f(x, k) + ev_f(z, ev_broadcast_index(z, x, k)) + (ev_has(e, bias) ? ev_f(e->in[bias], k % F) : 0));
+    for (int64_t k = 0; k < x->count; k++)
+        ev_set_f(s, k,
+                 ev_f(x, k) + ev_f(z, ev_broadcast_index(z, x, k)) + (ev_has(e, bias) ? ev_f(e->in[bias], k % F) : 0));
     for (int64_t r = 0; r < x->count / (F ? F : 1); r++) {
         double mean = 0, var = 0;
         for (int64_t k = 0; k < F && !rms; k++) mean += ev_f(s, r * F + k) / (double)F;
@@ -109,7 +130,9 @@ static bool skip_eval(Eval *e)
         ev_set_f(m, r, mean);
         ev_set_f(v, r, inv);
         for (int64_t k = 0; k < F; k++)
-            ev_set_f(y, r * F + k, (ev_f(s, r * F + k) - mean) * inv * ev_f(e->in[2], k) + (!rms && ev_has(e, 3) ? ev_f(e->in[3], k) : 0));
+            ev_set_f(y, r * F + k,
+                     (ev_f(s, r * F + k) - mean) * inv * ev_f(e->in[2], k) +
+                         (!rms && ev_has(e, 3) ? ev_f(e->in[3], k) : 0));
     }
     return true;
 }
@@ -120,18 +143,22 @@ enum { IDS, SEGMENTS, WORD, POSITION, SEGMENT, GAMMA, BETA, MASK, POSITION_IDS }
 
 static bool embed_infer(Infer *c)
 {
-    if (!infer_need_rank(c, IDS, 2, 2) || !infer_need_rank(c, WORD, 2, 2) || !infer_need_rank(c, POSITION, 2, 2)) return false;
+    if (!infer_need_rank(c, IDS, 2, 2) || !infer_need_rank(c, WORD, 2, 2) || !infer_need_rank(c, POSITION, 2, 2))
+        return false;
     Dim H = infer_dim(c, WORD, 1), dim[3] = {infer_dim(c, IDS, 0), infer_dim(c, IDS, 1), H};
-    if (!infer_must_eq(c, infer_dim(c, POSITION, 1), H, "width of the position table") || infer_has(c, SEGMENTS) != infer_has(c, SEGMENT))
+    if (!infer_must_eq(c, infer_dim(c, POSITION, 1), H, "width of the position table") ||
+        infer_has(c, SEGMENTS) != infer_has(c, SEGMENT))
         return infer_fail(c, "the tables do not fit together");
-    if (infer_has(c, SEGMENT) && (!infer_need_rank(c, SEGMENT, 2, 2) || !infer_need_rank(c, SEGMENTS, 2, 2))) return false;
+    if (infer_has(c, SEGMENT) && (!infer_need_rank(c, SEGMENT, 2, 2) || !infer_need_rank(c, SEGMENTS, 2, 2)))
+        return false;
     if (infer_has(c, MASK) && !infer_need_rank(c, MASK, 2, 2)) return false;
     if (infer_has(c, POSITION_IDS) && !infer_need_rank(c, POSITION_IDS, 2, 2)) return false;
     if (!vector_fits(c, GAMMA, WORD) || !vector_fits(c, BETA, WORD)) return false;
-    return infer_set(c, 0, infer_elem(c, WORD), 3, dim) && infer_set(c, 1, DT_I32, 1, dim) && infer_set(c, 2, infer_elem(c, WORD), 3, dim);
+    return infer_set(c, 0, infer_elem(c, WORD), 3, dim) && infer_set(c, 1, DT_I32, 1, dim) &&
+           infer_set(c, 2, infer_elem(c, WORD), 3, dim);
 }
 
-static Value axis_length(Exp *e, Value v, int64_t axis)   /* i64[1] */
+static Value axis_length(Exp *e, Value v, int64_t axis) /* i64[1] */
 {
     int64_t at[1] = {axis};
     return exp_2(e, OP_Gather, exp_1(e, OP_Shape, v), exp_ints(e, at, 1));
@@ -142,16 +169,25 @@ static bool embed_expand(Graph *g, Node n)
     Exp e = {g, n, true};
     Value ids = node_in(g, n, IDS), s = exp_2(&e, OP_Gather, node_in(g, n, WORD), ids), rows;
     int64_t zero[1] = {0}, one[1] = {1};
-    if (node_in(g, n, POSITION_IDS).i) rows = exp_2(&e, OP_Gather, node_in(g, n, POSITION), node_in(g, n, POSITION_IDS));
-    else rows = exp_node(&e, OP_Slice, NULL, 4, (Value[]){node_in(g, n, POSITION), exp_ints(&e, zero, 1), axis_length(&e, ids, 1), exp_ints(&e, zero, 1)});
+    if (node_in(g, n, POSITION_IDS).i)
+        rows = exp_2(&e, OP_Gather, node_in(g, n, POSITION), node_in(g, n, POSITION_IDS));
+    else
+        rows = exp_node(
+            &e, OP_Slice, NULL, 4,
+            (Value[]){node_in(g, n, POSITION), exp_ints(&e, zero, 1), axis_length(&e, ids, 1), exp_ints(&e, zero, 1)});
     s = exp_2(&e, OP_Add, s, rows);
-    if (node_in(g, n, SEGMENT).i) s = exp_2(&e, OP_Add, s, exp_2(&e, OP_Gather, node_in(g, n, SEGMENT), node_in(g, n, SEGMENTS)));
-    exp_result(&e, 0, exp_node(&e, OP_LayerNormalization, exp_attrs(&e, OP_LayerNormalization), 3, (Value[]){s, node_in(g, n, GAMMA), node_in(g, n, BETA)}));
-    if (node_n_out(g, n) > 1 && value_used(g, node_out(g, n, 1))) {   /* how many keys of each row count */
+    if (node_in(g, n, SEGMENT).i)
+        s = exp_2(&e, OP_Add, s, exp_2(&e, OP_Gather, node_in(g, n, SEGMENT), node_in(g, n, SEGMENTS)));
+    exp_result(&e, 0,
+               exp_node(&e, OP_LayerNormalization, exp_attrs(&e, OP_LayerNormalization), 3,
+                        (Value[]){s, node_in(g, n, GAMMA), node_in(g, n, BETA)}));
+    if (node_n_out(g, n) > 1 && value_used(g, node_out(g, n, 1))) { /* how many keys of each row count */
         void *attrs = attrs_new(g->m->arena, op_desc(OP_ReduceSum));
         exp_attr_i(OP_ReduceSum, attrs, "keepdims", 0);
-        Value count = node_in(g, n, MASK).i ? exp_node(&e, OP_ReduceSum, attrs, 2, (Value[]){exp_cast(&e, node_in(g, n, MASK), DT_I32), exp_ints(&e, one, 1)})
-                                            : exp_2(&e, OP_Expand, exp_i(&e, DT_I32, 0), axis_length(&e, ids, 0));
+        Value count = node_in(g, n, MASK).i
+                          ? exp_node(&e, OP_ReduceSum, attrs, 2,
+                                     (Value[]){exp_cast(&e, node_in(g, n, MASK), DT_I32), exp_ints(&e, one, 1)})
+                          : exp_2(&e, OP_Expand, exp_i(&e, DT_I32, 0), axis_length(&e, ids, 0));
         exp_result(&e, 1, count);
     }
     exp_result(&e, 2, s);
@@ -162,20 +198,29 @@ static bool embed_eval(Eval *e)
 {
     const Tensor *ids = e->in[IDS], *word = e->in[WORD], *pos = e->in[POSITION];
     int64_t B = ids->dim[0], S = ids->dim[1], H = word->dim[1], dim[3] = {B, S, H};
-    Tensor *y = ev_out(e, 0, word->elem, 3, dim), *count = ev_out(e, 1, DT_I32, 1, dim), *s = ev_out(e, 2, word->elem, 3, dim);
+    Tensor *y = ev_out(e, 0, word->elem, 3, dim), *count = ev_out(e, 1, DT_I32, 1, dim),
+           *s = ev_out(e, 2, word->elem, 3, dim);
     if (!y || !count || !s) return false;
     for (int64_t r = 0; r < B * S; r++) {
-        int64_t id = ev_i(ids, r), p = ev_has(e, POSITION_IDS) ? ev_i(e->in[POSITION_IDS], e->in[POSITION_IDS]->dim[0] == 1 ? r % S : r) : r % S;
+        int64_t id = ev_i(ids, r), p = ev_has(e, POSITION_IDS)
+                                           ? ev_i(e->in[POSITION_IDS], e->in[POSITION_IDS]->dim[0] == 1 ? r % S : r)
+                                           : r % S;
         int64_t seg = ev_has(e, SEGMENT) ? ev_i(e->in[SEGMENTS], r) : 0;
         double mean = 0, var = 0;
-        if (id < 0 || id >= word->dim[0] || p < 0 || p >= pos->dim[0] || seg < 0 || (ev_has(e, SEGMENT) && seg >= e->in[SEGMENT]->dim[0])) return ev_fail(e, "an index is out of range");
+        if (id < 0 || id >= word->dim[0] || p < 0 || p >= pos->dim[0] || seg < 0 ||
+            (ev_has(e, SEGMENT) && seg >= e->in[SEGMENT]->dim[0]))
+            return ev_fail(e, "an index is out of range");
         for (int64_t k = 0; k < H; k++) {
-            ev_set_f(s, r * H + k, ev_f(word, id * H + k) + ev_f(pos, p * H + k) + (ev_has(e, SEGMENT) ? ev_f(e->in[SEGMENT], seg * H + k) : 0));
+            ev_set_f(s, r * H + k,
+                     ev_f(word, id * H + k) + ev_f(pos, p * H + k) +
+                         (ev_has(e, SEGMENT) ? ev_f(e->in[SEGMENT], seg * H + k) : 0));
             mean += ev_f(s, r * H + k) / (double)H;
         }
         for (int64_t k = 0; k < H; k++) var += (ev_f(s, r * H + k) - mean) * (ev_f(s, r * H + k) - mean) / (double)H;
         for (int64_t k = 0; k < H; k++)
-            ev_set_f(y, r * H + k, (ev_f(s, r * H + k) - mean) / sqrt(var + ATTRS(e->g, e->n, Ms)->epsilon) * ev_f(e->in[GAMMA], k) + ev_f(e->in[BETA], k));
+            ev_set_f(y, r * H + k,
+                     (ev_f(s, r * H + k) - mean) / sqrt(var + ATTRS(e->g, e->n, Ms)->epsilon) * ev_f(e->in[GAMMA], k) +
+                         ev_f(e->in[BETA], k));
         if (ev_has(e, MASK)) ev_set_i(count, r / S, ev_i(count, r / S) + ev_i(e->in[MASK], r));
     }
     return true;
@@ -191,18 +236,50 @@ const OpDesc op_ms_FastGelu = {.name = "FastGelu", GELU, .in = P_BIASED};
 const OpDesc op_ms_BiasGelu = {.name = "BiasGelu", GELU, .in = P_AB};
 const OpDesc op_ms_QuickGelu = {.name = "QuickGelu", GELU, .in = P_X, .attrs = QUICK, .attrs_size = sizeof(Ms)};
 
-static const Port P_SKIP[] = {{"input", DTS_FLOAT, 0, 1}, {"skip", DTS_FLOAT, 0, 1}, {"gamma", DTS_FLOAT, 0, 1}, {"beta", DTS_FLOAT, PORT_OPTIONAL, 1},
-                              {"bias", DTS_FLOAT, PORT_OPTIONAL, 1}, PORT_END};
-static const Port P_SKIP_RMS[] = {{"input", DTS_FLOAT, 0, 1}, {"skip", DTS_FLOAT, 0, 1}, {"gamma", DTS_FLOAT, 0, 1}, {"bias", DTS_FLOAT, PORT_OPTIONAL, 1}, PORT_END};
-static const Port P_SKIP_OUT[] = {{"output", DTS_FLOAT, 0, 1}, {"mean", DTS(DT_F32), PORT_OPTIONAL, 0}, {"inv_std_var", DTS(DT_F32), PORT_OPTIONAL, 0},
-                                  {"input_skip_bias_sum", DTS_FLOAT, PORT_OPTIONAL, 1}, PORT_END};
-#define SKIP_LN MS, .cls = CLS_ROW, .out = P_SKIP_OUT, .attrs = SKIP, .attrs_size = sizeof(Ms), .infer = skip_infer, .expand = skip_expand, .eval = skip_eval
+static const Port P_SKIP[] = {{"input", DTS_FLOAT, 0, 1},
+                              {"skip", DTS_FLOAT, 0, 1},
+                              {"gamma", DTS_FLOAT, 0, 1},
+                              {"beta", DTS_FLOAT, PORT_OPTIONAL, 1},
+                              {"bias", DTS_FLOAT, PORT_OPTIONAL, 1},
+                              PORT_END};
+static const Port P_SKIP_RMS[] = {{"input", DTS_FLOAT, 0, 1},
+                                  {"skip", DTS_FLOAT, 0, 1},
+                                  {"gamma", DTS_FLOAT, 0, 1},
+                                  {"bias", DTS_FLOAT, PORT_OPTIONAL, 1},
+                                  PORT_END};
+static const Port P_SKIP_OUT[] = {{"output", DTS_FLOAT, 0, 1},
+                                  {"mean", DTS(DT_F32), PORT_OPTIONAL, 0},
+                                  {"inv_std_var", DTS(DT_F32), PORT_OPTIONAL, 0},
+                                  {"input_skip_bias_sum", DTS_FLOAT, PORT_OPTIONAL, 1},
+                                  PORT_END};
+#define SKIP_LN                                                                                                        \
+    MS, .cls = CLS_ROW, .out = P_SKIP_OUT, .attrs = SKIP, .attrs_size = sizeof(Ms), .infer = skip_infer,               \
+        .expand = skip_expand, .eval = skip_eval
 const OpDesc op_ms_SkipLayerNormalization = {.name = "SkipLayerNormalization", SKIP_LN, .in = P_SKIP};
-const OpDesc op_ms_SkipSimplifiedLayerNormalization = {.name = "SkipSimplifiedLayerNormalization", SKIP_LN, .in = P_SKIP_RMS};
+const OpDesc op_ms_SkipSimplifiedLayerNormalization = {
+    .name = "SkipSimplifiedLayerNormalization", SKIP_LN, .in = P_SKIP_RMS};
 
-static const Port P_EMBED[] = {{"input_ids", DTS_IDS, 0, 0}, {"segment_ids", DTS_IDS, PORT_OPTIONAL, 0}, {"word_embedding", DTS_FLOAT, 0, 1},
-                               {"position_embedding", DTS_FLOAT, 0, 1}, {"segment_embedding", DTS_FLOAT, PORT_OPTIONAL, 1}, {"gamma", DTS_FLOAT, 0, 1},
-                               {"beta", DTS_FLOAT, 0, 1}, {"mask", DTS_IDS, PORT_OPTIONAL, 0}, {"position_ids", DTS_IDS, PORT_OPTIONAL, 0}, PORT_END};
-static const Port P_EMBED_OUT[] = {{"output", DTS_FLOAT, 0, 1}, {"mask_index", DTS(DT_I32), PORT_OPTIONAL, 0}, {"embedding_sum", DTS_FLOAT, PORT_OPTIONAL, 1}, PORT_END};
-const OpDesc op_ms_EmbedLayerNormalization = {.name = "EmbedLayerNormalization", MS, .cls = CLS_ROW, .in = P_EMBED, .out = P_EMBED_OUT, .attrs = EMBED,
-                                              .attrs_size = sizeof(Ms), .infer = embed_infer, .expand = embed_expand, .eval = embed_eval};
+static const Port P_EMBED[] = {{"input_ids", DTS_IDS, 0, 0},
+                               {"segment_ids", DTS_IDS, PORT_OPTIONAL, 0},
+                               {"word_embedding", DTS_FLOAT, 0, 1},
+                               {"position_embedding", DTS_FLOAT, 0, 1},
+                               {"segment_embedding", DTS_FLOAT, PORT_OPTIONAL, 1},
+                               {"gamma", DTS_FLOAT, 0, 1},
+                               {"beta", DTS_FLOAT, 0, 1},
+                               {"mask", DTS_IDS, PORT_OPTIONAL, 0},
+                               {"position_ids", DTS_IDS, PORT_OPTIONAL, 0},
+                               PORT_END};
+static const Port P_EMBED_OUT[] = {{"output", DTS_FLOAT, 0, 1},
+                                   {"mask_index", DTS(DT_I32), PORT_OPTIONAL, 0},
+                                   {"embedding_sum", DTS_FLOAT, PORT_OPTIONAL, 1},
+                                   PORT_END};
+const OpDesc op_ms_EmbedLayerNormalization = {.name = "EmbedLayerNormalization",
+                                              MS,
+                                              .cls = CLS_ROW,
+                                              .in = P_EMBED,
+                                              .out = P_EMBED_OUT,
+                                              .attrs = EMBED,
+                                              .attrs_size = sizeof(Ms),
+                                              .infer = embed_infer,
+                                              .expand = embed_expand,
+                                              .eval = embed_eval};

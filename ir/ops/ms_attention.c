@@ -1,17 +1,32 @@
 /* ms_attention.c: Attention of com.microsoft: one product gives Q, K and V, the rest is ONNX's Attention.
- *   q, k, v = Split(input * weights + bias)          y = Attention(q, k, v, mask, past[0], past[1])          present = [present key, present value]
- * mask_index: [batch, total] or [batch, length, total], 0 where a key must not be seen; or [batch], how many keys of each row count. attention_bias is added. */
+ *   q, k, v = Split(input * weights + bias)
+ *   y = Attention(q, k, v, mask, past[0], past[1])
+ *   present = [present key, present value]
+ * mask_index: [batch, total] or [batch, length, total], 0 where a key must not be seen; or [batch], how many keys of
+ * each row count. attention_bias is added. */
 #include "ir/graph/eval.h"
 #include "ir/ops/expansion.h"
 #include <float.h>
 #include <math.h>
 
 enum { INPUT, WEIGHTS, BIAS, MASK, PAST, ATTENTION_BIAS, PAST_LENGTH };
-typedef struct Att { uint64_t set; int64_t num_heads, unidirectional, do_rotary, past_present_share_buffer, rotary_embedding_dim; AttrInts qkv_hidden_sizes; double scale, mask_filter_value; } Att;
-static const AttrSpec ATTRS_[] = {{.name = "num_heads", .kind = ATTR_INT, .offset = offsetof(Att, num_heads), .required = true}, A_INT(Att, unidirectional, 0),
-                                  A_INTS(Att, qkv_hidden_sizes), A_FLOAT(Att, scale, 0), A_FLOAT(Att, mask_filter_value, -10000), A_INT(Att, do_rotary, 0),
-                                  A_INT(Att, past_present_share_buffer, 0), A_INT(Att, rotary_embedding_dim, 0), A_END};
-#define SCALE_GIVEN 8   /* bit of `set` */
+typedef struct Att {
+    uint64_t set;
+    int64_t num_heads, unidirectional, do_rotary, past_present_share_buffer, rotary_embedding_dim;
+    AttrInts qkv_hidden_sizes;
+    double scale, mask_filter_value;
+} Att;
+static const AttrSpec ATTRS_[] = {
+    {.name = "num_heads", .kind = ATTR_INT, .offset = offsetof(Att, num_heads), .required = true},
+    A_INT(Att, unidirectional, 0),
+    A_INTS(Att, qkv_hidden_sizes),
+    A_FLOAT(Att, scale, 0),
+    A_FLOAT(Att, mask_filter_value, -10000),
+    A_INT(Att, do_rotary, 0),
+    A_INT(Att, past_present_share_buffer, 0),
+    A_INT(Att, rotary_embedding_dim, 0),
+    A_END};
+#define SCALE_GIVEN 8 /* bit of `set` */
 
 /* Widths of Q, K, V. */
 static bool widths(Infer *c, int64_t *w)
@@ -20,8 +35,10 @@ static bool widths(Infer *c, int64_t *w)
     int64_t all;
     if (!dim_is_const(c->d, infer_dim(c, WEIGHTS, 1), &all)) return infer_fail(c, "the weights' shape must be known");
     for (int k = 0; k < 3; k++) w[k] = a->qkv_hidden_sizes.n == 3 ? a->qkv_hidden_sizes.p[k] : all / 3;
-    if (w[0] < 1 || w[2] < 1 || w[0] != w[1] || w[0] + w[1] + w[2] != all) return infer_fail(c, "the weights do not divide into Q, K and V");
-    if (a->num_heads < 1 || w[0] % a->num_heads || w[2] % a->num_heads) return infer_fail(c, "%lld heads", (long long)a->num_heads);
+    if (w[0] < 1 || w[2] < 1 || w[0] != w[1] || w[0] + w[1] + w[2] != all)
+        return infer_fail(c, "the weights do not divide into Q, K and V");
+    if (a->num_heads < 1 || w[0] % a->num_heads || w[2] % a->num_heads)
+        return infer_fail(c, "%lld heads", (long long)a->num_heads);
     return true;
 }
 
@@ -31,22 +48,39 @@ static bool infer(Infer *c)
     int64_t w[3];
     if (!infer_need_rank(c, INPUT, 3, 3) || !infer_need_rank(c, WEIGHTS, 2, 2) || !widths(c, w)) return false;
     if (!infer_must_eq(c, infer_dim(c, INPUT, 2), infer_dim(c, WEIGHTS, 0), "inner dimension")) return false;
-    if (infer_has(c, BIAS) && (!infer_need_rank(c, BIAS, 1, 1) || !infer_must_eq(c, infer_dim(c, BIAS, 0), infer_dim(c, WEIGHTS, 1), "length of the bias"))) return false;
+    if (infer_has(c, BIAS) &&
+        (!infer_need_rank(c, BIAS, 1, 1) ||
+         !infer_must_eq(c, infer_dim(c, BIAS, 0), infer_dim(c, WEIGHTS, 1), "length of the bias")))
+        return false;
     if (infer_has(c, MASK) && !infer_need_rank(c, MASK, 1, 3)) return false;
-    if (infer_has(c, PAST) && (!infer_need_rank(c, PAST, 5, 5) || w[0] != w[2])) return infer_fail(c, "past states need keys and values of one width");
+    if (infer_has(c, PAST) && (!infer_need_rank(c, PAST, 5, 5) || w[0] != w[2]))
+        return infer_fail(c, "past states need keys and values of one width");
     if (infer_has(c, ATTENTION_BIAS) && !infer_need_rank(c, ATTENTION_BIAS, 4, 4)) return false;
-    if (a->do_rotary || a->past_present_share_buffer || infer_has(c, PAST_LENGTH)) return infer_fail(c, "rotary embeddings and shared buffers are not supported");
+    if (a->do_rotary || a->past_present_share_buffer || infer_has(c, PAST_LENGTH))
+        return infer_fail(c, "rotary embeddings and shared buffers are not supported");
     Dim S = infer_dim(c, INPUT, 1), total = infer_has(c, PAST) ? dim_add(c->d, infer_dim(c, PAST, 3), S) : S;
-    if (infer_has(c, MASK) && infer_rank(c, MASK) == 1 && !infer_must_eq(c, infer_dim(c, MASK, 0), infer_dim(c, INPUT, 0), "length of mask_index")) return false;
-    if (infer_has(c, MASK) && infer_rank(c, MASK) > 1 && !infer_must_eq(c, infer_dim(c, MASK, infer_rank(c, MASK) - 1), total, "keys of mask_index")) return false;
+    if (infer_has(c, MASK) && infer_rank(c, MASK) == 1 &&
+        !infer_must_eq(c, infer_dim(c, MASK, 0), infer_dim(c, INPUT, 0), "length of mask_index"))
+        return false;
+    if (infer_has(c, MASK) && infer_rank(c, MASK) > 1 &&
+        !infer_must_eq(c, infer_dim(c, MASK, infer_rank(c, MASK) - 1), total, "keys of mask_index"))
+        return false;
     Dim y[3] = {infer_dim(c, INPUT, 0), S, dim_const(c->d, w[2])};
-    Dim present[5] = {dim_const(c->d, 2), infer_dim(c, INPUT, 0), dim_const(c->d, a->num_heads), total, dim_const(c->d, w[0] / a->num_heads)};
-    return infer_set(c, 0, infer_elem(c, INPUT), 3, y) && (w[0] != w[2] || infer_set(c, 1, infer_elem(c, INPUT), 5, present));
+    Dim present[5] = {dim_const(c->d, 2), infer_dim(c, INPUT, 0), dim_const(c->d, a->num_heads), total,
+                      dim_const(c->d, w[0] / a->num_heads)};
+    return infer_set(c, 0, infer_elem(c, INPUT), 3, y) &&
+           (w[0] != w[2] || infer_set(c, 1, infer_elem(c, INPUT), 5, present));
 }
 
-static Value unsqueezed(Exp *e, Value v, const int64_t *axes, uint32_t n) { return exp_2(e, OP_Unsqueeze, v, exp_ints(e, axes, n)); }
+static Value unsqueezed(Exp *e, Value v, const int64_t *axes, uint32_t n)
+{
+    return exp_2(e, OP_Unsqueeze, v, exp_ints(e, axes, n));
+}
 
-static Value length(Exp *e, Value v, int64_t axis) { return exp_2(e, OP_Gather, exp_1(e, OP_Shape, v), exp_i(e, DT_I64, axis)); }
+static Value length(Exp *e, Value v, int64_t axis)
+{
+    return exp_2(e, OP_Gather, exp_1(e, OP_Shape, v), exp_i(e, DT_I64, axis));
+}
 
 /* What is added to the scores: [B, 1, 1 or S, total]; none. */
 static Value mask(Exp *e, const Att *a, DType t)
@@ -75,7 +109,8 @@ static bool expand(Graph *g, Node n)
     Infer c = {.m = g->m, .g = g, .n = n, .op = node_desc(g, n), .d = &g->m->dims};
     int64_t w[3], zero[1] = {0};
     if (!widths(&c, w)) return false;
-    Value qkv = exp_2(&e, OP_MatMul, exp_in(&e, INPUT), exp_in(&e, WEIGHTS)), part[3], y[3], past[2] = {VALUE_NONE, VALUE_NONE};
+    Value qkv = exp_2(&e, OP_MatMul, exp_in(&e, INPUT), exp_in(&e, WEIGHTS)), part[3], y[3],
+          past[2] = {VALUE_NONE, VALUE_NONE};
     if (exp_in(&e, BIAS).i) qkv = exp_2(&e, OP_Add, qkv, exp_in(&e, BIAS));
     void *split = attrs_new(g->m->arena, op_desc(OP_Split)), *attrs = attrs_new(g->m->arena, op_desc(OP_Attention));
     exp_attr_i(OP_Split, split, "axis", 2);
@@ -84,14 +119,17 @@ static bool expand(Graph *g, Node n)
     exp_attr_i(OP_Attention, attrs, "kv_num_heads", a->num_heads);
     exp_attr_i(OP_Attention, attrs, "is_causal", a->unidirectional != 0);
     if ((a->set & SCALE_GIVEN) && a->scale != 0) exp_attr_f(OP_Attention, attrs, "scale", a->scale);
-    for (int k = 0; k < 2 && exp_in(&e, PAST).i; k++) past[k] = exp_2(&e, OP_Gather, exp_in(&e, PAST), exp_i(&e, DT_I64, k));
+    for (int k = 0; k < 2 && exp_in(&e, PAST).i; k++)
+        past[k] = exp_2(&e, OP_Gather, exp_in(&e, PAST), exp_i(&e, DT_I64, k));
     Value in[6] = {part[0], part[1], part[2], mask(&e, a, exp_elem(&e, exp_in(&e, INPUT))), past[0], past[1]};
     exp_nodes(&e, OP_Attention, attrs, 6, in, 3, y);
     exp_result(&e, 0, y[0]);
     if (node_n_out(g, n) > 1 && value_used(g, node_out(g, n, 1))) {
         void *concat = attrs_new(g->m->arena, op_desc(OP_Concat));
         exp_attr_i(OP_Concat, concat, "axis", 0);
-        exp_result(&e, 1, exp_node(&e, OP_Concat, concat, 2, (Value[]){unsqueezed(&e, y[1], zero, 1), unsqueezed(&e, y[2], zero, 1)}));
+        exp_result(&e, 1,
+                   exp_node(&e, OP_Concat, concat, 2,
+                            (Value[]){unsqueezed(&e, y[1], zero, 1), unsqueezed(&e, y[2], zero, 1)}));
     }
     return e.ok;
 }
@@ -101,7 +139,9 @@ static bool expand(Graph *g, Node n)
 static double masked(Eval *e, int64_t b, int64_t s, int64_t S, int64_t j, int64_t total)
 {
     const Tensor *m = e->in[MASK];
-    bool see = m->rank == 1 ? j < ev_i(m, b) : ev_i(m, m->rank == 2 ? (m->dim[0] == 1 ? 0 : b) * total + j : (b * S + s) * total + j) != 0;
+    bool see = m->rank == 1
+                   ? j < ev_i(m, b)
+                   : ev_i(m, m->rank == 2 ? (m->dim[0] == 1 ? 0 : b) * total + j : (b * S + s) * total + j) != 0;
     return see ? 0 : ATTRS(e->g, e->n, Att)->mask_filter_value;
 }
 
@@ -109,9 +149,12 @@ static bool eval(Eval *e)
 {
     const Att *a = ATTRS(e->g, e->n, Att);
     const Tensor *x = e->in[INPUT], *w = e->in[WEIGHTS], *past = ev_has(e, PAST) ? e->in[PAST] : NULL;
-    int64_t B = x->dim[0], S = x->dim[1], D = x->dim[2], all = w->dim[1], Hq = a->qkv_hidden_sizes.n == 3 ? a->qkv_hidden_sizes.p[0] : all / 3, Hv = all - 2 * Hq, N = a->num_heads;
-    int64_t h = Hq / N, hv = Hv / N, P = past ? past->dim[3] : 0, T = P + S, dim[3] = {B, S, Hv}, kept[5] = {2, B, N, T, h};
-    double *q = arena_array(e->arena, double, B * S * all), *score = arena_array(e->arena, double, T), scale = (a->set & SCALE_GIVEN) && a->scale != 0 ? a->scale : 1 / sqrt((double)h);
+    int64_t B = x->dim[0], S = x->dim[1], D = x->dim[2], all = w->dim[1],
+            Hq = a->qkv_hidden_sizes.n == 3 ? a->qkv_hidden_sizes.p[0] : all / 3, Hv = all - 2 * Hq, N = a->num_heads;
+    int64_t h = Hq / N, hv = Hv / N, P = past ? past->dim[3] : 0, T = P + S, dim[3] = {B, S, Hv},
+            kept[5] = {2, B, N, T, h};
+    double *q = arena_array(e->arena, double, B *S *all), *score = arena_array(e->arena, double, T),
+           scale = (a->set & SCALE_GIVEN) && a->scale != 0 ? a->scale : 1 / sqrt((double)h);
     Tensor *y = ev_out(e, 0, x->elem, 3, dim), *present = Hq == Hv ? ev_out(e, 1, x->elem, 5, kept) : NULL;
     if (!y || (Hq == Hv && !present)) return false;
     for (int64_t k = 0; k < B * S * all; k++) {
@@ -120,7 +163,9 @@ static bool eval(Eval *e)
     }
     for (int64_t k = 0; present && k < present->count; k++) {
         int64_t i = k % h, t = k / h % T, n = k / h / T % N, b = k / h / T / N % B, kv = k / h / T / N / B;
-        ev_set_f(present, k, t < P ? ev_f(past, (((kv * B + b) * N + n) * P + t) * h + i) : q[(b * S + t - P) * all + Hq * (1 + kv) + n * h + i]);
+        ev_set_f(present, k,
+                 t < P ? ev_f(past, (((kv * B + b) * N + n) * P + t) * h + i)
+                       : q[(b * S + t - P) * all + Hq * (1 + kv) + n * h + i]);
     }
     for (int64_t r = 0; r < B * S * N; r++) {
         int64_t n = r % N, s = r / N % S, b = r / N / S;
@@ -128,13 +173,15 @@ static bool eval(Eval *e)
         for (int64_t t = 0; t < T; t++) {
             score[t] = 0;
             for (int64_t i = 0; i < h; i++) {
-                double key = t < P ? ev_f(past, ((b * N + n) * P + t) * h + i) : q[(b * S + t - P) * all + Hq + n * h + i];
+                double key =
+                    t < P ? ev_f(past, ((b * N + n) * P + t) * h + i) : q[(b * S + t - P) * all + Hq + n * h + i];
                 score[t] += q[(b * S + s) * all + n * h + i] * key * scale;
             }
             if (ev_has(e, MASK)) score[t] += masked(e, b, s, S, t, T);
             if (ev_has(e, ATTENTION_BIAS)) {
                 const Tensor *m = e->in[ATTENTION_BIAS];
-                score[t] += ev_f(m, (((m->dim[0] == 1 ? 0 : b) * m->dim[1] + (m->dim[1] == 1 ? 0 : n)) * S + s) * T + t);
+                score[t] +=
+                    ev_f(m, (((m->dim[0] == 1 ? 0 : b) * m->dim[1] + (m->dim[1] == 1 ? 0 : n)) * S + s) * T + t);
             }
             if (a->unidirectional && t > P + s) score[t] = -INFINITY;
             max = fmax(max, score[t]);
@@ -143,16 +190,32 @@ static bool eval(Eval *e)
         for (int64_t i = 0; i < hv; i++) {
             double v = 0;
             for (int64_t t = 0; t < T; t++)
-                v += score[t] / sum * (t < P ? ev_f(past, (((B + b) * N + n) * P + t) * h + i) : q[(b * S + t - P) * all + 2 * Hq + n * hv + i]);
+                v += score[t] / sum *
+                     (t < P ? ev_f(past, (((B + b) * N + n) * P + t) * h + i)
+                            : q[(b * S + t - P) * all + 2 * Hq + n * hv + i]);
             ev_set_f(y, (b * S + s) * Hv + n * hv + i, v);
         }
     }
     return true;
 }
 
-static const Port P_IN[] = {{"input", DTS_FLOAT, 0, 1}, {"weights", DTS_FLOAT, 0, 1}, {"bias", DTS_FLOAT, PORT_OPTIONAL, 1}, {"mask_index", DTS(DT_I32), PORT_OPTIONAL, 0},
-                            {"past", DTS_FLOAT, PORT_OPTIONAL, 1}, {"attention_bias", DTS_FLOAT, PORT_OPTIONAL, 1},
-                            {"past_sequence_length", DTS(DT_I32), PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_IN[] = {{"input", DTS_FLOAT, 0, 1},
+                            {"weights", DTS_FLOAT, 0, 1},
+                            {"bias", DTS_FLOAT, PORT_OPTIONAL, 1},
+                            {"mask_index", DTS(DT_I32), PORT_OPTIONAL, 0},
+                            {"past", DTS_FLOAT, PORT_OPTIONAL, 1},
+                            {"attention_bias", DTS_FLOAT, PORT_OPTIONAL, 1},
+                            {"past_sequence_length", DTS(DT_I32), PORT_OPTIONAL, 0},
+                            PORT_END};
 static const Port P_OUT[] = {{"output", DTS_FLOAT, 0, 1}, {"present", DTS_FLOAT, PORT_OPTIONAL, 1}, PORT_END};
-const OpDesc op_ms_Attention = {.name = "Attention", .domain = "com.microsoft", .since = 1, .cls = CLS_ROW, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
-                                .attrs_size = sizeof(Att), .infer = infer, .expand = expand, .eval = eval};
+const OpDesc op_ms_Attention = {.name = "Attention",
+                                .domain = "com.microsoft",
+                                .since = 1,
+                                .cls = CLS_ROW,
+                                .in = P_IN,
+                                .out = P_OUT,
+                                .attrs = ATTRS_,
+                                .attrs_size = sizeof(Att),
+                                .infer = infer,
+                                .expand = expand,
+                                .eval = eval};

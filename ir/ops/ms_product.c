@@ -1,18 +1,23 @@
 /* ms_product.c: products of com.microsoft, by expansion:
- *   FusedMatMul(a, b)            alpha * op(a) * op(b), op a transposition of the last two axes
- *   QGemm                        alpha * sa * sb * (a * b + c) in 32 bits, quantised when there is a scale for the result
- *   MatMulIntegerToFloat         MatMulInteger(a, b) * (sa * sb) + bias
- *   DynamicQuantizeMatMul        the same with a quantised on the way
- *   QuantizeLinear, DequantizeLinear          ONNX's, under this domain */
+ *   FusedMatMul(a, b)      alpha * op(a) * op(b), op a transposition of the last two axes
+ *   QGemm                  alpha * sa * sb * (a * b + c) in 32 bits; quantised when the result has a scale
+ *   MatMulIntegerToFloat   MatMulInteger(a, b) * (sa * sb) + bias
+ *   DynamicQuantizeMatMul  the same with a quantised on the way */
 #include "ir/ops/quant.h"
 #include <math.h>
 
 #define MS .domain = "com.microsoft", .since = 1
 #define DTS_8 (DTS(DT_I8) | DTS(DT_U8))
-typedef struct Product { uint64_t set; double alpha; int64_t transA, transB, transBatchA, transBatchB; } Product;
-static const AttrSpec FUSED[] = {A_FLOAT(Product, alpha, 1), A_INT(Product, transA, 0), A_INT(Product, transB, 0), A_INT(Product, transBatchA, 0),
+typedef struct Product {
+    uint64_t set;
+    double alpha;
+    int64_t transA, transB, transBatchA, transBatchB;
+} Product;
+static const AttrSpec FUSED[] = {A_FLOAT(Product, alpha, 1),     A_INT(Product, transA, 0),
+                                 A_INT(Product, transB, 0),      A_INT(Product, transBatchA, 0),
                                  A_INT(Product, transBatchB, 0), A_END};
-static const AttrSpec GEMM[] = {A_FLOAT(Product, alpha, 1), A_INT(Product, transA, 0), A_INT(Product, transB, 0), A_END};
+static const AttrSpec GEMM[] = {A_FLOAT(Product, alpha, 1), A_INT(Product, transA, 0), A_INT(Product, transB, 0),
+                                A_END};
 
 /* An operand with its last two axes changed when asked. */
 static Value turned(Exp *e, Value v, int64_t yes)
@@ -83,7 +88,9 @@ static bool qgemm_infer(Infer *c)
     Dim dim[RANK_MAX + 2], one = dim_const(c->d, 1);
     int rank;
     if (!infer_need_rank(c, 0, 2, 2) || !infer_need_rank(c, 3, 2, 2) || !product_dims(c, dim, &rank)) return false;
-    if (!param_fits(c, 1, one) || !param_fits(c, 2, one) || !param_fits(c, 4, dim[1]) || !param_fits(c, 5, dim[1]) || !param_fits(c, 7, one) || !param_fits(c, 8, one)) return false;
+    if (!param_fits(c, 1, one) || !param_fits(c, 2, one) || !param_fits(c, 4, dim[1]) || !param_fits(c, 5, dim[1]) ||
+        !param_fits(c, 7, one) || !param_fits(c, 8, one))
+        return false;
     if (infer_has(c, 6) && !infer_need_rank(c, 6, 0, 2)) return false;
     if (infer_has(c, 8) && !infer_has(c, 7)) return infer_fail(c, "a zero point without a scale");
     return infer_set(c, 0, infer_has(c, 7) ? infer_has(c, 8) ? infer_elem(c, 8) : infer_elem(c, 0) : DT_F32, 2, dim);
@@ -94,14 +101,17 @@ static bool qgemm_expand(Graph *g, Node n)
     Exp e = {g, n, true};
     const Product *p = ATTRS(g, n, Product);
     Value a = turned(&e, node_in(g, n, 0), p->transA), b = turned(&e, node_in(g, n, 3), p->transB);
-    Value acc = exp_node(&e, OP_MatMulInteger, NULL, 4, (Value[]){a, b, quant_along(&e, node_in(g, n, 2), 0, 0), node_in(g, n, 5)});
+    Value acc = exp_node(&e, OP_MatMulInteger, NULL, 4,
+                         (Value[]){a, b, quant_along(&e, node_in(g, n, 2), 0, 0), node_in(g, n, 5)});
     if (node_in(g, n, 6).i) acc = exp_2(&e, OP_Add, acc, node_in(g, n, 6));
     Value s = exp_2(&e, OP_Mul, quant_along(&e, node_in(g, n, 1), 0, 0), node_in(g, n, 4));
     if (p->alpha != 1) s = exp_2(&e, OP_Mul, s, exp_f(&e, DT_F32, p->alpha));
     Value sy = quant_along(&e, node_in(g, n, 7), 0, 0), real;
     if (sy.i) s = exp_2(&e, OP_Div, s, sy);
     real = exp_2(&e, OP_Mul, exp_cast(&e, acc, DT_F32), s);
-    if (sy.i) real = quant_from_real(&e, real, VALUE_NONE, quant_along(&e, node_in(g, n, 8), 0, 0), -1, value_trec(g, node_out(g, n, 0))->elem);
+    if (sy.i)
+        real = quant_from_real(&e, real, VALUE_NONE, quant_along(&e, node_in(g, n, 8), 0, 0), -1,
+                               value_trec(g, node_out(g, n, 0))->elem);
     exp_result(&e, 0, real);
     return e.ok;
 }
@@ -125,7 +135,8 @@ static bool to_float_expand(Graph *g, Node n)
 {
     Exp e = {g, n, true};
     bool dyn = dynamic(node_desc(g, n));
-    Value a = node_in(g, n, 0), q[3] = {a, VALUE_NONE, VALUE_NONE}, sb = node_in(g, n, dyn ? 2 : 3), zb = node_in(g, n, dyn ? 3 : 5), bias = node_in(g, n, dyn ? 4 : 6);
+    Value a = node_in(g, n, 0), q[3] = {a, VALUE_NONE, VALUE_NONE}, sb = node_in(g, n, dyn ? 2 : 3),
+          zb = node_in(g, n, dyn ? 3 : 5), bias = node_in(g, n, dyn ? 4 : 6);
     if (dyn) exp_nodes(&e, OP_DynamicQuantizeLinear, NULL, 1, &a, 3, q);
     else q[1] = quant_along(&e, node_in(g, n, 2), 0, 0), q[2] = quant_along(&e, node_in(g, n, 4), 0, 0);
     Value acc = exp_node(&e, OP_MatMulInteger, NULL, 4, (Value[]){q[0], node_in(g, n, 1), q[2], zb});
@@ -137,19 +148,60 @@ static bool to_float_expand(Graph *g, Node n)
 static const Port P_AB[] = {{"A", DTS_FLOAT, 0, 1}, {"B", DTS_FLOAT, 0, 1}, PORT_END};
 static const Port P_Y[] = {{"Y", DTS_FLOAT, 0, 1}, PORT_END};
 static const Port P_F32[] = {{"Y", DTS(DT_F32), 0, 0}, PORT_END};
-static const Port P_QGEMM[] = {{"A", DTS_8, 0, 1}, {"a_scale", DTS(DT_F32), 0, 0}, {"a_zero_point", DTS_8, 0, 1}, {"B", DTS_8, 0, 2}, {"b_scale", DTS(DT_F32), 0, 0},
-                               {"b_zero_point", DTS_8, 0, 2}, {"C", DTS(DT_I32), PORT_OPTIONAL, 0}, {"y_scale", DTS(DT_F32), PORT_OPTIONAL, 0},
-                               {"y_zero_point", DTS_8, PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_QGEMM[] = {{"A", DTS_8, 0, 1},
+                               {"a_scale", DTS(DT_F32), 0, 0},
+                               {"a_zero_point", DTS_8, 0, 1},
+                               {"B", DTS_8, 0, 2},
+                               {"b_scale", DTS(DT_F32), 0, 0},
+                               {"b_zero_point", DTS_8, 0, 2},
+                               {"C", DTS(DT_I32), PORT_OPTIONAL, 0},
+                               {"y_scale", DTS(DT_F32), PORT_OPTIONAL, 0},
+                               {"y_zero_point", DTS_8, PORT_OPTIONAL, 0},
+                               PORT_END};
 static const Port P_QGEMM_OUT[] = {{"Y", DTS_8 | DTS(DT_F32), 0, 0}, PORT_END};
-static const Port P_TO_FLOAT[] = {{"A", DTS_8, 0, 1}, {"B", DTS_8, 0, 2}, {"a_scale", DTS(DT_F32), 0, 0}, {"b_scale", DTS(DT_F32), 0, 0},
-                                  {"a_zero_point", DTS_8, PORT_OPTIONAL, 1}, {"b_zero_point", DTS_8, PORT_OPTIONAL, 2}, {"bias", DTS(DT_F32), PORT_OPTIONAL, 0}, PORT_END};
-static const Port P_DYNAMIC[] = {{"A", DTS(DT_F32), 0, 0}, {"B", DTS_8, 0, 2}, {"b_scale", DTS(DT_F32), 0, 0}, {"b_zero_point", DTS_8, PORT_OPTIONAL, 2},
-                                 {"bias", DTS(DT_F32), PORT_OPTIONAL, 0}, PORT_END};
-const OpDesc op_ms_FusedMatMul = {.name = "FusedMatMul", MS, .cls = CLS_CONTRACT, .in = P_AB, .out = P_Y, .attrs = FUSED, .attrs_size = sizeof(Product),
-                                  .infer = fused_infer, .expand = fused_expand};
-const OpDesc op_ms_QGemm = {.name = "QGemm", MS, .cls = CLS_CONTRACT, .in = P_QGEMM, .out = P_QGEMM_OUT, .attrs = GEMM, .attrs_size = sizeof(Product),
-                            .infer = qgemm_infer, .expand = qgemm_expand};
-const OpDesc op_ms_MatMulIntegerToFloat = {.name = "MatMulIntegerToFloat", MS, .cls = CLS_CONTRACT, .in = P_TO_FLOAT, .out = P_F32, .infer = to_float_infer,
+static const Port P_TO_FLOAT[] = {{"A", DTS_8, 0, 1},
+                                  {"B", DTS_8, 0, 2},
+                                  {"a_scale", DTS(DT_F32), 0, 0},
+                                  {"b_scale", DTS(DT_F32), 0, 0},
+                                  {"a_zero_point", DTS_8, PORT_OPTIONAL, 1},
+                                  {"b_zero_point", DTS_8, PORT_OPTIONAL, 2},
+                                  {"bias", DTS(DT_F32), PORT_OPTIONAL, 0},
+                                  PORT_END};
+static const Port P_DYNAMIC[] = {{"A", DTS(DT_F32), 0, 0},
+                                 {"B", DTS_8, 0, 2},
+                                 {"b_scale", DTS(DT_F32), 0, 0},
+                                 {"b_zero_point", DTS_8, PORT_OPTIONAL, 2},
+                                 {"bias", DTS(DT_F32), PORT_OPTIONAL, 0},
+                                 PORT_END};
+const OpDesc op_ms_FusedMatMul = {.name = "FusedMatMul",
+                                  MS,
+                                  .cls = CLS_CONTRACT,
+                                  .in = P_AB,
+                                  .out = P_Y,
+                                  .attrs = FUSED,
+                                  .attrs_size = sizeof(Product),
+                                  .infer = fused_infer,
+                                  .expand = fused_expand};
+const OpDesc op_ms_QGemm = {.name = "QGemm",
+                            MS,
+                            .cls = CLS_CONTRACT,
+                            .in = P_QGEMM,
+                            .out = P_QGEMM_OUT,
+                            .attrs = GEMM,
+                            .attrs_size = sizeof(Product),
+                            .infer = qgemm_infer,
+                            .expand = qgemm_expand};
+const OpDesc op_ms_MatMulIntegerToFloat = {.name = "MatMulIntegerToFloat",
+                                           MS,
+                                           .cls = CLS_CONTRACT,
+                                           .in = P_TO_FLOAT,
+                                           .out = P_F32,
+                                           .infer = to_float_infer,
                                            .expand = to_float_expand};
-const OpDesc op_ms_DynamicQuantizeMatMul = {.name = "DynamicQuantizeMatMul", MS, .cls = CLS_CONTRACT, .in = P_DYNAMIC, .out = P_F32, .infer = to_float_infer,
+const OpDesc op_ms_DynamicQuantizeMatMul = {.name = "DynamicQuantizeMatMul",
+                                            MS,
+                                            .cls = CLS_CONTRACT,
+                                            .in = P_DYNAMIC,
+                                            .out = P_F32,
+                                            .infer = to_float_infer,
                                             .expand = to_float_expand};

@@ -1,31 +1,45 @@
 /* quant.c: QuantizeLinear and DequantizeLinear, per tensor, per axis or in blocks.
  *   y = saturate(round(x / scale) + zero)         round to nearest, ties to even, before zero is added
  *   y = (x - zero) * scale
- * (also under com.microsoft). Both expand into internal element-wise ops whose scale and zero point broadcast as numpy's do, so that they join groups:
+ * (also under com.microsoft). Both expand into internal element-wise ops whose scale and zero point broadcast as
+ * numpy's do, so that they join groups:
  *   QuantizeLinear(x[N,C,H], s[C], z[C]) {axis=1}     =>   Quantize(x, Reshape(s, [C,1]), Reshape(z, [C,1])) {to=..}
- *   DequantizeLinear(x[N,70], s[N,3]) {block_size=32} =>   Dequantize(x, Repeat(s) {axis=1, block=32, size=[70]}) {to=..}
- * Quantize without a scale only rounds. Repeat is a route: element i of its axis comes from i / block. The division is done in the type of `scale` (or `precision`). */
+ *   DequantizeLinear(x[N,70], s[N,3]) {block_size=32} =>   Dequantize(x, Repeat(s) {axis=1, block=32, size=[70]})
+ * Quantize without a scale only rounds. Repeat is a route: element i of its axis comes from i / block. The division
+ * is done in the type of `scale` (or `precision`). */
 #include "ir/ops/quant.h"
 #include <math.h>
 #include <string.h>
 
 #define DTS_SCALE (DTS(DT_F32) | DTS(DT_F16) | DTS(DT_BF16) | DTS(DT_F8E8M0))
-#define DTS_QINT (DTS(DT_I8) | DTS(DT_U8) | DTS(DT_I16) | DTS(DT_U16) | DTS(DT_I4) | DTS(DT_U4) | DTS(DT_I2) | DTS(DT_U2))
+#define DTS_QINT                                                                                                       \
+    (DTS(DT_I8) | DTS(DT_U8) | DTS(DT_I16) | DTS(DT_U16) | DTS(DT_I4) | DTS(DT_U4) | DTS(DT_I2) | DTS(DT_U2))
 #define DTS_Q (DTS_QINT | DTS_FLOAT8 | DTS(DT_F4E2M1))
 #define DTS_X (DTS(DT_F32) | DTS(DT_F16) | DTS(DT_BF16) | DTS(DT_I32))
-static const Port P_Q_IN[] = {{"x", DTS_X, 0, 0}, {"y_scale", DTS_SCALE, 0, 0}, {"y_zero_point", DTS_Q, PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_Q_IN[] = {
+    {"x", DTS_X, 0, 0}, {"y_scale", DTS_SCALE, 0, 0}, {"y_zero_point", DTS_Q, PORT_OPTIONAL, 0}, PORT_END};
 static const Port P_Q_OUT[] = {{"y", DTS_Q, 0, 0}, PORT_END};
-static const Port P_Q1_IN[] = {{"x", DTS_X, 0, 0}, {"y_scale", DTS_SCALE, PORT_OPTIONAL, 0}, {"y_zero_point", DTS_Q, PORT_OPTIONAL, 0}, PORT_END};
-static const Port P_D_IN[] = {{"x", DTS_Q | DTS(DT_I32), 0, 1}, {"x_scale", DTS_SCALE, 0, 0}, {"x_zero_point", DTS_Q | DTS(DT_I32), PORT_OPTIONAL, 1}, PORT_END};
+static const Port P_Q1_IN[] = {
+    {"x", DTS_X, 0, 0}, {"y_scale", DTS_SCALE, PORT_OPTIONAL, 0}, {"y_zero_point", DTS_Q, PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_D_IN[] = {{"x", DTS_Q | DTS(DT_I32), 0, 1},
+                              {"x_scale", DTS_SCALE, 0, 0},
+                              {"x_zero_point", DTS_Q | DTS(DT_I32), PORT_OPTIONAL, 1},
+                              PORT_END};
 static const Port P_D_OUT[] = {{"y", DTS_FLOAT, 0, 0}, PORT_END};
 static const Port P_R_IN[] = {{"x", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
 static const Port P_R_OUT[] = {{"y", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
 
-typedef struct Linear { uint64_t set; int64_t axis, saturate, block_size, output_dtype, precision; } Linear;
-static const AttrSpec Q_ATTRS[] = {A_INT(Linear, axis, 1), A_INT(Linear, saturate, 1), A_INT(Linear, block_size, 0), A_TYPE(Linear, output_dtype, 0),
+typedef struct Linear {
+    uint64_t set;
+    int64_t axis, saturate, block_size, output_dtype, precision;
+} Linear;
+static const AttrSpec Q_ATTRS[] = {A_INT(Linear, axis, 1),       A_INT(Linear, saturate, 1),
+                                   A_INT(Linear, block_size, 0), A_TYPE(Linear, output_dtype, 0),
                                    A_TYPE(Linear, precision, 0), A_END};
-static const AttrSpec D_ATTRS[] = {A_INT(Linear, axis, 1), A_INT(Linear, block_size, 0), A_TYPE(Linear, output_dtype, 0), A_END};
-static const AttrSpec Q1_ATTRS[] = {A_TYPE(QuantAttrs, to, DT_U8), A_INT(QuantAttrs, saturate, 1), A_TYPE(QuantAttrs, precision, 0), A_END};
+static const AttrSpec D_ATTRS[] = {A_INT(Linear, axis, 1), A_INT(Linear, block_size, 0),
+                                   A_TYPE(Linear, output_dtype, 0), A_END};
+static const AttrSpec Q1_ATTRS[] = {A_TYPE(QuantAttrs, to, DT_U8), A_INT(QuantAttrs, saturate, 1),
+                                    A_TYPE(QuantAttrs, precision, 0), A_END};
 static const AttrSpec D1_ATTRS[] = {A_TYPE(QuantAttrs, to, DT_F32), A_END};
 
 /* ---- arithmetic of one element ---- */
@@ -34,7 +48,10 @@ static int bits_of(DType t) { return dtype_info(t)->bits; }
 static double lowest(DType t) { return dtype_is_signed(t) ? -ldexp(1, bits_of(t) - 1) : 0; }
 static double highest(DType t) { return ldexp(1, dtype_is_signed(t) ? bits_of(t) - 1 : bits_of(t)) - 1; }
 
-static DType division_type(const QuantAttrs *a, DType scale) { return a->precision ? (DType)a->precision : DTS(scale) & DTS_FLOAT ? scale : DT_F32; }
+static DType division_type(const QuantAttrs *a, DType scale)
+{
+    return a->precision ? (DType)a->precision : DTS(scale) & DTS_FLOAT ? scale : DT_F32;
+}
 
 static KVal quantize(Lw *l, Node n, const KVal *x, const DType *in)
 {
@@ -44,7 +61,8 @@ static KVal quantize(Lw *l, Node n, const KVal *x, const DType *in)
     bool zero = node_n_in(l->g, n) > 2;
     KVal q = kb_cast(b, p, x[0]);
     if (node_in(l->g, n, 1).i) q = kb_cast(b, p, kb_div(b, q, kb_cast(b, p, x[1])));
-    if (!dtype_is_int(to)) return small_cast(b, to, zero ? kb_add(b, q, kb_cast(b, f, x[2])) : q, a->saturate != 0, "up");
+    if (!dtype_is_int(to))
+        return small_cast(b, to, zero ? kb_add(b, q, kb_cast(b, f, x[2])) : q, a->saturate != 0, "up");
     q = kb_un(b, KOP_RINT, q);
     KVal lo = kb_const_f(b, f, lowest(to)), hi = kb_const_f(b, f, highest(to));
     if (!zero) return kb_cast(b, to, kb_max(b, kb_min(b, q, hi), lo));
@@ -58,7 +76,8 @@ static KVal dequantize(Lw *l, Node n, const KVal *x, const DType *in)
     Kb *b = l->b;
     DType to = (DType)ATTRS(l->g, n, QuantAttrs)->to, f = dtype_compute(to);
     KVal v = x[0];
-    if (node_n_in(l->g, n) > 2) v = dtype_is_int(in[0]) ? kb_sub(b, kb_cast(b, DT_I32, v), kb_cast(b, DT_I32, x[2])) : kb_sub(b, v, x[2]);
+    if (node_n_in(l->g, n) > 2)
+        v = dtype_is_int(in[0]) ? kb_sub(b, kb_cast(b, DT_I32, v), kb_cast(b, DT_I32, x[2])) : kb_sub(b, v, x[2]);
     return kb_cast(b, to, kb_mul(b, kb_cast(b, f, v), kb_cast(b, f, x[1])));
 }
 
@@ -102,12 +121,14 @@ static int64_t param_at(const Tensor *x, const Tensor *s, int64_t axis, int64_t 
 static bool q_eval(Eval *e)
 {
     const Linear *a = ATTRS(e->g, e->n, Linear);
-    QuantAttrs q = {.to = value_trec(e->g, node_out(e->g, e->n, 0))->elem, .saturate = a->saturate, .precision = a->precision};
+    QuantAttrs q = {
+        .to = value_trec(e->g, node_out(e->g, e->n, 0))->elem, .saturate = a->saturate, .precision = a->precision};
     const Tensor *x = e->in[0], *s = e->in[1];
     Tensor *y = ev_out(e, 0, (DType)q.to, x->rank, x->dim);
     for (int64_t k = 0; y && k < y->count; k++) {
         int64_t at = param_at(x, s, a->axis, a->block_size, k);
-        quantize_one(e, &q, y, k, ev_f(x, k), ev_f(s, at), ev_has(e, 2) ? ev_f(e->in[2], at) : 0, division_type(&q, s->elem));
+        quantize_one(e, &q, y, k, ev_f(x, k), ev_f(s, at), ev_has(e, 2) ? ev_f(e->in[2], at) : 0,
+                     division_type(&q, s->elem));
     }
     return y != NULL;
 }
@@ -131,7 +152,8 @@ static bool q1_eval(Eval *e)
     Tensor *y = ev_out(e, 0, (DType)a->to, x->rank, x->dim);
     for (int64_t k = 0; y && k < y->count; k++) {
         double zero = ev_has(e, 2) ? ev_f(e->in[2], ev_broadcast_index(e->in[2], y, k)) : 0;
-        quantize_one(e, a, y, k, ev_f(x, k), s ? ev_f(s, ev_broadcast_index(s, y, k)) : 1, zero, division_type(a, s ? s->elem : DT_F32));
+        quantize_one(e, a, y, k, ev_f(x, k), s ? ev_f(s, ev_broadcast_index(s, y, k)) : 1, zero,
+                     division_type(a, s ? s->elem : DT_F32));
     }
     return y != NULL;
 }
@@ -163,26 +185,34 @@ static bool params_fit(Infer *c, int64_t axis, int64_t block)
         Dim d = infer_dim(c, 0, i), want = i == axis ? dim_ceildiv(c->d, d, dim_const(c->d, block)) : d;
         if (!infer_must_eq(c, infer_dim(c, 1, i), want, "dimension of the scale")) return false;
     }
-    if (!block && !single && !infer_must_eq(c, infer_dim(c, 1, 0), infer_dim(c, 0, (int)axis), "length of the scale")) return false;
+    if (!block && !single && !infer_must_eq(c, infer_dim(c, 1, 0), infer_dim(c, 0, (int)axis), "length of the scale"))
+        return false;
     if (!infer_has(c, 2)) return true;
     if (infer_rank(c, 2) < 0) return infer_need_rank(c, 2, infer_rank(c, 1), infer_rank(c, 1));
-    if (single && (infer_rank(c, 2) == 0 || (infer_rank(c, 2) == 1 && dim_is(c->d, infer_dim(c, 2, 0), 1)))) return true;
+    if (single && (infer_rank(c, 2) == 0 || (infer_rank(c, 2) == 1 && dim_is(c->d, infer_dim(c, 2, 0), 1))))
+        return true;
     if (!infer_need_rank(c, 2, infer_rank(c, 1), infer_rank(c, 1))) return false;
     for (int i = 0; i < infer_rank(c, 1); i++)
         if (!infer_must_eq(c, infer_dim(c, 2, i), infer_dim(c, 1, i), "dimension of the zero point")) return false;
     return true;
 }
 
-static bool result(Infer *c, DType to) { return infer_set_type(c, 0, type_with_elem(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0)), to)); }
+static bool result(Infer *c, DType to)
+{
+    return infer_set_type(c, 0, type_with_elem(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0)), to));
+}
 
 static bool q_infer(Infer *c)
 {
     const Linear *a = ATTRS(c->g, c->n, Linear);
     DType to = (DType)a->output_dtype, zero = infer_has(c, 2) ? infer_elem(c, 2) : DT_NONE;
-    if (to && zero && to != zero) return infer_fail(c, "output_dtype is %s, the zero point %s", dtype_info(to)->onnx, dtype_info(zero)->onnx);
+    if (to && zero && to != zero)
+        return infer_fail(c, "output_dtype is %s, the zero point %s", dtype_info(to)->onnx, dtype_info(zero)->onnx);
     if (!to) to = zero ? zero : DT_U8;
-    if (to >= DT_COUNT || !(DTS(to) & DTS_Q)) return infer_fail(c, "quantising to %s is not supported", dtype_info(to)->onnx);
-    if (a->precision && !(a->precision < DT_COUNT && DTS(a->precision) & DTS_FLOAT)) return infer_fail(c, "precision is %s", dtype_info((DType)a->precision)->onnx);
+    if (to >= DT_COUNT || !(DTS(to) & DTS_Q))
+        return infer_fail(c, "quantising to %s is not supported", dtype_info(to)->onnx);
+    if (a->precision && !(a->precision < DT_COUNT && DTS(a->precision) & DTS_FLOAT))
+        return infer_fail(c, "precision is %s", dtype_info((DType)a->precision)->onnx);
     return params_fit(c, a->axis, a->block_size) && result(c, to);
 }
 
@@ -190,11 +220,16 @@ static bool d_infer(Infer *c)
 {
     const Linear *a = ATTRS(c->g, c->n, Linear);
     DType s = infer_elem(c, 1), to = a->output_dtype ? (DType)a->output_dtype : s == DT_F8E8M0 ? DT_F32 : s;
-    if (to >= DT_COUNT || !(DTS(to) & DTS_FLOAT)) return infer_fail(c, "dequantising to %s is not supported", dtype_info(to)->onnx);
+    if (to >= DT_COUNT || !(DTS(to) & DTS_FLOAT))
+        return infer_fail(c, "dequantising to %s is not supported", dtype_info(to)->onnx);
     return params_fit(c, a->axis, a->block_size) && result(c, to);
 }
 
-typedef struct Repeat { uint64_t set; int64_t axis, block; AttrDims size; } Repeat;
+typedef struct Repeat {
+    uint64_t set;
+    int64_t axis, block;
+    AttrDims size;
+} Repeat;
 static const AttrSpec R_ATTRS[] = {A_INT(Repeat, axis, 0), A_INT(Repeat, block, 1), A_DIMS(Repeat, size), A_END};
 
 /* The parameter in a form that broadcasts against operand 0. */
@@ -215,7 +250,8 @@ static bool linear_expand(Graph *g, Node n)
     const Linear *a = ATTRS(g, n, Linear);
     bool to_int = node_desc(g, n)->attrs == Q_ATTRS;
     Exp e = {g, n, true};
-    QuantAttrs q = {.set = 1, .to = value_trec(g, node_out(g, n, 0))->elem, .saturate = a->saturate, .precision = a->precision};
+    QuantAttrs q = {
+        .set = 1, .to = value_trec(g, node_out(g, n, 0))->elem, .saturate = a->saturate, .precision = a->precision};
     if (!to_int) q.saturate = 1, q.precision = 0;
     if (!q.saturate) q.set |= 2;
     if (q.precision) q.set |= 4;
@@ -225,15 +261,49 @@ static bool linear_expand(Graph *g, Node n)
     return e.ok;
 }
 
-const OpDesc op_QuantizeLinear = {.name = "QuantizeLinear", .since = 25, .cls = CLS_ROW, .in = P_Q_IN, .out = P_Q_OUT, .attrs = Q_ATTRS, .attrs_size = sizeof(Linear),
-                                  .infer = q_infer, .expand = linear_expand, .eval = q_eval};
-const OpDesc op_DequantizeLinear = {.name = "DequantizeLinear", .since = 25, .cls = CLS_ROW, .in = P_D_IN, .out = P_D_OUT, .attrs = D_ATTRS, .attrs_size = sizeof(Linear),
-                                    .infer = d_infer, .expand = linear_expand, .eval = d_eval};
+const OpDesc op_QuantizeLinear = {.name = "QuantizeLinear",
+                                  .since = 25,
+                                  .cls = CLS_ROW,
+                                  .in = P_Q_IN,
+                                  .out = P_Q_OUT,
+                                  .attrs = Q_ATTRS,
+                                  .attrs_size = sizeof(Linear),
+                                  .infer = q_infer,
+                                  .expand = linear_expand,
+                                  .eval = q_eval};
+const OpDesc op_DequantizeLinear = {.name = "DequantizeLinear",
+                                    .since = 25,
+                                    .cls = CLS_ROW,
+                                    .in = P_D_IN,
+                                    .out = P_D_OUT,
+                                    .attrs = D_ATTRS,
+                                    .attrs_size = sizeof(Linear),
+                                    .infer = d_infer,
+                                    .expand = linear_expand,
+                                    .eval = d_eval};
 
-const OpDesc op_ms_QuantizeLinear = {.name = "QuantizeLinear", .domain = "com.microsoft", .since = 1, .cls = CLS_ROW, .in = P_Q_IN, .out = P_Q_OUT, .attrs = Q_ATTRS,
-                                     .attrs_size = sizeof(Linear), .infer = q_infer, .expand = linear_expand, .eval = q_eval};
-const OpDesc op_ms_DequantizeLinear = {.name = "DequantizeLinear", .domain = "com.microsoft", .since = 1, .cls = CLS_ROW, .in = P_D_IN, .out = P_D_OUT, .attrs = D_ATTRS,
-                                       .attrs_size = sizeof(Linear), .infer = d_infer, .expand = linear_expand, .eval = d_eval};
+const OpDesc op_ms_QuantizeLinear = {.name = "QuantizeLinear",
+                                     .domain = "com.microsoft",
+                                     .since = 1,
+                                     .cls = CLS_ROW,
+                                     .in = P_Q_IN,
+                                     .out = P_Q_OUT,
+                                     .attrs = Q_ATTRS,
+                                     .attrs_size = sizeof(Linear),
+                                     .infer = q_infer,
+                                     .expand = linear_expand,
+                                     .eval = q_eval};
+const OpDesc op_ms_DequantizeLinear = {.name = "DequantizeLinear",
+                                       .domain = "com.microsoft",
+                                       .since = 1,
+                                       .cls = CLS_ROW,
+                                       .in = P_D_IN,
+                                       .out = P_D_OUT,
+                                       .attrs = D_ATTRS,
+                                       .attrs_size = sizeof(Linear),
+                                       .infer = d_infer,
+                                       .expand = linear_expand,
+                                       .eval = d_eval};
 
 /* ---- the internal ones ---- */
 
@@ -253,10 +323,28 @@ static bool element_infer(Infer *c)
     return result(c, (DType)ATTRS(c->g, c->n, QuantAttrs)->to);
 }
 
-const OpDesc op_Quantize = {.name = "Quantize", .since = 1, .cls = CLS_ELTWISE, .flags = OPF_INTERNAL, .in = P_Q1_IN, .out = P_Q_OUT, .attrs = Q1_ATTRS,
-                            .attrs_size = sizeof(QuantAttrs), .infer = element_infer, .scalar = quantize, .eval = q1_eval};
-const OpDesc op_Dequantize = {.name = "Dequantize", .since = 1, .cls = CLS_ELTWISE, .flags = OPF_INTERNAL | OPF_CHEAP, .in = P_D_IN, .out = P_D_OUT, .attrs = D1_ATTRS,
-                              .attrs_size = sizeof(QuantAttrs), .infer = element_infer, .scalar = dequantize, .eval = d1_eval};
+const OpDesc op_Quantize = {.name = "Quantize",
+                            .since = 1,
+                            .cls = CLS_ELTWISE,
+                            .flags = OPF_INTERNAL,
+                            .in = P_Q1_IN,
+                            .out = P_Q_OUT,
+                            .attrs = Q1_ATTRS,
+                            .attrs_size = sizeof(QuantAttrs),
+                            .infer = element_infer,
+                            .scalar = quantize,
+                            .eval = q1_eval};
+const OpDesc op_Dequantize = {.name = "Dequantize",
+                              .since = 1,
+                              .cls = CLS_ELTWISE,
+                              .flags = OPF_INTERNAL | OPF_CHEAP,
+                              .in = P_D_IN,
+                              .out = P_D_OUT,
+                              .attrs = D1_ATTRS,
+                              .attrs_size = sizeof(QuantAttrs),
+                              .infer = element_infer,
+                              .scalar = dequantize,
+                              .eval = d1_eval};
 
 static bool repeat_infer(Infer *c)
 {
@@ -264,7 +352,8 @@ static bool repeat_infer(Infer *c)
     if (!infer_need_rank(c, 0, 1, -1)) return false;
     int rank = infer_rank(c, 0);
     Dim dim[RANK_MAX];
-    if (a->axis < 0 || a->axis >= rank || a->block < 1 || a->size.n != 1) return infer_fail(c, "Repeat of axis %lld", (long long)a->axis);
+    if (a->axis < 0 || a->axis >= rank || a->block < 1 || a->size.n != 1)
+        return infer_fail(c, "Repeat of axis %lld", (long long)a->axis);
     for (int i = 0; i < rank; i++) dim[i] = i == a->axis ? a->size.p[0] : infer_dim(c, 0, i);
     return infer_set(c, 0, infer_elem(c, 0), rank, dim);
 }
@@ -283,7 +372,8 @@ static bool repeat_eval(Eval *e)
     const Tensor *x = e->in[0];
     int64_t dim[RANK_MAX];
     for (int i = 0; i < x->rank; i++) dim[i] = x->dim[i];
-    if (!dim_is_const(&e->g->m->dims, dim_resolve(&e->g->m->dims, a->size.p[0]), &dim[a->axis])) return ev_fail(e, "a symbol has no value here");
+    if (!dim_is_const(&e->g->m->dims, dim_resolve(&e->g->m->dims, a->size.p[0]), &dim[a->axis]))
+        return ev_fail(e, "a symbol has no value here");
     Tensor *y = ev_out(e, 0, x->elem, x->rank, dim);
     for (int64_t k = 0; y && k < y->count; k++) {
         int64_t rest = k, at = 0, step = 1;
@@ -298,5 +388,14 @@ static bool repeat_eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_Repeat = {.name = "Repeat", .since = 1, .cls = CLS_MOVE, .flags = OPF_INTERNAL, .in = P_R_IN, .out = P_R_OUT, .attrs = R_ATTRS, .attrs_size = sizeof(Repeat),
-                          .infer = repeat_infer, .route = repeat_route, .eval = repeat_eval};
+const OpDesc op_Repeat = {.name = "Repeat",
+                          .since = 1,
+                          .cls = CLS_MOVE,
+                          .flags = OPF_INTERNAL,
+                          .in = P_R_IN,
+                          .out = P_R_OUT,
+                          .attrs = R_ATTRS,
+                          .attrs_size = sizeof(Repeat),
+                          .infer = repeat_infer,
+                          .route = repeat_route,
+                          .eval = repeat_eval};

@@ -13,9 +13,11 @@ KVal small_cast(Kb *, DType to, KVal, bool saturate, const char *round_mode);
 void small_eval(Tensor *, int64_t k, double, bool saturate, const char *round_mode);
 
 /* ---- quant_exp.c ---- */
-/* Quantisation parameters of rank 0, [1] or [n] in a form that broadcasts against a value of `rank` axes along `axis`. */
+/* Quantisation parameters of rank 0, [1] or [n] in a form that broadcasts against a value of `rank` axes along
+ * `axis`. */
 Value quant_along(Exp *, Value param, int rank, int64_t axis);
-/* x in real numbers, and back: (x - zero) * scale and saturate(round(x / scale) + zero), per tensor or along an axis. zero may be none. */
+/* x in real numbers, and back: (x - zero) * scale and saturate(round(x / scale) + zero), per tensor or along an axis.
+ * zero may be none. */
 Value quant_to_real(Exp *, Value x, Value scale, Value zero, int64_t axis);
 Value quant_from_real(Exp *, Value x, Value scale, Value zero, int64_t axis, DType to);
 
@@ -23,6 +25,9 @@ Value quant_from_real(Exp *, Value x, Value scale, Value zero, int64_t axis, DTy
 bool quant_matmul_dims(Infer *, const Dim *a, int rank_a, const Dim *b, int rank_b, Dim *dim, int *rank);
 
 /* Attributes of the internal Quantize, Dequantize. */
-typedef struct QuantAttrs { uint64_t set; int64_t to, saturate, precision; } QuantAttrs;
+typedef struct QuantAttrs {
+    uint64_t set;
+    int64_t to, saturate, precision;
+} QuantAttrs;
 
 #endif

@@ -1,4 +1,5 @@
-/* quant_exp.c: quantisation in expansions: scales brought into a form that broadcasts, and the steps between integers and real numbers. */
+/* quant_exp.c: quantisation in expansions: scales brought into a form that broadcasts, and the steps between integers
+ * and real numbers. */
 #include "ir/ops/quant.h"
 
 Value quant_along(Exp *e, Value p, int rank, int64_t axis)
@@ -21,7 +22,8 @@ Value quant_to_real(Exp *e, Value x, Value scale, Value zero, int64_t axis)
     int rank = exp_type(e, x)->rank;
     DType to = exp_type(e, scale)->elem;
     QuantAttrs a = {.set = 1, .to = DTS(to) & DTS_FLOAT ? to : DT_F32, .saturate = 1};
-    return exp_node(e, OP_Dequantize, &a, 3, (Value[]){x, quant_along(e, scale, rank, axis), quant_along(e, zero, rank, axis)});
+    return exp_node(e, OP_Dequantize, &a, 3,
+                    (Value[]){x, quant_along(e, scale, rank, axis), quant_along(e, zero, rank, axis)});
 }
 
 Value quant_from_real(Exp *e, Value x, Value scale, Value zero, int64_t axis, DType to)
@@ -29,5 +31,6 @@ Value quant_from_real(Exp *e, Value x, Value scale, Value zero, int64_t axis, DT
     if (!e->ok) return VALUE_NONE;
     int rank = exp_type(e, x)->rank;
     QuantAttrs a = {.set = 1, .to = to, .saturate = 1};
-    return exp_node(e, OP_Quantize, &a, 3, (Value[]){x, quant_along(e, scale, rank, axis), quant_along(e, zero, rank, axis)});
+    return exp_node(e, OP_Quantize, &a, 3,
+                    (Value[]){x, quant_along(e, scale, rank, axis), quant_along(e, zero, rank, axis)});
 }

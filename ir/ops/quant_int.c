@@ -1,8 +1,10 @@
-/* quant_int.c: products of 8-bit integers: MatMulInteger, ConvInteger, and QLinearMatMul, QLinearConv on top of them; DynamicQuantizeLinear.
+/* quant_int.c: products of 8-bit integers: MatMulInteger, ConvInteger, and QLinearMatMul, QLinearConv on top of them;
+ * DynamicQuantizeLinear.
  *   MatMulInteger(a, b, za, zb)  =>  Cast<i32>(Round(MatMul(real(a) - za, real(b) - zb)))
  *   QLinearMatMul(..)            =>  Quantize(Cast<f32>(MatMulInteger(..)) * (sa * sb / sy), zy)
- * and convolutions likewise. `real` is f32 where every partial sum of the integer products stays within 2^24, so that float arithmetic is exact in any order
- * (from the type's range and, for constant weights, the sum of their magnitudes); else f64, exact up to 2^53. What overflows 32 bits wraps. */
+ * and convolutions likewise. `real` is f32 where every partial sum of the integer products stays within 2^24, so that
+ * float arithmetic is exact in any order (from the type's range and, for constant weights, the sum of their
+ * magnitudes); else f64, exact up to 2^53. What overflows 32 bits wraps. */
 #include "ir/ops/conv.h"
 #include "ir/ops/quant.h"
 #include <math.h>
@@ -37,16 +39,18 @@ static double reach(Exp *e, Value x, Value zero)
     return most;
 }
 
-#define LOOK_MAX (INT64_C(1) << 26)   /* weights looked at */
+#define LOOK_MAX (INT64_C(1) << 26) /* weights looked at */
 
-/* The largest sum of magnitudes of the weights of one result: element (c, k) of w stands at c*step_c + k*step_k. count < 0: not known. */
+/* The largest sum of magnitudes of the weights of one result: element (c, k) of w stands at c*step_c + k*step_k.
+ * count < 0: not known. */
 static double weight_sum(Exp *e, Value w, Value zero, int64_t count, int64_t columns, int64_t step_c, int64_t step_k)
 {
     const Blobs *bs = &e->g->m->blobs;
     Blob blob, zb;
     if (count < 0) return INFINITY;
     const BlobRec *b = readable(e, w, &blob), *z = zero.i ? readable(e, zero, &zb) : NULL;
-    if (!b || (zero.i && !z) || columns < 0 || b->count != columns * count || b->count > LOOK_MAX) return reach(e, w, zero) * (double)count;
+    if (!b || (zero.i && !z) || columns < 0 || b->count != columns * count || b->count > LOOK_MAX)
+        return reach(e, w, zero) * (double)count;
     if (z && z->count != 1 && z->count != columns) return reach(e, w, zero) * (double)count;
     int64_t most = 0;
     for (int64_t c = 0; c < columns; c++) {
@@ -92,7 +96,9 @@ static Value to_i32(Exp *e, Value sum, DType t)
 
 /* ---- expansions: operands and parameters wherever they stand ---- */
 
-typedef struct Factor { Value v, scale, zero; } Factor;
+typedef struct Factor {
+    Value v, scale, zero;
+} Factor;
 
 /* [n] parameters of rows of a: [n, 1]; those of columns of b broadcast as they are. */
 static Value of_rows(Exp *e, Value p, int rank)
@@ -134,10 +140,14 @@ static Value requantize(Exp *e, Value acc, Value scale, Value sy, Value zy, DTyp
     if (!e->ok) return VALUE_NONE;
     int rank = exp_type(e, acc)->rank;
     Value s = exp_2(e, OP_Div, scale, quant_along(e, exp_cast(e, sy, DT_F32), 0, 0));
-    return quant_from_real(e, exp_2(e, OP_Mul, exp_cast(e, acc, DT_F32), s), VALUE_NONE, quant_along(e, zy, rank, rank - 1), -1, to);
+    return quant_from_real(e, exp_2(e, OP_Mul, exp_cast(e, acc, DT_F32), s), VALUE_NONE,
+                           quant_along(e, zy, rank, rank - 1), -1, to);
 }
 
-static Value product(Exp *e, Value a, Value b) { return exp_2(e, OP_Mul, exp_cast(e, a, DT_F32), exp_cast(e, b, DT_F32)); }
+static Value product(Exp *e, Value a, Value b)
+{
+    return exp_2(e, OP_Mul, exp_cast(e, a, DT_F32), exp_cast(e, b, DT_F32));
+}
 static DType result_type(Exp *e) { return exp_type(e, node_out(e->g, e->n, 0))->elem; }
 
 static bool matmul_integer_expand(Graph *g, Node n)
@@ -159,7 +169,8 @@ static bool conv_integer_expand(Graph *g, Node n)
 static bool qmatmul_expand(Graph *g, Node n)
 {
     Exp e = {g, n, true};
-    Factor a = {node_in(g, n, 0), node_in(g, n, 1), node_in(g, n, 2)}, b = {node_in(g, n, 3), node_in(g, n, 4), node_in(g, n, 5)};
+    Factor a = {node_in(g, n, 0), node_in(g, n, 1), node_in(g, n, 2)},
+           b = {node_in(g, n, 3), node_in(g, n, 4), node_in(g, n, 5)};
     Value acc = exp_node(&e, OP_MatMulInteger, NULL, 4, (Value[]){a.v, b.v, a.zero, b.zero});
     int rank = exp_type(&e, a.v)->rank;
     Value s = product(&e, of_rows(&e, a.scale, rank), b.scale);
@@ -176,7 +187,8 @@ static bool qconv_expand(Graph *g, Node n)
     Value acc = exp_node(&e, OP_ConvInteger, &c, 4, (Value[]){x, w, node_in(g, n, 2), node_in(g, n, 5)});
     if (bias.i) acc = exp_2(&e, OP_Add, acc, quant_along(&e, bias, rank, 1));
     Value s = product(&e, quant_along(&e, node_in(g, n, 1), 0, 0), quant_along(&e, node_in(g, n, 4), rank, 1));
-    exp_result(&e, 0, requantize(&e, acc, s, node_in(g, n, 6), quant_along(&e, node_in(g, n, 7), 0, 0), result_type(&e)));
+    exp_result(&e, 0,
+               requantize(&e, acc, s, node_in(g, n, 6), quant_along(&e, node_in(g, n, 7), 0, 0), result_type(&e)));
     return e.ok;
 }
 
@@ -185,7 +197,9 @@ static bool qconv_expand(Graph *g, Node n)
 static bool scalar_param(Infer *c, uint32_t k)
 {
     if (!infer_has(c, k)) return true;
-    return infer_need_rank(c, k, 0, 1) && (infer_rank(c, k) == 0 || infer_must_eq(c, infer_dim(c, k, 0), dim_const(c->d, 1), "length of a quantisation parameter"));
+    return infer_need_rank(c, k, 0, 1) &&
+           (infer_rank(c, k) == 0 ||
+            infer_must_eq(c, infer_dim(c, k, 0), dim_const(c->d, 1), "length of a quantisation parameter"));
 }
 
 /* One value, or one for each of `d`. */
@@ -193,7 +207,8 @@ static bool vector_param(Infer *c, uint32_t k, Dim d)
 {
     if (!infer_has(c, k)) return true;
     if (!infer_need_rank(c, k, 0, 1)) return false;
-    return infer_rank(c, k) == 0 || dim_is(c->d, infer_dim(c, k, 0), 1) || infer_must_eq(c, infer_dim(c, k, 0), d, "length of a quantisation parameter");
+    return infer_rank(c, k) == 0 || dim_is(c->d, infer_dim(c, k, 0), 1) ||
+           infer_must_eq(c, infer_dim(c, k, 0), d, "length of a quantisation parameter");
 }
 
 static bool conv_dims(Infer *c, uint32_t x, uint32_t w, Dim *dim, int *rank)
@@ -207,8 +222,11 @@ static bool conv_dims(Infer *c, uint32_t x, uint32_t w, Dim *dim, int *rank)
     int64_t oc;
     if (a->group < 1) return infer_fail(c, "group is %lld", (long long)a->group);
     if (!conv_resolve(c->d, a, infer_in(c, x), infer_in(c, w), &win, &why)) return infer_fail(c, "%s", why);
-    if (!infer_must_eq(c, infer_dim(c, x, 1), dim_mul(c->d, infer_dim(c, w, 1), dim_const(c->d, a->group)), "input channels")) return false;
-    if (dim_is_const(c->d, infer_dim(c, w, 0), &oc) && oc % a->group) return infer_fail(c, "%lld output channels in %lld groups", (long long)oc, (long long)a->group);
+    if (!infer_must_eq(c, infer_dim(c, x, 1), dim_mul(c->d, infer_dim(c, w, 1), dim_const(c->d, a->group)),
+                       "input channels"))
+        return false;
+    if (dim_is_const(c->d, infer_dim(c, w, 0), &oc) && oc % a->group)
+        return infer_fail(c, "%lld output channels in %lld groups", (long long)oc, (long long)a->group);
     dim[0] = infer_dim(c, x, 0);
     dim[1] = infer_dim(c, w, 0);
     for (int i = 0; i < win.n; i++) dim[2 + i] = win.out[i];
@@ -219,16 +237,21 @@ static bool conv_integer_infer(Infer *c)
 {
     Dim dim[RANK_MAX];
     int rank;
-    return conv_dims(c, 0, 1, dim, &rank) && scalar_param(c, 2) && vector_param(c, 3, dim[1]) && infer_set(c, 0, DT_I32, rank, dim);
+    return conv_dims(c, 0, 1, dim, &rank) && scalar_param(c, 2) && vector_param(c, 3, dim[1]) &&
+           infer_set(c, 0, DT_I32, rank, dim);
 }
 
 static bool qconv_infer(Infer *c)
 {
     Dim dim[RANK_MAX];
     int rank;
-    if (!conv_dims(c, 0, 3, dim, &rank) || !scalar_param(c, 1) || !scalar_param(c, 2) || !vector_param(c, 4, dim[1]) || !vector_param(c, 5, dim[1])) return false;
+    if (!conv_dims(c, 0, 3, dim, &rank) || !scalar_param(c, 1) || !scalar_param(c, 2) || !vector_param(c, 4, dim[1]) ||
+        !vector_param(c, 5, dim[1]))
+        return false;
     if (!scalar_param(c, 6) || !scalar_param(c, 7)) return false;
-    if (infer_has(c, 8) && (!infer_need_rank(c, 8, 1, 1) || !infer_must_eq(c, infer_dim(c, 8, 0), dim[1], "length of the bias"))) return false;
+    if (infer_has(c, 8) &&
+        (!infer_need_rank(c, 8, 1, 1) || !infer_must_eq(c, infer_dim(c, 8, 0), dim[1], "length of the bias")))
+        return false;
     return infer_set(c, 0, infer_elem(c, 7), rank, dim);
 }
 
@@ -242,7 +265,9 @@ bool quant_matmul_dims(Infer *c, const Dim *a, int ra, const Dim *b, int rb, Dim
         int64_t p, q;
         if (dim_is_const(c->d, x, &p) && dim_is_const(c->d, y, &q) && p != q && p != 1 && q != 1)
             return infer_fail(c, "batch dimensions %lld and %lld do not broadcast", (long long)p, (long long)q);
-        dim[i] = dim_is(c->d, x, 1) ? y : dim_is(c->d, y, 1) || dim_eq(c->d, x, y) == TRI_YES ? x : dim_bcast(c->d, x, y);
+        dim[i] = dim_is(c->d, x, 1)                                    ? y
+                 : dim_is(c->d, y, 1) || dim_eq(c->d, x, y) == TRI_YES ? x
+                                                                       : dim_bcast(c->d, x, y);
     }
     *rank = batch;
     if (ra > 1) dim[(*rank)++] = a[ra - 2];
@@ -253,10 +278,12 @@ bool quant_matmul_dims(Infer *c, const Dim *a, int ra, const Dim *b, int rb, Dim
 static bool matmul_dims(Infer *c, uint32_t ka, uint32_t kb, Dim *dim, int *rank)
 {
     if (!infer_need_rank(c, ka, 1, -1) || !infer_need_rank(c, kb, 1, -1)) return false;
-    return quant_matmul_dims(c, infer_in(c, ka)->dim, infer_rank(c, ka), infer_in(c, kb)->dim, infer_rank(c, kb), dim, rank);
+    return quant_matmul_dims(c, infer_in(c, ka)->dim, infer_rank(c, ka), infer_in(c, kb)->dim, infer_rank(c, kb), dim,
+                             rank);
 }
 
-/* A parameter of a matrix: one value, a vector, or with the matrix' rank. What does not broadcast is refused by the expansion's own inference. */
+/* A parameter of a matrix: one value, a vector, or with the matrix' rank. What does not broadcast is refused by the
+ * expansion's own inference. */
 static bool matmul_params(Infer *c, const uint32_t *k, uint32_t n, uint32_t matrix)
 {
     int rank = infer_rank(c, matrix);
@@ -269,20 +296,27 @@ static bool matmul_integer_infer(Infer *c)
 {
     Dim dim[RANK_MAX + 2];
     int rank;
-    return matmul_dims(c, 0, 1, dim, &rank) && matmul_params(c, (uint32_t[]){2}, 1, 0) && matmul_params(c, (uint32_t[]){3}, 1, 1) && infer_set(c, 0, DT_I32, rank, dim);
+    return matmul_dims(c, 0, 1, dim, &rank) && matmul_params(c, (uint32_t[]){2}, 1, 0) &&
+           matmul_params(c, (uint32_t[]){3}, 1, 1) && infer_set(c, 0, DT_I32, rank, dim);
 }
 
 static bool qmatmul_infer(Infer *c)
 {
     Dim dim[RANK_MAX + 2];
     int rank;
-    if (!matmul_dims(c, 0, 3, dim, &rank) || !matmul_params(c, (uint32_t[]){1, 2}, 2, 0) || !matmul_params(c, (uint32_t[]){4, 5}, 2, 3)) return false;
+    if (!matmul_dims(c, 0, 3, dim, &rank) || !matmul_params(c, (uint32_t[]){1, 2}, 2, 0) ||
+        !matmul_params(c, (uint32_t[]){4, 5}, 2, 3))
+        return false;
     return scalar_param(c, 6) && scalar_param(c, 7) && infer_set(c, 0, infer_elem(c, 7), rank, dim);
 }
 
 /* ---- reference: the same steps in float64 through the references of MatMul and Conv ---- */
 
-typedef enum Along { ROWS, COLUMNS, CHANNELS } Along;   /* what a vector parameter goes along: rows or columns of a matrix, or the first axis */
+typedef enum Along {
+    ROWS,
+    COLUMNS,
+    CHANNELS
+} Along; /* what a vector parameter goes along: rows or columns of a matrix, or the first axis */
 
 static int64_t param_index(const Tensor *x, const Tensor *p, Along along, int64_t k)
 {
@@ -298,7 +332,8 @@ static Tensor *centred_eval(Eval *e, uint32_t kx, uint32_t kz, Along along)
 {
     const Tensor *x = e->in[kx];
     Tensor *y = tensor_new(e->arena, DT_F64, x->rank, x->dim);
-    for (int64_t k = 0; y && k < x->count; k++) ev_set_f(y, k, ev_f(x, k) - (ev_has(e, kz) ? ev_f(e->in[kz], param_index(x, e->in[kz], along, k)) : 0));
+    for (int64_t k = 0; y && k < x->count; k++)
+        ev_set_f(y, k, ev_f(x, k) - (ev_has(e, kz) ? ev_f(e->in[kz], param_index(x, e->in[kz], along, k)) : 0));
     return y;
 }
 
@@ -327,7 +362,8 @@ static bool conv_integer_eval(Eval *e) { return integer_eval(e, &op_Conv, CHANNE
 
 static bool q_eval(Eval *e, const OpDesc *op, bool conv)
 {
-    Tensor *s = sums(e, op, centred_eval(e, 0, 2, conv ? CHANNELS : ROWS), centred_eval(e, 3, 5, conv ? CHANNELS : COLUMNS));
+    Tensor *s =
+        sums(e, op, centred_eval(e, 0, 2, conv ? CHANNELS : ROWS), centred_eval(e, 3, 5, conv ? CHANNELS : COLUMNS));
     DType t = value_trec(e->g, node_out(e->g, e->n, 0))->elem;
     Tensor *y = s ? ev_out(e, 0, t, s->rank, s->dim) : NULL;
     double lo = dtype_is_signed(t) ? -128 : 0, zy = ev_f(e->in[7], 0);
@@ -335,7 +371,8 @@ static bool q_eval(Eval *e, const OpDesc *op, bool conv)
     for (int64_t k = 0; y && k < y->count; k++) {
         int64_t channel = conv ? k / (s->count / s->dim[0] / s->dim[1]) % s->dim[1] : 0;
         const Tensor *sa = e->in[1], *sb = e->in[4];
-        float fa = (float)ev_f(sa, conv ? 0 : param_index(s, sa, ROWS, k)), fb = (float)ev_f(sb, conv ? sb->count == 1 ? 0 : channel : param_index(s, sb, COLUMNS, k));
+        float fa = (float)ev_f(sa, conv ? 0 : param_index(s, sa, ROWS, k)),
+              fb = (float)ev_f(sb, conv ? sb->count == 1 ? 0 : channel : param_index(s, sb, COLUMNS, k));
         double acc = ev_f(s, k) + (conv && ev_has(e, 8) ? ev_f(e->in[8], channel) : 0);
         float scale = fa * fb / sy, v = (float)acc * scale;
         double q = nearbyint(v) + zy;
@@ -350,34 +387,86 @@ static bool qconv_eval(Eval *e) { return q_eval(e, &op_Conv, true); }
 
 static const Port P_I32[] = {{"y", DTS(DT_I32), 0, 0}, PORT_END};
 static const Port P_8[] = {{"y", DTS_8, 0, 3}, PORT_END};
-static const Port P_MMI[] = {{"A", DTS_8, 0, 1}, {"B", DTS_8, 0, 2}, {"a_zero_point", DTS_8, PORT_OPTIONAL, 1}, {"b_zero_point", DTS_8, PORT_OPTIONAL, 2}, PORT_END};
-static const Port P_CI[] = {{"x", DTS_8, 0, 1}, {"w", DTS_8, 0, 2}, {"x_zero_point", DTS_8, PORT_OPTIONAL, 1}, {"w_zero_point", DTS_8, PORT_OPTIONAL, 2}, PORT_END};
-static const Port P_QMM[] = {{"a", DTS_8, 0, 1}, {"a_scale", DTS_S, 0, 0}, {"a_zero_point", DTS_8, 0, 1}, {"b", DTS_8, 0, 2}, {"b_scale", DTS_S, 0, 0},
-                             {"b_zero_point", DTS_8, 0, 2}, {"y_scale", DTS_S, 0, 0}, {"y_zero_point", DTS_8, 0, 3}, PORT_END};
-static const Port P_QC[] = {{"x", DTS_8, 0, 1}, {"x_scale", DTS(DT_F32), 0, 0}, {"x_zero_point", DTS_8, 0, 1}, {"w", DTS_8, 0, 2}, {"w_scale", DTS(DT_F32), 0, 0},
-                            {"w_zero_point", DTS_8, 0, 2}, {"y_scale", DTS(DT_F32), 0, 0}, {"y_zero_point", DTS_8, 0, 3}, {"B", DTS(DT_I32), PORT_OPTIONAL, 0}, PORT_END};
-static const AttrSpec CONV_ATTRS[] = {A_INT(Conv, group, 1), A_STRING(Conv, auto_pad, "NOTSET"), A_INTS(Conv, kernel_shape), A_INTS(Conv, strides),
-                                      A_INTS(Conv, dilations), A_INTS(Conv, pads), A_END};
+static const Port P_MMI[] = {{"A", DTS_8, 0, 1},
+                             {"B", DTS_8, 0, 2},
+                             {"a_zero_point", DTS_8, PORT_OPTIONAL, 1},
+                             {"b_zero_point", DTS_8, PORT_OPTIONAL, 2},
+                             PORT_END};
+static const Port P_CI[] = {{"x", DTS_8, 0, 1},
+                            {"w", DTS_8, 0, 2},
+                            {"x_zero_point", DTS_8, PORT_OPTIONAL, 1},
+                            {"w_zero_point", DTS_8, PORT_OPTIONAL, 2},
+                            PORT_END};
+static const Port P_QMM[] = {{"a", DTS_8, 0, 1},       {"a_scale", DTS_S, 0, 0},      {"a_zero_point", DTS_8, 0, 1},
+                             {"b", DTS_8, 0, 2},       {"b_scale", DTS_S, 0, 0},      {"b_zero_point", DTS_8, 0, 2},
+                             {"y_scale", DTS_S, 0, 0}, {"y_zero_point", DTS_8, 0, 3}, PORT_END};
+static const Port P_QC[] = {{"x", DTS_8, 0, 1},
+                            {"x_scale", DTS(DT_F32), 0, 0},
+                            {"x_zero_point", DTS_8, 0, 1},
+                            {"w", DTS_8, 0, 2},
+                            {"w_scale", DTS(DT_F32), 0, 0},
+                            {"w_zero_point", DTS_8, 0, 2},
+                            {"y_scale", DTS(DT_F32), 0, 0},
+                            {"y_zero_point", DTS_8, 0, 3},
+                            {"B", DTS(DT_I32), PORT_OPTIONAL, 0},
+                            PORT_END};
+static const AttrSpec CONV_ATTRS[] = {A_INT(Conv, group, 1),
+                                      A_STRING(Conv, auto_pad, "NOTSET"),
+                                      A_INTS(Conv, kernel_shape),
+                                      A_INTS(Conv, strides),
+                                      A_INTS(Conv, dilations),
+                                      A_INTS(Conv, pads),
+                                      A_END};
 
-const OpDesc op_MatMulInteger = {.name = "MatMulInteger", .since = 10, .cls = CLS_CONTRACT, .in = P_MMI, .out = P_I32, .infer = matmul_integer_infer,
-                                 .expand = matmul_integer_expand, .eval = matmul_integer_eval};
-const OpDesc op_ConvInteger = {.name = "ConvInteger", .since = 10, .cls = CLS_CONTRACT, .in = P_CI, .out = P_I32, .attrs = CONV_ATTRS, .attrs_size = sizeof(Conv),
-                               .infer = conv_integer_infer, .expand = conv_integer_expand, .eval = conv_integer_eval};
-const OpDesc op_QLinearMatMul = {.name = "QLinearMatMul", .since = 21, .cls = CLS_CONTRACT, .in = P_QMM, .out = P_8, .infer = qmatmul_infer, .expand = qmatmul_expand,
+const OpDesc op_MatMulInteger = {.name = "MatMulInteger",
+                                 .since = 10,
+                                 .cls = CLS_CONTRACT,
+                                 .in = P_MMI,
+                                 .out = P_I32,
+                                 .infer = matmul_integer_infer,
+                                 .expand = matmul_integer_expand,
+                                 .eval = matmul_integer_eval};
+const OpDesc op_ConvInteger = {.name = "ConvInteger",
+                               .since = 10,
+                               .cls = CLS_CONTRACT,
+                               .in = P_CI,
+                               .out = P_I32,
+                               .attrs = CONV_ATTRS,
+                               .attrs_size = sizeof(Conv),
+                               .infer = conv_integer_infer,
+                               .expand = conv_integer_expand,
+                               .eval = conv_integer_eval};
+const OpDesc op_QLinearMatMul = {.name = "QLinearMatMul",
+                                 .since = 21,
+                                 .cls = CLS_CONTRACT,
+                                 .in = P_QMM,
+                                 .out = P_8,
+                                 .infer = qmatmul_infer,
+                                 .expand = qmatmul_expand,
                                  .eval = qmatmul_eval};
-const OpDesc op_QLinearConv = {.name = "QLinearConv", .since = 10, .cls = CLS_CONTRACT, .in = P_QC, .out = P_8, .attrs = CONV_ATTRS, .attrs_size = sizeof(Conv),
-                               .infer = qconv_infer, .expand = qconv_expand, .eval = qconv_eval};
+const OpDesc op_QLinearConv = {.name = "QLinearConv",
+                               .since = 10,
+                               .cls = CLS_CONTRACT,
+                               .in = P_QC,
+                               .out = P_8,
+                               .attrs = CONV_ATTRS,
+                               .attrs_size = sizeof(Conv),
+                               .infer = qconv_infer,
+                               .expand = qconv_expand,
+                               .eval = qconv_eval};
 
 /* ---- DynamicQuantizeLinear ----
- *   hi = max(0, max x)   lo = min(0, min x)   scale = (hi - lo) / 255, 1 when all is zero   zero = round(clamp(-lo / scale))   y = Quantize(x, scale, zero) */
+ *   hi = max(0, max x)   lo = min(0, min x)   scale = (hi - lo) / 255, 1 when all is zero   zero = round(clamp(-lo /
+ *   scale))   y = Quantize(x, scale, zero) */
 
 static const Port P_DYN[] = {{"x", DTS(DT_F32), 0, 0}, PORT_END};
-static const Port P_DYN_OUT[] = {{"y", DTS(DT_U8), 0, 0}, {"y_scale", DTS(DT_F32), 0, 0}, {"y_zero_point", DTS(DT_U8), 0, 0}, PORT_END};
+static const Port P_DYN_OUT[] = {
+    {"y", DTS(DT_U8), 0, 0}, {"y_scale", DTS(DT_F32), 0, 0}, {"y_zero_point", DTS(DT_U8), 0, 0}, PORT_END};
 
 static bool dynamic_infer(Infer *c)
 {
-    return infer_set_type(c, 0, type_with_elem(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0)), DT_U8)) && infer_set(c, 1, DT_F32, 0, NULL) &&
-           infer_set(c, 2, DT_U8, 0, NULL);
+    return infer_set_type(c, 0, type_with_elem(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0)), DT_U8)) &&
+           infer_set(c, 1, DT_F32, 0, NULL) && infer_set(c, 2, DT_U8, 0, NULL);
 }
 
 static bool dynamic_expand(Graph *g, Node n)
@@ -387,9 +476,11 @@ static bool dynamic_expand(Graph *g, Node n)
     exp_attr_i(OP_ReduceMax, hi_attrs, "keepdims", 0);
     exp_attr_i(OP_ReduceMin, lo_attrs, "keepdims", 0);
     Value x = node_in(g, n, 0), zero = exp_f(&e, DT_F32, 0);
-    Value hi = exp_2(&e, OP_Max, exp_node(&e, OP_ReduceMax, hi_attrs, 1, &x), zero), lo = exp_2(&e, OP_Min, exp_node(&e, OP_ReduceMin, lo_attrs, 1, &x), zero);
+    Value hi = exp_2(&e, OP_Max, exp_node(&e, OP_ReduceMax, hi_attrs, 1, &x), zero),
+          lo = exp_2(&e, OP_Min, exp_node(&e, OP_ReduceMin, lo_attrs, 1, &x), zero);
     Value range = exp_2(&e, OP_Sub, hi, lo), none = exp_2(&e, OP_Equal, range, zero);
-    Value scale = exp_node(&e, OP_Where, NULL, 3, (Value[]){none, exp_f(&e, DT_F32, 1), exp_2(&e, OP_Div, range, exp_f(&e, DT_F32, 255))});
+    Value scale = exp_node(&e, OP_Where, NULL, 3,
+                           (Value[]){none, exp_f(&e, DT_F32, 1), exp_2(&e, OP_Div, range, exp_f(&e, DT_F32, 255))});
     Value at = exp_2(&e, OP_Div, exp_2(&e, OP_Sub, zero, lo), scale);
     Value zp = quant_from_real(&e, at, VALUE_NONE, VALUE_NONE, -1, DT_U8);
     exp_result(&e, 0, quant_from_real(&e, x, scale, zp, -1, DT_U8));
@@ -404,7 +495,8 @@ static bool dynamic_eval(Eval *e)
     float hi = 0, lo = 0;
     for (int64_t k = 0; k < x->count; k++) hi = fmaxf(hi, (float)ev_f(x, k)), lo = fminf(lo, (float)ev_f(x, k));
     float scale = hi == lo ? 1 : (hi - lo) / 255, zero = nearbyintf((0 - lo) / scale);
-    Tensor *y = ev_out(e, 0, DT_U8, x->rank, x->dim), *s = ev_out(e, 1, DT_F32, 0, NULL), *z = ev_out(e, 2, DT_U8, 0, NULL);
+    Tensor *y = ev_out(e, 0, DT_U8, x->rank, x->dim), *s = ev_out(e, 1, DT_F32, 0, NULL),
+           *z = ev_out(e, 2, DT_U8, 0, NULL);
     if (!y || !s || !z) return false;
     ev_set_f(s, 0, scale);
     ev_set_f(z, 0, zero);
@@ -412,5 +504,11 @@ static bool dynamic_eval(Eval *e)
     return true;
 }
 
-const OpDesc op_DynamicQuantizeLinear = {.name = "DynamicQuantizeLinear", .since = 11, .cls = CLS_ROW, .in = P_DYN, .out = P_DYN_OUT, .infer = dynamic_infer,
-                                         .expand = dynamic_expand, .eval = dynamic_eval};
+const OpDesc op_DynamicQuantizeLinear = {.name = "DynamicQuantizeLinear",
+                                         .since = 11,
+                                         .cls = CLS_ROW,
+                                         .in = P_DYN,
+                                         .out = P_DYN_OUT,
+                                         .infer = dynamic_infer,
+                                         .expand = dynamic_expand,
+                                         .eval = dynamic_eval};

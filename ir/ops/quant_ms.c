@@ -1,4 +1,5 @@
-/* quant_ms.c: quantised operators of com.microsoft, as quantisation tools write them: each dequantises its operands, computes in f32 and quantises the result,
+/* quant_ms.c: quantised operators of com.microsoft, as quantisation tools write them: each dequantises its operands,
+ * computes in f32 and quantises the result,
  *   QLinearAdd(a, sa, za, b, sb, zb, sy, zy)  =>  Quantize(Add(Dequantize(a, sa, za), Dequantize(b, sb, zb)), sy, zy)
  * which fuses into one nest; products of matrices go by MatMulInteger (quant_int.c). An absent zero point is 0. */
 #include "ir/ops/quant.h"
@@ -9,34 +10,57 @@
 #define MS .domain = "com.microsoft", .since = 1
 #define DTS_8 (DTS(DT_I8) | DTS(DT_U8))
 #define DTS_16 (DTS_8 | DTS(DT_I16) | DTS(DT_U16))
-#define P_S(n) {n, DTS(DT_F32), 0, 0}
-#define P_Z(n) {n, DTS_16, PORT_OPTIONAL, 1}
+#define P_S(n)                                                                                                         \
+    {                                                                                                                  \
+        n, DTS(DT_F32), 0, 0                                                                                           \
+    }
+#define P_Z(n)                                                                                                         \
+    {                                                                                                                  \
+        n, DTS_16, PORT_OPTIONAL, 1                                                                                    \
+    }
 
 static const Port P_OUT[] = {{"Y", DTS_16, 0, 1}, PORT_END};
-static const Port P_BIN[] = {{"A", DTS_16, 0, 1}, P_S("A_scale"), P_Z("A_zero_point"), {"B", DTS_16, 0, 1}, P_S("B_scale"), P_Z("B_zero_point"), P_S("C_scale"),
-                             P_Z("C_zero_point"), PORT_END};
-static const Port P_UN[] = {{"X", DTS_16, 0, 1}, P_S("X_scale"), P_Z("X_zero_point"), P_S("Y_scale"), P_Z("Y_zero_point"), PORT_END};
+static const Port P_BIN[] = {{"A", DTS_16, 0, 1}, P_S("A_scale"),      P_Z("A_zero_point"),
+                             {"B", DTS_16, 0, 1}, P_S("B_scale"),      P_Z("B_zero_point"),
+                             P_S("C_scale"),      P_Z("C_zero_point"), PORT_END};
+static const Port P_UN[] = {{"X", DTS_16, 0, 1}, P_S("X_scale"),      P_Z("X_zero_point"),
+                            P_S("Y_scale"),      P_Z("Y_zero_point"), PORT_END};
 
-typedef struct Ms { uint64_t set; const char *auto_pad; int64_t channels_last, axis, opset, ceil_mode, count_include_pad; AttrInts kernel_shape, strides, pads; double alpha; } Ms;
-static const AttrSpec POOL_ATTRS[] = {A_STRING(Ms, auto_pad, "NOTSET"), A_INT(Ms, channels_last, 0), A_INT(Ms, ceil_mode, 0), A_INT(Ms, count_include_pad, 0),
-                                      {.name = "kernel_shape", .kind = ATTR_INTS, .offset = offsetof(Ms, kernel_shape), .required = true}, A_INTS(Ms, strides),
-                                      A_INTS(Ms, pads), A_END};
+typedef struct Ms {
+    uint64_t set;
+    const char *auto_pad;
+    int64_t channels_last, axis, opset, ceil_mode, count_include_pad;
+    AttrInts kernel_shape, strides, pads;
+    double alpha;
+} Ms;
+static const AttrSpec POOL_ATTRS[] = {
+    A_STRING(Ms, auto_pad, "NOTSET"),
+    A_INT(Ms, channels_last, 0),
+    A_INT(Ms, ceil_mode, 0),
+    A_INT(Ms, count_include_pad, 0),
+    {.name = "kernel_shape", .kind = ATTR_INTS, .offset = offsetof(Ms, kernel_shape), .required = true},
+    A_INTS(Ms, strides),
+    A_INTS(Ms, pads),
+    A_END};
 static const AttrSpec GLOBAL_ATTRS[] = {A_INT(Ms, channels_last, 0), A_END};
 static const AttrSpec SOFTMAX_ATTRS[] = {A_INT(Ms, axis, -1), A_INT(Ms, opset, 13), A_END};
 static const AttrSpec LEAKY_ATTRS[] = {A_FLOAT(Ms, alpha, 0.01), A_END};
-static const AttrSpec CONCAT_ATTRS[] = {{.name = "axis", .kind = ATTR_INT, .offset = offsetof(Ms, axis), .required = true}, A_END};
+static const AttrSpec CONCAT_ATTRS[] = {
+    {.name = "axis", .kind = ATTR_INT, .offset = offsetof(Ms, axis), .required = true}, A_END};
 
 /* ---- reference: operands as real numbers, the result back ---- */
 
 static double real(Eval *e, uint32_t x, int64_t k)
 {
-    return (double)(float)((ev_f(e->in[x], k) - (ev_has(e, x + 2) ? ev_f(e->in[x + 2], 0) : 0)) * ev_f(e->in[x + 1], 0));
+    return (double)(float)((ev_f(e->in[x], k) - (ev_has(e, x + 2) ? ev_f(e->in[x + 2], 0) : 0)) *
+                           ev_f(e->in[x + 1], 0));
 }
 
 static void put_at(Eval *e, Tensor *y, int64_t k, uint32_t scale, double v, bool zero_first)
 {
     int bits = dtype_info(y->elem)->bits;
-    double lo = dtype_is_signed(y->elem) ? -ldexp(1, bits - 1) : 0, hi = lo + ldexp(1, bits) - 1, zero = ev_has(e, scale + 1) ? ev_f(e->in[scale + 1], 0) : 0;
+    double lo = dtype_is_signed(y->elem) ? -ldexp(1, bits - 1) : 0, hi = lo + ldexp(1, bits) - 1,
+           zero = ev_has(e, scale + 1) ? ev_f(e->in[scale + 1], 0) : 0;
     float r = (float)v / (float)ev_f(e->in[scale], 0);
     double q = zero_first ? nearbyint((double)(r + (float)zero)) : nearbyint((double)r) + zero;
     ev_set_i(y, k, (int64_t)(q < lo ? lo : q > hi ? hi : q));
@@ -49,12 +73,17 @@ static bool one_value(Infer *c, const uint32_t *k, uint32_t n)
     for (uint32_t i = 0; i < n; i++) {
         if (!infer_has(c, k[i])) continue;
         if (!infer_need_rank(c, k[i], 0, 1)) return false;
-        if (infer_rank(c, k[i]) == 1 && !infer_must_eq(c, infer_dim(c, k[i], 0), dim_const(c->d, 1), "length of a quantisation parameter")) return false;
+        if (infer_rank(c, k[i]) == 1 &&
+            !infer_must_eq(c, infer_dim(c, k[i], 0), dim_const(c->d, 1), "length of a quantisation parameter"))
+            return false;
     }
     return true;
 }
 
-static Value operand(Exp *e, uint32_t k) { return quant_to_real(e, exp_in(e, k), exp_in(e, k + 1), exp_in(e, k + 2), -1); }
+static Value operand(Exp *e, uint32_t k)
+{
+    return quant_to_real(e, exp_in(e, k), exp_in(e, k + 1), exp_in(e, k + 2), -1);
+}
 static bool finish(Exp *e, Value v, uint32_t scale)
 {
     DType to = value_trec(e->g, node_out(e->g, e->n, 0))->elem;
@@ -68,7 +97,8 @@ static bool bin_infer(Infer *c)
 {
     Dim dim[RANK_MAX];
     int rank;
-    if (!one_value(c, (uint32_t[]){1, 2, 4, 5, 6, 7}, 6) || !infer_broadcast(c, (uint32_t[]){0, 3}, 2, dim, &rank)) return false;
+    if (!one_value(c, (uint32_t[]){1, 2, 4, 5, 6, 7}, 6) || !infer_broadcast(c, (uint32_t[]){0, 3}, 2, dim, &rank))
+        return false;
     return infer_set(c, 0, infer_elem(c, 0), rank, dim);
 }
 
@@ -204,7 +234,7 @@ static bool pool_expand(Graph *g, Node n)
     Value x = operand(&e, 0);
     int64_t in[RANK_MAX], out[RANK_MAX];
     int rank = exp_rank(&e, x);
-    for (int i = 0; i < rank; i++) {   /* channels to axis 1 and back */
+    for (int i = 0; i < rank; i++) { /* channels to axis 1 and back */
         in[i] = i == 0 ? 0 : i == 1 ? rank - 1 : i - 1;
         out[i] = i == 0 ? 0 : i == rank - 1 ? 1 : i + 1;
     }
@@ -212,7 +242,7 @@ static bool pool_expand(Graph *g, Node n)
     Value y = exp_node(&e, op, global ? NULL : exp_attrs(&e, op), 1, &x);
     if (a->channels_last) y = exp_transpose(&e, y, out, (uint32_t)rank);
     if (global) return finish(&e, y, 3);
-    y = exp_2(&e, OP_Div, y, quant_along(&e, exp_in(&e, 3), 0, 0));   /* this one rounds with the zero point added */
+    y = exp_2(&e, OP_Div, y, quant_along(&e, exp_in(&e, 3), 0, 0)); /* this one rounds with the zero point added */
     if (exp_in(&e, 4).i) y = exp_2(&e, OP_Add, y, exp_cast(&e, quant_along(&e, exp_in(&e, 4), 0, 0), DT_F32));
     exp_result(&e, 0, quant_from_real(&e, y, VALUE_NONE, VALUE_NONE, -1, value_trec(g, node_out(g, n, 0))->elem));
     return e.ok;
@@ -267,21 +297,24 @@ static bool pool_eval(Eval *e)
 
 /* ---- QLinearConcat: result's scale and zero point, then (x, scale, zero) for each part ---- */
 
-static const Port P_CONCAT[] = {P_S("Y_scale"), {"Y_zero_point", DTS_16, 0, 1}, {"inputs", DTS_16 | DTS(DT_F32), PORT_VARIADIC, 0}, PORT_END};
+static const Port P_CONCAT[] = {
+    P_S("Y_scale"), {"Y_zero_point", DTS_16, 0, 1}, {"inputs", DTS_16 | DTS(DT_F32), PORT_VARIADIC, 0}, PORT_END};
 
 static bool concat_infer(Infer *c)
 {
     int64_t axis = ATTRS(c->g, c->n, Ms)->axis;
     uint32_t n = node_n_in(c->g, c->n);
     Dim dim[RANK_MAX];
-    if (n < 5 || (n - 2) % 3) return infer_fail(c, "%u operands: scale, zero point, and three for each part are expected", n);
+    if (n < 5 || (n - 2) % 3)
+        return infer_fail(c, "%u operands: scale, zero point, and three for each part are expected", n);
     if (!infer_need_rank(c, 2, 1, -1)) return false;
     int rank = infer_rank(c, 2);
     if (!infer_axis(c, &axis, rank) || !one_value(c, (uint32_t[]){0, 1}, 2)) return false;
     for (int i = 0; i < rank; i++) dim[i] = infer_dim(c, 2, i);
     for (uint32_t k = 2; k < n; k += 3) {
         if (!infer_need_rank(c, k, rank, rank) || !one_value(c, (uint32_t[]){k + 1, k + 2}, 2)) return false;
-        if (infer_elem(c, k) != infer_elem(c, 1) || infer_elem(c, k + 1) != DT_F32 || (infer_has(c, k + 2) && infer_elem(c, k + 2) != infer_elem(c, k)))
+        if (infer_elem(c, k) != infer_elem(c, 1) || infer_elem(c, k + 1) != DT_F32 ||
+            (infer_has(c, k + 2) && infer_elem(c, k + 2) != infer_elem(c, k)))
             return infer_fail(c, "part %u has other types than the result", (k - 2) / 3);
         for (int i = 0; i < rank; i++)
             if (i != axis && !infer_must_eq(c, infer_dim(c, k, i), dim[i], "dimension of a part")) return false;
@@ -316,7 +349,8 @@ static bool concat_eval(Eval *e)
     Tensor *y = ev_out(e, 0, x->elem, x->rank, dim);
     for (uint32_t k = 2; y && k < e->n_in; k += 3) {
         int64_t len = e->in[k]->dim[axis];
-        for (int64_t j = 0; j < e->in[k]->count; j++) put(e, y, ((j / inner / len) * dim[axis] + done + j / inner % len) * inner + j % inner, 0, real(e, k, j));
+        for (int64_t j = 0; j < e->in[k]->count; j++)
+            put(e, y, ((j / inner / len) * dim[axis] + done + j / inner % len) * inner + j % inner, 0, real(e, k, j));
         done += len;
     }
     return y != NULL;
@@ -324,14 +358,32 @@ static bool concat_eval(Eval *e)
 
 #define BIN MS, .cls = CLS_ROW, .in = P_BIN, .out = P_OUT, .infer = bin_infer, .expand = bin_expand, .eval = bin_eval
 #define UN MS, .cls = CLS_ROW, .in = P_UN, .out = P_OUT, .infer = un_infer, .expand = un_expand, .eval = un_eval
-#define POOL MS, .cls = CLS_WINDOW, .in = P_UN, .out = P_OUT, .attrs_size = sizeof(Ms), .infer = pool_infer, .expand = pool_expand, .eval = pool_eval
+#define POOL                                                                                                           \
+    MS, .cls = CLS_WINDOW, .in = P_UN, .out = P_OUT, .attrs_size = sizeof(Ms), .infer = pool_infer,                    \
+        .expand = pool_expand, .eval = pool_eval
 const OpDesc op_ms_QLinearAdd = {.name = "QLinearAdd", BIN};
 const OpDesc op_ms_QLinearMul = {.name = "QLinearMul", BIN};
 const OpDesc op_ms_QLinearSigmoid = {.name = "QLinearSigmoid", UN};
 const OpDesc op_ms_QLinearLeakyRelu = {.name = "QLinearLeakyRelu", UN, .attrs = LEAKY_ATTRS, .attrs_size = sizeof(Ms)};
 const OpDesc op_ms_QLinearAveragePool = {.name = "QLinearAveragePool", POOL, .attrs = POOL_ATTRS};
 const OpDesc op_ms_QLinearGlobalAveragePool = {.name = "QLinearGlobalAveragePool", POOL, .attrs = GLOBAL_ATTRS};
-const OpDesc op_ms_QLinearSoftmax = {.name = "QLinearSoftmax", MS, .cls = CLS_ROW, .in = P_UN, .out = P_OUT, .attrs = SOFTMAX_ATTRS, .attrs_size = sizeof(Ms),
-                                     .infer = softmax_infer, .expand = softmax_expand, .eval = softmax_eval};
-const OpDesc op_ms_QLinearConcat = {.name = "QLinearConcat", MS, .cls = CLS_ROW, .in = P_CONCAT, .out = P_OUT, .attrs = CONCAT_ATTRS, .attrs_size = sizeof(Ms),
-                                    .infer = concat_infer, .expand = concat_expand, .eval = concat_eval};
+const OpDesc op_ms_QLinearSoftmax = {.name = "QLinearSoftmax",
+                                     MS,
+                                     .cls = CLS_ROW,
+                                     .in = P_UN,
+                                     .out = P_OUT,
+                                     .attrs = SOFTMAX_ATTRS,
+                                     .attrs_size = sizeof(Ms),
+                                     .infer = softmax_infer,
+                                     .expand = softmax_expand,
+                                     .eval = softmax_eval};
+const OpDesc op_ms_QLinearConcat = {.name = "QLinearConcat",
+                                    MS,
+                                    .cls = CLS_ROW,
+                                    .in = P_CONCAT,
+                                    .out = P_OUT,
+                                    .attrs = CONCAT_ATTRS,
+                                    .attrs_size = sizeof(Ms),
+                                    .infer = concat_infer,
+                                    .expand = concat_expand,
+                                    .eval = concat_eval};

@@ -1,4 +1,5 @@
-/* quant_small.c: conversion to the 8-bit floats and to E8M0, with what ONNX's Cast and QuantizeLinear say about the edges.
+/* quant_small.c: conversion to the 8-bit floats and to E8M0, with what ONNX's Cast and QuantizeLinear say about the
+ * edges.
  *   saturate      beyond the largest finite value, infinities included: that value with its sign
  *   otherwise     infinity in e5m2, NaN in the others
  * "Beyond" is after rounding: halfway to the next value goes to the even one of the two. NaN stays NaN.
@@ -9,8 +10,12 @@
 #include <math.h>
 #include <string.h>
 
-/* The largest value, the distance of values there, and whether the value halfway to the next one rounds away from it. */
-typedef struct Edge { double max, unit; bool up; } Edge;
+/* The largest value, the distance of values there, and whether the value halfway to the next one rounds away from it.
+ * */
+typedef struct Edge {
+    double max, unit;
+    bool up;
+} Edge;
 static Edge edge(DType t)
 {
     switch (t) {
@@ -25,8 +30,13 @@ static Edge edge(DType t)
 static KVal to_scale(Kb *b, KVal x, bool saturate, const char *mode)
 {
     DType u = DT_U32;
-    KVal all = kb_and(b, kb_bitcast(b, u, kb_cast(b, DT_F32, x)), kb_const_i(b, u, 0x7fffffff)), up = kb_const_i(b, u, 23);
-    KVal more = kb_const_i(b, u, !strcmp(mode, "up") ? 0x7fffff : !strcmp(mode, "nearest") ? 0x400000 : 0), last = kb_const_i(b, u, 254);
+    KVal all = kb_and(b, kb_bitcast(b, u, kb_cast(b, DT_F32, x)), kb_const_i(b, u, 0x7fffffff)),
+         up = kb_const_i(b, u, 23);
+    KVal more = kb_const_i(b, u,
+                           !strcmp(mode, "up")        ? 0x7fffff
+                           : !strcmp(mode, "nearest") ? 0x400000
+                                                      : 0),
+         last = kb_const_i(b, u, 254);
     KVal code = kb_bin(b, KOP_SHR, kb_add(b, all, more), up), nan = kb_const_i(b, u, 0x7fc00000);
     KVal bits = kb_bin(b, KOP_SHL, kb_min(b, code, last), up);
     bits = kb_select(b, kb_eq(b, code, kb_const_i(b, u, 0)), kb_const_i(b, u, 0x400000), bits);
@@ -48,7 +58,7 @@ KVal small_cast(Kb *b, DType to, KVal x, bool saturate, const char *mode)
     if (!dtype_is_float(t)) x = kb_cast(b, t = dtype_info(t)->bits < 32 ? DT_F32 : DT_F64, x);
     KVal max = kb_const_f(b, t, e.max), min = kb_const_f(b, t, -e.max);
     if (saturate) return kb_cast(b, to, kb_max(b, kb_min(b, x, max), min));
-    if (to == DT_F8E5M2) return kb_cast(b, to, x);   /* infinity by itself */
+    if (to == DT_F8E5M2) return kb_cast(b, to, x); /* infinity by itself */
     KVal beyond = kb_bin(b, e.up ? KOP_GE : KOP_GT, kb_un(b, KOP_ABS, x), kb_const_f(b, t, e.max + e.unit / 2));
     KVal nan = kb_const_f(b, t, NAN);
     return kb_cast(b, to, kb_select(b, beyond, nan, x));
@@ -58,7 +68,7 @@ void small_eval(Tensor *y, int64_t k, double v, bool saturate, const char *mode)
 {
     if (y->elem == DT_F8E8M0) {
         int e = 0;
-        double f = frexp(fabs((double)(float)v), &e);   /* |v| = f * 2^e, 0.5 <= f < 1 */
+        double f = frexp(fabs((double)(float)v), &e); /* |v| = f * 2^e, 0.5 <= f < 1 */
         int code = e - 1 + 127 + (!strcmp(mode, "up") ? f > 0.5 : !strcmp(mode, "nearest") && f >= 0.75);
         bool low = v == 0 || code < 0, high = isinf(v) || code > 254;
         if (isnan(v) || (!saturate && (low || high))) ev_set_f(y, k, NAN);

@@ -1,7 +1,9 @@
-/* tree.c: Forest, the internal operator that all tree ensembles expand into: which leaf each tree gives for a row of x, and the sum of these leaves' weights.
+/* tree.c: Forest, the internal operator that all tree ensembles expand into: which leaf each tree gives for a row of
+ * x, and the sum of these leaves' weights.
  *   leaf[t] = walk(root[t])             16 trees at a time, as many steps as the deepest of them has
  *   y[n, c] = sum over t of weight[leaf[t], c]
- * Nodes are records {feature and flags, bits of the split, yes, no}; in f64 the splits are an operand of their own. A step has no branch. */
+ * Nodes are records {feature and flags, bits of the split, yes, no}; in f64 the splits are an operand of their own. A
+ * step has no branch. */
 #include "ir/graph/eval.h"
 #include "ir/graph/lower.h"
 #include "ir/ops/tree.h"
@@ -9,11 +11,20 @@
 #include <math.h>
 #include <string.h>
 
-typedef struct ForestAttrs { uint64_t set; int64_t combine, missing, strict /* 0 none, 1 all, 2 some */, features; } ForestAttrs;
-static const AttrSpec ATTRS_[] = {A_INT(ForestAttrs, combine, 0), A_INT(ForestAttrs, missing, 0), A_INT(ForestAttrs, strict, 0), A_INT(ForestAttrs, features, 0), A_END};
+typedef struct ForestAttrs {
+    uint64_t set;
+    int64_t combine, missing, strict /* 0 none, 1 all, 2 some */, features;
+} ForestAttrs;
+static const AttrSpec ATTRS_[] = {A_INT(ForestAttrs, combine, 0), A_INT(ForestAttrs, missing, 0),
+                                  A_INT(ForestAttrs, strict, 0), A_INT(ForestAttrs, features, 0), A_END};
 #define DTS_X (DTS(DT_F32) | DTS(DT_F64))
-static const Port P_IN[] = {{"x", DTS_X, 0, 1}, {"nodes", DTS(DT_I32), 0, 0}, {"roots", DTS(DT_I32), 0, 0}, {"depths", DTS(DT_I32), 0, 0}, {"weights", DTS_X, 0, 1},
-                            {"splits", DTS(DT_F64), PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_IN[] = {{"x", DTS_X, 0, 1},
+                            {"nodes", DTS(DT_I32), 0, 0},
+                            {"roots", DTS(DT_I32), 0, 0},
+                            {"depths", DTS(DT_I32), 0, 0},
+                            {"weights", DTS_X, 0, 1},
+                            {"splits", DTS(DT_F64), PORT_OPTIONAL, 0},
+                            PORT_END};
 static const Port P_OUT[] = {{"y", DTS_X, 0, 1}, PORT_END};
 
 static bool infer(Infer *c)
@@ -23,15 +34,26 @@ static bool infer(Infer *c)
         if (!infer_need_rank(c, k, RANK[k], RANK[k])) return false;
     int64_t F;
     if (dim_is_const(c->d, infer_dim(c, 0, 1), &F) && F < ATTRS(c->g, c->n, ForestAttrs)->features)
-        return infer_fail(c, "the trees ask for %lld features, the input has %lld", (long long)ATTRS(c->g, c->n, ForestAttrs)->features, (long long)F);
+        return infer_fail(c, "the trees ask for %lld features, the input has %lld",
+                          (long long)ATTRS(c->g, c->n, ForestAttrs)->features, (long long)F);
     Dim dim[2] = {infer_dim(c, 0, 0), infer_dim(c, 4, 1)};
     return infer_set(c, 0, infer_elem(c, 0), 2, dim);
 }
 
-typedef struct Fw { Kb *b; const ForestAttrs *a; DType t; uint32_t x, nodes, splits; bool wide; KVal row; } Fw;
+typedef struct Fw {
+    Kb *b;
+    const ForestAttrs *a;
+    DType t;
+    uint32_t x, nodes, splits;
+    bool wide;
+    KVal row;
+} Fw;
 
 static KVal field(const Fw *w, KVal node, int k) { return kb_load(w->b, w->nodes, (KVal[]){node, kb_i(w->b, k)}); }
-static KVal flag(const Fw *w, KVal head, int bit) { return kb_bin(w->b, KOP_NE, kb_and(w->b, head, kb_const_i(w->b, DT_I32, bit)), kb_const_i(w->b, DT_I32, 0)); }
+static KVal flag(const Fw *w, KVal head, int bit)
+{
+    return kb_bin(w->b, KOP_NE, kb_and(w->b, head, kb_const_i(w->b, DT_I32, bit)), kb_const_i(w->b, DT_I32, 0));
+}
 
 /* One step of a walk: the next node (i32). */
 static KVal step(const Fw *w, KVal at)
@@ -54,19 +76,26 @@ static bool lower(Lw *l, Node n)
     Dim trees = lw_dim(l, 2, 0), F = lw_dim(l, 0, 1);
     if (dim_le(d, dim_const(d, a->features), F) != TRI_YES) {
         KStep *s = lw_step(l, KST_CHECK);
-        s->a = dim_const(d, a->features), s->b = F, s->rel = KREL_LE, s->msg = "the trees ask for more features than the input has";
+        s->a = dim_const(d, a->features), s->b = F, s->rel = KREL_LE,
+        s->msg = "the trees ask for more features than the input has";
     }
     KBuf in[6];
     for (uint32_t k = 0; k < 6; k++) in[k] = lw_has(l, k) ? lw_in(l, k) : (KBuf){0};
     lw_prepare_out(l);
     Kb *b = lw_kernel(l, "forest");
-    Fw w = {.b = b, .a = a, .t = lw_elem(l, 0), .x = kb_param(b, in[0], false), .nodes = kb_param(b, in[1], false), .wide = in[5].i != 0};
+    Fw w = {.b = b,
+            .a = a,
+            .t = lw_elem(l, 0),
+            .x = kb_param(b, in[0], false),
+            .nodes = kb_param(b, in[1], false),
+            .wide = in[5].i != 0};
     uint32_t root = kb_param(b, in[2], false), depth = kb_param(b, in[3], false), weight = kb_param(b, in[4], false);
     if (w.wide) w.splits = kb_param(b, in[5], false);
     KVal zero = kb_i(b, 0), T = kb_dim(b, trees);
     w.row = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_dim(l, 0, 0)));
     uint32_t leaf = kb_local(b, "leaf", DT_I32, 1, &trees);
-    KVal q = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 3, 0))), steps = kb_cast(b, DT_I64, kb_load(b, depth, &q)), lo = kb_mul(b, q, kb_i(b, K_LANES));
+    KVal q = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 3, 0))), steps = kb_cast(b, DT_I64, kb_load(b, depth, &q)),
+         lo = kb_mul(b, q, kb_i(b, K_LANES));
     KVal t = kb_for(b, KLOOP_VEC, lo, kb_min(b, kb_add(b, lo, kb_i(b, K_LANES)), T));
     KVal start = kb_load(b, root, &t), next;
     KbLoop loop;
@@ -106,8 +135,11 @@ static bool eval(Eval *e)
                 int32_t b = (int32_t)bits;
                 float f;
                 memcpy(&f, &b, 4);
-                double split = ev_has(e, 5) ? ev_f(e->in[5], at) : (double)f, v = ev_f(x, k / C * F + (head & TREE_FEATURE));
-                bool yes = isnan(v) ? (head & TREE_MISSING) != 0 : a->strict == 1 || (head & TREE_STRICT) ? v < split : v <= split;
+                double split = ev_has(e, 5) ? ev_f(e->in[5], at) : (double)f,
+                       v = ev_f(x, k / C * F + (head & TREE_FEATURE));
+                bool yes = isnan(v)                                 ? (head & TREE_MISSING) != 0
+                           : a->strict == 1 || (head & TREE_STRICT) ? v < split
+                                                                    : v <= split;
                 at = ev_i(nodes, 4 * at + (yes ? 2 : 3));
             }
             double v = ev_f(w, at * C + k % C);
@@ -118,8 +150,17 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_Forest = {.name = "Forest", .since = 1, .cls = CLS_OPAQUE, .flags = OPF_INTERNAL, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(ForestAttrs),
-                          .infer = infer, .lower = lower, .eval = eval};
+const OpDesc op_Forest = {.name = "Forest",
+                          .since = 1,
+                          .cls = CLS_OPAQUE,
+                          .flags = OPF_INTERNAL,
+                          .in = P_IN,
+                          .out = P_OUT,
+                          .attrs = ATTRS_,
+                          .attrs_size = sizeof(ForestAttrs),
+                          .infer = infer,
+                          .lower = lower,
+                          .eval = eval};
 
 /* ---- the tables ---- */
 
@@ -127,7 +168,8 @@ static Value table(Exp *e, DType t, const void *data, int64_t rows, int64_t cols
 {
     Module *m = e->g->m;
     Dim dim[2] = {dim_const(&m->dims, rows), dim_const(&m->dims, cols)};
-    return graph_const(e->g, blob_inline(&m->blobs, t, rows * (cols ? cols : 1), data), type_tensor(&m->types, t, cols ? 2 : 1, dim), (Name){0});
+    return graph_const(e->g, blob_inline(&m->blobs, t, rows * (cols ? cols : 1), data),
+                       type_tensor(&m->types, t, cols ? 2 : 1, dim), (Name){0});
 }
 
 Value tree_scores(Exp *e, Value x, const Forest *f, TreeCombine combine)
@@ -137,7 +179,8 @@ Value tree_scores(Exp *e, Value x, const Forest *f, TreeCombine combine)
     DType t = exp_elem(e, x);
     uint32_t inner = f->node.n, T = f->root.n, groups = (T + K_LANES - 1) / K_LANES, strict = 0, missing = 0;
     int64_t n = (int64_t)inner + f->n_leaf, weights = (int64_t)f->n_leaf * f->n_target;
-    int32_t *rec = arena_array(ar, int32_t, 4 * n), *root = arena_array(ar, int32_t, T), *depth = arena_array(ar, int32_t, groups);
+    int32_t *rec = arena_array(ar, int32_t, 4 * n), *root = arena_array(ar, int32_t, T),
+            *depth = arena_array(ar, int32_t, groups);
     double *split = arena_array(ar, double, n);
     for (int32_t k = 0; k < f->n_leaf; k++) rec[4 * k + 2] = rec[4 * k + 3] = k;
     for (uint32_t k = 0; k < inner; k++) {
@@ -154,8 +197,14 @@ Value tree_scores(Exp *e, Value x, const Forest *f, TreeCombine combine)
     }
     for (uint32_t k = 0; k < T; k++) root[k] = f->root.p[k] < 0 ? -f->root.p[k] - 1 : f->n_leaf + f->root.p[k];
     for (uint32_t k = 0; k < groups; k++) depth[k] = f->depth.p[k * K_LANES];
-    ForestAttrs a = {.set = 15, .combine = combine, .missing = missing > 0, .strict = strict == 0 ? 0 : strict == inner ? 1 : 2, .features = f->max_feature + 1};
-    if (a.strict == 1 && !a.missing)   /* no flags are looked at */
+    ForestAttrs a = {.set = 15,
+                     .combine = combine,
+                     .missing = missing > 0,
+                     .strict = strict == 0       ? 0
+                               : strict == inner ? 1
+                                                 : 2,
+                     .features = f->max_feature + 1};
+    if (a.strict == 1 && !a.missing) /* no flags are looked at */
         for (uint32_t k = 0; k < inner; k++) rec[4 * ((int64_t)f->n_leaf + k)] &= ~TREE_STRICT;
     void *w = arena_alloc(ar, (size_t)(weights + 1) * 8);
     for (int64_t k = 0; k < weights; k++) {
@@ -164,7 +213,11 @@ Value tree_scores(Exp *e, Value x, const Forest *f, TreeCombine combine)
         if (t == DT_F64) ((double *)w)[k] = v;
         else ((float *)w)[k] = (float)v;
     }
-    Value in[6] = {x, table(e, DT_I32, rec, n, 4), table(e, DT_I32, root, T, 0), table(e, DT_I32, depth, groups, 0), table(e, t, w, f->n_leaf, f->n_target),
+    Value in[6] = {x,
+                   table(e, DT_I32, rec, n, 4),
+                   table(e, DT_I32, root, T, 0),
+                   table(e, DT_I32, depth, groups, 0),
+                   table(e, t, w, f->n_leaf, f->n_target),
                    t == DT_F64 ? table(e, DT_F64, split, n, 0) : VALUE_NONE};
     return exp_node(e, OP_Forest, &a, 6, in);
 }

@@ -2,8 +2,9 @@
  *   x >= v   is  !(x < v)        children change places, and so does the way of NaN
  *   x == v   is  x <= v, then !(x < v)          x != v: the same with changed places
  *   x in {a, b}  is  x == a, or else x == b
- * so that all nodes compare with <= or <. Where NaN goes is a bit of its own: to `yes` where missing values follow the true branch or where the comparison is one
- * that NaN fulfils after the change of places. Cycles, children that do not exist and trees too deep for the stack are errors. */
+ * so that all nodes compare with <= or <. Where NaN goes is a bit of its own: to `yes` where missing values follow
+ * the true branch or where the comparison is one that NaN fulfils after the change of places. Cycles, children that
+ * do not exist and trees too deep for the stack are errors. */
 #include "ir/ops/tree.h"
 #include <math.h>
 #include <string.h>
@@ -13,13 +14,34 @@ enum { DEPTH_MAX = 2000, NODES_MAX = 1 << 24 };
 typedef enum Mode { LEQ, LT, GTE, GT, EQ, NEQ, MEMBER, LEAF } Mode;
 
 /* A node as the model has it; children are indices into the same list. */
-typedef struct Given { Mode mode; bool missing, seen, done; int32_t feature; double value; int64_t yes, no; bool yes_leaf, no_leaf; uint32_t member, n_member; int32_t at, depth; } Given;
+typedef struct Given {
+    Mode mode;
+    bool missing, seen, done;
+    int32_t feature;
+    double value;
+    int64_t yes, no;
+    bool yes_leaf, no_leaf;
+    uint32_t member, n_member;
+    int32_t at, depth;
+} Given;
 
-typedef struct Tb { Forest *f; const Blobs *bs; const TreeAttrs *a; TreeKind kind; VEC(Given) node; double *members; int32_t *leaf_of; Map of; /* tree, node -> index + 1 */ } Tb;
+typedef struct Tb {
+    Forest *f;
+    const Blobs *bs;
+    const TreeAttrs *a;
+    TreeKind kind;
+    VEC(Given) node;
+    double *members;
+    int32_t *leaf_of;
+    Map of; /* tree, node -> index + 1 */
+} Tb;
 
 static bool fail(Tb *b, const char *why) { return b->f->why = why, false; }
 
-double tree_float(const Blobs *bs, AttrFloats f, AttrTensor t, uint32_t k) { return f.n ? f.p[k] : blob_get_f(bs, t.blob, k); }
+double tree_float(const Blobs *bs, AttrFloats f, AttrTensor t, uint32_t k)
+{
+    return f.n ? f.p[k] : blob_get_f(bs, t.blob, k);
+}
 
 uint32_t tree_count(const Blobs *bs, AttrFloats f, AttrTensor t)
 {
@@ -41,7 +63,8 @@ static int32_t inner(Tb *b, int32_t feature, int flags, double split, int32_t ye
 static int32_t equal(Tb *b, int32_t feature, double v, bool missing, int32_t yes, int32_t no)
 {
     int flag = missing ? TREE_MISSING : 0;
-    return inner(b, feature, flag, v, inner(b, feature, TREE_STRICT, v, no, yes), no);   /* NaN that comes to the second is not below v: yes */
+    return inner(b, feature, flag, v, inner(b, feature, TREE_STRICT, v, no, yes),
+                 no); /* NaN that comes to the second is not below v: yes */
 }
 
 static int32_t emit(Tb *b, const Given *g, int32_t yes, int32_t no)
@@ -61,12 +84,15 @@ static int32_t emit(Tb *b, const Given *g, int32_t yes, int32_t no)
     return at;
 }
 
-static int steps(const Given *g) { return g->mode == EQ || g->mode == NEQ ? 2 : g->mode == MEMBER ? 2 * (int)g->n_member : 1; }
+static int steps(const Given *g)
+{
+    return g->mode == EQ || g->mode == NEQ ? 2 : g->mode == MEMBER ? 2 * (int)g->n_member : 1;
+}
 
 static bool walk(Tb *b, int64_t k, bool leaf, int level, int32_t *at, int32_t *depth)
 {
     *depth = 0;
-    if (leaf) {   /* TreeEnsemble: leaves are numbered apart */
+    if (leaf) { /* TreeEnsemble: leaves are numbered apart */
         if (k < 0 || k >= b->f->n_leaf) return fail(b, "a leaf is out of range");
         *at = (int32_t)(-k - 1);
         return true;
@@ -82,7 +108,8 @@ static bool walk(Tb *b, int64_t k, bool leaf, int level, int32_t *at, int32_t *d
     if (level > DEPTH_MAX) return fail(b, "a tree is too deep");
     g->seen = true;
     int32_t yes, no, dy, dn;
-    if (!walk(b, g->yes, g->yes_leaf, level + 1, &yes, &dy) || !walk(b, g->no, g->no_leaf, level + 1, &no, &dn)) return false;
+    if (!walk(b, g->yes, g->yes_leaf, level + 1, &yes, &dy) || !walk(b, g->no, g->no_leaf, level + 1, &no, &dn))
+        return false;
     if (b->f->node.n > NODES_MAX) return fail(b, "the trees have too many nodes");
     g = &b->node.p[k];
     *at = g->at = emit(b, g, yes, no);
@@ -104,8 +131,9 @@ static bool tree(Tb *b, int64_t root, bool leaf)
 
 static bool mode_of(Tb *b, const char *text, Mode *m)
 {
-    static const char *const NAME[] = {[LEQ] = "BRANCH_LEQ", [LT] = "BRANCH_LT", [GTE] = "BRANCH_GTE", [GT] = "BRANCH_GT", [EQ] = "BRANCH_EQ", [NEQ] = "BRANCH_NEQ",
-                                       [MEMBER] = "BRANCH_MEMBER", [LEAF] = "LEAF"};
+    static const char *const NAME[] = {
+        [LEQ] = "BRANCH_LEQ", [LT] = "BRANCH_LT",   [GTE] = "BRANCH_GTE",       [GT] = "BRANCH_GT",
+        [EQ] = "BRANCH_EQ",   [NEQ] = "BRANCH_NEQ", [MEMBER] = "BRANCH_MEMBER", [LEAF] = "LEAF"};
     for (int k = 0; k <= LEAF; k++)
         if (k != MEMBER && !strcmp(text, NAME[k])) return *m = (Mode)k, true;
     return fail(b, "nodes_modes names a mode that does not exist");
@@ -124,14 +152,18 @@ static bool read_lists(Tb *b)
     const TreeAttrs *a = b->a;
     uint32_t n = a->nodeids.n, values = tree_count(b->bs, a->values, a->values_t);
     Arena *ar = b->f->arena;
-    if (a->treeids.n != n || a->featureids.n != n || a->modes.n != n || a->truenodeids.n != n || a->falsenodeids.n != n || values != n || (a->missing.n && a->missing.n != n))
+    if (a->treeids.n != n || a->featureids.n != n || a->modes.n != n || a->truenodeids.n != n ||
+        a->falsenodeids.n != n || values != n || (a->missing.n && a->missing.n != n))
         return fail(b, "the lists nodes_* have different lengths");
     if (n > NODES_MAX) return fail(b, "the trees have too many nodes");
     b->leaf_of = arena_array(ar, int32_t, n + 1);
     for (uint32_t k = 0; k < n; k++) {
-        Given g = {.feature = (int32_t)a->featureids.p[k], .value = tree_float(b->bs, a->values, a->values_t, k), .missing = a->missing.n && a->missing.p[k]};
+        Given g = {.feature = (int32_t)a->featureids.p[k],
+                   .value = tree_float(b->bs, a->values, a->values_t, k),
+                   .missing = a->missing.n && a->missing.p[k]};
         uint64_t old;
-        if (!mode_of(b, a->modes.p[k], &g.mode) || (g.mode != LEAF && !feature_fits(b, a->featureids.p[k]))) return false;
+        if (!mode_of(b, a->modes.p[k], &g.mode) || (g.mode != LEAF && !feature_fits(b, a->featureids.p[k])))
+            return false;
         if (map_get(&b->of, key(a->treeids.p[k], a->nodeids.p[k]), &old)) return fail(b, "a node is given twice");
         map_put(&b->of, key(a->treeids.p[k], a->nodeids.p[k]), k + 1);
         if (g.mode == LEAF) b->leaf_of[k] = b->f->n_leaf++;
@@ -142,7 +174,8 @@ static bool read_lists(Tb *b)
         Given *g = &b->node.p[k];
         uint64_t yes = 0, no = 0;
         if (g->mode == LEAF) continue;
-        if (!map_get(&b->of, key(a->treeids.p[k], a->truenodeids.p[k]), &yes) || !map_get(&b->of, key(a->treeids.p[k], a->falsenodeids.p[k]), &no))
+        if (!map_get(&b->of, key(a->treeids.p[k], a->truenodeids.p[k]), &yes) ||
+            !map_get(&b->of, key(a->treeids.p[k], a->falsenodeids.p[k]), &no))
             return fail(b, "a child is no node of its tree");
         g->yes = (int64_t)yes - 1;
         g->no = (int64_t)no - 1;
@@ -150,7 +183,7 @@ static bool read_lists(Tb *b)
     }
     Map rooted;
     map_init(&rooted, ar);
-    for (uint32_t k = 0; k < n; k++) {   /* the first node of a tree that nobody points to */
+    for (uint32_t k = 0; k < n; k++) { /* the first node of a tree that nobody points to */
         uint64_t old;
         if (child[k] || map_get(&rooted, (uint64_t)a->treeids.p[k], &old)) continue;
         map_put(&rooted, (uint64_t)a->treeids.p[k], 1);
@@ -168,10 +201,12 @@ static bool read_weights(Tb *b)
     const TreeAttrs *a = b->a;
     Forest *f = b->f;
     uint32_t n = tree_count(b->bs, a->weights, a->weights_t);
-    if (a->ids.n != n || a->weight_nodeids.n != n || a->weight_treeids.n != n) return fail(b, "the lists of weights have different lengths");
+    if (a->ids.n != n || a->weight_nodeids.n != n || a->weight_treeids.n != n)
+        return fail(b, "the lists of weights have different lengths");
     for (uint32_t k = 0; k < n; k++) {
         uint64_t at;
-        if (!map_get(&b->of, key(a->weight_treeids.p[k], a->weight_nodeids.p[k]), &at)) return fail(b, "a weight belongs to no node");
+        if (!map_get(&b->of, key(a->weight_treeids.p[k], a->weight_nodeids.p[k]), &at))
+            return fail(b, "a weight belongs to no node");
         if (b->node.p[at - 1].mode != LEAF) continue;
         if (a->ids.p[k] < 0 || a->ids.p[k] >= f->n_target) return fail(b, "a weight belongs to no target");
         int64_t w = (int64_t)b->leaf_of[at - 1] * f->n_target + a->ids.p[k];
@@ -190,8 +225,8 @@ static bool read_ensemble(Tb *b)
     Forest *f = b->f;
     uint32_t n = a->featureids.n, member = 0;
     int64_t members = count_of(b->bs, a->membership);
-    if (a->truenodeids.n != n || a->falsenodeids.n != n || a->trueleafs.n != n || a->falseleafs.n != n || count_of(b->bs, a->modes_t) != n || count_of(b->bs, a->values_t) != n ||
-        (a->missing.n && a->missing.n != n))
+    if (a->truenodeids.n != n || a->falsenodeids.n != n || a->trueleafs.n != n || a->falseleafs.n != n ||
+        count_of(b->bs, a->modes_t) != n || count_of(b->bs, a->values_t) != n || (a->missing.n && a->missing.n != n))
         return fail(b, "the lists nodes_* have different lengths");
     if (n > NODES_MAX || members > NODES_MAX) return fail(b, "the trees have too many nodes");
     b->members = arena_array(f->arena, double, members + 1);
@@ -200,9 +235,16 @@ static bool read_ensemble(Tb *b)
         int64_t mode = blob_get_i(b->bs, a->modes_t.blob, k);
         if (mode < LEQ || mode > MEMBER) return fail(b, "nodes_modes has a mode that does not exist");
         if (!feature_fits(b, a->featureids.p[k])) return false;
-        Given g = {.mode = (Mode)mode, .feature = (int32_t)a->featureids.p[k], .value = blob_get_f(b->bs, a->values_t.blob, k), .missing = a->missing.n && a->missing.p[k],
-                   .yes = a->truenodeids.p[k], .no = a->falsenodeids.p[k], .yes_leaf = a->trueleafs.p[k] != 0, .no_leaf = a->falseleafs.p[k] != 0, .member = member};
-        if (mode == MEMBER) {   /* its members, up to a NaN */
+        Given g = {.mode = (Mode)mode,
+                   .feature = (int32_t)a->featureids.p[k],
+                   .value = blob_get_f(b->bs, a->values_t.blob, k),
+                   .missing = a->missing.n && a->missing.p[k],
+                   .yes = a->truenodeids.p[k],
+                   .no = a->falsenodeids.p[k],
+                   .yes_leaf = a->trueleafs.p[k] != 0,
+                   .no_leaf = a->falseleafs.p[k] != 0,
+                   .member = member};
+        if (mode == MEMBER) { /* its members, up to a NaN */
             while (member < members && !isnan(b->members[member])) member++;
             g.n_member = member - g.member;
             if (member++ == members) return fail(b, "membership_values has too few sets");
@@ -213,7 +255,7 @@ static bool read_ensemble(Tb *b)
         int64_t r = a->roots.p[k];
         if (r < 0 || r >= n) return fail(b, "tree_roots is out of range");
         const Given *g = &b->node.p[r];
-        bool leaf = g->yes_leaf && g->no_leaf && g->yes == g->no;   /* a tree that is one leaf */
+        bool leaf = g->yes_leaf && g->no_leaf && g->yes == g->no; /* a tree that is one leaf */
         if (!tree(b, leaf ? g->yes : r, leaf)) return false;
     }
     return true;
@@ -227,7 +269,7 @@ static void sort_trees(Forest *f)
     uint32_t n = f->root.n, at = 0;
     int32_t *root = arena_array(f->arena, int32_t, n), *depth = arena_array(f->arena, int32_t, n), max = 0;
     for (uint32_t k = 0; k < n; k++) max = f->depth.p[k] > max ? f->depth.p[k] : max;
-    uint32_t *first = arena_array(f->arena, uint32_t, max + 1);   /* of each depth: where its trees begin */
+    uint32_t *first = arena_array(f->arena, uint32_t, max + 1); /* of each depth: where its trees begin */
     for (uint32_t k = 0; k < n; k++) first[f->depth.p[k]]++;
     for (int32_t d = max; d >= 0; d--) {
         uint32_t count = first[d];

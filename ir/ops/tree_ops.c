@@ -1,10 +1,11 @@
-/* tree_ops.c: TreeEnsembleClassifier, TreeEnsembleRegressor and TreeEnsemble of ai.onnx.ml: a Forest (tree.c), then base values, averages and the transformation of
- * the scores as ordinary operators.
- *   Regressor(x)  =>  post(Forest(x) + base_values)                          AVERAGE: divided by the number of trees first
+/* tree_ops.c: TreeEnsembleClassifier, TreeEnsembleRegressor and TreeEnsemble of ai.onnx.ml: a Forest (tree.c), then
+ * base values, averages and the transformation of the scores as ordinary operators.
+ *   Regressor(x)  =>  post(Forest(x) + base_values)     (AVERAGE: divided by the number of trees before)
  *   Classifier(x) =>  label = Gather(labels, ArgMax(s)), probabilities = post(s)     with s = Forest(x) + base_values
- * Two classes whose weights all belong to the first one are one score s with two meanings: where no weight is negative it is the second class' probability (label: s > 0.5,
- * scores 1-s and s), else a margin (s > 0; -s and s). The logistic function is applied to both, other transformations to neither. If all belong to the second one,
- * the first class' score is 0. */
+ * Two classes whose weights all belong to the first one are one score s with two meanings: where no weight is
+ * negative it is the second class' probability (label: s > 0.5, scores 1-s and s), else a margin (s > 0; -s and s).
+ * The logistic function is applied to both, other transformations to neither. If all belong to the second one, the
+ * first class' score is 0. */
 #include "ir/ops/ml.h"
 #include "ir/ops/tree.h"
 #include <float.h>
@@ -12,40 +13,74 @@
 #include <string.h>
 
 typedef TreeAttrs TA;
-#define LIST_ATTRS(w)                                                                                                                                              \
-    A_INTS_AS("nodes_falsenodeids", falsenodeids), A_INTS_AS("nodes_featureids", featureids), A_FLOATS_AS("nodes_hitrates", hitrates),                             \
-        A_TENSOR_AS("nodes_hitrates_as_tensor", hitrates_t), A_INTS_AS("nodes_missing_value_tracks_true", missing), A_STRINGS_AS("nodes_modes", modes),            \
-        A_INTS_AS("nodes_nodeids", nodeids), A_INTS_AS("nodes_treeids", treeids), A_INTS_AS("nodes_truenodeids", truenodeids), A_FLOATS_AS("nodes_values", values), \
-        A_TENSOR_AS("nodes_values_as_tensor", values_t), A_STRING_AS("post_transform", post, "NONE"), A_FLOATS_AS("base_values", base_values),                      \
-        A_TENSOR_AS("base_values_as_tensor", base_values_t), A_INTS_AS(w "_ids", ids), A_INTS_AS(w "_nodeids", weight_nodeids),                                     \
-        A_INTS_AS(w "_treeids", weight_treeids), A_FLOATS_AS(w "_weights", weights), A_TENSOR_AS(w "_weights_as_tensor", weights_t)
-#define AS(n, k, f) {.name = (n), .kind = (k), .offset = offsetof(TA, f)}
+#define LIST_ATTRS(w)                                                                                                  \
+    A_INTS_AS("nodes_falsenodeids", falsenodeids), A_INTS_AS("nodes_featureids", featureids),                          \
+        A_FLOATS_AS("nodes_hitrates", hitrates), A_TENSOR_AS("nodes_hitrates_as_tensor", hitrates_t),                  \
+        A_INTS_AS("nodes_missing_value_tracks_true", missing), A_STRINGS_AS("nodes_modes", modes),                     \
+        A_INTS_AS("nodes_nodeids", nodeids), A_INTS_AS("nodes_treeids", treeids),                                      \
+        A_INTS_AS("nodes_truenodeids", truenodeids), A_FLOATS_AS("nodes_values", values),                              \
+        A_TENSOR_AS("nodes_values_as_tensor", values_t), A_STRING_AS("post_transform", post, "NONE"),                  \
+        A_FLOATS_AS("base_values", base_values), A_TENSOR_AS("base_values_as_tensor", base_values_t),                  \
+        A_INTS_AS(w "_ids", ids), A_INTS_AS(w "_nodeids", weight_nodeids), A_INTS_AS(w "_treeids", weight_treeids),    \
+        A_FLOATS_AS(w "_weights", weights), A_TENSOR_AS(w "_weights_as_tensor", weights_t)
+#define AS(n, k, f)                                                                                                    \
+    {                                                                                                                  \
+        .name = (n), .kind = (k), .offset = offsetof(TA, f)                                                            \
+    }
 #define A_INTS_AS(n, f) AS(n, ATTR_INTS, f)
 #define A_FLOATS_AS(n, f) AS(n, ATTR_FLOATS, f)
 #define A_STRINGS_AS(n, f) AS(n, ATTR_STRINGS, f)
 #define A_TENSOR_AS(n, f) AS(n, ATTR_TENSOR, f)
-#define A_STRING_AS(n, f, d) {.name = (n), .kind = ATTR_STRING, .offset = offsetof(TA, f), .def_s = (d)}
-#define A_INT_AS(n, f, d) {.name = (n), .kind = ATTR_INT, .offset = offsetof(TA, f), .def_i = (d)}
-static const AttrSpec CLASSIFIER[] = {LIST_ATTRS("class"), A_INTS_AS("classlabels_int64s", labels_i), A_STRINGS_AS("classlabels_strings", labels_s), A_END};
-static const AttrSpec REGRESSOR[] = {LIST_ATTRS("target"), A_STRING_AS("aggregate_function", aggregate, "SUM"), A_INT_AS("n_targets", n_targets, 0), A_END};
-static const AttrSpec ENSEMBLE[] = {A_INT_AS("aggregate_function", aggregate_i, 1), A_INT_AS("post_transform", post_i, 0), A_INT_AS("n_targets", n_targets, 0),
-                                    A_INTS_AS("leaf_targetids", ids), A_TENSOR_AS("leaf_weights", weights_t), A_TENSOR_AS("membership_values", membership),
-                                    A_INTS_AS("nodes_falseleafs", falseleafs), A_INTS_AS("nodes_falsenodeids", falsenodeids), A_INTS_AS("nodes_featureids", featureids),
-                                    A_TENSOR_AS("nodes_hitrates", hitrates_t), A_INTS_AS("nodes_missing_value_tracks_true", missing),
-                                    A_TENSOR_AS("nodes_modes", modes_t), A_TENSOR_AS("nodes_splits", values_t), A_INTS_AS("nodes_trueleafs", trueleafs),
-                                    A_INTS_AS("nodes_truenodeids", truenodeids), A_INTS_AS("tree_roots", roots), A_END};
+#define A_STRING_AS(n, f, d)                                                                                           \
+    {                                                                                                                  \
+        .name = (n), .kind = ATTR_STRING, .offset = offsetof(TA, f), .def_s = (d)                                      \
+    }
+#define A_INT_AS(n, f, d)                                                                                              \
+    {                                                                                                                  \
+        .name = (n), .kind = ATTR_INT, .offset = offsetof(TA, f), .def_i = (d)                                         \
+    }
+static const AttrSpec CLASSIFIER[] = {LIST_ATTRS("class"), A_INTS_AS("classlabels_int64s", labels_i),
+                                      A_STRINGS_AS("classlabels_strings", labels_s), A_END};
+static const AttrSpec REGRESSOR[] = {LIST_ATTRS("target"), A_STRING_AS("aggregate_function", aggregate, "SUM"),
+                                     A_INT_AS("n_targets", n_targets, 0), A_END};
+static const AttrSpec ENSEMBLE[] = {A_INT_AS("aggregate_function", aggregate_i, 1),
+                                    A_INT_AS("post_transform", post_i, 0),
+                                    A_INT_AS("n_targets", n_targets, 0),
+                                    A_INTS_AS("leaf_targetids", ids),
+                                    A_TENSOR_AS("leaf_weights", weights_t),
+                                    A_TENSOR_AS("membership_values", membership),
+                                    A_INTS_AS("nodes_falseleafs", falseleafs),
+                                    A_INTS_AS("nodes_falsenodeids", falsenodeids),
+                                    A_INTS_AS("nodes_featureids", featureids),
+                                    A_TENSOR_AS("nodes_hitrates", hitrates_t),
+                                    A_INTS_AS("nodes_missing_value_tracks_true", missing),
+                                    A_TENSOR_AS("nodes_modes", modes_t),
+                                    A_TENSOR_AS("nodes_splits", values_t),
+                                    A_INTS_AS("nodes_trueleafs", trueleafs),
+                                    A_INTS_AS("nodes_truenodeids", truenodeids),
+                                    A_INTS_AS("tree_roots", roots),
+                                    A_END};
 
 /* ---- what the attributes ask for ---- */
 
-static TreeKind kind_of(const OpDesc *op) { return op->attrs == CLASSIFIER ? TREE_CLASSIFIER : op->attrs == REGRESSOR ? TREE_REGRESSOR : TREE_ENSEMBLE; }
-static MlPost post_of(const OpDesc *op, const TA *a) { return kind_of(op) == TREE_ENSEMBLE ? (MlPost)a->post_i : ml_post_of(a->post); }
+static TreeKind kind_of(const OpDesc *op)
+{
+    return op->attrs == CLASSIFIER ? TREE_CLASSIFIER : op->attrs == REGRESSOR ? TREE_REGRESSOR : TREE_ENSEMBLE;
+}
+static MlPost post_of(const OpDesc *op, const TA *a)
+{
+    return kind_of(op) == TREE_ENSEMBLE ? (MlPost)a->post_i : ml_post_of(a->post);
+}
 
 enum { AVERAGE, SUM, MIN, MAX };
 static int aggregate_of(const OpDesc *op, const TA *a)
 {
     static const char *const NAME[] = {"AVERAGE", "SUM", "MIN", "MAX"};
     TreeKind k = kind_of(op);
-    return k == TREE_CLASSIFIER ? SUM : k == TREE_REGRESSOR ? ml_named(a->aggregate, NAME, 4) : a->aggregate_i >= 0 && a->aggregate_i < 4 ? (int)a->aggregate_i : -1;
+    return k == TREE_CLASSIFIER                        ? SUM
+           : k == TREE_REGRESSOR                       ? ml_named(a->aggregate, NAME, 4)
+           : a->aggregate_i >= 0 && a->aggregate_i < 4 ? (int)a->aggregate_i
+                                                       : -1;
 }
 
 static int64_t targets_of(const OpDesc *op, const TA *a)
@@ -85,7 +120,8 @@ static bool infer(Infer *c)
     if (kind == TREE_CLASSIFIER && a->labels_s.n && a->labels_i.n) return infer_fail(c, "class labels are given twice");
     if (kind == TREE_CLASSIFIER && targets < 2) return infer_fail(c, "one class label only is not supported");
     uint32_t base = tree_count(&c->m->blobs, a->base_values, a->base_values_t);
-    if (base > targets || (kind == TREE_REGRESSOR && base && base != 1 && base != targets)) return infer_fail(c, "%u base values for %lld targets", base, (long long)targets);
+    if (base > targets || (kind == TREE_REGRESSOR && base && base != 1 && base != targets))
+        return infer_fail(c, "%u base values for %lld targets", base, (long long)targets);
     Dim dim[2] = {infer_rank(c, 0) == 2 ? infer_dim(c, 0, 0) : dim_const(c->d, 1), dim_const(c->d, targets)};
     if (kind == TREE_ENSEMBLE) return infer_set(c, 0, infer_elem(c, 0), 2, dim);
     if (kind == TREE_REGRESSOR) return infer_set(c, 0, DT_F32, 2, dim);
@@ -137,7 +173,7 @@ static bool expand(Graph *g, Node n)
     int agg = aggregate_of(op, a), only = kind == TREE_CLASSIFIER ? only_class(a, targets_of(op, a)) : -1;
     int64_t targets = only >= 0 ? 1 : targets_of(op, a);
     Forest f = {.arena = g->m->arena};
-    if (only == 1) {   /* the only score is number 0 */
+    if (only == 1) { /* the only score is number 0 */
         int64_t *ids = arena_array(g->m->arena, int64_t, a->ids.n);
         one.ids = (AttrInts){ids, a->ids.n};
     }
@@ -155,7 +191,8 @@ static bool expand(Graph *g, Node n)
         classify_two(&e, a, post, only, s);
         return e.ok;
     }
-    if (tree_count(&g->m->blobs, a->base_values, a->base_values_t)) s = exp_2(&e, OP_Add, s, base_values(&e, a, t, (uint32_t)targets));
+    if (tree_count(&g->m->blobs, a->base_values, a->base_values_t))
+        s = exp_2(&e, OP_Add, s, base_values(&e, a, t, (uint32_t)targets));
     Value y = exp_cast(&e, ml_post(&e, s, post), kind == TREE_ENSEMBLE ? given : DT_F32);
     exp_result(&e, kind == TREE_CLASSIFIER, y);
     if (kind != TREE_CLASSIFIER) return e.ok;
@@ -168,7 +205,13 @@ static bool expand(Graph *g, Node n)
 
 /* ---- reference: each row walks each tree in the model's own lists ---- */
 
-typedef struct Ref { const TA *a; const Blobs *bs; const Tensor *x; int64_t row, F; bool lists; } Ref;
+typedef struct Ref {
+    const TA *a;
+    const Blobs *bs;
+    const Tensor *x;
+    int64_t row, F;
+    bool lists;
+} Ref;
 
 static int64_t find(const TA *a, int64_t tree, int64_t node)
 {
@@ -181,7 +224,9 @@ static bool compares(const Ref *r, int64_t k)
 {
     static const char *const NAME[] = {"BRANCH_LEQ", "BRANCH_LT", "BRANCH_GTE", "BRANCH_GT", "BRANCH_EQ", "BRANCH_NEQ"};
     const TA *a = r->a;
-    double x = ev_f(r->x, r->row * r->F + a->featureids.p[k]), v = r->lists ? tree_float(r->bs, a->values, a->values_t, (uint32_t)k) : blob_get_f(r->bs, a->values_t.blob, k);
+    double x = ev_f(r->x, r->row * r->F + a->featureids.p[k]),
+           v = r->lists ? tree_float(r->bs, a->values, a->values_t, (uint32_t)k)
+                        : blob_get_f(r->bs, a->values_t.blob, k);
     int mode = r->lists ? ml_named(a->modes.p[k], NAME, 6) : (int)blob_get_i(r->bs, a->modes_t.blob, k);
     if (isnan(x) && a->missing.n && a->missing.p[k]) return true;
     switch (mode) {
@@ -227,12 +272,15 @@ static int64_t row_scores(const Ref *r, int agg, double *s, bool *any)
         int64_t tree = a->treeids.p[first], k = first;
         bool child = false;
         for (uint32_t j = 0; j < a->nodeids.n; j++)
-            child |= a->treeids.p[j] == tree && strcmp(a->modes.p[j], "LEAF") && (a->truenodeids.p[j] == a->nodeids.p[first] || a->falsenodeids.p[j] == a->nodeids.p[first]);
+            child |= a->treeids.p[j] == tree && strcmp(a->modes.p[j], "LEAF") &&
+                     (a->truenodeids.p[j] == a->nodeids.p[first] || a->falsenodeids.p[j] == a->nodeids.p[first]);
         if (child) continue;
         trees++;
-        while (k >= 0 && strcmp(a->modes.p[k], "LEAF")) k = find(a, tree, compares(r, k) ? a->truenodeids.p[k] : a->falsenodeids.p[k]);
+        while (k >= 0 && strcmp(a->modes.p[k], "LEAF"))
+            k = find(a, tree, compares(r, k) ? a->truenodeids.p[k] : a->falsenodeids.p[k]);
         for (uint32_t j = 0; k >= 0 && j < a->ids.n; j++)
-            if (a->weight_treeids.p[j] == tree && a->weight_nodeids.p[j] == a->nodeids.p[k]) count_in(s, any, agg, a->ids.p[j], tree_float(r->bs, a->weights, a->weights_t, j));
+            if (a->weight_treeids.p[j] == tree && a->weight_nodeids.p[j] == a->nodeids.p[k])
+                count_in(s, any, agg, a->ids.p[j], tree_float(r->bs, a->weights, a->weights_t, j));
     }
     return trees;
 }
@@ -248,10 +296,12 @@ static bool eval(Eval *e)
     int agg = aggregate_of(op, a);
     int64_t C = targets_of(op, a), dim[2] = {x->rank == 2 ? x->dim[0] : 1, C};
     Forest f = {.arena = e->arena};
-    if (!tree_build(&f, bs, a, kind, C)) return ev_fail(e, "%s", f.why);   /* only to know that the lists are sound */
+    if (!tree_build(&f, bs, a, kind, C)) return ev_fail(e, "%s", f.why); /* only to know that the lists are sound */
     Ref r = {.a = a, .bs = bs, .x = x, .F = x->dim[x->rank - 1], .lists = kind != TREE_ENSEMBLE};
     if (r.F <= f.max_feature) return ev_fail(e, "the trees ask for more features than the input has");
-    Tensor *y = ev_out(e, kind == TREE_CLASSIFIER, value_trec(e->g, node_out(e->g, e->n, 0))->elem == x->elem && kind == TREE_ENSEMBLE ? x->elem : DT_F32, 2, dim);
+    Tensor *y = ev_out(
+        e, kind == TREE_CLASSIFIER,
+        value_trec(e->g, node_out(e->g, e->n, 0))->elem == x->elem && kind == TREE_ENSEMBLE ? x->elem : DT_F32, 2, dim);
     Tensor *label = kind == TREE_CLASSIFIER ? ev_out(e, 0, a->labels_s.n ? DT_STR : DT_I64, 1, dim) : NULL;
     uint32_t bases = tree_count(bs, a->base_values, a->base_values_t);
     int only = kind == TREE_CLASSIFIER ? only_class(a, C) : -1;
@@ -263,7 +313,8 @@ static bool eval(Eval *e)
         for (int64_t k = 0; k < C; k++) {
             if (!any[k] && agg >= MIN) s[k] = agg == MIN ? FLT_MAX : -FLT_MAX;
             if (agg == AVERAGE) s[k] /= (double)trees;
-            if (k < bases && !(only == 1 && bases == 1)) s[k] += tree_float(bs, a->base_values, a->base_values_t, (uint32_t)k);
+            if (k < bases && !(only == 1 && bases == 1))
+                s[k] += tree_float(bs, a->base_values, a->base_values_t, (uint32_t)k);
         }
         for (int64_t k = 1; k < C; k++)
             if (s[k] > s[best]) best = k;
@@ -286,7 +337,11 @@ static const Port P_X5[] = {{"X", DTS(DT_F32) | DTS(DT_F64) | DTS(DT_F16), 0, 1}
 static const Port P_Y[] = {{"Y", DTS(DT_F32), 0, 0}, PORT_END};
 static const Port P_Y5[] = {{"Y", DTS(DT_F32) | DTS(DT_F64) | DTS(DT_F16), 0, 1}, PORT_END};
 static const Port P_CLASSES[] = {{"Y", DTS(DT_I64) | DTS_STR, 0, 0}, {"Z", DTS(DT_F32), 0, 0}, PORT_END};
-#define TREES .domain = "ai.onnx.ml", .cls = CLS_OPAQUE, .attrs_size = sizeof(TA), .infer = infer, .expand = expand, .eval = eval
-const OpDesc op_ml_TreeEnsembleClassifier = {.name = "TreeEnsembleClassifier", .since = 5, .in = P_X, .out = P_CLASSES, .attrs = CLASSIFIER, TREES};
-const OpDesc op_ml_TreeEnsembleRegressor = {.name = "TreeEnsembleRegressor", .since = 5, .in = P_X, .out = P_Y, .attrs = REGRESSOR, TREES};
-const OpDesc op_ml_TreeEnsemble = {.name = "TreeEnsemble", .since = 5, .in = P_X5, .out = P_Y5, .attrs = ENSEMBLE, TREES};
+#define TREES                                                                                                          \
+    .domain = "ai.onnx.ml", .cls = CLS_OPAQUE, .attrs_size = sizeof(TA), .infer = infer, .expand = expand, .eval = eval
+const OpDesc op_ml_TreeEnsembleClassifier = {
+    .name = "TreeEnsembleClassifier", .since = 5, .in = P_X, .out = P_CLASSES, .attrs = CLASSIFIER, TREES};
+const OpDesc op_ml_TreeEnsembleRegressor = {
+    .name = "TreeEnsembleRegressor", .since = 5, .in = P_X, .out = P_Y, .attrs = REGRESSOR, TREES};
+const OpDesc op_ml_TreeEnsemble = {
+    .name = "TreeEnsemble", .since = 5, .in = P_X5, .out = P_Y5, .attrs = ENSEMBLE, TREES};
