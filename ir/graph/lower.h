@@ -54,7 +54,6 @@ KBuf lw_row_major_of(Lw *, KBuf);              /* the buffer, or a row-major cop
 bool lw_is_inside(Lw *, uint32_t k);
 /* All operands of the node lie one behind the other along `axis` in one buffer: *whole is the view of all. */
 bool lw_side_by_side(Lw *, int axis, LwView *whole);
-int lw_concat_axis(const Graph *, Node concat);   /* concat.c */
 /* Opens PAR loops over the dims of result r in the order it lies in memory; fills idx (logical). Close with lw_end_nest. */
 void lw_nest_over(Lw *, uint32_t r, KVal *idx);
 void lw_nest(Lw *, int rank, const Dim *dim, KVal *idx);

@@ -258,7 +258,7 @@ void lw_reserve(Lw *l)
     Frame *f = l->s->frame;
     f->inside = arena_array(l->m->arena, LwInside, g->value.n + 1);
     for (Node n = graph_last(g); n.i; n = node_prev(g, n)) {   /* the last one holds the most in a chain of growing ones */
-        if (node_rec(g, n)->op != OP_Concat) continue;
+        if (!node_desc(g, n)->joins) continue;
         const TypeRec *t = value_trec(g, node_out(g, n, 0));
         if (!entry_dims(l, t) || value_rec(g, node_out(g, n, 0))->content || dtype_info(t->elem)->bits < 8) continue;
         for (uint32_t k = 0; k < node_n_in(g, n); k++) {
@@ -279,7 +279,7 @@ KBuf lw_reserved(Lw *l, Value v)
     KBuf whole = lw_out(&outer, 0);
     LwView w;
     lw_lies(l, whole, &w);
-    int axis = lw_concat_axis(l->g, at.concat);
+    int axis = node_desc(l->g, at.concat)->joins(l->g, at.concat);
     Dim before = dim_const(d, 0);
     for (uint32_t k = 0; k < at.operand; k++) before = dim_add(d, before, lw_dim(&outer, k, axis));
     Dim offset = dim_add(d, w.at.offset, dim_mul(d, before, w.at.stride[axis]));

@@ -91,6 +91,7 @@ typedef struct OpDesc {
     bool (*expand)(Graph *, Node);   /* into other ops, always legal; used when `lower` is NULL */
     struct KVal (*scalar)(Lw *, Node, const struct KVal *x, const DType *in);   /* ELTWISE: x in compute type of in[k]; returns in compute type of the result */
     bool (*route)(Lw *, Node, const struct KVal *out_idx, Route *);  /* MOVE */
+    int (*joins)(const Graph *, Node);   /* the result is the operands one behind the other along this axis: producers store into it (the inverse of route) */
     /* Result r as a view of operand 0: *y has its dims and gets strides and offset from *x, how the operand lies. false: strides cannot express it. */
     bool (*view)(const Graph *, Node, uint32_t r, const Strided *x, Strided *y);
     bool (*lower)(Lw *, Node);       /* NULL: by class */

@@ -40,7 +40,7 @@ static bool propagate(Infer *c)
 
 static Value equivalent(Graph *g, Node n, uint32_t r) { return (void)r, node_n_in(g, n) == 1 ? node_in(g, n, 0) : VALUE_NONE; }
 
-int lw_concat_axis(const Graph *g, Node n)
+static int joins(const Graph *g, Node n)
 {
     int64_t axis = ATTRS(g, n, Concat)->axis;
     return (int)(axis < 0 ? axis + value_trec(g, node_out(g, n, 0))->rank : axis);
@@ -50,7 +50,7 @@ static bool lower(Lw *l, Node n)
 {
     Dims *d = &l->m->dims;
     int rank = lw_rank(l, 0);
-    int axis = lw_concat_axis(l->g, n);
+    int axis = joins(l->g, n);
     LwView whole;
     if (lw_side_by_side(l, axis, &whole) && lw_set_view(l, 0, &whole)) return true;
     lw_prepare_in(l);
@@ -95,4 +95,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_Concat = {.name = "Concat", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Concat),
-                          .infer = infer, .propagate = propagate, .equivalent = equivalent, .lower = lower, .eval = eval};
+                          .infer = infer, .propagate = propagate, .equivalent = equivalent, .joins = joins, .lower = lower, .eval = eval};
