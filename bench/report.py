@@ -187,7 +187,7 @@ def ratio_text(row, peer):
     c = ratio_of(row, peer)
     if c:
         return "%s (%s–%s)" % tuple(shown(x) for x in c)
-    return "*%s*" % ("wrong" if "differs" in row.get(peer, {}).get("error", "") else "cannot") \
+    return "*%s*" % ("wrong" if "differ" in row.get(peer, {}).get("error", "") else "cannot") \
         if row.get(peer, {}).get("error") else "–"
 
 
@@ -293,7 +293,7 @@ bandwidth of reading as much as weights and arena have over and over. `bmc profi
 """
 
 START = """\
-Medians of fresh processes, files in the page cache: load is `dlopen` and `create`, or making a session; memory is the
+From fresh processes (`--loads`: the median of so many), files in the page cache: load is `dlopen` and `create`, or making a session; memory is the
 most that the process held resident above what it held before the engine was loaded. A peer needs the `.onnx` and the
 engine itself; compile time and memory are those of `bmc` on one core."""
 
@@ -306,8 +306,8 @@ def tidy(why):
 
 
 def command_of(r):
-    return "bench/run.py --threads %d --rounds %d --seconds %g%s%s --publish" % (
-        r["threads"], r["rounds"], r["seconds"], " --clock cpu" if r.get("clock") == "cpu" else "",
+    return "bench/run.py --threads %d --rounds %d --seconds %g --loads %d%s%s --publish" % (
+        r["threads"], r["rounds"], r["seconds"], r.get("loads", 3), " --clock cpu" if r.get("clock") == "cpu" else "",
         " --real DIR" if r.get("real") else "")
 
 

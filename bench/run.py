@@ -406,7 +406,7 @@ def finish(args, results, peaks):
                     "gbs": [max(g) for g in zip(*(p["gbs"] for p in peaks))],
                     "name": cpu_name(), "cores": os.cpu_count(), "label": args.label},
         "threads": args.threads, "clock": args.clock, "rounds": args.rounds, "seconds": args.seconds,
-        "real": bool(args.real) or results.get("real", False),
+        "real": bool(args.real) or results.get("real", False), "loads": args.loads,
         "when": time.strftime("%Y-%m-%d", time.gmtime()),
     })
     with open(args.out + ".part", "w") as f:
