@@ -158,7 +158,7 @@ def svg(r):
                          "start" if c3[0] > high else "end")
     foot = "Median of %d rounds, engines in alternation; the thin line is its 95 %% interval." % r["rounds"]
     if missing(r):
-        foot += " Not measured: %d models." % len(missing(r))
+        foot += " Not measured: %d." % len(missing(r))
     text(PAD, height - 14, foot, 11.5, "#7b8794")
     body = "\n".join(out)
     return ('<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" '
@@ -293,9 +293,9 @@ bandwidth of reading as much as weights and arena have over and over. `bmc profi
 """
 
 START = """\
-From fresh processes (`--loads`: the median of so many), files in the page cache: load is `dlopen` and `create`, or making a session; memory is the
-most that the process held resident above what it held before the engine was loaded. A peer needs the `.onnx` and the
-engine itself; compile time and memory are those of `bmc` on one core."""
+From fresh processes (`--loads`: the median of so many), files in the page cache: load is `dlopen` and `create`, or
+making a session; memory is the most that the process held resident above what it held before the engine was loaded. A
+peer needs the `.onnx` and the engine itself; compile time and memory are those of `bmc` on one core."""
 
 
 def tidy(why):
