@@ -149,7 +149,6 @@ static bool apply(Arena *a, Diag *d, Options *o, OptId id, const char *arg)
     case OPT_DEBUG: o->debug = true; return true;
     case OPT_PASSES: o->passes = arg; return true;
     case OPT_DUMP_AFTER: o->dump_after = arg; return true;
-    case OPT_DUMP_BRIEF: o->dump_brief = true; return true;
     case OPT_DUMP_DIR: o->dump_dir = arg; return true;
     case OPT_STOP_AFTER: o->stop_after = arg; return true;
     case OPT_VERIFY_EACH: o->verify_each = true; return true;

@@ -24,7 +24,7 @@ typedef struct Options {
     const char *target, *cpu, *name;
     bool threads_off; int threads; /* 0: auto */
     VEC(DimOption) dim; VEC(ShapeOption) shape; VEC(AliasRec) alias; VEC(const char *) alias_text; VEC(const char *) overridable;
-    bool emit_header, weights_file, strict, debug, verify_each, dump_brief, time_passes, stats, remarks, list_passes, check, machine, json, list_ops, verbose, quiet;
+    bool emit_header, weights_file, strict, debug, verify_each, time_passes, stats, remarks, list_passes, check, machine, json, list_ops, verbose, quiet;
     bool help, help_all, version;
     const char *passes, *dump_after, *dump_dir, *stop_after, *data, *output_dir;
     bool format_pb;

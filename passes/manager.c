@@ -183,7 +183,6 @@ static bool dump(Manager *g, const Pass *p, uint32_t number)
     Str s;
     str_init(&s, g->c.arena);
     if (g->lowered) kir_print(&s, g->k);
-    else if (o->dump_brief) bir_print_brief(&s, g->m);
     else bir_print(&s, g->m);
     if (!o->dump_dir) {
         fprintf(stderr, "; after %u %s\n%s", number, p->name, str_get(&s));

@@ -39,7 +39,6 @@ typedef struct PassOptions {
     const char *passes;         /* "a,b{opt=1}": instead of the level's pipeline, or NULL */
     const char *dump_after;     /* pass name, "all" or NULL */
     const char *dump_dir;       /* NULL: stderr */
-    bool dump_brief;            /* Graph IR for reading: bir_print_brief */
     const char *stop_after;     /* or NULL */
     bool verify_each, time_passes, stats;
     int64_t rewrite_limit;      /* -1: none */

@@ -49,7 +49,6 @@ const char *value_name(const Graph *, Value);                    /* for messages
 /* ---- print.c parse.c verify.c ---- */
 void graph_print(Str *, Graph *);
 void bir_print(Str *, Module *);                                 /* the whole module, `bir 1` first */
-void bir_print_brief(Str *, Module *);                           /* for reading: a line of at most 140 columns per node (print_brief.c) */
 bool bir_parse(Module *, const char *file, const char *text, size_t n);
 /* The graphs that GRAPH recipes among these constants name, in the form of `recipe` items; false: there are none. Reading gives them the same numbers again. */
 bool bir_print_recipes(Str *, Module *, const Blob *, uint32_t n);
