@@ -172,13 +172,12 @@ def run_case(args, tally, label, model, artifact, case, threads, folder):
         return None
     bounds = case["bound"] or [None] * len(got)
     verdict = model.model.compare(got, case["want"])
-    wrong = [verdict] if verdict else []
     if verdict is NotImplemented:
         errors = map(error_of, got, case["want"], bounds)
-        wrong = ["%s: %s" % (o, e) for o, e in zip(model.outputs, errors) if e]
+        verdict = "; ".join("%s: %s" % (o, e) for o, e in zip(model.outputs, errors) if e)
     return (
         hashlib.sha256(b"".join(a.tobytes() for a in got)).hexdigest()
-        if tally.check(name, not wrong, "; ".join(wrong))
+        if tally.check(name, not verdict, verdict)
         else None
     )
 
