@@ -357,7 +357,7 @@ def line(name, row):
 
 
 def parse():
-    p = argparse.ArgumentParser(usage=__doc__)
+    p = argparse.ArgumentParser(usage=__doc__.replace("%", "%%"))
     p.add_argument("--models", default="")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--cores", default="")
