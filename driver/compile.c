@@ -3,6 +3,7 @@
 #include "codegen/codegen.h"
 #include "driver/recipe.h"
 #include "ir/graph/infer.h"
+#include "ir/graph/math_mode.h"
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -124,6 +125,31 @@ static bool aliases(Session *s)
     return true;
 }
 
+/* Modes of the command line go over those of a text form. */
+static bool math_modes(Session *s)
+{
+    Module *m = &s->m;
+    if (s->opt.math_given) m->math = s->opt.math;
+    if (!m->entry) {   /* a .kir: its hooks have chosen, what is left is how denormals are treated */
+        if (s->opt.node_math.n) return diag(&s->diag, diag_file(s->opt.file), E_OPTION, "--math NODE=MODE comes too late for Kernel IR");
+        if (s->opt.math_given) s->k.flush_denormals = math_allows(m->math, MATH_FLUSH);
+        return true;
+    }
+    s->k.flush_denormals = math_allows(m->math, MATH_FLUSH);
+    Graph **graph;
+    uint32_t n_graph = module_graphs(m, &s->arena, &graph);
+    for (uint32_t k = 0; k < s->opt.node_math.n; k++) {
+        const NodeMathOption *o = &s->opt.node_math.p[k];
+        Name name = name_of(&m->names, o->node);
+        bool found = false;
+        for (uint32_t i = 0; i < n_graph; i++)
+            for (Node n = graph_first(graph[i]); n.i; n = node_next(graph[i], n)) found |= node_rec(graph[i], n)->loc.name.i == name.i;
+        if (!found) return diag(&s->diag, diag_file(s->opt.file), E_OPTION, arena_printf(&s->arena, "--math: the model has no node '%s'", o->node));
+        module_set_node_math(m, name, o->mode);
+    }
+    return true;
+}
+
 static bool read_model(Session *s)
 {
     const char *path = s->opt.file, *kind = ending(path);
@@ -147,8 +173,7 @@ static bool read_model(Session *s)
                             .overridable = s->opt.overridable.p, .n_overridable = s->opt.overridable.n};
         if (!onnx_import(&s->m, path, &io) || !infer_graph(s->m.entry) || !onnx_check_outputs(&s->m)) return false;
     }
-    if (s->m.entry && !aliases(s)) return false;
-    return true;
+    return (!s->m.entry || aliases(s)) && math_modes(s);
 }
 
 /* ---- writing ---- */
@@ -207,7 +232,6 @@ bool session_compile(Session *s, const char *out)
         s->m.prefix = s->k.prefix = strcmp(read, "model") || (from_text && (bir || kir)) ? read : prefix_from(&s->arena, out);
     }
     s->k.threads = !s->opt.threads_off;
-    s->k.flush_denormals = !s->opt.strict;
     PassOptions po = {.opt_level = s->opt.opt_level, .passes = s->opt.passes, .dump_after = s->opt.dump_after, .dump_dir = s->opt.dump_dir, .stop_after = s->opt.stop_after,
                       .verify_each = s->opt.verify_each, .time_passes = s->opt.time_passes, .stats = s->opt.stats, .rewrite_limit = s->opt.rewrite_limit,
                       .progress = progress, .progress_arg = s};

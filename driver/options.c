@@ -1,6 +1,7 @@
 /* options.c: see options.h. Parsing is getopt_long's; this file turns texts into values and says clearly what is wrong with one. */
 #include "driver/options.h"
 #include "base/bug.h"
+#include "ir/graph/math_mode.h"
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -89,6 +90,23 @@ static bool parse_shape(Arena *a, const char *s, ShapeOption *o)
     }
 }
 
+/* MODE | NODE=MODE. Modes that change nothing yet are not offered. */
+static bool parse_math(Arena *a, const char *s, Options *o)
+{
+    const char *node = NULL, *mode = s;
+    MathMode m;
+    if (strchr(s, '=') && !split(a, s, &node, &mode, true)) return false;
+    if (!math_mode_find(mode, &m) || m == MATH_FAST || m == MATH_BF16) return false;
+    if (node) {
+        NodeMathOption x = {node, m};
+        vec_push(a, &o->node_math, x);
+    } else {
+        o->math_given = true;
+        o->math = m;
+    }
+    return true;
+}
+
 static bool apply(Arena *a, Diag *d, Options *o, OptId id, const char *arg)
 {
     int64_t n;
@@ -143,9 +161,7 @@ static bool apply(Arena *a, Diag *d, Options *o, OptId id, const char *arg)
         o->weights_file = !strcmp(arg, "file");
         return true;
     case OPT_MATH:
-        if (strcmp(arg, "default") && strcmp(arg, "strict")) return bad(d, a, "--math takes %s, not '%s'", form, arg);
-        o->strict = !strcmp(arg, "strict");
-        return true;
+        return parse_math(a, arg, o) || bad(d, a, "--math takes %s, not '%s'", form, arg);
     case OPT_DEBUG: o->debug = true; return true;
     case OPT_PASSES: o->passes = arg; return true;
     case OPT_DUMP_AFTER: o->dump_after = arg; return true;

@@ -16,6 +16,8 @@ typedef enum OptId {
 
 typedef struct InputOption { const char *name, *value; } InputOption;
 
+typedef struct NodeMathOption { const char *node; MathMode mode; } NodeMathOption;
+
 typedef struct Options {
     Command cmd;
     const char *file;              /* the model; NULL with --machine, --list-... */
@@ -24,8 +26,9 @@ typedef struct Options {
     const char *target, *cpu, *name;
     bool threads_off; int threads; /* 0: auto */
     VEC(DimOption) dim; VEC(ShapeOption) shape; VEC(AliasRec) alias; VEC(const char *) alias_text; VEC(const char *) overridable;
-    bool emit_header, weights_file, strict, debug, verify_each, time_passes, stats, remarks, list_passes, check, machine, json, list_ops, verbose, quiet;
+    bool emit_header, weights_file, debug, verify_each, time_passes, stats, remarks, list_passes, check, machine, json, list_ops, verbose, quiet;
     bool help, help_all, version;
+    bool math_given; MathMode math; VEC(NodeMathOption) node_math;
     const char *passes, *dump_after, *dump_dir, *stop_after, *data, *output_dir;
     bool format_pb;
     int64_t rewrite_limit;

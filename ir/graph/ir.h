@@ -81,6 +81,10 @@ typedef struct CheckRec { Dim a, b; bool bcast; const char *msg; Loc loc; Graph 
 
 typedef struct AliasRec { Name in, out; int32_t axis; /* -1: same shape */ int64_t cap; } AliasRec;
 
+/* How exact arithmetic has to be: ir/graph/math_mode.h. */
+typedef enum MathMode { MATH_DEFAULT, MATH_STRICT, MATH_FAST, MATH_BF16 } MathMode;
+typedef struct NodeMath { Name node; /* in the model */ MathMode mode; } NodeMath;
+
 typedef struct Module {
     Arena *arena; Diag *diag;
     Names names; Dims dims; Types types; Blobs blobs;
@@ -90,6 +94,8 @@ typedef struct Module {
     const char *source;   /* model file, for messages */
     const char *prefix;   /* C identifier for generated symbols */
     int64_t opset;        /* of ai.onnx in the file */
+    MathMode math;        /* of nodes without a mode of their own */
+    VEC(NodeMath) node_math;
     uint32_t next_name;
     uint64_t infer_count; /* nodes inferred so far: regions are inferred several times, nested ones without bound but for this (INFER_MAX) */
 } Module;

@@ -20,6 +20,8 @@ bool lw_fail(Lw *l, const char *fmt, ...)
     return diag(l->m->diag, graph_loc(l->g, l->n), E_LOWER, text);
 }
 
+MathMode lw_math(Lw *l) { return graph_math(l->g, l->n); }
+
 /* What a dim was assumed equal to may be a symbol that a later node binds; the raw dim is always bound by its own producer. */
 Dim lw_res(Lw *l, Dim d)
 {

@@ -3,6 +3,7 @@
  * Reading through lw_at / writing through lw_put is what lets groups splice producers and consumers into the same nest. */
 #ifndef BMC_IR_GRAPH_LOWER_H
 #define BMC_IR_GRAPH_LOWER_H
+#include "ir/graph/math_mode.h"
 #include "ir/graph/op.h"
 #include "ir/kernel/build.h"
 #include "ir/kernel/contract.h"
@@ -69,6 +70,7 @@ KStep *lw_step(Lw *, KStepKind);               /* appends a step at the node's l
 KStep *lw_call(Lw *, KSteps *to, const char *fn, uint32_t n, const KArg *arg);   /* appends a call of a row of runtime/rt_calls.def */
 void lw_realloc(Lw *, KBuf box);                /* emits the box's alloc step again (another branch, another iteration) */
 KBuf lw_temp(Lw *, DType, int rank, const Dim *);  /* planned scratch buffer (boxed when a dim is bound by a node) */
+MathMode lw_math(Lw *);                         /* of the node being lowered: math_allows(lw_math(l), MATH_...) */
 bool lw_fail(Lw *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- groups: the Group op's own hook ---- */

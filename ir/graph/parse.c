@@ -8,6 +8,7 @@
  * A symbol that an input of the entry graph mentions first is declared by it; all others need a `sym` line. Recursion
  * happens only for regions, at most REGION_DEPTH deep. The first error ends reading: nothing is guessed. */
 #include "ir/graph/attr.h"
+#include "ir/graph/math_mode.h"
 #include <string.h>
 
 #define REGION_DEPTH 64
@@ -476,6 +477,21 @@ static bool alias_parse(Bp *p)
     return true;
 }
 
+/* math MODE | math "node" = MODE */
+static bool math_parse(Bp *p)
+{
+    Name node = {0};
+    MathMode mode;
+    if (p->x.tok.kind == TK_STRING && (!name_or_string(p, &node) || !lex_expect(&p->x, '='))) return false;
+    Tok at = p->x.tok;
+    const char *word;
+    if (!lex_name(&p->x, TK_IDENT, &word)) return false;
+    if (!math_mode_find(word, &mode)) return lex_error_at(&p->x, &at, "'%s' is no mode of arithmetic", word);
+    if (node.i) module_set_node_math(p->m, node, mode);
+    else p->m->math = mode;
+    return true;
+}
+
 static bool recipe_parse(Bp *p)
 {
     RecipeNo r = {0};
@@ -525,11 +541,12 @@ static bool item_parse(Bp *p)
     if (lex_accept_ident(&p->x, "prefix")) return lex_string(&p->x, &m->prefix, &n);
     if (lex_accept_ident(&p->x, "opset")) return lex_int(&p->x, &m->opset);
     if (lex_accept_ident(&p->x, "alias")) return alias_parse(p);
+    if (lex_accept_ident(&p->x, "math")) return math_parse(p);
     if (lex_accept_ident(&p->x, "sym")) return sym_parse(p);
     if (lex_accept_ident(&p->x, "same")) return same_parse(p);
     if (lex_accept_ident(&p->x, "recipe")) return recipe_parse(p);
     if (lex_accept_ident(&p->x, "data")) return data_parse(p);
-    return lex_error(&p->x, "expected source, prefix, opset, alias, sym, same, recipe, data or graph");
+    return lex_error(&p->x, "expected source, prefix, opset, math, alias, sym, same, recipe, data or graph");
 }
 
 /* Recipes that constants name by their number in the text now name graphs of this module. */

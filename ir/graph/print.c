@@ -16,6 +16,7 @@
  * Printing what was parsed gives the same text. Left out: unused constants, defaults, symbols that occur nowhere.
  * Regions follow their node, indented; they recurse, readers limit the depth. */
 #include "ir/graph/attr.h"
+#include "ir/graph/math_mode.h"
 #include <string.h>
 
 enum { NAME_LONG = 16 };
@@ -475,6 +476,12 @@ void bir_print(Str *o, Module *m)
     if (m->source && *m->source) str_add(o, "source "), quote(o, m->source), str_char(o, '\n');
     if (strcmp(m->prefix, "model")) str_add(o, "prefix "), quote(o, m->prefix), str_char(o, '\n');
     if (m->opset != OPSET_NEWEST) str_printf(o, "opset %lld\n", (long long)m->opset);
+    if (m->math != MATH_DEFAULT) str_printf(o, "math %s\n", math_mode_name(m->math));
+    for (uint32_t k = 0; k < m->node_math.n; k++) {
+        str_add(o, "math ");
+        quote(o, name_str(&m->names, m->node_math.p[k].node));
+        str_printf(o, " = %s\n", math_mode_name(m->node_math.p[k].mode));
+    }
     for (uint32_t k = 0; k < m->alias.n; k++) {
         const AliasRec *a = &m->alias.p[k];
         str_add(o, "alias ");

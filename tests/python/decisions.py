@@ -135,6 +135,12 @@ def stages(t):
     if t.compile("gemm.kir", "once.kir", "--passes=") and t.compile("once.kir", "twice.kir", "--passes="):
         same = open(once).read().replace("once", "") == open(twice).read().replace("once", "")
         t.tally.check(".kir read and written again is the same", same)
+    # a mode goes through both text forms; the command line's goes over the text's
+    if t.compile("gemm.bir", "strict.bir", "--math=strict") and t.compile("strict.bir", "strict.kir"):
+        t.compile("strict.kir", "kept.kir", "--passes=")
+        t.compile("strict.bir", "flushed.kir", "--math=default")
+        for name, flush in (("strict.kir", False), ("kept.kir", False), ("flushed.kir", True), ("gemm.kir", True)):
+            t.tally.check("denormals in " + name, ("option flush_denormals" in open(t.path(name)).read()) == flush)
 
 
 def errors(t):
