@@ -2,7 +2,7 @@
  * With training_mode elements fall away at random: refused unless the ratio is 0.
  * Before opset 7 the mode was an attribute (is_test), before 12 there was none: inference then. */
 #include "ir/graph/eval.h"
-#include "ir/ops/expansion.h"
+#include "ir/ops/compose.h"
 
 static const Port P_IN[] = {{"data", DTS_FLOAT, 0, 1},
                             {"ratio", DTS_FLOAT, PORT_OPTIONAL, 0},
@@ -56,11 +56,11 @@ static Value equivalent(Graph *g, Node n, uint32_t r) { return r == 0 ? node_in(
 /* output  =>  Identity(data);   mask  =>  Expand(true, Shape(data)) */
 static bool expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex x = ex_begin(g, n);
     if (node_n_out(g, n) > 1 && value_used(g, node_out(g, n, 1)))
-        exp_result(&e, 1, exp_2(&e, OP_Expand, exp_i(&e, DT_BOOL, 1), exp_1(&e, OP_Shape, exp_in(&e, 0))));
-    exp_result(&e, 0, exp_1(&e, OP_Identity, exp_in(&e, 0)));
-    return e.ok;
+        ex_result(&x, 1, ex2(&x, OP_Expand, ex_i(&x, DT_BOOL, 1), ex1(&x, OP_Shape, ex_in(&x, 0))));
+    ex_result(&x, 0, ex1(&x, OP_Identity, ex_in(&x, 0)));
+    return !x.failed;
 }
 
 static bool eval(Eval *e)

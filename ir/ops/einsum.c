@@ -10,6 +10,8 @@
  * Where there is no K, the join is an element-wise product. */
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
+#include "base/bug.h"
+#include <string.h>
 
 #define DTS_EINSUM DTS_NUM
 static const Port P_IN[] = {{"Inputs", DTS_EINSUM, PORT_VARIADIC, 1}, PORT_END};

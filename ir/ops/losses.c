@@ -4,6 +4,7 @@
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
 #include <math.h>
+#include <string.h>
 
 static const Port P_IN[] = {{"input", DTS_FLOAT, 0, 1}, {"target", DTS_INDEX, 0, 0}, {"weight", DTS_FLOAT, PORT_OPTIONAL, 1}, PORT_END};
 static const Port P_OUT[] = {{"loss", DTS_FLOAT, 0, 1}, PORT_END};

@@ -55,15 +55,13 @@ static bool scaler_infer(Infer *c)
 
 static bool scaler_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     const Ml *a = ATTRS(g, n, Ml);
     Value x = node_in(g, n, 0);
-    DType t = exp_elem(&e, x) == DT_F64 ? DT_F64 : DT_F32;
-    Value centred = exp_2(&e, OP_Sub, exp_cast(&e, x, t), exp_cast(&e, exp_floats(&e, a->offset.p, a->offset.n), t));
-    exp_result(
-        &e, 0,
-        exp_cast(&e, exp_2(&e, OP_Mul, centred, exp_cast(&e, exp_floats(&e, a->scale.p, a->scale.n), t)), DT_F32));
-    return e.ok;
+    DType t = ex_elem(&e, x) == DT_F64 ? DT_F64 : DT_F32;
+    Value centred = ex2(&e, OP_Sub, ex_cast(&e, x, t), ex_cast(&e, ex_floats(&e, a->offset.p, a->offset.n), t));
+    ex_result(&e, 0, ex_cast(&e, ex2(&e, OP_Mul, centred, ex_cast(&e, ex_floats(&e, a->scale.p, a->scale.n), t)), DT_F32));
+    return !e.failed;
 }
 
 static bool scaler_eval(Eval *e)
@@ -93,15 +91,15 @@ static bool normalizer_infer(Infer *c)
 static bool normalizer_expand(Graph *g, Node n)
 {
     static const OpCode BY[] = {OP_ReduceMax, OP_ReduceL1, OP_ReduceL2};
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     int64_t axis = -1;
-    Value x = exp_cast(&e, node_in(g, n, 0), exp_elem(&e, node_in(g, n, 0)) == DT_F64 ? DT_F64 : DT_F32);
-    DType t = exp_elem(&e, x);
-    Value by = exp_2(&e, BY[ml_named(ATTRS(g, n, Ml)->norm, NORM, 3)], x, exp_ints(&e, &axis, 1)),
-          none = exp_2(&e, OP_Equal, by, exp_f(&e, t, 0));
-    by = exp_node(&e, OP_Where, NULL, 3, (Value[]){none, exp_f(&e, t, 1), by});
-    exp_result(&e, 0, exp_cast(&e, exp_2(&e, OP_Div, x, by), DT_F32));
-    return e.ok;
+    Value x = ex_cast(&e, node_in(g, n, 0), ex_elem(&e, node_in(g, n, 0)) == DT_F64 ? DT_F64 : DT_F32);
+    DType t = ex_elem(&e, x);
+    Value by = ex2(&e, BY[ml_named(ATTRS(g, n, Ml)->norm, NORM, 3)], x, ex_ints(&e, &axis, 1)),
+          none = ex2(&e, OP_Equal, by, ex_f(&e, t, 0));
+    by = ex3(&e, OP_Where, none, ex_f(&e, t, 1), by);
+    ex_result(&e, 0, ex_cast(&e, ex2(&e, OP_Div, x, by), DT_F32));
+    return !e.failed;
 }
 
 static bool normalizer_eval(Eval *e)
@@ -128,13 +126,11 @@ static bool like(Infer *c) { return infer_like(c, 0, 0); }
 
 static bool binarizer_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     Value x = node_in(g, n, 0);
-    DType given = exp_elem(&e, x), t = dtype_is_float(given) ? given : DT_F64;
-    exp_result(
-        &e, 0,
-        exp_cast(&e, exp_2(&e, OP_Greater, exp_cast(&e, x, t), exp_f(&e, t, ATTRS(g, n, Ml)->threshold)), given));
-    return e.ok;
+    DType given = ex_elem(&e, x), t = dtype_is_float(given) ? given : DT_F64;
+    ex_result(&e, 0, ex_cast(&e, ex2(&e, OP_Greater, ex_cast(&e, x, t), ex_f(&e, t, ATTRS(g, n, Ml)->threshold)), given));
+    return !e.failed;
 }
 
 static bool binarizer_eval(Eval *e)
@@ -158,18 +154,17 @@ static bool imputer_infer(Infer *c)
 
 static bool imputer_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     const Ml *a = ATTRS(g, n, Ml);
     Value x = node_in(g, n, 0), hit, by;
-    DType t = exp_elem(&e, x);
+    DType t = ex_elem(&e, x);
     bool real = dtype_is_float(t);
-    if (real && isnan(a->replaced_f)) hit = exp_1(&e, OP_IsNaN, x);
-    else hit = exp_2(&e, OP_Equal, x, real ? exp_f(&e, t, a->replaced_f) : exp_i(&e, t, a->replaced_i));
-    by = exp_cast(
-        &e, real ? exp_floats(&e, a->imputed_f.p, a->imputed_f.n) : exp_ints(&e, a->imputed_i.p, a->imputed_i.n), t);
-    if (exp_rank(&e, x) == 0) by = exp_reshape(&e, by, NULL, 0);
-    exp_result(&e, 0, exp_node(&e, OP_Where, NULL, 3, (Value[]){hit, by, x}));
-    return e.ok;
+    if (real && isnan(a->replaced_f)) hit = ex1(&e, OP_IsNaN, x);
+    else hit = ex2(&e, OP_Equal, x, real ? ex_f(&e, t, a->replaced_f) : ex_i(&e, t, a->replaced_i));
+    by = ex_cast(&e, real ? ex_floats(&e, a->imputed_f.p, a->imputed_f.n) : ex_ints(&e, a->imputed_i.p, a->imputed_i.n), t);
+    if (ex_rank(&e, x) == 0) by = ex_reshape(&e, by, NULL, 0);
+    ex_result(&e, 0, ex3(&e, OP_Where, hit, by, x));
+    return !e.failed;
 }
 
 static bool imputer_eval(Eval *e)
@@ -210,18 +205,18 @@ static bool vectorizer_infer(Infer *c)
 
 static bool vectorizer_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     uint32_t parts = node_n_in(g, n);
     Value *v = arena_array(g->m->arena, Value, parts);
     int64_t row[2] = {1, -1};
     for (uint32_t k = 0; k < parts; k++) {
-        v[k] = exp_cast(&e, node_in(g, n, k), DT_F32);
-        if (exp_rank(&e, v[k]) == 1) v[k] = exp_reshape(&e, v[k], row, 2);
+        v[k] = ex_cast(&e, node_in(g, n, k), DT_F32);
+        if (ex_rank(&e, v[k]) == 1) v[k] = ex_reshape(&e, v[k], row, 2);
     }
     void *attrs = attrs_new(g->m->arena, op_desc(OP_Concat));
-    exp_attr_i(OP_Concat, attrs, "axis", 1);
-    exp_result(&e, 0, exp_node(&e, OP_Concat, attrs, parts, v));
-    return e.ok;
+    ex_set(&e, OP_Concat, attrs, "axis", 1);
+    ex_result(&e, 0, ex_op(&e, OP_Concat, v, parts, attrs));
+    return !e.failed;
 }
 
 static bool vectorizer_eval(Eval *e)
@@ -254,14 +249,14 @@ static bool extractor_infer(Infer *c)
 
 static bool extractor_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     int64_t flat = -1, row[2] = {1, -1};
     void *attrs = attrs_new(g->m->arena, op_desc(OP_Gather));
-    exp_attr_i(OP_Gather, attrs, "axis", -1);
+    ex_set(&e, OP_Gather, attrs, "axis", -1);
     Value y =
-        exp_node(&e, OP_Gather, attrs, 2, (Value[]){node_in(g, n, 0), exp_reshape(&e, node_in(g, n, 1), &flat, 1)});
-    exp_result(&e, 0, exp_rank(&e, node_in(g, n, 0)) == 1 ? exp_reshape(&e, y, row, 2) : y);
-    return e.ok;
+        ex_op(&e, OP_Gather, (Value[]){node_in(g, n, 0), ex_reshape(&e, node_in(g, n, 1), &flat, 1)}, 2, attrs);
+    ex_result(&e, 0, ex_rank(&e, node_in(g, n, 0)) == 1 ? ex_reshape(&e, y, row, 2) : y);
+    return !e.failed;
 }
 
 static bool extractor_eval(Eval *e)

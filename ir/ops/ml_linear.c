@@ -83,41 +83,41 @@ static bool linear_infer(Infer *c)
 }
 
 /* A list as a matrix of `rows` in type t. */
-static Value matrix(Exp *e, AttrFloats f, int64_t rows, DType t)
+static Value matrix(Ex *e, AttrFloats f, int64_t rows, DType t)
 {
     int64_t dim[2] = {rows, rows ? f.n / rows : 0};
-    return exp_cast(e, exp_reshape(e, exp_floats(e, f.p, f.n), dim, 2), t);
+    return ex_cast(e, ex_reshape(e, ex_floats(e, f.p, f.n), dim, 2), t);
 }
 
-static Value by_rows(Exp *e, Value x, Value c) /* x * c^T */
+static Value by_rows(Ex *e, Value x, Value c) /* x * c^T */
 {
     int64_t swap[2] = {1, 0};
-    return exp_2(e, OP_MatMul, x, exp_transpose(e, c, swap, 2));
+    return ex2(e, OP_MatMul, x, ex_transpose(e, c, swap, 2));
 }
 
 static bool linear_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     const OpDesc *op = node_desc(g, n);
     const Linear *a = ATTRS(g, n, Linear);
     MlPost post = ml_post_of(a->post);
     int64_t rows = row_count(op, a);
     Value x = ml_rows(&e, node_in(g, n, 0));
-    DType t = exp_elem(&e, x);
+    DType t = ex_elem(&e, x);
     Value s = by_rows(&e, x, matrix(&e, a->coefficients, rows, t));
-    if (a->intercepts.n) s = exp_2(&e, OP_Add, s, exp_cast(&e, exp_floats(&e, a->intercepts.p, a->intercepts.n), t));
-    if (!is_classifier(op)) exp_result(&e, 0, exp_cast(&e, ml_post(&e, s, post), DT_F32));
+    if (a->intercepts.n) s = ex2(&e, OP_Add, s, ex_cast(&e, ex_floats(&e, a->intercepts.p, a->intercepts.n), t));
+    if (!is_classifier(op)) ex_result(&e, 0, ex_cast(&e, ml_post(&e, s, post), DT_F32));
     else if (rows == 1) {
-        exp_result(&e, 0, ml_labels(&e, a->labels_i, a->labels_s, ml_above(&e, s, 0)));
-        exp_result(&e, 1, exp_cast(&e, ml_two(&e, s, true, post), DT_F32));
+        ex_result(&e, 0, ml_labels(&e, a->labels_i, a->labels_s, ml_above(&e, s, 0)));
+        ex_result(&e, 1, ex_cast(&e, ml_two(&e, s, true, post), DT_F32));
     } else {
         void *arg = attrs_new(g->m->arena, op_desc(OP_ArgMax));
-        exp_attr_i(OP_ArgMax, arg, "axis", 1);
-        exp_attr_i(OP_ArgMax, arg, "keepdims", 0);
-        exp_result(&e, 0, ml_labels(&e, a->labels_i, a->labels_s, exp_node(&e, OP_ArgMax, arg, 1, &s)));
-        exp_result(&e, 1, exp_cast(&e, ml_post(&e, s, post), DT_F32));
+        ex_set(&e, OP_ArgMax, arg, "axis", 1);
+        ex_set(&e, OP_ArgMax, arg, "keepdims", 0);
+        ex_result(&e, 0, ml_labels(&e, a->labels_i, a->labels_s, ex_op(&e, OP_ArgMax, &s, 1, arg)));
+        ex_result(&e, 1, ex_cast(&e, ml_post(&e, s, post), DT_F32));
     }
-    return e.ok;
+    return !e.failed;
 }
 
 static bool linear_eval(Eval *e)
@@ -177,38 +177,37 @@ static bool svm_infer(Infer *c)
 }
 
 /* [N, supports] */
-static Value kernels(Exp *e, const Linear *a, Kernel kind, Value x, Value s, DType t)
+static Value kernels(Ex *e, const Linear *a, Kernel kind, Value x, Value s, DType t)
 {
-    Value g = exp_f(e, t, param(a, 0)), c = exp_f(e, t, param(a, 1));
+    Value g = ex_f(e, t, param(a, 0)), c = ex_f(e, t, param(a, 1));
     if (kind == RBF) {
         int64_t side[1] = {1}, last[1] = {-1};
-        Value d = exp_2(e, OP_Sub, exp_2(e, OP_Unsqueeze, x, exp_ints(e, side, 1)), s);
+        Value d = ex2(e, OP_Sub, ex2(e, OP_Unsqueeze, x, ex_ints(e, side, 1)), s);
         void *attrs = attrs_new(e->g->m->arena, op_desc(OP_ReduceSumSquare));
-        exp_attr_i(OP_ReduceSumSquare, attrs, "keepdims", 0);
-        Value far = exp_node(e, OP_ReduceSumSquare, attrs, 2, (Value[]){d, exp_ints(e, last, 1)});
-        return exp_1(e, OP_Exp, exp_1(e, OP_Neg, exp_2(e, OP_Mul, far, g)));
+        ex_set(e, OP_ReduceSumSquare, attrs, "keepdims", 0);
+        Value far = ex_op(e, OP_ReduceSumSquare, (Value[]){d, ex_ints(e, last, 1)}, 2, attrs);
+        return ex1(e, OP_Exp, ex1(e, OP_Neg, ex2(e, OP_Mul, far, g)));
     }
     Value dot = by_rows(e, x, s);
     if (kind == LINEAR) return dot;
-    dot = exp_2(e, OP_Add, exp_2(e, OP_Mul, dot, g), c);
-    return kind == POLY ? exp_2(e, OP_Pow, dot, exp_f(e, t, param(a, 2))) : exp_1(e, OP_Tanh, dot);
+    dot = ex2(e, OP_Add, ex2(e, OP_Mul, dot, g), c);
+    return kind == POLY ? ex2(e, OP_Pow, dot, ex_f(e, t, param(a, 2))) : ex1(e, OP_Tanh, dot);
 }
 
 static bool svm_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     const Linear *a = ATTRS(g, n, Linear);
     Value x = ml_rows(&e, node_in(g, n, 0)), k = x;
-    DType t = exp_elem(&e, x);
+    DType t = ex_elem(&e, x);
     if (a->n_supports)
         k = kernels(&e, a, (Kernel)ml_named(a->kernel, KERNEL, KERNELS), x, matrix(&e, a->supports, a->n_supports, t),
                     t);
-    Value y = exp_2(&e, OP_Add, by_rows(&e, k, matrix(&e, a->coefficients, 1, t)), exp_f(&e, t, a->rho.p[0]));
+    Value y = ex2(&e, OP_Add, by_rows(&e, k, matrix(&e, a->coefficients, 1, t)), ex_f(&e, t, a->rho.p[0]));
     if (a->one_class)
-        y = exp_node(&e, OP_Where, NULL, 3,
-                     (Value[]){exp_2(&e, OP_Greater, y, exp_f(&e, t, 0)), exp_f(&e, t, 1), exp_f(&e, t, -1)});
-    exp_result(&e, 0, exp_cast(&e, a->one_class ? y : ml_post(&e, y, ml_post_of(a->post)), DT_F32));
-    return e.ok;
+        y = ex3(&e, OP_Where, ex2(&e, OP_Greater, y, ex_f(&e, t, 0)), ex_f(&e, t, 1), ex_f(&e, t, -1));
+    ex_result(&e, 0, ex_cast(&e, a->one_class ? y : ml_post(&e, y, ml_post_of(a->post)), DT_F32));
+    return !e.failed;
 }
 
 static bool svm_eval(Eval *e)

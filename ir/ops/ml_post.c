@@ -20,41 +20,41 @@ MlPost ml_post_of(const char *name)
     return k < 0 ? POST_COUNT : (MlPost)k;
 }
 
-Value ml_row_reduce(Exp *e, OpCode op, Value v)
+Value ml_row_reduce(Ex *e, OpCode op, Value v)
 {
     int64_t axis = 1;
-    return exp_2(e, op, v, exp_ints(e, &axis, 1));
+    return ex2(e, op, v, ex_ints(e, &axis, 1));
 }
 
 /* sqrt 2 * inverse of the error function at 2v - 1 */
-static Value probit(Exp *e, Value v, DType t)
+static Value probit(Ex *e, Value v, DType t)
 {
-    Value x = exp_2(e, OP_Sub, exp_2(e, OP_Mul, v, exp_f(e, t, 2)), exp_f(e, t, 1)), one = exp_f(e, t, 1);
-    Value log = exp_1(e, OP_Log, exp_2(e, OP_Mul, exp_2(e, OP_Sub, one, x), exp_2(e, OP_Add, one, x)));
+    Value x = ex2(e, OP_Sub, ex2(e, OP_Mul, v, ex_f(e, t, 2)), ex_f(e, t, 1)), one = ex_f(e, t, 1);
+    Value log = ex1(e, OP_Log, ex2(e, OP_Mul, ex2(e, OP_Sub, one, x), ex2(e, OP_Add, one, x)));
     Value p =
-        exp_2(e, OP_Add, exp_f(e, t, 2 / (3.14159265358979323846 * 0.147)), exp_2(e, OP_Mul, log, exp_f(e, t, 0.5)));
-    Value q = exp_2(e, OP_Sub, exp_2(e, OP_Mul, p, p), exp_2(e, OP_Mul, log, exp_f(e, t, 1 / 0.147)));
-    Value r = exp_1(e, OP_Sqrt, exp_2(e, OP_Sub, exp_1(e, OP_Sqrt, q), p));
-    return exp_2(e, OP_Mul, exp_2(e, OP_Mul, exp_1(e, OP_Sign, x), r), exp_f(e, t, 1.41421356));
+        ex2(e, OP_Add, ex_f(e, t, 2 / (3.14159265358979323846 * 0.147)), ex2(e, OP_Mul, log, ex_f(e, t, 0.5)));
+    Value q = ex2(e, OP_Sub, ex2(e, OP_Mul, p, p), ex2(e, OP_Mul, log, ex_f(e, t, 1 / 0.147)));
+    Value r = ex1(e, OP_Sqrt, ex2(e, OP_Sub, ex1(e, OP_Sqrt, q), p));
+    return ex2(e, OP_Mul, ex2(e, OP_Mul, ex1(e, OP_Sign, x), r), ex_f(e, t, 1.41421356));
 }
 
-static Value softmax_zero(Exp *e, Value v, DType t)
+static Value softmax_zero(Ex *e, Value v, DType t)
 {
     Value max = ml_row_reduce(e, OP_ReduceMax, v),
-          far = exp_2(e, OP_Greater, exp_1(e, OP_Abs, v), exp_f(e, t, 0.0000001));
-    Value near = exp_2(e, OP_Mul, v, exp_1(e, OP_Exp, exp_1(e, OP_Neg, max)));
-    Value x = exp_node(e, OP_Where, NULL, 3, (Value[]){far, exp_1(e, OP_Exp, exp_2(e, OP_Sub, v, max)), near});
-    Value sum = ml_row_reduce(e, OP_ReduceSum, x), none = exp_2(e, OP_Equal, sum, exp_f(e, t, 0));
-    return exp_node(e, OP_Where, NULL, 3, (Value[]){none, exp_f(e, t, 0.5), exp_2(e, OP_Div, x, sum)});
+          far = ex2(e, OP_Greater, ex1(e, OP_Abs, v), ex_f(e, t, 0.0000001));
+    Value near = ex2(e, OP_Mul, v, ex1(e, OP_Exp, ex1(e, OP_Neg, max)));
+    Value x = ex3(e, OP_Where, far, ex1(e, OP_Exp, ex2(e, OP_Sub, v, max)), near);
+    Value sum = ml_row_reduce(e, OP_ReduceSum, x), none = ex2(e, OP_Equal, sum, ex_f(e, t, 0));
+    return ex3(e, OP_Where, none, ex_f(e, t, 0.5), ex2(e, OP_Div, x, sum));
 }
 
-Value ml_post(Exp *e, Value v, MlPost post)
+Value ml_post(Ex *e, Value v, MlPost post)
 {
-    DType t = exp_elem(e, v);
-    if (!e->ok) return v;
+    DType t = ex_elem(e, v);
+    if (e->failed) return v;
     switch (post) {
-    case POST_SOFTMAX: return exp_1(e, OP_Softmax, v);
-    case POST_LOGISTIC: return exp_1(e, OP_Sigmoid, v);
+    case POST_SOFTMAX: return ex1(e, OP_Softmax, v);
+    case POST_LOGISTIC: return ex1(e, OP_Sigmoid, v);
     case POST_SOFTMAX_ZERO: return softmax_zero(e, v, t);
     case POST_PROBIT: return probit(e, v, t);
     default: return v;
@@ -81,9 +81,9 @@ void ml_post_eval(double *s, int64_t n, MlPost post)
 
 /* ---- classes ---- */
 
-Value ml_labels(Exp *e, AttrInts ints, AttrStrings strings, Value index)
+Value ml_labels(Ex *e, AttrInts ints, AttrStrings strings, Value index)
 {
-    return exp_2(e, OP_Gather, strings.n ? exp_strings(e, strings.p, strings.n) : exp_ints(e, ints.p, ints.n), index);
+    return ex2(e, OP_Gather, strings.n ? ex_strings(e, strings.p, strings.n) : ex_ints(e, ints.p, ints.n), index);
 }
 
 void ml_label_eval(Tensor *y, int64_t k, AttrInts ints, AttrStrings strings, int64_t index)
@@ -92,31 +92,31 @@ void ml_label_eval(Tensor *y, int64_t k, AttrInts ints, AttrStrings strings, int
     else ev_set_i(y, k, ints.p[index]);
 }
 
-Value ml_above(Exp *e, Value s, double limit)
+Value ml_above(Ex *e, Value s, double limit)
 {
     int64_t flat = -1;
-    Value yes = exp_cast(e, exp_2(e, OP_Greater, s, exp_f(e, exp_elem(e, s), limit)), DT_I64);
-    return exp_reshape(e, yes, &flat, 1);
+    Value yes = ex_cast(e, ex2(e, OP_Greater, s, ex_f(e, ex_elem(e, s), limit)), DT_I64);
+    return ex_reshape(e, yes, &flat, 1);
 }
 
-Value ml_joined(Exp *e, Value a, Value b)
+Value ml_joined(Ex *e, Value a, Value b)
 {
     void *attrs = attrs_new(e->g->m->arena, op_desc(OP_Concat));
-    exp_attr_i(OP_Concat, attrs, "axis", 1);
-    return exp_node(e, OP_Concat, attrs, 2, (Value[]){a, b});
+    ex_set(e, OP_Concat, attrs, "axis", 1);
+    return ex_op(e, OP_Concat, (Value[]){a, b}, 2, attrs);
 }
 
-Value ml_two(Exp *e, Value s, bool probability, MlPost post)
+Value ml_two(Ex *e, Value s, bool probability, MlPost post)
 {
     Value first =
-        probability && post != POST_LOGISTIC ? exp_2(e, OP_Sub, exp_f(e, exp_elem(e, s), 1), s) : exp_1(e, OP_Neg, s);
+        probability && post != POST_LOGISTIC ? ex2(e, OP_Sub, ex_f(e, ex_elem(e, s), 1), s) : ex1(e, OP_Neg, s);
     Value both = ml_joined(e, first, s);
     return post == POST_LOGISTIC || post == POST_PROBIT ? ml_post(e, both, post) : both;
 }
 
-Value ml_rows(Exp *e, Value x)
+Value ml_rows(Ex *e, Value x)
 {
     int64_t row[2] = {1, -1};
-    x = exp_cast(e, x, exp_elem(e, x) == DT_F64 ? DT_F64 : DT_F32);
-    return exp_rank(e, x) == 1 ? exp_reshape(e, x, row, 2) : x;
+    x = ex_cast(e, x, ex_elem(e, x) == DT_F64 ? DT_F64 : DT_F32);
+    return ex_rank(e, x) == 1 ? ex_reshape(e, x, row, 2) : x;
 }

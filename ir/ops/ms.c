@@ -6,7 +6,7 @@
  *   SkipSimplified..          RMSNormalization(x + skip + bias)
  *   EmbedLayerNormalization   rows of two or three tables, added up and normalised */
 #include "ir/graph/eval.h"
-#include "ir/ops/expansion.h"
+#include "ir/ops/compose.h"
 #include <math.h>
 
 #define MS .domain = "com.microsoft", .since = 1
@@ -33,19 +33,16 @@ static bool gelu_infer(Infer *c)
 
 static bool gelu_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex x = ex_begin(g, n);
     OpCode op = node_rec(g, n)->op;
-    Value x = node_in(g, n, 0);
-    void *attrs = attrs_new(g->m->arena, op_desc(OP_Gelu));
-    if (node_in(g, n, 1).i) x = exp_2(&e, OP_Add, x, node_in(g, n, 1));
-    if (op == OP_ms_FastGelu) exp_attr_s(OP_Gelu, attrs, "approximate", "tanh");
-    if (op != OP_ms_QuickGelu) exp_result(&e, 0, exp_node(&e, OP_Gelu, attrs, 1, &x));
-    else
-        exp_result(
-            &e, 0,
-            exp_2(&e, OP_Mul, x,
-                  exp_1(&e, OP_Sigmoid, exp_2(&e, OP_Mul, x, exp_f(&e, exp_elem(&e, x), ATTRS(g, n, Ms)->alpha)))));
-    return e.ok;
+    Value v = ex_in(&x, 0);
+    if (ex_in(&x, 1).i) v = ex2(&x, OP_Add, v, ex_in(&x, 1));
+    if (op == OP_ms_QuickGelu) {
+        Value alpha = ex_f(&x, ex_elem(&x, v), ATTRS(g, n, Ms)->alpha);
+        v = ex2(&x, OP_Mul, v, ex1(&x, OP_Sigmoid, ex2(&x, OP_Mul, v, alpha)));
+    } else
+        v = ex_op(&x, OP_Gelu, &v, 1, op == OP_ms_FastGelu ? ex_set_s(&x, OP_Gelu, NULL, "approximate", "tanh") : NULL);
+    return ex_end(&x, &v, 1);
 }
 
 static bool gelu_eval(Eval *e)
@@ -90,23 +87,19 @@ static bool skip_infer(Infer *c)
 
 static bool skip_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex x = ex_begin(g, n);
     bool rms = simplified(node_desc(g, n));
-    Value bias = node_in(g, n, rms ? 3 : 4), s = exp_2(&e, OP_Add, node_in(g, n, 0), node_in(g, n, 1)), out[3];
-    if (bias.i) s = exp_2(&e, OP_Add, s, bias);
+    Value bias = ex_in(&x, rms ? 3 : 4), s = ex2(&x, OP_Add, ex_in(&x, 0), ex_in(&x, 1)), out[4] = {{0}};
+    if (bias.i) s = ex2(&x, OP_Add, s, bias);
     if (rms) {
-        exp_result(
-            &e, 0,
-            exp_node(&e, OP_RMSNormalization, exp_attrs(&e, OP_RMSNormalization), 2, (Value[]){s, node_in(g, n, 2)}));
+        out[0] = ex_op(&x, OP_RMSNormalization, (Value[]){s, ex_in(&x, 2)}, 2, ex_inherit(&x, OP_RMSNormalization));
         for (uint32_t r = 1; r < 3; r++) /* nobody has them */
             if (r < node_n_out(g, n) && value_used(g, node_out(g, n, r))) return false;
-    } else {
-        exp_nodes(&e, OP_LayerNormalization, exp_attrs(&e, OP_LayerNormalization), 3,
-                  (Value[]){s, node_in(g, n, 2), node_in(g, n, 3)}, 3, out);
-        for (uint32_t r = 0; r < 3; r++) exp_result(&e, r, out[r]);
-    }
-    exp_result(&e, 3, s);
-    return e.ok;
+    } else
+        ex_ops(&x, OP_LayerNormalization, (Value[]){s, ex_in(&x, 2), ex_in(&x, 3)}, 3,
+               ex_inherit(&x, OP_LayerNormalization), out, 3);
+    out[3] = s;
+    return ex_end(&x, out, 4);
 }
 
 static bool skip_eval(Eval *e)
@@ -158,40 +151,30 @@ static bool embed_infer(Infer *c)
            infer_set(c, 2, infer_elem(c, WORD), 3, dim);
 }
 
-static Value axis_length(Exp *e, Value v, int64_t axis) /* i64[1] */
+static Value axis_length(Ex *x, Value v, int64_t axis) /* i64[1] */
 {
-    int64_t at[1] = {axis};
-    return exp_2(e, OP_Gather, exp_1(e, OP_Shape, v), exp_ints(e, at, 1));
+    return ex2(x, OP_Gather, ex1(x, OP_Shape, v), ex_int1(x, axis));
 }
 
 static bool embed_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
-    Value ids = node_in(g, n, IDS), s = exp_2(&e, OP_Gather, node_in(g, n, WORD), ids), rows;
-    int64_t zero[1] = {0}, one[1] = {1};
-    if (node_in(g, n, POSITION_IDS).i)
-        rows = exp_2(&e, OP_Gather, node_in(g, n, POSITION), node_in(g, n, POSITION_IDS));
-    else
-        rows = exp_node(
-            &e, OP_Slice, NULL, 4,
-            (Value[]){node_in(g, n, POSITION), exp_ints(&e, zero, 1), axis_length(&e, ids, 1), exp_ints(&e, zero, 1)});
-    s = exp_2(&e, OP_Add, s, rows);
-    if (node_in(g, n, SEGMENT).i)
-        s = exp_2(&e, OP_Add, s, exp_2(&e, OP_Gather, node_in(g, n, SEGMENT), node_in(g, n, SEGMENTS)));
-    exp_result(&e, 0,
-               exp_node(&e, OP_LayerNormalization, exp_attrs(&e, OP_LayerNormalization), 3,
-                        (Value[]){s, node_in(g, n, GAMMA), node_in(g, n, BETA)}));
-    if (node_n_out(g, n) > 1 && value_used(g, node_out(g, n, 1))) { /* how many keys of each row count */
-        void *attrs = attrs_new(g->m->arena, op_desc(OP_ReduceSum));
-        exp_attr_i(OP_ReduceSum, attrs, "keepdims", 0);
-        Value count = node_in(g, n, MASK).i
-                          ? exp_node(&e, OP_ReduceSum, attrs, 2,
-                                     (Value[]){exp_cast(&e, node_in(g, n, MASK), DT_I32), exp_ints(&e, one, 1)})
-                          : exp_2(&e, OP_Expand, exp_i(&e, DT_I32, 0), axis_length(&e, ids, 0));
-        exp_result(&e, 1, count);
+    Ex x = ex_begin(g, n);
+    Value ids = ex_in(&x, IDS), rows, count = VALUE_NONE, s = ex2(&x, OP_Gather, ex_in(&x, WORD), ids), y;
+    if (ex_in(&x, POSITION_IDS).i) rows = ex2(&x, OP_Gather, ex_in(&x, POSITION), ex_in(&x, POSITION_IDS));
+    else {
+        Value zero = ex_int1(&x, 0);
+        rows = ex_op(&x, OP_Slice, (Value[]){ex_in(&x, POSITION), zero, axis_length(&x, ids, 1), zero}, 4, NULL);
     }
-    exp_result(&e, 2, s);
-    return e.ok;
+    s = ex2(&x, OP_Add, s, rows);
+    if (ex_in(&x, SEGMENT).i) s = ex2(&x, OP_Add, s, ex2(&x, OP_Gather, ex_in(&x, SEGMENT), ex_in(&x, SEGMENTS)));
+    y = ex_op(&x, OP_LayerNormalization, (Value[]){s, ex_in(&x, GAMMA), ex_in(&x, BETA)}, 3,
+              ex_inherit(&x, OP_LayerNormalization));
+    if (node_n_out(g, n) > 1 && value_used(g, node_out(g, n, 1))) { /* how many keys of each row count */
+        Value mask = ex_in(&x, MASK);
+        count = mask.i ? ex_reduce(&x, OP_ReduceSum, ex_cast(&x, mask, DT_I32), (int64_t[]){1}, 1, false)
+                       : ex2(&x, OP_Expand, ex_i(&x, DT_I32, 0), axis_length(&x, ids, 0));
+    }
+    return ex_end(&x, (Value[]){y, count, s}, 3);
 }
 
 static bool embed_eval(Eval *e)

@@ -5,7 +5,7 @@
  * mask_index: [batch, total] or [batch, length, total], 0 where a key must not be seen; or [batch], how many keys of
  * each row count. attention_bias is added. */
 #include "ir/graph/eval.h"
-#include "ir/ops/expansion.h"
+#include "ir/ops/compose.h"
 #include <float.h>
 #include <math.h>
 
@@ -72,66 +72,58 @@ static bool infer(Infer *c)
            (w[0] != w[2] || infer_set(c, 1, infer_elem(c, INPUT), 5, present));
 }
 
-static Value unsqueezed(Exp *e, Value v, const int64_t *axes, uint32_t n)
+static Value unsqueezed(Ex *x, Value v, const int64_t *axes, uint32_t n)
 {
-    return exp_2(e, OP_Unsqueeze, v, exp_ints(e, axes, n));
+    return ex2(x, OP_Unsqueeze, v, ex_ints(x, axes, n));
 }
 
-static Value length(Exp *e, Value v, int64_t axis)
+static Value length(Ex *x, Value v, int64_t axis)
 {
-    return exp_2(e, OP_Gather, exp_1(e, OP_Shape, v), exp_i(e, DT_I64, axis));
+    return ex2(x, OP_Gather, ex1(x, OP_Shape, v), ex_i(x, DT_I64, axis));
 }
 
 /* What is added to the scores: [B, 1, 1 or S, total]; none. */
-static Value mask(Exp *e, const Att *a, DType t)
+static Value mask(Ex *x, const Att *a, DType t)
 {
-    Value m = exp_in(e, MASK), bias = exp_in(e, ATTENTION_BIAS);
+    Value m = ex_in(x, MASK), bias = ex_in(x, ATTENTION_BIAS);
     static const int64_t ROWS[] = {1}, TWO[] = {1, 2};
     if (m.i) {
         Value see;
-        int rank = exp_rank(e, m);
+        int rank = ex_rank(x, m);
         if (rank == 1) {
-            Value total = length(e, exp_in(e, INPUT), 1);
-            if (exp_in(e, PAST).i) total = exp_2(e, OP_Add, total, length(e, exp_in(e, PAST), 3));
-            Value at = exp_node(e, OP_Range, NULL, 3, (Value[]){exp_i(e, DT_I64, 0), total, exp_i(e, DT_I64, 1)});
-            see = exp_2(e, OP_Less, at, unsqueezed(e, exp_cast(e, m, DT_I64), ROWS, 1));
-        } else see = exp_cast(e, m, DT_BOOL);
-        see = unsqueezed(e, see, TWO, rank == 3 ? 1 : 2);
-        m = exp_node(e, OP_Where, NULL, 3, (Value[]){see, exp_f(e, t, 0), exp_f(e, t, a->mask_filter_value)});
+            Value total = length(x, ex_in(x, INPUT), 1);
+            if (ex_in(x, PAST).i) total = ex2(x, OP_Add, total, length(x, ex_in(x, PAST), 3));
+            Value at = ex3(x, OP_Range, ex_i(x, DT_I64, 0), total, ex_i(x, DT_I64, 1));
+            see = ex2(x, OP_Less, at, unsqueezed(x, ex_cast(x, m, DT_I64), ROWS, 1));
+        } else see = ex_cast(x, m, DT_BOOL);
+        see = unsqueezed(x, see, TWO, rank == 3 ? 1 : 2);
+        m = ex3(x, OP_Where, see, ex_f(x, t, 0), ex_f(x, t, a->mask_filter_value));
     }
-    return !m.i ? bias : bias.i ? exp_2(e, OP_Add, m, bias) : m;
+    return !m.i ? bias : bias.i ? ex2(x, OP_Add, m, bias) : m;
 }
 
 static bool expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex x = ex_begin(g, n);
     const Att *a = ATTRS(g, n, Att);
     Infer c = {.m = g->m, .g = g, .n = n, .op = node_desc(g, n), .d = &g->m->dims};
     int64_t w[3], zero[1] = {0};
     if (!widths(&c, w)) return false;
-    Value qkv = exp_2(&e, OP_MatMul, exp_in(&e, INPUT), exp_in(&e, WEIGHTS)), part[3], y[3],
-          past[2] = {VALUE_NONE, VALUE_NONE};
-    if (exp_in(&e, BIAS).i) qkv = exp_2(&e, OP_Add, qkv, exp_in(&e, BIAS));
-    void *split = attrs_new(g->m->arena, op_desc(OP_Split)), *attrs = attrs_new(g->m->arena, op_desc(OP_Attention));
-    exp_attr_i(OP_Split, split, "axis", 2);
-    exp_nodes(&e, OP_Split, split, 2, (Value[]){qkv, exp_ints(&e, w, 3)}, 3, part);
-    exp_attr_i(OP_Attention, attrs, "q_num_heads", a->num_heads);
-    exp_attr_i(OP_Attention, attrs, "kv_num_heads", a->num_heads);
-    exp_attr_i(OP_Attention, attrs, "is_causal", a->unidirectional != 0);
-    if ((a->set & SCALE_GIVEN) && a->scale != 0) exp_attr_f(OP_Attention, attrs, "scale", a->scale);
-    for (int k = 0; k < 2 && exp_in(&e, PAST).i; k++)
-        past[k] = exp_2(&e, OP_Gather, exp_in(&e, PAST), exp_i(&e, DT_I64, k));
-    Value in[6] = {part[0], part[1], part[2], mask(&e, a, exp_elem(&e, exp_in(&e, INPUT))), past[0], past[1]};
-    exp_nodes(&e, OP_Attention, attrs, 6, in, 3, y);
-    exp_result(&e, 0, y[0]);
-    if (node_n_out(g, n) > 1 && value_used(g, node_out(g, n, 1))) {
-        void *concat = attrs_new(g->m->arena, op_desc(OP_Concat));
-        exp_attr_i(OP_Concat, concat, "axis", 0);
-        exp_result(&e, 1,
-                   exp_node(&e, OP_Concat, concat, 2,
-                            (Value[]){unsqueezed(&e, y[1], zero, 1), unsqueezed(&e, y[2], zero, 1)}));
-    }
-    return e.ok;
+    Value qkv = ex2(&x, OP_MatMul, ex_in(&x, INPUT), ex_in(&x, WEIGHTS)), part[3], y[3],
+          past[2] = {VALUE_NONE, VALUE_NONE}, present = VALUE_NONE;
+    if (ex_in(&x, BIAS).i) qkv = ex2(&x, OP_Add, qkv, ex_in(&x, BIAS));
+    ex_ops(&x, OP_Split, (Value[]){qkv, ex_ints(&x, w, 3)}, 2, ex_set(&x, OP_Split, NULL, "axis", 2), part, 3);
+    void *attrs = ex_set(&x, OP_Attention, NULL, "q_num_heads", a->num_heads);
+    ex_set(&x, OP_Attention, attrs, "kv_num_heads", a->num_heads);
+    ex_set(&x, OP_Attention, attrs, "is_causal", a->unidirectional != 0);
+    if ((a->set & SCALE_GIVEN) && a->scale != 0) ex_set_f(&x, OP_Attention, attrs, "scale", a->scale);
+    for (int k = 0; k < 2 && ex_in(&x, PAST).i; k++)
+        past[k] = ex2(&x, OP_Gather, ex_in(&x, PAST), ex_i(&x, DT_I64, k));
+    Value in[6] = {part[0], part[1], part[2], mask(&x, a, ex_elem(&x, ex_in(&x, INPUT))), past[0], past[1]};
+    ex_ops(&x, OP_Attention, in, 6, attrs, y, 3);
+    if (node_n_out(g, n) > 1 && value_used(g, node_out(g, n, 1)))
+        present = ex_axis(&x, OP_Concat, (Value[]){unsqueezed(&x, y[1], zero, 1), unsqueezed(&x, y[2], zero, 1)}, 2, 0);
+    return ex_end(&x, (Value[]){y[0], present}, 2);
 }
 
 /* ---- reference ---- */

@@ -20,13 +20,13 @@ static const AttrSpec GEMM[] = {A_FLOAT(Product, alpha, 1), A_INT(Product, trans
                                 A_END};
 
 /* An operand with its last two axes changed when asked. */
-static Value turned(Exp *e, Value v, int64_t yes)
+static Value turned(Ex *e, Value v, int64_t yes)
 {
     int64_t perm[RANK_MAX];
-    int rank = exp_rank(e, v);
-    if (!e->ok || !yes || rank < 2) return v;
+    int rank = ex_rank(e, v);
+    if (e->failed || !yes || rank < 2) return v;
     for (int i = 0; i < rank; i++) perm[i] = i < rank - 2 ? i : i == rank - 2 ? rank - 1 : rank - 2;
-    return exp_transpose(e, v, perm, (uint32_t)rank);
+    return ex_transpose(e, v, perm, (uint32_t)rank);
 }
 
 static uint32_t b_of(const OpDesc *op) { return op == op_desc(OP_ms_QGemm) ? 3 : 1; }
@@ -64,12 +64,12 @@ static bool fused_infer(Infer *c)
 
 static bool fused_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     const Product *p = ATTRS(g, n, Product);
-    Value y = exp_2(&e, OP_MatMul, turned(&e, node_in(g, n, 0), p->transA), turned(&e, node_in(g, n, 1), p->transB));
-    if (e.ok && p->alpha != 1) y = exp_2(&e, OP_Mul, y, exp_f(&e, exp_elem(&e, y), p->alpha));
-    exp_result(&e, 0, y);
-    return e.ok;
+    Value y = ex2(&e, OP_MatMul, turned(&e, node_in(g, n, 0), p->transA), turned(&e, node_in(g, n, 1), p->transB));
+    if (!e.failed && p->alpha != 1) y = ex2(&e, OP_Mul, y, ex_f(&e, ex_elem(&e, y), p->alpha));
+    ex_result(&e, 0, y);
+    return !e.failed;
 }
 
 /* ---- integers with scales ---- */
@@ -98,22 +98,22 @@ static bool qgemm_infer(Infer *c)
 
 static bool qgemm_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     const Product *p = ATTRS(g, n, Product);
     Value a = turned(&e, node_in(g, n, 0), p->transA), b = turned(&e, node_in(g, n, 3), p->transB);
-    Value acc = exp_node(&e, OP_MatMulInteger, NULL, 4,
-                         (Value[]){a, b, quant_along(&e, node_in(g, n, 2), 0, 0), node_in(g, n, 5)});
-    if (node_in(g, n, 6).i) acc = exp_2(&e, OP_Add, acc, node_in(g, n, 6));
-    Value s = exp_2(&e, OP_Mul, quant_along(&e, node_in(g, n, 1), 0, 0), node_in(g, n, 4));
-    if (p->alpha != 1) s = exp_2(&e, OP_Mul, s, exp_f(&e, DT_F32, p->alpha));
+    Value in[4] = {a, b, quant_along(&e, node_in(g, n, 2), 0, 0), node_in(g, n, 5)};
+    Value acc = ex_op(&e, OP_MatMulInteger, in, 4, NULL);
+    if (node_in(g, n, 6).i) acc = ex2(&e, OP_Add, acc, node_in(g, n, 6));
+    Value s = ex2(&e, OP_Mul, quant_along(&e, node_in(g, n, 1), 0, 0), node_in(g, n, 4));
+    if (p->alpha != 1) s = ex2(&e, OP_Mul, s, ex_f(&e, DT_F32, p->alpha));
     Value sy = quant_along(&e, node_in(g, n, 7), 0, 0), real;
-    if (sy.i) s = exp_2(&e, OP_Div, s, sy);
-    real = exp_2(&e, OP_Mul, exp_cast(&e, acc, DT_F32), s);
+    if (sy.i) s = ex2(&e, OP_Div, s, sy);
+    real = ex2(&e, OP_Mul, ex_cast(&e, acc, DT_F32), s);
     if (sy.i)
         real = quant_from_real(&e, real, VALUE_NONE, quant_along(&e, node_in(g, n, 8), 0, 0), -1,
                                value_trec(g, node_out(g, n, 0))->elem);
-    exp_result(&e, 0, real);
-    return e.ok;
+    ex_result(&e, 0, real);
+    return !e.failed;
 }
 
 /* MatMulIntegerToFloat: a, b, sa, sb, za, zb, bias. DynamicQuantizeMatMul: a, b, sb, zb, bias. */
@@ -133,16 +133,16 @@ static bool to_float_infer(Infer *c)
 
 static bool to_float_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     bool dyn = dynamic(node_desc(g, n));
     Value a = node_in(g, n, 0), q[3] = {a, VALUE_NONE, VALUE_NONE}, sb = node_in(g, n, dyn ? 2 : 3),
           zb = node_in(g, n, dyn ? 3 : 5), bias = node_in(g, n, dyn ? 4 : 6);
-    if (dyn) exp_nodes(&e, OP_DynamicQuantizeLinear, NULL, 1, &a, 3, q);
+    if (dyn) ex_ops(&e, OP_DynamicQuantizeLinear, &a, 1, NULL, q, 3);
     else q[1] = quant_along(&e, node_in(g, n, 2), 0, 0), q[2] = quant_along(&e, node_in(g, n, 4), 0, 0);
-    Value acc = exp_node(&e, OP_MatMulInteger, NULL, 4, (Value[]){q[0], node_in(g, n, 1), q[2], zb});
-    Value y = exp_2(&e, OP_Mul, exp_cast(&e, acc, DT_F32), exp_2(&e, OP_Mul, q[1], sb));
-    exp_result(&e, 0, bias.i ? exp_2(&e, OP_Add, y, bias) : y);
-    return e.ok;
+    Value acc = ex_op(&e, OP_MatMulInteger, (Value[]){q[0], node_in(g, n, 1), q[2], zb}, 4, NULL);
+    Value y = ex2(&e, OP_Mul, ex_cast(&e, acc, DT_F32), ex2(&e, OP_Mul, q[1], sb));
+    ex_result(&e, 0, bias.i ? ex2(&e, OP_Add, y, bias) : y);
+    return !e.failed;
 }
 
 static const Port P_AB[] = {{"A", DTS_FLOAT, 0, 1}, {"B", DTS_FLOAT, 0, 1}, PORT_END};

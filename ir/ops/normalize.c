@@ -5,6 +5,7 @@
 #include "ir/ops/axes.h"
 #include "ir/ops/compose.h"
 #include <math.h>
+#include <string.h>
 
 static const Port P_SCALED[] = {{"input", DTS_FLOAT, 0, 1}, {"scale", DTS_FLOAT, 0, 1}, {"B", DTS_FLOAT, 0, 1}, PORT_END};
 static const Port P_X[] = {{"X", DTS_FLOAT, 0, 1}, PORT_END};

@@ -233,7 +233,7 @@ typedef struct Repeat {
 static const AttrSpec R_ATTRS[] = {A_INT(Repeat, axis, 0), A_INT(Repeat, block, 1), A_DIMS(Repeat, size), A_END};
 
 /* The parameter in a form that broadcasts against operand 0. */
-static Value param(Exp *e, uint32_t k, const Linear *a)
+static Value param(Ex *e, uint32_t k, const Linear *a)
 {
     const TypeRec *x = value_trec(e->g, node_in(e->g, e->n, 0));
     Value p = node_in(e->g, e->n, k);
@@ -242,23 +242,23 @@ static Value param(Exp *e, uint32_t k, const Linear *a)
     Dim *size = arena_array(e->g->m->arena, Dim, 1);
     *size = x->dim[axis];
     Repeat r = {.set = 7, .axis = axis, .block = a->block_size, .size = {size, 1}};
-    return exp_node(e, OP_Repeat, &r, 1, &p);
+    return ex_op(e, OP_Repeat, &p, 1, &r);
 }
 
 static bool linear_expand(Graph *g, Node n)
 {
     const Linear *a = ATTRS(g, n, Linear);
     bool to_int = node_desc(g, n)->attrs == Q_ATTRS;
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     QuantAttrs q = {
         .set = 1, .to = value_trec(g, node_out(g, n, 0))->elem, .saturate = a->saturate, .precision = a->precision};
     if (!to_int) q.saturate = 1, q.precision = 0;
     if (!q.saturate) q.set |= 2;
     if (q.precision) q.set |= 4;
     Value s = param(&e, 1, a), z = param(&e, 2, a);
-    Value y = exp_node(&e, to_int ? OP_Quantize : OP_Dequantize, &q, 3, (Value[]){node_in(g, n, 0), s, z});
-    exp_result(&e, 0, y);
-    return e.ok;
+    Value y = ex_op(&e, to_int ? OP_Quantize : OP_Dequantize, (Value[]){node_in(g, n, 0), s, z}, 3, &q);
+    ex_result(&e, 0, y);
+    return !e.failed;
 }
 
 const OpDesc op_QuantizeLinear = {.name = "QuantizeLinear",

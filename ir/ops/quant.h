@@ -4,7 +4,7 @@
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
-#include "ir/ops/expansion.h"
+#include "ir/ops/compose.h"
 
 /* ---- quant_small.c ---- */
 /* Cast of any number to any type, with ONNX's attributes for the 8-bit floats and E8M0. */
@@ -15,11 +15,11 @@ void small_eval(Tensor *, int64_t k, double, bool saturate, const char *round_mo
 /* ---- quant_exp.c ---- */
 /* Quantisation parameters of rank 0, [1] or [n] in a form that broadcasts against a value of `rank` axes along
  * `axis`. */
-Value quant_along(Exp *, Value param, int rank, int64_t axis);
+Value quant_along(Ex *, Value param, int rank, int64_t axis);
 /* x in real numbers, and back: (x - zero) * scale and saturate(round(x / scale) + zero), per tensor or along an axis.
  * zero may be none. */
-Value quant_to_real(Exp *, Value x, Value scale, Value zero, int64_t axis);
-Value quant_from_real(Exp *, Value x, Value scale, Value zero, int64_t axis, DType to);
+Value quant_to_real(Ex *, Value x, Value scale, Value zero, int64_t axis);
+Value quant_from_real(Ex *, Value x, Value scale, Value zero, int64_t axis, DType to);
 
 /* Dims of a matrix product (numpy's); quant_int.c. */
 bool quant_matmul_dims(Infer *, const Dim *a, int rank_a, const Dim *b, int rank_b, Dim *dim, int *rank);

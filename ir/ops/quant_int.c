@@ -15,7 +15,7 @@
 /* ---- how large sums become ---- */
 
 /* Constant data whose elements can be read here. */
-static const BlobRec *readable(Exp *e, Value v, Blob *blob)
+static const BlobRec *readable(Ex *e, Value v, Blob *blob)
 {
     if (!v.i || !value_is_const(e->g, v)) return NULL;
     *blob = value_rec(e->g, v)->data;
@@ -24,9 +24,9 @@ static const BlobRec *readable(Exp *e, Value v, Blob *blob)
 }
 
 /* The largest magnitude of x - zero. */
-static double reach(Exp *e, Value x, Value zero)
+static double reach(Ex *e, Value x, Value zero)
 {
-    bool sign = dtype_is_signed(exp_type(e, x)->elem);
+    bool sign = dtype_is_signed(ex_type(e, x)->elem);
     double lo = sign ? -128 : 0, hi = lo + 255, most = 0;
     Blob blob;
     if (!zero.i) return fmax(-lo, hi);
@@ -43,7 +43,7 @@ static double reach(Exp *e, Value x, Value zero)
 
 /* The largest sum of magnitudes of the weights of one result: element (c, k) of w stands at c*step_c + k*step_k.
  * count < 0: not known. */
-static double weight_sum(Exp *e, Value w, Value zero, int64_t count, int64_t columns, int64_t step_c, int64_t step_k)
+static double weight_sum(Ex *e, Value w, Value zero, int64_t count, int64_t columns, int64_t step_c, int64_t step_k)
 {
     const Blobs *bs = &e->g->m->blobs;
     Blob blob, zb;
@@ -64,13 +64,13 @@ static double weight_sum(Exp *e, Value w, Value zero, int64_t count, int64_t col
     return (double)most;
 }
 
-static int64_t known(Exp *e, Dim d)
+static int64_t known(Ex *e, Dim d)
 {
     int64_t k;
     return dim_is_const(&e->g->m->dims, dim_resolve(&e->g->m->dims, d), &k) ? k : -1;
 }
 
-static bool all_zero(Exp *e, Value v)
+static bool all_zero(Ex *e, Value v)
 {
     Blob blob;
     const BlobRec *b = readable(e, v, &blob);
@@ -80,18 +80,18 @@ static bool all_zero(Exp *e, Value v)
 }
 
 /* x - zero in type t; zero broadcasts. */
-static Value centred(Exp *e, Value x, Value zero, DType t)
+static Value centred(Ex *e, Value x, Value zero, DType t)
 {
-    x = exp_cast(e, x, t);
+    x = ex_cast(e, x, t);
     if (!zero.i || all_zero(e, zero)) return x;
-    return exp_2(e, OP_Sub, x, exp_cast(e, zero, t));
+    return ex2(e, OP_Sub, x, ex_cast(e, zero, t));
 }
 
 /* An exact sum of products as i32. */
-static Value to_i32(Exp *e, Value sum, DType t)
+static Value to_i32(Ex *e, Value sum, DType t)
 {
-    if (t == DT_F32) return exp_cast(e, exp_1(e, OP_Round, sum), DT_I32);
-    return exp_cast(e, exp_cast(e, sum, DT_I64), DT_I32);
+    if (t == DT_F32) return ex_cast(e, ex1(e, OP_Round, sum), DT_I32);
+    return ex_cast(e, ex_cast(e, sum, DT_I64), DT_I32);
 }
 
 /* ---- expansions: operands and parameters wherever they stand ---- */
@@ -101,27 +101,27 @@ typedef struct Factor {
 } Factor;
 
 /* [n] parameters of rows of a: [n, 1]; those of columns of b broadcast as they are. */
-static Value of_rows(Exp *e, Value p, int rank)
+static Value of_rows(Ex *e, Value p, int rank)
 {
-    if (!e->ok || !p.i || exp_type(e, p)->rank != 1 || rank < 2) return p;
+    if (e->failed || !p.i || ex_type(e, p)->rank != 1 || rank < 2) return p;
     return quant_along(e, p, 2, 0);
 }
 
-static Value matmul_i32(Exp *e, Factor a, Factor b)
+static Value matmul_i32(Ex *e, Factor a, Factor b)
 {
-    if (!e->ok) return VALUE_NONE;
-    const TypeRec *ta = exp_type(e, a.v), *tb = exp_type(e, b.v);
+    if (e->failed) return VALUE_NONE;
+    const TypeRec *ta = ex_type(e, a.v), *tb = ex_type(e, b.v);
     int64_t K = known(e, ta->dim[ta->rank - 1]), N = tb->rank == 2 ? known(e, tb->dim[1]) : -1;
     int rank = ta->rank;
     DType t = reach(e, a.v, a.zero) * weight_sum(e, b.v, b.zero, K, N, 1, N) <= 0x1p24 ? DT_F32 : DT_F64;
     Value x = centred(e, a.v, of_rows(e, a.zero, rank), t), y = centred(e, b.v, b.zero, t);
-    return to_i32(e, exp_2(e, OP_MatMul, x, y), t);
+    return to_i32(e, ex2(e, OP_MatMul, x, y), t);
 }
 
-static Value conv_i32(Exp *e, Factor x, Factor w, const Conv *a)
+static Value conv_i32(Ex *e, Factor x, Factor w, const Conv *a)
 {
-    if (!e->ok) return VALUE_NONE;
-    const TypeRec *tw = exp_type(e, w.v);
+    if (e->failed) return VALUE_NONE;
+    const TypeRec *tw = ex_type(e, w.v);
     int64_t count = 1, oc = known(e, tw->dim[0]);
     int rank = tw->rank;
     for (int i = 1; i < rank && count >= 0; i++) {
@@ -131,65 +131,64 @@ static Value conv_i32(Exp *e, Factor x, Factor w, const Conv *a)
     DType t = reach(e, x.v, x.zero) * weight_sum(e, w.v, w.zero, count, oc, count, 1) <= 0x1p24 ? DT_F32 : DT_F64;
     Value in[2] = {centred(e, x.v, x.zero, t), centred(e, w.v, quant_along(e, w.zero, rank, 0), t)};
     Conv c = *a;
-    return to_i32(e, exp_node(e, OP_Conv, &c, 2, in), t);
+    return to_i32(e, ex_op(e, OP_Conv, in, 2, &c), t);
 }
 
 /* acc * (sa * sb / sy) in f32, rounded, plus zy. `scale` broadcasts. */
-static Value requantize(Exp *e, Value acc, Value scale, Value sy, Value zy, DType to)
+static Value requantize(Ex *e, Value acc, Value scale, Value sy, Value zy, DType to)
 {
-    if (!e->ok) return VALUE_NONE;
-    int rank = exp_type(e, acc)->rank;
-    Value s = exp_2(e, OP_Div, scale, quant_along(e, exp_cast(e, sy, DT_F32), 0, 0));
-    return quant_from_real(e, exp_2(e, OP_Mul, exp_cast(e, acc, DT_F32), s), VALUE_NONE,
+    if (e->failed) return VALUE_NONE;
+    int rank = ex_type(e, acc)->rank;
+    Value s = ex2(e, OP_Div, scale, quant_along(e, ex_cast(e, sy, DT_F32), 0, 0));
+    return quant_from_real(e, ex2(e, OP_Mul, ex_cast(e, acc, DT_F32), s), VALUE_NONE,
                            quant_along(e, zy, rank, rank - 1), -1, to);
 }
 
-static Value product(Exp *e, Value a, Value b)
+static Value product(Ex *e, Value a, Value b)
 {
-    return exp_2(e, OP_Mul, exp_cast(e, a, DT_F32), exp_cast(e, b, DT_F32));
+    return ex2(e, OP_Mul, ex_cast(e, a, DT_F32), ex_cast(e, b, DT_F32));
 }
-static DType result_type(Exp *e) { return exp_type(e, node_out(e->g, e->n, 0))->elem; }
+static DType result_type(Ex *e) { return ex_type(e, node_out(e->g, e->n, 0))->elem; }
 
 static bool matmul_integer_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     Factor a = {.v = node_in(g, n, 0), .zero = node_in(g, n, 2)}, b = {.v = node_in(g, n, 1), .zero = node_in(g, n, 3)};
-    exp_result(&e, 0, matmul_i32(&e, a, b));
-    return e.ok;
+    ex_result(&e, 0, matmul_i32(&e, a, b));
+    return !e.failed;
 }
 
 static bool conv_integer_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     Factor x = {.v = node_in(g, n, 0), .zero = node_in(g, n, 2)}, w = {.v = node_in(g, n, 1), .zero = node_in(g, n, 3)};
-    exp_result(&e, 0, conv_i32(&e, x, w, ATTRS(g, n, Conv)));
-    return e.ok;
+    ex_result(&e, 0, conv_i32(&e, x, w, ATTRS(g, n, Conv)));
+    return !e.failed;
 }
 
 static bool qmatmul_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     Factor a = {node_in(g, n, 0), node_in(g, n, 1), node_in(g, n, 2)},
            b = {node_in(g, n, 3), node_in(g, n, 4), node_in(g, n, 5)};
-    Value acc = exp_node(&e, OP_MatMulInteger, NULL, 4, (Value[]){a.v, b.v, a.zero, b.zero});
-    int rank = exp_type(&e, a.v)->rank;
+    Value acc = ex_op(&e, OP_MatMulInteger, (Value[]){a.v, b.v, a.zero, b.zero}, 4, NULL);
+    int rank = ex_type(&e, a.v)->rank;
     Value s = product(&e, of_rows(&e, a.scale, rank), b.scale);
-    exp_result(&e, 0, requantize(&e, acc, s, node_in(g, n, 6), node_in(g, n, 7), result_type(&e)));
-    return e.ok;
+    ex_result(&e, 0, requantize(&e, acc, s, node_in(g, n, 6), node_in(g, n, 7), result_type(&e)));
+    return !e.failed;
 }
 
 static bool qconv_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     Conv c = *ATTRS(g, n, Conv);
     Value x = node_in(g, n, 0), w = node_in(g, n, 3), bias = node_in(g, n, 8);
-    int rank = exp_type(&e, x)->rank;
-    Value acc = exp_node(&e, OP_ConvInteger, &c, 4, (Value[]){x, w, node_in(g, n, 2), node_in(g, n, 5)});
-    if (bias.i) acc = exp_2(&e, OP_Add, acc, quant_along(&e, bias, rank, 1));
+    int rank = ex_type(&e, x)->rank;
+    Value acc = ex_op(&e, OP_ConvInteger, (Value[]){x, w, node_in(g, n, 2), node_in(g, n, 5)}, 4, &c);
+    if (bias.i) acc = ex2(&e, OP_Add, acc, quant_along(&e, bias, rank, 1));
     Value s = product(&e, quant_along(&e, node_in(g, n, 1), 0, 0), quant_along(&e, node_in(g, n, 4), rank, 1));
-    exp_result(&e, 0,
-               requantize(&e, acc, s, node_in(g, n, 6), quant_along(&e, node_in(g, n, 7), 0, 0), result_type(&e)));
-    return e.ok;
+    ex_result(&e, 0, requantize(&e, acc, s, node_in(g, n, 6), quant_along(&e, node_in(g, n, 7), 0, 0), result_type(&e)));
+    return !e.failed;
 }
 
 /* ---- types ---- */
@@ -471,22 +470,21 @@ static bool dynamic_infer(Infer *c)
 
 static bool dynamic_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
-    void *hi_attrs = exp_attrs(&e, OP_ReduceMax), *lo_attrs = exp_attrs(&e, OP_ReduceMin);
-    exp_attr_i(OP_ReduceMax, hi_attrs, "keepdims", 0);
-    exp_attr_i(OP_ReduceMin, lo_attrs, "keepdims", 0);
-    Value x = node_in(g, n, 0), zero = exp_f(&e, DT_F32, 0);
-    Value hi = exp_2(&e, OP_Max, exp_node(&e, OP_ReduceMax, hi_attrs, 1, &x), zero),
-          lo = exp_2(&e, OP_Min, exp_node(&e, OP_ReduceMin, lo_attrs, 1, &x), zero);
-    Value range = exp_2(&e, OP_Sub, hi, lo), none = exp_2(&e, OP_Equal, range, zero);
-    Value scale = exp_node(&e, OP_Where, NULL, 3,
-                           (Value[]){none, exp_f(&e, DT_F32, 1), exp_2(&e, OP_Div, range, exp_f(&e, DT_F32, 255))});
-    Value at = exp_2(&e, OP_Div, exp_2(&e, OP_Sub, zero, lo), scale);
+    Ex e = ex_begin(g, n);
+    void *hi_attrs = ex_inherit(&e, OP_ReduceMax), *lo_attrs = ex_inherit(&e, OP_ReduceMin);
+    ex_set(&e, OP_ReduceMax, hi_attrs, "keepdims", 0);
+    ex_set(&e, OP_ReduceMin, lo_attrs, "keepdims", 0);
+    Value x = node_in(g, n, 0), zero = ex_f(&e, DT_F32, 0);
+    Value hi = ex2(&e, OP_Max, ex_op(&e, OP_ReduceMax, &x, 1, hi_attrs), zero),
+          lo = ex2(&e, OP_Min, ex_op(&e, OP_ReduceMin, &x, 1, lo_attrs), zero);
+    Value range = ex2(&e, OP_Sub, hi, lo), none = ex2(&e, OP_Equal, range, zero);
+    Value scale = ex3(&e, OP_Where, none, ex_f(&e, DT_F32, 1), ex2(&e, OP_Div, range, ex_f(&e, DT_F32, 255)));
+    Value at = ex2(&e, OP_Div, ex2(&e, OP_Sub, zero, lo), scale);
     Value zp = quant_from_real(&e, at, VALUE_NONE, VALUE_NONE, -1, DT_U8);
-    exp_result(&e, 0, quant_from_real(&e, x, scale, zp, -1, DT_U8));
-    exp_result(&e, 1, scale);
-    exp_result(&e, 2, zp);
-    return e.ok;
+    ex_result(&e, 0, quant_from_real(&e, x, scale, zp, -1, DT_U8));
+    ex_result(&e, 1, scale);
+    ex_result(&e, 2, zp);
+    return !e.failed;
 }
 
 static bool dynamic_eval(Eval *e)

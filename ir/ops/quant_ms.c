@@ -80,15 +80,15 @@ static bool one_value(Infer *c, const uint32_t *k, uint32_t n)
     return true;
 }
 
-static Value operand(Exp *e, uint32_t k)
+static Value operand(Ex *e, uint32_t k)
 {
-    return quant_to_real(e, exp_in(e, k), exp_in(e, k + 1), exp_in(e, k + 2), -1);
+    return quant_to_real(e, ex_in(e, k), ex_in(e, k + 1), ex_in(e, k + 2), -1);
 }
-static bool finish(Exp *e, Value v, uint32_t scale)
+static bool finish(Ex *e, Value v, uint32_t scale)
 {
     DType to = value_trec(e->g, node_out(e->g, e->n, 0))->elem;
-    exp_result(e, 0, quant_from_real(e, v, exp_in(e, scale), exp_in(e, scale + 1), -1, to));
-    return e->ok;
+    ex_result(e, 0, quant_from_real(e, v, ex_in(e, scale), ex_in(e, scale + 1), -1, to));
+    return !e->failed;
 }
 
 /* ---- element-wise ---- */
@@ -106,9 +106,9 @@ static bool is(const Graph *g, Node n, OpCode op) { return node_rec(g, n)->op ==
 
 static bool bin_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     Value a = operand(&e, 0), b = operand(&e, 3);
-    return finish(&e, exp_2(&e, is(g, n, OP_ms_QLinearMul) ? OP_Mul : OP_Add, a, b), 6);
+    return finish(&e, ex2(&e, is(g, n, OP_ms_QLinearMul) ? OP_Mul : OP_Add, a, b), 6);
 }
 
 static bool bin_eval(Eval *e)
@@ -128,10 +128,10 @@ static bool un_infer(Infer *c) { return one_value(c, (uint32_t[]){1, 2, 3, 4}, 4
 
 static bool un_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     OpCode op = is(g, n, OP_ms_QLinearSigmoid) ? OP_Sigmoid : OP_LeakyRelu;
     Value x = operand(&e, 0);
-    return finish(&e, exp_node(&e, op, op == OP_LeakyRelu ? exp_attrs(&e, op) : NULL, 1, &x), 3);
+    return finish(&e, ex_op(&e, op, &x, 1, op == OP_LeakyRelu ? ex_inherit(&e, op) : NULL), 3);
 }
 
 static bool un_eval(Eval *e)
@@ -156,18 +156,18 @@ static bool softmax_infer(Infer *c)
 
 static bool softmax_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     const Ms *a = ATTRS(g, n, Ms);
     Value x = operand(&e, 0), flat = x, shape = VALUE_NONE;
-    void *attrs = exp_attrs(&e, OP_Softmax);
+    void *attrs = ex_inherit(&e, OP_Softmax);
     if (a->opset < 13) {
-        void *f = exp_attrs(&e, OP_Flatten);
-        shape = exp_1(&e, OP_Shape, x);
-        flat = exp_node(&e, OP_Flatten, f, 1, &x);
-        exp_attr_i(OP_Softmax, attrs, "axis", -1);
+        void *f = ex_inherit(&e, OP_Flatten);
+        shape = ex1(&e, OP_Shape, x);
+        flat = ex_op(&e, OP_Flatten, &x, 1, f);
+        ex_set(&e, OP_Softmax, attrs, "axis", -1);
     }
-    Value y = exp_node(&e, OP_Softmax, attrs, 1, &flat);
-    return finish(&e, shape.i ? exp_2(&e, OP_Reshape, y, shape) : y, 3);
+    Value y = ex_op(&e, OP_Softmax, &flat, 1, attrs);
+    return finish(&e, shape.i ? ex2(&e, OP_Reshape, y, shape) : y, 3);
 }
 
 static bool softmax_eval(Eval *e)
@@ -227,25 +227,25 @@ static bool pool_infer(Infer *c)
 
 static bool pool_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     const Ms *a = ATTRS(g, n, Ms);
     bool global = is_global(node_desc(g, n));
     OpCode op = global ? OP_GlobalAveragePool : OP_AveragePool;
     Value x = operand(&e, 0);
     int64_t in[RANK_MAX], out[RANK_MAX];
-    int rank = exp_rank(&e, x);
+    int rank = ex_rank(&e, x);
     for (int i = 0; i < rank; i++) { /* channels to axis 1 and back */
         in[i] = i == 0 ? 0 : i == 1 ? rank - 1 : i - 1;
         out[i] = i == 0 ? 0 : i == rank - 1 ? 1 : i + 1;
     }
-    if (a->channels_last) x = exp_transpose(&e, x, in, (uint32_t)rank);
-    Value y = exp_node(&e, op, global ? NULL : exp_attrs(&e, op), 1, &x);
-    if (a->channels_last) y = exp_transpose(&e, y, out, (uint32_t)rank);
+    if (a->channels_last) x = ex_transpose(&e, x, in, (uint32_t)rank);
+    Value y = ex_op(&e, op, &x, 1, global ? NULL : ex_inherit(&e, op));
+    if (a->channels_last) y = ex_transpose(&e, y, out, (uint32_t)rank);
     if (global) return finish(&e, y, 3);
-    y = exp_2(&e, OP_Div, y, quant_along(&e, exp_in(&e, 3), 0, 0)); /* this one rounds with the zero point added */
-    if (exp_in(&e, 4).i) y = exp_2(&e, OP_Add, y, exp_cast(&e, quant_along(&e, exp_in(&e, 4), 0, 0), DT_F32));
-    exp_result(&e, 0, quant_from_real(&e, y, VALUE_NONE, VALUE_NONE, -1, value_trec(g, node_out(g, n, 0))->elem));
-    return e.ok;
+    y = ex2(&e, OP_Div, y, quant_along(&e, ex_in(&e, 3), 0, 0)); /* this one rounds with the zero point added */
+    if (ex_in(&e, 4).i) y = ex2(&e, OP_Add, y, ex_cast(&e, quant_along(&e, ex_in(&e, 4), 0, 0), DT_F32));
+    ex_result(&e, 0, quant_from_real(&e, y, VALUE_NONE, VALUE_NONE, -1, value_trec(g, node_out(g, n, 0))->elem));
+    return !e.failed;
 }
 
 static bool pool_eval(Eval *e)
@@ -325,16 +325,16 @@ static bool concat_infer(Infer *c)
 
 static bool concat_expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     uint32_t parts = (node_n_in(g, n) - 2) / 3;
     Value *v = arena_array(g->m->arena, Value, parts);
-    DType to = exp_elem(&e, exp_in(&e, 1));
+    DType to = ex_elem(&e, ex_in(&e, 1));
     for (uint32_t k = 0; k < parts; k++) {
         Value x = operand(&e, 2 + 3 * k);
-        v[k] = quant_from_real(&e, x, exp_in(&e, 0), exp_in(&e, 1), -1, to);
+        v[k] = quant_from_real(&e, x, ex_in(&e, 0), ex_in(&e, 1), -1, to);
     }
-    exp_result(&e, 0, exp_node(&e, OP_Concat, exp_attrs(&e, OP_Concat), parts, v));
-    return e.ok;
+    ex_result(&e, 0, ex_op(&e, OP_Concat, v, parts, ex_inherit(&e, OP_Concat)));
+    return !e.failed;
 }
 
 static bool concat_eval(Eval *e)

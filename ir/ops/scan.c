@@ -6,6 +6,7 @@
  * Scan before opset 9 had a batch axis in front of everything: upgrade() makes that an outer Scan over the batch. */
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
+#include <string.h>
 
 static const Port IN[] = {{"initial_state_and_scan_inputs", DTS_ANY, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
 static const Port OUT[] = {{"final_state_and_scan_outputs", DTS_ANY, PORT_VARIADIC | PORT_ANY_KIND, 0}, PORT_END};

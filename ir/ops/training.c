@@ -8,6 +8,7 @@
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
 #include <math.h>
+#include <string.h>
 
 static const Port P_IN[] = {{"R", DTS(DT_F32) | DTS(DT_F64), 0, 0}, {"T", DTS(DT_I64), 0, 0}, {"inputs", DTS(DT_F32) | DTS(DT_F64), PORT_VARIADIC, 1}, PORT_END};
 static const Port P_OUT[] = {{"outputs", DTS(DT_F32) | DTS(DT_F64), PORT_VARIADIC, 1}, PORT_END};

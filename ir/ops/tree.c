@@ -164,7 +164,7 @@ const OpDesc op_Forest = {.name = "Forest",
 
 /* ---- the tables ---- */
 
-static Value table(Exp *e, DType t, const void *data, int64_t rows, int64_t cols)
+static Value table(Ex *e, DType t, const void *data, int64_t rows, int64_t cols)
 {
     Module *m = e->g->m;
     Dim dim[2] = {dim_const(&m->dims, rows), dim_const(&m->dims, cols)};
@@ -172,11 +172,11 @@ static Value table(Exp *e, DType t, const void *data, int64_t rows, int64_t cols
                        type_tensor(&m->types, t, cols ? 2 : 1, dim), (Name){0});
 }
 
-Value tree_scores(Exp *e, Value x, const Forest *f, TreeCombine combine)
+Value tree_scores(Ex *e, Value x, const Forest *f, TreeCombine combine)
 {
-    if (!e->ok) return VALUE_NONE;
+    if (e->failed) return VALUE_NONE;
     Arena *ar = e->g->m->arena;
-    DType t = exp_elem(e, x);
+    DType t = ex_elem(e, x);
     uint32_t inner = f->node.n, T = f->root.n, groups = (T + K_LANES - 1) / K_LANES, strict = 0, missing = 0;
     int64_t n = (int64_t)inner + f->n_leaf, weights = (int64_t)f->n_leaf * f->n_target;
     int32_t *rec = arena_array(ar, int32_t, 4 * n), *root = arena_array(ar, int32_t, T),
@@ -219,5 +219,5 @@ Value tree_scores(Exp *e, Value x, const Forest *f, TreeCombine combine)
                    table(e, DT_I32, depth, groups, 0),
                    table(e, t, w, f->n_leaf, f->n_target),
                    t == DT_F64 ? table(e, DT_F64, split, n, 0) : VALUE_NONE};
-    return exp_node(e, OP_Forest, &a, 6, in);
+    return ex_op(e, OP_Forest, in, 6, &a);
 }

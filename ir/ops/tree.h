@@ -3,7 +3,7 @@
  * <= split" or "x < split" (tree_build.c), with a bit that says where NaN goes. */
 #ifndef BMC_IR_OPS_TREE_H
 #define BMC_IR_OPS_TREE_H
-#include "ir/ops/expansion.h"
+#include "ir/ops/compose.h"
 
 /* Attributes of the three operators (ONNX's names). */
 typedef struct TreeAttrs {
@@ -51,6 +51,6 @@ uint32_t tree_count(const Blobs *, AttrFloats, AttrTensor);
 /* Sums (or minima, maxima) of the weights of the leaves that rows of x [N, F] come to: [N, n_target], in f32 or f64
  * as x is. */
 typedef enum TreeCombine { TREE_SUM, TREE_MIN, TREE_MAX } TreeCombine;
-Value tree_scores(Exp *, Value x, const Forest *, TreeCombine);
+Value tree_scores(Ex *, Value x, const Forest *, TreeCombine);
 
 #endif

@@ -130,41 +130,41 @@ static bool infer(Infer *c)
 
 /* ---- expansion ---- */
 
-static Value base_values(Exp *e, const TA *a, DType t, uint32_t n)
+static Value base_values(Ex *e, const TA *a, DType t, uint32_t n)
 {
     double v[2] = {0}, *p = n > 2 ? arena_array(e->g->m->arena, double, n) : v;
     const Blobs *bs = &e->g->m->blobs;
     uint32_t have = tree_count(bs, a->base_values, a->base_values_t);
     for (uint32_t k = 0; k < n; k++) p[k] = k < have ? tree_float(bs, a->base_values, a->base_values_t, k) : 0;
-    return exp_cast(e, exp_floats(e, p, n), t);
+    return ex_cast(e, ex_floats(e, p, n), t);
 }
 
-static void classify_two(Exp *e, const TA *a, MlPost post, int only, Value s)
+static void classify_two(Ex *e, const TA *a, MlPost post, int only, Value s)
 {
-    DType t = exp_elem(e, s);
+    DType t = ex_elem(e, s);
     uint32_t bases = tree_count(&e->g->m->blobs, a->base_values, a->base_values_t);
     bool positive = no_weight_negative(&e->g->m->blobs, a);
-    Value zero = exp_2(e, OP_Sub, s, s), base = base_values(e, a, t, 2), pair[2];
+    Value zero = ex2(e, OP_Sub, s, s), base = base_values(e, a, t, 2), pair[2];
     int64_t at[2] = {0, 1};
-    for (int k = 0; k < 2; k++) pair[k] = exp_2(e, OP_Gather, base, exp_ints(e, &at[k], 1));
+    for (int k = 0; k < 2; k++) pair[k] = ex2(e, OP_Gather, base, ex_ints(e, &at[k], 1));
     if (only == 1) {
-        if (bases == 2) s = exp_2(e, OP_Add, s, pair[1]), zero = exp_2(e, OP_Add, zero, pair[0]);
-        exp_result(e, 0, ml_labels(e, a->labels_i, a->labels_s, ml_above(e, s, positive ? 0.5 : 0)));
-        exp_result(e, 1, exp_cast(e, ml_post(e, ml_joined(e, zero, s), post), DT_F32));
+        if (bases == 2) s = ex2(e, OP_Add, s, pair[1]), zero = ex2(e, OP_Add, zero, pair[0]);
+        ex_result(e, 0, ml_labels(e, a->labels_i, a->labels_s, ml_above(e, s, positive ? 0.5 : 0)));
+        ex_result(e, 1, ex_cast(e, ml_post(e, ml_joined(e, zero, s), post), DT_F32));
         return;
     }
-    if (bases) s = exp_2(e, OP_Add, s, pair[0]);
-    exp_result(e, 0, ml_labels(e, a->labels_i, a->labels_s, ml_above(e, s, positive ? 0.5 : 0)));
+    if (bases) s = ex2(e, OP_Add, s, pair[0]);
+    ex_result(e, 0, ml_labels(e, a->labels_i, a->labels_s, ml_above(e, s, positive ? 0.5 : 0)));
     if (bases == 2) {
-        exp_result(e, 1, exp_cast(e, ml_post(e, ml_joined(e, s, zero), post), DT_F32));
+        ex_result(e, 1, ex_cast(e, ml_post(e, ml_joined(e, s, zero), post), DT_F32));
         return;
     }
-    exp_result(e, 1, exp_cast(e, ml_two(e, s, positive, post), DT_F32));
+    ex_result(e, 1, ex_cast(e, ml_two(e, s, positive, post), DT_F32));
 }
 
 static bool expand(Graph *g, Node n)
 {
-    Exp e = {g, n, true};
+    Ex e = ex_begin(g, n);
     const OpDesc *op = node_desc(g, n);
     const TA *a = ATTRS(g, n, TA);
     TA one = *a;
@@ -182,25 +182,25 @@ static bool expand(Graph *g, Node n)
         return infer_fail(&c, "%s", f.why);
     }
     Value x = node_in(g, n, 0);
-    DType given = exp_elem(&e, x), t = given == DT_F64 ? DT_F64 : DT_F32;
+    DType given = ex_elem(&e, x), t = given == DT_F64 ? DT_F64 : DT_F32;
     x = ml_rows(&e, x);
     Value s = tree_scores(&e, x, &f, agg == MIN ? TREE_MIN : agg == MAX ? TREE_MAX : TREE_SUM);
-    if (agg == AVERAGE) s = exp_2(&e, OP_Div, s, exp_f(&e, t, (double)f.root.n));
-    if (!e.ok) return false;
+    if (agg == AVERAGE) s = ex2(&e, OP_Div, s, ex_f(&e, t, (double)f.root.n));
+    if (e.failed) return false;
     if (only >= 0) {
         classify_two(&e, a, post, only, s);
-        return e.ok;
+        return !e.failed;
     }
     if (tree_count(&g->m->blobs, a->base_values, a->base_values_t))
-        s = exp_2(&e, OP_Add, s, base_values(&e, a, t, (uint32_t)targets));
-    Value y = exp_cast(&e, ml_post(&e, s, post), kind == TREE_ENSEMBLE ? given : DT_F32);
-    exp_result(&e, kind == TREE_CLASSIFIER, y);
-    if (kind != TREE_CLASSIFIER) return e.ok;
-    void *arg = exp_attrs(&e, OP_ArgMax);
-    exp_attr_i(OP_ArgMax, arg, "axis", 1);
-    exp_attr_i(OP_ArgMax, arg, "keepdims", 0);
-    exp_result(&e, 0, ml_labels(&e, a->labels_i, a->labels_s, exp_node(&e, OP_ArgMax, arg, 1, &s)));
-    return e.ok;
+        s = ex2(&e, OP_Add, s, base_values(&e, a, t, (uint32_t)targets));
+    Value y = ex_cast(&e, ml_post(&e, s, post), kind == TREE_ENSEMBLE ? given : DT_F32);
+    ex_result(&e, kind == TREE_CLASSIFIER, y);
+    if (kind != TREE_CLASSIFIER) return !e.failed;
+    void *arg = ex_inherit(&e, OP_ArgMax);
+    ex_set(&e, OP_ArgMax, arg, "axis", 1);
+    ex_set(&e, OP_ArgMax, arg, "keepdims", 0);
+    ex_result(&e, 0, ml_labels(&e, a->labels_i, a->labels_s, ex_op(&e, OP_ArgMax, &s, 1, arg)));
+    return !e.failed;
 }
 
 /* ---- reference: each row walks each tree in the model's own lists ---- */
