@@ -1,6 +1,7 @@
 /* contraction.h: what MatMul, Gemm and Conv share on the way to macc: constant right operands packed into strips, others brought into row-major form. */
 #ifndef BMC_IR_OPS_CONTRACTION_H
 #define BMC_IR_OPS_CONTRACTION_H
+#include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
 
 /* The right operand B[t][k][n] of a contraction. */
@@ -22,5 +23,8 @@ bool contraction_pack_as(Lw *, Blob, const Recipe *shape, RightSide *);
 bool contraction_pack_matrix(Lw *, Blob, DType acc, int64_t K, int64_t N, int64_t stride_k, int64_t stride_n, RightSide *);
 /* A copy of operand-like buffer `src` as [K, N] row-major from its transposed form [N, K] (extents symbolic), made by a kernel now. */
 KBuf contraction_transposed(Lw *, KBuf src, Dim K, Dim N);
+
+/* Dims of a matrix product as numpy has it, from the operands' dims (ranks at least 1, batch dims broadcast); matmul.c. false: they do not fit, said. */
+bool contraction_dims(Infer *, const Dim *a, int rank_a, const Dim *b, int rank_b, Dim *dim, int *rank);
 
 #endif

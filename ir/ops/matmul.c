@@ -20,30 +20,35 @@ static const Port P_GEMM[] = {
 
 /* ---- MatMul ---- */
 
-static bool matmul_infer(Infer *c)
+bool contraction_dims(Infer *c, const Dim *a, int ra, const Dim *b, int rb, Dim *dim, int *rank)
 {
-    if (!infer_need_rank(c, 0, 1, -1) || !infer_need_rank(c, 1, 1, -1)) return false;
-    int ra = infer_rank(c, 0), rb = infer_rank(c, 1), ba = ra > 2 ? ra - 2 : 0, bb = rb > 2 ? rb - 2 : 0,
-        batch = ba > bb ? ba : bb, rank = batch;
-    Dim dim[RANK_MAX + 2];
-    if (!infer_must_eq(c, infer_dim(c, 0, ra - 1), infer_dim(c, 1, rb == 1 ? 0 : rb - 2), "inner dimension"))
-        return false;
+    int ba = ra > 2 ? ra - 2 : 0, bb = rb > 2 ? rb - 2 : 0, batch = ba > bb ? ba : bb;
+    if (!infer_must_eq(c, a[ra - 1], b[rb == 1 ? 0 : rb - 2], "inner dimension")) return false;
     for (int i = 0; i < batch; i++) {
-        int a = i - (batch - ba), b = i - (batch - bb);
-        Dim x = a < 0 ? dim_const(c->d, 1) : infer_dim(c, 0, a), y = b < 0 ? dim_const(c->d, 1) : infer_dim(c, 1, b);
+        int ia = i - (batch - ba), ib = i - (batch - bb);
+        Dim x = ia < 0 ? dim_const(c->d, 1) : a[ia], y = ib < 0 ? dim_const(c->d, 1) : b[ib];
         int64_t p, q;
         if (dim_is_const(c->d, x, &p) && dim_is_const(c->d, y, &q) && p != q && p != 1 && q != 1)
             return infer_fail(c, "batch dimensions %lld and %lld do not broadcast", (long long)p, (long long)q);
-        dim[i] = dim_is(c->d, x, 1)                                    ? y
-                 : dim_is(c->d, y, 1) || dim_eq(c->d, x, y) == TRI_YES ? x
-                                                                       : dim_bcast(c->d, x, y);
-        if (!dim_is(c->d, x, 1) && !dim_is(c->d, y, 1) && dim_eq(c->d, x, y) == TRI_UNKNOWN &&
-            !infer_may_broadcast(c, x, y))
-            return false;
+        bool one = dim_is(c->d, x, 1) || dim_is(c->d, y, 1);
+        Tri same = dim_eq(c->d, x, y);
+        if (!one && same == TRI_UNKNOWN && !infer_may_broadcast(c, x, y)) return false;
+        dim[i] = dim_is(c->d, x, 1) ? y : one || same == TRI_YES ? x : dim_bcast(c->d, x, y);
     }
-    if (ra > 1) dim[rank++] = infer_dim(c, 0, ra - 2);
-    if (rb > 1) dim[rank++] = infer_dim(c, 1, rb - 1);
-    return infer_set(c, 0, infer_elem(c, 0), rank, dim);
+    *rank = batch;
+    if (ra > 1) dim[(*rank)++] = a[ra - 2];
+    if (rb > 1) dim[(*rank)++] = b[rb - 1];
+    return true;
+}
+
+static bool matmul_infer(Infer *c)
+{
+    Dim dim[RANK_MAX + 2];
+    int rank;
+    if (!infer_need_rank(c, 0, 1, -1) || !infer_need_rank(c, 1, 1, -1)) return false;
+    const TypeRec *a = infer_in(c, 0), *b = infer_in(c, 1);
+    return contraction_dims(c, a->dim, a->rank, b->dim, b->rank, dim, &rank) &&
+           infer_set(c, 0, infer_elem(c, 0), rank, dim);
 }
 
 /* ---- lowering of both ---- */

@@ -3,6 +3,7 @@
  *   QGemm                  alpha * sa * sb * (a * b + c) in 32 bits; quantised when the result has a scale
  *   MatMulIntegerToFloat   MatMulInteger(a, b) * (sa * sb) + bias
  *   DynamicQuantizeMatMul  the same with a quantised on the way */
+#include "ir/ops/contraction.h"
 #include "ir/ops/quant.h"
 #include <math.h>
 
@@ -48,7 +49,7 @@ static bool product_dims(Infer *c, Dim *dim, int *rank)
             d[k][r[k] - 2] = x;
         }
     }
-    return quant_matmul_dims(c, d[0], r[0], d[1], r[1], dim, rank);
+    return contraction_dims(c, d[0], r[0], d[1], r[1], dim, rank);
 }
 
 /* ---- FusedMatMul ---- */

@@ -21,9 +21,6 @@ Value quant_along(Ex *, Value param, int rank, int64_t axis);
 Value quant_to_real(Ex *, Value x, Value scale, Value zero, int64_t axis);
 Value quant_from_real(Ex *, Value x, Value scale, Value zero, int64_t axis, DType to);
 
-/* Dims of a matrix product (numpy's); quant_int.c. */
-bool quant_matmul_dims(Infer *, const Dim *a, int rank_a, const Dim *b, int rank_b, Dim *dim, int *rank);
-
 /* Attributes of the internal Quantize, Dequantize. */
 typedef struct QuantAttrs {
     uint64_t set;

@@ -5,6 +5,7 @@
  * and convolutions likewise. `real` is f32 where every partial sum of the integer products stays within 2^24, so that
  * float arithmetic is exact in any order (from the type's range and, for constant weights, the sum of their
  * magnitudes); else f64, exact up to 2^53. What overflows 32 bits wraps. */
+#include "ir/ops/contraction.h"
 #include "ir/ops/conv.h"
 #include "ir/ops/quant.h"
 #include <math.h>
@@ -254,30 +255,10 @@ static bool qconv_infer(Infer *c)
     return infer_set(c, 0, infer_elem(c, 7), rank, dim);
 }
 
-bool quant_matmul_dims(Infer *c, const Dim *a, int ra, const Dim *b, int rb, Dim *dim, int *rank)
-{
-    int ba = ra > 2 ? ra - 2 : 0, bb = rb > 2 ? rb - 2 : 0, batch = ba > bb ? ba : bb;
-    if (!infer_must_eq(c, a[ra - 1], b[rb == 1 ? 0 : rb - 2], "inner dimension")) return false;
-    for (int i = 0; i < batch; i++) {
-        int ia = i - (batch - ba), ib = i - (batch - bb);
-        Dim x = ia < 0 ? dim_const(c->d, 1) : a[ia], y = ib < 0 ? dim_const(c->d, 1) : b[ib];
-        int64_t p, q;
-        if (dim_is_const(c->d, x, &p) && dim_is_const(c->d, y, &q) && p != q && p != 1 && q != 1)
-            return infer_fail(c, "batch dimensions %lld and %lld do not broadcast", (long long)p, (long long)q);
-        dim[i] = dim_is(c->d, x, 1)                                    ? y
-                 : dim_is(c->d, y, 1) || dim_eq(c->d, x, y) == TRI_YES ? x
-                                                                       : dim_bcast(c->d, x, y);
-    }
-    *rank = batch;
-    if (ra > 1) dim[(*rank)++] = a[ra - 2];
-    if (rb > 1) dim[(*rank)++] = b[rb - 1];
-    return true;
-}
-
 static bool matmul_dims(Infer *c, uint32_t ka, uint32_t kb, Dim *dim, int *rank)
 {
     if (!infer_need_rank(c, ka, 1, -1) || !infer_need_rank(c, kb, 1, -1)) return false;
-    return quant_matmul_dims(c, infer_in(c, ka)->dim, infer_rank(c, ka), infer_in(c, kb)->dim, infer_rank(c, kb), dim,
+    return contraction_dims(c, infer_in(c, ka)->dim, infer_rank(c, ka), infer_in(c, kb)->dim, infer_rank(c, kb), dim,
                              rank);
 }
 
