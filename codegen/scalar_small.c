@@ -3,19 +3,7 @@
  * gives the bits of ir/elem.c: to nearest even, what has no infinity saturates. Formats: OCP 8-bit floats and E8M0
  * scale, the FNUZ variants (no infinity, no -0, one nan), OCP FP4. */
 #include "codegen/cg.h"
-
-/* Codes without sign bit; max: of the largest finite value; inf 0: there is none; fnuz: nan is the code of -0. */
-typedef struct Small {
-    uint8_t ebits, mbits;
-    int bias;
-    uint32_t max, inf, nan;
-    bool fnuz;
-} Small;
-static const Small small[DT_COUNT] = {
-    [DT_F8E4M3FN] = {4, 3, 7, 0x7e, 0, 0x7f, false},   [DT_F8E4M3FNUZ] = {4, 3, 8, 0x7f, 0, 0x80, true},
-    [DT_F8E5M2] = {5, 2, 15, 0x7b, 0x7c, 0x7e, false}, [DT_F8E5M2FNUZ] = {5, 2, 16, 0x7f, 0, 0x80, true},
-    [DT_F4E2M1] = {2, 1, 1, 0x7, 0, 0, false},
-};
+#include "ir/elem.h"
 
 static LT lanes_like(LV like, LT s)
 {
@@ -25,7 +13,7 @@ static LV k(LV like, int64_t v) { return cg_int_like(LLVMTypeOf(like), v); }
 static LV pick(Cg *g, LV c, LV a, LV b) { return LLVMBuildSelect(g->b, c, a, b, ""); }
 static LV cmp(Cg *g, LLVMIntPredicate p, LV a, int64_t b) { return LLVMBuildICmp(g->b, p, a, k(a, b), ""); }
 
-bool small_float(DType t) { return t == DT_F8E8M0 || small[t].mbits; }
+bool small_float(DType t) { return t == DT_F8E8M0 || (t != DT_F16 && t != DT_BF16 && elem_format(t)->mbits); }
 
 static LV scale_from(Cg *g, LV x) /* E8M0: a power of two, 2^-127 is subnormal */
 {
@@ -37,7 +25,7 @@ static LV scale_from(Cg *g, LV x) /* E8M0: a power of two, 2^-127 is subnormal *
 LV small_from_mem(Cg *g, DType t, LV raw)
 {
     LLVMBuilderRef b = g->b;
-    const Small *f = &small[t];
+    const ElemFormat *f = elem_format(t);
     LT i32 = lanes_like(raw, g->i32), f32 = lanes_like(raw, g->f32);
     LV x = LLVMBuildZExt(b, raw, i32, "");
     if (t == DT_F8E8M0) return LLVMBuildBitCast(b, scale_from(g, x), f32, "");
@@ -71,7 +59,7 @@ static LV scale_to(Cg *g, LV v, LV x)
 LV small_to_mem(Cg *g, DType t, LV v)
 {
     LLVMBuilderRef b = g->b;
-    const Small *f = &small[t];
+    const ElemFormat *f = elem_format(t);
     LT i32 = lanes_like(v, g->i32), i8 = lanes_like(v, g->i8), f32 = lanes_like(v, g->f32);
     LV x = LLVMBuildBitCast(b, v, i32, "");
     if (t == DT_F8E8M0) return LLVMBuildTrunc(b, scale_to(g, v, x), i8, "");

@@ -6,15 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-/* Code of the largest finite value; codes without sign bit. inf 0: there is none, values saturate. nan: a quiet one;
- * fnuz: nan is the code of -0. */
-typedef struct Small {
-    uint8_t ebits, mbits;
-    int bias;
-    uint32_t max, inf, nan;
-    bool fnuz;
-} Small;
-static const Small small[DT_COUNT] = {
+static const ElemFormat small[DT_COUNT] = {
     [DT_F16] = {5, 10, 15, 0x7bff, 0x7c00, 0x7e00, false},
     [DT_BF16] = {8, 7, 127, 0x7f7f, 0x7f80, 0x7fc0, false},
     [DT_F8E4M3FN] = {4, 3, 7, 0x7e, 0, 0x7f, false},
@@ -24,10 +16,12 @@ static const Small small[DT_COUNT] = {
     [DT_F4E2M1] = {2, 1, 1, 0x7, 0, 0, false},
 };
 
+const ElemFormat *elem_format(DType t) { return &small[t]; }
+
 static double decode(DType t, uint32_t code)
 {
     if (t == DT_F8E8M0) return code == 0xff ? NAN : ldexp(1, (int)code - 127);
-    const Small *f = &small[t];
+    const ElemFormat *f = &small[t];
     uint32_t sign = 1u << (f->ebits + f->mbits), c = code & (sign - 1), e = c >> f->mbits,
              m = c & ((1u << f->mbits) - 1);
     double s = code & sign ? -1 : 1;
@@ -47,7 +41,7 @@ static uint32_t encode(DType t, double x)
         if (f > 0.75 || (f == 0.75 && (code & 1))) code++;
         return code > 254 ? 254 : (uint32_t)code;
     }
-    const Small *f = &small[t];
+    const ElemFormat *f = &small[t];
     uint32_t sign = 1u << (f->ebits + f->mbits), s = signbit(x) ? sign : 0, code;
     if (isnan(x)) return f->fnuz ? f->nan : f->nan | s;
     double a = fabs(x);

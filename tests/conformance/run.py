@@ -121,6 +121,8 @@ def main():
     counts = re.fullmatch(r"(\d+) passed, (\d+) failed", out.strip().split("\n")[-1])
     if not tally.check("the runner counts", counts is not None, out[-500:]):
         return tally.finish()
+    if not tally.check("some case has '%s' in its name" % args.filter, os.path.exists(report_path)):
+        return tally.finish()
     report = read_report(report_path)
     manifest = cases.manifest(args.cases)
     if args.bless:
