@@ -42,11 +42,30 @@ int rt_cpu_bit(const char *arch, const char *name)
 }
 
 #if defined(__x86_64__)
-/* Bit s: the operating system saves the registers of state s (1 AVX, 2 AVX-512, 3 AMX). */
-static unsigned states_saved(void)
+/* What cpuid says, every leaf asked once: each instruction costs some 15 us where a hypervisor answers. */
+typedef struct Leaves {
+    unsigned one[4], seven[2][4], extended[4]; /* zeros: there is no such leaf */
+} Leaves;
+
+static Leaves leaves_read(void)
 {
-    unsigned a, b, c, d, lo, hi;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1)) return 1;
+    Leaves l = {0};
+    unsigned most, b, c, d;
+    __cpuid(0, most, b, c, d);
+    if (most >= 1) __cpuid(1, l.one[0], l.one[1], l.one[2], l.one[3]);
+    if (most >= 7) __cpuid_count(7, 0, l.seven[0][0], l.seven[0][1], l.seven[0][2], l.seven[0][3]);
+    if (l.seven[0][0] >= 1) /* eax of leaf 7: the highest subleaf */
+        __cpuid_count(7, 1, l.seven[1][0], l.seven[1][1], l.seven[1][2], l.seven[1][3]);
+    __cpuid(0x80000000u, most, b, c, d);
+    if (most >= 0x80000001u) __cpuid(0x80000001u, l.extended[0], l.extended[1], l.extended[2], l.extended[3]);
+    return l;
+}
+
+/* Bit s: the operating system saves the registers of state s (1 AVX, 2 AVX-512, 3 AMX). */
+static unsigned states_saved(const Leaves *l)
+{
+    unsigned lo, hi;
+    if (!(l->one[2] >> 27 & 1)) return 1;
     __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     unsigned saved = 1;
     if ((lo & 0x6) == 0x6) saved |= 1u << 1;
@@ -55,14 +74,14 @@ static unsigned states_saved(void)
     return saved;
 }
 
-static int has_bit(unsigned leaf, unsigned sub, int reg, int bit)
+#define ROW(bit, name, leaf, sub, ...)                                                                                 \
+    _Static_assert((leaf) == 7 ? (sub) < 2 : !(sub) && ((leaf) == 1 || (leaf) == 0x80000001u), "Leaves lacks one");
+RT_CPU_X86(ROW)
+#undef ROW
+
+static int has_bit(const Leaves *l, unsigned leaf, unsigned sub, int reg, int bit)
 {
-    unsigned r[4];
-    if (!__get_cpuid_count(leaf, 0, &r[0], &r[1], &r[2], &r[3])) return 0;
-    if (sub) {
-        if (r[0] < sub) return 0; /* eax of leaf 7: the highest subleaf */
-        __cpuid_count(leaf, sub, r[0], r[1], r[2], r[3]);
-    }
+    const unsigned *r = leaf == 1 ? l->one : leaf == 7 ? l->seven[sub] : l->extended;
     return r[reg] >> bit & 1;
 }
 #endif
@@ -71,9 +90,10 @@ void rt_cpu_have(uint64_t have[RT_CPU_WORDS], uint64_t cpu_only[RT_CPU_WORDS])
 {
     uint64_t cpu[RT_CPU_WORDS] = {0}, both[RT_CPU_WORDS] = {0};
 #if defined(__x86_64__)
-    unsigned saved = states_saved();
+    const Leaves leaves = leaves_read();
+    unsigned saved = states_saved(&leaves);
 #define ROW(bit, name, leaf, sub, reg, pos, state)                                                                     \
-    if (has_bit(leaf, sub, reg, pos)) {                                                                                \
+    if (has_bit(&leaves, leaf, sub, reg, pos)) {                                                                       \
         cpu[(bit) / 64] |= 1ull << (bit) % 64;                                                                         \
         if (saved >> (state)&1) both[(bit) / 64] |= 1ull << (bit) % 64;                                                \
     }
