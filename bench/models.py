@@ -1,11 +1,12 @@
 """The models that bench/run.py measures: where each comes from and what it is fed.
 
-    catalogue(work, real)    {name: Entry}, best known first; files that have to be made or fetched are not yet there
+    catalogue(real)          {row: Entry}, best known first; files that have to be made or fetched are not yet there
     entry.file(work)         path of the .onnx, made (models/hydrate.py) or fetched (PyPI, pinned) on first use
     entry.feeds(work)        {input: array}, the same in every run
 
 Own graphs and models of packages get inputs from a seed, with the sizes below; a folder given with --real holds
-NAME/model.onnx and, as ONNX lays out test data, NAME/test_data_set_0/input_K.pb.
+NAME/model.onnx and, as ONNX lays out test data, NAME/test_data_set_0/input_K.pb. A row is a model (NAME) or the same
+file fed with other sizes (NAME@LABEL, VARIANTS): the artifact is dynamic where the model is.
 """
 
 import os
@@ -36,7 +37,7 @@ GRAPHS = {
     "dcgan": ("image", {}),
     "fasterrcnn_mobilenet_v3_large_320_fpn": ("detection", {}),
     "bert_base": ("text", {"seq": 128}),
-    "gpt2_prefill": ("text", {"seq": 64}),
+    "gpt2_prefill": ("text", {"seq": 128}),
     "gpt2_decode": ("text", {"past": 128}),
     "transformer_text": ("text", {"seq": 100}),
     "bilstm_text": ("text", {"seq": 100}),
@@ -50,6 +51,18 @@ GRAPHS = {
 
 # Models that need a word: inputs of another spread, results that are rows in whatever order.
 SPECIAL = {"fasterrcnn_mobilenet_v3_large_320_fpn": {"scale": 10, "rows": True}}  # finds nothing in softer pictures
+
+# The same files fed with other sizes: {model: {label: {symbol: size or input: shape}}}; "" are the sizes of the model's
+# own row where those of its test data are not meant. Stored inputs are repeated or cut to the shape.
+VARIANTS = {
+    "resnet50": {"b8": {"batch": 8}},
+    "bert_base": {"b8": {"batch": 8}, "s384": {"seq": 384}},
+    "minilm_l6": {"": {"batch": 1, "seq": 128}, "s16": {"batch": 1, "seq": 16}},
+    "gpt2_prefill": {"s512": {"seq": 512}},
+    "gpt2_decode": {"past1000": {"past": 1000}},
+    "ch_PP-OCRv4_det_infer": {"736x1280": {"x": (1, 3, 736, 1280)}},
+    "magika": {"": {"bytes": (1, 2048)}, "b32": {"bytes": (32, 2048)}},
+}
 
 # A package of PyPI that ships models: (project, version, {name: (kind, path in the wheel, {input: shape})}).
 PACKAGES = (
@@ -97,11 +110,27 @@ def value_of(name, shape, dtype, rng, scale=1):
     return (rng.standard_normal(shape) * scale).astype(dtype)
 
 
+def fitted(array, shape):
+    """The array repeated or cut along each axis."""
+    for axis, n in enumerate(shape):
+        array = np.take(array, np.arange(n) % array.shape[axis], axis)
+    return array
+
+
 class Entry:
-    def __init__(self, name, kind, source, sizes=None, shapes=None, package=None):
+    """A row. sizes and shapes are of inputs without stored data; `asked`, by symbol or input, goes before those."""
+
+    def __init__(self, name, kind, source, sizes=None, shapes=None, package=None, asked=None):
         self.name, self.kind, self.source = name, kind, source
-        self.sizes, self.shapes, self.package = sizes or {}, shapes or {}, package
+        self.sizes, self.shapes, self.package, self.asked = sizes or {}, shapes or {}, package, asked or {}
+        self.row = name
         self.scale, self.rows = (SPECIAL.get(name, {}).get(k, other) for k, other in (("scale", 1), ("rows", False)))
+
+    def variant(self, label, asked):
+        """The row NAME@LABEL, or this one with other sizes when the label is empty."""
+        made = Entry(self.name, self.kind, self.source, self.sizes, self.shapes, self.package, asked)
+        made.row = self.name + "@" + label if label else self.name
+        return made
 
     def file(self, work):
         if self.package:
@@ -124,16 +153,17 @@ class Entry:
         rng = np.random.default_rng(SEED)
         made = {}
         for k, v in enumerate(fed_inputs(model)):
+            t = v.type.tensor_type
+            dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param for d in t.shape.dim]
             pb = os.path.join(stored, "input_%d.pb" % k)
             if os.path.exists(pb):
                 made[v.name] = numpy_helper.to_array(onnx.load_tensor(pb))
+                shape = self.asked.get(v.name) or [self.asked.get(d, n) for d, n in zip(dims, made[v.name].shape)]
+                made[v.name] = fitted(made[v.name], shape)
                 continue
-            t = v.type.tensor_type
-            shape = self.shapes.get(v.name)
-            if shape is None:
-                dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else d.dim_param
-                        for d in t.shape.dim]
-                shape = [d if isinstance(d, int) else self.sizes.get(d, 1) for d in dims]
+            sizes = {**self.sizes, **self.asked}
+            shape = self.asked.get(v.name) or self.shapes.get(v.name) \
+                or [d if isinstance(d, int) else sizes.get(d, 1) for d in dims]
             dtype = onnx.helper.tensor_dtype_to_np_dtype(t.elem_type)
             made[v.name] = value_of(v.name, tuple(shape), dtype, rng, self.scale)
         return {name: np.array(a, order="C") for name, a in made.items()}
@@ -169,4 +199,9 @@ def catalogue(real=None, packages=True):
         if os.path.exists(path):
             kind = entries[name].kind if name in entries else REAL_KINDS.get(name, "small")
             entries[name] = Entry(name, kind, path)
-    return entries
+    rows = {}
+    for name, entry in entries.items():
+        labels = VARIANTS.get(name, {})
+        rows[name] = entry.variant("", labels[""]) if "" in labels else entry
+        rows.update({"%s@%s" % (name, label): entry.variant(label, asked) for label, asked in labels.items() if label})
+    return rows

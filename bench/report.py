@@ -8,8 +8,12 @@ import json
 import math
 import os
 import shutil
+import statistics
 import sys
 from xml.sax.saxutils import escape
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import bars
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 RESULTS = os.path.join(TOP, "bench", "results")
@@ -70,6 +74,8 @@ def sentence(r, peer, label):
 
 def summary(r):
     lines = [sentence(r, peer, label) for peer, label, _ in PEERS]
+    lines += [bars_sentence(r)]
+    lines += ["%s: %s" % (v.name, bar_text(v)) for v in bars.verdicts(r) if v.best and not v.met]
     lines += ["not measured: %s: %s" % (n, why) for n, why in missing(r)]
     return "\n".join(lines)
 
@@ -208,6 +214,75 @@ def times_table(r):
     return table(head + ["of roofline", "GF/s", "error"], ["---", "---"] + ["---:"] * (len(head) + 1), rows)
 
 
+LABELS = {peer: label for peer, label, _ in PEERS}
+
+
+def bars_sentence(r):
+    mean, met, rows, below = bars.standing(r)
+    if mean is None:
+        return "None of the %d rows with a figure was measured." % rows
+    return "Against the best peer, over the rows with a figure: %s times as fast (geometric mean; to reach: %s); met " \
+        "in %d of %d; below 1 in %d%s." % (shown(mean), shown(bars.BARS["mean"]), met, rows, len(below),
+                                       ": " + ", ".join(below) if below else "")
+
+
+def bar_text(v):
+    if not v.best:
+        return "*%s*" % v.why
+    return "%s (%s–%s) against %s, to reach %s: %s" % (
+        *(shown(x) for x in v.best[:3]), LABELS[v.best[3]], shown(v.bar), "met" if v.met else "not met")
+
+
+def bars_table(r):
+    """Every row of bars.json, also those without a result."""
+    rows = []
+    for v in bars.verdicts(r):
+        cells = [v.name, shown(v.bar)]
+        if v.best:
+            row = r["models"][v.name]
+            roof = roofline_ns(r, row)
+            cells += ["%s (%s–%s)" % tuple(shown(x) for x in v.best[:3]), LABELS[v.best[3]],
+                      "yes" if v.met else "**no**", "%.0f %%" % (100 * roof / time_of(row)) if roof else "–"]
+        else:
+            cells += ["*%s*" % tidy(v.why), "–", "**no**", "–"]
+        second = bars.second_core(v.name, r["models"].get(v.name, {}))
+        if r["threads"] > 1:
+            cells.append("%s (%s–%s)%s" % (*(shown(x) for x in second[:3]), "" if not second[3] else
+                                          " of %s: %s" % (shown(second[3]), "yes" if second[4] else "**no**"))
+                         if second else "–")
+        rows.append(cells)
+    head = ["row", "figure", "times as fast as the best peer", "which", "met", "of roofline"]
+    head += ["as one thread"] if r["threads"] > 1 else []
+    return table(head, ["---", "---:", "---:", "---", "---"] + ["---:"] * (len(head) - 5), rows)
+
+
+def starting_table(r):
+    """What bars.starting says: load, start, first run, memory of fresh processes without Python."""
+    rows, counts = [], {}
+    for name, row in sorted(measured(r)):
+        got = bars.starting(row)
+        if not got:
+            continue
+        cells = [name]
+        for what, key, unit in (("load", "load_ns", 1e6), ("start", "output_ns", 1e6), ("memory", "peak_kb", 1024)):
+            ours, peer = bars.least(row, key)
+            cells += [shown(ours / unit) if ours else "–", shown(peer / unit) if peer else "–"]
+            cells.append("–" if what not in got else "%s%s" % (shown(got[what][0]), "" if got[what][2] else " **no**"))
+        first = got.get("first run")
+        cells.append("–" if not first else "%s%s" % (shown(first[0]), "" if first[2] else " **no**"))
+        rows.append(cells)
+        for what, (_, _, good) in got.items():
+            counts.setdefault(what, []).append(good)
+    if not rows:
+        return ""
+    head = ["model", "load, ms: bmc", "best peer", "times", "start, ms: bmc", "best peer", "times",
+            "memory, MB: bmc", "best peer", "share", "first run, share"]
+    said = "; ".join("%s: %d of %d" % (what, sum(good), len(good)) for what, good in counts.items())
+    return STARTING % (bars.BARS["load"], bars.BARS["start"], bars.BARS["start_below_ms"], bars.BARS["first_run"],
+                       bars.BARS["first_run_ms_per_100_mb"]) + "\nReached: %s.\n\n" % said \
+        + table(head, ["---"] + ["---:"] * (len(head) - 1), rows)
+
+
 def small_table(r):
     rows = []
     for name, row in measured(r):
@@ -263,8 +338,12 @@ def page(results):
         out += ["## %s" % threads_text(r["threads"]).capitalize(), ""]
         if r.get("clock") == "cpu":
             out += ["Times are processor time: other work kept the machine busy."]
+        loads = [row["load_average"] for row in r["models"].values() if "load_average" in row]
+        if loads:
+            out += ["Load average of the machine meanwhile: %s (median of the rows, %s–%s); this run alone makes %d."
+                    % (shown(statistics.median(loads), 2), shown(min(loads), 2), shown(max(loads), 2), r["threads"])]
         out += [sentence(r, p, label) for p, label, _ in PEERS]
-        out += ["", times_table(r), ""]
+        out += [bars_sentence(r), "", bars_table(r), "", "### Every row against each peer", "", times_table(r), ""]
         small = small_table(r)
         if small:
             out += ["Models below one millisecond, called from C (`bmc bench`) and from Python:", "", small, ""]
@@ -276,6 +355,9 @@ def page(results):
             out += ["- %s with %s: %s" % (n, p, tidy(why)) for n, p, why in failed]
             out += [""]
     out += ["## Starting, memory, size", "", START, "", start_table(first), ""]
+    fresh = starting_table(first)
+    if fresh:
+        out += ["### Without Python", "", fresh, ""]
     return "\n".join(out).rstrip() + "\n"
 
 
@@ -285,11 +367,21 @@ anything is timed, every output is compared with that of ONNX Runtime without op
 above 1e-3 of its largest magnitude (two steps of 8 bits in quantised models), *error* is bmc's. Then the engines take
 turns in batches, in changing order; a time is the median over the rounds, "times as fast" the median of the rounds'
 ratios with its bootstrap 95 % interval.
+The figure of a row (`bench/bars.json`) is met when the upper end of the interval of the best peer's median over bmc's
+reaches it and the ratio is at least 1. NAME@LABEL is the same file, and the same artifact, fed with other sizes.
 All are called from Python with inputs and outputs bound and allocated before (IOBinding, `set_tensor`, pointers).
 ONNX Runtime: all optimisations, sequential, `intra_op_num_threads`. OpenVINO: f32, latency hint, one stream,
 `INFERENCE_NUM_THREADS`. Models are used as they are, with dynamic dimensions. *Of roofline* is the share of bmc's time
 that the machine would need at least: the larger of flops at its peak and of weights, inputs and outputs at the
 bandwidth of reading as much as weights and arena have over and over. `bmc profile MODEL` shows the same by node.
+"""
+
+STARTING = """\
+`bench/start.c`, a C program, starts one engine with one model: *load* is `dlopen` and `create`, or making a session
+(loading a peer's library is not counted); *start* is from the start of the process to the first output, a peer's
+library with it; *memory* is the most resident above a process that only reads the inputs. The best peer is the one
+with the lower figure. To reach: load %d times as fast; start %d times as fast where a run takes less than %d ms, else
+faster; less memory; a first run of at most %s times a steady one and %d ms for each 100 MB of weights (*share* of that).
 """
 
 START = """\

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""bmc against ONNX Runtime and OpenVINO on every model:
+"""bmc against ONNX Runtime and OpenVINO on every model, at every size that bars.json names:
 
     bench/run.py [--models A,B] [--threads N] [--rounds N] [--quick] [--real DIR] [--publish]
 
@@ -8,10 +8,12 @@ file, inputs and cores. Each runs in a process of its own, bound to those cores;
 stopped. Answers are compared with ONNX Runtime's without optimisations before anything is timed. Then the engines
 take turns: a round is one batch of each, in changing order; a time is the median over the rounds, a ratio the median
 of the rounds' ratios, with a bootstrap 95 % confidence interval. The machine's peak and bandwidth are measured in the
-same run. Results: build/bench/results-Nt.json; --publish copies them to bench/results/ and writes docs/BENCHMARKS.md
-and its plots (bench/report.py).
+same run. With several threads bmc takes turns with itself on one, too. Starting is measured from C (bench/start.c):
+load, first run, memory above a bare process. Results: build/bench/results-Nt.json; --publish copies them to
+bench/results/ and writes docs/BENCHMARKS.md and its plots (bench/report.py).
 
-  --models A,B      only those ('-A': all but A); with results already there, theirs are replaced and the others kept
+  --models A,B      only those ('-A': all but A; A without '@' stands for its variants A@…, too); with
+                    results already there, theirs are replaced and the others kept; 'bars': the rows of bars.json
   --threads N       of every engine (default 1); --cores 0,1: which (default: the last ones that may be used)
   --rounds N        default 11, at least 5; --seconds S: of a batch (default 0.25); --loads N: fresh processes (3)
   --quick           5 rounds of 0.05 s, one load instead of three
@@ -25,7 +27,6 @@ import argparse
 import json
 import os
 import random
-import resource
 import signal
 import statistics
 import subprocess
@@ -72,10 +73,10 @@ class Failed(Exception):
 class Engine:
     """A worker process (bench/engines.py); it is stopped except while it works."""
 
-    def __init__(self, name, args):
-        self.name = name
-        cores = ",".join(str(c) for c in args.cores)
-        self.p = subprocess.Popen([sys.executable, os.path.join(HERE, "engines.py"), name, str(args.threads), cores],
+    def __init__(self, name, args, threads=None):
+        self.name, threads = name, threads or args.threads
+        cores = ",".join(str(c) for c in args.cores[-threads:])
+        self.p = subprocess.Popen([sys.executable, os.path.join(HERE, "engines.py"), name, str(threads), cores],
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
     def do(self, what, **more):
@@ -143,11 +144,14 @@ def error_of(got, want):
     return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)) if a.size else 0.0
 
 
-def tolerance(onnx_file):
+def onnx_of(path):
     import onnx
 
-    model = onnx.load(onnx_file, load_external_data=False)
-    ops = {n.op_type for n in model.graph.node}
+    return onnx.load(path, load_external_data=False)
+
+
+def tolerance(onnx_file):
+    ops = {n.op_type for n in onnx_of(onnx_file).graph.node}
     return WRONG_QUANTISED if any("Quantize" in op or "QLinear" in op for op in ops) else WRONG
 
 
@@ -207,6 +211,33 @@ def machine(args):
             "gbs": m["bandwidth_by_size"][n], "cpu": m["cpu"], "target": m["target"]}
 
 
+def start_all(args, files, row):
+    """Fresh processes without Python, in turn: row[engine]["start"]."""
+    import start
+
+    program = start.starter(WORK)
+    if not program:
+        return
+    outputs = [o.name for o in onnx_of(files["onnx"]).graph.output]
+    words, got = {}, {}
+    engines = [e for e in args.engines if "ns" in row[e]]
+    for name in engines + ["none"]:
+        words[name], got[name] = start.words(name, files, outputs, args.threads), []
+    brief = min((row[e]["ns"] for e in engines), default=0) < 3e6
+    for _ in range(max(args.loads, 5 if brief else 1)):
+        for name in list(words):
+            try:
+                got[name].append(start.once(program, args.clock, words[name], args.cores))
+            except start.Failed as e:
+                print("    %s from C: %s" % (name, e))
+                del words[name]
+    for name in engines:
+        if name in words and "none" in words:
+            made = {key: statistics.median(x[key] for x in got[name]) for key in start.KEYS}
+            made["peak_kb"] -= statistics.median(x["peak_kb"] for x in got["none"])
+            row[name]["start"] = made
+
+
 def load_all(args, entry, files, row, reference):
     """Fresh processes, in turn: load time, first run, memory. The last set stays; answers are compared."""
     engines = {}
@@ -253,7 +284,7 @@ def reference_answers(args, files):
 
 
 def rounds(args, engines, row):
-    """Engines in alternation; {name: [ns of each round]}."""
+    """Engines in alternation; {name: [ns of each round]}. "alone" is bmc with one thread."""
     rng = random.Random(7)
     order = list(engines)
     times = {name: [] for name in order}
@@ -264,6 +295,10 @@ def rounds(args, engines, row):
         for name in order:
             batch = engines[name].do("time", seconds=args.seconds, clock=args.clock)["ns"]
             times[name].append(statistics.median(batch))
+    alone = times.pop("alone", None)
+    if alone:
+        row["bmc"]["one_thread_ns"] = round(statistics.median(alone), 1)
+        row["bmc"]["scaling"] = interval([a / b for a, b in zip(alone, times["bmc"])], rng)
     for name, t in times.items():
         row[name]["ns"] = round(statistics.median(t), 1)
         row[name]["rounds_ns"] = [round(x, 1) for x in t]
@@ -326,12 +361,19 @@ def measure(args, entry):
         files[name] = files["onnx"]
     if "bmc" in args.engines:
         try:
-            row["bmc"]["compile"] = compile_model(args, files["onnx"], artifact)
+            if args.compiled.get("path") != artifact:  # rows of one model share its artifact
+                drop_artifact(args)
+                cost = compile_model(args, files["onnx"], artifact)
+                args.compiled.update(path=artifact, cost=cost)
+            row["bmc"]["compile"] = args.compiled["cost"]
             files["bmc"] = artifact
             row["bmc"]["file_bytes"] = os.path.getsize(artifact)
         except Failed as e:
             row["bmc"]["error"] = str(e)
     engines = load_all(args, entry, files, row, reference_answers(args, files))
+    if args.threads > 1 and "bmc" in engines:
+        engines["alone"] = Engine("bmc", args, 1)
+        engines["alone"].do("load", model=files["bmc"], feeds=files["feeds"])
     try:
         rounds(args, engines, row)
     finally:
@@ -340,8 +382,15 @@ def measure(args, entry):
     if "bmc" in engines:
         in_c(args, files, row)
         work_of(args, files, row)
-        os.remove(artifact)
+    start_all(args, files, row)
+    row["load_average"] = round(os.getloadavg()[0], 2)
     return row
+
+
+def drop_artifact(args):
+    path = args.compiled.pop("path", None)
+    if path and os.path.exists(path):
+        os.remove(path)
 
 
 def line(name, row):
@@ -378,6 +427,7 @@ def parse():
     args.seconds = args.seconds or (0.05 if args.quick else 0.25)
     args.loads = args.loads or (1 if args.quick else 3)
     args.engines = args.engines.split(",")
+    args.compiled = {}  # the artifact that is there: path, cost
     usable = sorted(os.sched_getaffinity(0))
     args.cores = [int(c) for c in args.cores.split(",")] if args.cores else usable[-args.threads:]
     if args.clock == "cpu" and args.threads > 1:
@@ -414,6 +464,24 @@ def finish(args, results, peaks):
     os.replace(args.out + ".part", args.out)
 
 
+def choose(entries, text):
+    """(rows to measure, in the order of the catalogue; whether they were asked for by name)."""
+    import bars
+
+    def rows_of(word):
+        if word == "bars":
+            return [r for r in entries if r in bars.BARS["times_as_fast"]]
+        return [r for r in entries if r == word or r.startswith(word + "@")]
+
+    asked = [w for w in text.split(",") if w]
+    unknown = [w for w in asked if not rows_of(w.lstrip("-"))]
+    if unknown:
+        raise SystemExit("no such model: %s; there are %s" % (", ".join(unknown), " ".join(entries)))
+    wanted = {r for w in asked if not w.startswith("-") for r in rows_of(w)} or set(entries)
+    wanted -= {r for w in asked if w.startswith("-") for r in rows_of(w[1:])}
+    return [r for r in entries if r in wanted], bool(asked)
+
+
 def main():
     enter_venv()
     args = parse()
@@ -421,12 +489,7 @@ def main():
 
     os.makedirs(WORK, exist_ok=True)
     entries = models.catalogue(args.real, not args.no_packages)
-    asked = [m for m in args.models.split(",") if m]
-    unknown = [m for m in asked if m.lstrip("-") not in entries]
-    if unknown:
-        raise SystemExit("no such model: %s; there are %s" % (", ".join(unknown), " ".join(entries)))
-    chosen = [m for m in asked if not m.startswith("-")] or list(entries)
-    chosen = [m for m in chosen if "-" + m not in asked]
+    chosen, asked = choose(entries, args.models)
     results = {"models": {}}
     if asked and os.path.exists(args.out):
         with open(args.out) as f:
@@ -443,6 +506,7 @@ def main():
         print(line(name, results["models"][name]), flush=True)
         if len(chosen) > 8 and k == len(chosen) // 2:
             peaks.append(machine(args))
+    drop_artifact(args)
     peaks.append(machine(args))
     finish(args, results, peaks)
     import report

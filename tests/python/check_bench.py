@@ -2,8 +2,9 @@
 """The benchmarks work and count right:   check_bench.py [--bmc PATH]
 
 `bmc profile` against flops and bytes worked out by hand, its steps against the time of the run; the comparison of
-answers and the interval of bench/run.py on made-up values; the page and the plot on made-up results; and one quick run
-of bench/run.py with the peers, two small models. That last part is skipped, with the reason, where PyPI cannot be had.
+answers and the interval of bench/run.py on made-up values; the rows and what they are to reach; the page and the plot
+on made-up results; and one quick run of bench/run.py with the peers, two small models. That last part is skipped, with
+the reason, where PyPI cannot be had.
 """
 
 import argparse
@@ -15,6 +16,8 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper
 
 import harness
 from harness import TOP, run
@@ -94,6 +97,81 @@ def arithmetic(tally):
     tally.check("no spread, no interval", bench.interval([2.0] * 5, rng) == [2.0, 2.0, 2.0])
 
 
+def row_of(ours, ort=None, ov=None, **more):
+    """A row of results with these rounds."""
+    made = {"bmc": {"rounds_ns": ours, "ns": sorted(ours)[len(ours) // 2], **more}}
+    made.update({n: {"rounds_ns": t} for n, t in (("onnxruntime", ort), ("openvino", ov)) if t})
+    return made
+
+
+def figures(tally):
+    """What a row is to reach: bench/bars.py against values worked out by hand."""
+    import bars
+
+    best = bars.against_best(row_of([2.0] * 5, [3.0] * 5, [5.0] * 5))
+    tally.check("the best peer is the quicker one", best == (1.5, 1.5, 1.5, "onnxruntime"), best)
+    best = bars.against_best(row_of([2.0, 4, 2, 4, 3], [6.0, 12, 6, 12, 9], [5.0] * 5))
+    tally.check("medians, not rounds, are divided", best[0] == 5 / 3 and best[3] == "openvino", best)
+    tally.check("rounds are drawn together", best[1] <= best[0] <= best[2] and best[2] <= 3, best)
+    tally.check("without a peer there is no ratio", bars.against_best(row_of([1.0] * 5)) is None)
+    failed = {"bmc": {"error": "x"}, "openvino": {"rounds_ns": [1.0]}}
+    tally.check("nor without ours", bars.against_best(failed) is None)
+    for best, bar, want in (((1.1, 1.0, 1.2, "p"), 1.2, True), ((1.1, 1.0, 1.19, "p"), 1.2, False),
+                            ((0.99, 0.9, 1.5, "p"), 1.0, False), ((1.0, 1.0, 1.0, "p"), 1.0, True), (None, 1.0, False)):
+        tally.check("met: %s of %s" % (best, bar), bars.met(best, bar) == want)
+    names = list(bars.BARS["times_as_fast"])
+    got = bars.verdicts({"models": {names[0]: row_of([1.0] * 5, [2.0] * 5), names[1]: {"error": "why not"}}})
+    tally.check("every row has a verdict", [v.name for v in got] == names and [v.met for v in got[:3]] == [1, 0, 0])
+    tally.check("with its reason", got[1].why == "why not" and got[2].why == "not measured", got[1:3])
+    row = row_of([1e6] * 5, [2e6] * 5, weights_bytes=5e7)
+    row["bmc"]["start"] = {"load_ns": 1e5, "output_ns": 2e6, "peak_kb": 10, "first_ns": 6.31e6}
+    row["onnxruntime"]["start"] = {"load_ns": 5e6, "output_ns": 4e7, "peak_kb": 10}
+    got = bars.starting(row)
+    tally.check("loading and starting", got["load"] == (50, 50, True) and got["start"] == (20, 20, True), got)
+    tally.check("as much memory is not less", got["memory"] == (1, 1, False), got)
+    tally.check("the first run has 1.3 ms and 5 for the weights", got["first run"][2] is False
+                and abs(got["first run"][0] - 6.31 / 6.3) < 1e-9, got)
+    row["bmc"]["ns"] = 3e6
+    tally.check("a long run has only to start sooner", bars.starting(row)["start"] == (20, 1, True))
+    row["bmc"].update(scaling=[1.5, 1.4, 1.7], one_thread_ns=6e6)
+    tally.check("the second core", bars.second_core("x", row) == (1.5, 1.4, 1.7, 1.6, True))
+    tally.check("of resnet50", bars.second_core("resnet50", row)[3:] == (1.85, False))
+    row["bmc"]["one_thread_ns"] = 4e6
+    tally.check("of a short run", bars.second_core("x", row)[3:] == (None, True))
+
+
+def rows(tally):
+    """NAME@LABEL: the same file, other sizes."""
+    import bars
+    import models
+    import run as bench
+
+    real = os.path.join(WORK, "real")  # a model with stored inputs
+    stored = os.path.join(real, "minilm_l6", "test_data_set_0")
+    os.makedirs(stored, exist_ok=True)
+    made = harness.own_models(os.path.join(harness.WORK, "models"))
+    ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "seq"])
+    out = helper.make_tensor_value_info("y", TensorProto.INT64, ["batch", "seq"])
+    graph = helper.make_graph([helper.make_node("Neg", ["input_ids"], ["y"])], "g", [ids], [out])
+    onnx.save(helper.make_model(graph), os.path.join(real, "minilm_l6", "model.onnx"))
+    harness.write_tensor(os.path.join(stored, "input_0.pb"), np.arange(6).reshape(2, 3))
+    entries = models.catalogue(real, True)
+    feeds = entries["minilm_l6@s16"].feeds(WORK)["input_ids"]
+    tally.check("stored inputs are repeated and cut", feeds.tolist() == [[0, 1, 2] * 5 + [0]], feeds)
+    tally.check("a label leaves the file", entries["minilm_l6@s16"].file(WORK) == entries["minilm_l6"].file(WORK))
+    mlp = models.Entry("m", "small", made["mnist_mlp"], {"batch": 2}).variant("b3", {"batch": 3})
+    tally.check("a symbol's size", mlp.feeds(WORK)["x"].shape == (3, 1, 28, 28) and mlp.row == "m@b3")
+    known = set(entries) | set(models.REAL_KINDS)
+    known |= {n + "@" + k for n, labels in models.VARIANTS.items() for k in labels}
+    stray = [n for n in bars.BARS["times_as_fast"] if n not in known and not n.startswith("mlperf_tiny")]
+    tally.check("every row of bars.json is one", not stray, stray)
+    chosen, asked = bench.choose(entries, "minilm_l6")
+    tally.check("a model stands for its rows", chosen == ["minilm_l6", "minilm_l6@s16"] and asked, chosen)
+    chosen, _ = bench.choose(entries, "bars,-resnet50")
+    tally.check("rows with a figure", "resnet50@b8" not in chosen and "vgg16" in chosen, chosen)
+    tally.check("and no others", "digits" not in chosen, chosen)
+
+
 def made_up():
     rows = {"one & only": 2.5, "two": 0.4, "three": 1.0}
     models = {}
@@ -101,11 +179,18 @@ def made_up():
         models[name] = {
             "kind": "small", "flops": 1e6, "bytes": 4e3, "working_set": 4e3, "model_bytes": 5e3, "inputs": {},
             "versions": {"bmc": "bmc 1"},
-            "bmc": {"ns": 2e4, "c_ns": 1.9e4, "file_bytes": 6e3, "load_ns": 1e5, "first_ns": 3e4, "peak_kb": 900,
+            "bmc": {"ns": 2e4, "rounds_ns": [2e4] * 5, "c_ns": 1.9e4, "file_bytes": 6e3, "load_ns": 1e5,
+                    "first_ns": 3e4, "peak_kb": 900,
                     "weights_bytes": 4e3, "arena_bytes": 64, "compile": {"seconds": 0.5, "peak_mb": 70}},
-            "onnxruntime": {"ns": 2e4 * ratio, "ratio": [ratio, ratio * 0.9, ratio * 1.1]},
+            "onnxruntime": {"ns": 2e4 * ratio, "rounds_ns": [2e4 * ratio] * 5,
+                            "ratio": [ratio, ratio * 0.9, ratio * 1.1]},
             "openvino": {"error": "cannot do that"},
         }
+    models["resnet50"] = dict(models["two"], load_average=3.0)
+    models["resnet50"]["bmc"] = dict(models["two"]["bmc"], start={"load_ns": 2e5, "output_ns": 2e6, "peak_kb": 1024,
+                                                                  "first_ns": 1e6})
+    models["resnet50"]["onnxruntime"] = dict(models["two"]["onnxruntime"], start={"load_ns": 4e6, "output_ns": 7e7,
+                                                                                  "peak_kb": 4096})
     models["four"] = {"kind": "text", "bmc": {"error": "/tmp/some/where/four.onnx: node 1 (Odd): not supported"}}
     return {"threads": 1, "rounds": 5, "seconds": 0.05, "clock": "wall", "when": "2000-01-01", "models": models,
             "machine": {"gflops": 100.0, "bytes": [1 << 20, 1 << 23], "gbs": [100.0, 10.0], "cpu": "c",
@@ -117,7 +202,7 @@ def pages(tally):
 
     r = made_up()
     stand = report.standing(r, "onnxruntime")
-    tally.check("how the models stand", stand[1:] == (3, 1, 1, 1), stand)
+    tally.check("how the models stand", stand[1:] == (4, 1, 1, 2), stand)
     tally.check("geometric mean", abs(report.mean([2.5, 0.4, 1.0]) - 1) < 1e-9)
     tally.check("least time is the larger of both", report.roofline_ns(r, r["models"]["two"]) == 1e4)
     results, docs = os.path.join(WORK, "results"), os.path.join(WORK, "docs")
@@ -125,7 +210,10 @@ def pages(tally):
     report.publish(r, results, docs)
     with open(os.path.join(docs, "BENCHMARKS.md")) as f:
         page = f.read()
-    for text in ("| two |", "0.400 (0.360–0.440)", "50 %", "four.onnx: node 1 (Odd)", "*cannot*", "19.0"):
+    for text in ("| two |", "0.400 (0.360–0.440)", "50 %", "four.onnx: node 1 (Odd)", "*cannot*", "19.0", "met in 0 of",
+                 "| resnet50 | 1.17 | 0.400 (0.400–0.400) | ONNX Runtime | **no** | 50 % |", "median of the rows, 3.0",
+                 "| vgg16 | 1.80 | *not measured* |", "| 0.200 | 4.00 | 20.0 **no** | 2.00 | 70.0 | 35.0 |",
+                 "load: 0 of 1; start: 1 of 1; memory: 1 of 1; first run: 0 of 1"):
         tally.check("the page says " + text, text in page, page)
     tally.check("no folder of this machine", "/tmp/" not in page)
     picture = ElementTree.parse(os.path.join(docs, "benchmarks-1t.svg")).getroot()
@@ -133,7 +221,7 @@ def pages(tally):
     texts = ["".join(t.itertext()) for t in picture.iter("{http://www.w3.org/2000/svg}text")]
     tally.check("with every measured model", all(n in texts for n in ("one & only", "two", "three")), texts)
     bars = [b for b in picture.iter("{http://www.w3.org/2000/svg}rect") if b.get("fill") == report.PEERS[0][2]]
-    tally.check("and a bar for each", len(bars) == 1 + 3, len(bars))  # one in the legend
+    tally.check("and a bar for each", len(bars) == 1 + 4, len(bars))  # one in the legend
 
 
 def whole(bmc, tally):
@@ -164,6 +252,10 @@ def whole(bmc, tally):
         tally.check(name + ": our answers", ours.get("error_of_range", 1) < 1e-4, ours)
         tally.check(name + ": all the figures", all(ours.get(k, 0) > 0 for k in (
             "ns", "c_ns", "load_ns", "first_ns", "peak_kb", "file_bytes")) and len(ours["rounds_ns"]) == 5, ours)
+        for engine in ("bmc", "onnxruntime", "openvino"):
+            begun = row.get(engine, {}).get("start", {})
+            tally.check("%s: %s started from C" % (name, engine), begun.get("load_ns", 0) > 0 and begun["peak_kb"] > 0
+                        and begun["output_ns"] > begun["load_ns"] + begun["first_ns"], begun)
         tally.check(name + ": flops and bytes", row.get("flops", 0) > 1e4 and row.get("bytes", 0) > 1e4)
 
 
@@ -175,6 +267,8 @@ def main():
     os.makedirs(WORK, exist_ok=True)
     tally = harness.Tally()
     arithmetic(tally)
+    figures(tally)
+    rows(tally)
     pages(tally)
     profile(bmc, tally)
     whole(bmc, tally)
