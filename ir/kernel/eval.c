@@ -143,6 +143,15 @@ static bool steps(KEval *e, const KSteps *l)
     return true;
 }
 
+/* Entry symbols that the program itself binds are known before it starts, as in compiled code: places may depend on
+ * them. */
+static bool bind_entry(KEval *e)
+{
+    for (const KStep *s = e->m->program.first; s; s = s->next)
+        if (s->kind == KST_BIND && e->m->dims->sym.p[s->sym.i].kind == SYM_ENTRY && !step(e, s)) return false;
+    return true;
+}
+
 bmc_status kir_eval(KModule *m, Arena *a, const bmc_value *in, bmc_value *out, const char **why)
 {
     KEval e = {.m = m, .arena = a, .in = in, .out = out, .why = ""};
@@ -157,7 +166,7 @@ bmc_status kir_eval(KModule *m, Arena *a, const bmc_value *in, bmc_value *out, c
     if (keval_inputs(&e)) {
         int64_t n = 0, scratch;
         if (!m->planned ||
-            (keval_dim(&e, (KLoc){0}, m->arena_bytes, &n) && keval_dim(&e, (KLoc){0}, m->scratch_bytes, &scratch))) {
+            (bind_entry(&e) && keval_dim(&e, (KLoc){0}, m->arena_bytes, &n) && keval_dim(&e, (KLoc){0}, m->scratch_bytes, &scratch))) {
             e.plan = keval_alloc(&e.work, n);
             e.plan_bytes = n;
             keval_watch_start(&e);

@@ -190,6 +190,7 @@ typedef struct KModule {
     const char *recipes;          /* the graphs that GRAPH recipes of constants name, in the form of .bir, for whoever evaluates them; NULL: none */
     Dim arena_bytes, scratch_bytes;  /* set by planning; formulas over entry symbols */
     bool planned;
+    struct KPlaces *places;       /* plan_stack.c: what its steps say, so that it is not looked for twice; NULL: not yet */
     struct KCache *cache;         /* module.c, build.c: message ids and texts of kernels, so that equal ones are found */
 } KModule;
 

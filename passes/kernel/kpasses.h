@@ -16,9 +16,11 @@ bool kpass_dce(KModule *);
 bool kpass_schedule(KModule *);
 /* plan_memory.c: offsets of arena buffers and locals. *failed: a size has no bound at entry (diagnosed). */
 bool kpass_plan_memory(KModule *, bool *failed);
-/* arena, live: bytes of the arena and those that live at the same time at most, at sample values of the symbols. */
+/* arena, live: bytes of the arena and those that live at the same time at most, at the sizes of inputs where their ratio
+ * is worst. stacked: places are computed by steps of the program. */
 typedef struct PlanStat {
     uint32_t items, in_place;
+    bool stacked;
     int64_t arena, live;
 } PlanStat;
 bool kpass_plan_memory_stat(KModule *, bool *failed, PlanStat *);

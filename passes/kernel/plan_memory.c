@@ -4,7 +4,7 @@
  *                body is not a write that every other one follows), lives through the whole loop
  *   in place     a launch may write its result over an operand that dies there, when the kernel allows it
  *                (plan_inplace.c): both are one item
- *   places       plan_place.c
+ *   places       plan_place.c; plan_stack.c where formulas of the symbols are too loose
  *   locals       one after the other per kernel; the scratch of a thread is the largest kernel's
  * Offsets are multiples of 64. Sizes that mention node symbols are reserved at their upper bound; without one the
  * buffer should have been a box (diagnosed). But for results in place, a step's inputs and outputs live together. Views
@@ -137,13 +137,6 @@ static bool together(const Plan *p, KBuf a, KBuf b)
 }
 
 /* ---- sizes ---- */
-static Dim round64(KModule *m, Dim bytes)
-{
-    Dims *d = m->dims;
-    if (dim_multiple_of(d, bytes, 64)) return bytes;
-    return dim_mul(d, dim_ceildiv(d, bytes, dim_const(d, 64)), dim_const(d, 64));
-}
-
 static Dim size_of(Plan *p, const KBufRec *r, Dim *raw)
 {
     KModule *m = p->m;
@@ -159,7 +152,7 @@ static Dim size_of(Plan *p, const KBufRec *r, Dim *raw)
         if (lo < 0) bytes = dim_max(m->dims, bytes, dim_const(m->dims, 0));
     }
     *raw = bytes;
-    if (bytes.i) bytes = round64(m, bytes);
+    if (bytes.i) bytes = plan_round64(m->dims, bytes);
     if (bytes.i) return bytes;
     p->failed = true;
     diag(m->diag, kloc_diag(m, r->loc), E_LOWER,
@@ -216,7 +209,7 @@ static KBuf first_of(const Plan *p, KBuf b)
 static uint32_t make_items(Plan *p, const Dim *bytes, PlanItem *item, uint32_t *of)
 {
     KModule *m = p->m;
-    int64_t *value = plan_sample(m, &p->a);
+    int64_t *value = plan_sample(m, &p->a, PLAN_USUAL);
     uint32_t n = 0;
     for (uint32_t i = 1; i < m->buf.n; i++) {
         if (!bytes[i].i || !p->live[i].used || p->over[i].i) continue;
@@ -233,25 +226,47 @@ static uint32_t make_items(Plan *p, const Dim *bytes, PlanItem *item, uint32_t *
     return n;
 }
 
-/* What lives at the same time, at most, at sample values of the symbols: no plan needs less. */
-static int64_t live_most(Plan *p, const PlanItem *item, uint32_t n)
+/* The greatest ratio of the arena's end to what lives at once, in thousandths; the bytes of both there. */
+static int64_t measure(Plan *p, const PlanItem *item, uint32_t n, Dim end, PlanStat *stat)
 {
-    double *at = arena_array(&p->a, double, p->pos + 2), most = 0;
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t s = item[i].first; s <= item[i].last; s++) at[s] += (double)item[i].sample;
-    for (uint32_t s = 0; s <= p->pos; s++)
-        if (at[s] > most) most = at[s];
-    return most < 9e18 ? (int64_t)most : INT64_MAX;
+    KModule *m = p->m;
+    int64_t worst = 0, *len = arena_array(&p->a, int64_t, n + 1);
+    for (uint32_t k = 0; k < PLAN_POINTS; k++) {
+        int64_t *value = plan_sample(m, &p->a, k), arena;
+        bool fits = plan_values(m, value) && dim_eval(m->dims, end, value, &arena);
+        for (uint32_t i = 0; i < n && fits; i++) {
+            fits = dim_eval(m->dims, item[i].raw, value, &len[i]) && len[i] < INT64_MAX / 1024;
+            len[i] = fits && len[i] > 0 ? (len[i] + 63) / 64 : 0;
+        }
+        if (!fits) continue;
+        int64_t live = 64 * plan_live(&p->a, item, n, p->pos, len);
+        int64_t ratio = live ? (int64_t)(1000.0 * (double)arena / (double)live + 0.5) : 1000;
+        if (ratio < worst || (ratio == worst && k > PLAN_USUAL)) continue;
+        worst = ratio;
+        stat->live = live;
+        stat->arena = arena;
+    }
+    return worst;
 }
 
-static Dim plan_arena(Plan *p, const Dim *bytes)
+#define TIGHT 1050 /* thousandths of what lives at once: with that, formulas of the symbols are good enough */
+
+static Dim plan_arena(Plan *p, const Dim *bytes, const PlanSyms *old)
 {
     KModule *m = p->m;
     PlanItem *item = arena_array(&p->a, PlanItem, m->buf.n);
     uint32_t *of = arena_array(&p->a, uint32_t, m->buf.n);
     uint32_t n = make_items(p, bytes, item, of);
     Dim zero = dim_const(m->dims, 0), end = plan_place(m, &p->a, item, n, p->pos);
-    if (!end.i) {
+    if (end.i) {
+        int64_t ratio = measure(p, item, n, end, &p->stat);
+        Dim stacked = ratio > TIGHT ? plan_stack(m, &p->a, item, n, p->pos, ratio, old) : DIM_NONE;
+        if (stacked.i) {
+            end = stacked;
+            p->stat.stacked = true;
+            measure(p, item, n, end, &p->stat);
+        }
+    } else {
         p->failed = true;
         diag(m->diag, diag_file(m->source), E_LOWER, "the memory for intermediate values leaves 64 bits");
         end = zero;
@@ -263,8 +278,6 @@ static Dim plan_arena(Plan *p, const Dim *bytes)
         r->bytes = of[i] && !p->failed ? item[of[i] - 1].bytes : zero;
     }
     p->stat.items = n;
-    p->stat.live = live_most(p, item, n);
-    if (!dim_eval(m->dims, end, plan_sample(m, &p->a), &p->stat.arena)) p->stat.arena = INT64_MAX;
     return end;
 }
 
@@ -323,6 +336,7 @@ bool kbuf_overlap(KModule *m, KBuf a, KBuf b)
     if (dim_is(d, p->bytes, 0) || dim_is(d, q->bytes, 0)) return false;
     if (dim_same(p->offset, q->offset)) return true;
     Dim pe = dim_add(d, p->offset, p->bytes), qe = dim_add(d, q->offset, q->bytes);
+    if (pe.i && qe.i && plan_apart(m, p->offset, pe, q->offset, qe)) return false;
     /* a proof that fails is dear: only the order that holds for some numbers is tried */
     return !(pe.i && may_be_le(d, pe, q->offset) && dim_le(d, pe, q->offset) == TRI_YES) &&
            !(qe.i && may_be_le(d, qe, p->offset) && dim_le(d, qe, p->offset) == TRI_YES);
@@ -352,6 +366,8 @@ static uint64_t fingerprint(const KModule *m)
 {
     uint64_t h = hash_mix(hash_mix(m->planned, m->arena_bytes.i), m->scratch_bytes.i);
     for (uint32_t i = 1; i < m->buf.n; i++) h = hash_mix(hash_mix(h, m->buf.p[i].offset.i), m->buf.p[i].bytes.i);
+    for (const KStep *s = m->program.first; s; s = s->next)
+        if (s->kind == KST_BIND) h = hash_mix(hash_mix(h, s->sym.i), s->a.i);
     for (uint32_t k = 0; k < m->kernel.n; k++)
         for (uint32_t i = 1; i < m->kernel.p[k]->param.n; i++) {
             const KBufRec *r = &m->kernel.p[k]->param.p[i];
@@ -369,11 +385,14 @@ bool kpass_plan_memory_stat(KModule *m, bool *failed, PlanStat *stat)
     uint64_t before = fingerprint(m);
     Dim *bytes = arena_array(&p.a, Dim, m->buf.n);
     p.raw = arena_array(&p.a, Dim, m->buf.n);
+    PlanSyms old = {0};
+    plan_stack_undo(m, &p.a, &old);
     live_ranges(&p);
     for (uint32_t i = 1; i < m->buf.n; i++)
         if (m->buf.p[i].space == KS_ARENA) bytes[i] = size_of(&p, &m->buf.p[i], &p.raw[i]);
     find_in_place(&p, bytes);
-    m->arena_bytes = plan_arena(&p, bytes);
+    m->arena_bytes = plan_arena(&p, bytes, &old);
+    m->places = NULL;
     m->scratch_bytes = plan_locals(&p);
     m->planned = !p.failed;
     assert(p.failed || kplan_check(&p));
@@ -390,7 +409,8 @@ static PassResult run(PassCtx *c)
     bool failed, changed = kpass_plan_memory_stat(c->k, &failed, &stat);
     pass_count(c, "places", stat.items);
     pass_count(c, "results in place of an operand", stat.in_place);
-    pass_count(c, "bytes of the arena (symbols at their bounds or 1024)", stat.arena);
+    if (stat.stacked) pass_count(c, "places that are computed when a run begins", stat.items);
+    pass_count(c, "bytes of the arena (at the sizes of inputs where it is worst)", stat.arena);
     pass_count(c, "bytes that live at the same time at most", stat.live);
     if (stat.live > 0)
         pass_count(c, "arena in percent of that", (int64_t)(100.0 * (double)stat.arena / (double)stat.live + 0.5));

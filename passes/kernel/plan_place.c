@@ -1,26 +1,17 @@
 /* plan_place: where in the arena the items of plan-memory lie.
  *   lanes     the size of an item is coef * form, where form has no constant divisor: 3072*batch*seq and 768*batch*seq
  *             are 4 and 1 units of 768*batch*seq. All items of a form are packed in whole units, by numbers alone, in a
- *             lane of their own; constants are the form 1 with units of 64 bytes. Lanes lie one after the other.
- *   packing   into the smallest gap that the items living at the same time leave (best fit), in three orders: by size,
- *             by breadth (first what lives when most lives), by first step (Pisarchyk, Lee: Efficient Memory Management
- *             for Deep Neural Net Inference, 2020), then again with what ended highest taken first. The best is kept.
- *   guests    an item may lie in a gap of a larger lane when it provably fits for all values of the symbols.
- * All orders end in the buffer's number: the plan depends on the program only. */
+ *             lane of their own (plan_pack.c); constants are the form 1 with units of 64 bytes. Lanes lie one after the other.
+ *   guests    an item may lie in a gap of a larger lane when it provably fits for all values of the symbols. */
 #include "passes/kernel/plan.h"
 #include <stdlib.h>
 
-typedef struct Spot {
-    PlanItem *item;
-    int64_t at, len; /* units of the lane */
-    int64_t breadth;
-} Spot;
 typedef struct Lane {
     Dim form, unit;
     int64_t gcd, sample; /* of the coefficients; bytes of a unit */
     bool exact;          /* coefficients are multiples of 64, so units are */
     int64_t peak;
-    VEC(Spot) spot;
+    VEC(PlanSpot) spot;
 } Lane;
 typedef struct Place {
     KModule *m;
@@ -31,137 +22,6 @@ typedef struct Place {
     VEC(Lane) lane;
 } Place;
 
-int64_t *plan_sample(const KModule *m, Arena *a)
-{
-    int64_t *value = arena_array(a, int64_t, m->dims->sym.n + 1);
-    for (uint32_t i = 1; i < m->dims->sym.n; i++) {
-        const SymRec *s = &m->dims->sym.p[i];
-        value[i] = s->hi <= 1 << 20 ? s->hi : s->lo > 1024 ? s->lo : 1024;
-    }
-    return value;
-}
-
-/* ---- packing ---- */
-static int by_number(const Spot *a, const Spot *b)
-{
-    return a->item->buf.i < b->item->buf.i ? -1 : a->item->buf.i > b->item->buf.i;
-}
-
-static int by_size(const void *x, const void *y)
-{
-    const Spot *a = x, *b = y;
-    if (a->len != b->len) return a->len > b->len ? -1 : 1;
-    return by_number(a, b);
-}
-
-static int by_breadth(const void *x, const void *y)
-{
-    const Spot *a = x, *b = y;
-    if (a->breadth != b->breadth) return a->breadth > b->breadth ? -1 : 1;
-    return by_size(x, y);
-}
-
-static int by_first(const void *x, const void *y)
-{
-    const Spot *a = x, *b = y;
-    if (a->item->first != b->item->first) return a->item->first < b->item->first ? -1 : 1;
-    return by_size(x, y);
-}
-
-static int by_place(const void *x, const void *y)
-{
-    const Spot *a = *(Spot *const *)x, *b = *(Spot *const *)y;
-    return a->at < b->at ? -1 : a->at > b->at;
-}
-
-/* Those of the first n that live together with `item`, by place. */
-static uint32_t neighbours(const PlanItem *item, Spot *all, uint32_t n, Spot **tmp)
-{
-    uint32_t k = 0;
-    for (uint32_t i = 0; i < n; i++)
-        if (all[i].len && item_together(all[i].item, item)) tmp[k++] = &all[i];
-    if (k > 1) qsort(tmp, k, sizeof *tmp, by_place);
-    return k;
-}
-
-static int64_t pack(Spot *all, uint32_t n, Spot **tmp)
-{
-    int64_t peak = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        Spot *me = &all[i];
-        int64_t end = 0, best = INT64_MAX;
-        uint32_t k = neighbours(me->item, all, i, tmp);
-        me->at = -1;
-        for (uint32_t j = 0; j < k; j++) {
-            int64_t gap = tmp[j]->at - end;
-            if (gap >= me->len && gap < best) {
-                best = gap;
-                me->at = end;
-            }
-            if (tmp[j]->at + tmp[j]->len > end) end = tmp[j]->at + tmp[j]->len;
-        }
-        if (me->at < 0) me->at = end;
-        if (me->at + me->len > peak) peak = me->at + me->len;
-    }
-    return peak;
-}
-
-/* Fills in the breadths; returns the greatest: no packing needs less. */
-static int64_t find_breadth(const Place *p, Lane *l)
-{
-    int64_t *live = arena_array(p->a, int64_t, p->steps + 2), most = 0;
-    for (uint32_t i = 0; i < l->spot.n; i++)
-        for (uint32_t s = l->spot.p[i].item->first; s <= l->spot.p[i].item->last; s++) live[s] += l->spot.p[i].len;
-    for (uint32_t i = 0; i < l->spot.n; i++) {
-        Spot *x = &l->spot.p[i];
-        for (uint32_t s = x->item->first; s <= x->item->last; s++)
-            if (live[s] > x->breadth) x->breadth = live[s];
-        if (x->breadth > most) most = x->breadth;
-    }
-    return most;
-}
-
-#define ORDERS_MAX 4096 /* beyond that many items one order has to do */
-#define BUMPS_MAX 1024  /* up to that many items, the search below */
-#define BUMPS 64
-
-/* What ends highest comes first the next time, again and again: it has the worst place of all. */
-static void bump(Lane *l, Spot **tmp, Spot *best, int64_t bound)
-{
-    uint32_t n = l->spot.n;
-    for (int round = 0; round < BUMPS && l->peak > bound; round++) {
-        uint32_t worst = 0;
-        for (uint32_t i = 1; i < n; i++)
-            if (l->spot.p[i].at + l->spot.p[i].len > l->spot.p[worst].at + l->spot.p[worst].len) worst = i;
-        Spot x = l->spot.p[worst];
-        for (uint32_t i = worst; i > 0; i--) l->spot.p[i] = l->spot.p[i - 1];
-        l->spot.p[0] = x;
-        int64_t peak = pack(l->spot.p, n, tmp);
-        if (peak >= l->peak) continue;
-        l->peak = peak;
-        for (uint32_t i = 0; i < n; i++) best[i] = l->spot.p[i];
-    }
-}
-
-static void pack_lane(const Place *p, Lane *l)
-{
-    static int (*const order[])(const void *, const void *) = {by_size, by_breadth, by_first};
-    uint32_t n = l->spot.n;
-    if (!n) return;
-    Spot **tmp = arena_array(p->a, Spot *, n), *best = arena_array(p->a, Spot, n);
-    int64_t bound = find_breadth(p, l);
-    for (uint32_t o = 0; o < (n > ORDERS_MAX ? 1 : 3); o++) {
-        if (o && l->peak == bound) break;
-        qsort(l->spot.p, n, sizeof *l->spot.p, order[o]);
-        int64_t peak = pack(l->spot.p, n, tmp);
-        if (o && peak >= l->peak) continue;
-        l->peak = peak;
-        for (uint32_t i = 0; i < n; i++) best[i] = l->spot.p[i];
-    }
-    if (n <= BUMPS_MAX) bump(l, tmp, best, bound);
-    for (uint32_t i = 0; i < n; i++) l->spot.p[i] = best[i];
-}
-
 /* ---- lanes ---- */
 static int64_t gcd(int64_t a, int64_t b)
 {
@@ -171,12 +31,6 @@ static int64_t gcd(int64_t a, int64_t b)
         b = r;
     }
     return a;
-}
-
-static Dim round64(Dims *d, Dim bytes)
-{
-    if (dim_multiple_of(d, bytes, 64)) return bytes;
-    return dim_mul(d, dim_ceildiv(d, bytes, dim_const(d, 64)), dim_const(d, 64));
 }
 
 #define PADDED 2048 /* larger coefficients are rounded up to multiples of 64, which costs 3 %, rather than every unit */
@@ -195,7 +49,7 @@ static void add(Place *p, PlanItem *it)
         l = &p->lane.p[p->lane.n - 1];
     }
     l->gcd = gcd(coef, l->gcd);
-    vec_push(p->a, &l->spot, (Spot){.item = it, .len = coef});
+    vec_push(p->a, &l->spot, (PlanSpot){.item = it, .len = coef});
 }
 
 static int64_t value_of(const Place *p, Dim d)
@@ -208,7 +62,7 @@ static bool unit_of(Place *p, Lane *l)
 {
     Dims *d = p->m->dims;
     bool constant = dim_is(d, l->form, 1);
-    l->unit = constant ? dim_const(d, 64) : round64(d, dim_mul(d, l->form, dim_const(d, l->gcd)));
+    l->unit = constant ? dim_const(d, 64) : plan_round64(d, dim_mul(d, l->form, dim_const(d, l->gcd)));
     if (!l->unit.i) return false;
     l->sample = value_of(p, l->unit);
     for (uint32_t i = 0; i < l->spot.n; i++)
@@ -234,9 +88,9 @@ static int by_weight(const void *x, const void *y)
 }
 
 /* The widest gap of a packed lane while `it` lives. */
-static int64_t widest(const Lane *l, const PlanItem *it, Spot **tmp, int64_t *at)
+static int64_t widest(const Lane *l, const PlanItem *it, PlanSpot **tmp, int64_t *at)
 {
-    uint32_t k = neighbours(it, l->spot.p, l->spot.n, tmp);
+    uint32_t k = plan_neighbours(it, l->spot.p, l->spot.n, tmp);
     int64_t end = 0, best = 0;
     for (uint32_t j = 0; j <= k; j++) {
         int64_t next = j < k ? tmp[j]->at : l->peak;
@@ -249,7 +103,7 @@ static int64_t widest(const Lane *l, const PlanItem *it, Spot **tmp, int64_t *at
     return best;
 }
 
-static bool lodge(Place *p, uint32_t hosts, PlanItem *it, Spot **tmp)
+static bool lodge(Place *p, uint32_t hosts, PlanItem *it, PlanSpot **tmp)
 {
     Dims *d = p->m->dims;
     for (uint32_t h = 0; h < hosts; h++) {
@@ -261,17 +115,17 @@ static bool lodge(Place *p, uint32_t hosts, PlanItem *it, Spot **tmp)
             need = room;
             if (dim_le(d, it->raw, dim_mul(d, l->unit, dim_const(d, need))) != TRI_YES) continue;
         }
-        vec_push(p->a, &l->spot, (Spot){.item = it, .at = at, .len = need});
+        vec_push(p->a, &l->spot, (PlanSpot){.item = it, .at = at, .len = need});
         return true;
     }
     return false;
 }
 
-static void lodge_guests(Place *p, uint32_t lane, Spot **tmp)
+static void lodge_guests(Place *p, uint32_t lane, PlanSpot **tmp)
 {
     uint32_t kept = 0;
     Lane *l = &p->lane.p[lane];
-    qsort(l->spot.p, l->spot.n, sizeof *l->spot.p, by_size);
+    qsort(l->spot.p, l->spot.n, sizeof *l->spot.p, plan_by_size);
     for (uint32_t i = 0; i < l->spot.n; i++)
         if (!lodge(p, lane, l->spot.p[i].item, tmp)) l->spot.p[kept++] = l->spot.p[i];
     l->spot.n = kept;
@@ -279,8 +133,8 @@ static void lodge_guests(Place *p, uint32_t lane, Spot **tmp)
 
 Dim plan_place(KModule *m, Arena *a, PlanItem *item, uint32_t n, uint32_t steps)
 {
-    Place p = {.m = m, .a = a, .item = item, .n = n, .steps = steps, .value = plan_sample(m, a)};
-    Spot **tmp = arena_array(a, Spot *, n + 1);
+    Place p = {.m = m, .a = a, .item = item, .n = n, .steps = steps, .value = plan_sample(m, a, PLAN_USUAL)};
+    PlanSpot **tmp = arena_array(a, PlanSpot *, n + 1);
     Dims *d = m->dims;
     Dim end = dim_const(d, 0);
     for (uint32_t i = 0; i < n; i++) add(&p, &item[i]);
@@ -289,7 +143,8 @@ Dim plan_place(KModule *m, Arena *a, PlanItem *item, uint32_t n, uint32_t steps)
     if (p.lane.n) qsort(p.lane.p, p.lane.n, sizeof *p.lane.p, by_weight);
     for (uint32_t i = 0; i < p.lane.n && end.i; i++) {
         lodge_guests(&p, i, tmp);
-        pack_lane(&p, &p.lane.p[i]);
+        Lane *l = &p.lane.p[i];
+        l->peak = plan_pack(a, l->spot.p, l->spot.n, steps);
     }
     for (uint32_t i = 0; i < 2 * p.lane.n && end.i;
          i++) { /* that of the constants first: their places are numbers then */

@@ -285,14 +285,14 @@ class Tests:
             loaded.close()
 
     def plans(self):
-        """Fixed sizes: at most 5 % above what lives at the same time. Free ones: as the formulas allow."""
+        """Fixed sizes: at most 5 % above what lives at the same time. Free ones: 10 %, for inputs small and large."""
         fixed = {
             "image.onnx": ["--dim", "n=1", "--dim", "h=64", "--dim", "w=64"],
             "encoder.onnx": ["--dim", "batch=2", "--dim", "seq=16"],
             "decoder.onnx": ["--dim", "batch=8", "--dim", "seq=4", "--dim", "past=64"],
         }
         for name, dims in fixed.items():
-            for options, most in ((dims, 105), ([], 200)):
+            for options, most in ((dims, 105), ([], 110)):
                 ran = run([self.bmc, self.path(name), "-o", self.path("plan.kir"), "--stats", *options])
                 at = re.search(r"(\d+)\s+plan-memory: arena in percent", ran.out + ran.err)
                 ok = at and int(at.group(1)) <= most
