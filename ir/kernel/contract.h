@@ -38,6 +38,8 @@ typedef struct TileChoice {
 } TileChoice;
 typedef struct TileProblem { DType acc, a_type, b_type; int64_t M, N, K, T, a_row_bytes; bool a_plain, b_packed; int64_t pack_kc; } TileProblem;
 TileChoice contract_choose(const KTarget *, const TileProblem *);
+/* Issue slots (half cycles) of one output batch with the tile that is chosen for it: to compare ways of posing a problem. M, N, K, T known. */
+int64_t contract_cost(const KTarget *, const TileProblem *);
 /* Blocks for a B whose strips each block makes itself: they stay in L2, and the rows of a block are worth them. */
 void contract_choose_strips(const KTarget *, const TileProblem *, TileChoice *);
 int64_t contract_dot_chains(const KTarget *, DType acc);       /* rows times columns per loop over k of that form */

@@ -96,6 +96,17 @@ static void choose_tile(const KTarget *t, const TileProblem *p, TileChoice *c)
         }
 }
 
+int64_t contract_cost(const KTarget *t, const TileProblem *p)
+{
+    enum { START = 16, ROW_START = 3 };   /* slots of a tile for each reduction batch, and more for each row with a pointer of its own */
+    TileChoice c;
+    choose_tile(t, p, &c);
+    int64_t rows = max64(min64(p->M, 240), 1), strips = max64(ceil_div(p->N, 16), 1), T = max64(p->T, 1);
+    int64_t tiles = ceil_div(rows, c.mr) * ceil_div(strips, c.nv), start = START + (p->a_plain && p->a_row_bytes > 0 ? 0 : ROW_START * c.mr);
+    int64_t slots = (cover_slots(t, p->acc, rows, strips, c.mr, c.nv) * max64(p->K, 1) + tiles * start) * T;
+    return p->M > rows ? (int64_t)((double)slots * (double)p->M / (double)rows) : slots;
+}
+
 /* ---- blocks ---- */
 /* The strips of one tile column may take an eighth of L2: they are there twice (the next ones are prefetched) beside a block of A and the sums, and pages
  * land anywhere in a cache with few ways, so no more than half of it can be counted on. */

@@ -15,8 +15,9 @@
 #include "ir/ops/conv.h"
 
 enum {
-    FEW_CHANNELS = 16, /* below, the overhead of a tap is worth a copy of the input */
-    FEW_STORED = 8,    /* so many channels are stored one after the other */
+    FEW_CHANNELS = 16,  /* below, the overhead of a tap is worth a copy of the input */
+    UNKNOWN_LINES = 64, /* so many positions of an axis whose extent is not known */
+    COPY_SLOTS = 6,     /* half cycles that copying a vector takes */
     GROUP_OC = 4       /* output channels of a group that are worth a contraction of their own */
 };
 
@@ -71,10 +72,38 @@ bool conv_rows_affine(Kb *b, const ConvRows *r, int64_t *distance)
     return run_of(d, r, r->n - 1, &extent) == 0;
 }
 
+/* What tap t adds to the address of output position o, the same for all positions; *pred: is the input there? */
+static KVal tap_addr(Kb *b, const ConvRows *r, const KVal *o, KVal t, KVal *pred)
+{
+    KVal same = kb_i(b, 0);
+    for (int i = r->n - 1; i >= 0; i--) {
+        KVal tap = t;
+        if (r->taps[i] == 1) tap = kb_i(b, 0);
+        else {
+            for (int j = 0; j < i; j++)
+                if (r->taps[j] > 1) { /* not the outermost axis with taps */
+                    tap = kb_bin(b, KOP_REM, t, kb_i(b, r->taps[i]));
+                    t = kb_div(b, t, kb_i(b, r->taps[i]));
+                    break;
+                }
+        }
+        KVal from = kb_add(b, kb_mul(b, tap, kb_i(b, r->step[i])), kb_dim(b, r->first[i]));
+        same = kb_add(b, same, kb_mul(b, from, kb_dim(b, r->lie[i])));
+        if (!r->below[i] && !r->above[i]) continue;
+        KVal at = kb_add(b, kb_mul(b, o[i], kb_i(b, r->stride[i])), from), in = {0};
+        if (r->below[i] && r->above[i])
+            in = kb_lt(b, kb_cast(b, DT_U64, at),
+                       kb_cast(b, DT_U64, kb_dim(b, r->in[i]))); /* one comparison: negative is large */
+        else in = r->below[i] ? kb_ge(b, at, kb_i(b, 0)) : kb_lt(b, at, kb_dim(b, r->in[i]));
+        *pred = pred->i ? kb_and(b, *pred, in) : in;
+    }
+    return same;
+}
+
 void conv_rows_addr(Kb *b, const ConvRows *r, KVal m, KVal t, KVal *off, KVal *pred)
 {
     Dims *d = kb_module(b)->dims;
-    KVal o[WINDOW_MAX], rest = m, sum = kb_i(b, 0), same = kb_i(b, 0);
+    KVal o[WINDOW_MAX], rest = m, sum = kb_i(b, 0);
     for (int i = r->n - 1; i >= 0; i--) {
         Dim extent, step = pixel_step(d, r, i);
         int first = run_of(d, r, i, &extent);
@@ -87,86 +116,7 @@ void conv_rows_addr(Kb *b, const ConvRows *r, KVal m, KVal t, KVal *off, KVal *p
         i = first;
     }
     conv_rows_pixel(b, r, m, o);
-    for (int i = r->n - 1; i >= 0; i--) {
-        KVal tap = t;
-        if (r->taps[i] == 1) tap = kb_i(b, 0);
-        else {
-            for (int j = 0; j < i; j++)
-                if (r->taps[j] > 1) { /* not the outermost axis with taps */
-                    tap = kb_bin(b, KOP_REM, t, kb_i(b, r->taps[i]));
-                    t = kb_div(b, t, kb_i(b, r->taps[i]));
-                    break;
-                }
-        }
-        KVal from = kb_add(b, kb_mul(b, tap, kb_i(b, r->step[i])), kb_dim(b, r->first[i])); /* the same for all rows */
-        same = kb_add(b, same, kb_mul(b, from, kb_dim(b, r->lie[i])));
-        if (!r->below[i] && !r->above[i]) continue;
-        KVal at = kb_add(b, kb_mul(b, o[i], kb_i(b, r->stride[i])), from), in = {0};
-        if (r->below[i] && r->above[i])
-            in = kb_lt(b, kb_cast(b, DT_U64, at),
-                       kb_cast(b, DT_U64, kb_dim(b, r->in[i]))); /* one comparison: negative is large */
-        else in = r->below[i] ? kb_ge(b, at, kb_i(b, 0)) : kb_lt(b, at, kb_dim(b, r->in[i]));
-        *pred = pred->i ? kb_and(b, *pred, in) : in;
-    }
-    *off = kb_add(b, sum, same);
-}
-
-/* Position `at` of an axis of extent n, shifted by the zeros before it; what of the bounds is not provable goes to
- * *inside. */
-static KVal unpadded(Kb *b, KVal at, Dim before, Dim behind, Dim n, KVal *inside)
-{
-    Dims *d = kb_module(b)->dims;
-    int64_t lo, hi;
-    KVal from = kb_sub(b, at, kb_dim(b, before)), ok = {0};
-    dim_bounds(d, before, &lo, &hi);
-    if (hi > 0) ok = kb_ge(b, from, kb_i(b, 0));
-    dim_bounds(d, behind, &lo, &hi);
-    if (hi > 0) ok = ok.i ? kb_and(b, ok, kb_lt(b, from, kb_dim(b, n))) : kb_lt(b, from, kb_dim(b, n));
-    if (ok.i) *inside = inside->i ? kb_and(b, *inside, ok) : ok;
-    return from;
-}
-
-KBuf conv_channels_last(Lw *l, const Dim *before, const Dim *behind)
-{
-    Dims *d = &l->m->dims;
-    int rank = lw_rank(l, 0), n = rank - 2;
-    Dim mem[RANK_MAX], dim[RANK_MAX], stride[RANK_MAX];
-    dim[0] = mem[0] = lw_dim(l, 0, 0);
-    dim[1] = mem[rank - 1] = lw_dim(l, 0, 1);
-    for (int i = 0; i < n; i++) {
-        Dim x = lw_dim(l, 0, 2 + i);
-        if (before) x = dim_max(d, dim_const(d, 0), dim_add(d, x, dim_add(d, before[i], behind[i])));
-        dim[2 + i] = mem[1 + i] = x;
-    }
-    stride[1] = dim_const(d, 1);
-    Dim at = mem[rank - 1];
-    for (int i = n - 1; i >= 0; i--) stride[2 + i] = at, at = dim_mul(d, at, mem[1 + i]);
-    stride[0] = at;
-    KBuf src = lw_in_strided(l, 0), out = lw_temp(l, lw_elem(l, 0), rank, mem);
-    KBuf view = kbuf_view(l->k, out, (Name){0}, rank, dim, stride, dim_const(d, 0), l->loc);
-    Kb *b = lw_kernel(l, before ? "conv_pad" : "conv_nhwc");
-    KVal i[RANK_MAX], to[RANK_MAX], from[RANK_MAX], inside = {0};
-    int64_t channels;
-    /* few channels apart: lanes along an image row, one channel after the other; else channels innermost, as stored */
-    bool rows = dim_is_const(d, dim[1], &channels) && channels <= FEW_STORED &&
-                dim_is(d, kbuf_stride(l->k, kbuf(l->k, src), rank - 1), 1);
-    int loops = rows ? rank - 2 : rank;
-    lw_nest(l, loops, mem, i);
-    if (rows) i[rank - 2] = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, mem[rank - 2]));
-    from[0] = to[0] = i[0];
-    for (int k = 0; k < n; k++) {
-        to[2 + k] = i[1 + k];
-        from[2 + k] = before ? unpadded(b, to[2 + k], before[k], behind[k], lw_dim(l, 0, 2 + k), &inside) : to[2 + k];
-    }
-    uint32_t p = kb_param(b, src, false), q = kb_param(b, view, true);
-    for (int64_t c = 0; c < (rows ? channels : 1); c++) {
-        from[1] = to[1] = rows ? kb_i(b, c) : i[rank - 1];
-        kb_store(b, q, to, inside.i ? kb_load_if(b, p, from, inside, (KVal){0}) : kb_load(b, p, from));
-    }
-    if (rows) kb_end(b);
-    lw_end_nest(l, loops);
-    lw_kernel_end(l);
-    return view;
+    *off = kb_add(b, sum, tap_addr(b, r, o, t, pred));
 }
 
 /* ---- the contraction ---- */
@@ -179,18 +129,50 @@ typedef struct Cm {
     KVal b_t, b_k;     /* in place: elements from a tap, a k to the next */
     KVal b_group;      /* elements of B from a group to the next */
     bool packed;
+    bool by_line; /* outer batches are lines of pixels along the last axis: z = image, line */
+    Dim lines;    /* of an image */
 } Cm;
 
-static KVal image(const Cm *x, Kb *b, KVal z) { return x->c->group == 1 ? z : kb_div(b, z, kb_i(b, x->c->group)); }
+static KVal image(const Cm *x, Kb *b, KVal z)
+{
+    if (x->by_line) return dim_is(kb_module(b)->dims, x->c->batch, 1) ? kb_i(b, 0) : kb_div(b, z, kb_dim(b, x->lines));
+    return x->c->group == 1 ? z : kb_div(b, z, kb_i(b, x->c->group));
+}
 static KVal group(const Cm *x, Kb *b, KVal z)
 {
     return x->c->group == 1 ? kb_i(b, 0) : kb_bin(b, KOP_REM, z, kb_i(b, x->c->group));
 }
 
+/* Output position of row m of outer batch z. */
+static void position(const Cm *x, Kb *b, KVal z, KVal m, KVal *o)
+{
+    ConvRows outer = x->rows;
+    if (!x->by_line) {
+        conv_rows_pixel(b, &x->rows, m, o);
+        return;
+    }
+    outer.n--;
+    o[outer.n] = m;
+    if (!outer.n) return;
+    if (!dim_is(kb_module(b)->dims, x->c->batch, 1)) z = kb_bin(b, KOP_REM, z, kb_dim(b, x->lines));
+    conv_rows_pixel(b, &outer, z, o);
+}
+
+/* A line lies in equal distances, and no tap is absent: one address serves a whole tile. */
+static void line_addr(const Cm *x, Kb *b, KVal z, KVal t, KVal m, KVal *off, KVal *pred)
+{
+    const ConvRows *r = &x->rows;
+    KVal o[WINDOW_MAX];
+    position(x, b, z, m, o);
+    *off = tap_addr(b, r, o, t, pred);
+    for (int i = 0; i < r->n; i++) *off = kb_add(b, *off, kb_mul(b, o[i], kb_dim(b, pixel_step(kb_module(b)->dims, r, i))));
+}
+
 static void on_a(void *arg, Kb *b, KVal z, KVal t, KVal m, KVal k0, KVal *off, KVal *pred)
 {
     const Cm *x = arg;
-    conv_rows_addr(b, &x->rows, m, t, off, pred);
+    if (x->by_line) line_addr(x, b, z, t, m, off, pred);
+    else conv_rows_addr(b, &x->rows, m, t, off, pred);
     KVal k = kb_add(b, kb_mul(b, group(x, b, z), kb_dim(b, x->c->icg)), k0);
     *off = kb_add(b, *off, kb_mul(b, k, kb_dim(b, x->rows.lie_channel)));
     *off = kb_add(b, *off, kb_mul(b, image(x, b, z), kb_dim(b, x->rows.lie_batch)));
@@ -210,7 +192,7 @@ static void on_store(void *arg, Kb *b, KVal z, KVal m, KVal n, KVal acc)
     KVal idx[RANK_MAX];
     idx[0] = image(x, b, z);
     idx[1] = x->c->group == 1 ? n : kb_add(b, kb_mul(b, group(x, b, z), kb_dim(b, x->c->ocg)), n);
-    conv_rows_pixel(b, &x->rows, m, idx + 2);
+    position(x, b, z, m, idx + 2);
     if (lw_has(x->l, 2)) acc = kb_add(b, acc, lw_at(x->l, 2, &idx[1]));
     lw_put(x->l, 0, idx, acc);
 }
@@ -254,6 +236,41 @@ static bool may_merge(const ConvCase *c, const Known *k)
     return k->all && c->group == 1 && c->w.kernel[last] > 1 && c->w.dilation[last] == 1;
 }
 
+/* Is it faster line by line? Rows of a tile are then neighbours of one line, a constant distance apart, so that tiles of
+ * few columns may be high (their speed is that of loading A), taps and channels of a kernel row are one run of k, and
+ * no tap asks where it is; for that zeros must stand around the image, and the ends of lines cost tiles that are not
+ * full. `merged`: the other way has whole kernel rows, too; `copied`: and its zeros. */
+static bool lines_pay(Lw *l, const ConvCase *c, const Known *k, bool merged, bool copied)
+{
+    const Window *w = &c->w;
+    Dims *d = &l->m->dims;
+    const KTarget *t = &l->k->target;
+    DType e = lw_elem(l, 0);
+    int last = w->n - 1;
+    int64_t out = 1, line, in = 1, width = w->kernel[last];
+    if (!k->all || c->group > 1 || !dim_is_const(d, w->out[last], &line) || line < 1) return false;
+    for (int i = 0; i < w->n; i++) {
+        int64_t n, x;
+        if (!dim_is_const(d, w->out[i], &n) || !dim_is_const(d, w->in[i], &x)) n = x = UNKNOWN_LINES;
+        out *= n;
+        in *= x + w->kernel[i];
+    }
+    TileProblem p = {.acc = dtype_compute(e), .a_type = e, .b_type = blob_rec(&l->m->blobs, k->weights)->elem, .M = out,
+                     .N = k->ocg, .K = k->icg * (merged ? width : 1), .T = w->taps / (merged ? width : 1), .b_packed = true};
+    bool padded = w->padded && !copied, merge = w->dilation[last] == 1;
+    int64_t bytes = dtype_info(p.acc)->bits / 8;
+    if (k->ocg * k->icg * w->taps * bytes > t->l2_bytes / 4) return false; /* every line reads them all */
+    p.a_plain = !w->padded && w->n == 1;
+    p.a_row_bytes = w->stride[last] * k->icg * bytes;
+    int64_t now = contract_cost(t, &p);
+    p.a_plain = true;
+    p.M = line;
+    p.K = k->icg * (merge ? width : 1);
+    p.T = w->taps / (merge ? width : 1);
+    int64_t then = contract_cost(t, &p) * (out / line) + (padded ? in * k->ic / K_LANES * COPY_SLOTS : 0);
+    return then < now - now / 10;
+}
+
 bool conv_lower_macc(Lw *l, const ConvCase *c)
 {
     Dims *d = &l->m->dims;
@@ -275,7 +292,9 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
     bool merge = may_merge(c, &k), few = merge && k.ic < FEW_CHANNELS;
     conv_rows_lie(l, r, src);
     bool apart = !dim_is(d, r->lie_channel, 1) && !dim_is(d, c->ic, 1), run = !apart && dim_same(r->lie[last], c->ic);
-    if (few && (w->padded || !run)) {
+    bool merged = merge && (few || apart || run) && (few || (!r->below[last] && !r->above[last]));
+    x.by_line = lines_pay(l, c, &k, merged, few);
+    if ((few && (w->padded || !run)) || (x.by_line && w->padded)) {
         Dim behind[WINDOW_MAX];
         for (int i = 0; i < w->n; i++) { /* what windows reach, no more */
             Dim reach = dim_add(d, dim_mul(d, dim_sub(d, w->out[i], dim_const(d, 1)), dim_const(d, w->stride[i])),
@@ -294,6 +313,8 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
         }
         merge = merge && run && !r->below[last] && !r->above[last];
     }
+    x.lines = dim_const(d, 1);
+    for (int i = 0; i < last; i++) x.lines = dim_mul(d, x.lines, r->out[i]);
 
     /* The weights. */
     RightSide right = {0};
@@ -326,8 +347,9 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
     }
     int64_t distance = 0;
     bool affine = conv_rows_affine(b, r, &distance);
-    Contract con = {.Z = dim_mul(d, c->batch, dim_const(d, c->group)),
-                    .M = conv_rows_count(d, r),
+    if (x.by_line && !dim_is_const(d, pixel_step(d, r, last), &distance)) distance = 0;
+    Contract con = {.Z = dim_mul(d, c->batch, x.by_line ? x.lines : dim_const(d, c->group)),
+                    .M = x.by_line ? r->out[last] : conv_rows_count(d, r),
                     .N = c->ocg,
                     .K = k.all ? dim_const(d, K) : c->icg,
                     .T = dim_const(d, T),
@@ -342,8 +364,8 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
                     .a_addr = on_a,
                     .b_addr = on_b,
                     .store = on_store,
-                    .a_plain = affine && T == 1,
-                    .a_row_bytes = affine ? distance * dtype_bytes(lw_elem(l, 0), 1) : 0};
+                    .a_plain = x.by_line || (affine && T == 1),
+                    .a_row_bytes = x.by_line || affine ? distance * dtype_bytes(lw_elem(l, 0), 1) : 0};
     contract_build(b, &con);
     lw_kernel_end(l);
     return true;
