@@ -136,14 +136,14 @@ static bool blob_elements(Cg *g, Blob b, int64_t first, int64_t n, void *to)
 }
 
 /* Source element (t, k, n) of a PACK recipe lies at src_off + t*stride_t + k*stride_k + n*stride_n. A panel is kc x
- * 16; where rows or columns are contiguous in the source they are read at once. */
+ * 16: strip `s` from row k0 on; where rows or columns are contiguous in the source they are read at once. */
 
-static bool pack_panel(Cg *g, const Recipe *r, DType elem, int64_t t, int64_t k0, int64_t n0, uint8_t *row,
-                       uint8_t *out)
+static bool pack_panel(Cg *g, const Recipe *r, DType elem, int64_t t, int64_t k0, int64_t s, uint8_t *row, uint8_t *out)
 {
+    int64_t sides = r->sides ? r->sides : 1, n0 = s / sides * LANES;
     unsigned e = whole_bytes(elem);
     int64_t kn = r->K - k0 < r->kc ? r->K - k0 : r->kc, cols = r->N - n0 < LANES ? r->N - n0 : LANES,
-            base = r->src_off + t * r->stride_t;
+            base = r->src_off + t * r->stride_t + s % sides * r->stride_side;
     if (kn < r->kc || cols < LANES || r->kc % r->g) memset(out, 0, (size_t)(round_up(r->kc, r->g) * LANES) * e);
     if (r->stride_n == 1) {
         for (int64_t k = 0; k < kn; k++) {
@@ -178,8 +178,8 @@ static bool write_pack(Out *o, const Recipe *r, DType elem)
             *out = arena_alloc(&g->arena, (size_t)(rows * LANES) * e);
     for (int64_t t = 0; t < r->batch; t++)
         for (int64_t k0 = 0; k0 < r->K; k0 += r->kc)
-            for (int64_t n0 = 0; n0 < r->N; n0 += LANES) {
-                if (!pack_panel(g, r, elem, t, k0, n0, row, out)) return false;
+            for (int64_t s = 0; s < recipe_strips(r); s++) {
+                if (!pack_panel(g, r, elem, t, k0, s, row, out)) return false;
                 out_bytes(o, out, (size_t)(rows * LANES) * e);
             }
     return true;

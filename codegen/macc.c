@@ -76,33 +76,33 @@ static void on_addr(void *arg, LV t, LV row, LV *a_off, LV *pred, LV *b_off)
     *b_off = out[2].v;
 }
 
-static LV in_lanes(Macc *c, KBlock block, LV acc, LV row, LV col, LV mask, bool want)
+/* A block in lanes: with `acc` its first parameters are the sums; with `out` it yields them. */
+static void in_lanes(Macc *c, KBlock block, const LV *acc, LV row, LV col, LV mask, LV *out)
 {
     CgFn *f = c->f;
-    uint32_t p = 0;
-    if (acc) f->val[block_param(f, block, p++).i] = (Cv){acc, 0, CV_VEC};
+    uint32_t p = 0, n = c->m->sums;
+    for (uint32_t i = 0; acc && i < n; i++) f->val[block_param(f, block, p++).i] = (Cv){acc[i], 0, CV_VEC};
     f->val[block_param(f, block, p++).i] = cv_uni(row);
     f->val[block_param(f, block, p++).i] = (Cv){col, 1, CV_LIN};
-    Cv out = {0};
+    Cv sum[KM_SUMS_MAX] = {{0}};
     f->vec = true;
     f->mask = mask;
-    nest_block(f, block, &out, want);
-    LV v = want ? cv_vec(f, out) : NULL;
+    nest_block(f, block, sum, out ? n : 0);
+    for (uint32_t i = 0; out && i < n; i++) out[i] = cv_vec(f, sum[i]);
     f->vec = false;
     f->mask = NULL;
-    return v;
 }
 
-static LV on_init(void *arg, LV row, LV col, LV mask)
+static void on_init(void *arg, LV row, LV col, LV mask, LV *acc)
 {
     Macc *c = arg;
-    return in_lanes(c, c->m->init, NULL, row, col, mask, true);
+    in_lanes(c, c->m->init, NULL, row, col, mask, acc);
 }
 
-static void on_epilogue(void *arg, LV acc, LV row, LV col, LV mask)
+static void on_epilogue(void *arg, const LV *acc, LV row, LV col, LV mask)
 {
     Macc *c = arg;
-    in_lanes(c, c->m->epi, acc, row, col, mask, false);
+    in_lanes(c, c->m->epi, acc, row, col, mask, NULL);
 }
 
 static LV to_acc(Macc *c, DType from, LV v)
@@ -125,12 +125,16 @@ static LV on_load_vector(void *arg, DType from, LV p, LV mask)
 }
 
 /* ---- what the epilogue reads ---- */
+/* Row and column, behind the sums. */
+static KVal epi_row(const Macc *c) { return block_param(c->f, c->m->epi, c->m->sums); }
+static KVal epi_col(const Macc *c) { return block_param(c->f, c->m->epi, c->m->sums + 1u); }
+
 /* Can the index be computed in front of the tile, from row and column alone? */
 static bool index_known(const Macc *c, KVal v)
 {
     const Kernel *k = c->f->k;
     KInst def = kval(k, v)->def;
-    if (!def.i) return v.i != block_param(c->f, c->m->epi, 0).i;   /* the sum is not an index */
+    if (!def.i) return kval(k, v)->block.i != c->m->epi.i || kval(k, v)->index >= c->m->sums;   /* a sum is not an index */
     const KInstRec *in = kinst(k, def);
     if (in->block.i != c->m->epi.i || c->f->hoisted[def.i]) return true;
     if (!(kop_info(in->op)->flags & KF_PURE)) return false;
@@ -142,8 +146,8 @@ static bool index_known(const Macc *c, KVal v)
 static LV index_value(Macc *c, KVal v, LV row, LV col)
 {
     CgFn *f = c->f;
-    if (v.i == block_param(f, c->m->epi, 1).i) return row;
-    if (v.i == block_param(f, c->m->epi, 2).i) return col;
+    if (v.i == epi_row(c).i) return row;
+    if (v.i == epi_col(c).i) return col;
     KInst def = kval(f->k, v)->def;
     if (!def.i || kinst(f->k, def)->block.i != c->m->epi.i || f->hoisted[def.i]) return f->val[v.i].v;
     const KInstRec *in = kinst(f->k, def);
@@ -166,8 +170,8 @@ static unsigned find_touched(Macc *c)
         KVal idx[RANK_MAX];
         Dim stride[RANK_MAX];
         if (p->space == KS_LOCAL || p->elem == DT_STR || !bytes) continue;
-        if (!kx_access_stride(k, d, i, block_param(c->f, c->m->epi, 2), &by_col) || by_col != 1) continue;
-        if (kx_access_stride(k, d, i, block_param(c->f, c->m->epi, 1), &by_row) && by_row == 0) continue;
+        if (!kx_access_stride(k, d, i, epi_col(c), &by_col) || by_col != 1) continue;
+        if (kx_access_stride(k, d, i, epi_row(c), &by_row) && by_row == 0) continue;
         bool known = true;
         for (int a = 0; a < p->rank && known; a++) {
             int64_t n;
@@ -246,6 +250,7 @@ void macc_emit(CgFn *f, KInst i)
         .acc = m->acc,
         .mr = m->mr,
         .nv = m->nv,
+        .sums = m->sums,
         .m_inner = m->m_inner,
         .b_packed = m->b_packed,
         .b_next = m->b_next,
@@ -259,6 +264,7 @@ void macc_emit(CgFn *f, KInst i)
         .a_k = arg[KM_AK],
         .b_k = arg[KM_BK],
         .b_strip = arg[KM_BSTRIP],
+        .b_sum = arg[KM_BSUM],
         .a_base = f->param[m->a],
         .b_base = f->param[m->b],
         .arg = &c,

@@ -1,9 +1,9 @@
 /* tile: the contraction node as LLVM IR.
  *
- *   for each tile of h rows x w strips that covers rows x cols:            (cover_emit: loops over a few tile sizes)
- *       acc[h][w] = init                                                   (tile_body)
+ *   for each tile of h rows x w vectors that covers rows x cols:           (cover_emit: loops over a few tile sizes)
+ *       acc[h][w][sums] = init                                             (tile_body)
  *       for t < T: a[i] = row pointers, b = strip pointer
- *           for k < K: acc[i][s] = fma(splat a[i][k], b[s][k], acc[i][s])  (k_loop: one block that branches to itself)
+ *           for k < K: acc[i][s] = fma(splat a[i][k], b[s][k], acc[i][s])  (k_loop: one block that branches to itself; s: strips, w * sums)
  *       epilogue(acc)
  *
  * Requirements that the code is built around:
@@ -35,7 +35,7 @@ enum { ZERO_ROW_MAX = 32768 };   /* bytes of the zero array a guarded row may po
 /* Part of the rows or columns of a macc: positions lo, lo+size, ... while pos + need <= end. */
 typedef enum PartMask { PART_FULL, PART_MASKED, PART_EITHER } PartMask;   /* is the last strip cut by `cols`? never, always, decided while running */
 typedef struct Part {
-    unsigned size;      /* rows, or strips of 16 columns */
+    unsigned size;      /* rows, or vectors of 16 columns: `sums` strips each */
     int64_t lo, count;  /* known extents: first position and number of tiles; count -1: while room, from where the part before ended */
     PartMask mask;
 } Part;
@@ -46,7 +46,7 @@ typedef struct Tile {
     LLVMBuilderRef b;
     LLVMTypeRef i1, i32, i64, ptr, elem, vec, a_mem, b_mem;
     Cover rows, cols;
-    unsigned k_unroll, mr, nv;
+    unsigned k_unroll, mr, nv;   /* nv: vectors of columns, of `sums` strips each */
     bool zero_row;      /* absent rows read a zero array; else, when rows can be absent, each row has a stride of its own */
     V scratch;          /* accumulators of a heavy epilogue; NULL until needed */
     const Part *outer;  /* the part and position of the loop outside */
@@ -114,7 +114,7 @@ static unsigned regs_per_strip(const Tile *t)
 /* Issue slots of one k step of an h x w tile: two FMA and two load ports, FMA latency 4 (so at least 8 accumulators in flight). */
 static int64_t tile_cost(const Tile *t, unsigned h, unsigned w)
 {
-    unsigned per_strip = regs_per_strip(t);
+    unsigned per_strip = regs_per_strip(t) * t->e->sums;
     int64_t fma = (int64_t)h * w * per_strip, loads = h + w * per_strip;
     int64_t c = fma > loads ? fma : loads;
     return c > 8 ? c : 8;
@@ -228,7 +228,7 @@ static void cover_emit(Tile *t, const Cover *c, void (*body)(Tile *, const Part 
 /* ---- the K loop ---- */
 typedef struct Ahead { V ptr; /* at k = 0 */ int64_t step; /* bytes per step of k */ int64_t row; /* if not 0: a line in turn of rows at this distance */ } Ahead;
 typedef struct Operands {
-    unsigned h, w;
+    unsigned h, w;         /* rows, vectors of columns */
     V row[ROWS_MAX];
     V a[ROWS_MAX];         /* row pointers at k = 0 */
     V a_k[ROWS_MAX];       /* their strides; only when `own_stride` */
@@ -293,13 +293,16 @@ static V mac(const Tile *t, V a, V b, V acc)
 static void k_step(const Tile *t, const Operands *o, V *a_ptr, V b_off, V *acc)
 {
     V b[TILE_MAX];
-    for (unsigned s = 0; s < o->w; s++) {
-        V off = s ? add(t, b_off, mul(t, t->e->b_strip, k64(t, s))) : b_off;
-        b[s] = load_b(t, gep(t, t->b_mem, o->b, off), s + 1 == o->w ? o->b_mask : NULL);
+    unsigned sums = t->e->sums, n = o->w * sums;
+    for (unsigned s = 0; s < n; s++) {
+        V off = b_off;
+        if (s / sums) off = add(t, off, mul(t, t->e->b_strip, k64(t, s / sums)));
+        if (s % sums) off = add(t, off, mul(t, t->e->b_sum, k64(t, s % sums)));
+        b[s] = load_b(t, gep(t, t->b_mem, o->b, off), s / sums + 1 == o->w ? o->b_mask : NULL);
     }
     for (unsigned i = 0; i < o->h; i++) {
         V a = splat(t, load_a(t, a_ptr[i]));
-        for (unsigned s = 0; s < o->w; s++) acc[i * o->w + s] = mac(t, a, b[s], acc[i * o->w + s]);
+        for (unsigned s = 0; s < n; s++) acc[i * n + s] = mac(t, a, b[s], acc[i * n + s]);
     }
 }
 
@@ -315,7 +318,7 @@ static void prefetch(const Tile *t, V ptr, unsigned level)
 static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step, V *acc)
 {
     const TileEmit *e = t->e;
-    unsigned n = o->h * o->w;
+    unsigned n = o->h * o->w * e->sums;
     int64_t l, h;
     bool known = is_const(lo, &l) && is_const(hi, &h);
     if (known && l >= h) return;
@@ -436,7 +439,7 @@ static void operands_at(const Tile *t, Operands *o, V tt, V col)
 static void prefetch_plan(const Tile *t, Operands *o, V row, V col)
 {
     const TileEmit *e = t->e;
-    int64_t rows = AHEAD_ROWS, cols, a_bytes = dtype_info(e->a_type)->bits / 8, strip_bytes = 16 * (dtype_info(e->b_type)->bits / 8);
+    int64_t rows = AHEAD_ROWS, cols, a_bytes = dtype_info(e->a_type)->bits / 8, strip_bytes = 16 * (dtype_info(e->b_type)->bits / 8) * e->sums;   /* of an element's sums, side by side */
     if (o->own_stride) return;   /* no register left for another address */
     if (!e->m_inner || (is_const(e->rows, &rows) && rows <= o->h)) return;
     bool few_cols = is_const(e->cols, &cols) && cols <= 16 * AHEAD_COLS * (int64_t)t->nv;
@@ -465,7 +468,7 @@ static void prefetch_plan(const Tile *t, Operands *o, V row, V col)
 static void t_loop(const Tile *t, Operands *o, V row, V col, V *acc)
 {
     const TileEmit *e = t->e;
-    unsigned n = o->h * o->w;
+    unsigned n = o->h * o->w * e->sums;
     int64_t T;
     bool known = is_const(e->T, &T);
     for (unsigned i = 0; i < o->h; i++) o->row[i] = add_k(t, row, i);
@@ -535,7 +538,7 @@ static void init_emit(const Tile *t, unsigned h, unsigned w, V row, V col, V mas
     const TileEmit *e = t->e;
     for (unsigned i = 0; i < h; i++)
         for (unsigned s = 0; s < w; s++)
-            acc[i * w + s] = e->init(e->arg, add_k(t, row, i), add_k(t, col, 16 * s), s + 1 == w ? mask : NULL);
+            e->init(e->arg, add_k(t, row, i), add_k(t, col, 16 * s), s + 1 == w ? mask : NULL, acc + (i * w + s) * e->sums);
 }
 
 static V scratch_get(Tile *t)
@@ -545,7 +548,7 @@ static V scratch_get(Tile *t)
     V first = LLVMGetFirstInstruction(entry);
     if (first) LLVMPositionBuilderBefore(t->b, first);
     else at(t, entry);
-    t->scratch = LLVMBuildAlloca(t->b, LLVMArrayType2(t->vec, t->mr * t->nv), "acc");
+    t->scratch = LLVMBuildAlloca(t->b, LLVMArrayType2(t->vec, t->mr * t->nv * t->e->sums), "acc");
     at(t, now);
     return t->scratch;
 }
@@ -555,7 +558,7 @@ static void epilogue_heavy(Tile *t, unsigned h, unsigned w, V row, V col, V mask
 {
     const TileEmit *e = t->e;
     V buf = scratch_get(t);
-    for (unsigned i = 0; i < h * w; i++) LLVMBuildStore(t->b, acc[i], gep(t, t->vec, buf, k64(t, i)));
+    for (unsigned i = 0; i < h * w * e->sums; i++) LLVMBuildStore(t->b, acc[i], gep(t, t->vec, buf, k64(t, i)));
     V left = mask ? LLVMBuildNSWSub(t->b, e->cols, col, "") : NULL;
     Block before = here(t), loop = block_new(t, "epilogue"), after = block_new(t, "epilogue.end");
     LLVMBuildBr(t->b, loop);
@@ -563,7 +566,8 @@ static void epilogue_heavy(Tile *t, unsigned h, unsigned w, V row, V col, V mask
     V j = phi(t, t->i64, k64(t, 0), before);
     V i = LLVMBuildUDiv(t->b, j, k64(t, w), ""), off = mul(t, LLVMBuildURem(t->b, j, k64(t, w), ""), k64(t, 16));
     V m = left ? lane_mask(t, LLVMBuildNSWSub(t->b, left, off, "")) : NULL;
-    V x = LLVMBuildLoad2(t->b, t->vec, gep(t, t->vec, buf, j), "");
+    V x[KM_SUMS_MAX], first = mul(t, j, k64(t, e->sums));
+    for (unsigned g = 0; g < e->sums; g++) x[g] = LLVMBuildLoad2(t->b, t->vec, gep(t, t->vec, buf, add_k(t, first, g)), "");
     e->epilogue(e->arg, x, add(t, row, i), add(t, col, off), m);
     V next = add_k(t, j, 1);
     phi_add(j, next, here(t));
@@ -580,13 +584,14 @@ static void epilogue_emit(Tile *t, unsigned h, unsigned w, V row, V col, V mask,
     }
     for (unsigned i = 0; i < h; i++)
         for (unsigned s = 0; s < w; s++)
-            e->epilogue(e->arg, acc[i * w + s], add_k(t, row, i), add_k(t, col, 16 * s), s + 1 == w ? mask : NULL);
+            e->epilogue(e->arg, acc + (i * w + s) * e->sums, add_k(t, row, i), add_k(t, col, 16 * s), s + 1 == w ? mask : NULL);
 }
 
 static void tile_body(Tile *t, unsigned h, unsigned w, PartMask kind, V row, V col)
 {
     const TileEmit *e = t->e;
     V acc[TILE_MAX], other[TILE_MAX], mask = NULL, full = NULL;
+    unsigned n = h * w * e->sums;
     Block yes, no, join;
     if (kind != PART_FULL) {
         V left = LLVMBuildNSWSub(t->b, e->cols, add_k(t, col, 16 * (w - 1)), "");
@@ -594,7 +599,7 @@ static void tile_body(Tile *t, unsigned h, unsigned w, PartMask kind, V row, V c
         if (kind == PART_EITHER) full = LLVMBuildICmp(t->b, LLVMIntSGE, left, k64(t, 16), "");
     }
     if (!e->init) {
-        for (unsigned i = 0; i < h * w; i++) acc[i] = LLVMConstNull(t->vec);
+        for (unsigned i = 0; i < n; i++) acc[i] = LLVMConstNull(t->vec);
     } else if (full) {
         yes = block_new(t, "init.full"), no = block_new(t, "init.part"), join = block_new(t, "init.end");
         LLVMBuildCondBr(t->b, full, yes, no);
@@ -607,7 +612,7 @@ static void tile_body(Tile *t, unsigned h, unsigned w, PartMask kind, V row, V c
         no = here(t);
         LLVMBuildBr(t->b, join);
         at(t, join);
-        for (unsigned i = 0; i < h * w; i++) phi_add(acc[i] = phi(t, t->vec, acc[i], yes), other[i], no);
+        for (unsigned i = 0; i < n; i++) phi_add(acc[i] = phi(t, t->vec, acc[i], yes), other[i], no);
     } else init_emit(t, h, w, row, col, mask, acc);
 
     touch_emit(t, h, w, row, col);
@@ -644,10 +649,12 @@ static void outer_body(Tile *t, const Part *p, V pos)
 
 void tile_emit(const TileEmit *e)
 {
-    assert(e->mr >= 1 && e->nv >= 1);
+    assert(e->mr >= 1 && e->nv >= 1 && e->sums >= 1 && e->sums <= KM_SUMS_MAX);
     Tile t = {.e = e, .b = e->b, .k_unroll = 1};
-    t.mr = e->mr < ROWS_MAX ? e->mr : ROWS_MAX;   /* a tile is a wish: anything may stand in a .kir */
-    t.nv = e->nv < TILE_MAX / t.mr ? e->nv : TILE_MAX / t.mr;
+    unsigned most = TILE_MAX / e->sums < ROWS_MAX ? TILE_MAX / e->sums : ROWS_MAX;   /* a tile is a wish: anything may stand in a .kir */
+    t.mr = e->mr < most ? e->mr : most;
+    t.nv = e->nv < TILE_MAX / t.mr ? e->nv / e->sums : TILE_MAX / t.mr / e->sums;
+    if (!t.nv) t.nv = 1;
     t.i1 = LLVMInt1TypeInContext(e->cx);
     t.i32 = LLVMInt32TypeInContext(e->cx);
     t.i64 = LLVMInt64TypeInContext(e->cx);
@@ -660,7 +667,7 @@ void tile_emit(const TileEmit *e)
     t.zero_row = !e->a_always && is_k(e->a_k, 1) && is_const(e->K, &K) && K * (dtype_info(e->a_type)->bits / 8) <= ZERO_ROW_MAX;
     if (!e->a_always && !t.zero_row && t.mr > ROWS_STRIDED) t.mr = ROWS_STRIDED;
     int64_t cols;
-    unsigned strip = regs_per_strip(&t);
+    unsigned strip = regs_per_strip(&t) * e->sums;
     if (!e->b_packed && e->target->vec_regs <= 16 && !(is_const(e->cols, &cols) && cols % 16 == 0))   /* the mask of the last strip's loads takes registers too */
         while (t.mr > 1 && (t.mr + 1) * t.nv * strip + 1 + strip > e->target->vec_regs) t.mr--;
     cover_rows(&t);

@@ -12,23 +12,24 @@ typedef struct TileEmit {
     LLVMContextRef cx; LLVMModuleRef mod; LLVMBuilderRef b; LLVMValueRef fn;
     const KTarget *target;
     DType a_type, b_type, acc;          /* element types in memory; acc: f32, f64, i32, i64... */
-    unsigned mr, nv;
+    unsigned mr, nv;                    /* rows, strips */
+    unsigned sums;                      /* strips that make one element: as many sums; nv is rounded to whole elements */
     bool m_inner;                       /* rows run inside columns (B strip stays), else the other way */
     bool b_packed;                      /* strips are zero-padded to 16 columns: no masks on B */
     bool a_always;                      /* addr never yields a false predicate */
     int64_t b_next;                     /* as in KMacc */
     int64_t a_row;                      /* elements from a row of A to the next, the same for all rows; 0: not known */
     bool heavy_epilogue;                /* the epilogue is long (transcendentals): emit it once per tile in a loop over stored accumulators, not mr*nv times */
-    LLVMValueRef rows, cols, K, T, a_k, b_k, b_strip;   /* i64 */
+    LLVMValueRef rows, cols, K, T, a_k, b_k, b_strip, b_sum;   /* i64 */
     LLVMValueRef a_base, b_base;        /* ptr to element 0 */
     void *arg;
     /* Emit at the builder's position, from i64 values; *pred is i1 or NULL for always. */
     void (*addr)(void *arg, LLVMValueRef t, LLVMValueRef row, LLVMValueRef *a_off, LLVMValueRef *pred, LLVMValueRef *b_off);
     /* Before a loop over t: the rows that addr will be asked for, as the very values. May be NULL. */
     void (*rows_of_tile)(void *arg, const LLVMValueRef *row, unsigned n);
-    /* <16 x acc> for columns col..col+15 of that row; mask <16 x i1> or NULL (all). NULL function: zero. */
-    LLVMValueRef (*init)(void *arg, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask);
-    void (*epilogue)(void *arg, LLVMValueRef acc, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask);
+    /* acc: for each sum <16 x acc> for columns col..col+15 of that row; mask <16 x i1> or NULL (all). NULL function: zero. */
+    void (*init)(void *arg, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask, LLVMValueRef *acc);
+    void (*epilogue)(void *arg, const LLVMValueRef *acc, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask);
     /* Memory that the epilogue reads from column `col` on, row by row, and that is better on its way before: address of that column's element. */
     unsigned n_touch;
     LLVMValueRef (*touch)(void *arg, unsigned n, LLVMValueRef row, LLVMValueRef col, unsigned *elem_bytes);

@@ -268,7 +268,7 @@ static uint64_t hash_recipe(Blobs *bs, const Recipe *p)
     uint64_t h = hash_mix(p->kind, p->n_src);
     for (uint32_t i = 0; i < p->n_src; i++) h = hash_mix(h, blob_hash(bs, p->src[i]));
     if (p->kind == RECIPE_GRAPH) return hash_mix(h, p->graph);
-    const int64_t part[] = {p->batch, p->K, p->N, p->kc, p->g, p->src_off, p->stride_t, p->stride_k, p->stride_n, p->k_in, p->stride_q};
+    const int64_t part[] = {p->batch, p->K, p->N, p->kc, p->g, p->src_off, p->stride_t, p->stride_k, p->stride_n, p->k_in, p->stride_q, p->sides, p->stride_side};
     return hash_bytes(part, sizeof part, h);
 }
 
@@ -305,7 +305,8 @@ static bool recipe_equal(Blobs *bs, const Recipe *p, const Recipe *q)
     if (p->kind == RECIPE_GRAPH) return p->graph == q->graph;
     return p->batch == q->batch && p->K == q->K && p->N == q->N && p->kc == q->kc && p->g == q->g &&
            p->src_off == q->src_off && p->stride_t == q->stride_t && p->stride_k == q->stride_k &&
-           p->stride_n == q->stride_n && p->k_in == q->k_in && p->stride_q == q->stride_q;
+           p->stride_n == q->stride_n && p->k_in == q->k_in && p->stride_q == q->stride_q &&
+           p->sides == q->sides && p->stride_side == q->stride_side;
 }
 
 bool blob_equal(Blobs *bs, Blob a, Blob b)
@@ -392,6 +393,7 @@ static void print_recipe(Str *s, const Blobs *bs, const Recipe *p)
                    (long long)p->batch, (long long)p->K, (long long)p->N, (long long)p->kc, (long long)p->g,
                    (long long)p->src_off, (long long)p->stride_t, (long long)p->stride_k, (long long)p->stride_n);
         if (p->k_in) str_printf(s, ", ki=%lld, sq=%lld", (long long)p->k_in, (long long)p->stride_q);
+        if (p->sides) str_printf(s, ", sides=%lld, ss=%lld", (long long)p->sides, (long long)p->stride_side);
     }
     str_char(s, ')');
 }

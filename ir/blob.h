@@ -15,7 +15,8 @@ typedef enum BlobKind { BLOB_RAW, BLOB_INLINE, BLOB_SPLAT, BLOB_IOTA, BLOB_STRIN
 typedef enum RecipeKind { RECIPE_PACK, RECIPE_GRAPH } RecipeKind;
 /* PACK: the B operand of a MACC tile: source (after the optional transpose of a K x N view given by strides) in strips [kblock][N/16][kc/g][16][g].
  * Element (batch t, k, n) of the source is at  src_off + t*stride_t + k*stride_k + n*stride_n  (in elements); with k_in > 0, k*stride_k is
- * (k / k_in)*stride_q + (k % k_in)*stride_k: two axes of the source make up k.
+ * (k / k_in)*stride_q + (k % k_in)*stride_k: two axes of the source make up k. With `sides` > 1 so many matrices, stride_side apart, lie side by side and
+ * their strips take turns: N/16 times one strip of each.
  * GRAPH: `graph` (index into the module's graphs) evaluated over `src` blobs, its one result. */
 typedef struct Recipe {
     RecipeKind kind;
@@ -23,6 +24,7 @@ typedef struct Recipe {
     int64_t batch, K, N, kc, g;              /* PACK */
     int64_t src_off, stride_t, stride_k, stride_n;
     int64_t k_in, stride_q;                  /* k_in 0: k is one axis */
+    int64_t sides, stride_side;              /* sides 0: one */
     uint32_t graph;                          /* GRAPH */
 } Recipe;
 
@@ -42,6 +44,9 @@ typedef struct Blobs { Arena *arena; VEC(BlobRec) rec; VEC(BlobFile) file; } Blo
 
 /* Where element k stands along a PACK recipe's k. */
 static inline int64_t recipe_k(const Recipe *r, int64_t k) { return r->k_in ? k / r->k_in * r->stride_q + k % r->k_in * r->stride_k : k * r->stride_k; }
+
+/* How many strips of 16 columns stand side by side in a PACK recipe. */
+static inline int64_t recipe_strips(const Recipe *r) { return (r->N + 15) / 16 * (r->sides ? r->sides : 1); }
 
 void blobs_init(Blobs *, Arena *);
 void blobs_close(Blobs *);                                     /* unmaps the files */
@@ -63,7 +68,7 @@ double blob_get_f(const Blobs *, Blob, int64_t k);
 uint64_t blob_hash(Blobs *, Blob);
 bool blob_equal(Blobs *, Blob, Blob);                          /* same type, count and content (by hash, then bytes) */
 /* Text form: splat(0.5) | iota(0,1) | [1,2,3] | ["a","b"] | "path"@off+len#hash | hex"..." for long inline data and what numbers cannot say |
- * pack(f32 8192 <blob>, batch=1, K=64, N=128, kc=64, g=1, off=0, st=0, sk=128, sn=1[, ki=3, sq=9]) | graph(3, f32 4 <blob>, ...) | none. */
+ * pack(f32 8192 <blob>, batch=1, K=64, N=128, kc=64, g=1, off=0, st=0, sk=128, sn=1[, ki=3, sq=9][, sides=4, ss=64]) | graph(3, f32 4 <blob>, ...) | none. */
 void blob_print(Str *, const Blobs *, Blob);
 
 #endif

@@ -160,14 +160,21 @@ static bool recipe_source(Lex *x, Blobs *bs, Recipe *r)
 
 static bool pack(Lex *x, Blobs *bs, Recipe *r)
 {
+    int64_t sides = 1;
     if (!recipe_source(x, bs, r) || !field(x, "batch", &r->batch) || !field(x, "K", &r->K) || !field(x, "N", &r->N) ||
         !field(x, "kc", &r->kc) || !field(x, "g", &r->g) || !field(x, "off", &r->src_off) ||
         !field(x, "st", &r->stride_t) || !field(x, "sk", &r->stride_k) || !field(x, "sn", &r->stride_n))
         return false;
-    if (lex_is(x, ',') && (!field(x, "ki", &r->k_in) || !field(x, "sq", &r->stride_q))) return false;
+    while (lex_accept(x, ',')) {
+        bool k = lex_is_ident(x, "ki");
+        if (!lex_expect_ident(x, k ? "ki" : "sides") || !lex_expect(x, '=') || !lex_int(x, k ? &r->k_in : &sides) ||
+            !field(x, k ? "sq" : "ss", k ? &r->stride_q : &r->stride_side))
+            return false;
+        if (!k) r->sides = sides;
+    }
     int64_t lo = r->src_off, hi = lo, inner = r->k_in > 0 && r->k_in < r->K ? r->k_in : r->K,
             outer = r->k_in > 0 ? (r->K - 1) / r->k_in + 1 : 1;
-    if (!r->src[0].i || r->kc < 1 || r->g < 1 || r->k_in < 0 || !reach(r->batch, r->stride_t, &lo, &hi) ||
+    if (!r->src[0].i || r->kc < 1 || r->g < 1 || r->k_in < 0 || !reach(sides, r->stride_side, &lo, &hi) || !reach(r->batch, r->stride_t, &lo, &hi) ||
         !reach(inner, r->stride_k, &lo, &hi) || !reach(outer, r->stride_q, &lo, &hi) || !reach(r->N, r->stride_n, &lo, &hi) || lo < 0 ||
         hi >= blob_rec(bs, r->src[0])->count)
         return lex_error(x, "the recipe reads outside of its source");

@@ -490,12 +490,16 @@ void kb_macc(Kb *b, KbMacc *s, const KMacc *spec, const KVal args[KM_ARGS])
 {
     Kernel *k = b->k;
     KMacc *x = arena_memdup(k->arena, spec, sizeof *spec);
-    for (int n = 0; n < KM_ARGS; n++)
-        if (kb_type(b, args[n]) != DT_I64)
-            BUG("kernel %s: argument %d of macc is %s", b->label, n, dtype_name(kb_type(b, args[n])));
-    assert(spec->a && spec->a < k->param.n && spec->b && spec->b < k->param.n);
+    KVal arg[KM_ARGS];
+    for (int n = 0; n < KM_ARGS; n++) {
+        arg[n] = n == KM_BSUM && spec->sums <= 1 ? kb_i(b, 0) : args[n];
+        if (kb_type(b, arg[n]) != DT_I64)
+            BUG("kernel %s: argument %d of macc is %s", b->label, n, dtype_name(kb_type(b, arg[n])));
+    }
+    assert(spec->a && spec->a < k->param.n && spec->b && spec->b < k->param.n && spec->sums <= KM_SUMS_MAX);
+    if (!x->sums) x->sums = 1;
     x->addr = x->init = x->epi = (KBlock){0};
-    *s = (KbMacc){.inst = inst_add(b, (KInstRec){.op = KOP_MACC, .macc = x}, KM_ARGS, args)};
+    *s = (KbMacc){.inst = inst_add(b, (KInstRec){.op = KOP_MACC, .macc = x}, KM_ARGS, arg)};
     x->addr = block_new(k, s->inst);
     s->t = block_param(k, x->addr, DT_I64);
     s->i = block_param(k, x->addr, DT_I64);
@@ -518,17 +522,20 @@ void kb_macc_init_begin(Kb *b, KbMacc *s)
     enter(b, x->init);
 }
 
-void kb_macc_init_end(Kb *b, KbMacc *s, KVal acc)
+void kb_macc_init_end(Kb *b, KbMacc *s, const KVal *acc)
 {
-    if (kb_type(b, acc) != kinst(b->k, s->inst)->macc->acc) BUG("kernel %s: macc init of the wrong type", b->label);
-    kb_yield(b, 1, &acc);
+    const KMacc *x = kinst(b->k, s->inst)->macc;
+    for (int n = 0; n < x->sums; n++)
+        if (kb_type(b, acc[n]) != x->acc) BUG("kernel %s: macc init of the wrong type", b->label);
+    kb_yield(b, x->sums, acc);
 }
 
 void kb_macc_epilogue(Kb *b, KbMacc *s)
 {
     KMacc *x = kinst(b->k, s->inst)->macc;
     x->epi = block_new(b->k, s->inst);
-    s->acc = block_param(b->k, x->epi, x->acc);
+    for (int n = 0; n < x->sums; n++) s->sum[n] = block_param(b->k, x->epi, x->acc);
+    s->acc = s->sum[0];
     s->i = block_param(b->k, x->epi, DT_I64);
     s->j = block_param(b->k, x->epi, DT_I64);
     enter(b, x->epi);

@@ -53,11 +53,11 @@ void kb_loop(Kb *, KbLoop *, KLoop, KVal lo, KVal hi, uint32_t n_carry, const KV
 void kb_loop_end(Kb *, KbLoop *, const KVal *yield);   /* fills result */
 
 /* The contraction node: opens it, then each block in turn: addr, (init), epilogue. */
-typedef struct KbMacc { KInst inst; KVal t, i, j, acc; } KbMacc;
-void kb_macc(Kb *, KbMacc *, const KMacc *spec, const KVal args[KM_ARGS]);   /* now inside addr(t, i) */
+typedef struct KbMacc { KInst inst; KVal t, i, j, acc /* = sum[0] */, sum[KM_SUMS_MAX]; } KbMacc;
+void kb_macc(Kb *, KbMacc *, const KMacc *spec, const KVal args[KM_ARGS]);   /* now inside addr(t, i); args[KM_BSUM] is read when there are several sums */
 void kb_macc_addr(Kb *, KbMacc *, KVal a_off, KVal pred /* 0: always */, KVal b_off);
 void kb_macc_init_begin(Kb *, KbMacc *);                 /* optional: init(i, j) */
-void kb_macc_init_end(Kb *, KbMacc *, KVal acc);
+void kb_macc_init_end(Kb *, KbMacc *, const KVal *acc);  /* as many as there are sums */
 void kb_macc_epilogue(Kb *, KbMacc *);                   /* now inside epilogue(acc, i, j) */
 void kb_macc_end(Kb *, KbMacc *);
 

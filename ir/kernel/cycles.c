@@ -101,7 +101,7 @@ static void block(Count *c, KBlock b, Dim times, bool lanes)
             Dim n = dim_mul(d, times, dim_mul(d, rows, cols));
             part(c, times, 40);
             part(c, n, 0.25);
-            part(c, dim_mul(d, n, depth), 1 / 12.0);
+            part(c, dim_mul(d, n, depth), r->macc->sums / 12.0);
             block(c, r->macc->epi, n, true);
         } else part(c, times, weight(r, lanes));
     }

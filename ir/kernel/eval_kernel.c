@@ -192,7 +192,8 @@ static bool macc(Run *r, const KInstRec *i)
     const Kernel *k = r->k;
     const KMacc *x = i->macc;
     int64_t rows = arg(r, i, KM_ROWS).i, cols = arg(r, i, KM_COLS).i, K = arg(r, i, KM_K).i, T = arg(r, i, KM_T).i;
-    int64_t ak = arg(r, i, KM_AK).i, bk = arg(r, i, KM_BK).i, bstrip = arg(r, i, KM_BSTRIP).i;
+    int64_t ak = arg(r, i, KM_AK).i, bk = arg(r, i, KM_BK).i, bstrip = arg(r, i, KM_BSTRIP).i,
+            bsum = arg(r, i, KM_BSUM).i;
     uint32_t pa = kblock(k, x->addr)->param, pe = kblock(k, x->epi)->param;
     bool fused = !dtype_is_float(x->acc) || !*r->e->m->target.triple || r->e->m->target.fma;
     Addr *addr = arena_array(&r->e->launch, Addr, T > 0 ? T : 0);
@@ -205,31 +206,33 @@ static bool macc(Run *r, const KInstRec *i)
             addr[t] = (Addr){arg(r, y, 0).i, arg(r, y, 2).i, arg(r, y, 1).i != 0};
         }
         for (int64_t col = 0; col < cols; col++) {
-            KScalar acc = {.i = 0}, in[3];
+            KScalar acc[KM_SUMS_MAX] = {{.i = 0}}, in[3];
             if (x->init.i) {
                 uint32_t p = kblock(k, x->init)->param;
                 r->val[p].i = row;
                 r->val[p + 1].i = col;
                 if (!block(r, x->init)) return false;
-                acc = arg(r, yield_of(k, x->init), 0);
+                for (uint32_t g = 0; g < x->sums; g++) acc[g] = arg(r, yield_of(k, x->init), g);
             }
             for (int64_t t = 0; t < T; t++)
-                for (int64_t n = 0; n < K; n++) {
+                for (int64_t q = 0; q < K * x->sums; q++) {
+                    int64_t n = q / x->sums, g = q % x->sums;
                     in[0] = (KScalar){.i = 0};
                     if (addr[t].there && !operand(r, i, x->a, addr[t].a + n * ak, x->acc, &in[0])) return false;
-                    if (!operand(r, i, x->b, addr[t].b + col / K_LANES * bstrip + n * bk + col % K_LANES, x->acc,
+                    if (!operand(r, i, x->b,
+                                 addr[t].b + col / K_LANES * bstrip + g * bsum + n * bk + col % K_LANES, x->acc,
                                  &in[1]))
                         return false;
-                    in[2] = acc;
+                    in[2] = acc[g];
                     if (!fused) {
                         kscalar_op(KOP_MUL, x->acc, in, &in[1]);
                         in[0] = in[2];
                     }
-                    kscalar_op(fused ? KOP_FMA : KOP_ADD, x->acc, in, &acc);
+                    kscalar_op(fused ? KOP_FMA : KOP_ADD, x->acc, in, &acc[g]);
                 }
-            r->val[pe] = acc;
-            r->val[pe + 1].i = row;
-            r->val[pe + 2].i = col;
+            for (uint32_t g = 0; g < x->sums; g++) r->val[pe + g] = acc[g];
+            r->val[pe + x->sums].i = row;
+            r->val[pe + x->sums + 1].i = col;
             if (!block(r, x->epi)) return false;
         }
     }

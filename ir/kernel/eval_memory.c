@@ -33,8 +33,8 @@ static bool pack(KEval *e, const BlobRec *b, uint8_t *to)
 {
     const Recipe *p = b->recipe;
     const Blobs *bs = e->m->blobs;
-    int64_t rows = (p->kc + p->g - 1) / p->g * p->g, blocks = (p->K + p->kc - 1) / p->kc, strips = (p->N + 15) / 16,
-            at = 0, n_src = blob_rec(bs, p->src[0])->count;
+    int64_t rows = (p->kc + p->g - 1) / p->g * p->g, blocks = (p->K + p->kc - 1) / p->kc, strips = recipe_strips(p),
+            sides = p->sides ? p->sides : 1, at = 0, n_src = blob_rec(bs, p->src[0])->count;
     DType t = blob_rec(bs, p->src[0])->elem;
     uint8_t *src = keval_alloc(&e->launch, dtype_bytes(t, n_src));
     if (p->batch * blocks * strips * rows * 16 != b->count)
@@ -44,8 +44,8 @@ static bool pack(KEval *e, const BlobRec *b, uint8_t *to)
         for (int64_t kb = 0; kb < blocks; kb++)
             for (int64_t s = 0; s < strips; s++)
                 for (int64_t q = 0; q < rows * 16; q++, at++) {
-                    int64_t in = q / (16 * p->g) * p->g + q % p->g, k = kb * p->kc + in, n = s * 16 + q / p->g % 16,
-                            from = p->src_off + z * p->stride_t + recipe_k(p, k) + n * p->stride_n;
+                    int64_t in = q / (16 * p->g) * p->g + q % p->g, k = kb * p->kc + in, n = s / sides * 16 + q / p->g % 16,
+                            from = p->src_off + z * p->stride_t + recipe_k(p, k) + n * p->stride_n + s % sides * p->stride_side;
                     KScalar v = {.i = 0};
                     if (in < p->kc && k < p->K && n < p->N) {
                         if (from < 0 || from >= n_src)

@@ -314,12 +314,12 @@ static bool part_params(P *p, const char *what, uint32_t n, const char **name)
 
 static bool macc(P *p)
 {
-    static const char *const word[] = {"rows", "cols", "k", "t", "ak", "bk", "bstrip"};
+    static const char *const word[] = {"rows", "cols", "k", "t", "ak", "bk", "bstrip", "bsum"};
     KMacc spec = {.mr = 0};
     KVal arg[KM_ARGS];
     KbMacc s;
-    const char *t, *name[3];
-    int64_t mr, nv;
+    const char *t, *name[KM_SUMS_MAX + 2];
+    int64_t mr, nv, sums = 1;
     uint32_t mark = p->val.n;
     if (!open_block(p) || !lex_expect(p->x, '<') || !lex_name(p->x, TK_IDENT, &t) || !lex_expect(p->x, '>'))
         return false;
@@ -338,8 +338,13 @@ static bool macc(P *p)
     if (lex_accept_ident(p->x, "next") &&
         (!lex_expect(p->x, '(') || !lex_int(p->x, &spec.b_next) || !lex_expect(p->x, ')')))
         return false;
+    if (lex_accept_ident(p->x, "sums") &&
+        (!lex_expect(p->x, '(') || !lex_int(p->x, &sums) || !lex_expect(p->x, ')')))
+        return false;
+    if (sums < 1 || sums > KM_SUMS_MAX) return lex_error(p->x, "a macc has 1 to %d sums", KM_SUMS_MAX);
+    spec.sums = (uint8_t)sums;
     if (!lex_expect(p->x, '(')) return false;
-    for (int n = 0; n < KM_ARGS; n++)
+    for (int n = 0; n < (sums > 1 ? KM_ARGS : KM_BSUM); n++)
         if ((n && !lex_expect(p->x, ',')) || !lex_expect_ident(p->x, word[n]) || !lex_expect(p->x, '=') ||
             !expr_of(p, DT_I64, &arg[n]))
             return false;
@@ -352,13 +357,15 @@ static bool macc(P *p)
     if (lex_is_ident(p->x, "init")) {
         if (!part_params(p, "init", 2, name)) return false;
         kb_macc_init_begin(p->b, &s);
-        if (!val_define(p, name[0], s.i) || !val_define(p, name[1], s.j) || !block(p, 1, &spec.acc)) return false;
+        DType sum[KM_SUMS_MAX] = {spec.acc, spec.acc, spec.acc, spec.acc};
+        if (!val_define(p, name[0], s.i) || !val_define(p, name[1], s.j) || !block(p, spec.sums, sum)) return false;
         p->val.n = mark;
     }
-    if (!part_params(p, "epilogue", 3, name)) return false;
+    if (!part_params(p, "epilogue", spec.sums + 2u, name)) return false;
     kb_macc_epilogue(p->b, &s);
-    if (!val_define(p, name[0], s.acc) || !val_define(p, name[1], s.i) || !val_define(p, name[2], s.j) ||
-        !block(p, -1, NULL))
+    for (int n = 0; n < spec.sums; n++)
+        if (!val_define(p, name[n], s.sum[n])) return false;
+    if (!val_define(p, name[spec.sums], s.i) || !val_define(p, name[spec.sums + 1], s.j) || !block(p, -1, NULL))
         return false;
     kb_macc_end(p->b, &s);
     p->val.n = mark;

@@ -273,13 +273,18 @@ static void print_part(P *p, const char *word, KBlock b, const char *const *made
 
 static void print_macc(P *p, const KInstRec *r)
 {
-    static const char *const arg[] = {"rows", "cols", "k", "t", "ak", "bk", "bstrip"};
-    static const char *const addr[] = {"t", "i"}, *const init[] = {"i", "j"}, *const epi[] = {"acc", "i", "j"};
+    static const char *const arg[] = {"rows", "cols", "k", "t", "ak", "bk", "bstrip", "bsum"};
+    static const char *const addr[] = {"t", "i"}, *const init[] = {"i", "j"};
     const KMacc *x = r->macc;
+    const char *epi[KM_SUMS_MAX + 2];
+    for (int n = 0; n < x->sums; n++) epi[n] = "acc";
+    epi[x->sums] = "i";
+    epi[x->sums + 1] = "j";
     str_printf(p->s, "macc<%s> %%%s, %%%s tile(%u, %u)%s%s", dtype_name(x->acc), p->param[x->a], p->param[x->b], x->mr,
                x->nv, x->m_inner ? " m_inner" : "", x->b_packed ? " packed" : "");
     if (x->b_next) str_printf(p->s, " next(%lld)", (long long)x->b_next);
-    for (uint32_t n = 0; n < r->n_arg && n < KM_ARGS; n++) {
+    if (x->sums > 1) str_printf(p->s, " sums(%u)", x->sums);
+    for (uint32_t n = 0; n < r->n_arg && n < (x->sums > 1 ? KM_ARGS : KM_BSUM); n++) {
         str_printf(p->s, "%s%s=", n ? ", " : " (", arg[n]);
         print_val(p, karg(p->k, r, n), DT_I64);
     }

@@ -283,11 +283,19 @@ static void check_macc(V *c, KInst i)
         f != dtype_is_float(b) || a == DT_STR || b == DT_STR)
         err(c, "%s: %s times %s into %s", who(c, i), dtype_name(a), dtype_name(b), dtype_name(x->acc));
     if (!x->mr || !x->nv) err(c, "%s: empty tile", who(c, i));
+    if (x->sums < 1 || x->sums > KM_SUMS_MAX) {
+        err(c, "%s: %u sums", who(c, i), x->sums);
+        c->failed = true;
+        return;
+    }
+    DType sum[KM_SUMS_MAX + 2];
+    for (int n = 0; n < x->sums; n++) sum[n] = x->acc;
+    sum[x->sums] = sum[x->sums + 1] = DT_I64;
     c->stores_forbidden++;
     check_part(c, i, x->addr, 2, (DType[]){DT_I64, DT_I64}, 3, (DType[]){DT_I64, DT_BOOL, DT_I64});
-    if (x->init.i) check_part(c, i, x->init, 2, (DType[]){DT_I64, DT_I64}, 1, &x->acc);
+    if (x->init.i) check_part(c, i, x->init, 2, (DType[]){DT_I64, DT_I64}, x->sums, sum);
     c->stores_forbidden--;
-    check_part(c, i, x->epi, 3, (DType[]){x->acc, DT_I64, DT_I64}, 0, NULL);
+    check_part(c, i, x->epi, x->sums + 2u, sum, 0, NULL);
     KInst y = c->failed ? (KInst){0} : kblock(c->k, x->addr)->last;
     if (y.i && kinst(c->k, y)->n_arg == 3 &&
         kx_depends(c->k, karg(c->k, kinst(c->k, y), 2), (KVal){kblock(c->k, x->addr)->param + 1}))

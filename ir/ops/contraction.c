@@ -12,7 +12,7 @@ bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
     if ((b->kind == BLOB_DERIVED && b->recipe->kind != RECIPE_GRAPH) || b->kind == BLOB_STRINGS || !shape->K || !shape->N || !shape->batch) return false;
     r->packed = true;
     r->kc = shape->kc;
-    r->batch = round_up(shape->K, r->kc) * round_up(shape->N, K_LANES);
+    r->batch = round_up(shape->K, r->kc) * recipe_strips(shape) * K_LANES;
     recipe.kind = RECIPE_PACK;
     recipe.src[0] = blob;
     recipe.n_src = 1;

@@ -17,7 +17,7 @@ typedef struct RightSide {
 bool contraction_pack(Lw *, Blob, DType acc, int64_t T, int64_t K, int64_t N, int64_t off, int64_t stride_t, int64_t stride_k, int64_t stride_n, RightSide *);
 /* The same with K blocks of a given length. */
 bool contraction_pack_kc(Lw *, Blob, int64_t kc, int64_t T, int64_t K, int64_t N, int64_t off, int64_t stride_t, int64_t stride_k, int64_t stride_n, RightSide *);
-/* The same with all of the source's shape in a PACK recipe: batch, K, N, kc, src_off, strides, k_in, stride_q. */
+/* The same with all of the source's shape in a PACK recipe: batch, K, N, kc, src_off, strides, k_in, stride_q, sides. */
 bool contraction_pack_as(Lw *, Blob, const Recipe *shape, RightSide *);
 /* The same for a single matrix whose left side has rows of contiguous k: packs few columns for dot products. */
 bool contraction_pack_matrix(Lw *, Blob, DType acc, int64_t K, int64_t N, int64_t stride_k, int64_t stride_n, RightSide *);

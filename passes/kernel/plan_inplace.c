@@ -59,10 +59,10 @@ static bool common_loops(const Kernel *k, KInst load, KInst store, Around *loop,
         Around a = {.param = {body->param}, .n_param = body->n_param, .par = r->op == KOP_FOR && r->loop == KLOOP_PAR};
         if (*n == CHAIN_MAX) return false;
         if (r->op == KOP_FOR) a.v[a.n++] = (KVal){body->param};
-        else { /* the epilogue's (acc, i, j); both accesses stand in it */
+        else { /* the epilogue's (acc..., i, j); both accesses stand in it */
             if (b.i != r->macc->epi.i) return false;
-            a.v[a.n++] = (KVal){body->param + 1};
-            a.v[a.n++] = (KVal){body->param + 2};
+            a.v[a.n++] = (KVal){body->param + r->macc->sums};
+            a.v[a.n++] = (KVal){body->param + r->macc->sums + 1};
         }
         loop[(*n)++] = a;
     }

@@ -230,6 +230,16 @@ static void strings_and_recipes(void)
     CHECK(recipe_k(&pack, 4) == 32 + 48);
     pack.stride_q = 33;
     CHECK(!blob_equal(&f.bs, two, blob_derived(&f.bs, DT_F32, 6 * 48, &pack)));
+    pack = (Recipe){.src = {w}, .n_src = 1, .batch = 1, .K = 6, .N = 20, .kc = 6, .g = 1, .stride_k = 48, .stride_n = 1};
+    pack.sides = 2; /* two matrices of 20 columns, the strips of 16 take turns */
+    pack.stride_side = 24;
+    CHECK(recipe_strips(&pack) == 4);
+    Blob sides = blob_derived(&f.bs, DT_F32, 6 * 64, &pack);
+    CHECK_STR(text_of(&f, sides),
+              "pack(f32 3072 splat(0.5), batch=1, K=6, N=20, kc=6, g=1, off=0, st=0, sk=48, sn=1, sides=2, ss=24)");
+    ROUND_TRIP(sides);
+    pack.stride_side = 25;
+    CHECK(!blob_equal(&f.bs, sides, blob_derived(&f.bs, DT_F32, 6 * 64, &pack)));
     CHECK_STR(text_of(&f, (Blob){0}), "none");
     static const struct {
         const char *text;
@@ -249,6 +259,7 @@ static void strings_and_recipes(void)
                {"iota(0,1)", DT_F32, 2},
                {"pack(f32 8 splat(0), batch=1, K=4, N=2, kc=4, g=1, off=0, st=0, sk=1, sn=4, ki=2, sq=5)", DT_F32, 64},
                {"pack(f32 8 splat(0), batch=1, K=4, N=2, kc=4, g=1, off=0, st=0, sk=1, sn=4, ki=-2, sq=2)", DT_F32, 64},
+               {"pack(f32 8 splat(0), batch=1, K=2, N=2, kc=2, g=1, off=0, st=0, sk=1, sn=2, sides=3, ss=4)", DT_F32, 96},
                {"hex\"00\"", DT_F32, 1},
                {"hex\"0000000g\"", DT_F32, 1},
                {"hex\"00000000\"", DT_STR, 1},

@@ -650,7 +650,8 @@ static void test_constants(How how)
     kb_macc_addr(b, &mc, kb_add(b, kb_mul(b, kb_add(b, m0, mc.i), kb_i(b, K)), kb_i(b, K / kc * kc)), (KVal){0},
                  kb_i(b, K / kc * strips * kc * 16));
     kb_macc_init_begin(b, &mc);
-    kb_macc_init_end(b, &mc, kb_load(b, pc, (KVal[]){kb_add(b, m0, mc.i), mc.j}));
+    KVal old = kb_load(b, pc, (KVal[]){kb_add(b, m0, mc.i), mc.j});
+    kb_macc_init_end(b, &mc, &old);
     kb_macc_epilogue(b, &mc);
     kb_store(b, pc, (KVal[]){kb_add(b, m0, mc.i), mc.j}, kb_add(b, mc.acc, kb_cast(b, DT_F32, mc.j)));
     kb_macc_end(b, &mc);
@@ -679,6 +680,54 @@ static void test_constants(How how)
     unit_close(&u);
 }
 
+/* ---- several sums for each element of a contraction, with strips of three matrices taking turns ---- */
+static void test_sums(const char *cpu, unsigned mr, unsigned nv, bool heavy)
+{
+    enum { M = 5, K = 9, N = 37, S = 3, TOTAL = (N + 15) / 16 * S * K * 16 };
+    Unit u;
+    unit_open(&u, cpu);
+    Dim da[] = {dim_k(&u, M), dim_k(&u, K)}, dc[] = {da[0], dim_k(&u, N)}, dp[] = {dim_k(&u, TOTAL)};
+    KBuf a = port(&u, false, "a", DT_F32, 2, da), c = port(&u, true, "c", DT_F32, 2, dc);
+    float w[S][K][N];
+    for (int q = 0; q < S * K * N; q++) (&w[0][0][0])[q] = (float)(q * 7 % 31 - 15);
+    Recipe r = {.kind = RECIPE_PACK, .src = {blob_inline(&u.blobs, DT_F32, S * K * N, w)}, .n_src = 1, .batch = 1,
+                .K = K, .N = N, .kc = K, .g = 1, .stride_k = N, .stride_n = 1, .sides = S, .stride_side = K * N};
+    KBuf pack = kbuf_new(&u.m, KS_CONST, name_of(&u.names, "w"), DT_F32, 1, dp, (KLoc){0});
+    kbuf(&u.m, pack)->blob = blob_derived(&u.blobs, DT_F32, TOTAL, &r);
+    Kb *b = kb_new(&u.m, "sums", (KLoc){0});
+    uint32_t pa = kb_param(b, a, false), pw = kb_param(b, pack, false), pc = kb_param(b, c, true);
+    KbMacc mc;
+    KVal args[KM_ARGS] = {[KM_ROWS] = kb_i(b, M), [KM_COLS] = kb_i(b, N), [KM_K] = kb_i(b, K), [KM_T] = kb_i(b, 1),
+                          [KM_AK] = kb_i(b, 1), [KM_BK] = kb_i(b, 16), [KM_BSTRIP] = kb_i(b, S * K * 16),
+                          [KM_BSUM] = kb_i(b, K * 16)};
+    KMacc spec = {.a = pa, .b = pw, .mr = (uint8_t)mr, .nv = (uint8_t)nv, .sums = S, .b_packed = true, .acc = DT_F32};
+    kb_macc(b, &mc, &spec, args);
+    kb_macc_addr(b, &mc, kb_mul(b, mc.i, kb_i(b, K)), (KVal){0}, kb_i(b, 0));
+    kb_macc_epilogue(b, &mc);
+    KVal v = kb_fma(b, mc.sum[1], mc.sum[2], kb_mul(b, mc.sum[0], kb_const_f(b, DT_F32, 0.5)));
+    if (heavy) v = kb_add(b, v, kb_un(b, KOP_TANH, kb_mul(b, v, kb_const_f(b, DT_F32, 0))));
+    kb_store(b, pc, (KVal[]){mc.i, mc.j}, v);
+    kb_macc_end(b, &mc);
+    kb_finish(b, &u.m.program);
+    if (unit_load(&u, 2, 1)) {
+        float am[M * K], cm[M * N];
+        int64_t e2[] = {M, K}, e3[] = {M, N};
+        for (int q = 0; q < M * K; q++) am[q] = (float)(q % 23 - 11);
+        bmc_value vi = value(DT_F32, am, 2, e2), vo = value(DT_F32, cm, 2, e3);
+        if (!CHECK(u.model->run(u.ctx, &vi, &vo) == BMC_OK)) printf("    %s\n", u.model->message(u.ctx));
+        bool ok = true;
+        for (int q = 0; q < M * N; q++) {
+            float s[S] = {0}; /* exact: small integers */
+            for (int g = 0; g < S; g++)
+                for (int t = 0; t < K; t++) s[g] += am[q / N * K + t] * w[g][t][q % N];
+            ok &= cm[q] == s[1] * s[2] + s[0] * 0.5f;
+        }
+        CHECK(ok);
+        unit_unload(&u);
+    }
+    unit_close(&u);
+}
+
 int main(void)
 {
     if (!unit_setup()) return 1;
@@ -693,6 +742,9 @@ int main(void)
         test_nest(cpus[c]);
         test_gather(cpus[c]);
         test_views(cpus[c]);
+        test_sums(cpus[c], 1, 3, true);
+        test_sums(cpus[c], 2, 6, false);
+        test_sums(cpus[c], 2, 6, true);
     }
     test_program();
     test_strings();

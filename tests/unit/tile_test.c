@@ -82,14 +82,15 @@ static LLVMValueRef c_at(Emit *x, LLVMValueRef row, LLVMValueRef col)
     LLVMValueRef off = LLVMBuildAdd(x->b, LLVMBuildMul(x->b, row, x->p[TP_LDC], ""), col, "");
     return LLVMBuildGEP2(x->b, x->elem, x->out, &off, 1, "");
 }
-static LLVMValueRef on_init(void *arg, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask)
+static void on_init(void *arg, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask, LLVMValueRef *acc)
 {
     Emit *x = arg;
-    return load16(x, x->elem, (unsigned)tc_c_bytes[x->c->type], c_at(x, row, col), mask);
+    *acc = load16(x, x->elem, (unsigned)tc_c_bytes[x->c->type], c_at(x, row, col), mask);
 }
-static void on_epilogue(void *arg, LLVMValueRef acc, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask)
+static void on_epilogue(void *arg, const LLVMValueRef *sum, LLVMValueRef row, LLVMValueRef col, LLVMValueRef mask)
 {
     Emit *x = arg;
+    LLVMValueRef acc = *sum;
     unsigned align = (unsigned)tc_c_bytes[x->c->type];
     if (!mask) {
         LLVMSetAlignment(LLVMBuildStore(x->b, acc, c_at(x, row, col)), align);
@@ -143,7 +144,7 @@ static void case_emit(LLVMContextRef cx, LLVMModuleRef mod, const KTarget *targe
     bool by_k = c->mode == TC_TRANSPOSED || c->mode == TC_CONV_STRIDED;
     TileEmit e = {
         .cx = cx, .mod = mod, .b = x.b, .fn = fn, .target = target, .a_type = type_a[c->type], .b_type = type_b[c->type], .acc = type_c[c->type],
-        .mr = mr, .nv = nv, .m_inner = c->m_inner, .b_packed = c->packed, .a_always = c->mode != TC_CONV && c->mode != TC_CONV_STRIDED, .heavy_epilogue = c->heavy,
+        .mr = mr, .nv = nv, .sums = 1, .b_sum = num(&x, 0), .m_inner = c->m_inner, .b_packed = c->packed, .a_always = c->mode != TC_CONV && c->mode != TC_CONV_STRIDED, .heavy_epilogue = c->heavy,
         .rows = x.p[TP_ROWS], .cols = x.p[TP_COLS], .K = x.p[TP_K], .T = x.p[TP_T], .a_k = by_k ? x.p[TP_LDA] : num(&x, 1),
         .b_k = c->packed ? num(&x, 16) : x.p[TP_LDB], .b_strip = c->packed ? LLVMBuildMul(x.b, x.p[TP_K], num(&x, 16), "") : num(&x, 16),
         .a_base = LLVMGetParam(fn, 0), .b_base = LLVMGetParam(fn, 1), .arg = &x,
