@@ -2,15 +2,18 @@
  * two kernels.
  *
  *   xw[d, m, :] = X[m, :] * W[d]' + Wb[d] + Rb[d]             all steps and sequences in one product (contract_build)
- *   for each direction and block of sequences par {           state h, c and sums g stay in scratch of the thread
+ *   for each direction and block of sequences par {           states h, c stay in scratch of the thread
  *     for t seq {
- *       g = h * R[d]'                                         macc; R is packed when compiling
- *       for each sequence: gates from xw + g, new c and h, Y  element by element
+ *       for blocks of hidden units, upwards and downwards in turn {
+ *         macc: sums of all gates of these units, h * R[d]'   R is packed when compiling, gates taking turns strip by strip
+ *           epilogue: gates from xw + sums, new c and h, Y    in registers; h lies in two places, old and new
+ *       }
  *     }
  *     Y_h, Y_c
  *   }
- * Threads never wait for each other inside a sequence. GRU without linear_before_reset has a second product per step,
- * of r times h. Padded steps (sequence_lens) leave the state alone and give zeros; a backward direction starts at the
+ * Going to and fro, a step finds the part of R in the cache that the one before read last: of an R beyond a cache only
+ * what exceeds it is fetched. Threads never wait for each other inside a sequence. GRU without linear_before_reset has a
+ * second product per step, of r times h. Padded steps (sequence_lens) leave the state alone and give zeros; a backward direction starts at the
  * end of each sequence.
  * Meaning: the ONNX specification. Where it is silent, what ONNX Runtime does: alpha and beta are consumed by the
  * functions that have them, clip is not applied to h's input, a sequence of length 0 ends in zeros. */
@@ -142,12 +145,19 @@ static bool infer(Infer *c)
 
 /* ---- lowering ---- */
 
-/* A matrix [D][K, N] of the right side: columns `from` .. of R'. */
+/* W' of all directions: [D][I, gates*H]. */
 typedef struct Side {
     RightSide r;
-    uint32_t param;
-    Dim N, batch;
+    Dim batch;
 } Side;
+
+/* Some gates of R' of all directions, always packed: [D][H/16][gates][H][16]. */
+typedef struct State {
+    KBuf buf;
+    uint32_t param;
+    int gates;
+    Dim strip, batch; /* elements of a strip, of a direction */
+} State;
 
 typedef struct Ctx {
     Lw *l;
@@ -157,39 +167,75 @@ typedef struct Ctx {
     DType t;
     Dim T, B, I, H, rows;     /* rows: gates*H */
     int64_t block;            /* sequences per task */
-    Side w, r[2];             /* input; state: all gates, or z and r, then h */
-    uint32_t xw, h, c, g, rh; /* parameters and locals of the step kernel */
+    Side w;
+    State r[2];               /* all gates, or z and r, then h */
+    uint32_t xw, h, c, z, rh; /* parameters and locals of the step kernel */
     KVal d, b0, n, step;      /* direction, first sequence, number of them, step */
+    KVal old, new;            /* which half of h is read and which is written in this step */
 } Ctx;
 
-/* Columns [from, from + N) of the transposed constant or computed operand [D, gates*H, K]. */
-static void right_side(Ctx *x, uint32_t operand, Dim from, Dim N, Side *s)
+static KBuf transposed(Ctx *x, uint32_t operand)
 {
     Lw *l = x->l;
-    Dims *d = &l->m->dims;
-    int64_t k, n, f, all;
-    Blob blob;
-    Dim K = lw_dim(l, operand, 2);
-    s->N = N;
-    if (lw_const(l, operand, &blob) && dim_is_const(d, K, &k) && dim_is_const(d, N, &n) && dim_is_const(d, from, &f) &&
-        dim_is_const(d, x->rows, &all)) {
-        int64_t kc = operand == RNN_W ? contract_pack_kc(&l->k->target, x->t, k)
-                                      : k; /* the steps' macc takes all of K at once */
-        if (contraction_pack_kc(l, blob, kc, x->f.dirs, k, n, f * k, all * k, 1, k, &s->r)) {
-            s->batch = dim_const(d, s->r.batch);
-            return;
-        }
-    }
-    Dim to[3] = {dim_const(d, x->f.dirs), K, N};
-    KBuf src = lw_in(l, operand);
-    s->r.buf = lw_temp(l, lw_elem(l, operand), 3, to);
-    s->batch = dim_mul(d, K, N);
+    Dim to[3] = {dim_const(&l->m->dims, x->f.dirs), lw_dim(l, operand, 2), x->rows};
+    KBuf src = lw_in(l, operand), buf = lw_temp(l, lw_elem(l, operand), 3, to);
     Kb *b = lw_kernel(l, "transpose_weights");
     KVal i[3];
     lw_nest(l, 3, to, i);
-    kb_store(b, kb_param(b, s->r.buf, true), i,
-             kb_load(b, kb_param(b, src, false), (KVal[]){i[0], kb_add(b, i[2], kb_dim(b, from)), i[1]}));
+    kb_store(b, kb_param(b, buf, true), i, kb_load(b, kb_param(b, src, false), (KVal[]){i[0], i[2], i[1]}));
     lw_end_nest(l, 3);
+    lw_kernel_end(l);
+    return buf;
+}
+
+static void input_side(Ctx *x)
+{
+    Lw *l = x->l;
+    Dims *d = &l->m->dims;
+    int64_t k, all;
+    Blob blob;
+    Side *s = &x->w;
+    if (lw_const(l, RNN_W, &blob) && dim_is_const(d, x->I, &k) && dim_is_const(d, x->rows, &all) &&
+        contraction_pack(l, blob, x->t, x->f.dirs, k, all, 0, all * k, 1, k, &s->r)) {
+        s->batch = dim_const(d, s->r.batch);
+        return;
+    }
+    s->r.buf = transposed(x, RNN_W);
+    s->batch = dim_mul(d, x->I, x->rows);
+}
+
+/* Gates [from, from + gates) of R. */
+static void state_side(Ctx *x, int from, int gates, State *s)
+{
+    Lw *l = x->l;
+    Dims *d = &l->m->dims;
+    int64_t h;
+    Blob blob;
+    RightSide r;
+    Dim G = dim_const(d, gates), lanes = dim_const(d, K_LANES), strips = dim_mul(d, dim_ceildiv(d, x->H, lanes), G);
+    s->gates = gates;
+    s->strip = dim_mul(d, x->H, lanes);
+    s->batch = dim_mul(d, strips, s->strip);
+    if (lw_const(l, RNN_R, &blob) && dim_is_const(d, x->H, &h) && h > 0) {
+        Recipe shape = {.batch = x->f.dirs, .K = h, .N = h, .kc = h, .src_off = from * h * h, .stride_k = 1,
+                        .stride_t = x->f.gates * h * h, .stride_n = h, .sides = gates > 1 ? gates : 0, .stride_side = gates > 1 ? h * h : 0};
+        if (contraction_pack_as(l, blob, &shape, &r)) {
+            s->buf = r.buf;
+            return;
+        }
+    }
+    Dim to[4] = {dim_const(d, x->f.dirs), strips, x->H, lanes};
+    KBuf src = lw_in(l, RNN_R);
+    s->buf = lw_temp(l, lw_elem(l, RNN_R), 4, to);
+    Kb *b = lw_kernel(l, "pack_weights");
+    KVal i[4];
+    lw_nest(l, 4, to, i);
+    KVal unit = kb_add(b, kb_mul(b, kb_bin(b, KOP_FLOORDIV, i[1], kb_dim(b, G)), kb_i(b, K_LANES)), i[3]),
+         gate = kb_add(b, kb_i(b, from), kb_bin(b, KOP_MOD, i[1], kb_dim(b, G))), H = kb_dim(b, x->H);
+    kb_store(b, kb_param(b, s->buf, true), i,
+             kb_load_if(b, kb_param(b, src, false), (KVal[]){i[0], kb_add(b, kb_mul(b, gate, H), unit), i[2]},
+                        kb_lt(b, unit, H), (KVal){0}));
+    lw_end_nest(l, 4);
     lw_kernel_end(l);
 }
 
@@ -205,7 +251,7 @@ static KVal in_b(void *arg, Kb *b, KVal z, KVal t, KVal k0)
     const Ctx *x = arg;
     (void)t;
     KVal off = kb_mul(b, z, kb_dim(b, x->w.batch));
-    return x->w.r.packed ? off : kb_add(b, off, kb_mul(b, k0, kb_dim(b, x->w.N)));
+    return x->w.r.packed ? off : kb_add(b, off, kb_mul(b, k0, kb_dim(b, x->rows)));
 }
 
 /* GRU with linear_before_reset scales R*h + Rb of the last gate: that Rb is left for the step. */
@@ -232,7 +278,7 @@ static KBuf input_product(Ctx *x)
     Lw *l = x->l;
     Dims *d = &l->m->dims;
     Dim D = dim_const(d, x->f.dirs), M = dim_mul(d, x->T, x->B), dim[3] = {D, M, x->rows};
-    right_side(x, RNN_W, dim_const(d, 0), x->rows, &x->w);
+    input_side(x);
     KBuf in = lw_in(l, RNN_X), out = lw_temp(l, x->t, 3, dim);
     lw_prepare_in(l);
     int64_t k;
@@ -297,55 +343,10 @@ static KVal activate(const Ctx *x, int k, KVal v, bool clip)
     return kb_select(b, kb_eq(b, x->d, kb_i(b, 0)), y, function(x, q, v));
 }
 
-/* g[:, col0 ..] = a * s, for a local `a` of the block's sequences */
-static void product(Ctx *x, const Side *s, uint32_t a, Dim col0)
-{
-    Lw *l = x->l;
-    Kb *b = l->b;
-    Dims *d = &l->m->dims;
-    int64_t K = -1, N = -1, M;
-    dim_is_const(d, x->H, &K);
-    dim_is_const(d, s->N, &N);
-    if (!dim_is_const(d, x->B, &M)) M = -1;
-    else if (M > x->block) M = x->block;
-    TileProblem p = {.acc = x->t,
-                     .a_type = x->t,
-                     .b_type = kb_kernel(b)->param.p[s->param].elem,
-                     .M = M,
-                     .N = N,
-                     .K = K,
-                     .T = 1,
-                     .a_row_bytes = K > 0 ? K * dtype_info(x->t)->bits / 8 : 0,
-                     .a_plain = true,
-                     .b_packed = s->r.packed,
-                     .pack_kc = K};
-    TileChoice tile = contract_choose(&l->k->target, &p);
-    KMacc spec = {.a = a,
-                  .b = s->param,
-                  .mr = (uint8_t)tile.mr,
-                  .nv = (uint8_t)tile.nv,
-                  .m_inner = tile.m_inner,
-                  .b_packed = s->r.packed,
-                  .acc = x->t};
-    KVal H = kb_dim(b, x->H), args[KM_ARGS];
-    args[KM_ROWS] = x->n;
-    args[KM_COLS] = kb_dim(b, s->N);
-    args[KM_K] = H;
-    args[KM_T] = kb_i(b, 1);
-    args[KM_AK] = kb_i(b, 1);
-    args[KM_BK] = s->r.packed ? kb_i(b, 16) : kb_dim(b, s->N);
-    args[KM_BSTRIP] = kb_i(b, s->r.packed ? s->r.kc * 16 : 16);
-    KbMacc m;
-    kb_macc(b, &m, &spec, args);
-    kb_macc_addr(b, &m, kb_mul(b, m.i, H), (KVal){0}, kb_mul(b, x->d, kb_dim(b, s->batch)));
-    kb_macc_epilogue(b, &m);
-    kb_store(b, x->g, (KVal[]){m.i, kb_add(b, m.j, kb_dim(b, col0))}, m.acc);
-    kb_macc_end(b, &m);
-}
-
 /* Where a sequence stands in a step. */
 typedef struct Place {
-    KVal i, b, t, live; /* row in the block, sequence, time, is it within its length (0: always) */
+    KVal i, b, t, live;    /* row in the block, sequence, time, is it within its length (0: always) */
+    KVal sum[KM_SUMS_MAX]; /* of the product of the state, by gate */
 } Place;
 
 static KVal length_of(const Ctx *x, KVal b)
@@ -371,7 +372,7 @@ static Place place(const Ctx *x, KVal i)
     return p;
 }
 
-/* xw + g of gate `k` and hidden unit j; and the two alone */
+/* xw of gate `k` and hidden unit j; and with the sum of the state's product */
 static KVal from_input(const Ctx *x, const Place *p, int k, KVal j)
 {
     Kb *b = x->l->b;
@@ -380,15 +381,13 @@ static KVal from_input(const Ctx *x, const Place *p, int k, KVal j)
                             : kb_add(b, kb_mul(b, p->t, kb_dim(b, x->B)), p->b);
     return kb_load(b, x->xw, (KVal[]){x->d, row, kb_add(b, j, kb_dim(b, dim_mul(d, dim_const(d, k), x->H)))});
 }
-static KVal from_state(const Ctx *x, const Place *p, int k, KVal j)
-{
-    Kb *b = x->l->b;
-    Dims *d = &x->l->m->dims;
-    return kb_load(b, x->g, (KVal[]){p->i, kb_add(b, j, kb_dim(b, dim_mul(d, dim_const(d, k), x->H)))});
-}
 static KVal gate(const Ctx *x, const Place *p, int k, KVal j)
 {
-    return kb_add(x->l->b, from_input(x, p, k, j), from_state(x, p, k, j));
+    return kb_add(x->l->b, from_input(x, p, k, j), p->sum[k]);
+}
+static KVal old_h(const Ctx *x, const Place *p, KVal j)
+{
+    return kb_load(x->l->b, x->h, (KVal[]){x->old, p->i, j});
 }
 
 static KVal peep(const Ctx *x, int k, KVal j, KVal c, KVal sum)
@@ -408,10 +407,10 @@ static void finish(Ctx *x, const Place *p, KVal j, KVal h, KVal c)
     KVal at[2] = {p->i, j}, y = h;
     if (p->live.i) {
         y = kb_select(b, p->live, h, cf(x, 0));
-        h = kb_select(b, p->live, h, kb_load(b, x->h, at));
+        h = kb_select(b, p->live, h, old_h(x, p, j));
         if (c.i) c = kb_select(b, p->live, c, kb_load(b, x->c, at));
     }
-    kb_store(b, x->h, at, h);
+    kb_store(b, x->h, (KVal[]){x->new, p->i, j}, h);
     if (c.i) kb_store(b, x->c, at, c);
     if (!value_used(l->g, node_out(l->g, l->n, 0))) return;
     KVal idx[2][4] = {{p->t, x->d, p->b, j}, {p->b, p->t, x->d, j}};
@@ -433,45 +432,101 @@ static void lstm(Ctx *x, const Place *p, KVal j)
 static void gru_state(Ctx *x, const Place *p, KVal j, KVal z, KVal n)
 {
     Kb *b = x->l->b;
-    KVal h = kb_load(b, x->h, (KVal[]){p->i, j});
-    finish(x, p, j, kb_fma(b, z, h, kb_mul(b, kb_sub(b, cf(x, 1), z), n)), (KVal){0});
+    finish(x, p, j, kb_fma(b, z, old_h(x, p, j), kb_mul(b, kb_sub(b, cf(x, 1), z), n)), (KVal){0});
 }
 
 static void gru_linear(Ctx *x, const Place *p, KVal j)
 {
     Kb *b = x->l->b;
     Dims *d = &x->l->m->dims;
-    KVal z = activate(x, 0, gate(x, p, 0, j), true), r = activate(x, 0, gate(x, p, 1, j), true),
-         s = from_state(x, p, 2, j);
+    KVal z = activate(x, 0, gate(x, p, 0, j), true), r = activate(x, 0, gate(x, p, 1, j), true), s = p->sum[2];
     if (late_bias(x))
         s = kb_add(b, s,
                    lw_at(x->l, RNN_B, (KVal[]){x->d, kb_add(b, j, kb_dim(b, dim_mul(d, dim_const(d, 5), x->H)))}));
     gru_state(x, p, j, z, activate(x, 1, kb_fma(b, r, s, from_input(x, p, 2, j)), true));
 }
 
-/* The first half: z stays in its place among the sums, r*h goes to the second product. */
+/* The first half: z waits, r*h goes to the second product. */
 static void gru_reset(Ctx *x, const Place *p, KVal j)
 {
     Kb *b = x->l->b;
     KVal at[2] = {p->i, j}, z = activate(x, 0, gate(x, p, 0, j), true), r = activate(x, 0, gate(x, p, 1, j), true);
-    kb_store(b, x->rh, at, kb_mul(b, r, kb_load(b, x->h, at)));
-    kb_store(b, x->g, at, z);
+    kb_store(b, x->rh, at, kb_mul(b, r, old_h(x, p, j)));
+    kb_store(b, x->z, at, z);
 }
 static void gru_last(Ctx *x, const Place *p, KVal j)
 {
-    gru_state(x, p, j, from_state(x, p, 0, j), activate(x, 1, gate(x, p, 2, j), true));
+    Kb *b = x->l->b;
+    KVal n = kb_add(b, from_input(x, p, 2, j), p->sum[0]);
+    gru_state(x, p, j, kb_load(b, x->z, (KVal[]){p->i, j}), activate(x, 1, n, true));
 }
 static void rnn(Ctx *x, const Place *p, KVal j) { finish(x, p, j, activate(x, 0, gate(x, p, 0, j), true), (KVal){0}); }
 
-static void each_unit(Ctx *x, void (*f)(Ctx *, const Place *, KVal j))
+/* Rows and vectors of units of the register tile: the fewest issue slots; more than two vectors gain nothing, one where
+ * they would leave a rest. With one row the strips need no registers, they are operands in memory. */
+static void state_tile(const Ctx *x, const State *s, int64_t *rows, int64_t *vectors)
 {
-    Kb *b = x->l->b;
-    KVal i = kb_for(b, KLOOP_SEQ, kb_i(b, 0), x->n);
-    Place p = place(x, i);
-    KVal j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, x->H));
-    f(x, &p, j);
-    kb_end(b);
-    kb_end(b);
+    const KTarget *t = &x->l->k->target;
+    int64_t regs = 16 * dtype_info(x->t)->bits / (t->vec_bits ? t->vec_bits : 128), best = INT64_MAX, h = 0;
+    if (regs < 1) regs = 1;
+    bool known = dim_is_const(&x->l->m->dims, x->H, &h);
+    *rows = *vectors = 1;
+    for (int64_t v = 1; v <= 2; v++) {
+        if (v == 2 && !(known && h % (2 * K_LANES) == 0)) continue;
+        for (int64_t m = 1; m <= x->block; m++) {
+            int64_t w = s->gates * v * regs, need = m == 1 ? w + 1 + !t->fma : (m + 1) * w + 1 + !t->fma;
+            if (need > t->vec_regs && (m > 1 || v > 1)) continue;
+            int64_t slots = m * w > m + w ? m * w : m + w, tiles = (x->block + m - 1) / m;
+            if (slots < 8) slots = 8;
+            slots = slots * tiles * 2 / v;
+            if (slots < best) {
+                best = slots;
+                *rows = m;
+                *vectors = v;
+            }
+        }
+    }
+}
+
+/* One product of a step: rows of `a` from element `first` on times the gates of `s`, and f with their sums for each
+ * unit. */
+static void product(Ctx *x, const State *s, uint32_t a, KVal first, void (*f)(Ctx *, const Place *, KVal j))
+{
+    Lw *l = x->l;
+    Kb *b = l->b;
+    Dims *d = &l->m->dims;
+    int64_t mr, nv, h = 0;
+    state_tile(x, s, &mr, &nv);
+    Dim width = dim_const(d, nv * K_LANES), blocks = dim_ceildiv(d, x->H, width);
+    bool known = dim_is_const(d, x->H, &h), one = dim_is(d, blocks, 1);
+    KVal H = kb_dim(b, x->H), q = kb_i(b, 0), last = kb_dim(b, dim_sub(d, blocks, dim_const(d, 1)));
+    if (!one) {
+        q = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, blocks));
+        q = kb_select(b, kb_eq(b, x->new, kb_i(b, 0)), kb_sub(b, last, q), q);
+    }
+    KVal unit = kb_mul(b, q, kb_dim(b, width)), args[KM_ARGS];
+    args[KM_ROWS] = x->n;
+    args[KM_COLS] = one                                   ? H
+                    : known && h % (nv * K_LANES) == 0 ? kb_dim(b, width)
+                                                       : kb_min(b, kb_dim(b, width), kb_sub(b, H, unit));
+    args[KM_K] = H;
+    args[KM_T] = args[KM_AK] = kb_i(b, 1);
+    args[KM_BK] = kb_i(b, K_LANES);
+    args[KM_BSUM] = kb_dim(b, s->strip);
+    args[KM_BSTRIP] = kb_mul(b, kb_dim(b, s->strip), kb_i(b, s->gates));
+    KVal b_off = kb_add(b, kb_mul(b, x->d, kb_dim(b, s->batch)),
+                        kb_mul(b, q, kb_mul(b, args[KM_BSTRIP], kb_i(b, nv))));
+    KMacc spec = {.a = a, .b = s->param, .mr = (uint8_t)mr, .nv = (uint8_t)(nv * s->gates), .sums = (uint8_t)s->gates,
+                  .m_inner = true, .b_packed = true, .acc = x->t};
+    KbMacc m;
+    kb_macc(b, &m, &spec, args);
+    kb_macc_addr(b, &m, kb_add(b, first, kb_mul(b, m.i, H)), (KVal){0}, b_off);
+    kb_macc_epilogue(b, &m);
+    Place p = place(x, m.i);
+    for (int k = 0; k < s->gates; k++) p.sum[k] = m.sum[k];
+    f(x, &p, kb_add(b, unit, m.j));
+    kb_macc_end(b, &m);
+    if (!one) kb_end(b);
 }
 
 static bool result_used(Lw *l, uint32_t r)
@@ -490,10 +545,11 @@ static void state_io(Ctx *x, bool out)
         KVal len = kb_cast(b, DT_I64, lw_at(l, RNN_LENS, &at_b));
         kb_record(b, kb_eq(b, len, length_of(x, at_b)), "a sequence length is out of range", len);
     }
-    KVal j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, x->H)), at[2] = {i, j},
-         idx[2][3] = {{x->d, at_b, j}, {at_b, x->d, j}};
+    KVal half = out ? kb_bin(b, KOP_MOD, kb_dim(b, x->T), kb_i(b, 2)) : kb_i(b, 0);
+    KVal j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, x->H)), idx[2][3] = {{x->d, at_b, j}, {at_b, x->d, j}};
     for (uint32_t k = 0; k < (x->op == OP_LSTM ? 2u : 1u); k++) {
         uint32_t local = k ? x->c : x->h;
+        KVal place[] = {half, i, j}, *at = place + k;
         if (!out) kb_store(b, local, at, lw_has(l, RNN_H0 + k) ? lw_at(l, RNN_H0 + k, idx[x->a->layout]) : cf(x, 0));
         else if (result_used(l, 1 + k)) {
             KVal v = kb_load(b, local, at);
@@ -527,9 +583,8 @@ static bool lower(Lw *l, Node n)
     x.rows = dim_mul(d, dim_const(d, x.f.gates), x.H);
     x.block = block_of(d, x.B);
     bool twice = x.op == OP_GRU && !x.a->linear_before_reset;
-    Dim first = twice ? dim_mul(d, dim_const(d, 2), x.H) : x.rows;
-    right_side(&x, RNN_R, dim_const(d, 0), first, &x.r[0]);
-    if (twice) right_side(&x, RNN_R, first, x.H, &x.r[1]);
+    state_side(&x, 0, twice ? 2 : x.f.gates, &x.r[0]);
+    if (twice) state_side(&x, 2, 1, &x.r[1]);
     KBuf xw = input_product(&x);
     lw_prepare_in(l);
     for (uint32_t r = 0; r < node_n_out(l->g, n); r++)
@@ -538,24 +593,25 @@ static bool lower(Lw *l, Node n)
     Kb *b = lw_kernel(l, node_desc(l->g, n)->name);
     Dim block = dim_const(d, x.block), blocks = dim_ceildiv(d, x.B, block);
     x.xw = kb_param(b, xw, false);
-    for (int k = 0; k <= twice; k++) x.r[k].param = kb_param(b, x.r[k].r.buf, false);
+    for (int k = 0; k <= twice; k++) x.r[k].param = kb_param(b, x.r[k].buf, false);
     KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, dim_mul(d, dim_const(d, x.f.dirs), blocks)));
     bool one = dim_is(d, blocks, 1);
     x.d = x.f.dirs == 1 ? kb_i(b, 0) : one ? q : kb_bin(b, KOP_FLOORDIV, q, kb_dim(b, blocks));
     x.b0 = one ? kb_i(b, 0) : kb_mul(b, x.f.dirs == 1 ? q : kb_bin(b, KOP_MOD, q, kb_dim(b, blocks)), kb_i(b, x.block));
     x.n = one ? kb_dim(b, x.B) : kb_min(b, kb_i(b, x.block), kb_sub(b, kb_dim(b, x.B), x.b0));
-    x.h = kb_local(b, "h", x.t, 2, (Dim[]){block, x.H});
+    x.h = kb_local(b, "h", x.t, 3, (Dim[]){dim_const(d, 2), block, x.H});
     if (x.op == OP_LSTM) x.c = kb_local(b, "c", x.t, 2, (Dim[]){block, x.H});
-    x.g = kb_local(b, "g", x.t, 2, (Dim[]){block, x.rows});
+    if (twice) x.z = kb_local(b, "z", x.t, 2, (Dim[]){block, x.H});
     if (twice) x.rh = kb_local(b, "rh", x.t, 2, (Dim[]){block, x.H});
     state_io(&x, false);
     x.step = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, x.T));
-    product(&x, &x.r[0], x.h, dim_const(d, 0));
+    x.old = kb_bin(b, KOP_MOD, x.step, kb_i(b, 2));
+    x.new = kb_sub(b, kb_i(b, 1), x.old);
+    KVal first = kb_mul(b, x.old, kb_dim(b, dim_mul(d, block, x.H)));
     if (twice) {
-        each_unit(&x, gru_reset);
-        product(&x, &x.r[1], x.rh, first);
-        each_unit(&x, gru_last);
-    } else each_unit(&x, x.op == OP_LSTM ? lstm : x.op == OP_GRU ? gru_linear : rnn);
+        product(&x, &x.r[0], x.h, first, gru_reset);
+        product(&x, &x.r[1], x.rh, kb_i(b, 0), gru_last);
+    } else product(&x, &x.r[0], x.h, first, x.op == OP_LSTM ? lstm : x.op == OP_GRU ? gru_linear : rnn);
     kb_end(b);
     if (result_used(l, 1) || result_used(l, 2)) state_io(&x, true);
     kb_end(b);
