@@ -23,6 +23,7 @@ typedef struct Build {
     TileChoice choice;
     uint32_t sum;     /* local; 0: the reduction is not blocked */
     uint32_t strips;  /* local: this block's columns of B; 0: B is read where it lies */
+    KVal strip_k;     /* rows that a strip has room for */
     KVal z, m0, n0, t0, k0;
 } Build;
 
@@ -49,7 +50,7 @@ static void build_macc(Kb *b, Build *x, KVal rows, KVal cols, KVal taps, KVal kl
     args[KM_T] = taps;
     args[KM_AK] = c->a_k.i ? c->a_k : kb_i(b, 1);
     args[KM_BK] = packed ? kb_i(b, 16) : c->b_k.i ? c->b_k : kb_dim(b, c->N);
-    args[KM_BSTRIP] = x->strips ? kb_mul(b, kb_dim(b, c->K), kb_i(b, 16)) : kb_i(b, packed ? c->pack_kc * 16 : 16);
+    args[KM_BSTRIP] = x->strips ? kb_mul(b, x->strip_k, kb_i(b, 16)) : kb_i(b, packed ? c->pack_kc * 16 : 16);
     KbMacc m;
     kb_macc(b, &m, &spec, args);
     KVal a_off, pred = {0}, t = kb_add(b, x->t0, m.t);
@@ -78,15 +79,32 @@ static void build_sum_nest(Kb *b, Build *x, KVal rows, KVal cols, bool store)
     kb_end(b);
 }
 
-/* strips[s][k][j] = B[k][n0 + 16*s + j], zeros behind the last column */
-static void build_strips(Kb *b, Build *x, KVal cols)
+/* Row k of `count` strips from s on: strips[s][k][j] = B[k0 + k][n0 + 16*s + j], zeros behind the last column */
+static void build_strip_rows(Kb *b, Build *x, KVal cols, KVal s, KVal k, int64_t count)
 {
     const Contract *c = x->c;
-    KVal lanes = kb_i(b, K_LANES), s = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_bin(b, KOP_FLOORDIV, kb_add(b, cols, kb_i(b, K_LANES - 1)), lanes));
-    KVal k = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, c->K)), first = kb_mul(b, s, lanes), j = kb_for(b, KLOOP_VEC, kb_i(b, 0), lanes), n = kb_add(b, first, j);
     bool whole = dim_multiple_of(kb_module(b)->dims, c->N, K_LANES);   /* blocks are whole strips: no strip is cut */
-    kb_store(b, x->strips, (KVal[]){s, k, j}, c->b_load(c->arg, b, x->z, kb_i(b, 0), k, kb_add(b, x->n0, n), whole ? (KVal){0} : kb_lt(b, n, cols)));
+    for (int64_t u = 0; u < count; u++) {
+        KVal at = kb_add(b, s, kb_i(b, u)), first = kb_mul(b, at, kb_i(b, K_LANES)), j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, K_LANES)), n = kb_add(b, first, j);
+        kb_store(b, x->strips, (KVal[]){at, k, j},
+                 c->b_load(c->arg, b, x->z, kb_i(b, 0), kb_add(b, x->k0, k), kb_add(b, x->n0, n), whole ? (KVal){0} : kb_lt(b, n, cols)));
+        kb_end(b);
+    }
+}
+
+/* Columns that are neighbours are copied a tile column at a time, so that a row's lines are used while its page is at hand; others strip by strip. */
+static void build_strips(Kb *b, Build *x, KVal cols, KVal klen)
+{
+    int64_t group = x->c->b_rows ? x->choice.nv : 1;
+    KVal strips = kb_bin(b, KOP_FLOORDIV, kb_add(b, cols, kb_i(b, K_LANES - 1)), kb_i(b, K_LANES)), groups = kb_bin(b, KOP_FLOORDIV, strips, kb_i(b, group));
+    KVal g = kb_for(b, KLOOP_SEQ, kb_i(b, 0), groups), k = kb_for(b, KLOOP_SEQ, kb_i(b, 0), klen);
+    build_strip_rows(b, x, cols, kb_mul(b, g, kb_i(b, group)), k, group);
     kb_end(b);
+    kb_end(b);
+    if (group == 1 || (dim_multiple_of(kb_module(b)->dims, x->c->N, group * K_LANES) && x->choice.nb % (group * K_LANES) == 0)) return;
+    KVal s = kb_for(b, KLOOP_SEQ, kb_mul(b, groups, kb_i(b, group)), strips);
+    k = kb_for(b, KLOOP_SEQ, kb_i(b, 0), klen);
+    build_strip_rows(b, x, cols, s, k, 1);
     kb_end(b);
     kb_end(b);
 }
@@ -234,13 +252,15 @@ void contract_build(Kb *b, const Contract *c)
     KVal cols = one_n ? kb_dim(b, c->N) : dim_multiple_of(d, c->N, t->nb) ? kb_i(b, t->nb) : kb_min(b, kb_i(b, t->nb), kb_sub(b, kb_dim(b, c->N), x.n0));
     x.t0 = x.k0 = zero;
     if (c->b_load) {
-        Dim size[3] = {dim_const(d, ceil_div(t->nb, K_LANES)), c->K, dim_const(d, K_LANES)};
+        Dim size[3] = {dim_const(d, ceil_div(t->nb, K_LANES)), t->kc ? dim_const(d, t->kc) : c->K, dim_const(d, K_LANES)};
         assert(t->nb % K_LANES == 0);
         x.strips = kb_local(b, "strips", c->acc, 3, size);
-        build_strips(b, &x, cols);
+        x.strip_k = kb_dim(b, size[1]);
     }
-    if (!t->kc && !t->tc) build_macc(b, &x, rows, cols, kb_dim(b, c->T), kb_dim(b, c->K));
-    else {
+    if (!t->kc && !t->tc) {
+        if (x.strips) build_strips(b, &x, cols, kb_dim(b, c->K));
+        build_macc(b, &x, rows, cols, kb_dim(b, c->T), kb_dim(b, c->K));
+    } else {
         int64_t T = p.T, kc = t->kc ? t->kc : K, tc = t->tc ? t->tc : T, k_blocks = ceil_div(K, kc);
         assert(K > 0 && T > 0 && T % tc == 0);
         Dim size[2] = {dim_const(d, t->mb), dim_const(d, t->nb)};
@@ -249,7 +269,9 @@ void contract_build(Kb *b, const Contract *c)
         KVal r = kb_for(b, KLOOP_SEQ, zero, kb_i(b, T / tc * k_blocks));
         if (T > tc) x.t0 = kb_mul(b, k_blocks > 1 ? kb_bin(b, KOP_FLOORDIV, r, kb_i(b, k_blocks)) : r, kb_i(b, tc));
         if (k_blocks > 1) x.k0 = kb_mul(b, T > tc ? kb_bin(b, KOP_MOD, r, kb_i(b, k_blocks)) : r, kb_i(b, kc));
-        build_macc(b, &x, rows, cols, kb_i(b, tc), K % kc == 0 ? kb_i(b, kc) : kb_min(b, kb_i(b, kc), kb_sub(b, kb_i(b, K), x.k0)));
+        KVal klen = K % kc == 0 ? kb_i(b, kc) : kb_min(b, kb_i(b, kc), kb_sub(b, kb_i(b, K), x.k0));
+        if (x.strips) build_strips(b, &x, cols, klen);
+        build_macc(b, &x, rows, cols, kb_i(b, tc), klen);
         kb_end(b);
         build_sum_nest(b, &x, rows, cols, true);
     }

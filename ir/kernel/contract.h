@@ -13,8 +13,9 @@ typedef struct Contract {
     bool b_dot;                        /* B is [N][K rounded up to 16] instead (contract_is_dot; packed, T is 1, A without predicate); needs a_buf */
     KBuf a_buf;                        /* the buffer behind parameter `a` */
     KVal a_k, b_k;                     /* element strides of k in A, and of k in B when in place (0 values: 1 and N) */
-    /* B lies so that its columns are not neighbours: each block brings its part into strips in scratch first. An element of B for (z, t), where `pred` holds. */
+    /* B lies so that its columns are not neighbours, or far apart: each block brings its part into strips in scratch first. An element of B for (z, t), where `pred` holds. */
     KVal (*b_load)(void *arg, Kb *, KVal z, KVal t, KVal k, KVal n, KVal pred);
+    bool b_rows;                       /* with b_load: columns are neighbours after all, copied for the sake of speed (contract_copies_b) */
     void *arg;
     /* element offset of A for (z, t, row m, first k = k0) and whether it exists (0: always); of B for (z, t): in place for (k0, column 0), packed
      * the start of batch t (k0 and columns are added here) */
@@ -42,6 +43,8 @@ TileChoice contract_choose(const KTarget *, const TileProblem *);
 int64_t contract_cost(const KTarget *, const TileProblem *);
 /* Blocks for a B whose strips each block makes itself: they stay in L2, and the rows of a block are worth them. */
 void contract_choose_strips(const KTarget *, const TileProblem *, TileChoice *);
+/* Is it worth copying a B with neighbouring columns into such strips? Extents that are not known: -1. */
+bool contract_copies_b(const KTarget *, DType acc, int64_t M, int64_t N, int64_t K);
 int64_t contract_dot_chains(const KTarget *, DType acc);       /* rows times columns per loop over k of that form */
 int64_t contract_dot_rows(int64_t M, int64_t N, int64_t K);   /* rows per block of that form; M may be -1 */
 

@@ -155,7 +155,7 @@ TileChoice contract_choose(const KTarget *t, const TileProblem *p)
     /* Rows inside columns, stores hop from row to row and the strips come through prefetching; columns inside rows, stores are streams and the strips must
      * stay in L2. The latter wins where the reduction is short: a few tile columns of strips fit, and there are rows enough to use them. */
     int64_t stay = l2 / 4 / K / T / acc_bytes / column;
-    if (p->b_packed && !blocked && p->M >= ROWS_MANY && columns > 4 && stay > 4) {
+    if (!blocked && p->M >= ROWS_MANY && columns > 4 && stay > 4) {
         c.m_inner = false;
         most_n = stay * column;
     }
@@ -165,13 +165,29 @@ TileChoice contract_choose(const KTarget *t, const TileProblem *p)
 
 void contract_choose_strips(const KTarget *t, const TileProblem *p, TileChoice *c)
 {
-    enum { COLUMNS = 512 };   /* scratch has room for so many, known or not */
-    int64_t bytes = dtype_info(p->acc)->bits / 8, K = p->K < 0 ? 512 : max64(min64(p->K, HUGE), 1), column = 16 * c->nv;
-    int64_t most = max64(min64(l2_bytes(t) / 4 / (K * bytes), COLUMNS) / column, 1) * column, rows = p->M < 0 ? ROWS_MANY : min64(p->M, 2 * ROWS_MANY);
-    int64_t N = p->N < 0 ? HUGE : max64(min64(p->N, HUGE), 1);
-    c->m_inner = true;
+    enum { COLUMNS = 512, ROWS_MOST = 2048 };   /* scratch has room for so many, known or not */
+    c->kc = p->K > 0 && contract_pack_kc(t, p->acc, p->K) < p->K ? contract_pack_kc(t, p->acc, p->K) : 0;
+    int64_t bytes = dtype_info(p->acc)->bits / 8, K = c->kc ? c->kc : p->K < 0 ? 512 : max64(min64(p->K, HUGE), 1), column = 16 * c->nv;
+    int64_t most = max64(min64(l2_bytes(t) / 4 / (K * bytes), COLUMNS) / column, 1) * column, N = p->N < 0 ? HUGE : max64(min64(p->N, HUGE), 1);
     c->nb = block_length(N, min64(most, round_up(N, column)), column);
-    c->mb = round_up(max64(c->mb, rows), p->M < 0 ? c->mr : 1);
+    c->m_inner = c->kc || p->M < ROWS_MANY || c->nb <= 4 * column;
+    if (p->M < 0) {
+        c->mb = round_up(max64(c->mb, ROWS_MANY), c->mr);
+        return;
+    }
+    int64_t n_blocks = ceil_div(N, c->nb), blocks = max64(min64(BLOCKS_NEEDED, p->M / (2 * ROWS_MANY)), 1);
+    c->mb = block_length(p->M, min64(ceil_div(p->M, ceil_div(blocks, n_blocks)), ROWS_MOST), 1);
+    if (p->M % c->mb) c->mb = round_up(c->mb, c->mr);
+}
+
+/* In place each step of k reads a few lines of another page, and the last columns need masks. The copy is worth it for so many rows. */
+bool contract_copies_b(const KTarget *t, DType acc, int64_t M, int64_t N, int64_t K)
+{
+    int64_t l2 = l2_bytes(t), bytes = dtype_info(acc)->bits / 8;
+    if (M < 0 || N < 0 || K < 0) return false;
+    bytes *= min64(N, HUGE) * min64(K, HUGE);
+    if (bytes > l2 / 2) return M >= (bytes > l2 ? 8 : 48);
+    return N % 16 ? M >= 64 : bytes > l2 / 4 && M >= ROWS_MANY;
 }
 
 /* ---- dot products ---- */

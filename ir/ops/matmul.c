@@ -294,7 +294,7 @@ static void steps(Mm *x, Kb *b)
 }
 
 /* Which kernel: the tile, B in place or in strips made on the way, or dot products. */
-typedef enum Form { TILE, STRIPS, DOTS, DOTS_BY_ROWS } Form;
+typedef enum Form { TILE, STRIPS, STRIPS_OF_ROWS, DOTS, DOTS_BY_ROWS } Form;
 
 static void mm_kernel(Mm *x, Form form, const char *stem)
 {
@@ -328,6 +328,7 @@ static void mm_kernel(Mm *x, Form form, const char *stem)
     if (x->affine && dim_is(d, ak, 1) && dim_is_const(d, x->row, &row))
         c.a_row_bytes = row * dtype_info(lw_elem(l, 0))->bits / 8;
     if (form != TILE) c.b_load = mm_b_load;
+    c.b_rows = form == STRIPS_OF_ROWS;
     if (form >= DOTS) contract_build_dots(b, &c, mm_a_load, form == DOTS_BY_ROWS);
     else contract_build(b, &c);
     lw_kernel_end(l);
@@ -356,7 +357,13 @@ static bool mm_lower(Mm *x, const Axis *batch, int n, const char *stem)
             if (x->z[i].b >= 0) x->z[i].b_stride = stride_of(l, x->b, x->z[i].b);
         bool k_runs = dim_is(d, stride_of(l, x->b, x->b_k), 1) && dim_is(d, stride_of(l, x->a, x->a_k), 1);
         bool n_runs = x->b_n < 0 || dim_is(d, x->N, 1) || dim_is(d, stride_of(l, x->b, x->b_n), 1);
+        int64_t extent[3] = {-1, -1, -1};
+        (void)dim_is_const(d, x->M, &extent[0]);
+        (void)dim_is_const(d, x->N, &extent[1]);
+        (void)dim_is_const(d, x->K, &extent[2]);
         if (!n_runs) form = STRIPS;
+        else if (contract_copies_b(&l->k->target, dtype_compute(lw_elem(l, 0)), extent[0], extent[1], extent[2]))
+            form = STRIPS_OF_ROWS;
         if (k_runs && dim_is_const(d, x->N, &nn) && nn <= FEW) form = DOTS_BY_ROWS;
         else if (k_runs && !n_runs && dim_is_const(d, x->M, &m) && m <= FEW) form = DOTS;
         else few_rows = k_runs && !n_runs && !dim_is_const(d, x->M, &m);

@@ -7,8 +7,8 @@
 
 #include <stdlib.h>
 
-typedef struct Problem { int64_t Z, M, N, K, T; bool packed, guarded, symbolic, by_k, dot; DType type; int64_t kc; } Problem;
-typedef struct Test { Problem p; uint32_t c; int64_t lda; } Test;
+typedef struct Problem { int64_t Z, M, N, K, T; bool packed, guarded, symbolic, by_k, dot, copied; DType type; int64_t kc; } Problem;
+typedef struct Test { Problem p; uint32_t b, c; int64_t lda; } Test;
 
 static int64_t strips(const Problem *p) { return (p->N + 15) / 16; }
 static int64_t b_batch(const Problem *p) { return p->dot ? p->N * ((p->K + 15) / 16 * 16) : p->packed ? (p->K + p->kc - 1) / p->kc * p->kc * strips(p) * 16 : p->K * p->N; }
@@ -39,6 +39,12 @@ static KVal on_b(void *arg, Kb *b, KVal z, KVal t, KVal k0)
     const Test *x = arg;
     KVal off = kb_mul(b, kb_add(b, kb_mul(b, z, kb_i(b, x->p.T)), t), kb_i(b, b_batch(&x->p)));
     return x->p.packed ? off : kb_add(b, off, kb_mul(b, k0, kb_i(b, x->p.N)));
+}
+static KVal on_b_load(void *arg, Kb *b, KVal z, KVal t, KVal k, KVal n, KVal pred)
+{
+    const Test *x = arg;
+    KVal at = kb_add(b, on_b(arg, b, z, t, k), n);
+    return pred.i ? kb_load_if(b, x->b, &at, pred, (KVal){0}) : kb_load(b, x->b, &at);
 }
 static void on_store(void *arg, Kb *b, KVal z, KVal m, KVal n, KVal acc)
 {
@@ -117,12 +123,17 @@ static bool right(const Test *x, const void *a, const void *b, const void *c)
 }
 
 /* Counts which schedules were seen: the test is worth something only when all of them were. */
-static int seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks;
+static int seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks, seen_copied_blocks;
 
 static void note_schedule(const KModule *m, const Problem *p)
 {
     TileProblem q = {.acc = p->type, .a_type = p->type, .b_type = p->type, .M = p->symbolic ? -1 : p->M, .N = p->N, .K = p->K, .T = p->T, .b_packed = p->packed, .pack_kc = p->kc};
     TileChoice c = contract_choose(&m->target, &q);
+    if (p->copied) {
+        contract_choose_strips(&m->target, &q, &c);
+        seen_copied_blocks += c.kc != 0;
+        return;
+    }
     seen_k_blocks += c.kc != 0;
     seen_t_blocks += c.tc != 0 && !c.kc;
     seen_m_blocks += c.mb < p->M;
@@ -167,7 +178,11 @@ static void problem_test(Problem p, const char *cpu, uint64_t seed)
     Contract c = {.Z = dim_const(&dims, p.Z), .M = rows, .N = dim_const(&dims, p.N), .K = dim_const(&dims, p.K), .T = dim_const(&dims, p.T), .acc = p.type,
                   .b_packed = p.packed, .pack_kc = p.kc, .b_dot = p.dot, .a_buf = ka, .arg = &x, .a_addr = on_a, .b_addr = on_b, .store = on_store, .a_plain = !p.guarded};
     c.a = kb_param(b, ka, false);
-    c.b = kb_param(b, kb, false);
+    c.b = x.b = kb_param(b, kb, false);
+    if (p.copied) {
+        c.b_load = on_b_load;
+        c.b_rows = seed % 3;
+    }
     x.c = kb_param(b, kc, true);
     if (p.by_k) c.a_k = kb_i(b, x.lda);
     contract_build(b, &c);
@@ -213,10 +228,10 @@ int main(void)
 {
     static const DType type[] = {DT_F32, DT_F32, DT_F32, DT_F64, DT_I32};
     Rng r = {7};
-    for (uint64_t i = 0; i < 80; i++) {
+    for (uint64_t i = 0; i < 90; i++) {
         Problem p = {.Z = rng_in(&r, 0, 3) ? 1 : rng_in(&r, 1, 3), .M = rng_in(&r, 1, 60), .N = rng_in(&r, 1, 150), .K = rng_in(&r, 1, 60), .T = 1,
                      .packed = rng_in(&r, 0, 3) != 0, .type = type[rng_in(&r, 0, 4)]};
-        switch (i % 8) {
+        switch (i % 9) {
         case 0: p.K = rng_in(&r, 400, 1500); p.packed = true; break;                     /* blocks of K */
         case 1: p.T = 9; p.K = rng_in(&r, 30, 130); p.guarded = true; break;            /* a convolution; blocks of T */
         case 2: p.M = rng_in(&r, 300, 700); p.N = rng_in(&r, 1, 40); break;              /* blocks of M */
@@ -224,6 +239,10 @@ int main(void)
         case 4: p.by_k = true; break;
         case 5: p.T = 3; p.K = rng_in(&r, 500, 600); p.packed = true; break;             /* blocks of both */
         case 6: p.dot = p.packed = true; p.N = rng_in(&r, 1, 4); p.M = rng_in(&r, 1, 3) > 1 ? rng_in(&r, 1, 90) : 1500; p.K = rng_in(&r, 1, 300); p.symbolic = p.Z == 1 && rng_in(&r, 0, 1); break;
+        case 7:   /* B copied into strips on the way, with and without blocks of K */
+            p.copied = true, p.packed = false, p.K = rng_in(&r, 0, 2) ? rng_in(&r, 450, 900) : p.K, p.symbolic = p.Z == 1 && rng_in(&r, 0, 1);
+            if (rng_in(&r, 0, 1)) p.M = rng_in(&r, 300, 500);
+            break;
         default: p.M = rng_in(&r, 1, 4); p.N = rng_in(&r, 200, 700); break;              /* a few rows */
         }
         if (rng_in(&r, 0, 9) == 0) p.M = 0;
@@ -240,7 +259,8 @@ int main(void)
         if (!CHECK(c.mr >= 1 && c.nv >= 1 && c.mb >= 1 && c.nb >= 16 && c.nb % 16 == 0 && p.pack_kc >= 1)) break;
         if (c.tc > 1 && !CHECK(p.T % c.tc == 0)) break;
     }
-    CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2);
-    printf("blocks of K %d, T %d, M %d, N %d times\n", seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks);
+    CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2 && seen_copied_blocks > 2);
+    printf("blocks of K %d, T %d, M %d, N %d times; of a copied B %d times\n", seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks,
+           seen_copied_blocks);
     return check_done();
 }
