@@ -35,7 +35,8 @@ int main(int argc, char **argv)
             SpillReport r = spill_scan(mem, triple ? triple : host, min_fma, verbose);
             LLVMDisposeMessage(host);
             LLVMDisposeMemoryBuffer(mem);
-            printf("%s: %u contraction loops, %u with stack operands (%u)\n", argv[i], r.loops, r.spilled, r.stack_refs);
+            printf("%s: %u contraction loops, %u with stack operands (%u), %u instructions, %u multiply-adds\n", argv[i],
+                   r.loops, r.spilled, r.stack_refs, r.instructions, r.multiply_adds);
             bad |= !r.ok || r.spilled;
             loops += r.loops;
         }

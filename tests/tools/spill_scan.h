@@ -16,7 +16,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct SpillReport { unsigned loops, spilled, stack_refs; bool ok; /* the object could be read */ } SpillReport;
+typedef struct SpillReport {
+    unsigned loops, spilled, stack_refs;
+    unsigned instructions, multiply_adds; /* of all loops together */
+    bool ok;                              /* the object could be read */
+} SpillReport;
 typedef struct SpillInst { uint64_t at, target; bool branch, fma, mul, stack, store, other; char text[96]; } SpillInst;
 
 static inline bool spill_word(const char *text, const char *const *words)
@@ -68,6 +72,8 @@ static inline void spill_loop(const SpillInst *in, size_t first, size_t last, un
     r->loops++;
     r->spilled += stack != 0;
     r->stack_refs += stack;
+    r->instructions += (unsigned)(last - first + 1);
+    r->multiply_adds += fma;
     if (!verbose && !stack) return;
     printf("%s+0x%llx: %u instructions, %u multiply-adds, %u stack operands\n", where, (unsigned long long)in[first].at, (unsigned)(last - first + 1), fma, stack);
     for (size_t k = first; k <= last && verbose; k++) printf("  %s%s\n", in[k].stack ? "*" : " ", in[k].text);
