@@ -9,6 +9,7 @@
 static const Port P_FLOAT[] = {{"X", DTS_FLOAT, 0, 1}, PORT_END};
 static const Port P_NUM[] = {{"X", DTS_NUM, 0, 1}, PORT_END};
 static const Port P_RELU[] = {{"X", DTS_FLOAT | DTS_SINT, 0, 1}, PORT_END};
+static const Port P_GATED[] = {{"A", DTS_FLOAT, 0, 1}, {"B", DTS_FLOAT, 0, 1}, PORT_END};
 static const Port P_PRELU[] = {{"X", DTS_NUM, 0, 1}, {"slope", DTS_NUM, 0, 1}, PORT_END};
 static const Port P_CLIP[] = {{"input", DTS_NUM, 0, 1}, {"min", DTS_NUM, PORT_OPTIONAL, 1}, {"max", DTS_NUM, PORT_OPTIONAL, 1}, PORT_END};
 
@@ -186,6 +187,17 @@ static double f_softplus(double x, const void *a) { return (void)a, x > 0 ? x + 
 static double f_mish(double x, const void *a) { return x * tanh(f_softplus(x, a)); }
 static double f_softsign(double x, const void *a) { return (void)a, x / (1 + fabs(x)); }
 static double f_thresh(double x, const void *a) { return x > AL(a) ? x : 0; }
+/* y = x0 * sigmoid(alpha*x0) * x1: a gate and what passes it, of one shape. */
+static KVal swiglu(Lw *l, Node n, const KVal *x, const DType *in) { return kb_mul(l->b, swish(l, n, x, in), x[1]); }
+static bool swiglu_infer(Infer *c)
+{
+    if (infer_rank(c, 0) < 0 || infer_rank(c, 1) < 0) return infer_need_rank(c, infer_rank(c, 0) < 0 ? 0 : 1, 0, -1);
+    if (!infer_need_rank(c, 1, infer_rank(c, 0), infer_rank(c, 0))) return false;
+    for (int i = 0; i < infer_rank(c, 0); i++)
+        if (!infer_must_eq(c, infer_dim(c, 1, i), infer_dim(c, 0, i), "extent of gate and value")) return false;
+    return infer_like(c, 0, 0);
+}
+
 static double f_swish(double x, const void *a) { return x / (1 + exp(-AL(a) * x)); }
 static double f_gelu(double x, const void *a)
 {
@@ -211,6 +223,12 @@ static bool eval_thresh(Eval *e) { return eval_with(e, f_thresh); }
 static bool eval_swish(Eval *e) { return eval_with(e, f_swish); }
 static bool eval_gelu(Eval *e) { return eval_with(e, f_gelu); }
 static bool eval_shrink(Eval *e) { return eval_with(e, f_shrink); }
+static bool eval_swiglu(Eval *e)
+{
+    Tensor *y = ev_out(e, 0, e->in[0]->elem, e->in[0]->rank, e->in[0]->dim);
+    for (int64_t k = 0; y && k < y->count; k++) ev_set_f(y, k, f_swish(ev_f(e->in[0], k), node_attrs(e->g, e->n)) * ev_f(e->in[1], k));
+    return y != NULL;
+}
 static double m_prelu(double x, double s) { return x < 0 ? x * s : x; }
 static int64_t i_prelu(int64_t x, int64_t s) { return x < 0 ? (int64_t)((uint64_t)x * (uint64_t)s) : x; }
 static bool eval_prelu(Eval *e) { return ev_map2(e, e->in[0]->elem, m_prelu, i_prelu); }
@@ -271,6 +289,7 @@ const OpDesc op_Softsign = {.name = "Softsign", .since = 22, FLOAT1, .scalar = s
 const OpDesc op_Mish = {.name = "Mish", .since = 22, FLOAT1, .scalar = mish, .eval = eval_mish};
 const OpDesc op_ThresholdedRelu = {.name = "ThresholdedRelu", .since = 22, FLOAT1, WITH_ALPHA(ALPHA_1), .scalar = thresholded, .eval = eval_thresh};
 const OpDesc op_Swish = {.name = "Swish", .since = 24, FLOAT1, WITH_ALPHA(ALPHA_1), .scalar = swish, .eval = eval_swish};
+const OpDesc op_SwiGLU = {.name = "SwiGLU", .since = 28, .cls = CLS_ELTWISE, .in = P_GATED, .out = P_FLOAT, WITH_ALPHA(ALPHA_1), .infer = swiglu_infer, .scalar = swiglu, .eval = eval_swiglu};
 const OpDesc op_Gelu = {.name = "Gelu", .since = 20, FLOAT1, .attrs = GELU_ATTRS, .attrs_size = sizeof(Gelu), .scalar = gelu, .eval = eval_gelu};
 const OpDesc op_Shrink = {.name = "Shrink", .since = 9, .cls = CLS_ELTWISE, .in = P_NUM, .out = P_NUM, .attrs = SHRINK_ATTRS, .attrs_size = sizeof(Shrink), .scalar = shrink, .eval = eval_shrink};
 const OpDesc op_Clip = {.name = "Clip", .since = 13, .cls = CLS_ELTWISE, .in = P_CLIP, .out = P_NUM, .attrs = CLIP_ATTRS, .attrs_size = sizeof(Clip),
