@@ -6,6 +6,10 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if __has_include(<sys/platform/x86.h>)
+#include <sys/platform/x86.h>
+#define LEAVES_OF_LIBC 1
+#endif
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
@@ -42,11 +46,23 @@ int rt_cpu_bit(const char *arch, const char *name)
 }
 
 #if defined(__x86_64__)
-/* What cpuid says, every leaf asked once: each instruction costs some 15 us where a hypervisor answers. */
+/* What cpuid says; zeros: there is no such leaf. */
 typedef struct Leaves {
-    unsigned one[4], seven[2][4], extended[4]; /* zeros: there is no such leaf */
+    unsigned one[4], seven[2][4], extended[4];
 } Leaves;
 
+#if LEAVES_OF_LIBC
+/* The loader has asked already. Asking costs some 13 us an instruction where a hypervisor answers. */
+static Leaves leaves_read(void)
+{
+    Leaves l;
+    memcpy(l.one, __x86_get_cpuid_feature_leaf(CPUID_INDEX_1)->cpuid_array, sizeof l.one);
+    memcpy(l.seven[0], __x86_get_cpuid_feature_leaf(CPUID_INDEX_7)->cpuid_array, sizeof l.seven[0]);
+    memcpy(l.seven[1], __x86_get_cpuid_feature_leaf(CPUID_INDEX_7_ECX_1)->cpuid_array, sizeof l.seven[1]);
+    memcpy(l.extended, __x86_get_cpuid_feature_leaf(CPUID_INDEX_80000001)->cpuid_array, sizeof l.extended);
+    return l;
+}
+#else
 static Leaves leaves_read(void)
 {
     Leaves l = {0};
@@ -60,6 +76,7 @@ static Leaves leaves_read(void)
     if (most >= 0x80000001u) __cpuid(0x80000001u, l.extended[0], l.extended[1], l.extended[2], l.extended[3]);
     return l;
 }
+#endif
 
 /* Bit s: the operating system saves the registers of state s (1 AVX, 2 AVX-512, 3 AMX). */
 static unsigned states_saved(const Leaves *l)

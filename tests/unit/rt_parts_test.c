@@ -387,6 +387,7 @@ static void test_environment(void)
           !!(have[0] >> 27 & 1) == !!__builtin_cpu_supports("avx512vnni"));
     CHECK(!!(have[0] >> 36 & 1) == !!__builtin_cpu_supports("avx512bf16") &&
           !!(have[0] >> 14 & 1) == !!__builtin_cpu_supports("bmi2"));
+    CHECK(!!(have[0] >> 43 & 1) == !!__builtin_cpu_supports("sse4a"));
     need[0] = 1ull << rt_cpu_bit("x86_64", "xop");
     if (!(have[0] & need[0])) CHECK(!rt_cpu_check(need, text, sizeof text) && !strcmp(text, "xop"));
 #endif
