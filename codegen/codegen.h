@@ -28,7 +28,7 @@ typedef struct CodegenOptions {
     bool debug;                  /* DWARF that points into the .kir printed beside the output */
     bool keep_weights_out;       /* weights go into a file beside the output: <out>.weights (above 1.5 GB always) */
     bool verify;                 /* LLVM's verifier after its passes as well, not only before */
-    bool profile;                /* thread 0 times every step; a .so exports bmc_profile (runtime/bmc_profile.h) */
+    bool profile;                /* threads time every step; a .so exports bmc_profile (runtime/bmc_profile.h) */
     bool header;                 /* write the typed C header beside the output (model.h) */
     CodegenKind kind;
     const char *out_path;

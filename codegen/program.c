@@ -429,10 +429,8 @@ static void number_tick(void *arg, KStep *s)
 static void tick(Pf *p, const char *fn, int64_t number)
 {
     Cg *g = p->g;
-    LLVMBasicBlockRef done;
-    begin_if(p, p->first, &done);
-    cg_call(g, cg_extern(g, fn, g->vd, (LT[]){g->ptr, g->i32}, 2), (LV[]){p->ctx, cg_i32(g, number)}, 2, "");
-    end_if(p, done);
+    cg_call(g, cg_extern(g, fn, g->vd, (LT[]){g->ptr, g->i32, g->i32}, 3), (LV[]){p->ctx, p->tid, cg_i32(g, number)}, 3,
+            "");
 }
 
 static void steps(Pf *p, const KSteps *list, bool top)

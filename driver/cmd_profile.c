@@ -1,7 +1,9 @@
 /* cmd_profile.c: `bmc profile MODEL`: where a model's time goes, by step of its program, worst first. The model is
  * compiled with counters (runtime/bmc_profile.h), run for a while, and the median of each step over the runs is set
  * against what the machine could do at most, measured just before: roof is the larger of flops/peak and
- * bytes/bandwidth, lost the time beyond it. Flops and bytes come from the kernels (ir/kernel/cost.h), with the sizes of
+ * bytes/bandwidth, lost the time beyond it. On several threads another context runs the same on one thread, in turn, and
+ * for each step the median of every thread's processor time is kept, which other work on the machine does
+ * not lengthen. Gain is that of one thread over the slowest of several; what stays on thread 0 has gain 1. Flops and bytes come from the kernels (ir/kernel/cost.h), with the sizes of
  * the run. Bandwidth is that of reading over and over as many bytes as weights and arena have; what one step leaves in a
  * nearer cache for the next may exceed it. */
 #include "codegen/codegen.h"
@@ -24,6 +26,8 @@ typedef struct Row {
     const char *what, *node, *op; /* kernel or call; the node's name and operator */
     double ns, wait, lost;        /* a run; wait: at the barriers behind it */
     double times;                 /* a run */
+    double alone, slowest;        /* ns of processor time a run: on one thread; of the slowest of several */
+    double *cpu;                  /* of each */
     KCost cost;                   /* of all its times in a run */
     double share;                 /* of the roofline; 0: nothing to compare with */
 } Row;
@@ -35,7 +39,17 @@ typedef struct Profile {
     double gflops, gbytes; /* at most */
     double bytes;          /* weights and arena: what a run goes over */
     double run_ns;
+    double alone, team; /* ns of processor time a run: one thread; all threads, waiting for each other at barriers */
+    int nt;
 } Profile;
+
+/* What the runs of one context counted: for each thread and step the time of every run. */
+typedef struct Counts {
+    Loaded l;
+    bmc_profile_data d;
+    uint64_t *was, *took, *cpu; /* [thread][step] twice; [thread][step][run]; the same, processor time */
+    uint64_t run[RUNS_MAX];
+} Counts;
 
 /* ---- running ---- */
 static int by_size(const void *a, const void *b)
@@ -71,28 +85,88 @@ static void number_steps(void *arg, KStep *s)
     ++*(uint32_t *)arg;
 }
 
-static bool measure(Profile *p, Loaded *l, void (*counters)(bmc_ctx *, bmc_profile_data *))
+typedef void CountersFn(bmc_ctx *, bmc_profile_data *);
+
+static bool counts_init(Profile *p, Counts *c, CountersFn *counters)
 {
     Session *s = p->s;
-    bmc_profile_data d;
-    if (!model_run(s, l)) return false;
-    counters(l->ctx, &d);
-    if (d.n_step != p->n + 1)
+    if (!model_run(s, &c->l) || !model_run(s, &c->l)) return false; /* twice: now all threads count */
+    c->d.cpu = p->nt > 1;
+    counters(c->l.ctx, &c->d);
+    if (c->d.n_step != p->n + 1)
         return diag(&s->diag, diag_file(s->opt.file), E_RUN, "the model has other steps than its program");
-    uint64_t *was = arena_array(&s->arena, uint64_t, d.n_step),
-             *took = arena_array(&s->arena, uint64_t, (size_t)RUNS_MAX * d.n_step);
-    uint64_t run[RUNS_MAX], end = clock_ns() + (uint64_t)(s->opt.seconds * 1e9);
+    size_t n = (size_t)c->d.n_thread * c->d.n_step;
+    c->was = arena_array(&s->arena, uint64_t, 2 * n);
+    c->cpu = arena_array(&s->arena, uint64_t, n * RUNS_MAX);
+    c->took = arena_array(&s->arena, uint64_t, n * RUNS_MAX);
+    return true;
+}
+
+static const bmc_profile_step *counted(const Counts *c, uint32_t t, uint32_t k)
+{
+    return &c->d.step[(size_t)t * c->d.stride + k];
+}
+
+static size_t place(const Counts *c, uint32_t t, uint32_t k) { return (size_t)t * c->d.n_step + k; }
+static uint64_t *took(const Counts *c, uint32_t t, uint32_t k) { return c->took + place(c, t, k) * RUNS_MAX; }
+
+static bool counts_run(Session *s, Counts *c, uint32_t number)
+{
+    for (uint32_t t = 0; t < c->d.n_thread; t++)
+        for (uint32_t k = 0; k < c->d.n_step; k++) {
+            c->was[2 * place(c, t, k)] = counted(c, t, k)->ns;
+            c->was[2 * place(c, t, k) + 1] = counted(c, t, k)->cpu;
+        }
+    uint64_t at = clock_ns();
+    if (!model_run(s, &c->l)) return false;
+    c->run[number] = clock_ns() - at;
+    for (uint32_t t = 0; t < c->d.n_thread; t++)
+        for (uint32_t k = 0; k < c->d.n_step; k++) {
+            took(c, t, k)[number] = counted(c, t, k)->ns - c->was[2 * place(c, t, k)];
+            c->cpu[place(c, t, k) * RUNS_MAX + number] = counted(c, t, k)->cpu - c->was[2 * place(c, t, k) + 1];
+        }
+    return true;
+}
+
+/* Processor time, step by step; of the run: between two barriers all wait for the slowest. */
+static void cpu_times(Profile *p, const Counts *c, uint32_t runs, bool alone)
+{
+    double *phase = arena_array(&p->s->arena, double, c->d.n_thread), sum = 0;
+    for (uint32_t k = 1; k <= p->n + 1; k++) {
+        bool end = k > p->n || p->row[k].step->kind == KST_BARRIER;
+        double most = 0, in_phase = 0;
+        for (uint32_t t = 0; t < c->d.n_thread; t++) {
+            double ns = end ? 0 : median(c->cpu + place(c, t, k) * RUNS_MAX, runs);
+            most = ns > most ? ns : most;
+            if (!end && !alone) p->row[k].cpu[t] = ns;
+            phase[t] += ns;
+            in_phase = phase[t] > in_phase ? phase[t] : in_phase;
+            if (end) phase[t] = 0;
+        }
+        if (end) sum += in_phase;
+        else *(alone ? &p->row[k].alone : &p->row[k].slowest) = most;
+    }
+    *(alone ? &p->alone : &p->team) = sum;
+}
+
+/* one: the same on one thread; NULL: the model has only one. */
+static bool measure(Profile *p, Counts *c, Counts *one, CountersFn *counters)
+{
+    Session *s = p->s;
+    if (!counts_init(p, c, counters) || (one && !counts_init(p, one, counters))) return false;
+    const bmc_profile_data d = c->d;
+    uint64_t end = clock_ns() + (uint64_t)(s->opt.seconds * 1e9);
     uint32_t runs = 0;
-    for (uint32_t k = 0; k < d.n_step; k++) p->row[k].times = (double)d.step[k].times;
+    for (uint32_t k = 0; k < d.n_step; k++) {
+        p->row[k].times = (double)d.step[k].times / 2;
+        p->row[k].cpu = arena_array(&s->arena, double, d.n_thread);
+    }
     do {
-        for (uint32_t k = 0; k < d.n_step; k++) was[k] = d.step[k].ns;
-        uint64_t t = clock_ns();
-        if (!model_run(s, l)) return false;
-        run[runs] = clock_ns() - t;
-        for (uint32_t k = 0; k < d.n_step; k++) took[(size_t)k * RUNS_MAX + runs] = d.step[k].ns - was[k];
+        if (!counts_run(s, c, runs) || (one && !counts_run(s, one, runs))) return false;
     } while (++runs < RUNS_MAX && clock_ns() < end);
-    for (uint32_t k = 0; k < d.n_step; k++) p->row[k].ns = median(took + (size_t)k * RUNS_MAX, runs);
-    p->run_ns = median(run, runs);
+    if (one) cpu_times(p, c, runs, false), cpu_times(p, one, runs, true);
+    for (uint32_t k = 0; k < d.n_step; k++) p->row[k].ns = median(took(c, 0, k), runs);
+    p->run_ns = median(c->run, runs);
     for (uint32_t k = 1, before = 0; k < d.n_step; k++) { /* waiting belongs to what was waited for */
         const KStep *x = p->row[k].step;
         if (x->kind == KST_LAUNCH || x->kind == KST_CALL) before = k;
@@ -149,6 +223,8 @@ static uint32_t by_family(Arena *a, Row *const *row, uint32_t n, Row **out)
         r->ns += row[i]->ns;
         r->wait += row[i]->wait;
         r->lost += row[i]->lost;
+        r->alone += row[i]->alone;
+        r->slowest += row[i]->slowest;
         r->times += row[i]->times;
         r->cost.flops += row[i]->cost.flops;
         r->cost.bytes += row[i]->cost.bytes;
@@ -164,13 +240,16 @@ static void line(const Profile *p, const Row *r, bool step)
     double ns = r->ns + r->wait, unit = ns > 0 ? ns : 1;
     printf("%10.1f %6.1f %9.1f %9.1f %8.1f %6.0f%% %9.1f %6.0f  ", ns / 1e3, 100 * ns / p->run_ns, r->wait / 1e3,
            r->cost.flops / unit, r->cost.bytes / unit, 100 * r->share, r->lost / 1e3, r->times);
+    if (p->nt > 1)
+        printf("%9.1f %9.1f %5.2f  ", r->alone / 1e3, r->slowest / 1e3,
+               r->slowest > 0 ? r->alone / r->slowest : 1);
     if (step)
         printf("%s (%s) %s%s\n", r->node, r->op, r->what,
                r->cost.exact || r->step->kind == KST_CALL ? "" : " at least");
     else printf("%s\n", r->what);
 }
 
-static void json_row(cJSON *list, const Row *r, bool step)
+static void json_row(cJSON *list, const Profile *p, const Row *r, bool step)
 {
     cJSON *j = cJSON_CreateObject();
     if (step) {
@@ -182,6 +261,11 @@ static void json_row(cJSON *list, const Row *r, bool step)
     cJSON_AddNumberToObject(j, "ns", r->ns);
     cJSON_AddNumberToObject(j, "wait_ns", r->wait);
     cJSON_AddNumberToObject(j, "lost_ns", r->lost);
+    if (p->nt > 1) {
+        cJSON_AddNumberToObject(j, "alone_ns", r->alone);
+        cJSON_AddNumberToObject(j, "slowest_ns", r->slowest);
+        if (r->cpu) cJSON_AddItemToObject(j, "thread_ns", cJSON_CreateDoubleArray(r->cpu, p->nt));
+    }
     cJSON_AddNumberToObject(j, "times", r->times);
     cJSON_AddNumberToObject(j, "flops", r->cost.flops);
     cJSON_AddNumberToObject(j, "bytes", r->cost.bytes);
@@ -189,8 +273,9 @@ static void json_row(cJSON *list, const Row *r, bool step)
     cJSON_AddItemToArray(list, j);
 }
 
-static void show(const Profile *p, Row **row, uint32_t n, int threads)
+static void show(const Profile *p, Row **row, uint32_t n)
 {
+    int threads = p->nt;
     Row **op = arena_array(&p->s->arena, Row *, n + 1);
     uint32_t n_op = by_family(&p->s->arena, row, n, op);
     double flops = 0, in_steps = 0, lost = 0, weights = 0;
@@ -206,14 +291,18 @@ static void show(const Profile *p, Row **row, uint32_t n, int threads)
         cJSON_AddStringToObject(j, "model", p->s->opt.file);
         cJSON_AddNumberToObject(j, "threads", threads);
         cJSON_AddNumberToObject(j, "run_ns", p->run_ns);
+        if (threads > 1) {
+            cJSON_AddNumberToObject(j, "alone_ns", p->alone);
+            cJSON_AddNumberToObject(j, "team_ns", p->team);
+        }
         cJSON_AddNumberToObject(j, "flops", flops);
         cJSON_AddNumberToObject(j, "peak_gflops", p->gflops);
         cJSON_AddNumberToObject(j, "read_gbytes", p->gbytes);
         cJSON_AddNumberToObject(j, "working_set_bytes", p->bytes);
         cJSON_AddNumberToObject(j, "weights_read_bytes", weights);
         cJSON *kinds = cJSON_AddArrayToObject(j, "kinds"), *steps = cJSON_AddArrayToObject(j, "steps");
-        for (uint32_t k = 0; k < n_op; k++) json_row(kinds, op[k], false);
-        for (uint32_t k = 0; k < n; k++) json_row(steps, row[k], true);
+        for (uint32_t k = 0; k < n_op; k++) json_row(kinds, p, op[k], false);
+        for (uint32_t k = 0; k < n; k++) json_row(steps, p, row[k], true);
         char *text = cJSON_PrintUnformatted(j);
         printf("%s\n", text ? text : "{}");
         cJSON_free(text);
@@ -226,10 +315,14 @@ static void show(const Profile *p, Row **row, uint32_t n, int threads)
            p->gbytes, p->bytes / 1e6);
     printf("%u steps take %.3f ms, %.3f ms of it beyond the roofline; outside of them %.3f ms\n", n, in_steps / 1e6,
            lost / 1e6, (p->run_ns - in_steps) / 1e6);
+    if (threads > 1)
+        printf("processor time: one thread %.3f ms, %d threads %.3f ms, gain %.2f\n", p->alone / 1e6, threads,
+               p->team / 1e6, p->team > 0 ? p->alone / p->team : 1);
     static const char HEAD[] = "\n   time us  %% run   wait us      GF/s     GB/s   roof   lost us  times  ";
-    printf(HEAD), printf("kind of kernel\n");
+    const char *more = threads > 1 ? " alone us  slowest   gain  " : "";
+    printf(HEAD), printf("%skind of kernel\n", more);
     for (uint32_t k = 0; k < n_op; k++) line(p, op[k], false);
-    printf(HEAD), printf("node (operator) kernel\n");
+    printf(HEAD), printf("%snode (operator) kernel\n", more);
     for (uint32_t k = 0; k < n; k++) line(p, row[k], true);
 }
 
@@ -248,33 +341,43 @@ static double working_set(const KModule *m, const Loaded *l)
 
 int cmd_profile(Session *s)
 {
-    Loaded l;
+    Counts *c = arena_array(&s->arena, Counts, 2);
+    Loaded *l = &c[0].l;
     Profile p = {.s = s};
-    int nt = s->opt.threads > 0 ? s->opt.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    if (!model_load(s, &l) || !model_inputs(s, &l)) return EXIT_INPUT;
-    void (*counters)(bmc_ctx *, bmc_profile_data *);
-    *(void **)&counters = dlsym(l.handle, "bmc_profile");
+    p.nt = s->opt.threads > 0 ? s->opt.threads : (int)sysconf(_SC_NPROCESSORS_ONLN);
+    if (!model_load(s, l) || !model_inputs(s, l)) return EXIT_INPUT;
+    CountersFn *counters;
+    *(void **)&counters = dlsym(l->handle, "bmc_profile");
     if (!s->k.program.first || !counters)
         return diag(&s->diag, diag_file(s->opt.file), E_RUN,
                     "bmc profile compiles the model itself: give the .onnx, .bir or .kir"),
                EXIT_INPUT;
-    if (!l.model->info->threaded) nt = 1;
+    if (!l->model->info->threaded) p.nt = 1;
     PeakResult peak;
-    if (!peak_measure(&s->k.target, nt, &peak))
+    if (!peak_measure(&s->k.target, p.nt, &peak))
         return diag(&s->diag, diag_file(NULL), E_RUN, "this machine cannot run code for that cpu"), EXIT_INPUT;
-    p.gflops = nt > 1 ? peak.width[peak.n - 1].gflops_n : peak.width[peak.n - 1].gflops_1;
-    p.bytes = working_set(&s->k, &l);
+    p.gflops = p.nt > 1 ? peak.width[peak.n - 1].gflops_n : peak.width[peak.n - 1].gflops_1;
+    p.bytes = working_set(&s->k, l);
     p.gbytes = peak_read(&peak, p.bytes);
+    if (p.nt > 1) {
+        c[1].l = *l;
+        bmc_config config = {.size = sizeof config, .threads = 1, .seed = s->opt.seed};
+        if (l->model->create(&config, NULL, 0, &c[1].l.ctx) != BMC_OK)
+            return diag(&s->diag, diag_file(s->opt.file), E_LOAD, l->model->message(NULL)), EXIT_INPUT;
+        c[1].l.out = arena_array(&s->arena, bmc_value, l->model->info->n_output + 1);
+        for (uint32_t k = 0; k < l->model->info->n_output; k++) c[1].l.out[k] = (bmc_value){.size = sizeof(bmc_value)};
+    }
     uint32_t n = 0;
     kstep_each(&s->k.program, number_steps, &n);
     p.row = arena_array(&s->arena, Row, n + 1);
     kstep_each(&s->k.program, count_step, &p);
-    if (!measure(&p, &l, counters)) return EXIT_INPUT;
+    if (!measure(&p, &c[0], p.nt > 1 ? &c[1] : NULL, counters)) return EXIT_INPUT;
     Row **row = arena_array(&s->arena, Row *, n + 1);
     uint32_t used = 0;
     for (uint32_t k = 1; k <= n; k++)
         if (shown(&p.row[k])) row[used++] = &p.row[k];
-    show(&p, row, used, nt);
-    model_unload(&l);
+    show(&p, row, used);
+    if (p.nt > 1) model_unload(&c[1].l);
+    model_unload(l);
     return 0;
 }

@@ -112,10 +112,10 @@ RT_HIDDEN int32_t rt_box_alloc(bmc_ctx *, uint32_t slot, int64_t bytes, int32_t 
 RT_HIDDEN void rt_box_free(bmc_ctx *, uint32_t slot);
 RT_HIDDEN void rt_box_move(bmc_ctx *, uint32_t dst, uint32_t src);
 
-/* Only in code compiled to be profiled, on thread 0: the body begins (n: steps of the program and one); the time since
- * the last look belongs to that step. */
-RT_HIDDEN void rt_tick_start(bmc_ctx *, int32_t n);
-RT_HIDDEN void rt_tick(bmc_ctx *, int32_t step);
+/* Only in code compiled to be profiled, on every thread: the body begins (n: steps of the program and one); the time
+ * since the thread's last look belongs to that step. */
+RT_HIDDEN void rt_tick_start(bmc_ctx *, int32_t tid, int32_t n);
+RT_HIDDEN void rt_tick(bmc_ctx *, int32_t tid, int32_t step);
 RT_HIDDEN void rt_profile(bmc_ctx *, bmc_profile_data *);
 
 /* Every function that a program `call`s has this signature; rt_calls.def lists them. Returns a bmc_status; then its

@@ -105,7 +105,7 @@ typedef struct rt_private {
     void *map;
     size_t map_bytes; /* weights file */
     rt_text *text;
-    struct rt_ticks *ticks; /* rt_profile.c; NULL: nothing counted yet */
+    struct rt_ticks *_Atomic ticks; /* rt_profile.c; NULL: nothing counted yet */
     bmc_status status;      /* of the last call */
     char detail[160];  /* what a called function says about its failure */
     char message[1024];
