@@ -215,6 +215,16 @@ void contract_build_dots(Kb *b, const Contract *c, ContractLoad *a_load, bool by
     kb_end(b);
 }
 
+/* Rows of a block. Where M is not known: near-equal ones, whole tiles, as many as there would be of mb rows; the last one
+ * is never empty. (197 rows in blocks of 174 and 23 are nothing that two threads can share.) */
+static Dim block_rows(Dims *d, const Contract *c, const TileChoice *t, Dim blocks)
+{
+    int64_t m;
+    if (t->mb % t->mr || dim_is_const(d, c->M, &m) || dim_multiple_of(d, c->M, t->mb)) return dim_const(d, t->mb);
+    Dim even = dim_ceildiv(d, c->M, dim_max(d, blocks, dim_const(d, 1))), mr = dim_const(d, t->mr);
+    return dim_mul(d, dim_ceildiv(d, even, mr), mr);
+}
+
 void contract_build(Kb *b, const Contract *c)
 {
     KModule *m = kb_module(b);
@@ -236,6 +246,7 @@ void contract_build(Kb *b, const Contract *c)
     }
     Build x = {.c = c, .choice = contract_choose(&m->target, &p)};
     if (c->b_load) contract_choose_strips(&m->target, &p, &x.choice);
+    else contract_share(&m->target, &p, known(b, c->Z), &x.choice);
     const TileChoice *t = &x.choice;
     Dim blocks_m = dim_ceildiv(d, c->M, dim_const(d, t->mb)), blocks_n = dim_ceildiv(d, c->N, dim_const(d, t->nb));
     bool one_m = dim_is(d, blocks_m, 1), one_n = dim_is(d, blocks_n, 1);
@@ -246,9 +257,10 @@ void contract_build(Kb *b, const Contract *c)
     bool one_z = dim_is(d, c->Z, 1);
     KVal mi = one_m ? zero : one_z ? rest : kb_bin(b, KOP_MOD, rest, nm);
     x.z = one_z ? zero : one_m ? rest : kb_bin(b, KOP_FLOORDIV, rest, nm);
-    x.m0 = kb_mul(b, mi, kb_i(b, t->mb));
+    Dim mb = block_rows(d, c, t, blocks_m);
+    x.m0 = kb_mul(b, mi, kb_dim(b, mb));
     x.n0 = kb_mul(b, ni, kb_i(b, t->nb));
-    KVal rows = one_m ? kb_dim(b, c->M) : dim_multiple_of(d, c->M, t->mb) ? kb_i(b, t->mb) : kb_min(b, kb_i(b, t->mb), kb_sub(b, kb_dim(b, c->M), x.m0));
+    KVal rows = one_m ? kb_dim(b, c->M) : dim_multiple_of(d, c->M, t->mb) ? kb_i(b, t->mb) : kb_min(b, kb_dim(b, mb), kb_sub(b, kb_dim(b, c->M), x.m0));
     KVal cols = one_n ? kb_dim(b, c->N) : dim_multiple_of(d, c->N, t->nb) ? kb_i(b, t->nb) : kb_min(b, kb_i(b, t->nb), kb_sub(b, kb_dim(b, c->N), x.n0));
     x.t0 = x.k0 = zero;
     if (c->b_load) {

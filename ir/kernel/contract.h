@@ -45,6 +45,10 @@ int64_t contract_cost(const KTarget *, const TileProblem *);
 void contract_choose_strips(const KTarget *, const TileProblem *, TileChoice *);
 /* Is it worth copying a B with neighbouring columns into such strips? Extents that are not known: -1. */
 bool contract_copies_b(const KTarget *, DType acc, int64_t M, int64_t N, int64_t K);
+/* Cuts the blocks of `c` more finely where threads could not share them evenly (M known or -1, Z batches or -1). */
+void contract_share(const KTarget *, const TileProblem *, int64_t Z, TileChoice *c);
+/* Issue slots of a step of k for rows x strips covered by tiles of at most mr x nv. */
+int64_t contract_slots(const KTarget *, DType acc, int64_t rows, int64_t strips, int64_t mr, int64_t nv);
 int64_t contract_dot_chains(const KTarget *, DType acc);       /* rows times columns per loop over k of that form */
 int64_t contract_dot_rows(int64_t M, int64_t N, int64_t K);   /* rows per block of that form; M may be -1 */
 

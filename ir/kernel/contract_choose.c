@@ -63,7 +63,7 @@ static Split split(int64_t n, int64_t most, bool even)
     return (Split){{size, size - 1}, {full, tiles - full}};
 }
 
-static int64_t cover_slots(const KTarget *t, DType acc, int64_t rows, int64_t strips, int64_t mr, int64_t nv)
+int64_t contract_slots(const KTarget *t, DType acc, int64_t rows, int64_t strips, int64_t mr, int64_t nv)
 {
     int64_t best = INT64_MAX;
     for (int v = 0; v < 4; v++) {
@@ -86,7 +86,7 @@ static void choose_tile(const KTarget *t, const TileProblem *p, TileChoice *c)
     for (unsigned nv = 1; nv <= NV_MAX && nv <= strips; nv++)
         for (unsigned mr = 1; mr <= most && mr <= rows; mr++) {
             if (!tile_fits(t, p, mr, nv)) continue;
-            int64_t slots = cover_slots(t, p->acc, rows, strips, mr, nv), loads = 1000 * (mr + nv * s) / (mr * nv * s);
+            int64_t slots = contract_slots(t, p->acc, rows, strips, mr, nv), loads = 1000 * (mr + nv * s) / (mr * nv * s);
             if (slots < best || (slots == best && loads < best_loads)) {
                 best = slots;
                 best_loads = loads;
@@ -103,7 +103,7 @@ int64_t contract_cost(const KTarget *t, const TileProblem *p)
     choose_tile(t, p, &c);
     int64_t rows = max64(min64(p->M, 240), 1), strips = max64(ceil_div(p->N, 16), 1), T = max64(p->T, 1);
     int64_t tiles = ceil_div(rows, c.mr) * ceil_div(strips, c.nv), start = START + (p->a_plain && p->a_row_bytes > 0 ? 0 : ROW_START * c.mr);
-    int64_t slots = (cover_slots(t, p->acc, rows, strips, c.mr, c.nv) * max64(p->K, 1) + tiles * start) * T;
+    int64_t slots = (contract_slots(t, p->acc, rows, strips, c.mr, c.nv) * max64(p->K, 1) + tiles * start) * T;
     return p->M > rows ? (int64_t)((double)slots * (double)p->M / (double)rows) : slots;
 }
 

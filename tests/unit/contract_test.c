@@ -140,6 +140,35 @@ static void note_schedule(const KModule *m, const Problem *p)
     seen_n_blocks += c.nb < p->N;
 }
 
+/* Share of the work of two threads that the busier one does, in hundredths: runs of neighbours in a grid of blocks. */
+static int busier(const KTarget *t, int64_t M, int64_t N, int64_t K, int64_t T, bool symbolic)
+{
+    TileProblem p = {.acc = DT_F32, .a_type = DT_F32, .b_type = DT_F32, .M = symbolic ? -1 : M, .N = N, .K = K, .T = T, .b_packed = true};
+    p.pack_kc = contract_pack_kc(t, DT_F32, K);
+    TileChoice c = contract_choose(t, &p);
+    contract_share(t, &p, 1, &c);
+    int64_t nm = (M + c.mb - 1) / c.mb, nn = (N + c.nb - 1) / c.nb, first = 0;
+    for (int64_t q = 0; q < nm * nn / 2; q++) {
+        int64_t m = M - q / nn * c.mb, n = N - q % nn * c.nb;
+        first += (m < c.mb ? m : c.mb) * (n < c.nb ? n : c.nb);
+    }
+    int64_t other = M * N - first, most = first > other ? first : other;
+    return (int)(100 * most / (M * N));
+}
+
+static void share_test(void)
+{
+    KTarget t = {.vec_bits = 512, .vec_regs = 32, .fma = true, .l2_bytes = 2 << 20};
+    CHECK(busier(&t, 128, 768, 3072, 1, true) == 50);  /* three blocks of columns by the caches alone */
+    CHECK(busier(&t, 49, 160, 960, 1, false) == 50);   /* one */
+    CHECK(busier(&t, 64, 384, 448, 9, false) == 50);   /* one, the reduction in blocks */
+    CHECK(busier(&t, 289, 192, 768, 1, false) <= 53);  /* six, the last one of 19 rows */
+    CHECK(busier(&t, 4, 16, 16, 1, false) == 100);     /* not worth it */
+    for (int64_t M = 7; M < 2000; M += 97)
+        for (int64_t N = 33; N < 2000; N += 131)
+            if (M * N > 8192) CHECK(busier(&t, M, N, 512, 1, false) <= 57);
+}
+
 static void problem_test(Problem p, const char *cpu, uint64_t seed)
 {
     Arena ar;
@@ -256,9 +285,11 @@ int main(void)
         TileProblem p = {.acc = DT_F32, .a_type = DT_F32, .b_type = DT_F32, .M = extents[i & 7], .N = extents[i >> 3 & 7], .K = extents[i >> 6 & 7], .T = extents[i >> 9], .b_packed = true};
         p.pack_kc = contract_pack_kc(&wide, DT_F32, p.K);
         TileChoice c = contract_choose(&wide, &p);
+        contract_share(&wide, &p, extents[i & 7], &c);
         if (!CHECK(c.mr >= 1 && c.nv >= 1 && c.mb >= 1 && c.nb >= 16 && c.nb % 16 == 0 && p.pack_kc >= 1)) break;
         if (c.tc > 1 && !CHECK(p.T % c.tc == 0)) break;
     }
+    share_test();
     CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2 && seen_copied_blocks > 2);
     printf("blocks of K %d, T %d, M %d, N %d times; of a copied B %d times\n", seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks,
            seen_copied_blocks);
