@@ -32,6 +32,7 @@ static const Pass *const o1[] = {
     &pass_canonicalize,
     &pass_fold,
     &pass_dce,
+    &pass_group_attention, /* products with a softmax between them are one step */
     &pass_group_epilogue, /* contractions own what follows them element by element; first: it saves most memory traffic */
     &pass_group_row,      /* row operators own what stands around them element by element */
     &pass_group_eltwise,  /* chains of the rest are one nest each */
@@ -62,6 +63,7 @@ static const Pass *const o2[] = {
     &pass_canonicalize,
     &pass_fold,
     &pass_dce,
+    &pass_group_attention,
     &pass_group_epilogue,
     &pass_group_row,
     &pass_group_eltwise,

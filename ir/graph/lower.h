@@ -75,6 +75,12 @@ bool lw_fail(Lw *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- groups: the Group op's own hook ---- */
 bool lw_group(Lw *, bool rooted);              /* lowers a Group node; rooted: its one node that is no element-wise op or move writes through lw_put, the rest follows */
+/* For a Group with a lowering of its own: between enter and leave, `inner` lowers members of its graph. */
+void lw_group_enter(Lw *, Lw *inner);
+void lw_group_leave(Lw *);
+/* The element at idx of `to`, which members compute element by element from `from`, whose element there is x; all else is read. */
+KVal lw_value_from(Lw *inner, Value from, KVal x, Value to, const KVal *idx);
+void lw_group_store(Lw *inner, uint32_t o, const KVal *idx, KVal v);   /* stores an element of result o of the group */
 
 /* ---- regions ---- */
 /* Lowers region `r` of the node into `to` with its inputs bound to buffers; out[] receives its outputs' buffers. A buffer that stands there before is where the

@@ -239,6 +239,18 @@ static void store(Lw *l, uint32_t r, const KVal *idx, KVal v)
     kb_store(l->b, kb_param(l->b, lw_out(l, r), true), idx, v);
 }
 
+void lw_group_store(Lw *l, uint32_t o, const KVal *idx, KVal v)
+{
+    struct LwState *s = l->s;
+    Lw outer = *l;
+    Frame *keep = s->frame;
+    outer.g = s->group_outer->g;
+    outer.n = s->group;
+    s->frame = s->group_outer;
+    store(&outer, o, idx, v);
+    s->frame = keep;
+}
+
 void lw_put(Lw *l, uint32_t r, const KVal *idx, KVal v)
 {
     struct LwState *s = l->s;
@@ -256,15 +268,7 @@ void lw_put(Lw *l, uint32_t r, const KVal *idx, KVal v)
     for (uint32_t o = 0; o < l->g->out.n; o++)
         y[o] = l->g->out.p[o].i == s->root_value.i ? v : lw_value_at(l, l->g->out.p[o], idx);
     s->depth--;
-    for (uint32_t o = 0; o < l->g->out.n; o++) {   /* behind all loads: a result may take the memory of an operand */
-        Lw outer = *l;
-        Frame *keep = s->frame;
-        outer.g = s->group_outer->g;
-        outer.n = s->group;
-        s->frame = s->group_outer;
-        store(&outer, o, idx, y[o]);
-        s->frame = keep;
-    }
+    for (uint32_t o = 0; o < l->g->out.n; o++) lw_group_store(l, o, idx, y[o]);   /* behind all loads: a result may take the memory of an operand */
     s->root_val = (KVal){0};
 }
 
@@ -297,6 +301,62 @@ static bool same_dims(Lw *l, uint32_t a, uint32_t b)
     for (int i = 0; i < lw_out_rank(l, a); i++)
         if (dim_eq(&l->m->dims, lw_out_dim(l, a, i), lw_out_dim(l, b, i)) != TRI_YES) return false;
     return true;
+}
+
+/* Somebody reads the value's elements: it is more than a shape that was looked at when compiling. */
+static bool read_as_data(const Graph *g, Value v)
+{
+    for (uint32_t u = value_rec(g, v)->first_use; u; u = g->operand.p[u - 1].next_use) {
+        Node n = g->operand.p[u - 1].user;
+        const Port *p = node_desc(g, n)->in;
+        for (uint32_t k = 0; k < node_n_in(g, n); k++) {
+            if (node_in(g, n, k).i == v.i && !(p->name && p->flags & PORT_SHAPE)) return true;
+            if (p->name && !(p->flags & PORT_VARIADIC)) p++;
+        }
+    }
+    return false;
+}
+
+void lw_group_enter(Lw *l, Lw *inner)
+{
+    struct LwState *s = l->s;
+    Frame *f = arena_new(l->m->arena, Frame);
+    *inner = *l;
+    inner->g = node_rec(l->g, l->n)->region[0];
+    *f = (Frame){.g = inner->g, .buf = arena_array(l->m->arena, KBuf, inner->g->value.n + 1)};
+    assert(!s->group.i && "groups do not nest");
+    for (uint32_t k = 0; k < inner->g->in.n; k++) {
+        Value v = node_in(l->g, l->n, k);
+        const Content *c = value_rec(l->g, v)->content;
+        if (c && c->n != 1 && read_as_data(inner->g, inner->g->in.p[k])) lw_value_buf(l, v);
+    }
+    for (uint32_t o = 0; o < inner->g->out.n; o++) lw_out(l, o);
+    s->group_outer = s->frame;
+    s->group = l->n;
+    s->frame = f;
+}
+
+void lw_group_leave(Lw *l)
+{
+    l->s->frame = l->s->group_outer;
+    l->s->group = NODE_NONE;
+}
+
+KVal lw_value_from(Lw *l, Value from, KVal x, Value to, const KVal *idx)
+{
+    struct LwState *s = l->s;
+    if (from.i == to.i) return x;
+    assert(s->group.i && !s->root.i);
+    s->root = value_rec(l->g, from)->def;
+    s->root_value = from;
+    s->root_val = x;
+    s->memo.n = 0;
+    s->depth++;
+    KVal y = lw_value_at(l, to, idx);
+    s->depth--;
+    s->root_val = (KVal){0};
+    s->root = NODE_NONE;
+    return y;
 }
 
 bool lw_group(Lw *l, bool rooted)

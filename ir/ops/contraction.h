@@ -26,5 +26,7 @@ KBuf contraction_transposed(Lw *, KBuf src, Dim K, Dim N);
 
 /* Dims of a matrix product as numpy has it, from the operands' dims (ranks at least 1, batch dims broadcast); matmul.c. false: they do not fit, said. */
 bool contraction_dims(Infer *, const Dim *a, int rank_a, const Dim *b, int rank_b, Dim *dim, int *rank);
+/* Lowers the open Group node of kind attention (attention_group.c). past: causal, else DIM_NONE. */
+bool attention_lower(Lw *, Dim past);
 
 #endif

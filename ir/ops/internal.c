@@ -7,7 +7,7 @@
  *            %y = Group(%x, %b) {kind="map"} : f32[N,64]
  *              graph @group(%x: f32[N,64], %b: f32[64]) -> (%t) { ... }
  *          kind map: element-wise ops and moves, computed for each element of the results; contract: one CONTRACT
- *                    node, and what follows in its epilogue.
+ *                    node, and what follows in its epilogue; attention: two products and a softmax between them.
  *   Fail   stands for a branch that does not type-check: running it ends the run with the message that inference
  *          would have given
  *            %y = Fail() {message="input 0 has rank 2, ..."} : f32[N] */
@@ -15,6 +15,7 @@
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
+#include "ir/ops/contraction.h"
 #include <string.h>
 
 static const Port P_NONE[] = {PORT_END};
@@ -110,19 +111,21 @@ const OpDesc op_Dims = {.name = "Dims",
 typedef struct GroupAttrs {
     uint64_t set;
     const char *kind;
+    AttrDims causal;
 } GroupAttrs;
 static const AttrSpec group_attrs[] = {
     {.name = "kind", .kind = ATTR_STRING, .offset = offsetof(GroupAttrs, kind), .def_s = "", .required = true},
+    A_DIMS(GroupAttrs, causal) /* kind attention: [p], query i needs the keys 0 .. i + p only */,
     A_GRAPH("body", 0),
     A_END};
 
 static bool group_verify(const Graph *g, Node n, const char **why)
 {
-    static const char *const kind[] = {"map", "row", "contract", "window"};
+    static const char *const kind[] = {"map", "row", "contract", "window", "attention"};
     const Graph *r = node_rec(g, n)->region[0];
     bool known = false;
     for (size_t k = 0; k < sizeof kind / sizeof *kind; k++) known |= !strcmp(ATTRS(g, n, GroupAttrs)->kind, kind[k]);
-    *why = !known                         ? "a group's kind is map, row, contract or window"
+    *why = !known                         ? "a group's kind is map, row, contract, window or attention"
            : r->in.n != node_n_in(g, n)   ? "a group has an operand for each input of its graph"
            : r->out.n != node_n_out(g, n) ? "a group has a result for each output of its graph"
                                           : NULL;
@@ -170,7 +173,12 @@ static bool group_infer(Infer *c)
     return ok;
 }
 
-static bool group_lower(Lw *l, Node n) { return lw_group(l, strcmp(ATTRS(l->g, n, GroupAttrs)->kind, "map") != 0); }
+static bool group_lower(Lw *l, Node n)
+{
+    const GroupAttrs *a = ATTRS(l->g, n, GroupAttrs);
+    if (!strcmp(a->kind, "attention")) return attention_lower(l, a->causal.n ? a->causal.p[0] : DIM_NONE);
+    return lw_group(l, strcmp(a->kind, "map") != 0);
+}
 
 static bool group_eval(Eval *e)
 {

@@ -180,8 +180,25 @@ static bool reshape_eval(Eval *e)
     return eval_as(e, (int)s->count, dim);
 }
 
+/* The trailing axes of equal extents keep their indices; those in front are counted anew. */
+static bool regroup_route(Lw *l, Node n, const KVal *out, Route *r)
+{
+    Kb *b = l->b;
+    int ro = lw_out_rank(l, 0), ri = lw_rank(l, 0);
+    (void)n;
+    while (ro > 0 && ri > 0 && dim_eq(&l->m->dims, lw_out_dim(l, 0, ro - 1), lw_dim(l, 0, ri - 1)) == TRI_YES) r->idx[--ri] = out[--ro];
+    KVal at = kb_i(b, 0);
+    for (int i = 0; i < ro; i++) at = kb_add(b, i ? kb_mul(b, at, kb_dim(b, lw_out_dim(l, 0, i))) : at, out[i]);
+    for (int i = ri; i-- > 0;) {
+        KVal e = kb_dim(b, lw_dim(l, 0, i));
+        r->idx[i] = i ? kb_bin(b, KOP_REM, at, e) : at;
+        if (i) at = kb_div(b, at, e);
+    }
+    return true;
+}
+
 const OpDesc op_Reshape = {.name = "Reshape", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP | OPF_DEFAULTS, .in = P_SHAPE, .out = P_OUT, .attrs = RESHAPE_ATTRS, .attrs_size = sizeof(Reshape),
-                           .upgrade = reshape_upgrade, .infer = reshape_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = reshape_lower, .eval = reshape_eval};
+                           .upgrade = reshape_upgrade, .infer = reshape_infer, .propagate = same_content, .equivalent = same_shape, .route = regroup_route, .view = view, .lower = reshape_lower, .eval = reshape_eval};
 
 /* ---- Flatten ---- */
 

@@ -110,7 +110,8 @@ Node group_make(Graph *g, const char *kind, const Node *node, uint32_t n)
     struct {
         uint64_t set;
         const char *kind;
-    } attrs = {1, kind};
+        AttrDims causal;
+    } attrs = {1, kind, {0}};
     assert(sizeof attrs == op_desc(OP_Group)->attrs_size && n > 1);
     return graph_outline(g, node, n, OP_Group, &attrs, kind, node_rec(g, node[n - 1])->loc);
 }
