@@ -41,6 +41,7 @@ static bmc_ctx *context_place(Carve *c, const Counts *n)
     rt_mem *out_mem = carve(c, n->n_out, sizeof *out_mem);
     size_t *out_bytes = carve(c, n->n_out, sizeof *out_bytes);
     uint8_t *out_given = carve(c, n->n_out, sizeof *out_given);
+    bmc_value *memo = carve(c, (size_t)n->n_in + 2 * (size_t)n->n_out, sizeof *memo);
     rt_range *range = carve(c, (size_t)n->n_in + n->n_out, sizeof *range);
     if (!c->base) return NULL;
     memset(c->base, 0, c->at);
@@ -54,6 +55,9 @@ static bmc_ctx *context_place(Carve *c, const Counts *n)
     p->out_mem = out_mem;
     p->out_bytes = out_bytes;
     p->out_given = out_given;
+    p->memo_in = memo;
+    p->memo_out = memo + n->n_in;
+    p->memo_done = memo + n->n_in + n->n_out;
     p->range = range;
     p->n_sym = n->n_sym;
     p->n_slot = n->n_slot;
@@ -247,6 +251,7 @@ bmc_status rt_reset(bmc_ctx *x)
     rt_private *p = x->rt;
     if (atomic_flag_test_and_set(&p->busy)) return BMC_E_ARG;
     p->message[0] = 0;
+    p->memo = false;
     rt_slots_clear(x);
     rt_texts_free(p);
     for (uint32_t o = 0; o < p->desc->info->n_output; o++) rt_mem_free(&p->heap, &p->out_mem[o]);

@@ -100,6 +100,10 @@ typedef struct rt_private {
     rt_mem *out_mem;                    /* per output: memory that the runtime provides */
     size_t *out_bytes;                  /* per output: bytes of the present run */
     uint8_t *out_given;                 /* per output: 1 when the caller gave memory */
+    /* The last call whose preparation may serve the next one (rt_run.c): its inputs and outputs as they came, and the
+     * outputs as it left them. */
+    bmc_value *memo_in, *memo_out, *memo_done;
+    bool memo;
     rt_range *range;
     uint32_t n_range; /* kept between runs: nearly sorted from the run before */
     void *map;

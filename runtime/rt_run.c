@@ -1,5 +1,6 @@
 /* rt_run: one run of a model, as rt.h tells it. Nothing of the caller's is written before everything has been checked;
- * outputs whose dims depend on data are handed over afterwards. */
+ * outputs whose dims depend on data are handed over afterwards. A call that says the same as the one before, bit for
+ * bit, needs no second check: its plan, memory and slots are still right (`memo`). */
 #include "runtime/rt_internal.h"
 #include <string.h>
 
@@ -61,7 +62,12 @@ static bmc_status team_run(bmc_ctx *x)
     p->serial++;
     p->nt_run = 0;
     p->body_status = 0;
-    rt_team(p, thread_main, x, p->nt_use);
+    if (p->nt_use == 1) {
+        thread_main(x, 0, 1);
+        if (!x->thread[0].err_step && !p->body_status) return BMC_OK;
+    } else {
+        rt_team(p, thread_main, x, p->nt_use);
+    }
     int ran = 0;
     for (int t = 0; t < p->nt_use; t++) {
         if (x->thread[t].ran != p->serial) continue;
@@ -412,6 +418,56 @@ static bmc_status outputs_give(bmc_ctx *x, bmc_value *out)
     return s;
 }
 
+/* ---- the same call again ---- */
+
+/* Whether what this run prepared will do for the next: everything is a dense tensor in place, nothing is made or copied
+ * for one run only, and no slot but those of the ports exists. */
+static bool memo_possible(const bmc_ctx *x, const bmc_value *in)
+{
+    const rt_private *p = x->rt;
+    const rt_desc *d = p->desc;
+    const bmc_info *f = d->info;
+    if (p->text || d->n_slot > f->n_input + f->n_output) return false;
+    for (uint32_t i = 0; i < f->n_input; i++) {
+        const bmc_port *port = &f->input[i];
+        if (port->kind != BMC_TENSOR || port->dtype == BMC_STRING || in[i].stride) return false;
+        if (port->alias >= 0 && in[i].data && x->slot[d->in_slot[i]] != in[i].data) return false;
+    }
+    for (uint32_t o = 0; o < f->n_output; o++)
+        if (f->output[o].kind != BMC_TENSOR || f->output[o].dtype == BMC_STRING || d->out_boxed[o]) return false;
+    return true;
+}
+
+static bool memo_fits(const rt_private *p, const bmc_value *in, const bmc_value *out)
+{
+    const bmc_info *f = p->desc->info;
+    if (!p->memo || !in || !out || p->text) return false;
+    if (memcmp(in, p->memo_in, f->n_input * sizeof *in)) return false;
+    for (uint32_t o = 0; o < f->n_output; o++)
+        if (memcmp(&out[o], &p->memo_done[o], sizeof *out) && memcmp(&out[o], &p->memo_out[o], sizeof *out))
+            return false;
+    return true;
+}
+
+static bmc_status run_first(bmc_ctx *x, const bmc_value *in, bmc_value *out)
+{
+    rt_private *p = x->rt;
+    const bmc_info *f = p->desc->info;
+    p->memo = false;
+    if (in && out) {
+        memcpy(p->memo_in, in, f->n_input * sizeof *in);
+        memcpy(p->memo_out, out, f->n_output * sizeof *out);
+    }
+    bmc_status s = run_prepare(x, in, out);
+    if (s) return s;
+    s = team_run(x);
+    x->run_counter++;
+    if (s || (s = outputs_give(x, out))) return s;
+    p->memo = in && out && memo_possible(x, in);
+    if (p->memo) memcpy(p->memo_done, out, f->n_output * sizeof *out);
+    return s;
+}
+
 bmc_status rt_run(bmc_ctx *x, const bmc_value *in, bmc_value *out)
 {
     if (!x) return rt_say(NULL, BMC_E_ARG, "run: no context");
@@ -420,11 +476,13 @@ bmc_status rt_run(bmc_ctx *x, const bmc_value *in, bmc_value *out)
         return BMC_E_ARG; /* its message belongs to the other caller */
     p->message[0] = p->detail[0] = 0;
     p->status = BMC_OK;
-    bmc_status s = run_prepare(x, in, out);
-    if (!s) {
+    bmc_status s;
+    if (memo_fits(p, in, out)) {
         s = team_run(x);
         x->run_counter++;
-        if (!s) s = outputs_give(x, out);
+        if (!s) memcpy(out, p->memo_done, p->desc->info->n_output * sizeof *out);
+    } else {
+        s = run_first(x, in, out);
     }
     atomic_flag_clear_explicit(&p->busy, memory_order_release);
     return s;

@@ -564,6 +564,85 @@ static void test_busy(void)
     rt_destroy(x);
 }
 
+/* ================= the same call again: prepared once, but checked whenever anything is different */
+static int plans;
+static void counting_plan(int64_t *sym, rt_need *need)
+{
+    plans++;
+    add_plan(sym, need);
+}
+
+static void test_same_call(void)
+{
+    rt_desc d = add_desc;
+    d.plan = counting_plan;
+    for (int nt = 1; nt <= 2; nt++) {
+        bmc_config c = config_of(nt);
+        bmc_ctx *x;
+        CHECK(rt_create(&d, &c, NULL, 0, &x) == BMC_OK);
+        bmc_value in[2] = {tensor(BMC_F32, buf_x, sizeof buf_x, 2, DIMS(5, 4)),
+                           tensor(BMC_F32, buf_y, sizeof buf_y, 2, DIMS(5, 4))};
+        const bmc_value mine = tensor(BMC_F32, buf_z, sizeof buf_z, 2, DIMS(0, 0));
+        bmc_value out = mine;
+        add_fill();
+        plans = 0;
+        CHECK(rt_run(x, in, &out) == BMC_OK && plans == 1 && add_right(buf_z, 5));
+        bmc_value first = out;
+        for (int i = 0; i < 20; i++) buf_x[i] += 1; /* same memory, other values */
+        CHECK(rt_run(x, in, &out) == BMC_OK && plans == 1 && add_right(buf_z, 5)); /* as the run left it */
+        out = mine;
+        CHECK(rt_run(x, in, &out) == BMC_OK && plans == 1 && !memcmp(&out, &first, sizeof out)); /* as it was given */
+        buf_x[6] = 1001;
+        CHECK(rt_run(x, in, &out) == BMC_E_INDEX && plans == 1);
+        TEXT(x, "node 5 'h' (Gather): index out of range (at 6)");
+        add_fill();
+        CHECK(rt_run(x, in, &out) == BMC_OK && plans == 1 && add_right(buf_z, 5));
+        TEXT(x, "");
+        in[0].dim[0] = in[1].dim[0] = 6; /* another size */
+        CHECK(rt_run(x, in, &out) == BMC_E_CAPACITY); /* bytes are those of five rows */
+        out = mine;
+        plans = 0;
+        CHECK(rt_run(x, in, &out) == BMC_OK && plans == 1 && out.dim[0] == 6 && add_right(buf_z, 6));
+        in[1].dim[0] = 5;
+        CHECK(rt_run(x, in, &out) == BMC_E_INPUT);
+        in[1].dim[0] = 6;
+        CHECK(rt_run(x, in, &out) == BMC_OK && plans == 2);
+        in[0].dtype = BMC_F64;
+        CHECK(rt_run(x, in, &out) == BMC_E_INPUT);
+        in[0].dtype = BMC_F32;
+        out.data = buf_x + 4; /* overlaps */
+        CHECK(rt_run(x, in, &out) == BMC_E_INPUT);
+        out = mine;
+        CHECK(rt_run(x, in, NULL) == BMC_E_ARG && rt_run(x, NULL, &out) == BMC_E_ARG);
+        in[0].data = buf_x + 4; /* other memory */
+        CHECK(rt_run(x, in, &out) == BMC_OK && buf_z[0] == buf_x[4] + buf_y[0]);
+        in[0].data = buf_x;
+        const int64_t rows_apart[2] = {8, 1};
+        in[0].stride = rows_apart; /* copied by each run */
+        out = mine;
+        for (int i = 0; i < 2; i++) {
+            buf_x[8] = (float)i;
+            CHECK(rt_run(x, in, &out) == BMC_OK && buf_z[4] == (float)i + buf_y[4]);
+        }
+        in[0].stride = NULL;
+        bmc_value lent = {.size = sizeof lent};
+        CHECK(rt_run(x, in, &lent) == BMC_OK && lent.flags == BMC_LENT);
+        void *where = lent.data;
+        plans = 0;
+        buf_x[0] = 77;
+        CHECK(rt_run(x, in, &lent) == BMC_OK && plans == 0 && lent.data == where && *(float *)where == 77 + buf_y[0]);
+        in[0].data = where; /* what the context lent */
+        CHECK(rt_run(x, in, &out) == BMC_E_INPUT);
+        in[0].data = buf_x;
+        lent = (bmc_value){.size = sizeof lent};
+        CHECK(rt_run(x, in, &lent) == BMC_OK && rt_reset(x) == BMC_OK);
+        plans = 0;
+        lent = (bmc_value){.size = sizeof lent};
+        CHECK(rt_run(x, in, &lent) == BMC_OK && plans == 1 && *(float *)lent.data == 77 + buf_y[0]);
+        rt_destroy(x);
+    }
+}
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -577,5 +656,6 @@ int main(void)
     test_state();
     test_concurrent();
     test_busy();
+    test_same_call();
     return check_summary();
 }
