@@ -255,6 +255,7 @@ void macc_emit(CgFn *f, KInst i)
         .b_packed = m->b_packed,
         .b_next = m->b_next,
         .a_row = row_distance(f, m),
+        .a_near = f->k->param.p[m->a].space == KS_LOCAL,
         .heavy_epilogue = is_heavy(f, m->epi),
         .a_always = kval(f->k, pred)->def.i && def->op == KOP_CONST && def->imm.i,
         .rows = arg[KM_ROWS],

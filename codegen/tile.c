@@ -456,7 +456,7 @@ static void prefetch_plan(const Tile *t, Operands *o, V row, V col)
         b->ptr = gep(t, LLVMInt8TypeInContext(e->cx), b->ptr, share);
     }
     int64_t K;
-    if (few_cols && is_k(e->T, 1) && is_const(e->K, &K) && e->a_row && is_k(e->a_k, 1)) {   /* windows of several taps overlap: the next rows are there */
+    if (!e->a_near && few_cols && is_k(e->T, 1) && is_const(e->K, &K) && e->a_row && is_k(e->a_k, 1)) {   /* windows of several taps overlap: the next rows are there */
         Ahead *a = &o->ahead[o->n_ahead++];
         bool dense = e->a_row == K;   /* rows back to back: one stream */
         a->step = dense ? o->h * a_bytes : a_bytes;

@@ -462,29 +462,37 @@ static void gru_last(Ctx *x, const Place *p, KVal j)
 }
 static void rnn(Ctx *x, const Place *p, KVal j) { finish(x, p, j, activate(x, 0, gate(x, p, 0, j), true), (KVal){0}); }
 
-/* Rows and vectors of units of the register tile: the fewest issue slots; more than two vectors gain nothing, one where
- * they would leave a rest. With one row the strips need no registers, they are operands in memory. */
+/* Issue slots of one row and 16 units with a tile of m rows and v vectors of units, in eighths; 0: too large. With one row
+ * the strips need no registers, they are operands in memory. */
+static int64_t state_slots(const KTarget *t, DType type, int gates, int64_t m, int64_t v)
+{
+    int64_t regs = 16 * dtype_info(type)->bits / (t->vec_bits ? t->vec_bits : 128), w = gates * v * (regs < 1 ? 1 : regs);
+    if ((m == 1 ? w : (m + 1) * w) + 1 + !t->fma > t->vec_regs && (m > 1 || v > 1)) return 0;
+    int64_t slots = m * w > m + w ? m * w : m + w;
+    return 8 * (slots > 8 ? slots : 8) / (m * v);
+}
+
+/* Rows and vectors of units of the register tile. Vectors: as many as the latency of one row's sums asks for, where they
+ * divide the units; one row is the common case. Rows: as many as there are, or as fit. */
 static void state_tile(const Ctx *x, const State *s, int64_t *rows, int64_t *vectors)
 {
     const KTarget *t = &x->l->k->target;
-    int64_t regs = 16 * dtype_info(x->t)->bits / (t->vec_bits ? t->vec_bits : 128), best = INT64_MAX, h = 0;
-    if (regs < 1) regs = 1;
-    bool known = dim_is_const(&x->l->m->dims, x->H, &h);
+    int64_t h = 0, best = 0;
+    bool known = dim_is_const(&x->l->m->dims, x->H, &h), few = x->block <= 2 || !dim_is_const(&x->l->m->dims, x->B, &(int64_t){0});
     *rows = *vectors = 1;
     for (int64_t v = 1; v <= 2; v++) {
-        if (v == 2 && !(known && h % (2 * K_LANES) == 0)) continue;
-        for (int64_t m = 1; m <= x->block; m++) {
-            int64_t w = s->gates * v * regs, need = m == 1 ? w + 1 + !t->fma : (m + 1) * w + 1 + !t->fma;
-            if (need > t->vec_regs && (m > 1 || v > 1)) continue;
-            int64_t slots = m * w > m + w ? m * w : m + w, tiles = (x->block + m - 1) / m;
-            if (slots < 8) slots = 8;
-            slots = slots * tiles * 2 / v;
-            if (slots < best) {
-                best = slots;
-                *rows = m;
-                *vectors = v;
-            }
-        }
+        if (v == 2 && !(few && known && h % (2 * K_LANES) == 0)) continue;
+        int64_t slots = state_slots(t, x->t, s->gates, 1, v);
+        if (!slots || (best && slots * 10 > best * 9)) continue;
+        best = slots;
+        *vectors = v;
+    }
+    best = INT64_MAX;
+    for (int64_t m = 1; m <= x->block; m++) {
+        int64_t slots = state_slots(t, x->t, s->gates, m, *vectors), tiles = (x->block + m - 1) / m;
+        if (!slots || slots * m * tiles > best) continue;
+        best = slots * m * tiles;
+        *rows = m;
     }
 }
 
