@@ -58,6 +58,7 @@ bool lw_side_by_side(Lw *, int axis, LwView *whole);
 /* Opens PAR loops over the dims of result r in the order it lies in memory; fills idx (logical). Close with lw_end_nest. */
 void lw_nest_over(Lw *, uint32_t r, KVal *idx);
 void lw_nest(Lw *, int rank, const Dim *dim, KVal *idx);
+void lw_nest_as(Lw *, uint32_t r, const Dim *dim, KVal *idx);   /* over part of result r, in the order of its memory */
 void lw_end_nest(Lw *, int rank);
 
 /* ---- values that shapes depend on ---- */

@@ -27,14 +27,21 @@ void lw_nest(Lw *l, int rank, const Dim *dim, KVal *idx)
     for (int a = 0; a < rank; a++) idx[a] = kb_for(l->b, KLOOP_PAR, kb_i(l->b, 0), kb_dim(l->b, dim[a]));
 }
 
-void lw_nest_over(Lw *l, uint32_t r, KVal *idx)
+void lw_nest_as(Lw *l, uint32_t r, const Dim *dim, KVal *idx)
 {
     const TypeRec *t = value_trec(l->g, node_out(l->g, l->n, r));
     const Layout *lay = &l->m->types.layout.p[t->layout.i];
     for (int i = 0; i < t->rank; i++) {
         int a = t->layout.i ? lay->perm[i] : i;
-        idx[a] = kb_for(l->b, KLOOP_PAR, kb_i(l->b, 0), kb_dim(l->b, lw_out_dim(l, r, a)));
+        idx[a] = kb_for(l->b, KLOOP_PAR, kb_i(l->b, 0), kb_dim(l->b, dim[a]));
     }
+}
+
+void lw_nest_over(Lw *l, uint32_t r, KVal *idx)
+{
+    Dim dim[RANK_MAX];
+    for (int i = 0; i < lw_out_rank(l, r); i++) dim[i] = lw_out_dim(l, r, i);
+    lw_nest_as(l, r, dim, idx);
 }
 
 void lw_end_nest(Lw *l, int rank)

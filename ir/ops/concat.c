@@ -65,7 +65,7 @@ static bool lower(Lw *l, Node n)
             continue;
         }
         Kb *b = lw_kernel(l, "concat");
-        lw_nest(l, rank, dim, idx);
+        lw_nest_as(l, 0, dim, idx);
         for (int i = 0; i < rank; i++) to[i] = i == axis ? kb_add(b, idx[i], kb_dim(b, at)) : idx[i];
         lw_put(l, 0, to, lw_at(l, k, idx));
         lw_end_nest(l, rank);
