@@ -303,12 +303,66 @@ static bool slice_eval(Eval *e)
     return y != NULL;
 }
 
-/* The whole: all steps are 1 and no dim changes. */
+/* A Slice that lies in one operand of a Concat: which one, and where in it (*whole: all of it). */
+static Value inside_concat(const Graph *g, Node n, int *axis, int64_t *first, int64_t *count, bool *whole)
+{
+    Node p = value_rec(g, node_in(g, n, 0))->def;
+    Dims *d = &g->m->dims;
+    Strided x = {.rank = 0}, y;
+    int64_t len, from, at = 0;
+    if (!p.i || node_rec(g, p)->op != OP_Concat) return VALUE_NONE;
+    const TypeRec *t = value_trec(g, node_in(g, n, 0)), *r = value_trec(g, node_out(g, n, 0));
+    *axis = node_desc(g, p)->joins(g, p);
+    if (t->rank == RANK_UNKNOWN || r->rank != t->rank) return VALUE_NONE;
+    x.rank = t->rank;
+    x.offset = dim_const(d, 0);
+    for (int i = 0; i < t->rank; i++) {   /* strides that show how far the view goes along the axis, and its step */
+        x.dim[i] = dim_resolve(d, t->dim[i]);
+        x.stride[i] = dim_const(d, i == *axis);
+        if (i != *axis && dim_eq(d, x.dim[i], dim_resolve(d, r->dim[i])) != TRI_YES) return VALUE_NONE;
+    }
+    y = x;
+    if (!slice_view(g, n, 0, &x, &y) || !dim_is(d, y.stride[*axis], 1) || !dim_is_const(d, y.offset, &from) ||
+        !dim_is_const(d, dim_resolve(d, r->dim[*axis]), count))
+        return VALUE_NONE;
+    for (uint32_t k = 0; k < node_n_in(g, p); k++, at += len) {
+        if (!dim_is_const(d, dim_resolve(d, value_trec(g, node_in(g, p, k))->dim[*axis]), &len)) return VALUE_NONE;
+        if (from < at || from + *count > at + len) continue;
+        *first = from - at;
+        *whole = *count == len;
+        return node_in(g, p, k);
+    }
+    return VALUE_NONE;
+}
+
+/* Slice(Concat(.., a, ..)) with part of a  =>  Slice(a) */
+static bool slice_rewrite(Graph *g, Node n)
+{
+    int axis;
+    int64_t first, count, along;
+    bool whole;
+    Value a = inside_concat(g, n, &axis, &first, &count, &whole);
+    if (!a.i || whole) return false;
+    int64_t end = first + count;
+    along = axis;
+    Value in[4] = {a, ints(g, (AttrInts){&first, 1}), ints(g, (AttrInts){&end, 1}), ints(g, (AttrInts){&along, 1})};
+    Node s = graph_add(g, OP_Slice, in, 4, 1, NULL, node_rec(g, n)->loc, n);
+    value_rec(g, node_out(g, s, 0))->type = value_type(g, node_out(g, n, 0));
+    graph_replace_uses(g, node_out(g, n, 0), node_out(g, s, 0));
+    return true;
+}
+
+/* The whole: all steps are 1 and no dim changes; or a whole operand of a Concat. */
 static Value slice_equivalent(Graph *g, Node n, uint32_t r)
 {
     Value steps = node_in(g, n, 4);
     const Content *c = steps.i ? infer_value_content(g, steps) : NULL;
+    int axis;
+    int64_t first, count;
+    bool whole = false;
+    Value part = inside_concat(g, n, &axis, &first, &count, &whole);
     (void)r;
+    if (part.i && whole) return part;
     if (steps.i && !c) return VALUE_NONE;
     for (uint32_t k = 0; c && k < c->n; k++)
         if (!dim_is(&g->m->dims, dim_resolve(&g->m->dims, c->d[k]), 1)) return VALUE_NONE;
@@ -316,7 +370,7 @@ static Value slice_equivalent(Graph *g, Node n, uint32_t r)
 }
 
 const OpDesc op_Slice = {.name = "Slice", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_SLICE, .out = P_OUT, .attrs = SLICE_ATTRS, .attrs_size = sizeof(Slice), .upgrade = slice_upgrade,
-                         .infer = slice_infer, .propagate = slice_propagate, .equivalent = slice_equivalent, .view = slice_view, .lower = slice_lower, .eval = slice_eval};
+                         .infer = slice_infer, .propagate = slice_propagate, .equivalent = slice_equivalent, .rewrite = slice_rewrite, .view = slice_view, .lower = slice_lower, .eval = slice_eval};
 
 /* ---- Split ---- */
 
