@@ -2,7 +2,11 @@
  * of the indices where several meet, so that results do not depend on threads.
  *   ScatterND:        out[indices[t...], s...] op= updates[t..., s...]      op: =, +, *, max, min
  *   ScatterElements:  out[..., indices[i], ...] op= updates[i]              the index replaces i[axis]
- * Parallel where iterations cannot meet: ScatterND over pieces of a slice, ScatterElements over all axes but its own. An index out of range is recorded. */
+ * Parallel where iterations cannot meet: ScatterND over pieces of a slice, ScatterElements over all axes but its own. An index out of range is recorded.
+ * Two forms that exporters write are something simpler:
+ *   ScatterND with constant indices that are the coordinates of a box (x[:, 2:6] = u)     =>  Concat(Slice(data), updates, Slice(data)) along each axis cut
+ *   ScatterElements along axis 0 with Expand(indices[n, 1, ...])                          =>  ScatterND(data, indices[n, 1], updates) */
+#include "ir/ops/compose.h"
 #include "ir/ops/index.h"
 #include <math.h>
 #include <string.h>
@@ -14,7 +18,8 @@ typedef struct Scatter { uint64_t set; const char *reduction; int64_t axis; } Sc
 static const AttrSpec ND_ATTRS[] = {A_STRING(Scatter, reduction, "none"), A_END};
 static const AttrSpec ELEMENTS_ATTRS[] = {A_STRING(Scatter, reduction, "none"), A_INT(Scatter, axis, 0), A_END};
 
-enum { PIECE = 256, /* elements of a slice's last axis that one thread takes */
+enum { PIECE = 256, /* elements of a slice's last axis that one thread takes, */
+       ROWS = 16,   /* and of its first axis, when it has several */
        RUN = 32 };  /* elements in a row that are worth leaving the loop along the axis outside */
 
 typedef enum How { SET, ADD, MUL, MAX, MIN, HOWS } How;
@@ -82,9 +87,10 @@ static bool nd_lower(Lw *l, Node n)
     copy_data(l);
     Kb *b = lw_kernel(l, "scatter_nd");
     KVal zero = kb_i(b, 0), piece = {0};
+    int64_t size = k + 1 < r ? ROWS : PIECE;
     if (k < r) {
-        Dim last = lw_dim(l, 0, r - 1);
-        piece = kb_for(b, KLOOP_PAR, zero, kb_dim(b, dim_ceildiv(&l->m->dims, last, dim_const(&l->m->dims, PIECE))));
+        Dim first = lw_dim(l, 0, (int)k);
+        piece = kb_for(b, KLOOP_PAR, zero, kb_dim(b, dim_ceildiv(&l->m->dims, first, dim_const(&l->m->dims, size))));
         loops++;
     }
     for (int i = 0; i < q - 1; i++, seq++) u[i] = tuple[i] = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 1, i)));
@@ -96,9 +102,9 @@ static bool nd_lower(Lw *l, Node n)
     }
     for (int i = (int)k; i < r; i++, seq++) {
         KVal len = kb_dim(b, lw_dim(l, 0, i)), lo = zero, hi = len;
-        if (i == r - 1) {
-            lo = kb_mul(b, piece, kb_i(b, PIECE));
-            hi = kb_min(b, len, kb_add(b, lo, kb_i(b, PIECE)));
+        if (i == k) {
+            lo = kb_mul(b, piece, kb_i(b, size));
+            hi = kb_min(b, len, kb_add(b, lo, kb_i(b, size)));
         }
         at[i] = u[q - 1 + i - k] = kb_for(b, KLOOP_SEQ, lo, hi);
     }
@@ -106,6 +112,78 @@ static bool nd_lower(Lw *l, Node n)
     lw_end_nest(l, loops + seq);
     lw_kernel_end(l);
     return true;
+}
+
+/* A box of the data: along its first k axes `count` elements from `lo` on, all of the others. */
+typedef struct Box { int64_t k, lo[RANK_MAX], count[RANK_MAX]; bool part[RANK_MAX]; } Box;
+
+/* Are constant index tuples the coordinates of a box, row-major? */
+static bool box_of(Graph *g, Node n, Box *box)
+{
+    const TypeRec *x = value_trec(g, node_in(g, n, 0)), *t = value_trec(g, node_in(g, n, 1));
+    Blobs *bl = &g->m->blobs;
+    Dims *d = &g->m->dims;
+    if (!value_is_const(g, node_in(g, n, 1)) || x->rank == RANK_UNKNOWN || t->rank < 1) return false;
+    Blob blob = value_rec(g, node_in(g, n, 1))->data;
+    int64_t dim[RANK_MAX], tuples = 1, k;
+    for (int i = 0; i < t->rank; i++)
+        if (!dim_is_const(d, t->dim[i], &dim[i]) || dim[i] < 1) return false;
+    if (blob_rec(bl, blob)->kind == BLOB_DERIVED) return false;
+    for (int i = 0; i < t->rank - 1; i++) tuples *= dim[i];
+    *box = (Box){.k = k = dim[t->rank - 1]};
+    int axis = 0;   /* of the tuples: the one that the next coordinate may run along */
+    int64_t step[RANK_MAX];   /* tuples from one element of the coordinate to the next; 0: it stays */
+    for (int64_t j = 0, inner = tuples; j < k; j++) {
+        int64_t extent, lo = blob_get_i(bl, blob, j);
+        if (!dim_is_const(d, dim_resolve(d, x->dim[j]), &extent)) return false;
+        while (axis < t->rank - 1 && dim[axis] == 1) axis++;
+        bool runs = axis < t->rank - 1 && blob_get_i(bl, blob, inner / dim[axis] * k + j) != lo;
+        step[j] = runs ? inner /= dim[axis] : 0;
+        box->count[j] = runs ? dim[axis++] : 1;
+        box->lo[j] = lo < 0 ? lo + extent : lo;
+        box->part[j] = box->count[j] != extent;
+        if (box->lo[j] < 0 || box->lo[j] + box->count[j] > extent) return false;
+    }
+    for (; axis < t->rank - 1; axis++)
+        if (dim[axis] != 1) return false;
+    for (int64_t i = 0; i < tuples; i++)
+        for (int64_t j = 0; j < k; j++)
+            if (blob_get_i(bl, blob, i * k + j) != blob_get_i(bl, blob, j) + (step[j] ? i / step[j] % box->count[j] : 0)) return false;
+    return true;
+}
+
+static Value box_slice(Ex *x, Value v, int64_t axis, int64_t lo, int64_t hi)
+{
+    return ex_op(x, OP_Slice, (Value[]){v, ex_int1(x, lo), ex_int1(x, hi), ex_int1(x, axis)}, 4, NULL);
+}
+
+/* `data` with the box from axis j on replaced. */
+static Value box_replaced(Ex *x, const Box *box, Value data, Value updates, int64_t j)
+{
+    while (j < box->k && !box->part[j]) j++;
+    if (j == box->k) return updates;
+    int64_t lo = box->lo[j], hi = lo + box->count[j], extent, more = j + 1;
+    while (more < box->k && !box->part[more]) more++;
+    if (!data.i || !dim_is_const(&x->g->m->dims, dim_resolve(&x->g->m->dims, ex_type(x, data)->dim[j]), &extent)) return VALUE_NONE;
+    Value in[3];
+    uint32_t n = 0;
+    if (lo) in[n++] = box_slice(x, data, j, 0, lo);
+    in[n++] = box_replaced(x, box, more < box->k ? box_slice(x, data, j, lo, hi) : data, updates, j + 1);
+    if (hi < extent) in[n++] = box_slice(x, data, j, hi, extent);
+    return ex_axis(x, OP_Concat, in, n, j);
+}
+
+static bool nd_rewrite(Graph *g, Node n)
+{
+    Box box;
+    Dim dim[RANK_MAX];
+    if (how_of(ATTRS(g, n, Scatter)->reduction) != SET || !box_of(g, n, &box)) return false;
+    Ex x = ex_begin(g, n);
+    const TypeRec *t = ex_type(&x, ex_in(&x, 0));
+    int rank = t->rank;
+    for (int i = 0; i < rank; i++) dim[i] = i < box.k ? dim_const(&g->m->dims, box.count[i]) : t->dim[i];
+    ex_result(&x, 0, box_replaced(&x, &box, ex_in(&x, 0), ex_shaped(&x, ex_in(&x, 2), dim, rank), 0));
+    return !x.failed;
 }
 
 static bool ev_update(Eval *e, How how, Tensor *y, int64_t at, const Tensor *u, int64_t k)
@@ -154,7 +232,7 @@ static bool nd_eval(Eval *e)
 }
 
 const OpDesc op_ScatterND = {.name = "ScatterND", .since = 18, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_ND, .out = P_OUT, .attrs = ND_ATTRS,
-                             .attrs_size = sizeof(Scatter), .infer = nd_infer, .lower = nd_lower, .eval = nd_eval};
+                             .attrs_size = sizeof(Scatter), .infer = nd_infer, .rewrite = nd_rewrite, .lower = nd_lower, .eval = nd_eval};
 
 /* ---- ScatterElements, Scatter ---- */
 
@@ -170,6 +248,26 @@ static bool elements_infer(Infer *c)
             return infer_fail(c, "the indices are longer than the data along axis %d", i);
     }
     return infer_like(c, 0, 0);
+}
+
+/* Indices that are the same for all elements of a slice. */
+static bool elements_rewrite(Graph *g, Node n)
+{
+    Dims *d = &g->m->dims;
+    Scatter a = *ATTRS(g, n, Scatter);
+    Node e = value_rec(g, node_in(g, n, 1))->def;
+    if (!e.i || node_rec(g, e)->op != OP_Expand) return false;
+    Value at = node_in(g, e, 0);
+    const TypeRec *x = value_trec(g, node_in(g, n, 0)), *i = value_trec(g, node_in(g, n, 1)), *t = value_trec(g, at);
+    if (x->rank == RANK_UNKNOWN || t->rank != x->rank || (a.axis != 0 && a.axis != -x->rank)) return false;
+    if (dim_eq(d, dim_resolve(d, t->dim[0]), dim_resolve(d, i->dim[0])) != TRI_YES) return false;
+    for (int k = 1; k < x->rank; k++)
+        if (!dim_is(d, dim_resolve(d, t->dim[k]), 1) || dim_eq(d, dim_resolve(d, i->dim[k]), dim_resolve(d, x->dim[k])) != TRI_YES) return false;
+    Ex s = ex_begin(g, n);
+    Value tuples = ex_shaped(&s, ex_cast(&s, at, DT_I64), (Dim[]){t->dim[0], dim_const(d, 1)}, 2);
+    ex_result(&s, 0, ex_op(&s, OP_ScatterND, (Value[]){node_in(g, n, 0), tuples, node_in(g, n, 2)}, 3,
+                           ex_set_s(&s, OP_ScatterND, NULL, "reduction", a.reduction)));
+    return !s.failed;
 }
 
 static bool elements_lower(Lw *l, Node n)
@@ -227,6 +325,6 @@ static bool elements_eval(Eval *e)
 }
 
 #define ELEMENTS .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ELEMENTS_ATTRS, .attrs_size = sizeof(Scatter), \
-                 .infer = elements_infer, .lower = elements_lower, .eval = elements_eval
+                 .infer = elements_infer, .rewrite = elements_rewrite, .lower = elements_lower, .eval = elements_eval
 const OpDesc op_Scatter = {.name = "Scatter", .since = 9, ELEMENTS};
 const OpDesc op_ScatterElements = {.name = "ScatterElements", .since = 18, ELEMENTS};
