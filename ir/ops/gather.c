@@ -83,19 +83,30 @@ static bool gather_lower(Lw *l, Node n)
     return true;
 }
 
-/* One index that is known to be in range: a view without the axis. */
+/* Indices that are known to be in range and lie equally far apart, upwards, along one of their axes: a view. */
 static bool gather_view(const Graph *g, Node n, uint32_t r, const Strided *x, Strided *y)
 {
     Infer c = {.m = g->m, .g = (Graph *)g, .n = n, .op = node_desc(g, n), .d = &g->m->dims};
-    int64_t axis = ATTRS(g, n, Gather)->axis, i, extent;
+    int64_t axis = ATTRS(g, n, Gather)->axis, i, first = 0, step = 1, extent;
+    const TypeRec *t = value_trec(g, node_in(g, n, 1));
     const Dim *at;
     uint32_t count;
     (void)r;
     if (axis < 0) axis += x->rank;
-    if (value_trec(g, node_in(g, n, 1))->rank != 0 || !infer_content(&c, 1, &at, &count) || count != 1) return false;
-    if (!dim_is_const(c.d, dim_resolve(c.d, at[0]), &i) || !dim_is_const(c.d, x->dim[axis], &extent) || i < -extent || i >= extent) return false;
-    y->offset = dim_add(c.d, x->offset, dim_mul(c.d, dim_const(c.d, i < 0 ? i + extent : i), x->stride[axis]));
-    for (int a = 0; a < y->rank; a++) y->stride[a] = x->stride[a < axis ? a : a + 1];
+    if (t->rank == RANK_UNKNOWN || !infer_content(&c, 1, &at, &count) || !count || !dim_is_const(c.d, x->dim[axis], &extent)) return false;
+    for (uint32_t k = 0; k < count; k++) {
+        if (!dim_is_const(c.d, dim_resolve(c.d, at[k]), &i) || i < -extent || i >= extent) return false;
+        if (i < 0) i += extent;
+        if (k == 0) first = i;
+        if (k == 1) step = i - first;
+        if (step < 1 || i != first + step * k) return false;
+    }
+    int along = 0;   /* axes of the indices that are longer than 1 */
+    for (int a = 0; a < t->rank; a++) along += !dim_is(c.d, dim_resolve(c.d, t->dim[a]), 1);
+    if (along > 1) return false;
+    y->offset = dim_add(c.d, x->offset, dim_mul(c.d, dim_const(c.d, first), x->stride[axis]));
+    for (int a = 0; a < y->rank; a++)
+        y->stride[a] = a < axis ? x->stride[a] : a < axis + t->rank ? dim_mul(c.d, x->stride[axis], dim_const(c.d, step)) : x->stride[a - t->rank + 1];
     return true;
 }
 
