@@ -340,18 +340,34 @@ static void emit_seq(CgFn *f, Loop *l)
     }
 }
 
-/* Lanes l and l+8, then +4, +2, +1: each step on half as many. */
-static LV combine_lanes(CgFn *f, KOp op, DType t, LV v)
+/* Lanes l and l+8, then +4, +2, +1, of up to 16 vectors at once: a step combines two vectors into one that holds twice
+ * as many sums of half as many lanes. The same operations on the same values as one by one. v[] becomes the scalars. */
+static void combine_lanes(CgFn *f, KOp op, DType t, LV *v, unsigned n)
 {
     Cg *g = f->g;
-    for (unsigned half = LANES / 2; half; half /= 2) {
-        LV low[LANES], high[LANES];
-        for (unsigned i = 0; i < half; i++) low[i] = cg_i32(g, i), high[i] = cg_i32(g, i + half);
-        LV a = LLVMBuildShuffleVector(g->b, v, v, LLVMConstVector(low, half), ""),
-           b = LLVMBuildShuffleVector(g->b, v, v, LLVMConstVector(high, half), "");
-        v = scalar_combine(f, op, t, a, b);
+    LV x[LANES], none = LLVMGetPoison(g->i32);
+    unsigned count = n, held = 1; /* vectors; sums in each of them, of `span` lanes */
+    assert(n >= 1 && n <= LANES);
+    for (unsigned c = 0; c < n; c++) x[c] = v[c];
+    for (unsigned span = LANES; span > 1; span /= 2) {
+        unsigned of_pair = count > 1 ? 2 : 1;
+        for (unsigned p = 0; p < count; p += 2) {
+            LV low[LANES], high[LANES], other = p + 1 < count ? x[p + 1] : x[p];
+            unsigned lane = 0;
+            for (unsigned from = 0; from < of_pair * held * span; from += span)
+                for (unsigned i = from; i < from + span / 2; i++, lane++) {
+                    bool there = i < held * span || p + 1 < count;
+                    low[lane] = there ? cg_i32(g, i) : none;
+                    high[lane] = there ? cg_i32(g, i + span / 2) : none;
+                }
+            LV a = LLVMBuildShuffleVector(g->b, x[p], other, LLVMConstVector(low, lane), ""),
+               b = LLVMBuildShuffleVector(g->b, x[p], other, LLVMConstVector(high, lane), "");
+            x[p / 2] = scalar_combine(f, op, t, a, b);
+        }
+        held *= of_pair;
+        count = (count + 1) / 2;
     }
-    return LLVMBuildExtractElement(g->b, v, cg_i32(g, 0), "");
+    for (unsigned c = 0; c < n; c++) v[c] = LLVMBuildExtractElement(g->b, x[0], cg_i32(g, c), "");
 }
 
 static LV tail_mask(CgFn *f, LV rest)
@@ -481,11 +497,15 @@ static void emit_vec(CgFn *f, Loop *l)
         LLVMAddIncoming(p, (LV[]){first[c], main_acc[c]}, (LLVMBasicBlockRef[]){skip, ran}, 2);
         main_acc[c] = p;
     }
-    for (uint32_t c = 0; c < l->n; c++) {
+    for (uint32_t c = 0, of; c < l->n; c += of) { /* neighbours of one kind together */
         DType t = carry_type(f, l, c);
-        LV init = f->val[karg(f->k, l->in, 2 + c).i].v;
-        f->val[l->in->res + c] =
-            cv_uni(scalar_combine(f, l->in->combine[c], t, combine_lanes(f, l->in->combine[c], t, main_acc[c]), init));
+        KOp op = l->in->combine[c];
+        for (of = 1; of < LANES && c + of < l->n && l->in->combine[c + of] == op && carry_type(f, l, c + of) == t;) of++;
+        combine_lanes(f, op, t, main_acc + c, of);
+        for (uint32_t i = c; i < c + of; i++) {
+            LV init = f->val[karg(f->k, l->in, 2 + i).i].v;
+            f->val[l->in->res + i] = cv_uni(scalar_combine(f, op, t, main_acc[i], init));
+        }
     }
 }
 

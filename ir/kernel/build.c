@@ -433,10 +433,10 @@ void kb_record(Kb *b, KVal ok, const char *msg, KVal index)
 /* ---- regions ---- */
 void kb_loop(Kb *b, KbLoop *l, KLoop kind, KVal lo, KVal hi, uint32_t n_carry, const KVal *init, const KOp *combine)
 {
-    KVal a[2 + 8] = {lo, hi};
+    KVal a[2 + K_CARRIES] = {lo, hi};
     KInstRec r = {.op = KOP_FOR, .loop = kind};
     Kernel *k = b->k;
-    if (n_carry > 8) BUG("kernel %s: %u carries", b->label, n_carry);
+    if (n_carry > K_CARRIES) BUG("kernel %s: %u carries", b->label, n_carry);
     assert(kb_type(b, lo) == DT_I64 && kb_type(b, hi) == DT_I64);
     r.combine = n_carry ? arena_array(k->arena, KOp, n_carry) : NULL;
     for (uint32_t n = 0; n < n_carry; n++) {

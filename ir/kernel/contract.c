@@ -110,16 +110,16 @@ static void build_strips(Kb *b, Build *x, KVal cols, KVal klen)
 }
 
 /* ---- dot products: B is [N][K16] ---- */
-enum { CHAINS = 8 };
+enum { CHAINS = 16, COLUMNS = 8 };
 
 /* C[m .. m+rows) by one loop over k for all of them and all columns. */
 static void dot_rows(Kb *b, const Contract *c, uint32_t a, KVal z, KVal m, int64_t rows)
 {
     int64_t N = known(b, c->N), row = round_up(known(b, c->K), 16);
     bool real = dtype_is_float(c->acc);
-    KVal zero = real ? kb_const_f(b, c->acc, 0) : kb_const_i(b, c->acc, 0), at[CHAINS], init[CHAINS], next[CHAINS], i0 = kb_i(b, 0), y[4];
+    KVal zero = real ? kb_const_f(b, c->acc, 0) : kb_const_i(b, c->acc, 0), at[CHAINS], init[CHAINS], next[CHAINS], i0 = kb_i(b, 0), y[COLUMNS];
     KOp sum[CHAINS];
-    assert(rows * N <= CHAINS);
+    assert(rows * N <= CHAINS && N <= COLUMNS);
     for (int64_t r = 0; r < rows; r++) {
         KVal pred = {0};
         c->a_addr(c->arg, b, z, i0, kb_add(b, m, kb_i(b, r)), i0, &at[r], &pred);

@@ -191,10 +191,14 @@ bool contract_copies_b(const KTarget *t, DType acc, int64_t M, int64_t N, int64_
 }
 
 /* ---- dot products ---- */
-/* Sums carried at once: half of the registers, but no more than the latency of a multiply-add asks for. */
-int64_t contract_dot_chains(const KTarget *t, DType acc) { return max64(min64(t->vec_regs / 2 / regs_per_strip(t, acc), 8), 1); }
+/* Sums carried at once: half of the registers, but no more than 16, which are combined in one go. */
+int64_t contract_dot_chains(const KTarget *t, DType acc) { return max64(min64(t->vec_regs / 2 / regs_per_strip(t, acc), 16), 1); }
 
-bool contract_is_dot(const KTarget *t, DType acc, int64_t N, int64_t K) { return N >= 1 && N <= 4 && N <= contract_dot_chains(t, acc) && K >= 32; }
+/* The sums of lanes at the end cost as much as four vectors of k; the tile wastes the part of its 16 columns that does not exist. */
+bool contract_is_dot(const KTarget *t, DType acc, int64_t N, int64_t K)
+{
+    return N >= 1 && N <= 8 && N <= contract_dot_chains(t, acc) && K >= (N <= 4 ? 32 : 16 * N);
+}
 
 int64_t contract_dot_rows(int64_t M, int64_t N, int64_t K)
 {

@@ -28,6 +28,7 @@
 
 #define KIR_VERSION 1
 #define K_LANES 16          /* virtual lanes of a VEC loop, columns of a weight strip */
+#define K_CARRIES 16        /* at most so many values are carried by one loop */
 
 typedef struct KVal { uint32_t i; } KVal;     /* a value inside one kernel; 0: none */
 typedef struct KInst { uint32_t i; } KInst;

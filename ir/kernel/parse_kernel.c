@@ -259,10 +259,10 @@ static bool open_block(P *p)
 
 static bool for_loop(P *p, uint32_t n_res, const char *const *res)
 {
-    KVal lo, hi, init[8];
-    KOp combine[8];
-    const char *iv, *name[8];
-    DType type[8];
+    KVal lo, hi, init[K_CARRIES];
+    KOp combine[K_CARRIES];
+    const char *iv, *name[K_CARRIES];
+    DType type[K_CARRIES];
     KLoop kind = KLOOP_SEQ;
     KbLoop l;
     uint32_t n = 0, mark = p->val.n;
@@ -275,7 +275,7 @@ static bool for_loop(P *p, uint32_t n_res, const char *const *res)
     if (lex_accept_ident(p->x, "carry")) {
         if (!lex_expect(p->x, '(')) return false;
         do {
-            if (n == 8) return lex_error(p->x, "more than 8 carries");
+            if (n == K_CARRIES) return lex_error(p->x, "more than %d carries", K_CARRIES);
             if (!lex_name(p->x, TK_PERCENT, &name[n]) || !lex_expect(p->x, '=') || !expr(p, DT_NONE, &init[n]))
                 return false;
             type[n] = kb_type(p->b, init[n]);
@@ -401,11 +401,11 @@ static bool record(P *p)
 
 static bool assign(P *p)
 {
-    const char *name[8];
+    const char *name[K_CARRIES];
     uint32_t n = 0;
     KVal v;
     do {
-        if (n == 8) return lex_error(p->x, "more than 8 results");
+        if (n == K_CARRIES) return lex_error(p->x, "more than %d results", K_CARRIES);
         if (!lex_name(p->x, TK_PERCENT, &name[n++])) return false;
     } while (lex_accept(p->x, ','));
     if (!lex_expect(p->x, '=')) return false;
@@ -421,7 +421,7 @@ static bool block(P *p, int n_yield, const DType *yield)
 
 static bool statements(P *p, int n_yield, const DType *yield)
 {
-    KVal y[8];
+    KVal y[K_CARRIES];
     bool ok = true;
     p->blocks++;
     while (ok && !lex_is(p->x, '}')) {

@@ -266,6 +266,32 @@ static bool pack(Mm *x, DType acc)
     return contraction_pack(l, blob, acc, T, K, N, 0, K * N, sk, sn, &x->right);
 }
 
+/* A right side of few columns that are neighbours, made while running, as dot products want it: [N][K rounded up]. */
+static bool transpose_few(Mm *x, int64_t M, int64_t N, int64_t K)
+{
+    enum { ROWS = 16 }; /* so many are worth another kernel */
+    Lw *l = x->l;
+    Dims *d = &l->m->dims;
+    DType t = dtype_compute(lw_elem(l, 0));
+    if (x->nz || M < ROWS || N < 2 || !contract_is_dot(&l->k->target, t, N, K) || !lw_row_major(l, x->a) ||
+        !dim_is(d, stride_of(l, x->a, x->a_k), 1))
+        return false;
+    int64_t row = (K + K_LANES - 1) / K_LANES * K_LANES;
+    Dim size = dim_const(d, N * row);
+    KVal i[2];
+    KBuf out = lw_temp(l, t, 1, &size);
+    Kb *b = lw_kernel(l, "columns");
+    x->pb = kb_param(b, x->b, false);
+    uint32_t p = kb_param(b, out, true);
+    lw_nest(l, 2, (Dim[]){x->N, x->K}, i);
+    KVal to = kb_add(b, kb_mul(b, i[0], kb_i(b, row)), i[1]);
+    kb_store(b, p, &to, kb_cast(b, t, mm_b_load(x, b, kb_i(b, 0), kb_i(b, 0), i[1], i[0], (KVal){0})));
+    lw_end_nest(l, 2);
+    lw_kernel_end(l);
+    x->right = (RightSide){.packed = true, .dot = true, .buf = out};
+    return true;
+}
+
 /* Steps of the z axes, in the open kernel. */
 static void steps(Mm *x, Kb *b)
 {
@@ -367,6 +393,10 @@ static bool mm_lower(Mm *x, const Axis *batch, int n, const char *stem)
         if (k_runs && dim_is_const(d, x->N, &nn) && nn <= FEW) form = DOTS_BY_ROWS;
         else if (k_runs && !n_runs && dim_is_const(d, x->M, &m) && m <= FEW) form = DOTS;
         else few_rows = k_runs && !n_runs && !dim_is_const(d, x->M, &m);
+        if (form <= STRIPS_OF_ROWS && n_runs && transpose_few(x, extent[0], extent[1], extent[2])) {
+            form = TILE;
+            x->b = x->right.buf;
+        }
     } else x->b = x->right.buf;
     lw_prepare_in(l);
     lw_prepare_out(l);

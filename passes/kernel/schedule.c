@@ -303,7 +303,7 @@ static void body_of(R *s, const KInstRec *r, KLoop kind, KVal lo, KVal hi)
 {
     const KBlockRec *body = kblock(s->from, r->body);
     Kernel *k = kb_kernel(s->b);
-    KVal init[8], out[8];
+    KVal init[K_CARRIES], out[K_CARRIES];
     KbLoop l;
     for (uint32_t c = 0; c < r->n_res; c++) init[c] = s->map[karg(s->from, r, 2 + c).i];
     kb_loop(s->b, &l, kind, lo, hi, r->n_res, init, r->combine);

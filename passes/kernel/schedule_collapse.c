@@ -145,7 +145,7 @@ static void loop(C *c, KInst i)
 {
     const KInstRec *r = kinst(c->from, i), *in = kinst(c->from, c->pair->inner);
     const KBlockRec *body = kblock(c->from, r->body);
-    KVal init[8], out[8];
+    KVal init[K_CARRIES], out[K_CARRIES];
     KbLoop l;
     for (uint32_t n = 0; n < r->n_res; n++) init[n] = c->map[karg(c->from, r, 2 + n).i];
     bool merged = i.i == c->pair->outer.i;

@@ -55,7 +55,7 @@ static void block(V *v, KBlock b);
 static void loop(V *v, const KInstRec *r)
 {
     const KBlockRec *body = kblock(v->from, r->body);
-    KVal init[8], out[8];
+    KVal init[K_CARRIES], out[K_CARRIES];
     KbLoop l;
     for (uint32_t c = 0; c < r->n_res; c++) init[c] = v->map[karg(v->from, r, 2 + c).i];
     kb_loop(v->b, &l, r->loop, v->map[karg(v->from, r, 0).i], v->map[karg(v->from, r, 1).i], r->n_res, init, r->combine);

@@ -267,7 +267,7 @@ int main(void)
         case 3: p.symbolic = true; p.Z = 1; p.M = rng_in(&r, 0, 300); break;
         case 4: p.by_k = true; break;
         case 5: p.T = 3; p.K = rng_in(&r, 500, 600); p.packed = true; break;             /* blocks of both */
-        case 6: p.dot = p.packed = true; p.N = rng_in(&r, 1, 4); p.M = rng_in(&r, 1, 3) > 1 ? rng_in(&r, 1, 90) : 1500; p.K = rng_in(&r, 1, 300); p.symbolic = p.Z == 1 && rng_in(&r, 0, 1); break;
+        case 6: p.dot = p.packed = true; p.N = rng_in(&r, 1, i % 3 ? 8 : 4); p.M = rng_in(&r, 1, 3) > 1 ? rng_in(&r, 1, 90) : 1500; p.K = rng_in(&r, 1, 300); p.symbolic = p.Z == 1 && rng_in(&r, 0, 1); break;
         case 7:   /* B copied into strips on the way, with and without blocks of K */
             p.copied = true, p.packed = false, p.K = rng_in(&r, 0, 2) ? rng_in(&r, 450, 900) : p.K, p.symbolic = p.Z == 1 && rng_in(&r, 0, 1);
             if (rng_in(&r, 0, 1)) p.M = rng_in(&r, 300, 500);
