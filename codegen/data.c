@@ -185,12 +185,40 @@ static bool write_pack(Out *o, const Recipe *r, DType elem)
     return true;
 }
 
+typedef struct Source {
+    Cg *g;
+    Blob b;
+} Source;
+
+static bool read_source(void *arg, int64_t first, int64_t n, float *to)
+{
+    Source *s = arg;
+    return blob_elements(s->g, s->b, first, n, to);
+}
+
+/* Transformed weights, a panel at a time. */
+static bool write_winograd(Out *o, const Recipe *r, int64_t count)
+{
+    Cg *g = o->g;
+    Source s = {g, r->src[0]};
+    int64_t per_column = count / round_up(r->N, LANES);
+    float *w = arena_alloc(&g->arena, (size_t)(r->K * 9 * LANES) * sizeof *w),
+          *out = arena_alloc(&g->arena, (size_t)(per_column * r->panel) * sizeof *out);
+    for (int64_t n = 0; n < r->N; n += r->panel) {
+        int64_t cols = round_up(r->N - n < r->panel ? r->N - n : r->panel, LANES);
+        if (!recipe_winograd_panel(r, n, read_source, &s, w, out)) return false;
+        out_bytes(o, out, (size_t)(per_column * cols) * sizeof *out);
+    }
+    return true;
+}
+
 static bool write_blob(Out *o, Blob b)
 {
     Cg *g = o->g;
     const BlobRec *r = blob_rec(g->m->blobs, b);
     int64_t bytes = blob_bytes(g->m->blobs, b);
     if (r->kind == BLOB_DERIVED && r->recipe->kind == RECIPE_PACK) return write_pack(o, r->recipe, r->elem);
+    if (r->kind == BLOB_DERIVED && r->recipe->kind == RECIPE_WINOGRAD) return write_winograd(o, r->recipe, r->count);
     if (r->kind == BLOB_RAW || r->kind == BLOB_INLINE) { /* no copy: pages of the model's file go straight through */
         out_bytes(o, r->data, (size_t)bytes);
         return true;

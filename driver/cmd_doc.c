@@ -75,6 +75,7 @@ static void add_attrs(Str *s, const AttrSpec *a)
                                        [ATTR_TENSOR] = "tensor", [ATTR_TYPE] = "type", [ATTR_DIMS] = "dims", [ATTR_GRAPH] = "graph",
                                        [ATTR_INT] = "int", [ATTR_FLOAT] = "float"};
     for (int k = 0; a && a[k].name; k++) {
+        if (a[k].internal) continue;
         str_printf(s, "%s`%s`", k ? ", " : "", a[k].name);
         bool value = !a[k].required;
         if (a[k].kind == ATTR_INT && value && a[k].def_i != INT64_MAX) str_printf(s, " = %lld", (long long)a[k].def_i);

@@ -234,9 +234,10 @@ bool session_compile(Session *s, const char *out)
     s->k.threads = !s->opt.threads_off;
     PassOptions po = {.opt_level = s->opt.opt_level, .passes = s->opt.passes, .dump_after = s->opt.dump_after, .dump_dir = s->opt.dump_dir, .stop_after = s->opt.stop_after,
                       .verify_each = s->opt.verify_each, .time_passes = s->opt.time_passes, .stats = s->opt.stats, .rewrite_limit = s->opt.rewrite_limit,
+                      .weights_limited = s->opt.weights_limited, .weights_percent = s->opt.weights_percent, .weights_budget = s->opt.weights_budget,
                       .progress = progress, .progress_arg = s};
     bool graph = s->m.entry != NULL;
-    if (bir && !po.stop_after && !po.passes) po.stop_after = s->opt.opt_level ? "layout" : "expand";
+    if (bir && !po.stop_after && !po.passes) po.stop_after = s->opt.opt_level ? "winograd" : "expand";
     if (!passes_run(graph ? &s->m : NULL, &s->k, &po, &stopped)) return false;
     bool lowered = s->k.kernel.n || s->k.program.first || s->k.output.n;
     progress(s, "generating code");

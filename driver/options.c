@@ -96,7 +96,7 @@ static bool parse_math(Arena *a, const char *s, Options *o)
     const char *node = NULL, *mode = s;
     MathMode m;
     if (strchr(s, '=') && !split(a, s, &node, &mode, true)) return false;
-    if (!math_mode_find(mode, &m) || m == MATH_FAST || m == MATH_BF16) return false;
+    if (!math_mode_find(mode, &m) || m == MATH_BF16) return false;
     if (node) {
         NodeMathOption x = {node, m};
         vec_push(a, &o->node_math, x);
@@ -105,6 +105,20 @@ static bool parse_math(Arena *a, const char *s, Options *o)
         o->math = m;
     }
     return true;
+}
+
+/* 4096 | 20M | 50% */
+static bool parse_budget(const char *s, Options *o)
+{
+    static const char UNIT[] = "kMG";
+    const char *end;
+    if (!number(s, &o->weights_budget, &end) || o->weights_budget < 0) return false;
+    o->weights_limited = true;
+    o->weights_percent = !strcmp(end, "%");
+    if (o->weights_percent || !*end) return true;
+    const char *unit = strchr(UNIT, *end);
+    int64_t factor = (int64_t)1 << 10 * (unit ? unit - UNIT + 1 : 0);
+    return unit && !end[1] && !__builtin_mul_overflow(o->weights_budget, factor, &o->weights_budget);
 }
 
 static bool apply(Arena *a, Diag *d, Options *o, OptId id, const char *arg)
@@ -160,6 +174,7 @@ static bool apply(Arena *a, Diag *d, Options *o, OptId id, const char *arg)
         if (strcmp(arg, "embed") && strcmp(arg, "file")) return bad(d, a, "--weights takes %s, not '%s'", form, arg);
         o->weights_file = !strcmp(arg, "file");
         return true;
+    case OPT_WEIGHTS_BUDGET: return parse_budget(arg, o) || bad(d, a, "--weights-budget takes %s, not '%s'", form, arg);
     case OPT_MATH:
         return parse_math(a, arg, o) || bad(d, a, "--math takes %s, not '%s'", form, arg);
     case OPT_DEBUG: o->debug = true; return true;

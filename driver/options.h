@@ -32,6 +32,7 @@ typedef struct Options {
     const char *passes, *dump_after, *dump_dir, *stop_after, *data, *output_dir;
     bool format_pb;
     int64_t rewrite_limit;
+    bool weights_limited, weights_percent; int64_t weights_budget;
     uint64_t seed;
     double rtol, atol, seconds;
     VEC(InputOption) input;

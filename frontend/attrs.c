@@ -124,6 +124,7 @@ static bool one(Import *im, const Scope *s, const Onnx__AttributeProto *given, c
     uint32_t k;
     const AttrSpec *spec = attr_find(d, given->name, &k);
     bool sparse = !spec && (spec = sparse_form(d, given, &k));
+    if (spec && spec->internal) spec = NULL;
     if (!spec) return !strcmp(given->name, "consumed_inputs") || diag(to, loc, E_ATTR_UNKNOWN, d->name, given->name);
     if (*seen & UINT64_C(1) << k) return diag(to, loc, E_OP_FORM, arena_printf(im->arena, "attribute '%s' is given twice", given->name));
     *seen |= UINT64_C(1) << k;

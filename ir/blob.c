@@ -4,6 +4,7 @@
 #include "ir/blob.h"
 #include "base/bug.h"
 #include "ir/elem.h"
+#include "ir/winograd.h"
 #include "runtime/bmc.h"
 #include <assert.h>
 #include <errno.h>
@@ -256,6 +257,8 @@ double blob_get_f(const Blobs *bs, Blob b, int64_t k)
 
 /* --- identity --- */
 
+enum { K_STRIP = 16 }; /* columns of a strip */
+
 static uint64_t hash_structure(const BlobRec *r)
 {
     uint8_t one[16] = {0};
@@ -268,7 +271,8 @@ static uint64_t hash_recipe(Blobs *bs, const Recipe *p)
     uint64_t h = hash_mix(p->kind, p->n_src);
     for (uint32_t i = 0; i < p->n_src; i++) h = hash_mix(h, blob_hash(bs, p->src[i]));
     if (p->kind == RECIPE_GRAPH) return hash_mix(h, p->graph);
-    const int64_t part[] = {p->batch, p->K, p->N, p->kc, p->g, p->src_off, p->stride_t, p->stride_k, p->stride_n, p->k_in, p->stride_q, p->sides, p->stride_side};
+    const int64_t part[] = {p->batch,    p->K,        p->N,    p->kc,       p->g, p->src_off, p->stride_t,
+                            p->stride_k, p->stride_n, p->k_in, p->stride_q, p->m, p->panel, p->sides, p->stride_side};
     return hash_bytes(part, sizeof part, h);
 }
 
@@ -305,8 +309,9 @@ static bool recipe_equal(Blobs *bs, const Recipe *p, const Recipe *q)
     if (p->kind == RECIPE_GRAPH) return p->graph == q->graph;
     return p->batch == q->batch && p->K == q->K && p->N == q->N && p->kc == q->kc && p->g == q->g &&
            p->src_off == q->src_off && p->stride_t == q->stride_t && p->stride_k == q->stride_k &&
-           p->stride_n == q->stride_n && p->k_in == q->k_in && p->stride_q == q->stride_q &&
-           p->sides == q->sides && p->stride_side == q->stride_side;
+           p->stride_n == q->stride_n && p->k_in == q->k_in && p->stride_q == q->stride_q && p->m == q->m &&
+           p->panel == q->panel && p->sides == q->sides &&
+           p->stride_side == q->stride_side;
 }
 
 bool blob_equal(Blobs *bs, Blob a, Blob b)
@@ -382,6 +387,7 @@ static void print_inline(Str *s, const BlobRec *r)
 static void print_recipe(Str *s, const Blobs *bs, const Recipe *p)
 {
     if (p->kind == RECIPE_PACK) str_add(s, "pack(");
+    else if (p->kind == RECIPE_WINOGRAD) str_add(s, "winograd(");
     else str_printf(s, "graph(%u", p->graph);
     for (uint32_t i = 0; i < p->n_src; i++) {
         const BlobRec *r = blob_rec(bs, p->src[i]);
@@ -395,6 +401,10 @@ static void print_recipe(Str *s, const Blobs *bs, const Recipe *p)
         if (p->k_in) str_printf(s, ", ki=%lld, sq=%lld", (long long)p->k_in, (long long)p->stride_q);
         if (p->sides) str_printf(s, ", sides=%lld, ss=%lld", (long long)p->sides, (long long)p->stride_side);
     }
+    if (p->kind == RECIPE_WINOGRAD)
+        str_printf(s, ", m=%lld, K=%lld, N=%lld, panel=%lld, off=%lld, sk=%lld, sn=%lld", (long long)p->m,
+                   (long long)p->K, (long long)p->N, (long long)p->panel, (long long)p->src_off, (long long)p->stride_k,
+                   (long long)p->stride_n);
     str_char(s, ')');
 }
 
@@ -435,4 +445,39 @@ void blob_print(Str *s, const Blobs *bs, Blob b)
         return;
     case BLOB_DERIVED: print_recipe(s, bs, r->recipe); return;
     }
+}
+
+/* ---- transformed weights ---- */
+
+int64_t recipe_winograd_count(const Recipe *r)
+{
+    Winograd w;
+    int64_t n = r->N > INT64_MAX - K_STRIP ? -1 : (r->N + K_STRIP - 1) / K_STRIP * K_STRIP;
+    if (!winograd_make((int)r->m, &w) || r->m != w.m || r->K < 1 || r->N < 1 || n < 1 || r->panel < 1 ||
+        r->panel % K_STRIP || __builtin_mul_overflow(n, r->K, &n) ||
+        __builtin_mul_overflow(n, (int64_t)w.n * w.n, &n))
+        return -1;
+    return n;
+}
+
+bool recipe_winograd_panel(const Recipe *r, int64_t n0, bool (*read)(void *arg, int64_t first, int64_t n, float *to),
+                           void *arg, float *w, float *to)
+{
+    Winograd f;
+    bool ok = winograd_make((int)r->m, &f);
+    int64_t cols = r->N - n0 < r->panel ? r->N - n0 : r->panel, strips = (cols + K_STRIP - 1) / K_STRIP,
+            run = r->K * WINOGRAD_TAPS;
+    for (int64_t s = 0; ok && s < strips; s++) {
+        for (int64_t n = 0; ok && n < K_STRIP; n++) {
+            float *here = w + n * run;
+            int64_t at = r->src_off + (n0 + s * K_STRIP + n) * r->stride_n;
+            if (s * K_STRIP + n >= cols) memset(here, 0, (size_t)run * sizeof *here);
+            else if (r->stride_k == WINOGRAD_TAPS) ok = read(arg, at, run, here);
+            else
+                for (int64_t k = 0; ok && k < r->K; k++)
+                    ok = read(arg, at + k * r->stride_k, WINOGRAD_TAPS, here + k * WINOGRAD_TAPS);
+        }
+        if (ok) winograd_weights(&f, r->K, w, to + s * r->K * K_STRIP, strips * r->K * K_STRIP);
+    }
+    return ok;
 }

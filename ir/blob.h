@@ -12,11 +12,13 @@ typedef struct Blob { uint32_t i; } Blob;    /* 0: none */
 typedef enum BlobKind { BLOB_RAW, BLOB_INLINE, BLOB_SPLAT, BLOB_IOTA, BLOB_STRINGS, BLOB_DERIVED } BlobKind;
 #define BLOB_INLINE_MAX 65536
 
-typedef enum RecipeKind { RECIPE_PACK, RECIPE_GRAPH } RecipeKind;
+typedef enum RecipeKind { RECIPE_PACK, RECIPE_GRAPH, RECIPE_WINOGRAD } RecipeKind;
 /* PACK: the B operand of a MACC tile: source (after the optional transpose of a K x N view given by strides) in strips [kblock][N/16][kc/g][16][g].
  * Element (batch t, k, n) of the source is at  src_off + t*stride_t + k*stride_k + n*stride_n  (in elements); with k_in > 0, k*stride_k is
  * (k / k_in)*stride_q + (k % k_in)*stride_k: two axes of the source make up k. With `sides` > 1 so many matrices, stride_side apart, lie side by side and
  * their strips take turns: N/16 times one strip of each.
+ * WINOGRAD: the transformed weights of a 3 x 3 convolution (winograd.h) with tiles of m x m: [panel][(m+2)*(m+2)][N/16][K][16], a panel holds `panel`
+ * columns, the last one what is left, rounded up to 16. Tap t of (k, n) is at src_off + t + k*stride_k + n*stride_n. f32 only.
  * GRAPH: `graph` (index into the module's graphs) evaluated over `src` blobs, its one result. */
 typedef struct Recipe {
     RecipeKind kind;
@@ -25,6 +27,7 @@ typedef struct Recipe {
     int64_t src_off, stride_t, stride_k, stride_n;
     int64_t k_in, stride_q;                  /* k_in 0: k is one axis */
     int64_t sides, stride_side;              /* sides 0: one */
+    int64_t m, panel;                        /* WINOGRAD */
     uint32_t graph;                          /* GRAPH */
 } Recipe;
 
@@ -47,6 +50,10 @@ static inline int64_t recipe_k(const Recipe *r, int64_t k) { return r->k_in ? k 
 
 /* How many strips of 16 columns stand side by side in a PACK recipe. */
 static inline int64_t recipe_strips(const Recipe *r) { return (r->N + 15) / 16 * (r->sides ? r->sides : 1); }
+/* WINOGRAD: elements of all panels, or -1 when fields do not fit each other. */
+int64_t recipe_winograd_count(const Recipe *);
+/* WINOGRAD: computes the panel that begins with column n0 into to[]. w: all K x 9 weights of 16 columns, what `read` brings there of columns n0.. (beyond N: zeros). */
+bool recipe_winograd_panel(const Recipe *, int64_t n0, bool (*read)(void *arg, int64_t first, int64_t n, float *to), void *arg, float *w, float *to);
 
 void blobs_init(Blobs *, Arena *);
 void blobs_close(Blobs *);                                     /* unmaps the files */

@@ -2,6 +2,7 @@
  * and recipes are all checked here. */
 #include "ir/elem.h"
 #include "ir/lex.h"
+#include "ir/winograd.h"
 #include <string.h>
 
 /* Fills data[k] from the current token; the type says what may stand there. */
@@ -181,6 +182,21 @@ static bool pack(Lex *x, Blobs *bs, Recipe *r)
     return true;
 }
 
+static bool winograd(Lex *x, Blobs *bs, Recipe *r, int64_t count)
+{
+    if (!recipe_source(x, bs, r) || !field(x, "m", &r->m) || !field(x, "K", &r->K) || !field(x, "N", &r->N) ||
+        !field(x, "panel", &r->panel) || !field(x, "off", &r->src_off) || !field(x, "sk", &r->stride_k) ||
+        !field(x, "sn", &r->stride_n))
+        return false;
+    int64_t lo = r->src_off, hi = lo;
+    if (recipe_winograd_count(r) != count || !r->src[0].i || blob_rec(bs, r->src[0])->elem != DT_F32)
+        return lex_error(x, "sizes of a recipe do not fit each other");
+    if (!reach(WINOGRAD_TAPS, 1, &lo, &hi) || !reach(r->K, r->stride_k, &lo, &hi) ||
+        !reach(r->N, r->stride_n, &lo, &hi) || lo < 0 || hi >= blob_rec(bs, r->src[0])->count)
+        return lex_error(x, "the recipe reads outside of its source");
+    return true;
+}
+
 static bool graph(Lex *x, Blobs *bs, Recipe *r)
 {
     int64_t index;
@@ -218,13 +234,20 @@ bool lex_blob(Lex *x, Blobs *bs, DType t, int64_t count, Blob *out)
         *out = blob_iota(bs, t, count, first, step);
         return true;
     }
-    bool is_pack = lex_is_ident(x, "pack");
-    if (!is_pack && !lex_is_ident(x, "graph")) return lex_error(x, "expected a constant");
+    RecipeKind kind = lex_is_ident(x, "pack")       ? RECIPE_PACK
+                      : lex_is_ident(x, "winograd") ? RECIPE_WINOGRAD
+                                                    : RECIPE_GRAPH;
+    if (kind == RECIPE_GRAPH && !lex_is_ident(x, "graph")) return lex_error(x, "expected a constant");
+    if (kind == RECIPE_WINOGRAD && t != DT_F32) return lex_error(x, "transformed weights are f32");
     if (x->depth >= LEX_DEPTH_MAX) return lex_error(x, "nested too deeply");
     lex_next(x);
-    Recipe r = {.kind = is_pack ? RECIPE_PACK : RECIPE_GRAPH};
+    Recipe r = {.kind = kind};
     x->depth++;
-    bool ok = lex_expect(x, '(') && (is_pack ? pack(x, bs, &r) : graph(x, bs, &r)) && lex_expect(x, ')');
+    bool ok = lex_expect(x, '(') &&
+              (kind == RECIPE_PACK       ? pack(x, bs, &r)
+               : kind == RECIPE_WINOGRAD ? winograd(x, bs, &r, count)
+                                         : graph(x, bs, &r)) &&
+              lex_expect(x, ')');
     x->depth--;
     if (ok) *out = blob_derived(bs, t, count, &r);
     return ok;

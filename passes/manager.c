@@ -262,6 +262,8 @@ bool passes_run(Module *m, KModule *k, const PassOptions *o, bool *stopped)
                     .k = k,
                     .opt_level = o->opt_level,
                     .rewrite_limit = o->rewrite_limit,
+                    .weights_budget = o->weights_limited ? o->weights_budget : -1,
+                    .weights_percent = o->weights_percent,
                     .stat_arena = &g.arena};
     if (o->passes) ok = runs_parse(&g.arena, d, o->passes, &list);
     else

@@ -18,6 +18,8 @@ typedef struct PassCtx {
     const int64_t *opt;         /* values of pass->opts in order */
     int opt_level;
     int64_t rewrite_limit;      /* <0: none; pass_may_rewrite counts down */
+    int64_t weights_budget;     /* bytes (or percent of the constants' bytes) that transformed weights may take; <0: any */
+    bool weights_percent;
     VEC(PassStat) stat; Arena *stat_arena;
 } PassCtx;
 
@@ -42,6 +44,7 @@ typedef struct PassOptions {
     const char *stop_after;     /* or NULL */
     bool verify_each, time_passes, stats;
     int64_t rewrite_limit;      /* -1: none */
+    bool weights_limited, weights_percent; int64_t weights_budget;   /* of PassCtx, where limited */
     void (*progress)(void *, const char *pass); void *progress_arg;
 } PassOptions;
 /* Runs the pipeline on m (and k once lowered; *k may already hold a module when a .kir is the input). */

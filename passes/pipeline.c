@@ -37,6 +37,7 @@ static const Pass *const o1[] = {
     &pass_group_row,      /* row operators own what stands around them element by element */
     &pass_group_eltwise,  /* chains of the rest are one nest each */
     &pass_layout,         /* every result has its order in memory */
+    &pass_winograd,       /* each convolution knows its algorithm */
     &pass_lower,          /* Kernel IR from here */
     &pass_kernel_simplify,
     &pass_single, /* what is too small to share stays on thread 0 */
@@ -68,6 +69,7 @@ static const Pass *const o2[] = {
     &pass_group_row,
     &pass_group_eltwise,
     &pass_layout,
+    &pass_winograd,
     &pass_lower, /* Kernel IR from here */
     &pass_kernel_simplify,
     &pass_schedule, /* loops are ordered, split and marked for the target */

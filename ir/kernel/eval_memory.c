@@ -57,6 +57,30 @@ static bool pack(KEval *e, const BlobRec *b, uint8_t *to)
     return true;
 }
 
+typedef struct Source { const Blobs *bs; Blob b; } Source;
+
+static bool read_source(void *arg, int64_t first, int64_t n, float *to)
+{
+    const Source *s = arg;
+    if (first < 0 || first > blob_rec(s->bs, s->b)->count - n) return false;
+    blob_read(s->bs, s->b, first, n, to);
+    return true;
+}
+
+static bool winograd(KEval *e, const BlobRec *b, float *to)
+{
+    const Recipe *p = b->recipe;
+    Source s = {e->m->blobs, p->src[0]};
+    if (recipe_winograd_count(p) != b->count)
+        return keval_fail(e, BMC_E_FAIL, (KLoc){0}, "transformed weights have the wrong size");
+    float *w = (float *)(void *)keval_alloc(&e->launch, p->K * 9 * 16 * 4);
+    int64_t per_column = b->count / ((p->N + 15) / 16 * 16);
+    for (int64_t n = 0; n < p->N; n += p->panel)
+        if (!recipe_winograd_panel(p, n, read_source, &s, w, to + n * per_column))
+            return keval_fail(e, BMC_E_FAIL, (KLoc){0}, "transformed weights read outside their source");
+    return true;
+}
+
 static bool constant(KEval *e, const KBufRec *r, KMem *m)
 {
     const BlobRec *b = blob_rec(e->m->blobs, r->blob);
@@ -71,6 +95,8 @@ static bool constant(KEval *e, const KBufRec *r, KMem *m)
     if (b->kind != BLOB_DERIVED) blob_read(e->m->blobs, r->blob, 0, b->count, m->p);
     else if (b->recipe->kind == RECIPE_PACK && blob_rec(e->m->blobs, b->recipe->src[0])->kind != BLOB_DERIVED)
         ok = pack(e, b, m->p);
+    else if (b->recipe->kind == RECIPE_WINOGRAD && blob_rec(e->m->blobs, b->recipe->src[0])->kind != BLOB_DERIVED)
+        ok = winograd(e, b, (float *)(void *)m->p);
     else
         ok = keval_fail(e, BMC_E_FAIL, r->loc, "%%%s: the recipe of this constant cannot be interpreted",
                         name_str(e->m->names, r->name));

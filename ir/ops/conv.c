@@ -8,7 +8,7 @@
 static const Port P_IN[] = {{"X", DTS_FLOAT, 0, 1}, {"W", DTS_FLOAT, 0, 1}, {"B", DTS_FLOAT, PORT_OPTIONAL, 1}, PORT_END};
 static const Port P_OUT[] = {{"Y", DTS_FLOAT, 0, 1}, PORT_END};
 static const AttrSpec ATTRS_[] = {A_INT(Conv, group, 1), A_STRING(Conv, auto_pad, "NOTSET"), A_INTS(Conv, kernel_shape), A_INTS(Conv, strides), A_INTS(Conv, dilations),
-                                  A_INTS(Conv, pads), A_END};
+                                  A_INTS(Conv, pads), {.name = "winograd", .kind = ATTR_INT, .offset = offsetof(Conv, winograd), .internal = true}, A_END};
 
 /* The weights' shape fixes the kernel: it must be known. */
 static bool resolve(Dims *d, const Conv *a, const TypeRec *x, const TypeRec *w, Window *win, const char **why)
@@ -63,6 +63,7 @@ static bool lower(Lw *l, Node n)
     if (!resolve(d, a, value_trec(l->g, node_in(l->g, n, 0)), value_trec(l->g, node_in(l->g, n, 1)), &c.w, &why)) return lw_fail(l, "%s", why);
     c.ocg = dim_div(d, c.oc, dim_const(d, a->group));
     if (a->group > 1 && dim_is(d, c.icg, 1) && conv_lower_depthwise(l, &c)) return true;
+    if (a->winograd > 0 && conv_lower_winograd(l, &c, (int)a->winograd)) return true;
     return conv_lower_macc(l, &c) || conv_lower_nest(l, &c);
 }
 

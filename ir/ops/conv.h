@@ -11,6 +11,7 @@ typedef struct Conv {
     int64_t group;
     const char *auto_pad;
     AttrInts kernel_shape, strides, dilations, pads;
+    int64_t winograd; /* tiles of winograd x winograd outputs (the pass `winograd` decides), 0: direct, -1: so for good */
 } Conv;
 
 /* Extents and padding from the operands' shapes (quant_int.c asks too). false: *why. */
@@ -29,6 +30,8 @@ typedef struct ConvCase {
 bool conv_lower_depthwise(Lw *, const ConvCase *);
 /* Contractions by the tile: one group, or groups with channels enough. */
 bool conv_lower_macc(Lw *, const ConvCase *);
+/* Minimal filtering with tiles of m x m outputs (conv_winograd.h): 3 x 3, stride 1, constant weights, f32. */
+bool conv_lower_winograd(Lw *, const ConvCase *, int m);
 /* A plain nest, whatever the groups: always. */
 bool conv_lower_nest(Lw *, const ConvCase *);
 

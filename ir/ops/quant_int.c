@@ -132,6 +132,7 @@ static Value conv_i32(Ex *e, Factor x, Factor w, const Conv *a)
     DType t = reach(e, x.v, x.zero) * weight_sum(e, w.v, w.zero, count, oc, count, 1) <= 0x1p24 ? DT_F32 : DT_F64;
     Value in[2] = {centred(e, x.v, x.zero, t), centred(e, w.v, quant_along(e, w.zero, rank, 0), t)};
     Conv c = *a;
+    c.winograd = -1; /* the bound above is that of direct sums; sums of sums would need another */
     return to_i32(e, ex_op(e, OP_Conv, in, 2, &c), t);
 }
 

@@ -99,6 +99,8 @@ def command_lines(r):
     r.command("unknown mode of a node", ["--math", "x=exact"], digits, "-o", out, "--math", "x=exact")
     r.command("mode without a node", ["--math", "=strict"], digits, "-o", out, "--math", "=strict")
     r.command("mode of no node", ["--math", "no/such"], digits, "-o", out, "--math", "no/such=strict")
+    for budget in ("lots", "-1", "5T", "5%%", "99999999999G"):
+        r.command("weights budget " + budget, ["--weights-budget", budget], digits, "-o", out, "--weights-budget", budget)
     r.command("output missing after -o", ["-o"], digits, "-o")
     r.command("no model", [], "-o", out)
     folder = r.folder()

@@ -192,6 +192,45 @@ def bits(t):
         t.tally.check("%s: the sums are right" % (flags or "native"), np.allclose(base["s"][:, 0], exact.sum(1), rtol=1e-5, atol=1e-4))
 
 
+FILTER = """bir 1
+sym H entry input 0 axis 2 lo 0
+sym W entry input 0 axis 3 lo 0
+graph @main(%%x: f32[2,%(ic)d,H,W]) -> (%%y) {
+  %%w = const f32[%(oc)d,%(ic)d,3,3] [%(w)s]
+  %%b = const f32[%(oc)d] splat(-0.25)
+  %%c = Conv(%%x, %%w, %%b) {pads=[1,0,1,2], winograd=%(m)d}
+  %%y = Relu(%%c)
+}
+"""
+
+
+def filtering(t):
+    """Minimal filtering: right answers for sizes of all kinds, the same bits for any number of threads."""
+    rng = np.random.default_rng(4)
+    for ic, oc, flags in ((20, 72, ["-O2"]), (20, 72, ["--cpu=x86-64-v3"]), (3, 33, ["-O0"]), (5, 16, ["--cpu=x86-64"])):
+        w = rng.standard_normal((oc, ic, 3, 3)).astype(np.float32)
+        text = ",".join("%.9g" % v for v in w.ravel())
+        for m in (2, 4):
+            t.write("filter.bir", FILTER % {"ic": ic, "oc": oc, "m": m, "w": text})
+            artifact = "filter%d_%d%s.so" % (m, ic, flags[0].strip("-").replace("=", "_"))  # loaded once per name
+            if not t.compile("filter.bir", artifact, "--math=fast", *flags):
+                continue
+            models = [Loaded(t.path(artifact), threads=threads) for threads in (1, 2, 3, 7)]
+            for height, width in ((1, 1), (4, 5), (13, 14), (23, 31)):
+                x = rng.standard_normal((2, ic, height, width)).astype(np.float32)
+                got = [model.run({"x": x})["y"] for model in models]
+                padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 1), (0, 2)))
+                want = sum(
+                    np.einsum("nchw,oc->nohw", padded[:, :, a : a + height, b : b + width], w[:, :, a, b], optimize=True)
+                    for a in range(3)
+                    for b in range(3)
+                )
+                want = np.maximum(want - 0.25, 0)
+                name = "m=%d %dx%d %s" % (m, height, width, flags)
+                t.tally.check(name, np.abs(got[0] - want).max() <= 1e-5 * max(1, np.abs(want).max()))
+                t.tally.check(name + ": the same bits", all(g.tobytes() == got[0].tobytes() for g in got))
+
+
 def files(t):
     """D11, D13: weights in a file beside the artifact, found from anywhere; a file that is not the one compiled is refused."""
     digits = os.path.join(harness.TOP, "models", "digits", "digits.onnx")
@@ -292,7 +331,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:

@@ -227,6 +227,15 @@ static void strings_and_recipes(void)
     CHECK_STR(text_of(&f, two),
               "pack(f32 3072 splat(0.5), batch=1, K=6, N=48, kc=6, g=1, off=0, st=0, sk=48, sn=1, ki=3, sq=32)");
     ROUND_TRIP(two);
+    Recipe wino = {.kind = RECIPE_WINOGRAD, .src = {w}, .n_src = 1, .m = 2, .K = 4, .N = 17, .panel = 16, .stride_k = 9, .stride_n = 36};
+    CHECK(recipe_winograd_count(&wino) == 16 * 4 * 32);
+    Blob u = blob_derived(&f.bs, DT_F32, 16 * 4 * 32, &wino);
+    CHECK_STR(text_of(&f, u), "winograd(f32 3072 splat(0.5), m=2, K=4, N=17, panel=16, off=0, sk=9, sn=36)");
+    ROUND_TRIP(u);
+    wino.panel = 32;
+    CHECK(!blob_equal(&f.bs, u, blob_derived(&f.bs, DT_F32, 16 * 4 * 32, &wino)));
+    wino.m = 3;
+    CHECK(recipe_winograd_count(&wino) < 0);
     CHECK(recipe_k(&pack, 4) == 32 + 48);
     pack.stride_q = 33;
     CHECK(!blob_equal(&f.bs, two, blob_derived(&f.bs, DT_F32, 6 * 48, &pack)));
@@ -257,6 +266,12 @@ static void strings_and_recipes(void)
                {"splat(1)", DT_STR, 2},
                {"splat(1)", DT_NONE, 2},
                {"iota(0,1)", DT_F32, 2},
+               {"winograd(f32 36 splat(0), m=2, K=2, N=2, panel=16, off=1, sk=9, sn=18)", DT_F32, 512},
+               {"winograd(f32 36 splat(0), m=2, K=2, N=2, panel=16, off=0, sk=9, sn=18)", DT_F32, 511},
+               {"winograd(f32 36 splat(0), m=3, K=2, N=2, panel=16, off=0, sk=9, sn=18)", DT_F32, 512},
+               {"winograd(f32 36 splat(0), m=2, K=2, N=2, panel=8, off=0, sk=9, sn=18)", DT_F32, 512},
+               {"winograd(f64 36 splat(0), m=2, K=2, N=2, panel=16, off=0, sk=9, sn=18)", DT_F32, 512},
+               {"winograd(f32 36 splat(0), m=2, K=2, N=2, panel=16, off=0, sk=9, sn=18)", DT_F64, 512},
                {"pack(f32 8 splat(0), batch=1, K=4, N=2, kc=4, g=1, off=0, st=0, sk=1, sn=4, ki=2, sq=5)", DT_F32, 64},
                {"pack(f32 8 splat(0), batch=1, K=4, N=2, kc=4, g=1, off=0, st=0, sk=1, sn=4, ki=-2, sq=2)", DT_F32, 64},
                {"pack(f32 8 splat(0), batch=1, K=2, N=2, kc=2, g=1, off=0, st=0, sk=1, sn=2, sides=3, ss=4)", DT_F32, 96},

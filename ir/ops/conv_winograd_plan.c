@@ -1,0 +1,166 @@
+/* conv_winograd_plan.c: blocks and costs of minimal filtering, and its error: see conv_winograd.h.
+ *
+ * Cycles are counted for two multiply-add ports, as contract_choose does. What decides between direct sums, m = 2 and
+ * m = 4 is multiply-adds (9 : 4 : 2.25), transforms (a fixed count per tile and vector of channels) and weights, which
+ * are 16/9 and 4 times as many and come from memory once per run, and once per block where they exceed L2. */
+#include "ir/ops/conv_winograd.h"
+#include <math.h>
+#include <string.h>
+
+enum {
+    TILES_MOST = 64,    /* tiles of a block: more rows do not make the products faster */
+    TILES_LEAST = 12,
+    TILES_RUNNING = 48, /* of a block of an image of unknown size, */
+    TILES_GUESS = 400,  /* and how many it is taken to have */
+    PANEL = 64,         /* output channels of a panel */
+    PANELS_MOST = 4,    /* of them together, where inputs stream */
+    UNITS = 8,          /* so many pieces of work are welcome for sharing among threads, */
+    PANELS_OWN = 2      /* if a group keeps so many panels: the input transform is repeated for each group */
+};
+/* Bytes per cycle that arrive from memory and from the next cache, beside the work. */
+static const double MEMORY_RATE = 6, NEXT_RATE = 10;
+
+static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+bool winograd_window(const Window *w, int64_t group)
+{
+    for (int i = 0; i < w->n; i++)
+        if (w->kernel[i] != WINOGRAD_R || w->stride[i] != 1 || w->dilation[i] != 1) return false;
+    return w->n == 2 && group == 1;
+}
+
+/* Registers of 16 floats. */
+static double strip_registers(const KTarget *t) { return t->vec_bits >= 512 ? 1 : t->vec_bits >= 256 ? 2 : 4; }
+
+double winograd_direct_cycles(const KTarget *t, int64_t ic, int64_t oc, int64_t pixels)
+{
+    double strips = (double)ceil_div(oc, K_LANES), sums = WINOGRAD_TAPS * (double)ic;
+    return (double)pixels * strips * sums * strip_registers(t) / 2 + strips * K_LANES * sums * 4 / MEMORY_RATE;
+}
+
+static WinogradPlan plan(const KTarget *t, int m, int64_t ic, int64_t oc, int64_t tiles, int64_t block, int64_t panel)
+{
+    int64_t planes = (m + 2) * (m + 2), strips = ceil_div(oc, K_LANES), panels = ceil_div(oc, panel), blocks = ceil_div(tiles, block),
+            l2 = max64(t->l2_bytes, 256 << 10);
+    WinogradPlan p = {.tiles = block, .panel = panel, .bytes = planes * strips * K_LANES * ic * 4};
+    /* by port: additions and multiply-adds two a cycle, stores one */
+    double in = m == 2 ? 32 : 110, out = m == 2 ? 26 : 95, s = strip_registers(t);
+    p.groups = blocks >= UNITS ? 1 : min64(ceil_div(UNITS, blocks), max64(panels / PANELS_OWN, 1));
+    p.groups = ceil_div(panels, ceil_div(panels, p.groups));
+    p.cycles = (double)(blocks * block * planes * strips) * (double)ic * s / 2;
+    p.cycles += (double)tiles * s * (in * (double)(ceil_div(ic, K_LANES) * p.groups) + out * (double)strips);
+    p.cycles += (double)p.bytes * (double)(p.bytes > l2 / 2 ? blocks : 1) / MEMORY_RATE;
+    int64_t v = planes * 4 * block * ic, sums = planes * 4 * block * panel;
+    if (v + sums > l2 / 8 * 5) p.cycles += (double)(v * blocks * panels) / NEXT_RATE;
+    if (sums > l2 / 4) p.cycles += 2 * (double)(sums * blocks * panels) / NEXT_RATE;
+    return p;
+}
+
+WinogradPlan winograd_plan(const KTarget *t, int m, int64_t ic, int64_t oc, int64_t tiles)
+{
+    int64_t l2 = max64(t->l2_bytes, 256 << 10), widest = min64(ceil_div(oc, K_LANES) * K_LANES, PANEL);
+    if (tiles < 0) { /* blocks are cut from images while running */
+        int64_t fit = l2 / 2 / ((m + 2) * (m + 2) * 4 * (ic + widest));
+        return plan(t, m, ic, oc, TILES_GUESS, max64(min64(fit, TILES_RUNNING), TILES_LEAST), widest);
+    }
+    WinogradPlan best = {.cycles = INFINITY};
+    for (int64_t wide = 1; wide <= PANELS_MOST; wide *= 2)
+        for (int64_t most = TILES_LEAST; most <= TILES_MOST; most += 4) {
+            int64_t block = ceil_div(tiles, ceil_div(tiles, most)), panel = wide * PANEL;
+            if (wide > 1 && panel > oc) break;
+            WinogradPlan p = plan(t, m, ic, oc, tiles, block, wide == 1 ? widest : panel);
+            if (p.cycles < best.cycles * 0.99) best = p;
+        }
+    return best;
+}
+
+/* ---- error ---- */
+
+enum { TILES = 6 };
+
+/* splitmix64: small, and the same on every machine */
+static float random_input(uint64_t *x)
+{
+    uint64_t z = *x += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (float)((double)((z ^ z >> 31) >> 11) * 0x1p-52 - 1);
+}
+
+/* M x M^T of x[cols][cols], in floats: to[rows][rows]. */
+static void both_sides(int rows, int cols, const double *M, const float *x, float *to)
+{
+    float half[WINOGRAD_N][WINOGRAD_N];
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < cols; j++) {
+            half[i][j] = 0;
+            for (int k = 0; k < cols; k++) half[i][j] += (float)M[i * WINOGRAD_N + k] * x[k * cols + j];
+        }
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < rows; j++) {
+            to[i * rows + j] = 0;
+            for (int k = 0; k < cols; k++) to[i * rows + j] += half[i][k] * (float)M[j * WINOGRAD_N + k];
+        }
+}
+
+typedef struct Sums {
+    float products[WINOGRAD_N * WINOGRAD_N], direct[WINOGRAD_N * WINOGRAD_N];
+    double want[WINOGRAD_N * WINOGRAD_N];
+} Sums;
+
+/* One channel of an input tile for one output channel. */
+static void add_channel(const Winograd *f, const float *d, const float *v, const float *u, const float *g, Sums *s)
+{
+    int n = f->n, m = f->m;
+    for (int k = 0; k < n * n; k++) s->products[k] = fmaf(v[k], u[k], s->products[k]);
+    for (int k = 0; k < m * m; k++)
+        for (int i = 0; i < WINOGRAD_TAPS; i++) {
+            float x = d[(k / m + i / WINOGRAD_R) * n + k % m + i % WINOGRAD_R];
+            s->direct[k] = fmaf(x, g[i], s->direct[k]);
+            s->want[k] += (double)x * (double)g[i];
+        }
+}
+
+double winograd_error(int m, int64_t ic, int64_t oc, const float *w)
+{
+    Winograd f;
+    if (!winograd_make(m, &f) || oc > WINOGRAD_SAMPLED) return INFINITY;
+    int planes = f.n * f.n;
+    double error = 0, direct_error = 0;
+    uint64_t seed = 1;
+    Sums sums[WINOGRAD_SAMPLED][TILES];
+    memset(sums, 0, sizeof sums);
+    for (int64_t c = 0; c < ic; c++) {
+        float u[WINOGRAD_SAMPLED][WINOGRAD_N * WINOGRAD_N];
+        for (int64_t o = 0; o < oc; o++)
+            for (int k = 0; k < planes; k++) {
+                double sum = 0;
+                for (int i = 0; i < WINOGRAD_TAPS; i++)
+                    sum += f.g[k / f.n][i / WINOGRAD_R] * f.g[k % f.n][i % WINOGRAD_R] * (double)w[(o * ic + c) * WINOGRAD_TAPS + i];
+                u[o][k] = (float)sum;
+            }
+        for (int t = 0; t < TILES; t++) {
+            float d[WINOGRAD_N * WINOGRAD_N], v[WINOGRAD_N * WINOGRAD_N];
+            for (int k = 0; k < planes; k++) {
+                d[k] = random_input(&seed);
+                if (t % 2 && d[k] < 0) d[k] = 0;
+            }
+            both_sides(f.n, f.n, f.bt[0], d, v);
+            for (int64_t o = 0; o < oc; o++) add_channel(&f, d, v, u[o], w + (o * ic + c) * WINOGRAD_TAPS, &sums[o][t]);
+        }
+    }
+    for (int64_t o = 0; o < oc; o++)
+        for (int t = 0; t < TILES; t++) {
+            const Sums *s = &sums[o][t];
+            float y[WINOGRAD_N * WINOGRAD_N];
+            both_sides(f.m, f.n, f.at[0], s->products, y);
+            for (int k = 0; k < f.m * f.m; k++) {
+                error += ((double)y[k] - s->want[k]) * ((double)y[k] - s->want[k]);
+                direct_error += ((double)s->direct[k] - s->want[k]) * ((double)s->direct[k] - s->want[k]);
+            }
+        }
+    if (error == 0) return 0;
+    return direct_error == 0 ? INFINITY : sqrt(error / direct_error);
+}

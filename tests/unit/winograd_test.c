@@ -1,0 +1,114 @@
+/* winograd_test: the matrices of minimal filtering, in exact rational arithmetic, and transformed weights.
+ * Convolution as a bilinear map: for all i, k, l
+ *   sum over j of  A^T[i][j] * G[j][k] * B^T[j][l]  =  1 if l == i + k, else 0
+ * says that one dimension is right, and so both. */
+#include "ir/winograd.h"
+#include "ir/ops/conv_winograd.h"
+#include "tests/unit/check.h"
+#include <math.h>
+
+typedef struct Rational { __int128 n, d; } Rational;
+
+static Rational rational(__int128 n, __int128 d)
+{
+    __int128 a = n < 0 ? -n : n, b = d < 0 ? -d : d;
+    while (b) {
+        __int128 r = a % b;
+        a = b;
+        b = r;
+    }
+    if (d < 0) a = -a;
+    return (Rational){n / a, d / a};
+}
+static Rational of(double x) { return rational((__int128)ldexp(x, 24), (__int128)1 << 24); }
+static Rational mul(Rational x, Rational y)
+{
+    Rational p = rational(x.n, y.d), q = rational(y.n, x.d);
+    return (Rational){p.n * q.n, p.d * q.d};
+}
+static Rational add(Rational x, Rational y) { return rational(x.n * y.d + y.n * x.d, x.d * y.d); }
+static bool exact(double x) { return ldexp(x, 24) == rint(ldexp(x, 24)) && (double)(float)x == x; }
+
+static void identity(int m)
+{
+    Winograd w;
+    if (!CHECK(winograd_make(m, &w) && w.m == m && w.n == m + 2)) return;
+    for (int j = 0; j < w.n; j++) {
+        /* G's rows are powers of the point over a product of differences: the product, exactly */
+        bool last = j == w.n - 1;
+        Rational N = {1, 1};
+        for (int l = 0; !last && l < w.n - 1; l++)
+            if (l != j) N = mul(N, of(w.at[1][j] - w.at[1][l]));
+        for (int k = 0; k < 3; k++) {
+            double power = last ? k == 2 : w.at[1][j] == 0 ? k == 0 : pow(w.at[1][j], k);
+            CHECK(fabs(w.g[j][k] * ((double)N.n / (double)N.d) - power) <= 1e-15);
+            for (int i = 0; i < w.n; i++) CHECK(exact(w.bt[j][i]) && (i >= m || exact(w.at[i][j])));
+        }
+    }
+    for (int i = 0; i < m; i++)
+        for (int k = 0; k < 3; k++)
+            for (int l = 0; l < w.n; l++) {
+                Rational sum = {0, 1};
+                for (int j = 0; j < w.n; j++) {
+                    Rational g = {k == 2, 1};
+                    if (j < w.n - 1) {
+                        g = (Rational){1, 1};
+                        for (int e = 0; e < k; e++) g = mul(g, of(w.at[1][j]));
+                        for (int p = 0; p < w.n - 1; p++)
+                            if (p != j) {
+                                Rational q = of(w.at[1][j] - w.at[1][p]);
+                                g = mul(g, rational(q.d, q.n));
+                            }
+                    }
+                    sum = add(sum, mul(mul(of(w.at[i][j]), g), of(w.bt[j][l])));
+                }
+                CHECK(sum.d == 1 && sum.n == (l == i + k));
+            }
+}
+
+/* U = G g G^T, rounded once, in its place. */
+static void weights(int m)
+{
+    enum { K = 3, STEP = 16 * K + 5 };
+    Winograd w;
+    Rng r = {(uint64_t)m};
+    static float g[16][K][3][3], u[WINOGRAD_N * WINOGRAD_N][STEP];
+    if (!CHECK(winograd_make(m, &w))) return;
+    for (int n = 0; n < 16 * K * 9; n++) (&g[0][0][0][0])[n] = (float)rng_in(&r, -1000000, 1000000) / 1e6f;
+    winograd_weights(&w, K, &g[0][0][0][0], &u[0][0], STEP);
+    for (int x = 0; x < w.n * w.n; x++)
+        for (int k = 0; k < K; k++)
+            for (int n = 0; n < 16; n++) {
+                double sum = 0, size = 0;
+                for (int t = 0; t < 9; t++) {
+                    double p = w.g[x / w.n][t / 3] * w.g[x % w.n][t % 3] * (double)g[n][k][t / 3][t % 3];
+                    sum += p;
+                    size += fabs(p);
+                }
+                CHECK(fabs((double)u[x][k * 16 + n] - sum) <= 0x1p-24 * fabs(sum) + 1e-15 * size);
+            }
+}
+
+int main(void)
+{
+    Winograd w;
+    identity(2);
+    identity(4);
+    CHECK(!winograd_make(3, &w) && !winograd_make(0, &w));
+    weights(2);
+    weights(4);
+    /* an output of F(2x2,3x3) depends on its own window only: no value leaves it */
+    CHECK(winograd_make(2, &w));
+    for (int i = 0; i < 2; i++)
+        for (int j = 0; j < 4; j++)
+            for (int l = 0; l < 4; l++)
+                if (w.at[i][j] != 0 && w.bt[j][l] != 0) CHECK(l >= i && l <= i + 2);
+    /* errors: below direct sums' with tiles of two, of the same order with tiles of four */
+    static float g[4][64][9];
+    Rng r = {7};
+    for (int n = 0; n < 4 * 64 * 9; n++) (&g[0][0][0])[n] = (float)rng_in(&r, -1000000, 1000000) / 1e6f;
+    double two = winograd_error(2, 64, 4, &g[0][0][0]), four = winograd_error(4, 64, 4, &g[0][0][0]);
+    CHECK(two > 0.1 && two < 0.9);
+    CHECK(four > two && four < 4);
+    return check_done();
+}
