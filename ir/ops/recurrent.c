@@ -166,12 +166,15 @@ typedef struct Ctx {
     RnnForm f;
     DType t;
     Dim T, B, I, H, rows;     /* rows: gates*H */
+    Dim wide;                 /* H rounded up to whole vectors: rows of the locals, so that they are stored unmasked */
+    bool rest;                /* H may not be whole vectors */
+    bool both;                /* one task takes both directions, step by step */
     int64_t block;            /* sequences per task */
     Side w;
     State r[2];               /* all gates, or z and r, then h */
     uint32_t xw, h, c, z, rh; /* parameters and locals of the step kernel */
     KVal d, b0, n, step;      /* direction, first sequence, number of them, step */
-    KVal old, new;            /* which half of h is read and which is written in this step */
+    KVal place, old, new;     /* which of h and c: of the direction; and of h: read and written in this step */
 } Ctx;
 
 static KBuf transposed(Ctx *x, uint32_t operand)
@@ -372,6 +375,25 @@ static Place place(const Ctx *x, KVal i)
     return p;
 }
 
+/* Is there a hidden unit j? 0: always. */
+static KVal unit_exists(const Ctx *x, KVal j) { return x->rest ? kb_lt(x->l->b, j, kb_dim(x->l->b, x->H)) : (KVal){0}; }
+
+static KVal load_unit(const Ctx *x, uint32_t param, const KVal *idx, KVal j)
+{
+    Kb *b = x->l->b;
+    KVal there = unit_exists(x, j);
+    return there.i ? kb_load_if(b, param, idx, there, (KVal){0}) : kb_load(b, param, idx);
+}
+
+/* The element of an operand that belongs to gate k of unit j. */
+static KVal operand_unit(const Ctx *x, uint32_t operand, int k, KVal j)
+{
+    Lw *l = x->l;
+    Kb *b = l->b;
+    KVal idx[2] = {x->d, kb_add(b, j, kb_dim(b, dim_mul(&l->m->dims, dim_const(&l->m->dims, k), x->H)))};
+    return x->rest ? load_unit(x, kb_param(b, lw_in_strided(l, operand), false), idx, j) : lw_at(l, operand, idx);
+}
+
 /* xw of gate `k` and hidden unit j; and with the sum of the state's product */
 static KVal from_input(const Ctx *x, const Place *p, int k, KVal j)
 {
@@ -379,24 +401,25 @@ static KVal from_input(const Ctx *x, const Place *p, int k, KVal j)
     Dims *d = &x->l->m->dims;
     KVal row = x->a->layout ? kb_add(b, kb_mul(b, p->b, kb_dim(b, x->T)), p->t)
                             : kb_add(b, kb_mul(b, p->t, kb_dim(b, x->B)), p->b);
-    return kb_load(b, x->xw, (KVal[]){x->d, row, kb_add(b, j, kb_dim(b, dim_mul(d, dim_const(d, k), x->H)))});
+    return load_unit(x, x->xw, (KVal[]){x->d, row, kb_add(b, j, kb_dim(b, dim_mul(d, dim_const(d, k), x->H)))}, j);
 }
 static KVal gate(const Ctx *x, const Place *p, int k, KVal j)
 {
     return kb_add(x->l->b, from_input(x, p, k, j), p->sum[k]);
 }
+static KVal old_c(const Ctx *x, const Place *p, KVal j)
+{
+    return kb_load(x->l->b, x->c, (KVal[]){x->place, p->i, j});
+}
 static KVal old_h(const Ctx *x, const Place *p, KVal j)
 {
-    return kb_load(x->l->b, x->h, (KVal[]){x->old, p->i, j});
+    return kb_load(x->l->b, x->h, (KVal[]){x->place, x->old, p->i, j});
 }
 
 static KVal peep(const Ctx *x, int k, KVal j, KVal c, KVal sum)
 {
-    Kb *b = x->l->b;
-    Dims *d = &x->l->m->dims;
     if (x->op != OP_LSTM || !lw_has(x->l, RNN_P)) return sum;
-    return kb_fma(b, lw_at(x->l, RNN_P, (KVal[]){x->d, kb_add(b, j, kb_dim(b, dim_mul(d, dim_const(d, k), x->H)))}), c,
-                  sum);
+    return kb_fma(x->l->b, operand_unit(x, RNN_P, k, j), c, sum);
 }
 
 /* The new state and the step's output. */
@@ -404,23 +427,24 @@ static void finish(Ctx *x, const Place *p, KVal j, KVal h, KVal c)
 {
     Lw *l = x->l;
     Kb *b = l->b;
-    KVal at[2] = {p->i, j}, y = h;
+    KVal y = h, there = unit_exists(x, j);
     if (p->live.i) {
         y = kb_select(b, p->live, h, cf(x, 0));
         h = kb_select(b, p->live, h, old_h(x, p, j));
-        if (c.i) c = kb_select(b, p->live, c, kb_load(b, x->c, at));
+        if (c.i) c = kb_select(b, p->live, c, old_c(x, p, j));
     }
-    kb_store(b, x->h, (KVal[]){x->new, p->i, j}, h);
-    if (c.i) kb_store(b, x->c, at, c);
+    kb_store(b, x->h, (KVal[]){x->place, x->new, p->i, j}, h);
+    if (c.i) kb_store(b, x->c, (KVal[]){x->place, p->i, j}, c);
     if (!value_used(l->g, node_out(l->g, l->n, 0))) return;
     KVal idx[2][4] = {{p->t, x->d, p->b, j}, {p->b, p->t, x->d, j}};
-    lw_put(l, 0, idx[x->a->layout], y);
+    if (there.i) kb_store_if(b, kb_param(b, lw_out(l, 0), true), idx[x->a->layout], y, there);
+    else lw_put(l, 0, idx[x->a->layout], y);
 }
 
 static void lstm(Ctx *x, const Place *p, KVal j)
 {
     Kb *b = x->l->b;
-    KVal c = kb_load(b, x->c, (KVal[]){p->i, j}), i = activate(x, 0, peep(x, 0, j, c, gate(x, p, 0, j)), true), f;
+    KVal c = old_c(x, p, j), i = activate(x, 0, peep(x, 0, j, c, gate(x, p, 0, j)), true), f;
     if (x->a->input_forget) f = kb_sub(b, cf(x, 1), i);
     else f = activate(x, 0, peep(x, 2, j, c, gate(x, p, 2, j)), true);
     c = kb_fma(b, f, c, kb_mul(b, i, activate(x, 1, gate(x, p, 3, j), true)));
@@ -438,11 +462,8 @@ static void gru_state(Ctx *x, const Place *p, KVal j, KVal z, KVal n)
 static void gru_linear(Ctx *x, const Place *p, KVal j)
 {
     Kb *b = x->l->b;
-    Dims *d = &x->l->m->dims;
     KVal z = activate(x, 0, gate(x, p, 0, j), true), r = activate(x, 0, gate(x, p, 1, j), true), s = p->sum[2];
-    if (late_bias(x))
-        s = kb_add(b, s,
-                   lw_at(x->l, RNN_B, (KVal[]){x->d, kb_add(b, j, kb_dim(b, dim_mul(d, dim_const(d, 5), x->H)))}));
+    if (late_bias(x)) s = kb_add(b, s, operand_unit(x, RNN_B, 5, j));
     gru_state(x, p, j, z, activate(x, 1, kb_fma(b, r, s, from_input(x, p, 2, j)), true));
 }
 
@@ -481,7 +502,7 @@ static void state_tile(const Ctx *x, const State *s, int64_t *rows, int64_t *vec
     bool known = dim_is_const(&x->l->m->dims, x->H, &h), few = x->block <= 2 || !dim_is_const(&x->l->m->dims, x->B, &(int64_t){0});
     *rows = *vectors = 1;
     for (int64_t v = 1; v <= 2; v++) {
-        if (v == 2 && !(few && known && h % (2 * K_LANES) == 0)) continue;
+        if (v == 2 && !(few && known && (h + K_LANES - 1) / K_LANES % 2 == 0)) continue;
         int64_t slots = state_slots(t, x->t, s->gates, 1, v);
         if (!slots || (best && slots * 10 > best * 9)) continue;
         best = slots;
@@ -503,21 +524,18 @@ static void product(Ctx *x, const State *s, uint32_t a, KVal first, void (*f)(Ct
     Lw *l = x->l;
     Kb *b = l->b;
     Dims *d = &l->m->dims;
-    int64_t mr, nv, h = 0;
+    int64_t mr, nv;
     state_tile(x, s, &mr, &nv);
-    Dim width = dim_const(d, nv * K_LANES), blocks = dim_ceildiv(d, x->H, width);
-    bool known = dim_is_const(d, x->H, &h), one = dim_is(d, blocks, 1);
-    KVal H = kb_dim(b, x->H), q = kb_i(b, 0), last = kb_dim(b, dim_sub(d, blocks, dim_const(d, 1)));
+    Dim width = dim_const(d, nv * K_LANES), blocks = dim_div(d, x->wide, width);
+    bool one = dim_is(d, blocks, 1);
+    KVal q = kb_i(b, 0), last = kb_dim(b, dim_sub(d, blocks, dim_const(d, 1))), args[KM_ARGS];
     if (!one) {
         q = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, blocks));
         q = kb_select(b, kb_eq(b, x->new, kb_i(b, 0)), kb_sub(b, last, q), q);
     }
-    KVal unit = kb_mul(b, q, kb_dim(b, width)), args[KM_ARGS];
     args[KM_ROWS] = x->n;
-    args[KM_COLS] = one                                   ? H
-                    : known && h % (nv * K_LANES) == 0 ? kb_dim(b, width)
-                                                       : kb_min(b, kb_dim(b, width), kb_sub(b, H, unit));
-    args[KM_K] = H;
+    args[KM_COLS] = kb_dim(b, width);
+    args[KM_K] = kb_dim(b, x->H);
     args[KM_T] = args[KM_AK] = kb_i(b, 1);
     args[KM_BK] = kb_i(b, K_LANES);
     args[KM_BSUM] = kb_dim(b, s->strip);
@@ -528,11 +546,11 @@ static void product(Ctx *x, const State *s, uint32_t a, KVal first, void (*f)(Ct
                   .m_inner = true, .b_packed = true, .acc = x->t};
     KbMacc m;
     kb_macc(b, &m, &spec, args);
-    kb_macc_addr(b, &m, kb_add(b, first, kb_mul(b, m.i, H)), (KVal){0}, b_off);
+    kb_macc_addr(b, &m, kb_add(b, first, kb_mul(b, m.i, kb_dim(b, x->wide))), (KVal){0}, b_off);
     kb_macc_epilogue(b, &m);
     Place p = place(x, m.i);
     for (int k = 0; k < s->gates; k++) p.sum[k] = m.sum[k];
-    f(x, &p, kb_add(b, unit, m.j));
+    f(x, &p, kb_add(b, kb_mul(b, q, kb_dim(b, width)), m.j));
     kb_macc_end(b, &m);
     if (!one) kb_end(b);
 }
@@ -554,18 +572,44 @@ static void state_io(Ctx *x, bool out)
         kb_record(b, kb_eq(b, len, length_of(x, at_b)), "a sequence length is out of range", len);
     }
     KVal half = out ? kb_bin(b, KOP_MOD, kb_dim(b, x->T), kb_i(b, 2)) : kb_i(b, 0);
-    KVal j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, x->H)), idx[2][3] = {{x->d, at_b, j}, {at_b, x->d, j}};
+    KVal j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, out ? x->H : x->wide));
+    KVal idx[2][3] = {{x->d, at_b, j}, {at_b, x->d, j}}, *at = idx[x->a->layout];
     for (uint32_t k = 0; k < (x->op == OP_LSTM ? 2u : 1u); k++) {
-        uint32_t local = k ? x->c : x->h;
-        KVal place[] = {half, i, j}, *at = place + k;
-        if (!out) kb_store(b, local, at, lw_has(l, RNN_H0 + k) ? lw_at(l, RNN_H0 + k, idx[x->a->layout]) : cf(x, 0));
-        else if (result_used(l, 1 + k)) {
-            KVal v = kb_load(b, local, at);
-            lw_put(l, 1 + k, idx[x->a->layout], some.i ? kb_select(b, some, v, cf(x, 0)) : v);
+        KVal h[] = {x->place, half, i, j}, c[] = {x->place, i, j}, *local = k ? c : h, v;
+        uint32_t param = k ? x->c : x->h;
+        if (!out) {
+            if (!lw_has(l, RNN_H0 + k)) v = cf(x, 0);
+            else v = x->rest ? load_unit(x, kb_param(b, lw_in_strided(l, RNN_H0 + k), false), at, j)
+                             : lw_at(l, RNN_H0 + k, at);
+            kb_store(b, param, local, v);
+        } else if (result_used(l, 1 + k)) {
+            v = kb_load(b, param, local);
+            lw_put(l, 1 + k, at, some.i ? kb_select(b, some, v, cf(x, 0)) : v);
         }
     }
     kb_end(b);
     kb_end(b);
+}
+
+/* Opens and closes the loop over directions inside a task that takes both. */
+static void each_direction(Ctx *x)
+{
+    if (x->both) x->d = x->place = kb_for(x->l->b, KLOOP_SEQ, kb_i(x->l->b, 0), kb_i(x->l->b, x->f.dirs));
+}
+static void directions_end(Ctx *x)
+{
+    if (x->both) kb_end(x->l->b);
+}
+
+/* A step of few units waits for results all the time: two directions in turn fill the gaps, as long as R of both is
+ * near. Else they are work for two threads. */
+static bool both_together(const Ctx *x)
+{
+    const KTarget *t = &x->l->k->target;
+    int64_t h, n, bytes = dtype_info(x->t)->bits / 8;
+    if (x->f.dirs != 2 || !dim_is_const(&x->l->m->dims, x->H, &h) || h > 1024) return false;
+    bool few = !dim_is_const(&x->l->m->dims, x->B, &n) || n <= 2;
+    return few && 2 * x->f.gates * h * ((h + K_LANES - 1) / K_LANES * K_LANES) * bytes <= t->l1_bytes * 2 / 3;
 }
 
 /* Sequences per task: rows for the tile, and something for every thread; no result depends on it. */
@@ -589,6 +633,8 @@ static bool lower(Lw *l, Node n)
     x.I = lw_dim(l, RNN_X, 2);
     x.H = lw_dim(l, RNN_R, 2);
     x.rows = dim_mul(d, dim_const(d, x.f.gates), x.H);
+    x.wide = dim_mul(d, dim_ceildiv(d, x.H, dim_const(d, K_LANES)), dim_const(d, K_LANES));
+    x.rest = dim_eq(d, x.wide, x.H) != TRI_YES;
     x.block = block_of(d, x.B);
     bool twice = x.op == OP_GRU && !x.a->linear_before_reset;
     state_side(&x, 0, twice ? 2 : x.f.gates, &x.r[0]);
@@ -602,26 +648,38 @@ static bool lower(Lw *l, Node n)
     Dim block = dim_const(d, x.block), blocks = dim_ceildiv(d, x.B, block);
     x.xw = kb_param(b, xw, false);
     for (int k = 0; k <= twice; k++) x.r[k].param = kb_param(b, x.r[k].buf, false);
-    KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, dim_mul(d, dim_const(d, x.f.dirs), blocks)));
+    x.both = both_together(&x);
+    int apart = x.both ? 1 : x.f.dirs;
+    KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, dim_mul(d, dim_const(d, apart), blocks)));
     bool one = dim_is(d, blocks, 1);
-    x.d = x.f.dirs == 1 ? kb_i(b, 0) : one ? q : kb_bin(b, KOP_FLOORDIV, q, kb_dim(b, blocks));
-    x.b0 = one ? kb_i(b, 0) : kb_mul(b, x.f.dirs == 1 ? q : kb_bin(b, KOP_MOD, q, kb_dim(b, blocks)), kb_i(b, x.block));
+    x.d = apart == 1 ? kb_i(b, 0) : one ? q : kb_bin(b, KOP_FLOORDIV, q, kb_dim(b, blocks));
+    x.place = kb_i(b, 0);
+    x.b0 = one ? kb_i(b, 0) : kb_mul(b, apart == 1 ? q : kb_bin(b, KOP_MOD, q, kb_dim(b, blocks)), kb_i(b, x.block));
     x.n = one ? kb_dim(b, x.B) : kb_min(b, kb_i(b, x.block), kb_sub(b, kb_dim(b, x.B), x.b0));
-    x.h = kb_local(b, "h", x.t, 3, (Dim[]){dim_const(d, 2), block, x.H});
-    if (x.op == OP_LSTM) x.c = kb_local(b, "c", x.t, 2, (Dim[]){block, x.H});
-    if (twice) x.z = kb_local(b, "z", x.t, 2, (Dim[]){block, x.H});
-    if (twice) x.rh = kb_local(b, "rh", x.t, 2, (Dim[]){block, x.H});
+    Dim places = dim_const(d, x.both ? 2 : 1), size = dim_mul(d, block, x.wide);
+    x.h = kb_local(b, "h", x.t, 4, (Dim[]){places, dim_const(d, 2), block, x.wide});
+    if (x.op == OP_LSTM) x.c = kb_local(b, "c", x.t, 3, (Dim[]){places, block, x.wide});
+    if (twice) x.z = kb_local(b, "z", x.t, 2, (Dim[]){block, x.wide});
+    if (twice) x.rh = kb_local(b, "rh", x.t, 2, (Dim[]){block, x.wide});
+    each_direction(&x);
     state_io(&x, false);
+    directions_end(&x);
     x.step = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, x.T));
     x.old = kb_bin(b, KOP_MOD, x.step, kb_i(b, 2));
     x.new = kb_sub(b, kb_i(b, 1), x.old);
-    KVal first = kb_mul(b, x.old, kb_dim(b, dim_mul(d, block, x.H)));
+    each_direction(&x);
+    KVal first = kb_mul(b, kb_add(b, kb_mul(b, x.place, kb_i(b, 2)), x.old), kb_dim(b, size));
     if (twice) {
         product(&x, &x.r[0], x.h, first, gru_reset);
         product(&x, &x.r[1], x.rh, kb_i(b, 0), gru_last);
     } else product(&x, &x.r[0], x.h, first, x.op == OP_LSTM ? lstm : x.op == OP_GRU ? gru_linear : rnn);
+    directions_end(&x);
     kb_end(b);
-    if (result_used(l, 1) || result_used(l, 2)) state_io(&x, true);
+    if (result_used(l, 1) || result_used(l, 2)) {
+        each_direction(&x);
+        state_io(&x, true);
+        directions_end(&x);
+    }
     kb_end(b);
     lw_kernel_end(l);
     return true;
