@@ -40,7 +40,7 @@ class Bmc:
         self.c, self.threads = bmc_ctypes, threads
 
     def load(self, path):
-        self.model = self.c.Loaded(path, self.threads)
+        self.model = self.c.Loaded(path, self.threads, all_threads=False)
 
     def bind(self, feeds):
         c, m = self.c, self.model

@@ -45,7 +45,7 @@ static bool load_file(Session *s, const char *path, Loaded *l)
     l->model = dlsym(l->handle, "bmc_model");
     if (!l->model) return diag(&s->diag, diag_file(path), E_LOAD, "it exports no bmc_model: not made by bmc");
     if (l->model->abi != BMC_ABI) return diag(&s->diag, diag_file(path), E_LOAD, arena_printf(&s->arena, "it has interface version %u, this bmc runs %u", l->model->abi, BMC_ABI));
-    bmc_config c = {.size = sizeof c, .threads = s->opt.threads, .seed = s->opt.seed};
+    bmc_config c = {.size = sizeof c, .threads = s->opt.threads, .seed = s->opt.seed, .all_threads = s->opt.cmd == CMD_PROFILE};
     if (l->model->create(&c, NULL, 0, &l->ctx) != BMC_OK) return diag(&s->diag, diag_file(path), E_LOAD, l->model->message(NULL));
     l->load_ns = clock_ns() - t;
     l->file_bytes = stat(path, &st) == 0 ? (uint64_t)st.st_size : 0;

@@ -73,6 +73,20 @@ typedef struct rt_range {
     bool out;
 } rt_range;
 
+/* ---- rt_tune.c: all threads or one, by watching ---- */
+typedef struct rt_tune {
+    uint64_t est[2], best; /* ns of a run with all threads and with one, 0: not known; the least with all */
+    uint64_t spent;        /* ns since the way that is not in use was tried */
+    uint32_t patience, runs;
+    bool sure, alone, trying;
+} rt_tune;
+RT_HIDDEN uint64_t rt_now(void); /* ns */
+/* Forgets all. sure: there is so much work that threads pay unless somebody else has the processors. */
+RT_HIDDEN void rt_tune_reset(rt_tune *, bool sure);
+/* Before each run: on one thread? And behind it: how long it took. */
+RT_HIDDEN bool rt_tune_alone(rt_tune *);
+RT_HIDDEN void rt_tune_ran(rt_tune *, uint64_t ns);
+
 typedef struct rt_text rt_text; /* a block of string contents */
 
 typedef struct rt_private {
@@ -80,7 +94,10 @@ typedef struct rt_private {
     rt_heap heap;
     void *block; /* what destroy frees; NULL: memory of the caller */
     atomic_flag busy;
-    int nt, nt_use, nt_run; /* threads asked for; worth starting for this run; that the region delivered */
+    /* threads asked for; that have enough to do for these sizes; started for this run; that the region delivered */
+    int nt, nt_plan, nt_use, nt_run;
+    int64_t nt_worth;     /* what the plan said; 0: nothing */
+    rt_tune tune;
     bool all_threads;     /* start them all, worth it or not */
     uint32_t spin, yield; /* looks at a flag before a thread sleeps; every yield-th look gives the CPU away */
     uint32_t gen, serial;

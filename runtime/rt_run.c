@@ -62,11 +62,15 @@ static bmc_status team_run(bmc_ctx *x)
     p->serial++;
     p->nt_run = 0;
     p->body_status = 0;
-    if (p->nt_use == 1) {
+    if (p->nt_plan == 1) {
+        p->nt_use = 1;
         thread_main(x, 0, 1);
         if (!x->thread[0].err_step && !p->body_status) return BMC_OK;
     } else {
+        p->nt_use = !p->all_threads && rt_tune_alone(&p->tune) ? 1 : p->nt_plan;
+        uint64_t begin = rt_now();
         rt_team(p, thread_main, x, p->nt_use);
+        rt_tune_ran(&p->tune, rt_now() - begin);
     }
     int ran = 0;
     for (int t = 0; t < p->nt_use; t++) {
@@ -261,13 +265,18 @@ static bmc_status memory_ready(bmc_ctx *x, const rt_need *need)
     return BMC_OK;
 }
 
+/* So many times the threads that have enough to do: then threads pay for sure. */
+enum { SURE = 8 };
+
 static bmc_status plan(bmc_ctx *x, rt_need *need)
 {
     rt_private *p = x->rt;
     const rt_desc *d = p->desc;
     memset(need, 0, sizeof *need);
     d->plan(x->sym, need);
-    p->nt_use = need->threads > 0 && need->threads < p->nt && !p->all_threads ? (int)need->threads : p->nt;
+    if (!p->nt_plan || p->nt_worth != need->threads) rt_tune_reset(&p->tune, need->threads >= SURE * p->nt);
+    p->nt_worth = need->threads;
+    p->nt_plan = need->threads > 0 && need->threads < p->nt && !p->all_threads ? (int)need->threads : p->nt;
     if (!need->failed_check) return BMC_OK;
     uint32_t m = (uint32_t)need->failed_check - 1;
     return rt_say(p, BMC_E_SHAPE, "%s (got %lld, want %lld)",

@@ -395,6 +395,49 @@ static void test_environment(void)
     CHECK(cores >= 1 && cores <= cpus && cpus <= sysconf(_SC_NPROCESSORS_CONF));
 }
 
+/* ---- rt_tune: a machine that takes `team` and `alone` ns for a run ---- */
+typedef struct Machine {
+    rt_tune t;
+    uint64_t spent, alone_runs;
+} Machine;
+
+static void machine_run(Machine *m, int runs, uint64_t team, uint64_t alone)
+{
+    m->spent = m->alone_runs = 0;
+    for (int i = 0; i < runs; i++) {
+        bool one = rt_tune_alone(&m->t);
+        m->alone_runs += one;
+        m->spent += one ? alone : team;
+        rt_tune_ran(&m->t, one ? alone : team);
+    }
+}
+
+static void test_tune(void)
+{
+    for (int sure = 0; sure < 2; sure++) {
+        Machine m;
+        rt_tune_reset(&m.t, sure);
+        machine_run(&m, 10000, 100, 190); /* a quiet machine: threads, hardly a trial */
+        CHECK(m.spent < 10000 * 100 * 1.02 && m.alone_runs < 200 && (!sure || m.alone_runs == 1));
+        (void)rt_tune_alone(&m.t);
+        rt_tune_ran(&m.t, 40000); /* a hiccup */
+        machine_run(&m, 200, 100, 190);
+        CHECK(m.alone_runs < 20);
+        machine_run(&m, 20000, 4000, 190); /* somebody else takes a processor: one thread, and few trials */
+        CHECK(m.spent < 20000 * 190 * 1.15 && m.alone_runs > 19500);
+        machine_run(&m, 3000, 100, 190); /* he is gone */
+        CHECK(m.alone_runs < 1500);
+        machine_run(&m, 3000, 100, 190);
+        CHECK(m.spent < 3000 * 100 * 1.02);
+        rt_tune_reset(&m.t, sure);
+        machine_run(&m, 10000, 220, 190); /* threads do not pay */
+        CHECK(m.spent < 10000 * 190 * 1.02);
+        rt_tune_reset(&m.t, sure);
+        machine_run(&m, 10000, 0, 0); /* a clock that stands still */
+        CHECK(m.t.patience <= 64);
+    }
+}
+
 int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -405,5 +448,6 @@ int main(int argc, char **argv)
     test_interp();
     test_weights();
     test_environment();
+    test_tune();
     return check_summary();
 }
