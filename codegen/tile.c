@@ -26,7 +26,7 @@
 typedef LLVMValueRef V;
 typedef LLVMBasicBlockRef Block;
 
-enum { TILE_MAX = 64, ROWS_MAX = 32, PARTS_MAX = 8 };
+enum { TILE_MAX = 64, ROWS_MAX = 32, PARTS_MAX = 8, LINE = 64 /* bytes of a cache line */ };
 enum { AHEAD_COLS = 4 };         /* so many tile columns at most for A's rows to be prefetched: with more, the first one's misses do not count */
 enum { AHEAD_ROWS = 64 };        /* rows that share the prefetching of strips when their number is not known */
 enum { ROWS_STRIDED = 3 };       /* rows of a tile when each needs two registers, pointer and stride */
@@ -339,11 +339,12 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
         const Ahead *x = &o->ahead[i];
         V off = mul(t, k, k64(t, x->step));
         if (x->row) {   /* a line is `line` steps long: so many rows can take turns */
-            int64_t line = 64 / x->step;
+            int64_t line = LINE / x->step;
             V turn = LLVMBuildAnd(t->b, k, k64(t, line - 1), "");
             off = add(t, mul(t, LLVMBuildNSWSub(t->b, k, turn, ""), k64(t, x->step)), mul(t, turn, k64(t, x->row)));
         }
-        prefetch(t, gep(t, LLVMInt8TypeInContext(e->cx), x->ptr, off), 2);
+        for (int64_t line = 0; line < x->step; line += LINE)   /* few rows: a step is longer than a line */
+            prefetch(t, gep(t, LLVMInt8TypeInContext(e->cx), x->ptr, add_k(t, off, line)), 2);
     }
     for (unsigned u = 0; u < step; u++) {
         for (unsigned i = 0; i < o->h && !o->own_stride; i++) p[i] = gep(t, t->a_mem, o->a[i], a_next);
@@ -503,7 +504,7 @@ static void t_loop(const Tile *t, Operands *o, V row, V col, V *acc)
  * the store buffer anyway; fetching their lines gained nothing.) */
 static void touch_emit(const Tile *t, unsigned h, unsigned w, V row, V col)
 {
-    enum { LINE = 64, SHORT = 16 /* steps of a reduction that hides nothing */ };
+    enum { SHORT = 16 /* steps of a reduction that hides nothing */ };
     const TileEmit *e = t->e;
     int64_t K, T;
     if (is_const(e->K, &K) && is_const(e->T, &T) && K * T < SHORT) return;

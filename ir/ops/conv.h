@@ -58,5 +58,31 @@ void conv_rows_pixel(Kb *, const ConvRows *, KVal m, KVal *o); /* output positio
 /* A copy of operand 0 with channels innermost and `before` and `behind` zeros around each spatial axis (NULL: none):
  * [N, C, spatial'] as a view. */
 KBuf conv_channels_last(Lw *, const Dim *before, const Dim *behind);
+/* Operand 0 with pixels of a line side by side and zeros around each spatial axis, [N, C, spatial'] row-major: a copy,
+ * or the operand when it lies so. Only if conv_planes_fit: no extent of zeros is negative. */
+bool conv_planes_fit(Lw *, const Dim *before, const Dim *behind);
+KBuf conv_planes(Lw *, const Dim *before, const Dim *behind);
+
+/* What tap t adds to the address of output position o, the same for all positions; *pred: is the input there? */
+KVal conv_rows_tap(Kb *, const ConvRows *, const KVal *o, KVal t, KVal *pred);
+
+/* ---- few output channels: pixels are columns (conv_pixels.c) ---- */
+
+typedef struct ConvPixels {
+    Lw *l;
+    const char *name;  /* of the kernel */
+    KBuf planes;       /* conv_planes */
+    ConvRows rows;     /* relative to planes; nothing is absent; stride 1 along the last axis */
+    Dim batch;
+    int64_t ic, oc;
+    RightSide right;   /* [tap][ic][16] */
+    void *arg;
+    KVal (*matrix)(void *arg, Kb *, KVal t); /* the number of tap t's matrix in `right`; NULL: t */
+    void (*store)(void *arg, Kb *, KVal image, const KVal *o, KVal oc, KVal acc);
+} ConvPixels;
+
+/* Is that faster than `now` issue slots? For `products` such products of one image, reading one copy of the planes. */
+bool conv_pixels_pay(Lw *, const ConvRows *, int64_t ic, int64_t oc, int64_t products, bool padded, int64_t now);
+void conv_pixels(const ConvPixels *);
 
 #endif

@@ -26,44 +26,80 @@ static bool at_least(Dims *d, Dim x, int64_t least)
     return lo >= least;
 }
 
-/* Zeros around an image whose rows are runs of pixels with their channels: rows are copied whole. */
-static void copy_rows(Lw *l, KBuf src, KBuf out, const Dim *mem, const Dim *before, const Dim *behind)
+/* Lines of pixels side by side, each with `left` elements of zeros in front of it and zeros behind it: the innermost
+ * axis. Axes outside it have zeros of their own. */
+typedef struct Lines {
+    int n; /* axes outside the lines */
+    Dim extent[RANK_MAX], before[RANK_MAX], behind[RANK_MAX];
+    Dim left, run, wide; /* elements of a line: zeros, what is copied, all */
+    Dim stride[RANK_MAX], length;
+} Lines;
+
+/* Copies lines and their zeros from `src`, whose axes are strides[n] apart, to `out`, dense. Without a source: the zeros
+ * alone. */
+static void copy_lines(Lw *l, const Lines *x, KBuf src, KBuf out)
 {
     Kb *b = l->b;
     Dims *d = &l->m->dims;
-    int rank = lw_rank(l, 0), last = rank - 2; /* axes: batch, spatial ones but the last, runs */
-    KBufRec r = *kbuf(l->k, src);
-    Dim c = mem[rank - 1], wide = mem[rank - 2], left = before[last - 1], dim[2][RANK_MAX], stride[RANK_MAX];
-    Dim cols = dim_min(d, lw_dim(l, 0, rank - 1), dim_sub(d, wide, left)), run = dim_mul(d, cols, c);
-    for (int i = 0; i < last; i++) {
-        int a = i ? i + 1 : 0; /* behind the batch, channels */
-        dim[0][i] = r.dim[a], dim[1][i] = mem[i], stride[i] = kbuf_stride(l->k, &r, a);
-    }
-    dim[0][last] = dim_mul(d, lw_dim(l, 0, rank - 1), c);
-    dim[1][last] = dim_mul(d, wide, c);
-    stride[last] = dim_const(d, 1);
-    bool view = r.space == KS_VIEW;
-    KBuf rows = kbuf_view(l->k, view ? r.base : src, (Name){0}, last + 1, dim[0], stride,
-                          view ? r.offset : dim_const(d, 0), l->loc);
-    uint32_t p = kb_param(b, rows, false);
-    rows = kbuf_view(l->k, out, (Name){0}, last + 1, dim[1], NULL, dim_const(d, 0), l->loc);
-    uint32_t q = kb_param(b, rows, true);
+    Dim dim[RANK_MAX], stride[RANK_MAX], all[RANK_MAX];
     KVal to[RANK_MAX], from[RANK_MAX], inside = {0}, zero = kb_const_f(b, dtype_compute(lw_elem(l, 0)), 0);
-    lw_nest(l, last, mem, to);
-    from[0] = to[0];
-    for (int i = 1; i < last; i++)
-        from[i] = unpadded(b, to[i], before[i - 1], behind[i - 1], lw_dim(l, 0, 1 + i), &inside);
-    Dim at = dim_const(d, 0), part[3] = {dim_mul(d, left, c), run};
-    part[2] = dim_sub(d, dim[1][last], dim_add(d, part[0], run));
+    for (int i = 0; i < x->n; i++) {
+        dim[i] = x->extent[i], stride[i] = x->stride[i];
+        all[i] = x->before[i].i
+                     ? dim_max(d, dim_const(d, 0), dim_add(d, dim[i], dim_add(d, x->before[i], x->behind[i])))
+                     : dim[i];
+    }
+    dim[x->n] = x->length, stride[x->n] = dim_const(d, 1), all[x->n] = x->wide;
+    uint32_t p = 0,
+             q = kb_param(b, kbuf_view(l->k, out, (Name){0}, x->n + 1, all, NULL, dim_const(d, 0), l->loc), true);
+    if (src.i) {
+        KBufRec r = *kbuf(l->k, src);
+        bool view = r.space == KS_VIEW;
+        p = kb_param(b,
+                     kbuf_view(l->k, view ? r.base : src, (Name){0}, x->n + 1, dim, stride,
+                               view ? r.offset : dim_const(d, 0), l->loc),
+                     false);
+    }
+    lw_nest(l, x->n, all, to);
+    for (int i = 0; i < x->n; i++)
+        from[i] = x->before[i].i ? unpadded(b, to[i], x->before[i], x->behind[i], x->extent[i], &inside) : to[i];
+    Dim at = dim_const(d, 0), part[3] = {x->left, x->run, dim_sub(d, x->wide, dim_add(d, x->left, x->run))};
     for (int i = 0; i < 3; at = dim_add(d, at, part[i++])) {
-        if (dim_is(d, part[i], 0)) continue;
-        KVal j = from[last] = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, part[i]));
-        to[last] = kb_add(b, j, kb_dim(b, at));
-        KVal x = i != 1 ? zero : inside.i ? kb_load_if(b, p, from, inside, (KVal){0}) : kb_load(b, p, from);
-        kb_store(b, q, to, x);
+        if (dim_is(d, part[i], 0) || (i == 1 && !src.i && !inside.i)) continue;
+        KVal j = from[x->n] = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, part[i]));
+        to[x->n] = kb_add(b, j, kb_dim(b, at));
+        if (i != 1) kb_store(b, q, to, zero);
+        else if (!src.i) kb_store_if(b, q, to, zero, kb_un(b, KOP_NOT, inside));
+        else kb_store(b, q, to, inside.i ? kb_load_if(b, p, from, inside, (KVal){0}) : kb_load(b, p, from));
         kb_end(b);
     }
-    lw_end_nest(l, last);
+    lw_end_nest(l, x->n);
+}
+
+/* Do lines of `wide` elements surely hold `left` zeros in front, and are there no fewer than none? */
+static bool lines_hold(Dims *d, Dim left, Dim wide)
+{
+    return at_least(d, left, 0) && at_least(d, dim_sub(d, wide, left), 0);
+}
+
+/* Zeros around an image whose rows are runs of pixels with their channels: rows are copied whole. */
+static void copy_rows(Lw *l, KBuf src, KBuf out, const Dim *mem, const Dim *before, const Dim *behind)
+{
+    Dims *d = &l->m->dims;
+    int n = lw_rank(l, 0) - 2;
+    Dim c = mem[n + 1], wide = mem[n], left = before[n - 1],
+        cols = dim_min(d, lw_dim(l, 0, 1 + n), dim_sub(d, wide, left));
+    Lines x = {.n = n,
+               .left = dim_mul(d, left, c),
+               .run = dim_mul(d, cols, c),
+               .wide = dim_mul(d, wide, c),
+               .length = dim_mul(d, lw_dim(l, 0, 1 + n), c)};
+    for (int i = 0; i < n; i++) { /* batch, spatial axes but the last */
+        int a = i ? i + 1 : 0;
+        x.extent[i] = lw_dim(l, 0, a), x.stride[i] = kbuf_stride(l->k, kbuf(l->k, src), a);
+        if (i) x.before[i] = before[i - 1], x.behind[i] = behind[i - 1];
+    }
+    copy_lines(l, &x, src, out);
 }
 
 KBuf conv_channels_last(Lw *l, const Dim *before, const Dim *behind)
@@ -86,8 +122,7 @@ KBuf conv_channels_last(Lw *l, const Dim *before, const Dim *behind)
     KBuf view = kbuf_view(l->k, out, (Name){0}, rank, dim, stride, dim_const(d, 0), l->loc);
     Kb *b = lw_kernel(l, before ? "conv_pad" : "conv_nhwc");
     if (before && dim_is(d, kbuf_stride(l->k, kbuf(l->k, src), 1), 1) &&
-        dim_same(kbuf_stride(l->k, kbuf(l->k, src), rank - 1), mem[rank - 1]) && at_least(d, before[n - 1], 0) &&
-        at_least(d, dim_sub(d, mem[rank - 2], before[n - 1]), 0)) {
+        dim_same(kbuf_stride(l->k, kbuf(l->k, src), rank - 1), mem[rank - 1]) && lines_hold(d, before[n - 1], mem[n])) {
         copy_rows(l, src, out, mem, before, behind);
         lw_kernel_end(l);
         return view;
@@ -114,4 +149,56 @@ KBuf conv_channels_last(Lw *l, const Dim *before, const Dim *behind)
     lw_end_nest(l, loops);
     lw_kernel_end(l);
     return view;
+}
+
+bool conv_planes_fit(Lw *l, const Dim *before, const Dim *behind)
+{
+    Dims *d = &l->m->dims;
+    int n = lw_rank(l, 0) - 2;
+    for (int i = 0; i < n; i++)
+        if (!at_least(d, before[i], 0) || !at_least(d, behind[i], 0)) return false;
+    return true;
+}
+
+KBuf conv_planes(Lw *l, const Dim *before, const Dim *behind)
+{
+    Dims *d = &l->m->dims;
+    int rank = lw_rank(l, 0), last = rank - 1;
+    KBuf src = lw_in_strided(l, 0);
+    Dim dim[RANK_MAX], at[RANK_MAX], offset = dim_const(d, 0);
+    Lines x = {.n = last, .left = before[last - 2], .run = lw_dim(l, 0, last), .length = lw_dim(l, 0, last)};
+    bool padded = false, lines = dim_is(d, kbuf_stride(l->k, kbuf(l->k, src), last), 1);
+    for (int i = 0; i < rank; i++) {
+        dim[i] = x.extent[i] = lw_dim(l, 0, i), x.stride[i] = kbuf_stride(l->k, kbuf(l->k, src), i);
+        if (i < 2) continue;
+        x.before[i] = before[i - 2], x.behind[i] = behind[i - 2];
+        dim[i] = dim_add(d, dim[i], dim_add(d, x.before[i], x.behind[i]));
+        padded |= !dim_is(d, x.before[i], 0) || !dim_is(d, x.behind[i], 0);
+    }
+    x.wide = dim[last];
+    if (lines && !padded) return src;
+    KBuf out = lw_temp(l, lw_elem(l, 0), rank, dim);
+    if (padded) {
+        lw_kernel(l, "conv_pad");
+        copy_lines(l, &x, lines ? src : (KBuf){0}, out);
+        lw_kernel_end(l);
+    }
+    if (lines) return out;
+    /* channels and pixels change places: a plain nest, which goes in blocks */
+    Dim step = dim_const(d, 1), mem[RANK_MAX];
+    for (int i = last; i >= 0; i--) {
+        mem[i] = step;
+        if (i >= 2) offset = dim_add(d, offset, dim_mul(d, x.before[i], step));
+        step = dim_mul(d, step, dim[i]);
+        at[i] = lw_dim(l, 0, i);
+    }
+    KBuf inner = kbuf_view(l->k, out, (Name){0}, rank, at, mem, offset, l->loc);
+    KVal i[RANK_MAX];
+    Kb *b = lw_kernel(l, "conv_planes");
+    uint32_t q = kb_param(b, inner, true);
+    lw_nest(l, rank, at, i);
+    kb_store(b, q, i, kb_load(b, kb_param(b, src, false), i));
+    lw_end_nest(l, rank);
+    lw_kernel_end(l);
+    return out;
 }

@@ -18,7 +18,7 @@ enum {
     FEW_CHANNELS = 16,  /* below, the overhead of a tap is worth a copy of the input */
     UNKNOWN_LINES = 64, /* so many positions of an axis whose extent is not known */
     COPY_SLOTS = 6,     /* half cycles that copying a vector takes */
-    GROUP_OC = 4       /* output channels of a group that are worth a contraction of their own */
+    GROUP_OC = 4        /* output channels of a group that are worth a contraction of their own */
 };
 
 /* ---- addresses of input pixels ---- */
@@ -72,8 +72,7 @@ bool conv_rows_affine(Kb *b, const ConvRows *r, int64_t *distance)
     return run_of(d, r, r->n - 1, &extent) == 0;
 }
 
-/* What tap t adds to the address of output position o, the same for all positions; *pred: is the input there? */
-static KVal tap_addr(Kb *b, const ConvRows *r, const KVal *o, KVal t, KVal *pred)
+KVal conv_rows_tap(Kb *b, const ConvRows *r, const KVal *o, KVal t, KVal *pred)
 {
     KVal same = kb_i(b, 0);
     for (int i = r->n - 1; i >= 0; i--) {
@@ -116,7 +115,7 @@ void conv_rows_addr(Kb *b, const ConvRows *r, KVal m, KVal t, KVal *off, KVal *p
         i = first;
     }
     conv_rows_pixel(b, r, m, o);
-    *off = kb_add(b, sum, tap_addr(b, r, o, t, pred));
+    *off = kb_add(b, sum, conv_rows_tap(b, r, o, t, pred));
 }
 
 /* ---- the contraction ---- */
@@ -164,8 +163,9 @@ static void line_addr(const Cm *x, Kb *b, KVal z, KVal t, KVal m, KVal *off, KVa
     const ConvRows *r = &x->rows;
     KVal o[WINDOW_MAX];
     position(x, b, z, m, o);
-    *off = tap_addr(b, r, o, t, pred);
-    for (int i = 0; i < r->n; i++) *off = kb_add(b, *off, kb_mul(b, o[i], kb_dim(b, pixel_step(kb_module(b)->dims, r, i))));
+    *off = conv_rows_tap(b, r, o, t, pred);
+    for (int i = 0; i < r->n; i++)
+        *off = kb_add(b, *off, kb_mul(b, o[i], kb_dim(b, pixel_step(kb_module(b)->dims, r, i))));
 }
 
 static void on_a(void *arg, Kb *b, KVal z, KVal t, KVal m, KVal k0, KVal *off, KVal *pred)
@@ -255,8 +255,14 @@ static bool lines_pay(Lw *l, const ConvCase *c, const Known *k, bool merged, boo
         out *= n;
         in *= x + w->kernel[i];
     }
-    TileProblem p = {.acc = dtype_compute(e), .a_type = e, .b_type = blob_rec(&l->m->blobs, k->weights)->elem, .M = out,
-                     .N = k->ocg, .K = k->icg * (merged ? width : 1), .T = w->taps / (merged ? width : 1), .b_packed = true};
+    TileProblem p = {.acc = dtype_compute(e),
+                     .a_type = e,
+                     .b_type = blob_rec(&l->m->blobs, k->weights)->elem,
+                     .M = out,
+                     .N = k->ocg,
+                     .K = k->icg * (merged ? width : 1),
+                     .T = w->taps / (merged ? width : 1),
+                     .b_packed = true};
     bool padded = w->padded && !copied, merge = w->dilation[last] == 1;
     int64_t bytes = dtype_info(p.acc)->bits / 8;
     if (k->ocg * k->icg * w->taps * bytes > t->l2_bytes / 4) return false; /* every line reads them all */
@@ -269,6 +275,73 @@ static bool lines_pay(Lw *l, const ConvCase *c, const Known *k, bool merged, boo
     p.T = w->taps / (merge ? width : 1);
     int64_t then = contract_cost(t, &p) * (out / line) + (padded ? in * k->ic / K_LANES * COPY_SLOTS : 0);
     return then < now - now / 10;
+}
+
+/* The zeros that windows reach behind the input, no more; negative where they do not reach its end. */
+static Dim reach_behind(Dims *d, const Window *w, int i)
+{
+    Dim reach = dim_add(d, dim_mul(d, dim_sub(d, w->out[i], dim_const(d, 1)), dim_const(d, w->stride[i])),
+                        dim_const(d, (w->kernel[i] - 1) * w->dilation[i] + 1));
+    return dim_sub(d, dim_sub(d, reach, w->begin[i]), w->in[i]);
+}
+
+static void put_pixel(void *arg, Kb *b, KVal n, const KVal *o, KVal oc, KVal acc)
+{
+    const Cm *x = arg;
+    KVal idx[RANK_MAX] = {n, oc};
+    for (int i = 0; i < x->c->w.n; i++) idx[2 + i] = o[i];
+    if (lw_has(x->l, 2)) acc = kb_add(b, acc, lw_at(x->l, 2, &idx[1]));
+    lw_put(x->l, 0, idx, acc);
+}
+
+/* Few output channels: pixels as columns (conv_pixels.c), if that is faster. */
+static bool lower_pixels(Lw *l, Cm *x, const Known *k)
+{
+    Dims *d = &l->m->dims;
+    const ConvCase *c = x->c;
+    const Window *w = &c->w;
+    DType e = lw_elem(l, 0);
+    Dim zero = dim_const(d, 0), behind[WINDOW_MAX];
+    ConvPixels p = {.l = l,
+                    .name = "conv",
+                    .batch = c->batch,
+                    .ic = k->ic,
+                    .oc = k->oc,
+                    .arg = x,
+                    .rows = x->rows,
+                    .store = put_pixel};
+    if (!k->all || c->group != 1 || k->ic < 1) return false;
+    TileProblem t = {.acc = dtype_compute(e),
+                     .a_type = e,
+                     .b_type = blob_rec(&l->m->blobs, k->weights)->elem,
+                     .N = k->oc,
+                     .K = k->ic,
+                     .T = w->taps,
+                     .a_plain = true,
+                     .a_row_bytes = k->ic,
+                     .b_packed = true};
+    if (!dim_is_const(d, conv_rows_count(d, &x->rows), &t.M)) t.M = 1 << 14;
+    for (int i = 0; i < w->n; i++) behind[i] = dim_max(d, zero, reach_behind(d, w, i));
+    if (!conv_pixels_pay(l, &p.rows, k->ic, k->oc, 1, w->padded, contract_cost(&l->k->target, &t)) ||
+        !conv_planes_fit(l, w->begin, behind))
+        return false;
+    Recipe shape = {.batch = w->taps,
+                    .K = k->ic,
+                    .N = k->oc,
+                    .kc = k->ic,
+                    .stride_t = 1,
+                    .stride_k = w->taps,
+                    .stride_n = k->ic * w->taps};
+    if (!contraction_pack_as(l, k->weights, &shape, &p.right)) return false;
+    p.planes = conv_planes(l, w->begin, behind);
+    for (int i = 0; i < w->n; i++) {
+        p.rows.first[i] = zero, p.rows.below[i] = p.rows.above[i] = false;
+        p.rows.in[i] = kbuf(l->k, p.planes)->dim[2 + i];
+    }
+    conv_rows_lie(l, &p.rows, p.planes);
+    lw_prepare_out(l);
+    conv_pixels(&p);
+    return true;
 }
 
 bool conv_lower_macc(Lw *l, const ConvCase *c)
@@ -286,6 +359,7 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
         r->step[i] = w->dilation[i];
         r->first[i] = dim_sub(d, dim_const(d, 0), w->begin[i]), r->below[i] = w->below[i], r->above[i] = w->above[i];
     }
+    if (lower_pixels(l, &x, &k)) return true;
 
     /* The input: as it lies, with channels brought together, or padded too. */
     KBuf src = lw_in_strided(l, 0);
@@ -296,11 +370,7 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
     x.by_line = lines_pay(l, c, &k, merged, few);
     if ((few && (w->padded || !run)) || (x.by_line && w->padded)) {
         Dim behind[WINDOW_MAX];
-        for (int i = 0; i < w->n; i++) { /* what windows reach, no more */
-            Dim reach = dim_add(d, dim_mul(d, dim_sub(d, w->out[i], dim_const(d, 1)), dim_const(d, w->stride[i])),
-                                dim_const(d, (w->kernel[i] - 1) * w->dilation[i] + 1));
-            behind[i] = dim_sub(d, dim_sub(d, reach, w->begin[i]), w->in[i]);
-        }
+        for (int i = 0; i < w->n; i++) behind[i] = reach_behind(d, w, i);
         src = conv_channels_last(l, w->begin, behind);
         for (int i = 0; i < w->n; i++)
             r->first[i] = dim_const(d, 0), r->below[i] = r->above[i] = false, r->in[i] = kbuf(l->k, src)->dim[2 + i];

@@ -150,12 +150,11 @@ static void phase_a(void *arg, Kb *b, KVal z, KVal t, KVal m, KVal k0, KVal *off
                kb_add(b, kb_mul(b, k, kb_dim(b, p->rows.lie_channel)), kb_mul(b, rest, kb_dim(b, p->rows.lie_batch))));
 }
 
-static KVal phase_b(void *arg, Kb *b, KVal z, KVal t, KVal k0)
+/* The kernel's tap that is the phase's tap t. */
+static KVal phase_tap(void *arg, Kb *b, KVal t)
 {
     const Phase *p = arg;
-    KVal tap = kb_i(b, 0), rest;
-    (void)k0;
-    if (p->each_tap) return kb_mul(b, z, kb_i(b, p->tap_elems));
+    KVal tap = kb_i(b, 0);
     int64_t to_next = 1; /* taps from a tap of this axis to the next */
     for (int i = p->rows.n - 1; i >= 0; i--) {
         KVal j = part(b, t, p->rows.taps[i], &t);
@@ -163,6 +162,16 @@ static KVal phase_b(void *arg, Kb *b, KVal z, KVal t, KVal k0)
         tap = kb_add(b, tap, kb_mul(b, at, kb_i(b, to_next)));
         to_next *= p->c->w.kernel[i];
     }
+    return tap;
+}
+
+static KVal phase_b(void *arg, Kb *b, KVal z, KVal t, KVal k0)
+{
+    const Phase *p = arg;
+    KVal tap, rest;
+    (void)k0;
+    if (p->each_tap) return kb_mul(b, z, kb_i(b, p->tap_elems));
+    tap = phase_tap(arg, b, t);
     int64_t icg = 0;
     KVal g = part(b, z, p->c->group, &rest);
     if (p->c->group > 1 && !dim_is_const(kb_module(b)->dims, p->c->icg, &icg))
@@ -170,24 +179,34 @@ static KVal phase_b(void *arg, Kb *b, KVal z, KVal t, KVal k0)
     return kb_add(b, kb_mul(b, tap, kb_i(b, p->tap_elems)), kb_mul(b, g, kb_i(b, icg * K_LANES)));
 }
 
+static void put(const Phase *p, Kb *b, const KVal *idx, KVal acc)
+{
+    if (lw_has(p->l, 2)) acc = kb_add(b, acc, lw_at(p->l, 2, &idx[1]));
+    lw_put(p->l, 0, idx, acc);
+}
+
+/* Stores channel oc of an image for position q of the phase. */
+static void put_phase(void *arg, Kb *b, KVal image, const KVal *q, KVal oc, KVal acc)
+{
+    const Phase *p = arg;
+    KVal idx[RANK_MAX] = {image, oc};
+    for (int i = 0; i < p->rows.n; i++)
+        idx[2 + i] = kb_add(b, kb_mul(b, q[i], kb_i(b, p->c->w.stride[i])), kb_i(b, p->r[i]));
+    put(p, b, idx, acc);
+}
+
 static void phase_store(void *arg, Kb *b, KVal z, KVal m, KVal n, KVal acc)
 {
     const Phase *p = arg;
-    KVal idx[RANK_MAX], q[WINDOW_MAX], rest;
+    KVal idx[RANK_MAX] = {m, n}, q[WINDOW_MAX], rest;
     if (p->each_tap) {
-        idx[0] = m;
-        idx[1] = n;
         for (int i = p->rows.n - 1; i >= 0; i--) idx[2 + i] = i ? part(b, z, p->c->w.kernel[i], &z) : z;
-    } else {
-        KVal g = part(b, z, p->c->group, &rest);
-        idx[0] = rest;
-        idx[1] = p->c->group == 1 ? n : kb_add(b, kb_mul(b, g, kb_dim(b, p->c->ocg)), n);
-        conv_rows_pixel(b, &p->rows, m, q);
-        for (int i = 0; i < p->rows.n; i++)
-            idx[2 + i] = kb_add(b, kb_mul(b, q[i], kb_i(b, p->c->w.stride[i])), kb_i(b, p->r[i]));
+        put(p, b, idx, acc);
+        return;
     }
-    if (lw_has(p->l, 2)) acc = kb_add(b, acc, lw_at(p->l, 2, &idx[1]));
-    lw_put(p->l, 0, idx, acc);
+    KVal g = part(b, z, p->c->group, &rest);
+    conv_rows_pixel(b, &p->rows, m, q);
+    put_phase(arg, b, rest, q, p->c->group == 1 ? n : kb_add(b, kb_mul(b, g, kb_dim(b, p->c->ocg)), n), acc);
 }
 
 static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
@@ -245,6 +264,80 @@ static void contract(Lw *l, Phase *p, KBuf src, const RightSide *right, int64_t 
     lw_kernel_end(l);
 }
 
+/* Sets the phase's number; the taps that it uses. */
+static int64_t phase_set(Dims *d, Phase *p, int64_t q, const int64_t *begin)
+{
+    const Window *w = &p->c->w;
+    int64_t T = 1;
+    for (int i = w->n - 1; i >= 0; i--) {
+        p->r[i] = q % w->stride[i];
+        q /= w->stride[i];
+        phase_axis(d, p, i, begin[i]);
+        T *= p->rows.taps[i];
+    }
+    return T;
+}
+
+/* Few output channels: all phases read one copy of the image (conv_pixels.c). */
+static bool lower_pixels(Lw *l, Phase *p, const RightSide *right, const int64_t *begin, int64_t phases, int64_t ic,
+                         int64_t oc)
+{
+    Dims *d = &l->m->dims;
+    const Window *w = &p->c->w;
+    DType e = lw_elem(l, 0);
+    int64_t lo[WINDOW_MAX], hi[WINDOW_MAX], now = 0, M;
+    Dim before[WINDOW_MAX], behind[WINDOW_MAX];
+    bool padded = false;
+    if (p->c->group != 1 || right->kc != ic) return false;
+    for (int64_t q = 0; q < phases; q++) {
+        int64_t T = phase_set(d, p, q, begin);
+        if (!T) return false;
+        if (!dim_is_const(d, conv_rows_count(d, &p->rows), &M)) M = 1 << 14;
+        TileProblem t = {
+            .acc = dtype_compute(e), .a_type = e, .b_type = e, .M = M, .N = oc, .K = ic, .T = T, .b_packed = true};
+        t.a_plain = T == 1, t.a_row_bytes = ic; /* or thereabouts */
+        now += contract_cost(&l->k->target, &t);
+        for (int i = 0; i < w->n; i++) {
+            int64_t first = 0;
+            if (!dim_is_const(d, p->rows.first[i], &first)) return false;
+            int64_t least = first + p->rows.step[i] * (p->rows.taps[i] - 1);
+            if (!q || least < lo[i]) lo[i] = least;
+            if (!q || first > hi[i]) hi[i] = first;
+        }
+    }
+    phase_set(d, p, 0, begin); /* whose extents are the longest */
+    for (int i = 0; i < w->n; i++) {
+        before[i] = dim_const(d, lo[i] < 0 ? -lo[i] : 0);
+        behind[i] = dim_max(d, dim_const(d, 0), dim_sub(d, dim_add(d, p->rows.out[i], dim_const(d, hi[i])), w->in[i]));
+        padded |= !dim_is(d, before[i], 0) || !dim_is(d, behind[i], 0);
+    }
+    if (!conv_pixels_pay(l, &p->rows, ic, oc, phases, padded, now) || !conv_planes_fit(l, before, behind)) return false;
+    KBuf planes = conv_planes(l, before, behind);
+    lw_prepare_out(l);
+    for (int64_t q = 0; q < phases; q++) {
+        phase_set(d, p, q, begin);
+        ConvPixels x = {.l = l,
+                        .name = "conv_transpose",
+                        .planes = planes,
+                        .batch = p->c->batch,
+                        .ic = ic,
+                        .oc = oc,
+                        .right = *right,
+                        .arg = p,
+                        .matrix = phase_tap,
+                        .store = put_phase};
+        for (int i = 0; i < w->n; i++) {
+            p->rows.first[i] = dim_add(d, p->rows.first[i], before[i]);
+            p->rows.in[i] = dim_add(d, p->rows.in[i], dim_add(d, before[i], behind[i]));
+            p->rows.below[i] = p->rows.above[i] = false;
+        }
+        conv_rows_lie(l, &p->rows, planes);
+        x.rows = p->rows;
+        conv_pixels(&x);
+    }
+    return true;
+}
+
 static bool lower_macc(Lw *l, const Case *c)
 {
     Dims *d = &l->m->dims;
@@ -268,6 +361,7 @@ static bool lower_macc(Lw *l, const Case *c)
     shape.kc = c->group == 1 ? contract_pack_kc(&l->k->target, dtype_compute(lw_elem(l, 0)), ic) : ic;
     if (!contraction_pack_as(l, weights, &shape, &right)) return false;
     Phase p = {.l = l, .c = c, .rows = {.n = w->n}, .tap_elems = right.batch, .each_tap = pixel};
+    if (!pixel && lower_pixels(l, &p, &right, begin, phases, ic, ocg)) return true;
     KBuf src = lw_in_strided(l, 0);
     conv_rows_lie(l, &p.rows, src);
     if (!pixel && !dim_is(d, p.rows.lie_channel, 1) && ic > 1) {
@@ -280,13 +374,7 @@ static bool lower_macc(Lw *l, const Case *c)
         return true;
     }
     for (int64_t q = 0; q < phases; q++) {
-        int64_t rest = q, T = 1;
-        for (int i = w->n - 1; i >= 0; i--) {
-            p.r[i] = rest % w->stride[i];
-            rest /= w->stride[i];
-            phase_axis(d, &p, i, begin[i]);
-            T *= p.rows.taps[i];
-        }
+        int64_t T = phase_set(d, &p, q, begin);
         for (int i = 0; i < w->n && !T; i++)
             p.rows.taps[i] = 1, p.rows.below[i] = p.rows.above[i] = false; /* the bias alone */
         contract(l, &p, src, &right, icg, dim_mul(d, c->batch, dim_const(d, c->group)), conv_rows_count(d, &p.rows), T);

@@ -1,7 +1,7 @@
 /* layout: decides how results lie in memory. A tensor's shape never changes; the layout in its type says the order of its axes in memory.
  *   %y = Conv(%x, %w) : f32[N,64,56,56]              =>   : f32[N,64,56,56]@{0,2,3,1}
  *   %z = Relu(%y)     : f32[N,64,56,56]              =>   : f32[N,64,56,56]@{0,2,3,1}
- * Ops that work best channels-last (OPF_CHANNELS_LAST, or a group with such a member) get it. Views (Transpose, Slice, Reshape, ...) lie as their operand's memory
+ * Ops that work best channels-last (OPF_CHANNELS_LAST, or a group with such a member) get it, but for few channels that only the caller reads. Views (Transpose, Slice, Reshape, ...) lie as their operand's memory
  * makes them. What stores by logical index follows its largest operand, channels-last first. Other contractions lie as the one Transpose that reads them wants it,
  * so that head splits and merges cost nothing. All else, and the model's inputs and outputs, are row-major; what must be row-major and is not is copied when lowered. */
 #include "passes/pass.h"
@@ -112,6 +112,15 @@ static LayoutId as_transposed(Lo *s, Value out)
     return l.perm[l.rank - 1] == l.rank - 1 ? layout_intern(&s->m->types, &l) : (LayoutId){0};
 }
 
+/* Few channels that nobody reads but the caller, who wants them row-major: stored apart at once, not copied behind. */
+static bool leaves(Lo *s, Value out)
+{
+    enum { FEW = 8 };
+    int64_t channels;
+    const ValueRec *v = value_rec(s->g, out);
+    return v->n_out_use && !v->n_use && dim_is_const(&s->m->dims, dim_resolve(&s->m->dims, value_trec(s->g, out)->dim[1]), &channels) && channels <= FEW;
+}
+
 static LayoutId decide(Lo *s, Node n, uint32_t r)
 {
     const OpDesc *d = node_desc(s->g, n);
@@ -120,7 +129,7 @@ static LayoutId decide(Lo *s, Node n, uint32_t r)
     if (rank < 2 || value_rec(s->g, out)->content) return (LayoutId){0};
     if (d->view) return of_view(s, n, r);
     if (!stores_anywhere(d)) return (LayoutId){0};
-    if (any_member(s->g, n, wants_channels_last)) return rank > 2 ? channels_last(s->m, rank) : (LayoutId){0};
+    if (any_member(s->g, n, wants_channels_last)) return rank > 2 && !leaves(s, out) ? channels_last(s->m, rank) : (LayoutId){0};
     if (any_member(s->g, n, contracts)) return as_transposed(s, out);
     return followed(s, n, out);
 }
