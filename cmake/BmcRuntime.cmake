@@ -1,7 +1,8 @@
 # runtime/*.c, twice:
 #   lib/bmc/<triple>/libbmc_rt.a      what every compiled model is linked with: baseline ISA, position independent, hidden symbols, no
 #                                     sanitizer; rt_parallel.c in it is the serial form (no OpenMP symbol)
-#   lib/bmc/<triple>/libbmc_rt_omp.a  rt_parallel.c with OpenMP; linked BEFORE libbmc_rt.a it takes the place of the serial form
+#   lib/bmc/<triple>/libbmc_rt_omp.a  rt_parallel.c with OpenMP; linked BEFORE libbmc_rt.a it takes the place of the serial form. rt_omp.c
+#                                     for objects that a program is linked with
 #   bmc_rt_host                       the serial form with this build's sanitizers, for the interpreter and the unit tests
 file(GLOB BMC_RT_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/runtime/*.c)
 set(BMC_RT_DIR lib/bmc/${BMC_TRIPLE})
@@ -19,9 +20,8 @@ if(BMC_RT_SOURCES)
     set_target_properties(bmc_rt PROPERTIES ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/${BMC_RT_DIR})
     install(TARGETS bmc_rt ARCHIVE DESTINATION ${BMC_RT_DIR})
     if(EXISTS ${CMAKE_SOURCE_DIR}/runtime/rt_parallel.c AND OpenMP_C_FOUND)
-        add_library(bmc_rt_omp STATIC ${CMAKE_SOURCE_DIR}/runtime/rt_parallel.c)
+        add_library(bmc_rt_omp STATIC ${CMAKE_SOURCE_DIR}/runtime/rt_parallel.c ${CMAKE_SOURCE_DIR}/runtime/rt_omp.c)
         bmc_rt_flags(bmc_rt_omp)
-        target_compile_options(bmc_rt_omp PRIVATE ${OpenMP_C_FLAGS})
         target_compile_definitions(bmc_rt_omp PRIVATE BMC_RT_OPENMP=1)
         set_target_properties(bmc_rt_omp PROPERTIES ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/${BMC_RT_DIR})
         install(TARGETS bmc_rt_omp ARCHIVE DESTINATION ${BMC_RT_DIR})

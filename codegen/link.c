@@ -117,7 +117,6 @@ static bool link_shared(Cg *g, const char *object, const char *weights, const ch
     add(&a, "-o");
     add(&a, out);
     inputs(&a, object, weights, omp, rt);
-    if (omp) add(&a, "-lgomp");
     add(&a, "-lm");
     add(&a, "-Wl,--gc-sections,-Bsymbolic,-z,defs,-z,noexecstack,-z,relro,-z,now,--as-needed");
     if (!g->opt->debug) add(&a, "-Wl,--build-id=none");
@@ -132,6 +131,7 @@ static bool link_partial(Cg *g, const char *object, const char *weights, const c
     add(&a, g->opt->cc ? g->opt->cc : tool(g, "cc", "gcc"));
     add(&a, "-r");
     add(&a, "-nostdlib");
+    if (omp) add(&a, "-Wl,-u,rt_omp_linked");
     add(&a, "-o");
     add(&a, out);
     inputs(&a, object, weights, omp, rt);

@@ -225,7 +225,6 @@ bmc_status rt_create(const rt_desc *d, const bmc_config *config, void *mem, size
     bool crowded = n.nt > 1 && n.nt > rt_usable_cpus(); /* more threads than CPUs: the late one needs this CPU */
     p->spin = crowded ? 64 : 2000;
     p->yield = crowded ? 4 : 50;
-    if (n.nt > 1 && !c.team) rt_team_pin();
     if ((s = rt_weights_find(x, &c))) {
         rt_destroy(x);
         return s;

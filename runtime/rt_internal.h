@@ -89,6 +89,12 @@ RT_HIDDEN void rt_tune_ran(rt_tune *, uint64_t ns);
 
 typedef struct rt_text rt_text; /* a block of string contents */
 
+/* The OpenMP library; all NULL: not opened yet. */
+typedef struct rt_omp {
+    void (*parallel)(void (*fn)(void *), void *arg, unsigned threads, unsigned flags);
+    int (*thread_num)(void), (*num_threads)(void);
+} rt_omp;
+
 typedef struct rt_private {
     const rt_desc *desc;
     rt_heap heap;
@@ -104,6 +110,7 @@ typedef struct rt_private {
     rt_inbox *inbox;
     void (*team)(void *pool, void (*fn)(void *arg, int tid, int nt), void *arg, int nt);
     void *pool;
+    rt_omp omp;
     bool flush;   /* set flush-to-zero around the body */
     uint8_t *tag; /* SLOT_* of each slot */
     size_t *cap;  /* BOX: capacity in bytes */
@@ -178,9 +185,9 @@ RT_HIDDEN bmc_status rt_overlap_check(rt_private *);
 RT_HIDDEN bool rt_input_is_state(const rt_private *, const bmc_value *in, const bmc_value *out, uint32_t input);
 
 /* ---- rt_parallel.c ---- */
-RT_HIDDEN void rt_team(rt_private *, void (*fn)(void *arg, int tid, int nt), void *arg, int nt);
+RT_HIDDEN bool rt_team(rt_private *, void (*fn)(void *arg, int tid, int nt), void *arg, int nt); /* false: no OpenMP */
 RT_HIDDEN bool rt_team_exists(const rt_private *); /* false: teams are one thread */
-RT_HIDDEN void rt_team_pin(void);                  /* before the first team of a context that brings none of its own */
+extern RT_HIDDEN const rt_omp rt_omp_linked __attribute__((weak)); /* there where a program is linked with OpenMP */
 RT_HIDDEN int rt_default_threads(void);
 RT_HIDDEN int rt_usable_cpus(void);
 

@@ -1,5 +1,5 @@
-/* rt_parallel: threads. The only file that knows OpenMP, compiled twice: with -DBMC_RT_OPENMP=1 -fopenmp, and without
- * (then the calling thread is the whole team unless the caller supplies one). One team per run; between kernels the
+/* rt_parallel: threads. With rt_omp.c the only file that knows OpenMP, compiled twice: with -DBMC_RT_OPENMP=1, and
+ * without (then the calling thread is the whole team unless the caller supplies one). One team per run; between kernels the
  * threads meet in a barrier of our own.
  *
  * The barrier is a dissemination barrier: in round r thread t sets a flag of thread (t + 2^r) mod nt and waits for its
@@ -23,16 +23,52 @@
 #endif
 #ifdef BMC_RT_OPENMP
 #include <dlfcn.h>
-#include <omp.h>
 /* Weak: a statically linked program has no loader and needs none. */
 extern void *dlopen(const char *, int) __attribute__((weak));
+extern void *dlsym(void *, const char *) __attribute__((weak));
 #endif
 
 /* ---- the team ---- */
 
+#ifdef BMC_RT_OPENMP
+static bool omp_named(rt_omp *o, void *library)
+{
+    *(void **)&o->parallel = dlsym(library, "GOMP_parallel");
+    *(void **)&o->thread_num = dlsym(library, "omp_get_thread_num");
+    *(void **)&o->num_threads = dlsym(library, "omp_get_num_threads");
+    return o->parallel && o->thread_num && o->num_threads;
+}
+
+/* The library that the program has, else libgomp. Its idle threads run code of it: were it unmapped when a loader
+ * closes the model, and nobody else uses it, they would die, so it stays (RTLD_NODELETE). */
+static bool omp_open(rt_omp *o)
+{
+    if (&rt_omp_linked) {
+        *o = rt_omp_linked;
+        return true;
+    }
+    if (!dlopen || !dlsym) return false;
+    if (omp_named(o, RTLD_DEFAULT)) return true;
+    void *library = dlopen("libgomp.so.1", RTLD_NOW | RTLD_NODELETE);
+    return library && omp_named(o, library);
+}
+
+typedef struct TeamCall {
+    const rt_omp *omp;
+    void (*fn)(void *arg, int tid, int nt);
+    void *arg;
+} TeamCall;
+
+static void team_member(void *call)
+{
+    const TeamCall *c = call;
+    c->fn(c->arg, c->omp->thread_num(), c->omp->num_threads());
+}
+#endif
+
 /* Equals: for (tid = 0; tid < nt; tid++) fn(arg, tid, nt), all at the same time; nt may come out smaller than asked
  * for. */
-void rt_team(rt_private *p, void (*fn)(void *arg, int tid, int nt), void *arg, int nt)
+bool rt_team(rt_private *p, void (*fn)(void *arg, int tid, int nt), void *arg, int nt)
 {
     if (nt == 1) {
         fn(arg, 0, 1);
@@ -40,25 +76,15 @@ void rt_team(rt_private *p, void (*fn)(void *arg, int tid, int nt), void *arg, i
         p->team(p->pool, fn, arg, nt);
     } else {
 #ifdef BMC_RT_OPENMP
-#pragma omp parallel num_threads(nt)
-        fn(arg, omp_get_thread_num(), omp_get_num_threads());
+        rt_omp omp = p->omp;
+        if (!omp.parallel && !omp_open(&omp)) return false;
+        p->omp = omp;
+        omp.parallel(team_member, &(TeamCall){&p->omp, fn, arg}, (unsigned)nt, 0);
 #else
         fn(arg, 0, 1);
 #endif
     }
-}
-
-/* Its idle threads run code of the OpenMP library. When a loader closes the model, and nobody else uses that library,
- * it would be unmapped under them (libgomp 12: SIGSEGV), so it is pinned; the model itself can be unloaded. */
-void rt_team_pin(void)
-{
-#ifdef BMC_RT_OPENMP
-    Dl_info lib;
-    if (dlopen && dladdr((const void *)(uintptr_t)omp_get_max_threads, &lib) && lib.dli_fname) {
-        void *handle = dlopen(lib.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-        if (handle) dlclose(handle);
-    }
-#endif
+    return true;
 }
 
 bool rt_team_exists(const rt_private *p)
@@ -268,8 +294,9 @@ int rt_default_threads(void)
     int q = cgroup_quota();
     if (q && q < cores) cores = q;
 #ifdef BMC_RT_OPENMP
-    int omp = omp_get_max_threads();
-    if (omp >= 1 && omp < cores) cores = omp;
+    const char *told = getenv("OMP_NUM_THREADS"); /* a list names the threads of the outermost level first */
+    long omp = told ? strtol(told, NULL, 10) : 0;
+    if (omp >= 1 && omp < cores) cores = (int)omp;
 #endif
     return cores < RT_MAX_THREADS ? cores : RT_MAX_THREADS;
 }

@@ -69,7 +69,10 @@ static bmc_status team_run(bmc_ctx *x)
     } else {
         p->nt_use = !p->all_threads && rt_tune_alone(&p->tune) ? 1 : p->nt_plan;
         uint64_t begin = rt_now();
-        rt_team(p, thread_main, x, p->nt_use);
+        if (!rt_team(p, thread_main, x, p->nt_use))
+            return rt_say(p, BMC_E_FAIL,
+                          "threads need the OpenMP library and libgomp.so.1 cannot be opened: create with threads = 1, "
+                          "or bring a team");
         rt_tune_ran(&p->tune, rt_now() - begin);
     }
     int ran = 0;

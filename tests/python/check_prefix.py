@@ -43,8 +43,8 @@ def exported(path):
 def check_artifacts(tally, bmc, work, models):
     """A .so with and without threads: what it needs, what it exports, what can be written."""
     base = {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2"}
-    for label, option, allowed in (("threads", [], base | {"libgomp.so.1"}), ("no threads", ["--threads=off"], base)):
-        path = os.path.join(work, "digits-%d.so" % len(allowed))
+    for label, option in (("threads", []), ("no threads", ["--threads=off"])):
+        path, allowed = os.path.join(work, "digits-%d.so" % len(option)), base  # OpenMP: when the first team starts
         ran = run(ENV + [bmc, models["digits"], "-o", path, "--name=digits"] + option, cwd=work)
         if not tally.check("digits.so, " + label, ran.status == 0, ran.brief()):
             continue
@@ -62,9 +62,54 @@ def check_artifacts(tally, bmc, work, models):
         }
         wrong = {s for s in undefined if re.match(r"(printf|puts|fprintf|exit|abort|_exit|__assert_fail)\b", s)}
         tally.check("digits.so, %s: never prints, exits or aborts" % label, not wrong, wrong)
-        if option:
-            wrong = {s for s in undefined if re.match(r"GOMP_|omp_", s)}
-            tally.check("digits.so, %s: no OpenMP symbol" % label, not wrong, wrong)
+        wrong = {s for s in undefined if re.match(r"GOMP_|omp_", s)}
+        tally.check("digits.so, %s: no OpenMP symbol" % label, not wrong, wrong)
+
+
+TEAM = """
+import os, sys
+sys.path.insert(0, sys.argv[2])
+from bmc_ctypes import Loaded, ModelError
+import numpy as np
+for threads in (1, 2):
+    before = len(os.listdir("/proc/self/task"))
+    model = Loaded(sys.argv[1], threads=threads)
+    x = np.zeros([2 if d < 0 else d for d in model.inputs[0].dim[: model.inputs[0].rank]], np.float32)
+    try:
+        model.run({model.inputs[0].name.decode(): x})
+        print(threads, len(os.listdir("/proc/self/task")) - before)
+    except ModelError as e:
+        print(threads, e)
+"""
+NO_GOMP = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <string.h>
+void *dlopen(const char *name, int flags)
+{
+    void *(*real)(const char *, int);
+    *(void **)&real = dlsym(RTLD_NEXT, "dlopen");
+    return name && strstr(name, "libgomp") ? 0 : real(name, flags);
+}
+"""
+
+
+def check_team(tally, work):
+    """The OpenMP library is opened by the first run of several threads; a run without it says what is missing."""
+    path, shim = os.path.join(work, "digits-0.so"), os.path.join(work, "shim.so")
+    with open(shim + ".c", "w", encoding="utf-8") as f:
+        f.write(NO_GOMP)
+    ran = run(["gcc", "-shared", "-fPIC", "-o", shim, shim + ".c", "-ldl"])
+    if not tally.check("a dlopen without OpenMP", ran.status == 0, ran.brief()):
+        return
+    words = [sys.executable, "-c", TEAM, path, os.path.join(TOP, "tests", "python")]
+    env = {"OPENBLAS_NUM_THREADS": "1"}
+    ran = run(words, env=env)
+    tally.check("a team of two", ran.out.split() == ["1", "0", "2", "1"], ran.out + ran.err)
+    ran = run(words, env=dict(env, LD_PRELOAD=shim))
+    lines = ran.out.splitlines()
+    tally.check("one thread needs no library", lines[:1] == ["1 0"], ran.out + ran.err)
+    tally.check("two do", len(lines) == 2 and "libgomp.so.1 cannot be opened" in lines[1], ran.out + ran.err)
 
 
 def writable(path):
@@ -197,6 +242,7 @@ def main():
         own = harness.own_models(os.path.join(harness.WORK, "models"))
         models = {"digits": own["digits"], "mlp": own["mnist_mlp"]}
         check_artifacts(tally, bmc, work, models)
+        check_team(tally, work)
         check_embedding(tally, bmc, prefix, work, models)
         check_readme(tally, bmc, prefix, work, models)
     shutil.rmtree(work, ignore_errors=True)
