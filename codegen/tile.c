@@ -28,7 +28,6 @@ typedef LLVMBasicBlockRef Block;
 
 enum { TILE_MAX = 64, ROWS_MAX = 32, PARTS_MAX = 8, LINE = 64 /* bytes of a cache line */ };
 enum { AHEAD_COLS = 4 };         /* so many tile columns at most for A's rows to be prefetched: with more, the first one's misses do not count */
-enum { AHEAD_ROWS = 64 };        /* rows that share the prefetching of strips when their number is not known */
 enum { ROWS_STRIDED = 3 };       /* rows of a tile when each needs two registers, pointer and stride */
 enum { ZERO_ROW_MAX = 32768 };   /* bytes of the zero array a guarded row may point to */
 
@@ -153,7 +152,7 @@ static void cover_rows(Tile *t)
     int64_t n;
     *c = (Cover){.unit = 1, .end = e->rows};
     if (!is_const(e->rows, &n)) {
-        for (unsigned h = t->mr;; h = (h + 1) / 2) {   /* 6 3 2 1: a rest of up to mr-1 rows takes few tiles, code stays small */
+        for (unsigned h = t->mr;; h = h > 6 ? (h + 1) / 2 : h - 1) {   /* a rest of up to mr-1 rows takes a tile or two, code stays small */
             cover_add(c, h, 0, -1, PART_FULL);
             if (h == 1) return;
         }
@@ -226,7 +225,7 @@ static void cover_emit(Tile *t, const Cover *c, void (*body)(Tile *, const Part 
 }
 
 /* ---- the K loop ---- */
-typedef struct Ahead { V ptr; /* at k = 0 */ int64_t step; /* bytes per step of k */ int64_t row; /* if not 0: a line in turn of rows at this distance */ } Ahead;
+typedef struct Ahead { V ptr; /* at k = 0 */ int64_t step; V steps; /* bytes per step of k: `steps` if not NULL */ int64_t row; /* if not 0: a line in turn of rows at this distance */ } Ahead;
 typedef struct Operands {
     unsigned h, w;         /* rows, vectors of columns */
     V row[ROWS_MAX];
@@ -337,7 +336,7 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
     for (unsigned i = 0; i < o->h; i++) p[i] = o->own_stride ? ptr[i] : NULL;
     for (unsigned i = 0; i < o->n_ahead; i++) {
         const Ahead *x = &o->ahead[i];
-        V off = mul(t, k, k64(t, x->step));
+        V off = mul(t, k, x->steps ? x->steps : k64(t, x->step));
         if (x->row) {   /* a line is `line` steps long: so many rows can take turns */
             int64_t line = LINE / x->step;
             V turn = LLVMBuildAnd(t->b, k, k64(t, line - 1), "");
@@ -440,20 +439,28 @@ static void operands_at(const Tile *t, Operands *o, V tt, V col)
 static void prefetch_plan(const Tile *t, Operands *o, V row, V col)
 {
     const TileEmit *e = t->e;
-    int64_t rows = AHEAD_ROWS, cols, a_bytes = dtype_info(e->a_type)->bits / 8, strip_bytes = 16 * (dtype_info(e->b_type)->bits / 8) * e->sums;   /* of an element's sums, side by side */
+    int64_t rows, cols, a_bytes = dtype_info(e->a_type)->bits / 8, strip_bytes = 16 * (dtype_info(e->b_type)->bits / 8) * e->sums;   /* of an element's sums, side by side */
     if (o->own_stride) return;   /* no register left for another address */
-    if (!e->m_inner || (is_const(e->rows, &rows) && rows <= o->h)) return;
+    bool known = is_const(e->rows, &rows);
+    if (!e->m_inner || (known ? rows <= o->h : o->h < t->mr)) return;   /* few rows are a stream, which hardware sees; a rest of rows has little time */
     bool few_cols = is_const(e->cols, &cols) && cols <= 16 * AHEAD_COLS * (int64_t)t->nv;
     if (e->b_packed && (e->b_next || !few_cols || cols > 16 * (int64_t)t->nv)) {
         Ahead *b = &o->ahead[o->n_ahead++];
-        b->step = o->w * strip_bytes * o->h / rows + 1;
+        int64_t share_bytes = o->w * strip_bytes * o->h;
+        V whole = e->rows;
+        if (known) b->step = share_bytes / rows + 1;
+        else {   /* whole tiles share it; one alone is a stream again */
+            whole = LLVMBuildNSWSub(t->b, whole, LLVMBuildURem(t->b, whole, k64(t, o->h), ""), "");
+            V some = add_k(t, LLVMBuildUDiv(t->b, k64(t, share_bytes), whole, ""), 1);
+            b->steps = LLVMBuildSelect(t->b, LLVMBuildICmp(t->b, LLVMIntSLE, e->rows, k64(t, o->h), ""), k64(t, 0), some, "");
+        }
         V next = mul(t, e->b_strip, k64(t, o->w));
         if (e->b_next) {   /* behind the last tile column something else follows */
             V back = mul(t, LLVMBuildAShr(t->b, col, k64(t, 4), ""), e->b_strip), last = LLVMBuildICmp(t->b, LLVMIntSGE, add_k(t, col, 16 * o->w), e->cols, "");
             next = LLVMBuildSelect(t->b, last, LLVMBuildNSWSub(t->b, k64(t, e->b_next), back, ""), next, "");
         }
         b->ptr = gep(t, t->b_mem, o->b, next);
-        V share = LLVMBuildUDiv(t->b, mul(t, row, mul(t, e->K, k64(t, o->w * strip_bytes))), e->rows, "");
+        V share = LLVMBuildUDiv(t->b, mul(t, row, mul(t, e->K, k64(t, o->w * strip_bytes))), whole, "");
         b->ptr = gep(t, LLVMInt8TypeInContext(e->cx), b->ptr, share);
     }
     int64_t K;
