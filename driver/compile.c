@@ -110,6 +110,27 @@ static bool read_file(Session *s, const char *path, char **text, size_t *n)
     return ok || diag(&s->diag, diag_file(path), E_READ, strerror(errno));
 }
 
+/* The pair lies along an axis of so many elements at most: bounds the symbol there. */
+static bool alias_axis(Session *s, AliasRec *r, AliasRec given)
+{
+    Graph *g = s->m.entry;
+    Dims *d = &s->m.dims;
+    for (uint32_t i = 0; i < g->in.n; i++) {
+        if (value_rec(g, g->in.p[i])->name.i != r->in.i) continue;
+        const TypeRec *t = value_trec(g, g->in.p[i]);
+        int rank = t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN ? t->rank : 0, axis = given.axis < 0 ? given.axis + rank : given.axis;
+        int64_t fixed;
+        if (axis < 0 || axis >= rank || (dim_is_const(d, t->dim[axis], &fixed) && fixed > given.cap))
+            return diag(&s->diag, diag_file(s->opt.file), E_OPTION, arena_printf(&s->arena, "--alias: input '%s' has no axis %d of at most %lld elements",
+                                                                                 name_str(&s->m.names, r->in), given.axis, (long long)given.cap));
+        r->axis = axis;
+        r->cap = given.cap;
+        const DimRec *e = &d->rec.p[t->dim[axis].i];
+        if (e->kind == DIM_SYM && d->sym.p[e->sym.i].hi > given.cap && d->sym.p[e->sym.i].lo <= given.cap) d->sym.p[e->sym.i].hi = given.cap;
+    }
+    return true;
+}
+
 static bool aliases(Session *s)
 {
     for (uint32_t k = 0; k + 1 < s->opt.alias_text.n; k += 2) {
@@ -120,6 +141,7 @@ static bool aliases(Session *s)
         for (uint32_t i = 0; i < g->out.n; i++) out |= value_rec(g, g->out.p[i])->name.i == r.out.i;
         if (!in || !out)
             return diag(&s->diag, diag_file(s->opt.file), E_OPTION, arena_printf(&s->arena, "--alias: the model has no %s '%s'", in ? "output" : "input", s->opt.alias_text.p[in ? k + 1 : k]));
+        if (s->opt.alias.p[k / 2].cap && !alias_axis(s, &r, s->opt.alias.p[k / 2])) return false;
         vec_push(&s->arena, &s->m.alias, r);
     }
     return true;

@@ -173,6 +173,21 @@ static bool read_input(Session *s, const bmc_info *info, int k, const char *path
     return onnx_read_value(&s->arena, &s->diag, path, port_proto(&info->input[k]), v, NULL);
 }
 
+/* A tensor of a port with a capacity, from dense memory into memory of the capacity or back. */
+static void lie_as(Arena *a, const bmc_port *port, bmc_value *v, bool dense)
+{
+    size_t part = dtype_info((DType)port->dtype)->bits / 8, rows = 1;
+    for (int i = 0; i < port->rank; i++) *(i < port->alias_axis ? &rows : &part) *= i == port->alias_axis ? 1 : (size_t)v->dim[i];
+    size_t filled = part * (size_t)v->dim[port->alias_axis], all = part * (size_t)port->capacity;
+    size_t to = dense ? filled : all, from = dense ? all : filled;
+    if (!filled || filled > all) return; /* too much: the run says so */
+    char *p = arena_alloc_n(a, to, rows);
+    for (size_t r = 0; r < rows; r++) memcpy(p + r * to, (const char *)v->data + r * from, to < from ? to : from);
+    v->data = p;
+    v->bytes = rows * to;
+    v->stride = NULL;
+}
+
 bool model_inputs(Session *s, Loaded *l)
 {
     const bmc_info *info = l->model->info;
@@ -209,11 +224,19 @@ bool model_inputs(Session *s, Loaded *l)
         if (s->opt.cmd == CMD_RUN) return diag(&s->diag, diag_file(s->opt.file), E_INPUT, info->input[k].name, "it is not given: --input NAME=@FILE, rand or zeros, or --data DIR");
         if (!make_input(s, info, k, true, &l->in[k])) return false;
     }
+    for (uint32_t k = 0; k < info->n_input; k++) {
+        const bmc_port *port = &info->input[k];
+        if (port->capacity && l->in[k].rank == port->rank && l->in[k].dtype == port->dtype) lie_as(&s->arena, port, &l->in[k], false);
+    }
     return true;
 }
 
 bool model_run(Session *s, Loaded *l)
 {
-    if (l->model->run(l->ctx, l->in, l->out) == BMC_OK) return true;
+    if (l->model->run(l->ctx, l->in, l->out) == BMC_OK) {
+        for (uint32_t k = 0; k < l->model->info->n_output; k++)
+            if (l->out[k].stride) lie_as(&s->arena, &l->model->info->output[k], &l->out[k], true);
+        return true;
+    }
     return diag(&s->diag, diag_file(s->opt.file), E_RUN, l->model->message(l->ctx));
 }

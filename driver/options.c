@@ -160,7 +160,14 @@ static bool apply(Arena *a, Diag *d, Options *o, OptId id, const char *arg)
     case OPT_ALIAS: {
         const char *in, *out;
         if (!split(a, arg, &in, &out, false) || !*out) return bad(d, a, "--alias takes %s, not '%s'", form, arg);
-        if (strchr(out, '@')) return bad(d, a, "--alias with @axis is not supported yet; same-shape state is IN=OUT");
+        const char *at = strrchr(out, '@'), *cap = at ? strstr(at, ":cap=") : NULL;
+        int64_t axis = 0, most = 0;
+        if (cap) { /* names may hold an @ themselves: what follows the last one decides */
+            if (!whole(arena_printf(a, "%.*s", (int)(cap - at - 1), at + 1), &axis) || !whole(cap + 5, &most) || most < 1 || axis >= RANK_MAX || axis < -RANK_MAX)
+                return bad(d, a, "--alias takes %s, not '%s'", form, arg);
+            out = arena_printf(a, "%.*s", (int)(at - out), out);
+        }
+        vec_push(a, &o->alias, ((AliasRec){.axis = (int32_t)axis, .cap = most}));
         vec_push(a, &o->alias_text, in);
         vec_push(a, &o->alias_text, out);
         return true;

@@ -25,6 +25,8 @@ static const Pass *const o1[] = {
     &pass_fold,
     &pass_cse, /* nothing is computed twice */
     &pass_dce,
+    &pass_stack_appends, /* state that a model keeps in slices grows in one place */
+    &pass_dce,
     &pass_recognize,    /* softmax, norms, activations are operators, however the exporter spelled them */
     &pass_sink_moves,   /* moves stand together, behind what computes element by element */
     &pass_fold_affine,  /* factors and summands per channel are in the weights beside them */
@@ -56,6 +58,8 @@ static const Pass *const o2[] = {
     &pass_canonicalize,
     &pass_fold,
     &pass_cse,
+    &pass_dce,
+    &pass_stack_appends,
     &pass_dce,
     &pass_recognize,
     &pass_sink_moves,

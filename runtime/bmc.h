@@ -60,7 +60,7 @@ typedef struct bmc_value {
     void *data;
     size_t bytes; /* input: size of data (0: not checked); output: capacity in, used out */
     int64_t dim[BMC_MAX_RANK];
-    const int64_t *stride;  /* in elements; NULL: dense row-major. Inputs only */
+    const int64_t *stride;  /* in elements; NULL: dense row-major. Set in outputs of pairs with a capacity only */
     struct bmc_value *item; /* sequence: n_item elements; map: keys in item[0], values in item[1] */
     size_t n_item;          /* optional: 0 or 1 */
 } bmc_value;
@@ -68,7 +68,9 @@ typedef struct bmc_value {
 /* An aliased pair (bmc_port.alias) is one buffer that the run updates in place, of the same shape on both sides. The
  * caller owns it (same pointer in and out, or data == NULL in the output: it is then the input's), or the context does
  * (data == NULL in both: zero at create and reset, kept between runs; the output's data points at it). Different
- * pointers: the input is copied into the output first. */
+ * pointers: the input is copied into the output first.
+ * With a capacity (bmc_port.capacity) the buffer has that extent along alias_axis on both sides, which sets its strides;
+ * dim[alias_axis] says how much of it is filled: in what the run finds, out what it leaves. */
 #define BMC_PORT_STATE 1u /* bmc_port.flags: only the context owns this pair */
 
 /* One declared input or output. dim[i] >= 0: fixed; -1: the symbol sym[i] (index into bmc_info.symbol), -2: known only
@@ -79,6 +81,8 @@ typedef struct bmc_port {
     int64_t dim[BMC_MAX_RANK];
     int32_t sym[BMC_MAX_RANK];
     int32_t alias; /* inputs: the output that shares its buffer, else -1; outputs: the input, else -1 */
+    int32_t alias_axis;
+    int64_t capacity; /* of an aliased pair along that axis; 0: both have the same shape */
 } bmc_port;
 
 typedef struct bmc_symbol {

@@ -120,7 +120,9 @@ static bmc_status tensor_check(rt_private *p, const bmc_port *port, const bmc_va
             rt_put(&o, "dim %d is %lld, it must not be negative", i, (long long)v->dim[i]);
             return shape_error(p, &o, port, v);
         }
-    if (!rt_dense_bytes(v->dtype, v->rank, v->dim, &bytes)) {
+    bool fits = rt_dense_bytes(v->dtype, v->rank, v->dim, &bytes);
+    if (fits && bytes && port->capacity) fits = rt_port_bytes(port, v->dim, NULL, &bytes);
+    if (!fits) {
         rt_out o = say_input(p, port, item);
         rt_put(&o, "the tensor is larger than any memory");
         return shape_error(p, &o, port, v);
@@ -131,7 +133,7 @@ static bmc_status tensor_check(rt_private *p, const bmc_port *port, const bmc_va
         rt_put(&o, "data is NULL, expected %zu bytes", bytes);
         return shape_error(p, &o, port, v);
     }
-    if (v->stride && !rt_is_dense(v->rank, v->dim, v->stride)) {
+    if (!port->capacity && v->stride && !rt_is_dense(v->rank, v->dim, v->stride)) {
         bmc_status s = strides_check(p, port, v, item);
         if (s) return s;
     } else if (v->bytes && v->bytes < bytes) {
@@ -165,9 +167,15 @@ static bmc_status input_check(rt_private *p, const bmc_value *in, const bmc_valu
                 return rt_say(p, BMC_E_INPUT,
                               "input '%s': the context keeps this state, data must be NULL here and in output '%s'",
                               port->name, p->desc->info->output[port->alias].name);
-            if (v->data && v->stride && !rt_is_dense(v->rank, v->dim, v->stride))
+            int64_t full[BMC_MAX_RANK];
+            size_t bytes;
+            rt_port_bytes(port, v->dim, full, &bytes);
+            if (v->data && v->stride && v->rank == port->rank && !rt_is_dense(v->rank, full, v->stride))
                 return rt_say(p, BMC_E_INPUT, "input '%s': it is updated in place, so it must be dense", port->name);
         }
+        if (port->capacity && v->rank == port->rank && v->dim[port->alias_axis] > port->capacity)
+            return rt_say(p, BMC_E_CAPACITY, "input '%s': %lld along axis %d, the capacity is %lld", port->name,
+                          (long long)v->dim[port->alias_axis], port->alias_axis, (long long)port->capacity);
         return tensor_check(p, port, v, -1, state);
     }
     if (v->n_item && !v->item)

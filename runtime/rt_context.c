@@ -40,6 +40,7 @@ static bmc_ctx *context_place(Carve *c, const Counts *n)
     int64_t(*state_dim)[BMC_MAX_RANK] = carve(c, n->n_in, sizeof *state_dim);
     rt_mem *out_mem = carve(c, n->n_out, sizeof *out_mem);
     size_t *out_bytes = carve(c, n->n_out, sizeof *out_bytes);
+    int64_t(*out_stride)[BMC_MAX_RANK] = carve(c, n->n_out, sizeof *out_stride);
     uint8_t *out_given = carve(c, n->n_out, sizeof *out_given);
     bmc_value *memo = carve(c, (size_t)n->n_in + 2 * (size_t)n->n_out, sizeof *memo);
     rt_range *range = carve(c, (size_t)n->n_in + n->n_out, sizeof *range);
@@ -54,6 +55,7 @@ static bmc_ctx *context_place(Carve *c, const Counts *n)
     p->state_dim = state_dim;
     p->out_mem = out_mem;
     p->out_bytes = out_bytes;
+    p->out_stride = out_stride;
     p->out_given = out_given;
     p->memo_in = memo;
     p->memo_out = memo + n->n_in;
@@ -170,7 +172,7 @@ bmc_status rt_sizes(const rt_desc *d, const int64_t *value, int threads, bmc_siz
         if (port->kind != BMC_TENSOR || !d->out_planned[o] || port->rank > BMC_MAX_RANK) continue;
         d->out_dims(sym, o, dim);
         z->total =
-            add(z->total, rt_dense_bytes(port->dtype, port->rank, dim, &bytes) ? rt_heap_cost(bytes) : PTRDIFF_MAX);
+            add(z->total, rt_port_bytes(port, dim, NULL, &bytes) ? rt_heap_cost(bytes) : PTRDIFF_MAX);
     }
     if (!s && z->total == PTRDIFF_MAX)
         s = rt_say(NULL, BMC_E_MEMORY, "the model needs more memory than there can be for these sizes");

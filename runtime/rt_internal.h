@@ -123,6 +123,7 @@ typedef struct rt_private {
     int64_t (*state_dim)[BMC_MAX_RANK]; /* per input: shape of the kept state; first entry -1: none kept */
     rt_mem *out_mem;                    /* per output: memory that the runtime provides */
     size_t *out_bytes;                  /* per output: bytes of the present run */
+    int64_t (*out_stride)[BMC_MAX_RANK]; /* per output: strides of a pair with a capacity */
     uint8_t *out_given;                 /* per output: 1 when the caller gave memory */
     /* The last call whose preparation may serve the next one (rt_run.c): its inputs and outputs as they came, and the
      * outputs as it left them. */
@@ -162,6 +163,8 @@ RT_HIDDEN size_t rt_dtype_align(int dtype); /* of an element in memory, >= 1 */
 /* Bytes of a dense tensor; false: a negative dim, an unknown type or more than PTRDIFF_MAX bytes. */
 RT_HIDDEN bool rt_dense_bytes(int dtype, int rank, const int64_t *dim, size_t *bytes);
 RT_HIDDEN bool rt_is_dense(int rank, const int64_t *dim, const int64_t *stride);
+/* Bytes of what such a port's tensor lies in: dense, but for pairs with a capacity. full: its dims (may be NULL). */
+RT_HIDDEN bool rt_port_bytes(const bmc_port *, const int64_t *dim, int64_t *full, size_t *bytes);
 RT_HIDDEN void rt_copy_strided(void *to, const void *from, size_t elem, int rank, const int64_t *dim,
                                const int64_t *stride);
 /* Copies the bytes of n strings into the context, so that they outlive where they came from. */

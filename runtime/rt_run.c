@@ -147,8 +147,11 @@ static bmc_status outputs_plan(bmc_ctx *x, bmc_value *out)
         const bmc_port *port = &d->info->output[o];
         if (port->kind != BMC_TENSOR || !d->out_planned[o]) continue;
         size_t bytes, capacity = out[o].bytes;
-        if (!output_shape(x, &out[o], o, &bytes))
+        if (!output_shape(x, &out[o], o, &bytes) || !rt_port_bytes(port, out[o].dim, NULL, &bytes))
             return rt_say(p, BMC_E_MEMORY, "output '%s' is larger than any memory", port->name);
+        if (port->capacity && out[o].dim[port->alias_axis] > port->capacity)
+            return rt_say(p, BMC_E_CAPACITY, "output '%s': %lld along axis %d, the capacity is %lld", port->name,
+                          (long long)out[o].dim[port->alias_axis], port->alias_axis, (long long)port->capacity);
         p->out_bytes[o] = out[o].bytes = bytes;
         if (p->out_given[o] && capacity < bytes) say_small(p, &s, port->name, &out[o], capacity, bytes);
     }
@@ -175,15 +178,16 @@ static bmc_status states_ready(rt_private *p, const bmc_value *in, const bmc_val
         size_t bytes = 0, n = port->rank * sizeof(int64_t);
         int64_t *kept = p->state_dim[i];
         if (port->kind != BMC_TENSOR || !rt_input_is_state(p, in, out, i)) continue;
-        if (kept[0] != -1 && !memcmp(kept, in[i].dim, n)) continue;
+        int64_t full[BMC_MAX_RANK] = {0};
+        rt_port_bytes(port, in[i].dim, full, &bytes);
+        if (kept[0] != -1 && !memcmp(kept, full, n)) continue;
         if (kept[0] != -1)
             return rt_say(p, BMC_E_INPUT, "input '%s': the shape of the kept state cannot change before reset",
                           port->name);
-        rt_dense_bytes(port->dtype, port->rank, in[i].dim, &bytes);
         if (!rt_mem_ensure(&p->heap, &p->state[i], bytes)) return no_memory(p, bytes, "the state", port->name);
         memset(p->state[i].data, 0, bytes);
         memset(kept, 0, sizeof *p->state_dim);
-        memcpy(kept, in[i].dim, n);
+        memcpy(kept, full, n);
     }
     return BMC_OK;
 }
@@ -223,7 +227,7 @@ static bmc_status input_bind(bmc_ctx *x, const bmc_value *in, bmc_value *out, ui
         if (!rt_seq_import(x, slot, v)) return no_memory(p, v->n_item * sizeof(rt_elem), "input", port->name);
         return BMC_OK;
     }
-    rt_dense_bytes(v->dtype, v->rank, v->dim, &bytes);
+    rt_port_bytes(port, v->dim, NULL, &bytes);
     if (port->alias >= 0) return pair_bind(x, in, out, i, bytes);
     if (v->stride && bytes && !rt_is_dense(v->rank, v->dim, v->stride)) {
         if (!rt_mem_ensure(&p->heap, &p->in_copy[i], bytes))
@@ -314,6 +318,17 @@ static void memory_drop(rt_private *p)
     rt_heap_trim(&p->heap);
 }
 
+/* What is filled of a pair's buffer into another one. */
+static void pair_copy(const bmc_port *port, const int64_t *dim, void *to, const void *from, size_t bytes)
+{
+    size_t step = bytes, part = bytes;
+    if (port->capacity) {
+        for (int i = 0; i < port->alias_axis; i++) step /= dim[i] > 0 ? (size_t)dim[i] : 1;
+        part = step / (size_t)port->capacity * (size_t)dim[port->alias_axis];
+    }
+    for (size_t at = 0; at < bytes; at += step) memcpy((char *)to + at, (const char *)from + at, part);
+}
+
 /* Everything up to the team: after this only the model itself can fail. */
 static bmc_status run_prepare(bmc_ctx *x, const bmc_value *in, bmc_value *out)
 {
@@ -345,7 +360,7 @@ static bmc_status run_prepare(bmc_ctx *x, const bmc_value *in, bmc_value *out)
         if (f->input[i].kind != BMC_TENSOR || f->input[i].alias < 0 || !in[i].data) continue;
         uint32_t o = (uint32_t)f->input[i].alias;
         void *to = x->slot[p->desc->in_slot[i]];
-        if (to != in[i].data && p->out_bytes[o]) memcpy(to, in[i].data, p->out_bytes[o]);
+        if (to != in[i].data && p->out_bytes[o]) pair_copy(&f->input[i], in[i].dim, to, in[i].data, p->out_bytes[o]);
     }
     return BMC_OK;
 }
@@ -399,6 +414,13 @@ static bmc_status sequence_give(bmc_ctx *x, bmc_value *v, uint32_t o, bmc_status
     return s;
 }
 
+static const int64_t *port_strides(const bmc_port *port, const int64_t *dim, int64_t *stride)
+{
+    int64_t step = 1;
+    for (int i = port->rank; i-- > 0; step *= i == port->alias_axis ? port->capacity : dim[i]) stride[i] = step;
+    return stride;
+}
+
 static bmc_status outputs_give(bmc_ctx *x, bmc_value *out)
 {
     rt_private *p = x->rt;
@@ -423,6 +445,7 @@ static bmc_status outputs_give(bmc_ctx *x, bmc_value *out)
             v->data = from;
             v->bytes = bytes;
             v->flags = rt_heap_owns(&p->heap, from) ? BMC_LENT : 0;
+            if (port->capacity) v->stride = port_strides(port, v->dim, p->out_stride[o]);
         }
         if (port->dtype == BMC_STRING && s == BMC_OK && !rt_strings_keep(x, v->data, bytes / sizeof(bmc_string)))
             return no_memory(p, 0, "the strings of output", port->name);

@@ -280,6 +280,7 @@ static void input_ports(Lw *l)
                     l->k->output.p[o].alias = (int32_t)a;
                     l->k->input.p[a].alias_axis = l->k->output.p[o].alias_axis = l->m->alias.p[i].axis;
                     l->k->input.p[a].alias_cap = l->k->output.p[o].alias_cap = l->m->alias.p[i].cap;
+                    lw_lies_as_port(l, l->k->input.p[a].buf, &l->k->input.p[a]);
                 }
 }
 

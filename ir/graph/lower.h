@@ -51,7 +51,7 @@ void lw_lies(Lw *, KBuf, LwView *);
 bool lw_set_view(Lw *, uint32_t r, const LwView *);   /* result r is that view (dims are taken from its type); false: an offset or stride left 64 bits, nothing done */
 bool lw_row_major(Lw *, KBuf);
 KBuf lw_row_major_of(Lw *, KBuf);              /* the buffer, or a row-major copy of it (no kernel open) */
-/* Concat: operand k was stored into its place in the result already. */
+/* Concat: operand k was stored into its place in the result already (also: it is the state that the result continues). */
 bool lw_is_inside(Lw *, uint32_t k);
 /* All operands of the node lie one behind the other along `axis` in one buffer: *whole is the view of all. */
 bool lw_side_by_side(Lw *, int axis, LwView *whole);

@@ -14,12 +14,33 @@ static bool entry_dims(Lw *l, const TypeRec *t)
     return true;
 }
 
+/* A pair with a capacity: v is what the input holds and something behind it, so that storing v leaves that alone. */
+static bool appends(Lw *l, Value v, const KPort *out)
+{
+    Node n = value_rec(l->g, v)->def;
+    return out->alias_axis >= 0 && n.i && node_desc(l->g, n)->joins && node_desc(l->g, n)->joins(l->g, n) == out->alias_axis &&
+           node_in(l->g, n, 0).i == l->g->in.p[out->alias].i;
+}
+
 static int entry_output(Lw *l, Value v)
 {
     if (!l->s->frame->entry) return -1;
     for (uint32_t k = 0; k < l->g->out.n; k++)
-        if (l->g->out.p[k].i == v.i && !l->s->out_claimed[k] && l->k->output.p[k].alias < 0) return (int)k;
+        if (l->g->out.p[k].i == v.i && !l->s->out_claimed[k] && (l->k->output.p[k].alias < 0 || appends(l, v, &l->k->output.p[k]))) return (int)k;
     return -1;
+}
+
+void lw_lies_as_port(Lw *l, KBuf b, const KPort *p)
+{
+    KBufRec *r = kbuf(l->k, b);
+    Dims *d = &l->m->dims;
+    Dim step = dim_const(d, 1);
+    if (p->alias_axis < 1) return; /* along the outermost axis there is nothing to step over */
+    r->dense = false;
+    for (int i = r->rank; i-- > 0;) {
+        r->stride[i] = step;
+        step = dim_mul(d, step, i == p->alias_axis ? dim_const(d, p->alias_cap) : r->dim[i]);
+    }
 }
 
 /* ---- how buffers lie ---- */
@@ -131,7 +152,10 @@ KBuf lw_place(Lw *l, TypeId type, Name name, int output)
     bool planned = entry_dims(l, t);
     KSpace space = !planned ? KS_BOX : output >= 0 ? KS_OUT : KS_ARENA;
     KBuf b = kbuf_new(l->k, space, name, t->elem, t->rank, dim, l->loc);
-    if (output >= 0) kbuf(l->k, b)->port = output;
+    if (output >= 0) {
+        kbuf(l->k, b)->port = output;
+        if (planned) lw_lies_as_port(l, b, &l->k->output.p[output]);
+    }
     if (!planned) lw_step(l, KST_ALLOC)->buf = b;
     if (!laid) return b;
     LwView v = {.base = b, .at.rank = t->rank};
@@ -296,6 +320,11 @@ bool lw_is_inside(Lw *l, uint32_t k)
 {
     const LwInside *in = l->s->frame->inside;
     Value v = node_in(l->g, l->n, k);
+    KBuf y = l->s->frame->buf[node_out(l->g, l->n, 0).i];
+    if (!k && y.i && kbuf(l->k, y)->space == KS_OUT && l->s->frame->entry) {
+        const KPort *p = &l->k->output.p[kbuf(l->k, y)->port];
+        if (p->alias >= 0 && l->g->in.p[p->alias].i == v.i && appends(l, node_out(l->g, l->n, 0), p)) return true;
+    }
     return in && in[v.i].concat.i == l->n.i && in[v.i].operand == k && l->s->frame->buf[v.i].i;
 }
 

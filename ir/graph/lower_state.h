@@ -36,6 +36,7 @@ KVal lw_value_at(Lw *, Value, const KVal *idx);  /* its element */
 KVal lw_inline(Lw *, Node, uint32_t r, const KVal *idx);   /* computes an element of a node's result from its operands, in the open kernel */
 void lw_prepare(Lw *, Node);                     /* before a kernel opens: memory for operands that need a kernel of their own to be stored */
 KBuf lw_place(Lw *, TypeId, Name, int output);   /* a fresh place for a value of that type, in the order of its layout; boxed ones get their alloc step; output: stored straight to the caller, -1: no */
+void lw_lies_as_port(Lw *, KBuf, const KPort *); /* a buffer of the caller's: strides of the capacity where the port has one */
 bool lw_views(Lw *);                             /* makes all results of the node views of operand 0; false: they cannot be, nothing was done */
 void lw_reserve(Lw *);                           /* decides which values of the current frame live inside a Concat's result */
 KBuf lw_reserved(Lw *, Value);                   /* the place decided on, 0: none */

@@ -42,6 +42,7 @@ class Port(ctypes.Structure):
     _fields_ = [
         ("name", c_char_p), ("kind", c_uint8), ("dtype", c_uint8), ("rank", c_uint8), ("flags", c_uint8),
         ("dim", c_int64 * MAX_RANK), ("sym", c_int32 * MAX_RANK), ("alias", c_int32),
+        ("alias_axis", c_int32), ("capacity", c_int64),
     ]
 
 
@@ -116,6 +117,11 @@ def as_array(value):
     dtype = np.dtype(DTYPES[value.dtype])
     shape = tuple(value.dim[: value.rank])
     count = int(np.prod(shape, dtype=np.int64))
+    if value.stride and count:  # lies along a capacity
+        strides = [value.stride[i] * dtype.itemsize for i in range(value.rank)]
+        reach = sum((d - 1) * s for d, s in zip(shape, strides)) + dtype.itemsize
+        memory = np.frombuffer(ctypes.string_at(value.data, reach), np.uint8)
+        return np.lib.stride_tricks.as_strided(memory.view(dtype), shape, strides).copy()
     return (
         np.frombuffer(ctypes.string_at(value.data, count * dtype.itemsize), dtype).reshape(shape).copy()
         if count
