@@ -20,6 +20,8 @@ typedef struct rt_heap {
     uint64_t full[(RT_BINS + 63) / 64]; /* bit: the bin is not empty */
     size_t live, held;                  /* bytes in used blocks; in all chunks */
     bool fixed;                         /* lives in memory of the caller: never grows */
+    int settle_wait;                    /* runs before the newest large chunk gets huge pages */
+    char *settle, *settle_end;          /* what of it has none yet */
 } rt_heap;
 
 typedef struct rt_mem {
@@ -31,6 +33,8 @@ RT_HIDDEN void rt_heap_init(rt_heap *); /* grows by malloc */
 RT_HIDDEN void rt_heap_init_fixed(rt_heap *, void *mem, size_t bytes);
 RT_HIDDEN void *rt_heap_alloc(rt_heap *, size_t bytes, size_t *capacity_or_null); /* 64-byte aligned; NULL: no memory */
 RT_HIDDEN void rt_heap_free(rt_heap *, void *);                                   /* NULL: nothing */
+/* After a run: another huge page under the newest large chunk, if it has been used for some runs. Content stays. */
+RT_HIDDEN void rt_heap_settle(rt_heap *);
 RT_HIDDEN void rt_heap_trim(rt_heap *); /* gives chunks without used blocks back */
 RT_HIDDEN void rt_heap_destroy(rt_heap *);
 /* The caller gave memory for this result: not NULL, and not what an earlier run lent. */

@@ -519,6 +519,7 @@ bmc_status rt_run(bmc_ctx *x, const bmc_value *in, bmc_value *out)
     } else {
         s = run_first(x, in, out);
     }
+    if (p->heap.settle != p->heap.settle_end) rt_heap_settle(&p->heap);
     atomic_flag_clear_explicit(&p->busy, memory_order_release);
     return s;
 }
