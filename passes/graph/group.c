@@ -39,7 +39,7 @@ bool group_same_dims(Graph *g, Value x, Value y)
 
 GroupGrowth group_growth(Arena *a, Graph *g, uint32_t max)
 {
-    return (GroupGrowth){g, arena_array(a, Node, max + 1), 0, max, arena_array(a, bool, g->node.n)};
+    return (GroupGrowth){g, arena_array(a, Node, max + 1), 0, max, arena_array(a, bool, g->node.n), a};
 }
 
 void group_add(GroupGrowth *s, Node n)
@@ -79,16 +79,35 @@ static bool reads_member(const GroupGrowth *s, Node n)
     return false;
 }
 
+/* Does a member read what a node marked in `late` makes? */
+static bool reads_late(const GroupGrowth *s, const bool *late, Node n)
+{
+    bool yes = false;
+    for (uint32_t k = 0; k < node_n_in(s->g, n); k++) {
+        Value v = node_in(s->g, n, k);
+        yes |= v.i && late[value_rec(s->g, v)->def.i];
+    }
+    return yes;
+}
+
 uint32_t group_follow(GroupGrowth *s, Value root)
 {
-    uint32_t from = s->n, best = s->n;
+    uint32_t from = s->n, best = s->n, early = s->n, waits = 0, best_waits = 0;
+    bool *late = arena_array(s->arena, bool, s->g->node.n); /* nodes behind the root that are no members */
     Value exit = root;
     for (Node u = node_next(s->g, s->member[s->n - 1]); u.i && s->n < s->max; u = node_next(s->g, u)) {
+        late[u.i] = true;
         if (!reads_member(s, u)) continue;
         if (group_cannot_follow(s->g, u, root)) continue; /* its operand is then seen from outside, for good */
+        late[u.i] = false;
         group_add(s, u);
-        if (group_exits(s, &exit) == 1 && value_rec(s->g, exit)->def.i == u.i) best = s->n;
+        waits += reads_late(s, late, u);
+        if (group_exits(s, &exit) != 1 || value_rec(s->g, exit)->def.i != u.i) continue;
+        best = s->n;
+        best_waits = waits;
+        if (!waits) early = s->n;
     }
+    if (best_waits > 1) best = early; /* a sum of many: each of those that come later takes up what is there */
     while (s->n > best) s->in[s->member[--s->n].i] = false;
     return best - from;
 }

@@ -15,6 +15,7 @@ typedef struct GroupGrowth {
     Node *member;
     uint32_t n, max; /* at most: room for one more in `member` */
     bool *in;
+    Arena *arena;
 } GroupGrowth;
 GroupGrowth group_growth(Arena *, Graph *, uint32_t max);
 void group_add(GroupGrowth *, Node);
@@ -23,7 +24,8 @@ uint32_t group_exits(const GroupGrowth *, Value *last);
 /* Why a node cannot follow a root with that result element by element; NULL: it can. */
 const char *group_cannot_follow(Graph *, Node, Value root);
 /* Adds element-wise followers of the last member and keeps as many as leave one value that is seen from outside, computed
- * by the last of them. Returns how many were kept. */
+ * by the last of them. Of those that wait for nodes behind the root one may be taken: a sum of many results is taken up
+ * result by result, not by the first one at the end. Returns how many were kept. */
 uint32_t group_follow(GroupGrowth *, Value root);
 /* Says what follows a root or its group and is not part of it, and why. */
 void group_explain(PassCtx *, Graph *, Node root, Value exit);
