@@ -386,6 +386,24 @@ static void write_scalar(CgFn *f, const KBufRec *buf, LV base, LV off, LV v)
     cg_store(g, scalar_to_mem(g, buf->elem, v), elem_ptr(g, buf->elem, base, off), elem_align(buf->elem));
 }
 
+/* Lanes `coef` elements apart, all active: the vectors that hold them, each stored under a constant mask. */
+static void write_apart(Cg *g, DType t, LV v, LV p, int64_t coef)
+{
+    LT mem = cg_mem_type(g, t), vt = cg_vec_type(mem);
+    for (int64_t at = 0; at <= (LANES - 1) * coef; at += LANES) {
+        LV pick[LANES], on[LANES], first = cg_i64(g, at);
+        for (int i = 0; i < LANES; i++) {
+            bool here = (at + i) % coef == 0 && (at + i) / coef < LANES;
+            pick[i] = here ? cg_i32(g, (at + i) / coef) : LLVMGetPoison(g->i32);
+            on[i] = LLVMConstInt(g->i1, here, false);
+        }
+        LV part = LLVMBuildShuffleVector(g->b, v, LLVMGetPoison(vt), LLVMConstVector(pick, LANES), "");
+        LV to = LLVMBuildGEP2(g->b, mem, p, &first, 1, "");
+        masked(g, "llvm.masked.store", (LT[]){vt, g->ptr},
+               (LV[]){part, to, cg_i32(g, elem_align(t)), LLVMConstVector(on, LANES)}, 4);
+    }
+}
+
 static void write_lanes(CgFn *f, const KBufRec *buf, LV base, Cv off, LV v, LV mask)
 {
     Cg *g = f->g;
@@ -396,6 +414,10 @@ static void write_lanes(CgFn *f, const KBufRec *buf, LV base, Cv off, LV v, LV m
         LV p = elem_ptr(g, t, base, off.v);
         if (!mask) cg_store(g, v, p, elem_align(t));
         else masked(g, "llvm.masked.store", (LT[]){vt, g->ptr}, (LV[]){v, p, cg_i32(g, elem_align(t)), mask}, 4);
+        return;
+    }
+    if (off.kind == CV_LIN && !mask && off.coef >= 2 && off.coef <= 4 && g->isa.avx512 && elem_bytes(t) == 4) {
+        write_apart(g, t, v, elem_ptr(g, t, base, off.v), off.coef);
         return;
     }
     LV at = cv_vec(f, off), p = LLVMBuildGEP2(g->b, mem, base, &at, 1, "");

@@ -420,6 +420,42 @@ static void test_views(const char *cpu)
     unit_close(&u);
 }
 
+/* ---- lanes 2 to 4 elements apart, read and stored: nothing between and behind them is touched ---- */
+static void test_apart(const char *cpu, int apart)
+{
+    enum { N = 37, MOST = 4 };
+    Unit u;
+    unit_open(&u, cpu);
+    Dim dx[] = {dim_k(&u, N)}, dy[] = {dim_k(&u, apart * N)}, step[] = {dim_k(&u, apart)};
+    KBuf x = port(&u, false, "x", DT_F32, 1, dx), y = port(&u, true, "y", DT_F32, 1, dy);
+    KBuf each[MOST];
+    Kb *b = kb_new(&u.m, "apart", (KLoc){0});
+    uint32_t px = kb_param(b, x, false), py[MOST];
+    for (int c = 0; c < apart - 1; c++) { /* one is left out */
+        each[c] = kbuf_view(&u.m, y, name_of(&u.names, "each"), 1, dx, step, dim_k(&u, c), (KLoc){0});
+        py[c] = kb_param(b, each[c], true);
+    }
+    KVal i = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, N)), v = kb_load(b, px, &i);
+    for (int c = 0; c < apart - 1; c++) kb_store(b, py[c], &i, kb_add(b, v, kb_const_f(b, DT_F32, 100 * c)));
+    kb_end(b);
+    kb_finish(b, &u.m.program);
+    if (unit_load(&u, 2, 1)) {
+        float vx[N], vy[MOST * N + 16];
+        int64_t ex[] = {N}, ey[] = {apart * N};
+        for (int k = 0; k < N; k++) vx[k] = (float)k;
+        for (int k = 0; k < MOST * N + 16; k++) vy[k] = -1;
+        bmc_value vi[] = {value(DT_F32, vx, 1, ex)}, vo[] = {value(DT_F32, vy, 1, ey)};
+        if (!CHECK(u.model->run(u.ctx, vi, vo) == BMC_OK)) printf("    %s\n", u.model->message(u.ctx));
+        bool ok = true;
+        for (int k = 0; k < MOST * N + 16; k++) {
+            bool stored = k < apart * N && k % apart < apart - 1;
+            ok &= vy[k] == (stored ? (float)(k / apart + 100 * (k % apart)) : -1);
+        }
+        CHECK(ok);
+    }
+    unit_close(&u);
+}
+
 /* ---- program steps: symbols from data, if, while with carries, boxes, checks, strings, calls ---- */
 static KStep *add_step(Unit *u, KSteps *to, KStepKind kind) { return kstep_add(&u->m, to, kind, (KLoc){0}); }
 static Dim dsym(Unit *u, Sym s) { return dim_sym(&u->dims, s); }
@@ -742,6 +778,7 @@ int main(void)
         test_nest(cpus[c]);
         test_gather(cpus[c]);
         test_views(cpus[c]);
+        for (int apart = 2; apart <= 4; apart++) test_apart(cpus[c], apart);
         test_sums(cpus[c], 1, 3, true);
         test_sums(cpus[c], 2, 6, false);
         test_sums(cpus[c], 2, 6, true);
