@@ -15,7 +15,8 @@
  * Unknown extents: the edges' columns have loops of their own over the columns of the window. */
 #include "ir/ops/window_nest.h"
 
-#define SHARED_WELL 64 /* par iterations that share well among threads */
+#define SHARED_WELL 64  /* par iterations that share well among threads, */
+#define SHARED_LONG 16  /* and of a tensor that is better read in long runs */
 
 typedef struct Wn {
     WindowNest *n;
@@ -273,7 +274,7 @@ static bool unit_stride(Lw *l, KBuf buf, int axis)
 
 /* Channels of a chunk: so few that the rows that the next output row sees again stay in the first cache (tensors that
  * do not fit into the second one are better read in long runs: 32x112x112 takes 204 us in halves, 107 whole), and that
- * threads have enough to share. Whole vectors, and a divisor of all: chunks are equal. 0: one chunk. */
+ * threads have enough to share (of those tensors less is enough). Whole vectors, and a divisor of all: chunks are equal. 0: one chunk. */
 static int64_t chunk_of(Wn *x, Dim rows)
 {
     const Window *w = x->w;
@@ -284,11 +285,12 @@ static int64_t chunk_of(Wn *x, Dim rows)
     if (!dim_is_const(d, w->in[x->last], &width)) width = 0;
     for (int i = 0; i < x->last; i++) height *= (w->kernel[i] - 1) * w->dilation[i] + 1;
     width *= (height + w->stride[0]) * (dtype_info(kbuf(k, x->n->in)->elem)->bits / 8);
-    if (!dim_is_const(d, kbuf_count(k, x->n->in), &all) || all > k->target.l2_bytes / 8) cache = 0;
+    int64_t shared = SHARED_WELL;
+    if (!dim_is_const(d, kbuf_count(k, x->n->in), &all) || all > k->target.l2_bytes / 8) cache = 0, shared = SHARED_LONG;
     if (!dim_is_const(d, rows, &n)) n = SHARED_WELL;
     for (int64_t part = 2; part * K_LANES <= c; part++) {
         bool large = cache && width * (best ? best : c) / x->n->per > cache;
-        if (!large && (!k->threads || n * (best ? c / best : 1) >= SHARED_WELL)) break;
+        if (!large && (!k->threads || n * (best ? c / best : 1) >= shared)) break;
         if (c % part == 0 && c / part % K_LANES == 0) best = c / part;
     }
     return best;
