@@ -3,6 +3,7 @@
  *   %1 = Reshape(Unsqueeze(%x))              =>  %1 = Reshape(%x)                     one change of shape
  *   %1 = Transpose(%x: [N,1,C]) {0,2,1}      =>  %1 = Reshape(%x, [N,C,1])   an order that extents of 1 do not change
  *   %1 = Squeeze(Transpose(Unsqueeze(%x)))   =>  %1 = Transpose(%x)
+ *   a merged and split again axis between a Transpose: split_before
  *   %1 = MatMul(%a, %w)                          %1 = MatMul(%a, %w)
  *   %2 = Reshape(%1, %s)                     =>  %r2 = Reshape(%r, [M,64])   (a view)
  *   %y = Add(%2, %r)                             %2 = Add(%1, %r2)      %y = Reshape(%2, %s)
@@ -107,6 +108,21 @@ static bool only_ones_differ(Graph *g, const TypeRec *a, const TypeRec *b)
     }
 }
 
+/* Is `whole` the product of the axes of t from `at` on, up to *end? */
+static bool splits(Graph *g, Dim whole, const TypeRec *t, int at, int *end)
+{
+    Dims *d = &g->m->dims;
+    Dim product = dim_const(d, 1);
+    whole = dim_resolve(d, whole);
+    for (*end = at; product.i && dim_eq(d, product, whole) != TRI_YES; ++*end) {
+        if (*end == t->rank) return false;
+        product = dim_mul(d, product, dim_resolve(d, t->dim[*end]));
+    }
+    if (!product.i) return false;
+    if (*end == at && at < t->rank) ++*end; /* an extent of 1 is an axis of its own */
+    return *end > at && (*end > at + 1 || dim_eq(d, dim_resolve(d, t->dim[at]), whole) == TRI_YES);
+}
+
 static bool replace(PassCtx *c, Graph *g, Node n, Value by, const char *what)
 {
     if (!by.i) return false;
@@ -121,6 +137,37 @@ static bool replace(PassCtx *c, Graph *g, Node n, Value by, const char *what)
     return true;
 }
 
+/* Reshape(Transpose(Reshape(x))) where both Reshapes only split axes of what they read, but for one merging that the
+ * other undoes, as heads are split when the batch is not the first axis:
+ *   [T,B,H*d] -> [T,B*H,d] -> {1,0,2} -> [B,H,T,d]      =>      Transpose(Reshape(x, [T,B,H,d]), {1,2,0,3})
+ * The Reshape is a view then. */
+static bool split_before(PassCtx *c, Graph *g, Node n)
+{
+    Node p = value_rec(g, node_in(g, n, 0))->def, q = is_transpose(g, p) ? value_rec(g, node_in(g, p, 0))->def : NODE_NONE;
+    if (!is_reshape(g, q) || !ranked(g, node_in(g, q, 0))) return false;
+    Value w = node_in(g, q, 0);
+    TypeRec from = *value_trec(g, w), mid = *value_trec(g, node_in(g, n, 0)), to = *value_trec(g, node_out(g, n, 0));
+    int first[RANK_MAX + 1], j = 0, k = 0;
+    for (int i = 0; i < mid.rank; i++) /* axis i of the transposed value is first[i]..first[i+1] of the result */
+        if (!splits(g, mid.dim[i], &to, first[i] = j, &j)) return false;
+    first[mid.rank] = j;
+    if (j != to.rank) return false;
+    int64_t perm[RANK_MAX], axis[RANK_MAX];
+    TypeRec fine = {.rank = to.rank};
+    perm_of(g, p, perm);
+    for (int b = 0; b < mid.rank; b++)
+        for (int i = 0; i < mid.rank; i++)
+            for (int x = first[i]; perm[i] == b && x < first[i + 1]; x++) {
+                axis[x] = k;
+                fine.dim[k++] = to.dim[x];
+            }
+    for (int i = k = 0; i < from.rank; i++)
+        if (!splits(g, from.dim[i], &fine, k, &k)) return false;
+    if (k != fine.rank || !pass_may_rewrite(c)) return false;
+    Value y = reshaped(g, w, fine.dim, fine.rank, node_rec(g, q)->loc, n);
+    return y.i && replace(c, g, n, transposed(g, y, axis, node_rec(g, p)->loc, n), "heads split at once");
+}
+
 static bool merge(PassCtx *c, Graph *g, Node n)
 {
     Value x = node_in(g, n, 0);
@@ -128,6 +175,7 @@ static bool merge(PassCtx *c, Graph *g, Node n)
     if (!ranked(g, x) || !ranked(g, node_out(g, n, 0))) return false;
     TypeRec t = *value_trec(g, node_out(g, n, 0));
     Loc loc = node_rec(g, n)->loc;
+    if (is_reshape(g, n) && split_before(c, g, n)) return true;
     if (is_reshape(g, n) && is_reshape(g, p) && ranked(g, node_in(g, p, 0))) {
         Value from = node_in(g, p, 0);
         if (group_same_dims(g, from, node_out(g, n, 0)))
