@@ -68,6 +68,55 @@ static bool infer(Infer *c)
     return infer_set(c, 0, infer_elem(c, 0), rank, dim);
 }
 
+/* The innermost axis in memory, when it is padded; else -1. */
+static int last_moved(Lw *l, const Dim *begin)
+{
+    const TypeRec *t = value_trec(l->g, node_out(l->g, l->n, 0));
+    int a = t->layout.i ? l->m->types.layout.p[t->layout.i].perm[t->rank - 1] : t->rank - 1;
+    Dims *d = &l->m->dims;
+    return dim_is(d, begin[a], 0) && dim_eq(d, lw_dim(l, 0, a), lw_out_dim(l, 0, a)) == TRI_YES ? -1 : a;
+}
+
+/* Stores the result, along axis `part` (-1: none) from lo to hi only; `plain`: that part lies inside the operand. */
+static bool pad_nest(Lw *l, const char *mode, const Dim *begin, int part, Dim lo, Dim hi, bool plain)
+{
+    Dims *d = &l->m->dims;
+    int rank = lw_rank(l, 0);
+    Dim dim[RANK_MAX];
+    Kb *b = lw_kernel(l, "pad");
+    KVal out[RANK_MAX], idx[RANK_MAX], zero[1] = {kb_i(b, 0)}, inside = {0}, fill = {0};
+    for (int i = 0; i < rank; i++) dim[i] = i == part ? dim_sub(d, hi, lo) : lw_out_dim(l, 0, i);
+    lw_nest_as(l, 0, dim, out);
+    if (part >= 0) out[part] = kb_add(b, out[part], kb_dim(b, lo));
+    bool constant = !strcmp(mode, "constant");
+    for (int i = 0; i < rank; i++) {
+        KVal at = kb_sub(b, out[i], kb_dim(b, begin[i])), len = kb_dim(b, lw_dim(l, 0, i)), one = kb_i(b, 1);
+        bool untouched = dim_is(d, begin[i], 0) && dim_eq(d, lw_dim(l, 0, i), lw_out_dim(l, 0, i)) == TRI_YES;
+        if (untouched) idx[i] = out[i];
+        else if (i == part && plain) idx[i] = at;
+        else if (constant) {
+            KVal ok = kb_and(b, kb_ge(b, at, kb_i(b, 0)), kb_lt(b, at, len));
+            inside = inside.i ? kb_and(b, inside, ok) : ok;
+            idx[i] = at;
+        } else if (!strcmp(mode, "edge")) idx[i] = kb_max(b, kb_i(b, 0), kb_min(b, at, kb_sub(b, len, one)));
+        else if (!strcmp(mode, "wrap")) idx[i] = kb_bin(b, KOP_MOD, at, len);
+        else {
+            KVal period = kb_max(b, one, kb_mul(b, kb_i(b, 2), kb_sub(b, len, one))), j = kb_bin(b, KOP_MOD, at, period);
+            idx[i] = kb_select(b, kb_lt(b, j, len), j, kb_sub(b, period, j));
+        }
+    }
+    if (inside.i) {
+        KBuf src = lw_in_strided(l, 0);
+        DType t = dtype_compute(lw_elem(l, 0));
+        if (lw_has(l, 2)) fill = lw_at(l, 2, zero);
+        else if (t == DT_STR) return lw_fail(l, "padding strings needs a constant value");
+        lw_put(l, 0, out, kb_load_if(b, kb_param(b, src, false), idx, inside, fill));
+    } else lw_put(l, 0, out, lw_at(l, 0, idx));
+    lw_end_nest(l, rank);
+    lw_kernel_end(l);
+    return true;
+}
+
 static bool lower(Lw *l, Node n)
 {
     Infer c = {.m = l->m, .g = l->g, .n = n, .op = node_desc(l->g, n), .d = &l->m->dims};
@@ -93,34 +142,16 @@ static bool lower(Lw *l, Node n)
     lw_bind_dims(l, 0, dim);
     lw_prepare_in(l);
     lw_out(l, 0);
-    Kb *b = lw_kernel(l, "pad");
-    KVal out[RANK_MAX], idx[RANK_MAX], zero[1] = {kb_i(b, 0)}, inside = {0}, fill = {0};
-    lw_nest_over(l, 0, out);
     bool constant = !strcmp(mode, "constant");
-    for (int i = 0; i < rank; i++) {
-        KVal at = kb_sub(b, out[i], kb_dim(b, begin[i])), d = kb_dim(b, lw_dim(l, 0, i)), one = kb_i(b, 1);
-        bool untouched = dim_is(c.d, begin[i], 0) && dim_eq(c.d, lw_dim(l, 0, i), lw_out_dim(l, 0, i)) == TRI_YES;
-        if (untouched) idx[i] = out[i];
-        else if (constant) {
-            KVal ok = kb_and(b, kb_ge(b, at, kb_i(b, 0)), kb_lt(b, at, d));
-            inside = inside.i ? kb_and(b, inside, ok) : ok;
-            idx[i] = at;
-        } else if (!strcmp(mode, "edge")) idx[i] = kb_max(b, kb_i(b, 0), kb_min(b, at, kb_sub(b, d, one)));
-        else if (!strcmp(mode, "wrap")) idx[i] = kb_bin(b, KOP_MOD, at, d);
-        else {
-            KVal period = kb_max(b, one, kb_mul(b, kb_i(b, 2), kb_sub(b, d, one))), j = kb_bin(b, KOP_MOD, at, period);
-            idx[i] = kb_select(b, kb_lt(b, j, d), j, kb_sub(b, period, j));
-        }
-    }
-    if (inside.i) {
-        KBuf src = lw_in_strided(l, 0);
-        DType t = dtype_compute(lw_elem(l, 0));
-        if (lw_has(l, 2)) fill = lw_at(l, 2, zero);
-        else if (t == DT_STR) return lw_fail(l, "padding strings needs a constant value");
-        lw_put(l, 0, out, kb_load_if(b, kb_param(b, src, false), idx, inside, fill));
-    } else lw_put(l, 0, out, lw_at(l, 0, idx));
-    lw_end_nest(l, rank);
-    lw_kernel_end(l);
+    int last = rank ? last_moved(l, begin) : -1;
+    Dim from[4] = {dim_const(c.d, 0)};
+    if (constant || last < 0) return pad_nest(l, mode, begin, -1, dim_const(c.d, 0), dim_const(c.d, 0), false);
+    /* three parts along the axis whose elements are neighbours: what stands before, the operand itself, what stands behind */
+    from[1] = dim_max(c.d, from[0], dim_min(c.d, begin[last], dim[last]));
+    from[2] = dim_max(c.d, from[1], dim_min(c.d, dim_add(c.d, begin[last], lw_dim(l, 0, last)), dim[last]));
+    from[3] = dim[last];
+    for (int i = 0; i < 3; i++)
+        if (!dim_is(c.d, dim_sub(c.d, from[i + 1], from[i]), 0) && !pad_nest(l, mode, begin, last, from[i], from[i + 1], i == 1)) return false;
     return true;
 }
 
