@@ -47,7 +47,7 @@ struct bmc_ctx {
     uint8_t *arena;
     const uint8_t *weights;
     rt_thread *thread;          /* nt entries */
-    uint64_t run_counter, seed; /* for random operators */
+    uint64_t draws, seed; /* for random operators: how many have been asked for since create or reset */
     struct rt_private *rt;
 };
 

@@ -260,7 +260,7 @@ bmc_status rt_reset(bmc_ctx *x)
         rt_mem_free(&p->heap, &p->in_copy[i]);
         p->state_dim[i][0] = -1; /* zeroed when it is next used */
     }
-    x->run_counter = 0;
+    x->draws = 0;
     rt_heap_trim(&p->heap);
     atomic_flag_clear(&p->busy);
     return BMC_OK;

@@ -496,7 +496,6 @@ static bmc_status run_first(bmc_ctx *x, const bmc_value *in, bmc_value *out)
     bmc_status s = run_prepare(x, in, out);
     if (s) return s;
     s = team_run(x);
-    x->run_counter++;
     if (s || (s = outputs_give(x, out))) return s;
     p->memo = in && out && memo_possible(x, in);
     if (p->memo) memcpy(p->memo_done, out, f->n_output * sizeof *out);
@@ -514,8 +513,7 @@ bmc_status rt_run(bmc_ctx *x, const bmc_value *in, bmc_value *out)
     bmc_status s;
     if (memo_fits(p, in, out)) {
         s = team_run(x);
-        x->run_counter++;
-        if (!s) memcpy(out, p->memo_done, p->desc->info->n_output * sizeof *out);
+            if (!s) memcpy(out, p->memo_done, p->desc->info->n_output * sizeof *out);
     } else {
         s = run_first(x, in, out);
     }

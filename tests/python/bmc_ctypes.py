@@ -132,7 +132,7 @@ def as_array(value):
 class Loaded:
     """A model in this process with one context. Crashes are real: probe bad arguments from a child process."""
 
-    def __init__(self, path, threads=1, symbol="bmc_model", all_threads=True):
+    def __init__(self, path, threads=1, symbol="bmc_model", all_threads=True, seed=0):
         self.ctx = c_void_p()
         self.library = ctypes.CDLL(path)
         self.table = ModelTable.in_dll(self.library, symbol)
@@ -143,7 +143,7 @@ class Loaded:
         self.outputs = [info.output[i] for i in range(info.n_output)]
         self.symbols = [info.symbol[i] for i in range(info.n_symbol)]
         self.info = info
-        config = Config(size=ctypes.sizeof(Config), threads=threads, all_threads=all_threads)
+        config = Config(size=ctypes.sizeof(Config), threads=threads, all_threads=all_threads, seed=seed)
         status = self.table.create(byref(config), None, 0, byref(self.ctx))
         if status != OK:
             raise ModelError(status, self.message(None))
@@ -167,6 +167,10 @@ class Loaded:
         if status != OK:
             raise ModelError(status, self.message())
         return {p.name.decode(): as_array(v) for p, v in zip(self.outputs, outputs)}
+
+    def reset(self):
+        if self.table.reset(self.ctx) != OK:
+            raise ModelError(E_ARG, self.message())
 
     def close(self):
         if self.ctx:

@@ -2,8 +2,8 @@
  *   bmc-conformance --cases DIR --expected FILE --report FILE [--jobs N] [--filter TEXT] [-O N] [--cpu NAME] [--threads N]
  * Each case runs in a process of its own with a time limit, so that a crash or a hang is a verdict like any other: it compiles
  * CASE/model.onnx to a temporary .so, loads it, runs every test_data_set_K and compares with the stored outputs under the
- * tolerances of DIR/manifest.txt. The report has one line per case: name, verdict (pass refuse wrong crash timeout), message,
- * with a tab between. `refuse` means: a message at compile time. A case passes here when its verdict is the one that the
+ * tolerances of DIR/manifest.txt. The report has one line per case: name, verdict (pass refuse differs wrong crash timeout), message,
+ * with a tab between. `refuse` means: a message at compile time; `differs`: the right types and dims, other values. A case passes here when its verdict is the one that the
  * expected list has for it; the last line is "N passed, N failed". */
 #include <getopt.h>
 #include <math.h>
@@ -37,7 +37,7 @@ static int fail(const char *what)
 
 /* ---- one case, in its own process ---- */
 
-typedef struct Child { Session s; int pipe; const char *verdict; const char *error; } Child;
+typedef struct Child { Session s; int pipe; const char *verdict; const char *error, *differs; } Child;
 
 static void keep_error(void *arg, const DiagMessage *m)
 {
@@ -56,6 +56,11 @@ static void verdict(Child *c, const char *what, const char *message)
     _exit(0);
 }
 
+static bool same_form(const bmc_value *x, const bmc_value *y)
+{
+    return x->kind == y->kind && x->dtype == y->dtype && x->rank == y->rank && !memcmp(x->dim, y->dim, sizeof *x->dim * x->rank);
+}
+
 static void check_data(Child *c, const Case *x, Loaded *l)
 {
     Session *s = &c->s;
@@ -68,7 +73,10 @@ static void check_data(Child *c, const Case *x, Loaded *l)
         if (!path) verdict(c, "wrong", "a stored output is missing");
         if (!onnx_read_value(&s->arena, &s->diag, path, port_proto(p), &want, NULL)) verdict(c, "wrong", c->error);
         double rtol = p->dtype == BMC_BF16 ? fmax(x->rtol, 0x1p-6) : x->rtol;
-        if (!value_agrees(&s->arena, p->name, &l->out[k], &want, rtol, x->atol, &why)) verdict(c, "wrong", why);
+        if (!value_agrees(&s->arena, p->name, &l->out[k], &want, rtol, x->atol, &why)) {
+            if (!same_form(&l->out[k], &want)) verdict(c, "wrong", why);
+            c->differs = why;
+        }
     }
 }
 
@@ -97,7 +105,7 @@ static void run_case(const Runner *r, const Case *x, int to)
     if (!loaded) verdict(c, "wrong", c->error);
     for (int k = 0;; k++) {
         s->opt.data = arena_printf(&s->arena, "%s/test_data_set_%d", folder, k);
-        if (access(s->opt.data, R_OK) != 0) verdict(c, k ? "pass" : "wrong", k ? NULL : "there is no test_data_set_0");
+        if (access(s->opt.data, R_OK) != 0) verdict(c, !k ? "wrong" : c->differs ? "differs" : "pass", k ? c->differs : "there is no test_data_set_0");
         check_data(c, x, &l);
     }
 }
