@@ -138,6 +138,28 @@ static bool blob_elements(Cg *g, Blob b, int64_t first, int64_t n, void *to)
 /* Source element (t, k, n) of a PACK recipe lies at src_off + t*stride_t + k*stride_k + n*stride_n. A panel is kc x
  * 16: strip `s` from row k0 on; where rows or columns are contiguous in the source they are read at once. */
 
+/* f32 elements become bf16 in place, rounded to nearest even; a NaN stays one. */
+static void to_bf16(uint8_t *row, int64_t n)
+{
+    for (int64_t k = 0; k < n; k++) {
+        uint32_t x;
+        memcpy(&x, row + 4 * k, 4);
+        bool nan = (x & 0x7fffffff) > 0x7f800000;
+        uint16_t y = (uint16_t)(nan ? x >> 16 | 0x40 : (x + 0x7fff + (x >> 16 & 1)) >> 16);
+        memcpy(row + 2 * k, &y, 2);
+    }
+}
+
+/* The same, of another type: bf16 from f32. */
+static bool pack_elements(Cg *g, Blob src, DType elem, int64_t first, int64_t n, uint8_t *to)
+{
+    DType from = blob_rec(g->m->blobs, src)->elem;
+    assert((from == elem || (from == DT_F32 && elem == DT_BF16)) && "packing rounds f32 to bf16, nothing else");
+    if (!blob_elements(g, src, first, n, to)) return false;
+    if (from != elem) to_bf16(to, n);
+    return true;
+}
+
 static bool pack_panel(Cg *g, const Recipe *r, DType elem, int64_t t, int64_t k0, int64_t s, uint8_t *row, uint8_t *out)
 {
     int64_t sides = r->sides ? r->sides : 1, n0 = s / sides * LANES;
@@ -147,7 +169,7 @@ static bool pack_panel(Cg *g, const Recipe *r, DType elem, int64_t t, int64_t k0
     if (kn < r->kc || cols < LANES || r->kc % r->g) memset(out, 0, (size_t)(round_up(r->kc, r->g) * LANES) * e);
     if (r->stride_n == 1) {
         for (int64_t k = 0; k < kn; k++) {
-            if (!blob_elements(g, r->src[0], base + recipe_k(r, k0 + k) + n0, cols, row)) return false;
+            if (!pack_elements(g, r->src[0], elem, base + recipe_k(r, k0 + k) + n0, cols, row)) return false;
             for (int64_t n = 0; n < cols; n++)
                 memcpy(out + (size_t)(((k / r->g) * LANES + n) * r->g + k % r->g) * e, row + (size_t)n * e, e);
         }
@@ -156,10 +178,10 @@ static bool pack_panel(Cg *g, const Recipe *r, DType elem, int64_t t, int64_t k0
     for (int64_t n = 0; n < cols; n++) {
         int64_t at = base + (n0 + n) * r->stride_n;
         if (r->stride_k == 1 && !r->k_in) {
-            if (!blob_elements(g, r->src[0], at + k0, kn, row)) return false;
+            if (!pack_elements(g, r->src[0], elem, at + k0, kn, row)) return false;
         } else {
             for (int64_t k = 0; k < kn; k++)
-                if (!blob_elements(g, r->src[0], at + recipe_k(r, k0 + k), 1, row + (size_t)k * e)) return false;
+                if (!pack_elements(g, r->src[0], elem, at + recipe_k(r, k0 + k), 1, row + (size_t)k * e)) return false;
         }
         for (int64_t k = 0; k < kn; k++)
             memcpy(out + (size_t)(((k / r->g) * LANES + n) * r->g + k % r->g) * e, row + (size_t)k * e, e);
@@ -174,7 +196,8 @@ static bool write_pack(Out *o, const Recipe *r, DType elem)
     unsigned e = whole_bytes(elem);
     int64_t rows = round_up(r->kc, r->g);
     assert(r->kc > 0 && r->g > 0 && e > 0);
-    uint8_t *row = arena_alloc(&g->arena, (size_t)(rows > LANES ? rows : LANES) * e),
+    unsigned of_src = whole_bytes(blob_rec(g->m->blobs, r->src[0])->elem);
+    uint8_t *row = arena_alloc(&g->arena, (size_t)(rows > LANES ? rows : LANES) * of_src + of_src),
             *out = arena_alloc(&g->arena, (size_t)(rows * LANES) * e);
     for (int64_t t = 0; t < r->batch; t++)
         for (int64_t k0 = 0; k0 < r->K; k0 += r->kc)

@@ -90,13 +90,13 @@ static bool parse_shape(Arena *a, const char *s, ShapeOption *o)
     }
 }
 
-/* MODE | NODE=MODE. Modes that change nothing yet are not offered. */
+/* MODE | NODE=MODE. */
 static bool parse_math(Arena *a, const char *s, Options *o)
 {
     const char *node = NULL, *mode = s;
     MathMode m;
     if (strchr(s, '=') && !split(a, s, &node, &mode, true)) return false;
-    if (!math_mode_find(mode, &m) || m == MATH_BF16) return false;
+    if (!math_mode_find(mode, &m)) return false;
     if (node) {
         NodeMathOption x = {node, m};
         vec_push(a, &o->node_math, x);

@@ -166,7 +166,8 @@ TileChoice contract_choose(const KTarget *t, const TileProblem *p)
 void contract_choose_strips(const KTarget *t, const TileProblem *p, TileChoice *c)
 {
     enum { COLUMNS = 512, ROWS_MOST = 2048 };   /* scratch has room for so many, known or not */
-    c->kc = p->K > 0 && contract_pack_kc(t, p->acc, p->K) < p->K ? contract_pack_kc(t, p->acc, p->K) : 0;
+    c->kc = p->K > 0 && p->pack_kc < p->K ? p->pack_kc : 0;
+    c->tc = 0;
     int64_t bytes = dtype_info(p->acc)->bits / 8, K = c->kc ? c->kc : p->K < 0 ? 512 : max64(min64(p->K, HUGE), 1), column = 16 * c->nv;
     int64_t most = max64(min64(l2_bytes(t) / 4 / (K * bytes), COLUMNS) / column, 1) * column, N = p->N < 0 ? HUGE : max64(min64(p->N, HUGE), 1);
     c->nb = block_length(N, min64(most, round_up(N, column)), column);

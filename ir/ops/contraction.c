@@ -4,6 +4,15 @@
 
 static int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
+/* bf16 halves what is read of B, which decides the time of a few rows. Many rows are bound by multiply-adds, and widening each vector of B costs two
+ * instructions: there f32 stays. */
+static DType packed_elem(Lw *l, DType elem, const RightSide *r)
+{
+    enum { FEW_ROWS = 12 };
+    bool narrow = elem == DT_F32 && math_allows(lw_math(l), MATH_BF16_PRODUCTS) && r->rows > 0 && r->rows <= FEW_ROWS;
+    return narrow ? DT_BF16 : elem;
+}
+
 bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
 {
     const BlobRec *b = blob_rec(&l->m->blobs, blob);
@@ -17,8 +26,9 @@ bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
     recipe.src[0] = blob;
     recipe.n_src = 1;
     recipe.g = 1;
+    DType elem = packed_elem(l, b->elem, r);
     Dim size = dim_const(&l->m->dims, shape->batch * r->batch);
-    r->buf = lw_const_buf(l, blob_derived(&l->m->blobs, b->elem, shape->batch * r->batch, &recipe), "packed", 1, &size);
+    r->buf = lw_const_buf(l, blob_derived(&l->m->blobs, elem, shape->batch * r->batch, &recipe), "packed", 1, &size);
     return true;
 }
 

@@ -11,6 +11,7 @@ typedef struct RightSide {
     int64_t kc;          /* packed: length of a K block */
     int64_t batch;       /* packed: elements of one batch t */
     bool dot;            /* packed for dot products: Contract.b_dot */
+    int64_t rows;        /* said by the caller: rows of A that will meet it; 0: not known, or many */
 } RightSide;
 
 /* Packs a constant: element (t, k, n) of `blob` stands at off + t*stride_t + k*stride_k + n*stride_n. false: not constant data (pack while running instead). */

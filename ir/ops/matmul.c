@@ -254,6 +254,7 @@ static bool pack(Mm *x, DType acc)
     Blob blob;
     if (!dim_is_const(d, x->K, &K) || !dim_is_const(d, x->N, &N) || !lw_const(l, 1, &blob)) return false;
     int rank = lw_rank(l, 1);
+    if (!dim_is_const(d, x->M, &x->right.rows)) x->right.rows = 0;
     for (int i = 0; i < rank; i++)
         if (i != x->b_k && i != x->b_n) {
             if (!dim_is_const(d, lw_dim(l, 1, i), &e)) return false;

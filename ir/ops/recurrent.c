@@ -214,7 +214,7 @@ static void state_side(Ctx *x, int from, int gates, State *s)
     Dims *d = &l->m->dims;
     int64_t h;
     Blob blob;
-    RightSide r;
+    RightSide r = {0};
     Dim G = dim_const(d, gates), lanes = dim_const(d, K_LANES), strips = dim_mul(d, dim_ceildiv(d, x->H, lanes), G);
     s->gates = gates;
     s->strip = dim_mul(d, x->H, lanes);
@@ -222,6 +222,7 @@ static void state_side(Ctx *x, int from, int gates, State *s)
     if (lw_const(l, RNN_R, &blob) && dim_is_const(d, x->H, &h) && h > 0) {
         Recipe shape = {.batch = x->f.dirs, .K = h, .N = h, .kc = h, .src_off = from * h * h, .stride_k = 1,
                         .stride_t = x->f.gates * h * h, .stride_n = h, .sides = gates > 1 ? gates : 0, .stride_side = gates > 1 ? h * h : 0};
+        if (!dim_is_const(d, x->B, &r.rows)) r.rows = 0;
         if (contraction_pack_as(l, blob, &shape, &r)) {
             s->buf = r.buf;
             return;
