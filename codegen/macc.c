@@ -253,6 +253,7 @@ void macc_emit(CgFn *f, KInst i)
         .sums = m->sums,
         .m_inner = m->m_inner,
         .b_packed = m->b_packed,
+        .b_pairs = m->b_pairs,
         .b_next = m->b_next,
         .a_row = row_distance(f, m),
         .a_near = f->k->param.p[m->a].space == KS_LOCAL,

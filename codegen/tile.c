@@ -233,6 +233,7 @@ typedef struct Operands {
     V a_k[ROWS_MAX];       /* their strides; only when `own_stride` */
     bool own_stride;
     V b;                   /* first strip at k = 0 */
+    V b_odd;               /* pairs: the same, but the compiler does not see that: what is loaded twice must not stay in registers in between */
     V b_mask;              /* of the last strip's loads; NULL: none. Whole elements, sign bit set where loaded (vector units without mask registers
                               would rebuild them from single bits at every step), or <16 x i1> */
     Ahead ahead[2];
@@ -288,8 +289,27 @@ static V mac(const Tile *t, V a, V b, V acc)
     return call_intrinsic(t, "llvm.fma", &t->vec, 1, arg, 3);
 }
 
-/* One step of k: a_off[i] and b_off are the element offsets from the operand pointers. */
-static void k_step(const Tile *t, const Operands *o, V *a_ptr, V b_off, V *acc)
+/* The even or odd ones of sixteen pairs of bf16, as f32: the upper half of a register lane. */
+static V load_half(const Tile *t, V ptr, unsigned odd)
+{
+    LLVMTypeRef pairs = LLVMVectorType(t->i32, 16);
+    V v = LLVMBuildLoad2(t->b, pairs, ptr, ""), k[16];
+    LLVMSetAlignment(v, 4);
+    for (unsigned l = 0; l < 16; l++) k[l] = LLVMConstInt(t->i32, odd ? 0xffff0000 : 16, 0);
+    v = odd ? LLVMBuildAnd(t->b, v, LLVMConstVector(k, 16), "") : LLVMBuildShl(t->b, v, LLVMConstVector(k, 16), "");
+    return LLVMBuildBitCast(t->b, v, t->vec, "");
+}
+
+/* The same address, opaque. */
+static V hidden(const Tile *t, V ptr)
+{
+    LLVMTypeRef p = t->ptr, type = LLVMFunctionType(p, &p, 1, 0);
+    V same = LLVMGetInlineAsm(type, "", 0, "=r,0", 4, 0, 0, LLVMInlineAsmDialectATT, 0);
+    return LLVMBuildCall2(t->b, type, same, &ptr, 1, "");
+}
+
+/* One step of k: a_off[i] and b_off are the element offsets from the operand pointers; odd: the second one of a pair. */
+static void k_step(const Tile *t, const Operands *o, V *a_ptr, V b_off, unsigned odd, V *acc)
 {
     V b[TILE_MAX];
     unsigned sums = t->e->sums, n = o->w * sums;
@@ -297,7 +317,8 @@ static void k_step(const Tile *t, const Operands *o, V *a_ptr, V b_off, V *acc)
         V off = b_off;
         if (s / sums) off = add(t, off, mul(t, t->e->b_strip, k64(t, s / sums)));
         if (s % sums) off = add(t, off, mul(t, t->e->b_sum, k64(t, s % sums)));
-        b[s] = load_b(t, gep(t, t->b_mem, o->b, off), s / sums + 1 == o->w ? o->b_mask : NULL);
+        if (t->e->b_pairs) b[s] = load_half(t, gep(t, t->b_mem, odd ? o->b_odd : o->b, off), odd);
+        else b[s] = load_b(t, gep(t, t->b_mem, o->b, off), s / sums + 1 == o->w ? o->b_mask : NULL);
     }
     for (unsigned i = 0; i < o->h; i++) {
         V a = splat(t, load_a(t, a_ptr[i]));
@@ -347,8 +368,9 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
     }
     for (unsigned u = 0; u < step; u++) {
         for (unsigned i = 0; i < o->h && !o->own_stride; i++) p[i] = gep(t, t->a_mem, o->a[i], a_next);
-        k_step(t, o, p, b_next, out);
-        b_next = add(t, b_next, e->b_k);
+        k_step(t, o, p, b_next, e->b_pairs && u % 2, out);
+        if (!e->b_pairs || step == 1) b_next = add(t, b_next, e->b_k);
+        else if (u % 2) b_next = add(t, b_next, mul(t, e->b_k, k64(t, 2)));
         if (!o->own_stride) a_next = add(t, a_next, e->a_k);
         else for (unsigned i = 0; i < o->h; i++) p[i] = gep(t, t->a_mem, p[i], o->a_k[i]);
     }
@@ -427,6 +449,7 @@ static void operands_at(const Tile *t, Operands *o, V tt, V col)
         if (i == 0) {
             V strip = LLVMBuildAShr(t->b, col, k64(t, 4), "");
             o->b = gep(t, t->b_mem, e->b_base, add(t, b_off, mul(t, strip, e->b_strip)));
+            o->b_odd = e->b_pairs ? hidden(t, o->b) : NULL;
         }
     }
 }
@@ -658,7 +681,7 @@ static void outer_body(Tile *t, const Part *p, V pos)
 void tile_emit(const TileEmit *e)
 {
     assert(e->mr >= 1 && e->nv >= 1 && e->sums >= 1 && e->sums <= KM_SUMS_MAX);
-    Tile t = {.e = e, .b = e->b, .k_unroll = 1};
+    Tile t = {.e = e, .b = e->b, .k_unroll = e->b_pairs ? 2 : 1};
     unsigned most = TILE_MAX / e->sums < ROWS_MAX ? TILE_MAX / e->sums : ROWS_MAX;   /* a tile is a wish: anything may stand in a .kir */
     t.mr = e->mr < most ? e->mr : most;
     t.nv = e->nv < TILE_MAX / t.mr ? e->nv / e->sums : TILE_MAX / t.mr / e->sums;

@@ -42,7 +42,7 @@ static void build_macc(Kb *b, Build *x, KVal rows, KVal cols, KVal taps, KVal kl
     const Contract *c = x->c;
     bool packed = c->b_packed || x->strips;
     KMacc spec = {.a = c->a, .b = x->strips ? x->strips : c->b, .mr = (uint8_t)x->choice.mr, .nv = (uint8_t)x->choice.nv, .m_inner = x->choice.m_inner,
-                  .b_packed = packed, .acc = c->acc, .b_next = next_strips(b, x)};
+                  .b_packed = packed, .b_pairs = packed && !x->strips && c->b_pairs, .acc = c->acc, .b_next = next_strips(b, x)};
     KVal args[KM_ARGS];
     args[KM_ROWS] = rows;
     args[KM_COLS] = cols;

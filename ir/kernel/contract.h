@@ -9,6 +9,7 @@ typedef struct Contract {
     uint32_t a, b;                     /* kernel parameters */
     DType acc;
     bool b_packed;                     /* B is in strips, [T][K/kc][N/16][kc][16] with kc = pack_kc (RECIPE_PACK; K and N padded with zeros); else row-major in place */
+    bool b_pairs;                      /* with b_packed: bf16, two k side by side (KMacc); pack_kc is even */
     int64_t pack_kc;                   /* length of a K block of packed B: contract_pack_kc's */
     bool b_dot;                        /* B is [N][K rounded up to 16] instead (contract_is_dot; packed, T is 1, A without predicate); needs a_buf */
     KBuf a_buf;                        /* the buffer behind parameter `a` */

@@ -219,9 +219,8 @@ static bool macc(Run *r, const KInstRec *i)
                     int64_t n = q / x->sums, g = q % x->sums;
                     in[0] = (KScalar){.i = 0};
                     if (addr[t].there && !operand(r, i, x->a, addr[t].a + n * ak, x->acc, &in[0])) return false;
-                    if (!operand(r, i, x->b,
-                                 addr[t].b + col / K_LANES * bstrip + g * bsum + n * bk + col % K_LANES, x->acc,
-                                 &in[1]))
+                    int64_t at = x->b_pairs ? n / 2 * 2 * bk + 2 * (col % K_LANES) + n % 2 : n * bk + col % K_LANES;
+                    if (!operand(r, i, x->b, addr[t].b + col / K_LANES * bstrip + g * bsum + at, x->acc, &in[1]))
                         return false;
                     in[2] = acc[g];
                     if (!fused) {

@@ -56,12 +56,13 @@ typedef enum KLoop { KLOOP_SEQ, KLOOP_PAR, KLOOP_VEC } KLoop;
  * With `sums` > 1 an element (i, j) has so many sums side by side, of as many matrices: sum g reads B at g*b_sum beyond that place, init yields and epilogue
  * takes all of them: gates of a recurrent cell, a value and its gate.
  * A and B are addressed as flat element arrays. Packed B: b_k = 16, b_strip = kc*16, zero-padded to whole strips; B in place (row-major): b_k = row stride,
- * b_strip = 16, columns beyond `cols` are not read. `mr` x `nv` (rows x strips) is the register tile, `order` which loop runs inside: pure schedule, any value gives
+ * b_strip = 16, columns beyond `cols` are not read. With `b_pairs` (bf16, packed, f32 sums) two k lie side by side: element k of a column at
+ * k/2*2*b_k + 2*column + k%2. `mr` x `nv` (rows x strips) is the register tile, `order` which loop runs inside: pure schedule, any value gives
  * the same sums (k ascending within t ascending, fused multiply-add for floats where the target has it). Instruction args: rows, cols, K, T, a_k, b_k, b_strip, b_sum (0 when there
  * is one sum).
  * Blocks: addr(t,i) yields a_off, pred, b_off | init(i,j) yields acc... | epilogue(acc...,i,j) yields nothing. i, j, t, k are i64. */
 enum { KM_SUMS_MAX = 4 };
-typedef struct KMacc { uint32_t a, b; /* kernel params */ uint8_t mr, nv, sums /* 1..KM_SUMS_MAX; 0 in a spec: 1 */; bool m_inner; bool b_packed; DType acc; KBlock addr, init /* may be 0 */, epi;
+typedef struct KMacc { uint32_t a, b; /* kernel params */ uint8_t mr, nv, sums /* 1..KM_SUMS_MAX; 0 in a spec: 1 */; bool m_inner; bool b_packed, b_pairs; DType acc; KBlock addr, init /* may be 0 */, epi;
     int64_t b_next; /* a hint for prefetching packed B: elements from the first strip of this macc to the one read after its last; 0: right behind the last */ } KMacc;
 enum { KM_ROWS, KM_COLS, KM_K, KM_T, KM_AK, KM_BK, KM_BSTRIP, KM_BSUM, KM_ARGS };
 

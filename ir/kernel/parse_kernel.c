@@ -335,6 +335,7 @@ static bool macc(P *p)
     spec.nv = (uint8_t)nv;
     spec.m_inner = lex_accept_ident(p->x, "m_inner");
     spec.b_packed = lex_accept_ident(p->x, "packed");
+    spec.b_pairs = lex_accept_ident(p->x, "pairs");
     if (lex_accept_ident(p->x, "next") &&
         (!lex_expect(p->x, '(') || !lex_int(p->x, &spec.b_next) || !lex_expect(p->x, ')')))
         return false;

@@ -283,6 +283,8 @@ static void check_macc(V *c, KInst i)
         f != dtype_is_float(b) || a == DT_STR || b == DT_STR)
         err(c, "%s: %s times %s into %s", who(c, i), dtype_name(a), dtype_name(b), dtype_name(x->acc));
     if (!x->mr || !x->nv) err(c, "%s: empty tile", who(c, i));
+    if (x->b_pairs && (!x->b_packed || x->acc != DT_F32 || c->k->param.p[x->b].elem != DT_BF16))
+        err(c, "%s: pairs are packed bf16 and give f32", who(c, i));
     if (x->sums < 1 || x->sums > KM_SUMS_MAX) {
         err(c, "%s: %u sums", who(c, i), x->sums);
         c->failed = true;

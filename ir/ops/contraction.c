@@ -4,13 +4,19 @@
 
 static int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
-/* bf16 halves what is read of B, which decides the time of a few rows. Many rows are bound by multiply-adds, and widening each vector of B costs two
- * instructions: there f32 stays. */
-static DType packed_elem(Lw *l, DType elem, const RightSide *r)
+/* bf16 halves what is read of B, which is the time of a few rows. Many are bound by multiply-adds: widening takes two instructions for two vectors of B
+ * where pairs will do, else two for one, so that they stay in f32. */
+static bool is_narrow(Lw *l, DType elem, const RightSide *r)
 {
-    enum { FEW_ROWS = 12 };
-    bool narrow = elem == DT_F32 && math_allows(lw_math(l), MATH_BF16_PRODUCTS) && r->rows > 0 && r->rows <= FEW_ROWS;
-    return narrow ? DT_BF16 : elem;
+    enum { FEW_ROWS = 12, FEW_ROWS_PAIRS = 48 };
+    return elem == DT_F32 && math_allows(lw_math(l), MATH_BF16_PRODUCTS) && r->rows <= (r->may_pair ? FEW_ROWS_PAIRS : FEW_ROWS);
+}
+
+int64_t contraction_rows(Lw *l, Dim rows)
+{
+    int64_t lo, hi;
+    dim_bounds(&l->m->dims, rows, &lo, &hi);
+    return lo;
 }
 
 bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
@@ -19,16 +25,17 @@ bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
     Recipe recipe = *shape;
     /* what a graph computes can be packed, what is packed already cannot */
     if ((b->kind == BLOB_DERIVED && b->recipe->kind != RECIPE_GRAPH) || b->kind == BLOB_STRINGS || !shape->K || !shape->N || !shape->batch) return false;
+    bool narrow = is_narrow(l, b->elem, r);
     r->packed = true;
-    r->kc = shape->kc;
+    r->pairs = narrow && r->may_pair;
+    r->kc = recipe.kc = r->pairs ? round_up(shape->kc, 2) : shape->kc;
     r->batch = round_up(shape->K, r->kc) * recipe_strips(shape) * K_LANES;
     recipe.kind = RECIPE_PACK;
     recipe.src[0] = blob;
     recipe.n_src = 1;
-    recipe.g = 1;
-    DType elem = packed_elem(l, b->elem, r);
+    recipe.g = r->pairs ? 2 : 1;
     Dim size = dim_const(&l->m->dims, shape->batch * r->batch);
-    r->buf = lw_const_buf(l, blob_derived(&l->m->blobs, elem, shape->batch * r->batch, &recipe), "packed", 1, &size);
+    r->buf = lw_const_buf(l, blob_derived(&l->m->blobs, narrow ? DT_BF16 : b->elem, shape->batch * r->batch, &recipe), "packed", 1, &size);
     return true;
 }
 
@@ -47,6 +54,7 @@ bool contraction_pack_matrix(Lw *l, Blob blob, DType acc, int64_t K, int64_t N, 
 {
     if (!contract_is_dot(&l->k->target, acc, N, K)) return contraction_pack(l, blob, acc, 1, K, N, 0, 0, stride_k, stride_n, r);
     /* [N][K rounded up]: N batches of one row whose columns are k */
+    r->may_pair = false;
     if (!contraction_pack(l, blob, acc, N, 1, K, 0, stride_n, 0, stride_k, r)) return false;
     r->dot = true;
     return true;

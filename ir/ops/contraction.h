@@ -11,9 +11,12 @@ typedef struct RightSide {
     int64_t kc;          /* packed: length of a K block */
     int64_t batch;       /* packed: elements of one batch t */
     bool dot;            /* packed for dot products: Contract.b_dot */
-    int64_t rows;        /* said by the caller: rows of A that will meet it; 0: not known, or many */
+    bool pairs;          /* packed as bf16, two k side by side: Contract.b_pairs */
+    bool may_pair;       /* said by the caller: `pairs` will do */
+    int64_t rows;        /* said by the caller: at least so many rows of A meet it */
 } RightSide;
 
+int64_t contraction_rows(Lw *, Dim rows);   /* for RightSide.rows */
 /* Packs a constant: element (t, k, n) of `blob` stands at off + t*stride_t + k*stride_k + n*stride_n. false: not constant data (pack while running instead). */
 bool contraction_pack(Lw *, Blob, DType acc, int64_t T, int64_t K, int64_t N, int64_t off, int64_t stride_t, int64_t stride_k, int64_t stride_n, RightSide *);
 /* The same with K blocks of a given length. */

@@ -387,7 +387,7 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
     for (int i = 0; i < last; i++) x.lines = dim_mul(d, x.lines, r->out[i]);
 
     /* The weights. */
-    RightSide right = {0};
+    RightSide right = {.may_pair = c->group == 1, .rows = contraction_rows(l, x.by_line ? r->out[last] : conv_rows_count(d, r))};
     int64_t width = merge ? w->kernel[last] : 1, T = w->taps / width, K = width * k.icg;
     Recipe shape = {.batch = T,
                     .K = K * c->group,
@@ -427,6 +427,7 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
                     .b = kb_param(b, right.buf, false),
                     .acc = acc,
                     .b_packed = x.packed,
+                    .b_pairs = right.pairs,
                     .pack_kc = right.kc,
                     .a_k = merge || dim_is(d, c->icg, 1) ? kb_i(b, 1) : kb_dim(b, r->lie_channel),
                     .b_k = x.b_k,

@@ -356,7 +356,9 @@ static bool lower_macc(Lw *l, const Case *c)
         pixel &= dim_is(d, w->in[i], 1) && w->dilation[i] == 1 && begin[i] == 0 && dim_is(d, w->out[i], w->kernel[i]);
     }
     /* w[ic, ocg, taps] as [tap][ic][ocg]: the k of a group lie one after another */
-    RightSide right = {0};
+    Dim pixels = lw_dim(l, 0, 0);
+    for (int i = 0; i < w->n; i++) pixels = dim_mul(d, pixels, w->in[i]);
+    RightSide right = {.rows = contraction_rows(l, pixels)};
     Recipe shape = {.batch = w->taps, .K = ic, .N = ocg, .stride_t = 1, .stride_k = ocg * w->taps, .stride_n = w->taps};
     shape.kc = c->group == 1 ? contract_pack_kc(&l->k->target, dtype_compute(lw_elem(l, 0)), ic) : ic;
     if (!contraction_pack_as(l, weights, &shape, &right)) return false;

@@ -254,7 +254,8 @@ static bool pack(Mm *x, DType acc)
     Blob blob;
     if (!dim_is_const(d, x->K, &K) || !dim_is_const(d, x->N, &N) || !lw_const(l, 1, &blob)) return false;
     int rank = lw_rank(l, 1);
-    if (!dim_is_const(d, x->M, &x->right.rows)) x->right.rows = 0;
+    x->right.rows = contraction_rows(l, x->M);
+    x->right.may_pair = true;
     for (int i = 0; i < rank; i++)
         if (i != x->b_k && i != x->b_n) {
             if (!dim_is_const(d, lw_dim(l, 1, i), &e)) return false;
@@ -342,6 +343,7 @@ static void mm_kernel(Mm *x, Form form, const char *stem)
                   .b = x->pb,
                   .acc = dtype_compute(lw_elem(l, 0)),
                   .b_packed = x->right.packed,
+                  .b_pairs = x->right.pairs,
                   .pack_kc = x->right.kc,
                   .b_dot = x->right.dot,
                   .a_buf = x->a,

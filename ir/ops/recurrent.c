@@ -198,6 +198,8 @@ static void input_side(Ctx *x)
     int64_t k, all;
     Blob blob;
     Side *s = &x->w;
+    s->r.may_pair = true;
+    s->r.rows = contraction_rows(l, dim_mul(d, x->T, x->B));
     if (lw_const(l, RNN_W, &blob) && dim_is_const(d, x->I, &k) && dim_is_const(d, x->rows, &all) &&
         contraction_pack(l, blob, x->t, x->f.dirs, k, all, 0, all * k, 1, k, &s->r)) {
         s->batch = dim_const(d, s->r.batch);
@@ -222,7 +224,7 @@ static void state_side(Ctx *x, int from, int gates, State *s)
     if (lw_const(l, RNN_R, &blob) && dim_is_const(d, x->H, &h) && h > 0) {
         Recipe shape = {.batch = x->f.dirs, .K = h, .N = h, .kc = h, .src_off = from * h * h, .stride_k = 1,
                         .stride_t = x->f.gates * h * h, .stride_n = h, .sides = gates > 1 ? gates : 0, .stride_side = gates > 1 ? h * h : 0};
-        if (!dim_is_const(d, x->B, &r.rows)) r.rows = 0;
+        r.rows = contraction_rows(l, x->B);
         if (contraction_pack_as(l, blob, &shape, &r)) {
             s->buf = r.buf;
             return;
@@ -297,6 +299,7 @@ static KBuf input_product(Ctx *x)
                   .b = kb_param(b, x->w.r.buf, false),
                   .acc = x->t,
                   .b_packed = x->w.r.packed,
+                  .b_pairs = x->w.r.pairs,
                   .pack_kc = x->w.r.kc,
                   .a_buf = in,
                   .arg = x,

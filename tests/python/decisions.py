@@ -231,6 +231,67 @@ def filtering(t):
                 t.tally.check(name + ": the same bits", all(g.tobytes() == got[0].tobytes() for g in got))
 
 
+NARROW = """bir 1
+sym M entry input 0 axis 0 lo 1
+graph @main(%%x: f32[M,%(k)d], %%i: f32[1,%(k)d,5,8]) -> (%%y, %%o) {
+  %%w = const f32[%(k)d,%(n)d] [%(w)s]
+  %%c = const f32[%(n)d,%(k)d,1,1] [%(c)s]
+  %%f = const f32[%(n)d,%(k)d,3,3] [%(f)s]
+  %%y = MatMul(%%x, %%w) !0 "product"
+  %%p = Conv(%%i, %%c)
+  %%q = Conv(%%i, %%f) {pads=[1,1,1,1], strides=[2,1]}
+  %%r = ReduceMean(%%q) {keepdims=1}
+  %%o = Add(%%p, %%r)
+}
+"""
+
+
+def bf16_of(x):
+    """Rounded to nearest even, as float32."""
+    u = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return ((u + 0x7FFF + (u >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+def narrow(t):
+    """--math=bf16: the error of operands rounded to bf16 and no other, the same bits for any number of threads; weights of
+    half the size; a node that opts out has the numbers of the default mode."""
+    rng = np.random.default_rng(5)
+    targets = [["-O2"], ["-O0"], ["--cpu=x86-64-v3"], ["--cpu=x86-64"]]
+    for k, n in ((64, 96), (33, 20), (301, 7)):
+        w = rng.standard_normal((k, n)).astype(np.float32)
+        c = rng.standard_normal((n, k)).astype(np.float32)
+        f = rng.standard_normal((n, k, 3, 3)).astype(np.float32)
+        text = {a: ",".join("%.9g" % v for v in b.ravel()) for a, b in (("w", w), ("c", c), ("f", f))}
+        t.write("narrow.bir", NARROW % dict(text, k=k, n=n))
+        for number, flags in enumerate(targets):
+            stem = "narrow%d_%d" % (k, number)
+            modes = {"bf16": ["--math=bf16"], "default": [], "out": ["--math=bf16", "--math", "product=default"]}
+            if not all([t.compile("narrow.bir", "%s%s.so" % (stem, m), *(f + flags)) for m, f in modes.items()]):
+                continue
+            run = {m: [Loaded(t.path("%s%s.so" % (stem, m)), threads=h) for h in (1, 3)] for m in modes}
+            for rows in (1, 5, 70):
+                x = rng.standard_normal((rows, k)).astype(np.float32)
+                i = rng.standard_normal((1, k, 5, 8)).astype(np.float32)
+                got = {m: [model.run({"x": x, "i": i}) for model in run[m]] for m in modes}
+                name = "bf16 %dx%dx%d %s" % (rows, n, k, flags)
+                for m in modes:
+                    same = all(g[o].tobytes() == got[m][0][o].tobytes() for g in got[m] for o in ("y", "o"))
+                    t.tally.check("%s, %s: the same bits" % (name, m), same)
+                want = x.astype(np.float64) @ w
+                y = got["bf16"][0]["y"].astype(np.float64)
+                half = x.astype(np.float64) @ bf16_of(w)  # operands of one side rounded, and of both
+                both = bf16_of(x).astype(np.float64) @ bf16_of(w)
+                error = np.abs(y - want).max() / np.abs(want).max()
+                t.tally.check("%s: error %.2e" % (name, error), error <= 2**-7)
+                exact = min(np.abs(y - half).max(), np.abs(y - both).max()) / np.abs(want).max()
+                t.tally.check("%s: %.2e from rounded operands" % (name, exact), exact <= 1e-5)
+                t.tally.check(name + ": not the default's numbers", got["default"][0]["y"].tobytes() != got["bf16"][0]["y"].tobytes())
+                t.tally.check(name + ": opted out", got["default"][0]["y"].tobytes() == got["out"][0]["y"].tobytes())
+                o, plain = got["bf16"][0]["o"], got["default"][0]["o"]
+                error = np.abs(o - plain).max() / np.abs(plain).max()
+                t.tally.check("%s: convolutions, error %.2e" % (name, error), error <= 2**-7)
+
+
 def files(t):
     """D11, D13: weights in a file beside the artifact, found from anywhere; a file that is not the one compiled is refused."""
     digits = os.path.join(harness.TOP, "models", "digits", "digits.onnx")
@@ -331,7 +392,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, filtering, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, narrow, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:

@@ -2,14 +2,16 @@
  * The target's L2 is declared small, so that every kind of blocking occurs at sizes that are quick to check. Operands are small integers: sums are exact. */
 #include "codegen/codegen.h"
 #include "ir/kernel/contract.h"
+#include "ir/elem.h"
 #include "ir/kernel/eval.h"
 #include "tests/unit/check.h"
 
 #include <stdlib.h>
 
-typedef struct Problem { int64_t Z, M, N, K, T; bool packed, guarded, symbolic, by_k, dot, copied; DType type; int64_t kc; } Problem;
+typedef struct Problem { int64_t Z, M, N, K, T; bool packed, guarded, symbolic, by_k, dot, copied, pairs; DType type; int64_t kc; } Problem;
 typedef struct Test { Problem p; uint32_t b, c; int64_t lda; } Test;
 
+static DType b_type(const Problem *p) { return p->pairs ? DT_BF16 : p->type; }
 static int64_t strips(const Problem *p) { return (p->N + 15) / 16; }
 static int64_t b_batch(const Problem *p) { return p->dot ? p->N * ((p->K + 15) / 16 * 16) : p->packed ? (p->K + p->kc - 1) / p->kc * p->kc * strips(p) * 16 : p->K * p->N; }
 static bool present(const Problem *p, int64_t t, int64_t m) { return !p->guarded || (m + t) % 3 != 0; }
@@ -22,6 +24,7 @@ static int64_t b_at(const Problem *p, int64_t z, int64_t t, int64_t k, int64_t n
 {
     int64_t batch = (z * p->T + t) * b_batch(p);
     if (p->dot) return batch + n * ((p->K + 15) / 16 * 16) + k;
+    if (p->pairs) return batch + (k / p->kc * strips(p) + n / 16) * p->kc * 16 + k % p->kc / 2 * 32 + n % 16 * 2 + k % 2;
     return batch + (p->packed ? ((k / p->kc * strips(p) + n / 16) * p->kc + k % p->kc) * 16 + n % 16 : k * p->N + n);
 }
 
@@ -87,10 +90,15 @@ static void put(DType t, void *p, int64_t i, int64_t v)
 {
     if (t == DT_F32) ((float *)p)[i] = (float)v;
     else if (t == DT_F64) ((double *)p)[i] = (double)v;
+    else if (t == DT_BF16) {
+        float f = (float)v; /* small integers: exact */
+        memcpy((char *)p + 2 * i, (char *)&f + 2, 2);
+    }
     else ((int32_t *)p)[i] = (int32_t)v;
 }
 static double get(DType t, const void *p, int64_t i)
 {
+    if (t == DT_BF16) return elem_get_f(t, p, i);
     return t == DT_F32 ? ((const float *)p)[i] : t == DT_F64 ? ((const double *)p)[i] : ((const int32_t *)p)[i];
 }
 
@@ -111,7 +119,7 @@ static bool right(const Test *x, const void *a, const void *b, const void *c)
             for (int64_t n = 0; n < p->N; n++) {
                 double sum = (double)n;
                 for (int64_t t = 0; t < p->T; t++)
-                    for (int64_t k = 0; k < p->K && present(p, t, m); k++) sum += get(p->type, a, a_at(x, z, t, m, k)) * get(p->type, b, b_at(p, z, t, k, n));
+                    for (int64_t k = 0; k < p->K && present(p, t, m); k++) sum += get(p->type, a, a_at(x, z, t, m, k)) * get(b_type(p), b, b_at(p, z, t, k, n));
                 double got = get(p->type, c, (z * p->M + m) * p->N + n);
                 if (got == sum) continue;
                 printf("    Z%lld M%lld N%lld K%lld T%lld packed %d guarded %d symbolic %d by_k %d %s: C[%lld,%lld,%lld] is %g, expected %g\n", (long long)p->Z,
@@ -123,17 +131,18 @@ static bool right(const Test *x, const void *a, const void *b, const void *c)
 }
 
 /* Counts which schedules were seen: the test is worth something only when all of them were. */
-static int seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks, seen_copied_blocks;
+static int seen_pairs, seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks, seen_copied_blocks;
 
 static void note_schedule(const KModule *m, const Problem *p)
 {
-    TileProblem q = {.acc = p->type, .a_type = p->type, .b_type = p->type, .M = p->symbolic ? -1 : p->M, .N = p->N, .K = p->K, .T = p->T, .b_packed = p->packed, .pack_kc = p->kc};
+    TileProblem q = {.acc = p->type, .a_type = p->type, .b_type = b_type(p), .M = p->symbolic ? -1 : p->M, .N = p->N, .K = p->K, .T = p->T, .b_packed = p->packed, .pack_kc = p->kc};
     TileChoice c = contract_choose(&m->target, &q);
     if (p->copied) {
         contract_choose_strips(&m->target, &q, &c);
         seen_copied_blocks += c.kc != 0;
         return;
     }
+    seen_pairs += p->pairs;
     seen_k_blocks += c.kc != 0;
     seen_t_blocks += c.tc != 0 && !c.kc;
     seen_m_blocks += c.mb < p->M;
@@ -191,6 +200,7 @@ static void problem_test(Problem p, const char *cpu, uint64_t seed)
     if (!CHECK(codegen_target(&ar, &d, NULL, cpu, &m.target))) return;
     m.target.l2_bytes = 256 << 10;
     p.kc = contract_pack_kc(&m.target, p.type, p.K);
+    if (p.pairs) p.kc += p.kc % 2;
     note_schedule(&m, &p);
     Test x = {.p = p, .lda = (p.by_k ? p.M : p.K) + 1};
     int64_t a_rows = p.Z * p.T * (p.by_k ? p.K : p.M), a_len = a_rows * x.lda, b_len = p.Z * p.T * b_batch(&p), c_len = p.Z * p.M * p.N;
@@ -201,11 +211,11 @@ static void problem_test(Problem p, const char *cpu, uint64_t seed)
         rows = dim_sym(&dims, s);
     }
     KBuf ka = port(&m, false, "a", p.type, 2, (Dim[]){p.symbolic ? rows : dim_const(&dims, a_rows), dim_const(&dims, x.lda)});
-    KBuf kb = port(&m, false, "b", p.type, 1, (Dim[]){dim_const(&dims, b_len)});
+    KBuf kb = port(&m, false, "b", b_type(&p), 1, (Dim[]){dim_const(&dims, b_len)});
     KBuf kc = port(&m, true, "c", p.type, 3, (Dim[]){dim_const(&dims, p.Z), rows, dim_const(&dims, p.N)});
     Kb *b = kb_new(&m, "contract", (KLoc){0});
     Contract c = {.Z = dim_const(&dims, p.Z), .M = rows, .N = dim_const(&dims, p.N), .K = dim_const(&dims, p.K), .T = dim_const(&dims, p.T), .acc = p.type,
-                  .b_packed = p.packed, .pack_kc = p.kc, .b_dot = p.dot, .a_buf = ka, .arg = &x, .a_addr = on_a, .b_addr = on_b, .store = on_store, .a_plain = !p.guarded};
+                  .b_packed = p.packed, .b_pairs = p.pairs, .pack_kc = p.kc, .b_dot = p.dot, .a_buf = ka, .arg = &x, .a_addr = on_a, .b_addr = on_b, .store = on_store, .a_plain = !p.guarded};
     c.a = kb_param(b, ka, false);
     c.b = x.b = kb_param(b, kb, false);
     if (p.copied) {
@@ -223,9 +233,9 @@ static void problem_test(Problem p, const char *cpu, uint64_t seed)
     void *va = malloc((size_t)a_len * size + 1), *vb = malloc((size_t)b_len * size + 1), *vc = calloc((size_t)c_len + 1, size);
     Rng r = {seed};
     for (int64_t i = 0; i < a_len; i++) put(p.type, va, i, rng_in(&r, -3, 4));
-    for (int64_t i = 0; i < b_len; i++) put(p.type, vb, i, rng_in(&r, -3, 4));
+    for (int64_t i = 0; i < b_len; i++) put(b_type(&p), vb, i, rng_in(&r, -3, 4));
     int64_t da[] = {p.symbolic ? p.M : a_rows, x.lda}, dc[] = {p.Z, p.M, p.N};
-    bmc_value in[] = {value(p.type, va, 2, da), value(p.type, vb, 1, &b_len)}, out = value(p.type, vc, 3, dc);
+    bmc_value in[] = {value(p.type, va, 2, da), value(b_type(&p), vb, 1, &b_len)}, out = value(p.type, vc, 3, dc);
     CodegenJit *jit = NULL;
     if (CHECK(codegen_jit(&m, &(CodegenOptions){.opt_level = 2, .verify = true, .threads = true, .producer = "test"}, &jit))) {
         const bmc_model *model = codegen_jit_model(jit);
@@ -274,6 +284,7 @@ int main(void)
             break;
         default: p.M = rng_in(&r, 1, 4); p.N = rng_in(&r, 200, 700); break;              /* a few rows */
         }
+        if (p.packed && p.type == DT_F32 && !p.dot && rng_in(&r, 0, 3) == 0) p.pairs = true;
         if (rng_in(&r, 0, 9) == 0) p.M = 0;
         if (rng_in(&r, 0, 14) == 0) p.K = 0;
         problem_test(p, i % 3 ? "native" : "x86-64-v3", i);
@@ -290,7 +301,7 @@ int main(void)
         if (c.tc > 1 && !CHECK(p.T % c.tc == 0)) break;
     }
     share_test();
-    CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2 && seen_copied_blocks > 2);
+    CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2 && seen_copied_blocks > 2 && seen_pairs > 5);
     printf("blocks of K %d, T %d, M %d, N %d times; of a copied B %d times\n", seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks,
            seen_copied_blocks);
     return check_done();
