@@ -2,7 +2,8 @@
  *
  * Cycles are counted for two multiply-add ports, as contract_choose does. What decides between direct sums, m = 2 and
  * m = 4 is multiply-adds (9 : 4 : 2.25), transforms (a fixed count per tile and vector of channels) and weights, which
- * are 16/9 and 4 times as many and come from memory once per run, and once per block where they exceed L2. */
+ * are 16/9 and 4 times as many and come from memory once per run, and from the next cache once per block where they
+ * exceed L2. */
 #include "ir/ops/conv_winograd.h"
 #include <math.h>
 #include <string.h>
@@ -15,10 +16,13 @@ enum {
     PANEL = 64,         /* output channels of a panel */
     PANELS_MOST = 4,    /* of them together, where inputs stream */
     UNITS = 8,          /* so many pieces of work are welcome for sharing among threads, */
-    PANELS_OWN = 2      /* if a group keeps so many panels: the input transform is repeated for each group */
+    CHANNELS_OWN = 128, /* if a group keeps so many output channels: the input transform is repeated for each group */
+    CALL = 120          /* cycles around a product of planes */
 };
-/* Bytes per cycle that arrive from memory and from the next cache, beside the work. */
-static const double MEMORY_RATE = 6, NEXT_RATE = 10;
+static const double STORE = 2.5,     /* cycles of a vector of products beside its multiply-adds */
+    UNSHARED = 1.15;                 /* a price for fewer pieces than half of UNITS, so that others win that are as good */
+/* Bytes per cycle that arrive from memory, and from the next cache beside the work. */
+static const double MEMORY_RATE = 6, NEXT_RATE = 20;
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -47,13 +51,16 @@ static WinogradPlan plan(const KTarget *t, int m, int64_t ic, int64_t oc, int64_
     WinogradPlan p = {.tiles = block, .panel = panel, .bytes = planes * strips * K_LANES * ic * 4};
     /* by port: additions and multiply-adds two a cycle, stores one */
     double in = m == 2 ? 32 : 110, out = m == 2 ? 26 : 95, s = strip_registers(t);
-    p.groups = blocks >= UNITS ? 1 : min64(ceil_div(UNITS, blocks), max64(panels / PANELS_OWN, 1));
+    p.groups = blocks >= UNITS ? 1 : min64(min64(ceil_div(UNITS, blocks), max64(oc / CHANNELS_OWN, 1)), panels);
     p.groups = ceil_div(panels, ceil_div(panels, p.groups));
     p.cycles = (double)(blocks * block * planes * strips) * (double)ic * s / 2;
     p.cycles += (double)tiles * s * (in * (double)(ceil_div(ic, K_LANES) * p.groups) + out * (double)strips);
-    p.cycles += (double)p.bytes * (double)(p.bytes > l2 / 2 ? blocks : 1) / MEMORY_RATE;
+    p.cycles += (double)(tiles * planes * strips) * s * STORE + (double)(blocks * panels * planes) * CALL;
+    p.cycles += (double)p.bytes / MEMORY_RATE;
+    if (p.bytes > l2 / 2) p.cycles += (double)p.bytes * (double)(blocks - 1) / NEXT_RATE;
     int64_t v = planes * 4 * block * ic, sums = planes * 4 * block * panel;
     if (v + sums > l2 / 8 * 5) p.cycles += (double)(v * blocks * panels) / NEXT_RATE;
+    if (blocks * p.groups < UNITS / 2) p.cycles *= UNSHARED;
     if (sums > l2 / 4) p.cycles += 2 * (double)(sums * blocks * panels) / NEXT_RATE;
     return p;
 }
