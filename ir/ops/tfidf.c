@@ -1,0 +1,251 @@
+/* tfidf.c: TfIdfVectorizer: how often each n-gram of a pool occurs in each row of tokens, integers or strings.
+ *   y[row, d] = weight * count or min(count, 1)        for the n-grams whose coordinate is d
+ *   count     = places p and distances s+1 (s = 0..max_skip_count; 0 for single tokens) with x[p + i (s+1)] == gram[i] for all i
+ * An internal operator counts; mode and weights are element-wise operators behind it. */
+#include "ir/graph/eval.h"
+#include "ir/ops/compose.h"
+#include "ir/graph/lower.h"
+#include <string.h>
+
+/* ---- NgramCounts(x, pool, first, length, begin) ----
+ * n-gram g is pool[first[g] .. +length[g]]; coordinate d counts the n-grams begin[d] .. begin[d+1]. */
+
+enum { X, POOL, FIRST, LENGTH, BEGIN };
+static const Port P_COUNT[] = {{"x", DTS_STR | DTS(DT_I64), 0, 1}, {"pool", DTS_STR | DTS(DT_I64), 0, 1}, {"first", DTS(DT_I64), 0, 0},
+                               {"length", DTS(DT_I64), 0, 0},      {"begin", DTS(DT_I64), 0, 0},          PORT_END};
+static const Port P_COUNTS[] = {{"counts", DTS(DT_I64), 0, 0}, PORT_END};
+typedef struct Count {
+    uint64_t set;
+    int64_t max_skip;
+} Count;
+static const AttrSpec COUNT_ATTRS[] = {A_INT(Count, max_skip, 0), A_END};
+
+static bool count_infer(Infer *c)
+{
+    if (!infer_need_rank(c, X, 2, 2)) return false;
+    for (uint32_t k = POOL; k <= BEGIN; k++)
+        if (!infer_need_rank(c, k, 1, 1)) return false;
+    return infer_set(c, 0, DT_I64, 2, (Dim[]){infer_dim(c, X, 0), dim_sub(c->d, infer_dim(c, BEGIN, 0), dim_const(c->d, 1))});
+}
+
+static bool count_lower(Lw *l, Node n)
+{
+    KBuf in[5];
+    uint32_t p[5];
+    for (uint32_t k = 0; k < 5; k++) in[k] = lw_in(l, k);
+    lw_prepare_out(l);
+    Kb *b = lw_kernel(l, "ngrams");
+    for (uint32_t k = 0; k < 5; k++) p[k] = kb_param(b, in[k], false);
+    KVal idx[2], zero = kb_i(b, 0), one = kb_i(b, 1), yes = kb_const_i(b, DT_BOOL, 1);
+    KOp add = KOP_ADD, and = KOP_AND;
+    KbLoop gram, skip, place, token;
+    lw_nest_over(l, 0, idx);
+    KVal next_d = kb_add(b, idx[1], one);
+    kb_loop(b, &gram, KLOOP_SEQ, kb_load(b, p[BEGIN], &idx[1]), kb_load(b, p[BEGIN], &next_d), 1, &zero, &add);
+    KVal first = kb_load(b, p[FIRST], &gram.iv), length = kb_load(b, p[LENGTH], &gram.iv);
+    KVal skips = kb_select(b, kb_eq(b, length, one), one, kb_i(b, ATTRS(l->g, n, Count)->max_skip + 1));
+    kb_loop(b, &skip, KLOOP_SEQ, zero, skips, 1, gram.carry, &add);
+    KVal step = kb_add(b, skip.iv, one), reach = kb_mul(b, kb_sub(b, length, one), step);
+    kb_loop(b, &place, KLOOP_SEQ, zero, kb_max(b, zero, kb_sub(b, kb_dim(b, lw_dim(l, X, 1)), reach)), 1, skip.carry, &add);
+    kb_loop(b, &token, KLOOP_SEQ, zero, length, 1, &yes, &and);
+    KVal at[2] = {idx[0], kb_add(b, place.iv, kb_mul(b, token.iv, step))}, of = kb_add(b, first, token.iv);
+    KVal same = kb_and(b, token.carry[0], kb_eq(b, kb_load(b, p[X], at), kb_load(b, p[POOL], &of)));
+    kb_loop_end(b, &token, &same);
+    KVal found = kb_add(b, place.carry[0], kb_cast(b, DT_I64, token.result[0]));
+    kb_loop_end(b, &place, &found);
+    kb_loop_end(b, &skip, place.result);
+    kb_loop_end(b, &gram, skip.result);
+    lw_put(l, 0, idx, gram.result[0]);
+    lw_end_nest(l, 2);
+    lw_kernel_end(l);
+    return true;
+}
+
+static bool equal(const Tensor *x, int64_t i, const Tensor *y, int64_t j)
+{
+    if (x->elem != DT_STR) return ev_i(x, i) == ev_i(y, j);
+    const bmc_string *a = (const bmc_string *)x->data + i, *b = (const bmc_string *)y->data + j;
+    return a->len == b->len && !memcmp(a->ptr, b->ptr, a->len);
+}
+
+/* Occurrences of pool[first .. +length] in a row of x. */
+static int64_t occurrences(const Tensor *x, int64_t row, const Tensor *pool, int64_t first, int64_t length, int64_t max_skip)
+{
+    int64_t count = 0, C = x->dim[x->rank - 1];
+    for (int64_t s = 0; s <= (length == 1 ? 0 : max_skip); s++)
+        for (int64_t p = 0; p + (length - 1) * (s + 1) < C; p++) {
+            bool all = true;
+            for (int64_t i = 0; i < length && all; i++) all = equal(x, row * C + p + i * (s + 1), pool, first + i);
+            count += all;
+        }
+    return count;
+}
+
+static bool count_eval(Eval *e)
+{
+    const Tensor *x = e->in[X];
+    int64_t dim[2] = {x->dim[0], e->in[BEGIN]->count - 1};
+    Tensor *y = ev_out(e, 0, DT_I64, 2, dim);
+    for (int64_t k = 0; y && k < y->count; k++) {
+        int64_t d = k % dim[1], sum = 0;
+        for (int64_t g = ev_i(e->in[BEGIN], d); g < ev_i(e->in[BEGIN], d + 1); g++)
+            sum += occurrences(x, k / dim[1], e->in[POOL], ev_i(e->in[FIRST], g), ev_i(e->in[LENGTH], g), ATTRS(e->g, e->n, Count)->max_skip);
+        ev_set_i(y, k, sum);
+    }
+    return y != NULL;
+}
+
+const OpDesc op_NgramCounts = {.name = "NgramCounts", .since = 1, .cls = CLS_OPAQUE, .flags = OPF_INTERNAL | OPF_STRIDED_OUT, .in = P_COUNT, .out = P_COUNTS,
+                               .attrs = COUNT_ATTRS, .attrs_size = sizeof(Count), .infer = count_infer, .lower = count_lower, .eval = count_eval};
+
+/* ---- TfIdfVectorizer ---- */
+
+static const Port P_IN[] = {{"X", DTS_STR | DTS(DT_I32) | DTS(DT_I64), 0, 0}, PORT_END};
+static const Port P_OUT[] = {{"Y", DTS(DT_F32), 0, 0}, PORT_END};
+typedef struct TfIdf {
+    uint64_t set;
+    int64_t max_gram_length, min_gram_length, max_skip_count;
+    const char *mode;
+    AttrInts ngram_counts, ngram_indexes, pool_int64s;
+    AttrStrings pool_strings;
+    AttrFloats weights;
+} TfIdf;
+#define REQUIRED_INTS(f) {.name = #f, .kind = ATTR_INTS, .offset = offsetof(TfIdf, f), .required = true}
+#define REQUIRED_INT(f) {.name = #f, .kind = ATTR_INT, .offset = offsetof(TfIdf, f), .required = true}
+static const AttrSpec ATTRS_[] = {REQUIRED_INT(max_gram_length),
+                                  REQUIRED_INT(min_gram_length),
+                                  REQUIRED_INT(max_skip_count),
+                                  {.name = "mode", .kind = ATTR_STRING, .offset = offsetof(TfIdf, mode), .required = true},
+                                  REQUIRED_INTS(ngram_counts),
+                                  REQUIRED_INTS(ngram_indexes),
+                                  A_INTS(TfIdf, pool_int64s),
+                                  A_STRINGS(TfIdf, pool_strings),
+                                  A_FLOATS(TfIdf, weights),
+                                  A_END};
+
+/* The n-grams of the pool, in the order of their coordinates. */
+typedef struct Grams {
+    uint32_t n;
+    int64_t *first, *length, *begin; /* begin: by coordinate, and one more */
+    uint32_t *which;                 /* its number in the pool */
+    int64_t width;                   /* coordinates */
+} Grams;
+
+/* false: *why. Lengths that the attributes leave out have no n-grams here, but their coordinates remain. */
+static bool grams_of(Arena *arena, const TfIdf *a, Grams *g, const char **why)
+{
+    int64_t total = a->pool_strings.n ? a->pool_strings.n : a->pool_int64s.n, from = 0;
+    uint32_t n = a->ngram_indexes.n, k = 0;
+    int64_t *first = arena_array(arena, int64_t, n + 1), *length = arena_array(arena, int64_t, n + 1);
+    g->width = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (a->ngram_indexes.p[i] < 0 || a->ngram_indexes.p[i] >= INT32_MAX) return *why = "an entry of ngram_indexes is out of range", false;
+        if (a->ngram_indexes.p[i] >= g->width) g->width = a->ngram_indexes.p[i] + 1;
+    }
+    for (uint32_t i = 0; i < a->ngram_counts.n; i++) {
+        int64_t to = i + 1 < a->ngram_counts.n ? a->ngram_counts.p[i + 1] : total, size = i + 1;
+        from = a->ngram_counts.p[i];
+        if (from < 0 || from > to || to > total || (to - from) % size) return *why = "ngram_counts does not cut the pool into n-grams", false;
+        for (; from < to; from += size, k++) {
+            if (k == n) return *why = "ngram_indexes has fewer entries than the pool has n-grams", false;
+            first[k] = from, length[k] = size;
+        }
+    }
+    if (k != n) return *why = "ngram_indexes has more entries than the pool has n-grams", false;
+    g->begin = arena_array(arena, int64_t, (size_t)g->width + 2);
+    g->first = arena_array(arena, int64_t, n + 1), g->length = arena_array(arena, int64_t, n + 1), g->which = arena_array(arena, uint32_t, n + 1);
+    memset(g->begin, 0, ((size_t)g->width + 2) * sizeof *g->begin);
+    for (k = 0; k < n; k++) {
+        bool counts = length[k] >= a->min_gram_length && length[k] <= a->max_gram_length;
+        if (counts) g->begin[a->ngram_indexes.p[k] + 1]++;
+        else length[k] = 0;
+    }
+    for (int64_t d = 0; d < g->width; d++) g->begin[d + 1] += g->begin[d];
+    g->n = (uint32_t)g->begin[g->width];
+    int64_t *next = arena_memdup(arena, g->begin, sizeof *next * ((size_t)g->width + 1));
+    for (k = 0; k < n; k++) {
+        if (!length[k]) continue;
+        int64_t at = next[a->ngram_indexes.p[k]]++;
+        g->first[at] = first[k], g->length[at] = length[k], g->which[at] = k;
+    }
+    return true;
+}
+
+static bool infer(Infer *c)
+{
+    const TfIdf *a = ATTRS(c->g, c->n, TfIdf);
+    Grams g;
+    const char *why;
+    if (strcmp(a->mode, "TF") && strcmp(a->mode, "IDF") && strcmp(a->mode, "TFIDF")) return infer_fail(c, "mode '%s' is unknown", a->mode);
+    if (!!a->pool_strings.n == !!a->pool_int64s.n) return infer_fail(c, "one of pool_strings and pool_int64s is wanted");
+    if ((infer_elem(c, 0) == DT_STR) != (a->pool_strings.n > 0)) return infer_fail(c, "the pool is of another type than the input");
+    if (a->max_skip_count < 0 || a->max_skip_count > INT32_MAX) return infer_fail(c, "max_skip_count is %lld", (long long)a->max_skip_count);
+    if (a->weights.n && a->weights.n != a->ngram_indexes.n) return infer_fail(c, "%u weights for %u n-grams", a->weights.n, a->ngram_indexes.n);
+    if (!infer_need_rank(c, 0, 1, 2)) return false;
+    if (!grams_of(c->m->arena, a, &g, &why)) return infer_fail(c, "%s", why);
+    Dim dim[2] = {infer_dim(c, 0, 0), dim_const(c->d, g.width)};
+    int rank = infer_rank(c, 0);
+    return infer_set(c, 0, DT_F32, rank, rank == 2 ? dim : dim + 1);
+}
+
+/* The factor of each coordinate; NULL: all 1. Where n-grams share one, the last. */
+static double *factors(Arena *arena, const TfIdf *a, const Grams *g)
+{
+    if (!a->weights.n || !strcmp(a->mode, "TF")) return NULL;
+    double *w = arena_array(arena, double, (size_t)g->width + 1);
+    for (int64_t d = 0; d < g->width; d++) w[d] = g->begin[d + 1] > g->begin[d] ? a->weights.p[g->which[g->begin[d + 1] - 1]] : 1;
+    return w;
+}
+
+static bool expand(Graph *graph, Node n)
+{
+    const TfIdf *a = ATTRS(graph, n, TfIdf);
+    Ex x = ex_begin(graph, n);
+    Grams g;
+    const char *why;
+    if (!grams_of(graph->m->arena, a, &g, &why)) return false;
+    Value v = ex_in(&x, 0), pool;
+    bool single = ex_rank(&x, v) == 1;
+    if (a->pool_strings.n) pool = ex_strings(&x, a->pool_strings.p, a->pool_strings.n);
+    else {
+        v = ex_cast(&x, v, DT_I64);
+        pool = ex_ints(&x, a->pool_int64s.p, a->pool_int64s.n);
+    }
+    if (single) v = ex2(&x, OP_Unsqueeze, v, ex_int1(&x, 0));
+    Value in[5] = {v, pool, ex_ints(&x, g.first, g.n), ex_ints(&x, g.length, g.n), ex_ints(&x, g.begin, (uint32_t)g.width + 1)};
+    Value y = ex_op(&x, OP_NgramCounts, in, 5, ex_set(&x, OP_NgramCounts, NULL, "max_skip", a->max_skip_count));
+    if (!strcmp(a->mode, "IDF")) y = ex2(&x, OP_Min, y, ex_i(&x, DT_I64, 1));
+    y = ex_cast(&x, y, DT_F32);
+    double *w = factors(graph->m->arena, a, &g);
+    if (w) y = ex2(&x, OP_Mul, y, ex_floats(&x, w, (uint32_t)g.width));
+    if (single) y = ex2(&x, OP_Squeeze, y, ex_int1(&x, 0));
+    return ex_end(&x, &y, 1);
+}
+
+static bool eval(Eval *e)
+{
+    const TfIdf *a = ATTRS(e->g, e->n, TfIdf);
+    const Tensor *x = e->in[0];
+    Grams g;
+    const char *why;
+    if (!grams_of(e->arena, a, &g, &why)) return ev_fail(e, "%s", why);
+    Tensor pool = {.elem = DT_I64, .rank = 1, .data = (void *)a->pool_int64s.p, .count = a->pool_int64s.n};
+    if (a->pool_strings.n) {
+        bmc_string *s = arena_array(e->arena, bmc_string, a->pool_strings.n);
+        for (uint32_t k = 0; k < a->pool_strings.n; k++) s[k] = (bmc_string){(char *)a->pool_strings.p[k], strlen(a->pool_strings.p[k])};
+        pool = (Tensor){.elem = DT_STR, .rank = 1, .data = (void *)s, .count = a->pool_strings.n};
+    }
+    int64_t dim[2] = {x->rank == 2 ? x->dim[0] : 1, g.width};
+    Tensor *y = ev_out(e, 0, DT_F32, x->rank, x->rank == 2 ? dim : dim + 1);
+    double *w = factors(e->arena, a, &g);
+    for (int64_t k = 0; y && k < y->count; k++) {
+        int64_t d = k % g.width, sum = 0;
+        for (int64_t i = g.begin[d]; i < g.begin[d + 1]; i++) sum += occurrences(x, k / g.width, &pool, g.first[i], g.length[i], a->max_skip_count);
+        if (!strcmp(a->mode, "IDF") && sum > 1) sum = 1;
+        ev_set_f(y, k, (double)sum * (w ? w[d] : 1));
+    }
+    return y != NULL;
+}
+
+const OpDesc op_TfIdfVectorizer = {.name = "TfIdfVectorizer", .since = 9, .cls = CLS_OPAQUE, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(TfIdf),
+                                   .infer = infer, .expand = expand, .eval = eval};
