@@ -17,6 +17,7 @@ typedef struct MathCtx {
     LLVMContextRef cx;
     LLVMModuleRef mod;
     bool has_fma; /* the target has a fused multiply-add: llvm.fma is one instruction */
+    bool scalef;  /* 16 floats are one vector with vscalefps (AVX-512) */
     bool flush;   /* the code will run with denormals flushed (x86 FTZ+DAZ, Arm FZ): skip what only denormals need */
 } MathCtx;
 

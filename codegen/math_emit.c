@@ -48,6 +48,20 @@ V em_intrinsic(Em *e, const char *name, const V *a, unsigned n)
     return LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->m->cx, id, over, 1), fn, args, n, "");
 }
 
+bool em_has_scale(const Em *e) { return e->m->scalef && e->lanes == 16; }
+
+V em_scale(Em *e, V x, V n)
+{
+    static const char name[] = "llvm.x86.avx512.mask.scalef.ps.512";
+    enum { ROUND_AS_SET = 4 };
+    unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
+    assert(id != 0 && em_has_scale(e));
+    LLVMTypeRef i16 = LLVMInt16TypeInContext(e->m->cx), i32 = LLVMInt32TypeInContext(e->m->cx);
+    V fn = LLVMGetIntrinsicDeclaration(e->m->mod, id, NULL, 0);
+    V arg[5] = {x, n, LLVMConstNull(e->f32), LLVMConstAllOnes(i16), LLVMConstInt(i32, ROUND_AS_SET, false)};
+    return LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->m->cx, id, NULL, 0), fn, arg, 5, "");
+}
+
 V em_add(Em *e, V a, V b) { return LLVMBuildFAdd(e->b, a, b, ""); }
 V em_sub(Em *e, V a, V b) { return LLVMBuildFSub(e->b, a, b, ""); }
 V em_mul(Em *e, V a, V b) { return LLVMBuildFMul(e->b, a, b, ""); }

@@ -67,6 +67,8 @@ V em_abs(Em *e, V x);
 V em_sign(Em *e, V x);          /* the sign bit of x, as integer */
 V em_put_sign(Em *e, V x, V s); /* x with the sign bit s or-ed in */
 
+bool em_has_scale(const Em *e); /* x * 2^n in one instruction */
+V em_scale(Em *e, V x, V n);    /* that: rounded once, n a whole float */
 /* A call of the intrinsic `name` overloaded on the type of a[0]. */
 V em_intrinsic(Em *e, const char *name, const V *a, unsigned n);
 

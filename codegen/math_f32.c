@@ -21,6 +21,7 @@ static const double LN2_LO = 0x1.7f7d1cf79abcap-20;
  * once. */
 static V scale(Em *e, V p, V t, V tiny)
 {
+    if (em_has_scale(e)) return em_scale(e, p, em_sub(e, t, em_f32(e, MAGIC)));
     V n = em_shl(e, em_bits(e, t), 23), bias = em_i32(e, 127u << 23);
     if (e->m->flush) return em_mul(e, p, em_float(e, em_iadd(e, n, bias)));
     V s = em_float(e, em_iadd(e, n, em_select(e, tiny, em_i32(e, (127u + 64) << 23), bias)));

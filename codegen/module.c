@@ -81,7 +81,7 @@ bool cg_open(Cg *g, KModule *m, const CodegenOptions *opt)
     LLVMTargetDataRef td = LLVMCreateTargetDataLayout(g->tm);
     LLVMSetModuleDataLayout(g->mod, td);
     LLVMDisposeTargetData(td);
-    g->math = (MathCtx){.cx = g->cx, .mod = g->mod, .has_fma = m->target.fma, .flush = m->flush_denormals};
+    g->math = (MathCtx){.cx = g->cx, .mod = g->mod, .has_fma = m->target.fma, .scalef = g->isa.avx512, .flush = m->flush_denormals};
 
     g->vd = LLVMVoidTypeInContext(g->cx);
     g->i1 = LLVMInt1TypeInContext(g->cx);

@@ -53,7 +53,7 @@ enum { N_CASES = sizeof cases / sizeof *cases };
 
 typedef struct Target {
     const char *name, *cpu, *features;
-    bool has_fma, flush;
+    bool has_fma, flush, scalef;
     LLVMTargetMachineRef tm;
 } Target;
 
@@ -95,7 +95,7 @@ static LLVMValueRef build_loop(LLVMModuleRef mod, const Target *g, const char *s
     LLVMAddTargetDependentFunctionAttr(fn, "target-features", g->features);
     LLVMAddTargetDependentFunctionAttr(fn, "prefer-vector-width", "512");
 
-    MathCtx m = {cx, mod, g->has_fma, g->flush};
+    MathCtx m = {.cx = cx, .mod = mod, .has_fma = g->has_fma, .scalef = g->scalef, .flush = g->flush};
     LLVMValueRef callee = math_function(&m, name, elem, lanes, fn);
     if (!callee) return NULL;
     LLVMTypeRef vec = lanes == 1 ? elem : LLVMVectorType(elem, lanes);
@@ -186,7 +186,10 @@ static void add_target(Test *t, const char *name, const char *cpu, const char *f
     }
     LLVMTargetMachineRef tm = LLVMCreateTargetMachine(target, triple, cpu, features, LLVMCodeGenLevelDefault,
                                                       LLVMRelocPIC, LLVMCodeModelDefault);
-    t->target[t->n_targets++] = (Target){name, cpu, features, fma, flush, tm};
+    t->target[t->n_targets++] = (Target){name, cpu, features, fma, flush, false, tm};
+#if defined __x86_64__
+    t->target[t->n_targets - 1].scalef = !strncmp(name, "host", 4) && __builtin_cpu_supports("avx512f");
+#endif
     LLVMDisposeMessage(triple);
 }
 
