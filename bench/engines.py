@@ -7,6 +7,9 @@ Reads a command per line from stdin (JSON), answers with a line:
     {"do": "load", "model": FILE, "feeds": NPZ}   engine imported, model loaded, one run: times, memory
     {"do": "answers", "to": NPZ}                  one run, its outputs written in the model's order
     {"do": "time", "seconds": S, "clock": C}      runs for that long; nanoseconds a run, one number a batch
+    {"do": "open", "model": FILE}                 loaded without a run
+    {"do": "sweep", "feeds": NPZ, "calls": [K]}   a run for each K, inputs "K/NAME" of the file: nanoseconds of each,
+                                                  binding its inputs included
     {"do": "quit"}
 
 Inputs and outputs are bound and preallocated before anything is timed. A failure answers {"error": text}.
@@ -179,13 +182,31 @@ class Worker:
     def __init__(self, name, threads):
         self.name, self.threads = name, threads
 
+    def make(self):
+        return {"bmc": Bmc, "onnxruntime": OnnxRuntime, "openvino": OpenVino,
+                "reference": lambda n: OnnxRuntime(n, False)}[self.name](self.threads)
+
+    def open(self, model):
+        self.engine = self.make()
+        self.engine.load(model)
+        return {"version": self.engine.version()}
+
+    def sweep(self, feeds, calls, clock="wall"):
+        with np.load(feeds) as z:
+            given = [{name.split("/", 1)[1]: z[name] for name in z.files if name.startswith("%d/" % k)} for k in calls]
+        tick, ns = time.process_time_ns if clock == "cpu" else time.perf_counter_ns, []
+        for one in given:
+            t = tick()
+            self.run = self.engine.bind(one)
+            self.run()
+            ns.append(tick() - t)
+        return {"ns": ns}
+
     def load(self, model, feeds):
         with np.load(feeds) as z:
             self.feeds = {k: z[k] for k in z.files}
         before, before_anon = status_kb("VmRSS"), status_kb("RssAnon")
-        make = {"bmc": Bmc, "onnxruntime": OnnxRuntime, "openvino": OpenVino,
-                "reference": lambda n: OnnxRuntime(n, False)}[self.name]
-        self.engine = make(self.threads)
+        self.engine = self.make()
         imported = status_kb("VmRSS")
         t = time.perf_counter_ns()
         self.engine.load(model)
@@ -234,7 +255,8 @@ def main():
         if what == "quit":
             break
         try:
-            reply = {"load": worker.load, "answers": worker.answers, "time": worker.time}[what](**command)
+            reply = {"load": worker.load, "answers": worker.answers, "time": worker.time, "open": worker.open,
+                     "sweep": worker.sweep}[what](**command)
         except Exception as e:
             reply = {"error": "%s: %s" % (type(e).__name__, " ".join(str(e).split())[:400])}
         print(json.dumps(reply), file=answer, flush=True)

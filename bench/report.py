@@ -354,6 +354,9 @@ def page(results):
             out += ["- %s: %s" % (n, tidy(why)) for n, why in missing(r)]
             out += ["- %s with %s: %s" % (n, p, tidy(why)) for n, p, why in failed]
             out += [""]
+    import changing
+
+    out += changing.section(changing.published(RESULTS))
     out += ["## Starting, memory, size", "", START, "", start_table(first), ""]
     fresh = starting_table(first)
     if fresh:

@@ -231,6 +231,25 @@ def pages(tally):
     tally.check("and a bar for each", len(bars) == 1 + 4, len(bars))  # one in the legend
 
 
+def changing_shapes(tally):
+    """The section about changing shapes, on made-up results, and the inputs that it is measured with."""
+    import random
+
+    import changing
+
+    ours = {"median_ns": 1e6, "p99_ns": 2e6, "total_ns": 9e6}
+    peer = dict(ours, median_ns=2.5e6, ratio=2.5, calls=[2.4, 2.2, 2.6])
+    row = {"bmc": ours, "onnxruntime": dict(peer, ratio=3.0), "openvino": peer}
+    made = {"threads": 1, "calls": 5, "clock": "cpu", "real": False, "models": {"one": row, "two": dict(row)}}
+    text = "\n".join(changing.section([made]))
+    for part in ("Reached: 2 of 2; geometric mean 2.5", "| one |", "2.5 (2.2–2.6)", "--calls 5 --clock cpu --publish"):
+        tally.check("changing shapes: the page says " + part, part in text, text)
+    tally.check("changing shapes: nothing measured, nothing said", changing.section([]) == [])
+    drawn = [changing.sides(random.Random(k)) for k in range(200)]
+    good = all(320 <= s[a] <= 960 and s[a] % 32 == 0 for s in drawn for a in "hw")
+    tally.check("changing shapes: sides are multiples of 32", good and len({(s["h"], s["w"]) for s in drawn}) > 100)
+
+
 def whole(bmc, tally):
     """bench/run.py itself, as a user starts it."""
     import run as bench
@@ -277,6 +296,7 @@ def main():
     figures(tally)
     rows(tally)
     pages(tally)
+    changing_shapes(tally)
     profile(bmc, tally)
     whole(bmc, tally)
     return tally.finish()
