@@ -1,5 +1,5 @@
 /* data.c: constants that live in the artifact, written without LLVM and without holding them in memory.
- * Layout: every distinct blob of a CONST buffer once, in order of first use, each at a multiple of 64 bytes in a
+ * Layout: every distinct content of a CONST buffer once, in order of first use, each at a multiple of 64 bytes in a
  * page-aligned read-only section; large ones (a page and up) start on a page of their own, so that untouched weights
  * are never read from disk. String tensors are records {address, length}: they need relocations and lie in a section
  * of their own, their bytes in a third.
@@ -22,12 +22,41 @@ enum { PAGE = 4096, LINE = 64, CHUNK = 1 << 18 };
 static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 /* ---- layout ---- */
+
+/* Equal for equal constants and hardly ever for others; reads a few samples of large ones only. */
+static uint64_t sample_hash(const Blobs *bs, Blob b)
+{
+    enum { SAMPLES = 8, EACH = 64 };
+    const BlobRec *r = blob_rec(bs, b);
+    uint64_t h = hash_mix(hash_mix(r->kind, r->elem), (uint64_t)r->count);
+    if (r->kind == BLOB_DERIVED) {
+        const Recipe *p = r->recipe;
+        const int64_t part[] = {p->kind, p->K, p->N, p->kc, p->src_off, p->stride_k, p->stride_n, p->graph};
+        for (uint32_t k = 0; k < p->n_src; k++) h = hash_mix(h, sample_hash(bs, p->src[k]));
+        for (size_t k = 0; k < sizeof part / sizeof *part; k++) h = hash_mix(h, (uint64_t)part[k]);
+    } else if (r->kind == BLOB_RAW || r->kind == BLOB_INLINE) {
+        size_t bytes = (size_t)dtype_bytes(r->elem, r->count), n = bytes < EACH ? bytes : EACH;
+        for (size_t k = 0; k < SAMPLES; k++)
+            h = XXH64((const char *)r->data + (bytes - n) / (SAMPLES - 1) * k, n, h);
+    }
+    return h;
+}
+
+/* Where the same content is already: *piece, counted from 1; 0: nowhere. */
+static uint64_t find_equal(Cg *g, Map *by_sample, Blob b, uint64_t key)
+{
+    uint64_t piece;
+    if (!map_get(by_sample, key, &piece)) return 0;
+    return blob_equal(g->m->blobs, g->data->piece.p[piece - 1].blob, b) ? piece : 0;
+}
+
 bool data_layout(Cg *g)
 {
     KModule *m = g->m;
     CgData *d = g->data = arena_new(&g->arena, CgData);
-    Map seen;
+    Map seen, by_sample;
     map_init(&seen, &g->arena);
+    map_init(&by_sample, &g->arena);
     for (uint32_t b = 1; b < m->buf.n; b++) {
         KBufRec *r = &m->buf.p[b];
         uint64_t at;
@@ -43,12 +72,17 @@ bool data_layout(Cg *g)
             }
             continue;
         }
-        if (!known) {
+        uint64_t key = known ? 0 : sample_hash(m->blobs, r->blob), equal = known ? 0 : find_equal(g, &by_sample, r->blob, key);
+        if (equal) {
+            at = (uint64_t)d->piece.p[equal - 1].off;
+            map_put(&seen, r->blob.i, at);
+        } else if (!known) {
             int64_t bytes = blob_bytes(m->blobs, r->blob), off = round_up(d->bytes, bytes >= PAGE ? PAGE : LINE);
             if (bytes > INT64_MAX / 4 - off)
                 return diag(m->diag, kloc_diag(m, r->loc), E_TOO_LARGE, "the weights are larger than any file");
             vec_push(&g->arena, &d->piece, (CgPiece){r->blob, off, bytes});
             map_put(&seen, r->blob.i, (uint64_t)off);
+            map_put(&by_sample, key, d->piece.n);
             d->bytes = off + bytes;
             at = (uint64_t)off;
         }

@@ -4,6 +4,34 @@
  * Sources may be recipes themselves; evaluation recurses over them and is naive (the reference hooks). */
 #include "ir/graph/recipe.h"
 #include "base/bug.h"
+#include <string.h>
+
+/* A recipe that is there already for the same operator over the same sources (from[], which the node's operands name):
+ * clones of a graph fold the same things. */
+static Blob find_recipe(Graph *g, Node n, const Recipe *r, const Value *from)
+{
+    Module *m = g->m;
+    const NodeRec *rec = node_rec(g, n);
+    for (uint32_t b = 1; b < m->blobs.rec.n; b++) {
+        const BlobRec *known = &m->blobs.rec.p[b];
+        if (known->kind != BLOB_DERIVED || known->recipe->kind != RECIPE_GRAPH || known->recipe->n_src != r->n_src) continue;
+        if (memcmp(known->recipe->src, r->src, r->n_src * sizeof *r->src) || known->recipe->graph >= m->graph.n) continue;
+        const Graph *q = m->graph.p[known->recipe->graph];
+        Node c = graph_first(q);
+        if (!c.i || node_next(q, c).i || q->in.n != r->n_src || node_rec(q, c)->op != rec->op || node_n_in(q, c) != rec->n_in) continue;
+        bool same = value_type(q, node_out(q, c, 0)).i == value_type(g, node_out(g, n, 0)).i &&
+                    attrs_equal(node_desc(g, n), node_attrs(g, n), node_attrs(q, c));
+        for (uint32_t j = 0; same && j < r->n_src; j++) same = value_type(q, q->in.p[j]).i == value_type(g, from[j]).i;
+        for (uint32_t k = 0; same && k < rec->n_in; k++) {
+            Value x = node_in(g, n, k), y = node_in(q, c, k);
+            uint32_t j = 0;
+            while (x.i && from[j].i != x.i) j++;
+            same = x.i ? y.i == q->in.p[j].i : !y.i;
+        }
+        if (same) return (Blob){b};
+    }
+    return (Blob){0};
+}
 
 Blob recipe_of_node(Graph *g, Node n)
 {
@@ -27,6 +55,8 @@ Blob recipe_of_node(Graph *g, Node n)
         from[j] = v;
         r.src[r.n_src++] = value_rec(g, v)->data;
     }
+    Blob known = find_recipe(g, n, &r, from);
+    if (known.i) return known;
     Graph *q = graph_new(m, "fold");
     Value *in = arena_array(m->arena, Value, n_in + 1);
     for (uint32_t j = 0; j < r.n_src; j++) to[j] = graph_input(q, value_type(g, from[j]), value_rec(g, from[j])->name);
