@@ -172,6 +172,16 @@ static bool math_modes(Session *s)
     return true;
 }
 
+static bool buckets(Session *s)
+{
+    if (!s->opt.bucket.n) return true;
+    if (!s->m.entry) return diag(&s->diag, diag_file(s->opt.file), E_OPTION, "--bucket: a .kir is past it");
+    uint32_t versions;
+    if (!infer_graph(s->m.entry) || !bucket_specialise(&s->m, s->opt.bucket.p, s->opt.bucket.n, &versions)) return false;
+    if (s->opt.stats) fprintf(stderr, "%9u  bucket: versions of the model for single sizes\n", versions);
+    return true;
+}
+
 static bool read_model(Session *s)
 {
     const char *path = s->opt.file, *kind = ending(path);
@@ -195,7 +205,7 @@ static bool read_model(Session *s)
                             .overridable = s->opt.overridable.p, .n_overridable = s->opt.overridable.n};
         if (!onnx_import(&s->m, path, &io) || !infer_graph(s->m.entry) || !onnx_check_outputs(&s->m)) return false;
     }
-    return (!s->m.entry || aliases(s)) && math_modes(s);
+    return (!s->m.entry || aliases(s)) && math_modes(s) && buckets(s);
 }
 
 /* ---- writing ---- */

@@ -73,6 +73,19 @@ static bool parse_dim(Arena *a, const char *s, DimOption *o)
     return !*e;
 }
 
+static bool parse_bucket(Arena *a, const char *s, BucketOption *o)
+{
+    const char *rest;
+    *o = (BucketOption){0};
+    if (!split(a, s, &o->name, &rest, true)) return false;
+    o->value = arena_array(a, int64_t, strlen(rest) + 1);
+    for (;; rest++) {
+        if (!number(rest, &o->value[o->n], &rest) || o->value[o->n] < 0 || (*rest && *rest != ',')) return false;
+        o->n++;
+        if (!*rest) return true;
+    }
+}
+
 static bool parse_shape(Arena *a, const char *s, ShapeOption *o)
 {
     const char *rest;
@@ -149,6 +162,12 @@ static bool apply(Arena *a, Diag *d, Options *o, OptId id, const char *arg)
         DimOption x;
         if (!parse_dim(a, arg, &x)) return bad(d, a, "--dim takes %s, not '%s'", form, arg);
         vec_push(a, &o->dim, x);
+        return true;
+    }
+    case OPT_BUCKET: {
+        BucketOption x;
+        if (!parse_bucket(a, arg, &x)) return bad(d, a, "--bucket takes %s, not '%s'", form, arg);
+        vec_push(a, &o->bucket, x);
         return true;
     }
     case OPT_SHAPE: {

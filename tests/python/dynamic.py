@@ -3,7 +3,7 @@
 
 Small models of the kinds that exporters write: an image network with free height and width, attention whose positions
 are cut from a table, a decoder with a growing past, a streaming cell over fifty steps. Then what names of dimensions
-mean ('?', '-1', nothing, the same name twice), bounds, inputs without a rank, what a run refuses, and how close the
+mean ('?', '-1', nothing, the same name twice), bounds, versions for single sizes (--bucket), inputs without a rank, what a run refuses, and how close the
 memory plan comes to what lives at the same time.
 """
 
@@ -261,6 +261,44 @@ class Tests:
         if so:
             self.agree("a shape from the command line", Loaded(so), session, {"x": self.floats(4, 3)})
 
+    def buckets(self):
+        """--bucket: versions for single sizes beside the one for all; weights are there once."""
+        encoder, plain = self.path("encoder.onnx"), self.compile(self.path("encoder.onnx"))
+        session = onnxruntime.InferenceSession(encoder, providers=["CPUExecutionProvider"])
+        for options in (["--bucket", "seq=5,32"], ["--bucket=seq=7,16", "--bucket=batch=1,3", "-O0"]):
+            so = self.compile(encoder, *options)
+            for threads in (1, 2) if so else ():
+                loaded = Loaded(so, threads=threads)
+                for shape in [(1, 5), (3, 7), (1, 32), (1, 16), (3, 16), (2, 9), (4, 32), (1, 7), (1, 1)]:
+                    name = "%s, %dx%d, %d threads" % (" ".join(options), *shape, threads)
+                    self.agree(name, loaded, session, self.tokens(*shape))
+                loaded.close()
+        if so and plain:
+            self.refused("a sequence longer than the table, buckets", so, self.tokens(1, 33), E_INPUT, r"\(seq\) is 33")
+        big = Build(self.rng)
+        big("MatMul", "x", big.weight(256, 256), out="y")
+        model = big.save(self.path("big.onnx"), [("x", F, ["n", 256])], [("y", F)])
+        so, plain = self.compile(model, "--bucket", "n=1,6,16"), self.compile(model)
+        if so and plain:
+            more = os.path.getsize(so) - os.path.getsize(plain)
+            self.tally.check("versions share their weights", more < 128 << 10, more)
+            session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+            for n in (1, 5, 6, 16, 17):
+                self.agree("product of %d rows" % n, Loaded(so), session, {"x": self.floats(n, 256)})
+        image = self.path("image.onnx")
+        so, session = self.compile(image, "--bucket=h=32", "--bucket=w=32,48"), onnxruntime.InferenceSession(image)
+        for shape in [(1, 3, 32, 32), (2, 3, 32, 48), (1, 3, 32, 40), (1, 3, 33, 48)] if so else ():
+            self.agree("image %dx%dx%dx%d, buckets" % shape, Loaded(so), session, {"image": self.floats(*shape)})
+        wrong = {
+            "rows=2": "no input has a free dimension 'rows'",
+            "seq=33": "'seq' is never 33",
+            "seq=": "--bucket takes",
+            "seq=4,": "--bucket takes",
+        }
+        for value, text in wrong.items():
+            ran = run([self.bmc, encoder, "-o", self.path("wrong.so"), "--bucket", value])
+            self.tally.check("--bucket " + value, ran.status == 1 and text in ran.err, ran.brief())
+
     def threads(self):
         """How many threads a run asks for grows with what there is to do; config.all_threads asks for all."""
         asked = []
@@ -311,7 +349,7 @@ def main():
     t = Tests(harness.needs_bmc(args.bmc), tally, rng)
     for f in os.listdir(t.out):
         os.remove(os.path.join(t.out, f))
-    for test in (t.image, t.encode, t.decode, t.steps, t.names, t.no_rank, t.threads, t.plans):
+    for test in (t.image, t.encode, t.decode, t.steps, t.names, t.no_rank, t.buckets, t.threads, t.plans):
         test()
     return tally.finish()
 
