@@ -78,6 +78,7 @@ void contract_share(const KTarget *t, const TileProblem *p, int64_t Z, TileChoic
             Grid x = g;
             if (m > nm) x.mb = ceil_div(g.M, m);
             if (n > nn) x.nb = ceil_div(g.strips, n);
+            if (n > nn && p->M < 0) x.nb = ceil_div(x.nb, c->nv) * c->nv; /* one row: narrow tiles wait for their sums */
             if (p->M > 0 && p->M % x.mb && x.mb > (int64_t)c->mr) x.mb = ceil_div(x.mb, c->mr) * c->mr;
             double cost = grid_cost(t, p, c, &x);
             if (cost >= least) continue;
