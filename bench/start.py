@@ -1,7 +1,7 @@
 """From the start of a process to its first output, loading, the first run and memory, without Python around the engine:
 bench/start.c, compiled on first use, is started anew for each measurement.
 
-    starter(work)                                the program, or None where there is no C compiler
+    starter(work)                                the program; Failed where there is no C compiler, or it cannot
     words(engine, files, outputs, threads)       what it is started with; files: of bench/run.py's measure()
     once(program, clock, words, cores)           {key: figure} for KEYS
 """
@@ -26,9 +26,11 @@ def starter(work):
     source, program = os.path.join(HERE, "start.c"), os.path.join(work, "start")
     cc = os.environ.get("CC") or shutil.which("cc") or shutil.which("clang") or shutil.which("gcc")
     if not cc:
-        return None
+        raise Failed("there is no C compiler")
     if not os.path.exists(program) or os.path.getmtime(program) < os.path.getmtime(source):
-        subprocess.run([cc, "-std=c11", "-O2", "-o", program + ".part", source, "-ldl"], check=True)
+        made = subprocess.run([cc, "-std=c11", "-O2", "-o", program + ".part", source, "-ldl"], capture_output=True)
+        if made.returncode:
+            raise Failed("start.c does not compile: %s" % made.stderr.decode(errors="replace")[:300])
         os.replace(program + ".part", program)
     return program
 

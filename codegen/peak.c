@@ -275,7 +275,8 @@ bool peak_measure(const KTarget *t, int threads, PeakResult *r)
     if (mem == MAP_FAILED) return false;
     memset(mem, 0, (size_t)bytes);
     r->bytes[0] = t->l2_bytes >= 8192 ? t->l2_bytes / 2 : 131072;
-    for (int k = 1; k < PEAK_SIZES; k++) r->bytes[k] = bytes >> 2 * (PEAK_SIZES - 1 - k);
+    for (int k = 3; k < PEAK_SIZES; k++) r->bytes[k] = bytes >> 2 * (PEAK_SIZES - 1 - k);
+    for (int k = 1; k < 3; k++) r->bytes[k] = 2 * r->bytes[k - 1] < r->bytes[3] ? 2 * r->bytes[k - 1] : r->bytes[3];
     for (unsigned bits = 128; bits <= t->vec_bits && r->n < PEAK_WIDTHS; bits *= 2) {
         PeakLoop *p = peak_loop_new(t, bits);
         if (!p) break;

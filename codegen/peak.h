@@ -4,12 +4,12 @@
 #define BMC_CODEGEN_PEAK_H
 #include "ir/kernel/kir.h"
 
-enum { PEAK_WIDTHS = 3, PEAK_SIZES = 5 };
+enum { PEAK_WIDTHS = 3, PEAK_SIZES = 7 };
 typedef struct PeakResult {
     int threads;                                        /* of the *_n figures */
     unsigned n;                                         /* widths measured, narrowest first */
     struct { unsigned bits; const char *name; double gflops_1, gflops_n; } width[PEAK_WIDTHS];   /* f32, a multiply-add counts as two */
-    int64_t bytes[PEAK_SIZES];                          /* read over and over: half the second-level cache, ..., 512 MB */
+    int64_t bytes[PEAK_SIZES];                          /* read over and over: half, one and two of the second-level cache, 8, 32, 128, 512 MB */
     double read_1[PEAK_SIZES], read_n[PEAK_SIZES];      /* GB/s, by size */
 } PeakResult;
 
