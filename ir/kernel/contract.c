@@ -242,7 +242,7 @@ void contract_build(Kb *b, const Contract *c)
         assert(!c->b_packed && dim_is(d, c->T, 1));
         p.b_type = c->acc;
         p.b_packed = true;
-        p.pack_kc = INT64_MAX;   /* K is not blocked */
+        p.pack_kc = contract_pack_kc(&m->target, c->acc, K);
     }
     Build x = {.c = c, .choice = contract_choose(&m->target, &p)};
     if (c->b_load) contract_choose_strips(&m->target, &p, &x.choice);
