@@ -10,12 +10,12 @@ bool winograd_window(const Window *, int64_t group);
 
 typedef struct WinogradPlan {
     int64_t tiles, panel, groups; /* tiles of a block, output channels of a panel, groups of panels */
-    double cycles;                /* of one thread, for an image (or the batch, when `images` says so) */
+    double cycles;                /* of one thread, for all tiles; of an image of middling size when they are not known */
     int64_t bytes;                /* of transformed weights */
 } WinogradPlan;
 /* tiles: how many there are, -1 while running. m as in winograd_make. */
 WinogradPlan winograd_plan(const KTarget *, int m, int64_t ic, int64_t oc, int64_t tiles);
-/* The same for direct sums; pixels: of the result. */
+/* The cycles of direct sums; pixels: of the result, -1 while running. */
 double winograd_direct_cycles(const KTarget *, int64_t ic, int64_t oc, int64_t pixels);
 
 /* Error of minimal filtering as a multiple of direct sums' (root mean square over sampled tiles, both in f32 against

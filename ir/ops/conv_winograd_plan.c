@@ -12,7 +12,7 @@ enum {
     TILES_MOST = 64,    /* tiles of a block: more rows do not make the products faster */
     TILES_LEAST = 12,
     TILES_RUNNING = 48, /* of a block of an image of unknown size, */
-    TILES_GUESS = 400,  /* and how many it is taken to have */
+    PIXELS_GUESS = 56 * 56, /* and how many pixels it is taken to have */
     PANEL = 64,         /* output channels of a panel */
     PANELS_MOST = 4,    /* of them together, where inputs stream */
     UNITS = 8,          /* so many pieces of work are welcome for sharing among threads, */
@@ -20,7 +20,7 @@ enum {
     CALL = 120          /* cycles around a product of planes */
 };
 static const double STORE = 2.5,     /* cycles of a vector of products beside its multiply-adds */
-    UNSHARED = 1.15;                 /* a price for fewer pieces than half of UNITS, so that others win that are as good */
+    UNSHARED = 1.15, ODD = 0.5;      /* prices for fewer pieces than half of UNITS, for one that two threads do not share */
 /* Bytes per cycle that arrive from memory, and from the next cache beside the work. */
 static const double MEMORY_RATE = 6, NEXT_RATE = 20;
 
@@ -40,6 +40,7 @@ static double strip_registers(const KTarget *t) { return t->vec_bits >= 512 ? 1 
 
 double winograd_direct_cycles(const KTarget *t, int64_t ic, int64_t oc, int64_t pixels)
 {
+    if (pixels < 0) pixels = PIXELS_GUESS;
     double strips = (double)ceil_div(oc, K_LANES), sums = WINOGRAD_TAPS * (double)ic;
     return (double)pixels * strips * sums * strip_registers(t) / 2 + strips * K_LANES * sums * 4 / MEMORY_RATE;
 }
@@ -60,8 +61,10 @@ static WinogradPlan plan(const KTarget *t, int m, int64_t ic, int64_t oc, int64_
     if (p.bytes > l2 / 2) p.cycles += (double)p.bytes * (double)(blocks - 1) / NEXT_RATE;
     int64_t v = planes * 4 * block * ic, sums = planes * 4 * block * panel;
     if (v + sums > l2 / 8 * 5) p.cycles += (double)(v * blocks * panels) / NEXT_RATE;
-    if (blocks * p.groups < UNITS / 2) p.cycles *= UNSHARED;
     if (sums > l2 / 4) p.cycles += 2 * (double)(sums * blocks * panels) / NEXT_RATE;
+    int64_t units = blocks * p.groups;
+    if (units < UNITS / 2) p.cycles *= UNSHARED;
+    p.cycles *= 1 + ODD * ((double)(units + units % 2) / (double)units - 1);
     return p;
 }
 
@@ -70,7 +73,7 @@ WinogradPlan winograd_plan(const KTarget *t, int m, int64_t ic, int64_t oc, int6
     int64_t l2 = max64(t->l2_bytes, 256 << 10), widest = min64(ceil_div(oc, K_LANES) * K_LANES, PANEL);
     if (tiles < 0) { /* blocks are cut from images while running */
         int64_t fit = l2 / 2 / ((m + 2) * (m + 2) * 4 * (ic + widest));
-        return plan(t, m, ic, oc, TILES_GUESS, max64(min64(fit, TILES_RUNNING), TILES_LEAST), widest);
+        return plan(t, m, ic, oc, PIXELS_GUESS / (m * m), max64(min64(fit, TILES_RUNNING), TILES_LEAST), widest);
     }
     WinogradPlan best = {.cycles = INFINITY};
     for (int64_t wide = 1; wide <= PANELS_MOST; wide *= 2)

@@ -109,11 +109,11 @@ static void consider(Search *s, Graph *g, Node n, const Graph *outer, Node group
     Blob weights = v ? readable(&c->m->blobs, v->data) : (Blob){0};
     Candidate best = {.g = g, .n = n};
     for (int m = 2; weights.i && m <= 4; m += 2) {
-        int64_t tiles = -1, pixels = 0;
+        int64_t tiles = -1, pixels = -1;
         if (!math_allows(mode, m == 2 ? MATH_WINOGRAD_2 : MATH_WINOGRAD_4)) continue;
         if (extents(d, &win, dim_resolve(d, x->dim[0]), m, &tiles, &pixels) && tiles < 1) return;
         WinogradPlan p = winograd_plan(&c->k->target, m, ic, oc, tiles);
-        double direct = tiles < 0 ? (m == 2 ? 1.9 : 3) * p.cycles : winograd_direct_cycles(&c->k->target, ic, oc, pixels);
+        double direct = winograd_direct_cycles(&c->k->target, ic, oc, pixels);
         if (p.cycles * GAIN > direct || (best.m && p.cycles > best.plan.cycles)) continue;
         best.m = m;
         best.plan = p;
