@@ -1,6 +1,7 @@
 /* attention_group.c: lowers a Group of kind attention: Softmax(f(Q*K')) between two products, a block of rows at a time.
  *   for every batch and head z, chunk of rows par {
  *     strips of K'                                       only where its columns are no neighbours; all blocks use them
+ *     strips of V                                        only where its rows are pages apart
  *     for blocks of rows {
  *       scores[i, j] = f(sum over k of Q[i, k] * K'[k, j])          macc; f: what stands in front of the softmax
  *       scores[i, j] = exp(scores[i, j] - max over j), factor[i] = 1 / sum over j
@@ -19,6 +20,8 @@
 enum {
     FEW = 4,     /* so few rows are dot products */
     BLOCK = 48,  /* rows of a block of scores when they do not all fit */
+    PAGE = 4096,
+    ROWS_WORTH = 24, /* rows that are worth a copy of V */
     CHUNK = 192, /* rows that share strips of K' */
     JAM = 4      /* rows, or columns of the dot form, computed side by side */
 };
@@ -246,6 +249,13 @@ static int open_kernel(At *x, int64_t rows)
     return x->rank - 2;
 }
 
+/* Each row lies in a page of its own: every tile of rows would walk through all of them. */
+static bool far_apart(At *x, const Right *r)
+{
+    int64_t M = known(x, x->M), row = known(x, stride(x, r->buf, 1));
+    return (M < 0 || M >= ROWS_WORTH) && (row < 0 || row * dtype_info(x->t)->bits / 8 >= PAGE);
+}
+
 static void blocks(At *x)
 {
     Dims *d = &x->l.m->dims;
@@ -263,7 +273,7 @@ static void blocks(At *x)
         loops++;
     }
     if (!dim_is(d, stride(x, x->k.buf, 0), 1)) make_strips(x, &x->k, "keys");
-    if (!dim_is(d, stride(x, x->v.buf, 0), 1)) make_strips(x, &x->v, "values");
+    if (!dim_is(d, stride(x, x->v.buf, 0), 1) || far_apart(x, &x->v)) make_strips(x, &x->v, "values");
     if (!one_block) {
         KVal n = kb_bin(b, KOP_FLOORDIV, kb_add(b, kb_sub(b, end, first), kb_i(b, block - 1)), kb_i(b, block));
         row0 = kb_add(b, first, kb_mul(b, kb_for(b, KLOOP_SEQ, kb_i(b, 0), n), kb_i(b, block)));
