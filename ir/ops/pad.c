@@ -187,5 +187,15 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
+/* Nothing is put anywhere: the operand. */
+static Value equivalent(Graph *g, Node n, uint32_t r)
+{
+    const Content *c = infer_value_content(g, node_in(g, n, 1));
+    (void)r;
+    for (uint32_t i = 0; c && i < c->n; i++)
+        if (!dim_is(&g->m->dims, dim_resolve(&g->m->dims, c->d[i]), 0)) return VALUE_NONE;
+    return c ? node_in(g, n, 0) : VALUE_NONE;
+}
+
 const OpDesc op_Pad = {.name = "Pad", .since = 25, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Pad), .upgrade = upgrade,
-                       .infer = infer, .lower = lower, .eval = eval};
+                       .infer = infer, .equivalent = equivalent, .lower = lower, .eval = eval};
