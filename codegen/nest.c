@@ -595,7 +595,11 @@ static void emit_par(CgFn *f, KInst i)
     LLVMPositionBuilderAtEnd(b, head);
     LV at = LLVMBuildPhi(b, g->i64, ""), phi[NEST_MAX];
     for (uint32_t d = 0; d < depth; d++) phi[d] = LLVMBuildPhi(b, g->i64, "");
-    for (uint32_t d = 0; d < depth; d++) f->val[nest[d].iv.i] = cv_uni(LLVMBuildAdd(b, nest[d].lo, phi[d], ""));
+    if (depth == 1 && nest[0].in->down) {
+        LV back = LLVMBuildSub(b, LLVMBuildSub(b, LLVMBuildAdd(b, from, to, ""), one, ""), at, "");
+        f->val[nest[0].iv.i] = cv_uni(LLVMBuildAdd(b, nest[0].lo, back, ""));
+    } else
+        for (uint32_t d = 0; d < depth; d++) f->val[nest[d].iv.i] = cv_uni(LLVMBuildAdd(b, nest[d].lo, phi[d], ""));
     /* what stands between the loops has been moved out; only the innermost body is left */
     nest_block(f, nest[depth - 1].in->body, NULL, 0);
     LV at2 = LLVMBuildAdd(b, at, one, ""), next[NEST_MAX], carry = NULL;

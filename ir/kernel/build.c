@@ -478,6 +478,14 @@ KVal kb_for(Kb *b, KLoop kind, KVal lo, KVal hi)
     return l.iv;
 }
 
+KVal kb_for_par(Kb *b, KVal lo, KVal hi, bool down)
+{
+    KbLoop l;
+    kb_loop(b, &l, KLOOP_PAR, lo, hi, 0, NULL, NULL);
+    kinst(b->k, l.inst)->down = down;
+    return l.iv;
+}
+
 void kb_end(Kb *b)
 {
     KInst owner = kblock(b->k, kb_block(b))->owner;

@@ -47,6 +47,7 @@ void kb_record(Kb *, KVal ok, const char *msg, KVal index);
 
 /* Loops. kb_for .. kb_end without carries; kb_loop .. kb_loop_end with up to 8. */
 KVal kb_for(Kb *, KLoop, KVal lo, KVal hi);
+KVal kb_for_par(Kb *, KVal lo, KVal hi, bool down);
 void kb_end(Kb *);
 typedef struct KbLoop { KVal iv; KVal carry[K_CARRIES]; KVal result[K_CARRIES]; KInst inst; uint32_t n; } KbLoop;
 void kb_loop(Kb *, KbLoop *, KLoop, KVal lo, KVal hi, uint32_t n_carry, const KVal *init, const KOp *combine /* NULL: none */);

@@ -76,6 +76,7 @@ typedef struct KInstRec {
     KLoop loop;               /* FOR */
     KOp *combine;             /* FOR: per carry, KOP_NONE: none */
     KBlock body;              /* FOR */
+    bool down;                /* FOR of kind PAR: a thread goes through its iterations from the last to the first. A hint, no result depends on it */
     KMacc *macc;              /* MACC */
     KInst prev, next;
     KBlock block;             /* where it stands */

@@ -269,7 +269,11 @@ static bool for_loop(P *p, uint32_t n_res, const char *const *res)
     if (!open_block(p) || !lex_name(p->x, TK_PERCENT, &iv) || !lex_expect(p->x, '=')) return false;
     if (!expr_of(p, DT_I64, &lo) || !lex_expect(p->x, '.') || !lex_expect(p->x, '.') || !expr_of(p, DT_I64, &hi))
         return false;
-    if (lex_accept_ident(p->x, "par")) kind = KLOOP_PAR;
+    bool down = false;
+    if (lex_accept_ident(p->x, "par")) {
+        kind = KLOOP_PAR;
+        down = lex_accept_ident(p->x, "down");
+    }
     else if (lex_accept_ident(p->x, "vec")) kind = KLOOP_VEC;
     else lex_accept_ident(p->x, "seq");
     if (lex_accept_ident(p->x, "carry")) {
@@ -293,6 +297,7 @@ static bool for_loop(P *p, uint32_t n_res, const char *const *res)
     }
     if (n_res != n) return lex_error(p->x, "%u results of a loop with %u carries", n_res, n);
     kb_loop(p->b, &l, kind, lo, hi, n, init, combine);
+    kinst(kb_kernel(p->b), l.inst)->down = down;
     if (!val_define(p, iv, l.iv)) return false;
     for (uint32_t i = 0; i < n; i++)
         if (!val_define(p, name[i], l.carry[i])) return false;

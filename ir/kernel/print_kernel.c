@@ -243,6 +243,7 @@ static void print_for(P *p, const KInstRec *r)
     str_add(p->s, "..");
     print_val(p, karg(p->k, r, 1), DT_I64);
     str_add(p->s, r->loop == KLOOP_PAR ? " par" : r->loop == KLOOP_VEC ? " vec" : " seq");
+    if (r->down) str_add(p->s, " down");
     for (uint32_t n = 0; n + 2 < r->n_arg; n++) {
         KVal c = {in->param + 1 + n};
         name_val(p, c, carry[n < 7 ? n : 7]);

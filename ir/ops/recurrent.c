@@ -13,15 +13,14 @@
  *   }
  * Going to and fro, a step finds the part of R in the cache that the one before read last: of an R beyond a cache only
  * what exceeds it is fetched. Threads never wait for each other inside a sequence. GRU without linear_before_reset has a
- * second product per step, of r times h. Padded steps (sequence_lens) leave the state alone and give zeros; a backward direction starts at the
+ * second product per step, of r times h. Only one direction with a large R is shared by units: its steps are launches
+ * then, and the state is in memory (lower_shared). Padded steps (sequence_lens) leave the state alone and give zeros; a backward direction starts at the
  * end of each sequence.
  * Meaning: the ONNX specification. Where it is silent, what ONNX Runtime does: alpha and beta are consumed by the
  * functions that have them, clip is not applied to h's input, a sequence of length 0 ends in zeros. */
 #include "ir/ops/recurrent.h"
 #include "ir/graph/infer.h"
 #include "ir/ops/contraction.h"
-#include <string.h>
-#include <strings.h>
 
 static const Port P_LSTM[] = {{"X", DTS_FLOAT, 0, 1},
                               {"W", DTS_FLOAT, 0, 1},
@@ -52,60 +51,6 @@ static const Port P_OUT_LSTM[] = {{"Y", DTS_FLOAT, PORT_OPTIONAL, 1},
 static const AttrSpec LSTM_ATTRS[] = {COMMON, A_INT(Rnn, input_forget, 0), A_END};
 static const AttrSpec GRU_ATTRS[] = {COMMON, A_INT(Rnn, linear_before_reset, 0), A_END};
 static const AttrSpec RNN_ATTRS[] = {COMMON, A_END};
-
-/* ---- attributes ---- */
-
-static const struct {
-    const char *name;
-    RnnFn fn;
-    bool has_alpha, has_beta;
-    double alpha, beta;
-} functions[] = {{"Sigmoid", RNN_SIGMOID, 0, 0, 0, 0},
-                 {"Tanh", RNN_TANH, 0, 0, 0, 0},
-                 {"Relu", RNN_RELU, 0, 0, 0, 0},
-                 {"Affine", RNN_AFFINE, 1, 1, 1, 0},
-                 {"LeakyRelu", RNN_LEAKY, 1, 0, 0.01, 0},
-                 {"ThresholdedRelu", RNN_THRESHOLDED, 1, 0, 1, 0},
-                 {"ScaledTanh", RNN_SCALED_TANH, 1, 1, 1, 1},
-                 {"HardSigmoid", RNN_HARD_SIGMOID, 1, 1, 0.2, 0.5},
-                 {"Elu", RNN_ELU, 1, 0, 1, 0},
-                 {"Softsign", RNN_SOFTSIGN, 0, 0, 0, 0},
-                 {"Softplus", RNN_SOFTPLUS, 0, 0, 0, 0}};
-
-bool rnn_form(OpCode op, const Rnn *a, RnnForm *f, const char **why)
-{
-    static const char *const defaults[] = {"Sigmoid", "Tanh", "Tanh"};
-    uint32_t alphas = 0, betas = 0;
-    *f = (RnnForm){.gates = op == OP_LSTM  ? 4
-                            : op == OP_GRU ? 3
-                                           : 1,
-                   .fns = op == OP_LSTM  ? 3
-                          : op == OP_GRU ? 2
-                                         : 1,
-                   .dirs = 1,
-                   .clip = a->clip};
-    if (!strcmp(a->direction, "bidirectional")) f->dirs = 2;
-    else if (!strcmp(a->direction, "reverse")) f->reverse = true;
-    else if (strcmp(a->direction, "forward"))
-        return *why = "direction is neither forward, reverse nor bidirectional", false;
-    if (a->layout != 0 && a->layout != 1) return *why = "layout is neither 0 nor 1", false;
-    if (!(a->clip >= 0)) return *why = "clip is negative", false;
-    if (a->activations.n && a->activations.n < (uint32_t)(f->dirs * f->fns)) return *why = "too few activations", false;
-    for (int d = 0; d < f->dirs; d++)
-        for (int k = 0; k < f->fns; k++) {
-            const char *name = a->activations.n ? a->activations.p[d * f->fns + k]
-                               : op == OP_RNN   ? "Tanh"
-                                                : defaults[k];
-            uint32_t i = 0, n = sizeof functions / sizeof *functions;
-            while (i < n && strcasecmp(functions[i].name, name)) i++;
-            if (i == n) return *why = "an activation function that does not exist", false;
-            RnnAct *act = &f->act[d][k];
-            *act = (RnnAct){functions[i].fn, functions[i].alpha, functions[i].beta};
-            if (functions[i].has_alpha && alphas < a->activation_alpha.n) act->alpha = a->activation_alpha.p[alphas++];
-            if (functions[i].has_beta && betas < a->activation_beta.n) act->beta = a->activation_beta.p[betas++];
-        }
-    return true;
-}
 
 /* ---- inference ---- */
 
@@ -175,6 +120,7 @@ typedef struct Ctx {
     uint32_t xw, h, c, z, rh; /* parameters and locals of the step kernel */
     KVal d, b0, n, step;      /* direction, first sequence, number of them, step */
     KVal place, old, new;     /* which of h and c: of the direction; and of h: read and written in this step */
+    bool split, down;         /* threads share the units of a step; from the last block to the first */
 } Ctx;
 
 static KBuf transposed(Ctx *x, uint32_t operand)
@@ -533,7 +479,8 @@ static void product(Ctx *x, const State *s, uint32_t a, KVal first, void (*f)(Ct
     Dim width = dim_const(d, nv * K_LANES), blocks = dim_div(d, x->wide, width);
     bool one = dim_is(d, blocks, 1);
     KVal q = kb_i(b, 0), last = kb_dim(b, dim_sub(d, blocks, dim_const(d, 1))), args[KM_ARGS];
-    if (!one) {
+    if (x->split) q = kb_for_par(b, kb_i(b, 0), kb_dim(b, blocks), x->down);
+    else if (!one) {
         q = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, blocks));
         q = kb_select(b, kb_eq(b, x->new, kb_i(b, 0)), kb_sub(b, last, q), q);
     }
@@ -556,7 +503,7 @@ static void product(Ctx *x, const State *s, uint32_t a, KVal first, void (*f)(Ct
     for (int k = 0; k < s->gates; k++) p.sum[k] = m.sum[k];
     f(x, &p, kb_add(b, kb_mul(b, q, kb_dim(b, width)), m.j));
     kb_macc_end(b, &m);
-    if (!one) kb_end(b);
+    if (x->split || !one) kb_end(b);
 }
 
 static bool result_used(Lw *l, uint32_t r)
@@ -626,6 +573,99 @@ static int64_t block_of(const Dims *d, Dim B)
     return n > 0 ? (n + blocks - 1) / blocks : 1;
 }
 
+/* One direction and an R that takes long to read: threads share the units of a step, and wait for each other behind it.
+ * (Two directions have a thread each, without waiting; many sequences are shared as such.) */
+static bool units_shared(const Ctx *x)
+{
+    enum { ENOUGH = 1 << 20 /* bytes of R: several microseconds a step from any cache */ };
+    int64_t h, n;
+    if (x->f.dirs != 1 || !dim_is_const(&x->l->m->dims, x->H, &h) || h > 1 << 20) return false;
+    bool few = !dim_is_const(&x->l->m->dims, x->B, &n) || n <= x->block;
+    return few && x->f.gates * h * h * (dtype_info(x->t)->bits / 8) >= ENOUGH;
+}
+
+/* The buffers of the state, as parameters of the open kernel. */
+typedef struct Shared { KBuf xw, h, c, z, rh; } Shared;
+static void shared_params(Ctx *x, const Shared *s)
+{
+    Kb *b = x->l->b;
+    if (s->xw.i) x->xw = kb_param(b, s->xw, false);
+    x->h = kb_param(b, s->h, true);
+    if (s->c.i) x->c = kb_param(b, s->c, true);
+    if (s->z.i) x->z = kb_param(b, s->z, true);
+    if (s->rh.i) x->rh = kb_param(b, s->rh, true);
+    x->d = x->place = x->b0 = kb_i(b, 0);
+    x->n = kb_dim(b, x->B);
+}
+
+/* A kernel of its own for each product of step `at`, `old` its half of h. */
+static void shared_step(Ctx *x, const Shared *s, Dim at, Dim old, bool twice)
+{
+    Dims *d = &x->l->m->dims;
+    Dim size = dim_mul(d, old, dim_mul(d, x->B, x->wide));
+    for (int k = 0; k <= twice; k++) {
+        Kb *b = lw_kernel(x->l, node_desc(x->l->g, x->l->n)->name);
+        shared_params(x, s);
+        x->r[k].param = kb_param(b, x->r[k].buf, false);
+        x->step = kb_dim(b, at);
+        x->old = kb_dim(b, old);
+        x->new = kb_sub(b, kb_i(b, 1), x->old);
+        if (twice) product(x, &x->r[k], k ? x->rh : x->h, k ? kb_i(b, 0) : kb_dim(b, size), k ? gru_last : gru_reset);
+        else product(x, &x->r[0], x->h, kb_dim(b, size), x->op == OP_LSTM ? lstm : x->op == OP_GRU ? gru_linear : rnn);
+        lw_kernel_end(x->l);
+    }
+}
+
+/*   initial states;  while step < T { if step is odd { units downwards } else { units upwards } };  last states */
+static bool lower_shared(Ctx *x, KBuf xw, bool twice)
+{
+    Lw *l = x->l;
+    Dims *d = &l->m->dims;
+    KSteps *outer = l->steps;
+    Dim one = dim_const(d, 1), rows[4] = {one, x->B, x->wide}, both[4] = {one, dim_const(d, 2), x->B, x->wide};
+    Shared s = {.h = lw_temp(l, x->t, 4, both)};
+    if (x->op == OP_LSTM) s.c = lw_temp(l, x->t, 3, rows);
+    if (twice) s.z = lw_temp(l, x->t, 2, rows + 1), s.rh = lw_temp(l, x->t, 2, rows + 1);
+    Shared states = s;
+    states.z = states.rh = (KBuf){0};
+    s.xw = xw;
+    lw_kernel(l, "rnn_begin");
+    shared_params(x, &states);
+    state_io(x, false);
+    lw_kernel_end(l);
+
+    Sym sym = sym_new(d, module_fresh_name(l->m, "step"), SYM_NODE, 0, INT64_MAX);
+    Dim step = dim_sym(d, sym);
+    KStep *w = lw_step(l, KST_WHILE);
+    w->a = dim_sub(d, x->T, step);
+    w->body = arena_new(l->k->arena, KSteps);
+    w->n_carry = 1;
+    w->carry = arena_memdup(l->k->arena, &sym, sizeof sym);
+    w->init = arena_array(l->k->arena, Dim, 1);
+    w->next_val = arena_array(l->k->arena, Dim, 1);
+    w->init[0] = dim_const(d, 0);
+    w->next_val[0] = dim_add(d, step, one);
+    l->steps = w->body;
+    KStep *odd = lw_step(l, KST_IF);
+    odd->a = dim_mod(d, step, dim_const(d, 2));
+    odd->body = arena_new(l->k->arena, KSteps);
+    odd->other = arena_new(l->k->arena, KSteps);
+    x->split = true;
+    for (int k = 0; k < 2; k++) {
+        l->steps = k ? odd->body : odd->other;
+        x->down = k;
+        shared_step(x, &s, step, dim_const(d, k), twice);
+    }
+    l->steps = outer;
+
+    if (!result_used(l, 1) && !result_used(l, 2)) return true;
+    lw_kernel(l, "rnn_end");
+    shared_params(x, &states);
+    state_io(x, true);
+    lw_kernel_end(l);
+    return true;
+}
+
 static bool lower(Lw *l, Node n)
 {
     Dims *d = &l->m->dims;
@@ -647,6 +687,7 @@ static bool lower(Lw *l, Node n)
     lw_prepare_in(l);
     for (uint32_t r = 0; r < node_n_out(l->g, n); r++)
         if (value_used(l->g, node_out(l->g, n, r))) lw_out(l, r);
+    if (units_shared(&x)) return lower_shared(&x, xw, twice);
 
     Kb *b = lw_kernel(l, node_desc(l->g, n)->name);
     Dim block = dim_const(d, x.block), blocks = dim_ceildiv(d, x.B, block);

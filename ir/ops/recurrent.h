@@ -46,7 +46,7 @@ typedef struct RnnForm {
 /* false: *why says what is wrong with the attributes. */
 bool rnn_form(OpCode, const Rnn *, RnnForm *, const char **why);
 
-/* recurrent_eval.c */
+
 bool rnn_eval(Eval *);
 
 #endif

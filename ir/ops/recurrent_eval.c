@@ -1,7 +1,65 @@
 /* recurrent_eval.c: LSTM, GRU and RNN step by step as the specification writes them, in double precision, one
- * sequence of one direction after the other. */
+ * sequence of one direction after the other; and their attributes made plain. */
 #include "ir/ops/recurrent.h"
 #include <math.h>
+#include <string.h>
+#include <strings.h>
+
+/* ---- attributes ---- */
+
+static const struct {
+    const char *name;
+    RnnFn fn;
+    bool has_alpha, has_beta;
+    double alpha, beta;
+} functions[] = {{"Sigmoid", RNN_SIGMOID, 0, 0, 0, 0},
+                 {"Tanh", RNN_TANH, 0, 0, 0, 0},
+                 {"Relu", RNN_RELU, 0, 0, 0, 0},
+                 {"Affine", RNN_AFFINE, 1, 1, 1, 0},
+                 {"LeakyRelu", RNN_LEAKY, 1, 0, 0.01, 0},
+                 {"ThresholdedRelu", RNN_THRESHOLDED, 1, 0, 1, 0},
+                 {"ScaledTanh", RNN_SCALED_TANH, 1, 1, 1, 1},
+                 {"HardSigmoid", RNN_HARD_SIGMOID, 1, 1, 0.2, 0.5},
+                 {"Elu", RNN_ELU, 1, 0, 1, 0},
+                 {"Softsign", RNN_SOFTSIGN, 0, 0, 0, 0},
+                 {"Softplus", RNN_SOFTPLUS, 0, 0, 0, 0}};
+
+bool rnn_form(OpCode op, const Rnn *a, RnnForm *f, const char **why)
+{
+    static const char *const defaults[] = {"Sigmoid", "Tanh", "Tanh"};
+    uint32_t alphas = 0, betas = 0;
+    *f = (RnnForm){.gates = op == OP_LSTM  ? 4
+                            : op == OP_GRU ? 3
+                                           : 1,
+                   .fns = op == OP_LSTM  ? 3
+                          : op == OP_GRU ? 2
+                                         : 1,
+                   .dirs = 1,
+                   .clip = a->clip};
+    if (!strcmp(a->direction, "bidirectional")) f->dirs = 2;
+    else if (!strcmp(a->direction, "reverse")) f->reverse = true;
+    else if (strcmp(a->direction, "forward"))
+        return *why = "direction is neither forward, reverse nor bidirectional", false;
+    if (a->layout != 0 && a->layout != 1) return *why = "layout is neither 0 nor 1", false;
+    if (!(a->clip >= 0)) return *why = "clip is negative", false;
+    if (a->activations.n && a->activations.n < (uint32_t)(f->dirs * f->fns)) return *why = "too few activations", false;
+    for (int d = 0; d < f->dirs; d++)
+        for (int k = 0; k < f->fns; k++) {
+            const char *name = a->activations.n ? a->activations.p[d * f->fns + k]
+                               : op == OP_RNN   ? "Tanh"
+                                                : defaults[k];
+            uint32_t i = 0, n = sizeof functions / sizeof *functions;
+            while (i < n && strcasecmp(functions[i].name, name)) i++;
+            if (i == n) return *why = "an activation function that does not exist", false;
+            RnnAct *act = &f->act[d][k];
+            *act = (RnnAct){functions[i].fn, functions[i].alpha, functions[i].beta};
+            if (functions[i].has_alpha && alphas < a->activation_alpha.n) act->alpha = a->activation_alpha.p[alphas++];
+            if (functions[i].has_beta && betas < a->activation_beta.n) act->beta = a->activation_beta.p[betas++];
+        }
+    return true;
+}
+
+/* ---- evaluation ---- */
 
 static double activate(const RnnAct *a, double x)
 {

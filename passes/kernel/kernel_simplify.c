@@ -64,6 +64,7 @@ static void loop(S *s, const KInstRec *r)
         return;
     }
     kb_loop(s->b, &l, r->loop, s->map[karg(from, r, 0).i], s->map[karg(from, r, 1).i], r->n_res, init, r->combine);
+    kinst(kb_kernel(s->b), l.inst)->down = r->down;
     s->map[body->param] = l.iv;
     for (uint32_t c = 0; c < r->n_res; c++) s->map[body->param + 1 + c] = l.carry[c];
     for (uint32_t c = 0; c <= r->n_res; c++)

@@ -307,6 +307,7 @@ static void body_of(R *s, const KInstRec *r, KLoop kind, KVal lo, KVal hi)
     KbLoop l;
     for (uint32_t c = 0; c < r->n_res; c++) init[c] = s->map[karg(s->from, r, 2 + c).i];
     kb_loop(s->b, &l, kind, lo, hi, r->n_res, init, r->combine);
+    kinst(kb_kernel(s->b), l.inst)->down = kind == KLOOP_PAR && r->down;
     s->map[body->param] = l.iv;
     for (uint32_t c = 0; c < r->n_res; c++) s->map[body->param + 1 + c] = l.carry[c];
     for (uint32_t c = 0; c <= r->n_res; c++)

@@ -151,6 +151,7 @@ static void loop(C *c, KInst i)
     bool merged = i.i == c->pair->outer.i;
     KVal hi = merged ? kb_dim(c->b, c->pair->trip) : c->map[karg(c->from, r, 1).i];
     kb_loop(c->b, &l, r->loop, merged ? kb_i(c->b, 0) : c->map[karg(c->from, r, 0).i], hi, r->n_res, init, r->combine);
+    kinst(kb_kernel(c->b), l.inst)->down = r->down;
     c->map[body->param] = l.iv;
     kval(kb_kernel(c->b), l.iv)->name = kval(c->from, (KVal){body->param})->name;
     for (uint32_t n = 0; n < r->n_res; n++) c->map[body->param + 1 + n] = l.carry[n];

@@ -59,6 +59,7 @@ static void loop(V *v, const KInstRec *r)
     KbLoop l;
     for (uint32_t c = 0; c < r->n_res; c++) init[c] = v->map[karg(v->from, r, 2 + c).i];
     kb_loop(v->b, &l, r->loop, v->map[karg(v->from, r, 0).i], v->map[karg(v->from, r, 1).i], r->n_res, init, r->combine);
+    kinst(kb_kernel(v->b), l.inst)->down = r->down;
     v->map[body->param] = l.iv;
     for (uint32_t c = 0; c < r->n_res; c++) v->map[body->param + 1 + c] = l.carry[c];
     for (uint32_t c = 0; c <= r->n_res; c++)

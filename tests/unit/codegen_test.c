@@ -667,7 +667,7 @@ static void test_constants(How how)
     kbuf(&u.m, pack)->blob = blob_derived(&u.blobs, DT_F32, total, &r);
     b = kb_new(&u.m, "gemm", (KLoc){0});
     uint32_t pa = kb_param(b, a, false), pw = kb_param(b, pack, false), pc = kb_param(b, c, true);
-    KVal row = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, 2)), m0 = kb_mul(b, row, kb_i(b, 4));
+    KVal row = kb_for_par(b, kb_i(b, 0), kb_i(b, 2), true), m0 = kb_mul(b, row, kb_i(b, 4));
     KVal m1 = kb_min(b, kb_i(b, 4), kb_sub(b, kb_i(b, M), m0));
     /* blocks of K run as T: the last one has zeros in w, and a's rows are read only while k < K: so T covers whole
      * blocks, a second macc the rest */
