@@ -7,12 +7,12 @@ One dynamic artifact, one session each. Every engine is given the same inputs in
 1–384 tokens, images with sides of 320–960 pixels in steps of 32. A call is timed from binding its inputs to its last
 output; nothing is known about a shape before it comes, but two other calls went before the first. The engines take
 turns after every few calls, each in a process of its own, the others stopped, as in bench/run.py. Answers at three
-of the shapes are compared with those of ONNX Runtime without optimisations first. The figure of a row is the ratio of
-the median call; totals, the 99th percentile and the interval of the calls' ratios stand beside it.
+of the shapes are compared with those of ONNX Runtime without optimisations first. The figure of a row is the
+median of the calls' ratios; each engine's median call, total and 99th percentile stand beside it.
 
   --models A,B      default bert_base,minilm_l6,resnet50,ch_PP-OCRv4_det_infer (those that are there)
   --calls N         default 120; --threads, --cores, --real, --engines, --bmc, --clock, --label: as bench/run.py has them
-  --out FILE        default build/bench/changing-Nt.json; --publish: to bench/results/, and into docs/BENCHMARKS.md
+  --out FILE        default build/bench/changing-N.json; --publish: to bench/results/, and into docs/BENCHMARKS.md
 """
 
 import json
@@ -138,14 +138,13 @@ def measure(args, entry, sizes_of, shape):
     draw = random.Random(5)
     for peer in ns:
         if peer != "bmc":
-            row[peer]["ratio"] = row[peer]["median_ns"] / row["bmc"]["median_ns"]
-            row[peer]["calls"] = run.interval([p / b for p, b in zip(ns[peer], ns["bmc"])], draw)
+            row[peer]["ratio"] = run.interval([p / b for p, b in zip(ns[peer], ns["bmc"])], draw)
     return row
 
 
 def best(row):
-    """The best peer's ratio, of medians."""
-    return min(row[p]["ratio"] for p in PEERS if p in row)
+    """The ratio to the best peer."""
+    return min(row[p]["ratio"][0] for p in PEERS if p in row)
 
 
 def mean(values):
@@ -164,14 +163,14 @@ def section(results):
             for key in ("median_ns", "p99_ns", "total_ns"):
                 cells += [ms(row[e][key]) if e in row else "–" for e in ("bmc",) + PEERS]
             for p in PEERS:
-                cells += ["%s (%s–%s)" % tuple(shown(x) for x in [row[p]["ratio"]] + row[p]["calls"][1:]) if p in row else "–"]
+                cells += ["%s (%s–%s)" % tuple(shown(x) for x in row[p]["ratio"]) if p in row else "–"]
             rows.append(cells)
         if not rows:
             continue
         ratios = [best(row) for row in r["models"].values()]
         head = ["model"] + ["%s, ms: %s" % (what, who) if who == "bmc" else who
                             for what in ("median", "p99", "total") for who in ("bmc", "ORT", "OV")]
-        head += ["median: times as fast as ORT", "as OV"]
+        head += ["times as fast as ORT", "as OV"]
         out += ["## Shapes that change from call to call", "",
                 "    bench/changing.py --threads %d --calls %d%s%s --publish" % (
                     r["threads"], r["calls"], " --clock cpu" if r["clock"] == "cpu" else "", " --real DIR" if r["real"] else ""),
@@ -210,7 +209,7 @@ def main():
     args = run.parse()
     args.calls = calls
     if args.out.endswith("results-%dt.json" % args.threads):
-        args.out = os.path.join(run.WORK, "changing-%dt.json" % args.threads)
+        args.out = os.path.join(run.WORK, "changing-%d.json" % args.threads)
     import models
 
     os.makedirs(run.WORK, exist_ok=True)
@@ -225,8 +224,7 @@ def main():
     for name in names:
         row = results["models"][name] = measure(args, entries[name], *CASES[name])
         print("%-24s median ms: %s   %s" % (name, "  ".join("%s %.2f" % (e, row[e]["median_ns"] / 1e6) for e in args.engines),
-              "  ".join("%s %.2f (calls %.2f, total %.2f, p99 %.2f)" % (p, row[p]["ratio"], row[p]["calls"][0],
-                        row[p]["total_ns"] / row["bmc"]["total_ns"], row[p]["p99_ns"] / row["bmc"]["p99_ns"])
+              "  ".join("%s %.2f (total %.2f, p99 %.2f)" % (p, row[p]["ratio"][0], row[p]["total_ns"] / row["bmc"]["total_ns"], row[p]["p99_ns"] / row["bmc"]["p99_ns"])
                         for p in PEERS if p in row)), flush=True)
         with open(args.out, "w", encoding="utf-8") as f:
             json.dump(results, f, indent=1, sort_keys=True)

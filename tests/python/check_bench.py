@@ -238,11 +238,11 @@ def changing_shapes(tally):
     import changing
 
     ours = {"median_ns": 1e6, "p99_ns": 2e6, "total_ns": 9e6}
-    peer = dict(ours, median_ns=2.5e6, ratio=2.5, calls=[2.4, 2.2, 2.6])
-    row = {"bmc": ours, "onnxruntime": dict(peer, ratio=3.0), "openvino": peer}
+    peer = dict(ours, median_ns=2.5e6, ratio=[2.5, 2.2, 2.6])
+    row = {"bmc": ours, "onnxruntime": dict(peer, ratio=[3.0, 2.9, 3.1]), "openvino": peer}
     made = {"threads": 1, "calls": 5, "clock": "cpu", "real": False, "models": {"one": row, "two": dict(row)}}
     text = "\n".join(changing.section([made]))
-    for part in ("Reached: 2 of 2; geometric mean 2.5", "| one |", "2.5 (2.2–2.6)", "--calls 5 --clock cpu --publish"):
+    for part in ("Reached: 2 of 2; geometric mean 2.50", "| one |", "2.50 (2.20–2.60)", "--calls 5 --clock cpu --publish"):
         tally.check("changing shapes: the page says " + part, part in text, text)
     tally.check("changing shapes: nothing measured, nothing said", changing.section([]) == [])
     drawn = [changing.sides(random.Random(k)) for k in range(200)]
