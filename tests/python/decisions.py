@@ -292,6 +292,28 @@ def narrow(t):
                 t.tally.check("%s: convolutions, error %.2e" % (name, error), error <= 2**-7)
 
 
+TWO = """bir 1
+graph @main(%x: f32[1,32,24,24]) -> (%y) {
+  %w = const f32[64,32,3,3] splat(0.3)
+  %v = const f32[32,64,3,3] splat(0.7)
+  %c = Conv(%x, %w) {pads=[1,1,1,1]} !1 "wide" (Conv)
+  %y = Conv(%c, %v) {pads=[1,1,1,1]} !2 "narrow" (Conv)
+}
+"""
+
+
+def budget(t):
+    """--weights-budget bounds what --stats counts; --math=strict leaves nothing to count; NODE=strict one less."""
+    t.write("two.bir", TWO)
+    each = 16 * 32 * 64 * 4
+    for flags, want in (([], 2), (["--weights-budget=%d" % (2 * each)], 2), (["--weights-budget=%d" % (2 * each - 1)], 1),
+                        (["--weights-budget=177%"], 1), (["--weights-budget=178%"], 2), (["--weights-budget=0"], 0),
+                        (["--math=strict"], 0), (["--math", "wide=strict"], 1)):
+        ran = run([t.bmc, t.path("two.bir"), "-o", t.path("two.so"), "--stats"] + flags)
+        found = re.search(r"(\d+)  winograd: bytes of transformed weights", ran.err)
+        t.tally.check("transformed weights %s" % flags, ran.status == 0 and int(found.group(1) if found else 0) == want * each, ran.brief())
+
+
 def files(t):
     """D11, D13: weights in a file beside the artifact, found from anywhere; a file that is not the one compiled is refused."""
     digits = os.path.join(harness.TOP, "models", "digits", "digits.onnx")
@@ -392,7 +414,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, filtering, narrow, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, budget, narrow, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:
