@@ -326,6 +326,39 @@ static void k_step(const Tile *t, const Operands *o, V *a_ptr, V b_off, unsigned
     }
 }
 
+/* Are operands bf16 pairs on both sides, and does the target multiply those? */
+static bool is_dots(const Tile *t)
+{
+    const TileEmit *e = t->e;
+    return e->b_pairs && e->a_type == DT_BF16 && e->a_always && is_k(e->a_k, 1) && e->target->bf16_dots;
+}
+
+/* Two steps of k: acc += pair * pair, the second of them first (as the instruction has it). */
+static void k_dots(const Tile *t, const Operands *o, V *a_ptr, V b_off, V *acc)
+{
+    static const char name[] = "llvm.x86.avx512bf16.dpbf16ps.512";
+    LLVMTypeRef pairs = LLVMVectorType(t->i32, 16), halves = LLVMVectorType(LLVMBFloatTypeInContext(t->e->cx), 32);
+    unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
+    V f = LLVMGetIntrinsicDeclaration(t->e->mod, id, NULL, 0), b[TILE_MAX];
+    assert(id && t->e->sums == 1);
+    for (unsigned s = 0; s < o->w; s++) {
+        V off = s ? add(t, b_off, mul(t, t->e->b_strip, k64(t, s))) : b_off;
+        b[s] = LLVMBuildLoad2(t->b, pairs, gep(t, t->b_mem, o->b, off), "");
+        LLVMSetAlignment(b[s], 4);
+        b[s] = LLVMBuildBitCast(t->b, b[s], halves, "");
+    }
+    for (unsigned i = 0; i < o->h; i++) {
+        V a = LLVMBuildLoad2(t->b, t->i32, a_ptr[i], "");
+        LLVMSetAlignment(a, 2);
+        a = LLVMBuildInsertElement(t->b, LLVMGetPoison(pairs), a, LLVMConstInt(t->i32, 0, 0), "");
+        a = LLVMBuildBitCast(t->b, LLVMBuildShuffleVector(t->b, a, LLVMGetPoison(pairs), LLVMConstNull(pairs), ""), halves, "");
+        for (unsigned s = 0; s < o->w; s++) {
+            V arg[3] = {acc[i * o->w + s], a, b[s]};
+            acc[i * o->w + s] = LLVMBuildCall2(t->b, LLVMIntrinsicGetType(t->e->cx, id, NULL, 0), f, arg, 3, "");
+        }
+    }
+}
+
 /* level 3: L1, 2: L2 */
 static void prefetch(const Tile *t, V ptr, unsigned level)
 {
@@ -368,7 +401,8 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
     }
     for (unsigned u = 0; u < step; u++) {
         for (unsigned i = 0; i < o->h && !o->own_stride; i++) p[i] = gep(t, t->a_mem, o->a[i], a_next);
-        k_step(t, o, p, b_next, e->b_pairs && u % 2, out);
+        if (step == 1 || !is_dots(t)) k_step(t, o, p, b_next, e->b_pairs && u % 2, out);
+        else if (u % 2 == 0) k_dots(t, o, p, b_next, out);
         if (!e->b_pairs || step == 1) b_next = add(t, b_next, e->b_k);
         else if (u % 2) b_next = add(t, b_next, mul(t, e->b_k, k64(t, 2)));
         if (!o->own_stride) a_next = add(t, a_next, e->a_k);

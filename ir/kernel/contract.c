@@ -24,6 +24,8 @@ typedef struct Build {
     uint32_t sum;     /* local; 0: the reduction is not blocked */
     uint32_t strips;  /* local: this block's columns of B; 0: B is read where it lies */
     KVal strip_k;     /* rows that a strip has room for */
+    uint32_t a16, a;  /* local: this block's rows of A as bf16; 0: A is read where it lies. All of A as one row of elements */
+    int64_t a16_row, a16_tap;   /* elements */
     KVal z, m0, n0, t0, k0;
 } Build;
 
@@ -41,20 +43,21 @@ static void build_macc(Kb *b, Build *x, KVal rows, KVal cols, KVal taps, KVal kl
 {
     const Contract *c = x->c;
     bool packed = c->b_packed || x->strips;
-    KMacc spec = {.a = c->a, .b = x->strips ? x->strips : c->b, .mr = (uint8_t)x->choice.mr, .nv = (uint8_t)x->choice.nv, .m_inner = x->choice.m_inner,
+    KMacc spec = {.a = x->a16 ? x->a16 : c->a, .b = x->strips ? x->strips : c->b, .mr = (uint8_t)x->choice.mr, .nv = (uint8_t)x->choice.nv, .m_inner = x->choice.m_inner,
                   .b_packed = packed, .b_pairs = packed && !x->strips && c->b_pairs, .acc = c->acc, .b_next = next_strips(b, x)};
     KVal args[KM_ARGS];
     args[KM_ROWS] = rows;
     args[KM_COLS] = cols;
     args[KM_K] = klen;
     args[KM_T] = taps;
-    args[KM_AK] = c->a_k.i ? c->a_k : kb_i(b, 1);
+    args[KM_AK] = c->a_k.i && !x->a16 ? c->a_k : kb_i(b, 1);
     args[KM_BK] = packed ? kb_i(b, 16) : c->b_k.i ? c->b_k : kb_dim(b, c->N);
     args[KM_BSTRIP] = x->strips ? kb_mul(b, x->strip_k, kb_i(b, 16)) : kb_i(b, packed ? c->pack_kc * 16 : 16);
     KbMacc m;
     kb_macc(b, &m, &spec, args);
     KVal a_off, pred = {0}, t = kb_add(b, x->t0, m.t);
-    c->a_addr(c->arg, b, x->z, t, kb_add(b, x->m0, m.i), x->k0, &a_off, &pred);
+    if (x->a16) a_off = kb_add(b, kb_mul(b, m.i, kb_i(b, x->a16_row)), kb_mul(b, m.t, kb_i(b, x->a16_tap)));
+    else c->a_addr(c->arg, b, x->z, t, kb_add(b, x->m0, m.i), x->k0, &a_off, &pred);
     KVal b_off = kb_i(b, 0);
     if (c->b_packed) {   /* whole K blocks before this one, then whole strips of this one */
         b_off = kb_add(b, c->b_addr(c->arg, b, x->z, t, x->k0), kb_mul(b, x->k0, kb_i(b, round_up(known(b, c->N), 16))));
@@ -77,6 +80,53 @@ static void build_sum_nest(Kb *b, Build *x, KVal rows, KVal cols, bool store)
     else kb_store(b, x->sum, at, dtype_is_float(x->c->acc) ? kb_const_f(b, x->c->acc, 0) : kb_const_i(b, x->c->acc, 0));
     kb_end(b);
     kb_end(b);
+}
+
+/* A as one row of elements, as macc reads it. */
+static uint32_t flat_a(Kb *b, const Contract *c)
+{
+    KModule *m = kb_module(b);
+    Dims *d = m->dims;
+    Dim count = kbuf_count(m, c->a_buf);
+    KBufRec a = *kbuf(m, c->a_buf);   /* a copy: asking for a stride may add dims */
+    for (int n = 0; !a.dense && n < a.rank; n++) {
+        Dim last = dim_mul(d, dim_max(d, dim_sub(d, a.dim[n], dim_const(d, 1)), dim_const(d, 0)), kbuf_stride(m, &a, n));
+        count = dim_add(d, n ? count : dim_const(d, 1), last);
+    }
+    KBuf flat = kbuf_new(m, KS_VIEW, (Name){0}, a.elem, 1, &count, a.loc);
+    kbuf(m, flat)->base = c->a_buf;
+    kbuf(m, flat)->offset = dim_const(d, 0);
+    return kb_param(b, flat, false);
+}
+
+/* a16[i][t][k] = A of this block, rounded; zeros where a row is absent. */
+static void build_a16(Kb *b, Build *x, KVal rows, KVal taps, KVal klen)
+{
+    const Contract *c = x->c;
+    KVal i = kb_for(b, KLOOP_SEQ, kb_i(b, 0), rows), t = kb_for(b, KLOOP_SEQ, kb_i(b, 0), taps), off, pred = {0};
+    c->a_addr(c->arg, b, x->z, kb_add(b, x->t0, t), kb_add(b, x->m0, i), x->k0, &off, &pred);
+    KVal k = kb_for(b, KLOOP_VEC, kb_i(b, 0), klen), from = kb_add(b, off, c->a_k.i ? kb_mul(b, k, c->a_k) : k);
+    KVal v = pred.i ? kb_load_if(b, x->a, &from, pred, (KVal){0}) : kb_load(b, x->a, &from);
+    kb_store(b, x->a16, (KVal[]){i, t, k}, v);
+    kb_end(b);
+    kb_end(b);
+    kb_end(b);
+}
+
+/* Room for A as bf16: a quarter of L2. The columns of a block are many enough for what that costs: 1 % at 256. */
+static void a16_blocks(Kb *b, Build *x, const TileProblem *p)
+{
+    enum { COLUMNS_LEAST = 256 };
+    const KTarget *target = &kb_module(b)->target;
+    TileChoice *t = &x->choice;
+    int64_t taps = t->tc ? t->tc : p->T, most = (target->l2_bytes > 256 << 10 ? target->l2_bytes : 256 << 10) / 4;
+    x->a16_tap = round_up(t->kc ? t->kc : p->K, 2);
+    x->a16_row = taps * x->a16_tap;
+    while (t->mb > t->mr && t->mb * x->a16_row * 2 > most) t->mb = round_up(t->mb / 2, t->mr);
+    if (p->N > t->nb && t->nb < COLUMNS_LEAST && !t->kc && !t->tc) t->nb = COLUMNS_LEAST;
+    Dims *d = kb_module(b)->dims;
+    x->a16 = kb_local(b, "a16", DT_BF16, 3, (Dim[]){dim_const(d, t->mb), dim_const(d, taps), dim_const(d, x->a16_tap)});
+    x->a = flat_a(b, x->c);
 }
 
 /* Row k of `count` strips from s on: strips[s][k][j] = B[k0 + k][n0 + 16*s + j], zeros behind the last column */
@@ -149,11 +199,7 @@ static void build_dot(Kb *b, const Contract *c)
 {
     KModule *m = kb_module(b);
     Dims *d = m->dims;
-    Dim count = kbuf_count(m, c->a_buf);
-    KBuf flat = kbuf_new(m, KS_VIEW, (Name){0}, kbuf(m, c->a_buf)->elem, 1, &count, kbuf(m, c->a_buf)->loc);   /* A as one row of elements, as macc reads it */
-    kbuf(m, flat)->base = c->a_buf;
-    kbuf(m, flat)->offset = dim_const(d, 0);
-    uint32_t a = kb_param(b, flat, false);
+    uint32_t a = flat_a(b, c);
     int64_t chains = contract_dot_chains(&m->target, c->acc), group = chains > known(b, c->N) ? chains / known(b, c->N) : 1, block = round_up(contract_dot_rows(known(b, c->M), known(b, c->N), known(b, c->K)), group);
     Dim blocks = dim_ceildiv(d, c->M, dim_const(d, block));
     KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, dim_mul(d, c->Z, blocks))), nm = kb_dim(b, blocks);
@@ -244,9 +290,12 @@ void contract_build(Kb *b, const Contract *c)
         p.b_packed = true;
         p.pack_kc = contract_pack_kc(&m->target, c->acc, K);
     }
+    bool a16 = c->b_pairs && c->a_buf.i && m->target.bf16_dots && a_type == DT_F32 && K > 0 && p.T > 0;
+    if (a16) p.a_type = DT_BF16, p.a_plain = true, p.a_row_bytes = 2;
     Build x = {.c = c, .choice = contract_choose(&m->target, &p)};
     if (c->b_load) contract_choose_strips(&m->target, &p, &x.choice);
     else contract_share(&m->target, &p, known(b, c->Z), &x.choice);
+    if (a16) a16_blocks(b, &x, &p);
     const TileChoice *t = &x.choice;
     Dim blocks_m = dim_ceildiv(d, c->M, dim_const(d, t->mb)), blocks_n = dim_ceildiv(d, c->N, dim_const(d, t->nb));
     bool one_m = dim_is(d, blocks_m, 1), one_n = dim_is(d, blocks_n, 1);
@@ -271,6 +320,7 @@ void contract_build(Kb *b, const Contract *c)
     }
     if (!t->kc && !t->tc) {
         if (x.strips) build_strips(b, &x, cols, kb_dim(b, c->K));
+        if (x.a16) build_a16(b, &x, rows, kb_dim(b, c->T), kb_dim(b, c->K));
         build_macc(b, &x, rows, cols, kb_dim(b, c->T), kb_dim(b, c->K));
     } else {
         int64_t T = p.T, kc = t->kc ? t->kc : K, tc = t->tc ? t->tc : T, k_blocks = ceil_div(K, kc);
@@ -283,6 +333,7 @@ void contract_build(Kb *b, const Contract *c)
         if (k_blocks > 1) x.k0 = kb_mul(b, T > tc ? kb_bin(b, KOP_MOD, r, kb_i(b, k_blocks)) : r, kb_i(b, kc));
         KVal klen = K % kc == 0 ? kb_i(b, kc) : kb_min(b, kb_i(b, kc), kb_sub(b, kb_i(b, K), x.k0));
         if (x.strips) build_strips(b, &x, cols, klen);
+        if (x.a16) build_a16(b, &x, rows, kb_i(b, tc), klen);
         build_macc(b, &x, rows, cols, kb_i(b, tc), klen);
         kb_end(b);
         build_sum_nest(b, &x, rows, cols, true);

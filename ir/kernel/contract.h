@@ -12,7 +12,7 @@ typedef struct Contract {
     bool b_pairs;                      /* with b_packed: bf16, two k side by side (KMacc); pack_kc is even */
     int64_t pack_kc;                   /* length of a K block of packed B: contract_pack_kc's */
     bool b_dot;                        /* B is [N][K rounded up to 16] instead (contract_is_dot; packed, T is 1, A without predicate); needs a_buf */
-    KBuf a_buf;                        /* the buffer behind parameter `a` */
+    KBuf a_buf;                        /* the buffer behind parameter `a`; with b_pairs, too: A is rounded to bf16 if the target multiplies pairs */
     KVal a_k, b_k;                     /* element strides of k in A, and of k in B when in place (0 values: 1 and N) */
     /* B lies so that its columns are not neighbours, or far apart: each block brings its part into strips in scratch first. An element of B for (z, t), where `pred` holds. */
     KVal (*b_load)(void *arg, Kb *, KVal z, KVal t, KVal k, KVal n, KVal pred);

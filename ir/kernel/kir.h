@@ -177,6 +177,7 @@ typedef struct KTarget {
     uint16_t vec_bits;                      /* widest useful vector: 128, 256, 512 */
     uint16_t vec_regs;                      /* 16 or 32 */
     bool fma;
+    bool bf16_dots;                         /* products of bf16 pairs at more than the rate of f32 multiply-adds (512 bits) */
     uint32_t l1_bytes, l2_bytes;            /* data caches of one core */
 } KTarget;
 

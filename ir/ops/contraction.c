@@ -5,11 +5,12 @@
 static int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
 /* bf16 halves what is read of B, which is the time of a few rows. Many are bound by multiply-adds: widening takes two instructions for two vectors of B
- * where pairs will do, else two for one, so that they stay in f32. */
+ * where pairs will do, else two for one, so that they stay in f32 unless the target multiplies pairs. */
 static bool is_narrow(Lw *l, DType elem, const RightSide *r)
 {
     enum { FEW_ROWS = 12, FEW_ROWS_PAIRS = 48 };
-    return elem == DT_F32 && math_allows(lw_math(l), MATH_BF16_PRODUCTS) && r->rows <= (r->may_pair ? FEW_ROWS_PAIRS : FEW_ROWS);
+    if (elem != DT_F32 || !math_allows(lw_math(l), MATH_BF16_PRODUCTS)) return false;
+    return (r->may_pair && l->k->target.bf16_dots) || r->rows <= (r->may_pair ? FEW_ROWS_PAIRS : FEW_ROWS);
 }
 
 int64_t contraction_rows(Lw *l, Dim rows)

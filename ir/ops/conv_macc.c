@@ -428,6 +428,7 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
                     .acc = acc,
                     .b_packed = x.packed,
                     .b_pairs = right.pairs,
+                    .a_buf = src,
                     .pack_kc = right.kc,
                     .a_k = merge || dim_is(d, c->icg, 1) ? kb_i(b, 1) : kb_dim(b, r->lie_channel),
                     .b_k = x.b_k,

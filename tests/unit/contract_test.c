@@ -131,7 +131,7 @@ static bool right(const Test *x, const void *a, const void *b, const void *c)
 }
 
 /* Counts which schedules were seen: the test is worth something only when all of them were. */
-static int seen_pairs, seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks, seen_copied_blocks;
+static int seen_dots, seen_pairs, seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks, seen_copied_blocks;
 
 static void note_schedule(const KModule *m, const Problem *p)
 {
@@ -178,6 +178,16 @@ static void share_test(void)
             if (M * N > 8192) CHECK(busier(&t, M, N, 512, 1, false) <= 57);
 }
 
+/* Does this CPU multiply pairs, and do registers have 512 bits for it? */
+static bool has_bf16_dots(void)
+{
+#ifdef __x86_64__
+    return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512dq");
+#else
+    return false;
+#endif
+}
+
 static void problem_test(Problem p, const char *cpu, uint64_t seed)
 {
     Arena ar;
@@ -199,6 +209,8 @@ static void problem_test(Problem p, const char *cpu, uint64_t seed)
     m.threads = true;
     if (!CHECK(codegen_target(&ar, &d, NULL, cpu, &m.target))) return;
     m.target.l2_bytes = 256 << 10;
+    m.target.bf16_dots = p.pairs && seed % 2 && has_bf16_dots();
+    seen_dots += m.target.bf16_dots;
     p.kc = contract_pack_kc(&m.target, p.type, p.K);
     if (p.pairs) p.kc += p.kc % 2;
     note_schedule(&m, &p);
@@ -287,7 +299,7 @@ int main(void)
         if (p.packed && p.type == DT_F32 && !p.dot && rng_in(&r, 0, 3) == 0) p.pairs = true;
         if (rng_in(&r, 0, 9) == 0) p.M = 0;
         if (rng_in(&r, 0, 14) == 0) p.K = 0;
-        problem_test(p, i % 3 ? "native" : "x86-64-v3", i);
+        problem_test(p, i % 3 || (p.pairs && i % 2) ? "native" : "x86-64-v3", i);
     }
     KTarget wide = {.vec_bits = 512, .vec_regs = 32, .fma = true};
     CHECK(contract_is_dot(&wide, DT_F32, 1, 512) && !contract_is_dot(&wide, DT_F32, 64, 512));
@@ -302,6 +314,8 @@ int main(void)
     }
     share_test();
     CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2 && seen_copied_blocks > 2 && seen_pairs > 5);
+    CHECK(seen_dots > 2 || !has_bf16_dots());
+    printf("pairs multiplied %d times, ", seen_dots);
     printf("blocks of K %d, T %d, M %d, N %d times; of a copied B %d times\n", seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks,
            seen_copied_blocks);
     return check_done();

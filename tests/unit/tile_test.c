@@ -28,10 +28,10 @@ static bool runs_v4(void) { return __builtin_cpu_supports("avx512f") && __builti
 #endif
 
 static const Isa isas[] = {
-    {{"x86_64-unknown-linux-gnu", "x86-64", "", 128, 16, false, 32768, 262144}, runs_always, false},
-    {{"x86_64-unknown-linux-gnu", "x86-64-v3", "", 256, 16, true, 32768, 262144}, runs_v3, false},
-    {{"x86_64-unknown-linux-gnu", "x86-64-v4", "", 512, 32, true, 32768, 1048576}, runs_v4, false},
-    {{"aarch64-unknown-linux-gnu", "generic", "", 128, 32, true, 32768, 524288}, runs_never, true},
+    {{"x86_64-unknown-linux-gnu", "x86-64", "", 128, 16, false, false, 32768, 262144}, runs_always, false},
+    {{"x86_64-unknown-linux-gnu", "x86-64-v3", "", 256, 16, true, false, 32768, 262144}, runs_v3, false},
+    {{"x86_64-unknown-linux-gnu", "x86-64-v4", "", 512, 32, true, false, 32768, 1048576}, runs_v4, false},
+    {{"aarch64-unknown-linux-gnu", "generic", "", 128, 32, true, false, 32768, 524288}, runs_never, true},
 };
 
 /* ---- the code under test ---- */
