@@ -173,6 +173,8 @@ static void share_test(void)
     CHECK(busier(&t, 64, 384, 448, 9, false) == 50);   /* one, the reduction in blocks */
     CHECK(busier(&t, 289, 192, 768, 1, false) <= 53);  /* six, the last one of 19 rows */
     CHECK(busier(&t, 4, 16, 16, 1, false) == 100);     /* not worth it */
+    CHECK(busier(&t, 1, 300, 400, 1, true) == 100);    /* one row of an unknown number: in whole tiles of columns, */
+    CHECK(busier(&t, 96, 300, 400, 1, true) == 50);    /* many are shared */
     for (int64_t M = 7; M < 2000; M += 97)
         for (int64_t N = 33; N < 2000; N += 131)
             if (M * N > 8192) CHECK(busier(&t, M, N, 512, 1, false) <= 57);
