@@ -24,6 +24,7 @@ bench/results/ and writes docs/BENCHMARKS.md and its plots (bench/report.py).
 """
 
 import argparse
+import fcntl
 import json
 import os
 import random
@@ -490,6 +491,12 @@ def main():
     import models
 
     os.makedirs(WORK, exist_ok=True)
+    alone = open(os.path.join(WORK, "lock"), "w")  # held to the end: runs share the files there
+    try:
+        fcntl.flock(alone, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("another run works in build/bench: waiting", flush=True)
+        fcntl.flock(alone, fcntl.LOCK_EX)
     entries = models.catalogue(args.real, not args.no_packages)
     chosen, asked = choose(entries, args.models)
     results = {"models": {}}

@@ -126,6 +126,9 @@ def judge(ceiling, made, bless, why, tally, name):
             tally.check("%s %s" % (name, what), True)
             if n < most and bless:
                 entry[what] = n
+                entry["why"] = {k: v for k, v in entry.get("why", {}).items() if k != what}
+                if not entry["why"]:
+                    del entry["why"]
             elif n < most:
                 tally.note("%s %s: %d, ceiling %d: --bless lowers it" % (name, what, n, most))
     return entry
@@ -174,6 +177,7 @@ def check_rules(tally):
     tally.check("more: --bless alone refuses", after({"a": 3}, {"a": 4}, True) == ({"a": 3}, 1))
     raised = {"a": 4, "why": {"a": "from 3: because"}}
     tally.check("more: with a reason", after({"a": 3}, {"a": 4}, True, "because") == (raised, 0))
+    tally.check("lower again: the reason goes", after(raised, {"a": 3}, True) == ({"a": 3}, 0))
     tally.check("new: needs --bless", after({}, {"a": 4}) == ({}, 1) and after({}, {"a": 4}, True) == ({"a": 4}, 0))
     tally.check("gone: needs a reason", after({"a": 3}, {}, True) == ({"a": 3}, 1))
     text = """kernel @k0_conv(%x: f32) {
