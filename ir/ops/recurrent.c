@@ -5,17 +5,17 @@
  *   for each direction and block of sequences par {           states h, c stay in scratch of the thread
  *     for t seq {
  *       for blocks of hidden units, upwards and downwards in turn {
- *         macc: sums of all gates of these units, h * R[d]'   R is packed when compiling, gates taking turns strip by strip
+ *         macc: sums of all gates of these units, h * R[d]'   R is packed when compiling, strips of the gates in turn
  *           epilogue: gates from xw + sums, new c and h, Y    in registers; h lies in two places, old and new
  *       }
  *     }
  *     Y_h, Y_c
  *   }
  * Going to and fro, a step finds the part of R in the cache that the one before read last: of an R beyond a cache only
- * what exceeds it is fetched. Threads never wait for each other inside a sequence. GRU without linear_before_reset has a
- * second product per step, of r times h. Only one direction with a large R is shared by units: its steps are launches
- * then, and the state is in memory (lower_shared). Padded steps (sequence_lens) leave the state alone and give zeros; a backward direction starts at the
- * end of each sequence.
+ * what exceeds it is fetched. Threads never wait for each other inside a sequence. GRU without linear_before_reset has
+ * a second product per step, of r times h. Only one direction with a large R is shared by units: its steps are launches
+ * then, and the state is in memory (lower_shared). Padded steps (sequence_lens) leave the state alone and give zeros; a
+ * backward direction starts at the end of each sequence.
  * Meaning: the ONNX specification. Where it is silent, what ONNX Runtime does: alpha and beta are consumed by the
  * functions that have them, clip is not applied to h's input, a sequence of length 0 ends in zeros. */
 #include "ir/ops/recurrent.h"
@@ -169,7 +169,8 @@ static void state_side(Ctx *x, int from, int gates, State *s)
     s->batch = dim_mul(d, strips, s->strip);
     if (lw_const(l, RNN_R, &blob) && dim_is_const(d, x->H, &h) && h > 0) {
         Recipe shape = {.batch = x->f.dirs, .K = h, .N = h, .kc = h, .src_off = from * h * h, .stride_k = 1,
-                        .stride_t = x->f.gates * h * h, .stride_n = h, .sides = gates > 1 ? gates : 0, .stride_side = gates > 1 ? h * h : 0};
+                        .stride_t = x->f.gates * h * h, .stride_n = h, .sides = gates > 1 ? gates : 0,
+                        .stride_side = gates > 1 ? h * h : 0};
         r.rows = contraction_rows(l, x->B);
         if (contraction_pack_as(l, blob, &shape, &r)) {
             s->buf = r.buf;
@@ -433,23 +434,25 @@ static void gru_last(Ctx *x, const Place *p, KVal j)
 }
 static void rnn(Ctx *x, const Place *p, KVal j) { finish(x, p, j, activate(x, 0, gate(x, p, 0, j), true), (KVal){0}); }
 
-/* Issue slots of one row and 16 units with a tile of m rows and v vectors of units, in eighths; 0: too large. With one row
- * the strips need no registers, they are operands in memory. */
+/* Issue slots of one row and 16 units with a tile of m rows and v vectors of units, in eighths; 0: too large. With one
+ * row the strips need no registers, they are operands in memory. */
 static int64_t state_slots(const KTarget *t, DType type, int gates, int64_t m, int64_t v)
 {
-    int64_t regs = 16 * dtype_info(type)->bits / (t->vec_bits ? t->vec_bits : 128), w = gates * v * (regs < 1 ? 1 : regs);
+    int64_t regs = 16 * dtype_info(type)->bits / (t->vec_bits ? t->vec_bits : 128),
+            w = gates * v * (regs < 1 ? 1 : regs);
     if ((m == 1 ? w : (m + 1) * w) + 1 + !t->fma > t->vec_regs && (m > 1 || v > 1)) return 0;
     int64_t slots = m * w > m + w ? m * w : m + w;
     return 8 * (slots > 8 ? slots : 8) / (m * v);
 }
 
-/* Rows and vectors of units of the register tile. Vectors: as many as the latency of one row's sums asks for, where they
- * divide the units; one row is the common case. Rows: as many as there are, or as fit. */
+/* Rows and vectors of units of the register tile. Vectors: as many as the latency of one row's sums asks for, where
+ * they divide the units; one row is the common case. Rows: as many as there are, or as fit. */
 static void state_tile(const Ctx *x, const State *s, int64_t *rows, int64_t *vectors)
 {
     const KTarget *t = &x->l->k->target;
     int64_t h = 0, best = 0;
-    bool known = dim_is_const(&x->l->m->dims, x->H, &h), few = x->block <= 2 || !dim_is_const(&x->l->m->dims, x->B, &(int64_t){0});
+    bool known = dim_is_const(&x->l->m->dims, x->H, &h),
+         few = x->block <= 2 || !dim_is_const(&x->l->m->dims, x->B, &(int64_t){0});
     *rows = *vectors = 1;
     for (int64_t v = 1; v <= 2; v++) {
         if (v == 2 && !(few && known && (h + K_LANES - 1) / K_LANES % 2 == 0)) continue;
