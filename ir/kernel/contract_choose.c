@@ -6,7 +6,8 @@ enum {
     NV_MAX = 4,             /* strips of a tile */
     MR_LARGE = 6,           /* its rows for large products */
     MR_POINTERS = 8,        /* rows of a tile when each needs a pointer of its own, */
-    MR_AFFINE = 12,         /* and when one pointer and constant distances do */
+    MR_AFFINE = 12,         /* and when one pointer and constant distances do; */
+    MR_STRIP = 20,          /* the same for a single strip: loads are the limit, and that of B is shared by more rows */
     ROWS_MANY = 192,        /* rows that pay for bringing strips into L2 */
     BLOCKS = 32,            /* so many blocks are welcome for sharing among threads, */
     BLOCKS_NEEDED = 8,      /* for so many, rows are split more finely than the caches ask for, */
@@ -81,10 +82,11 @@ int64_t contract_slots(const KTarget *t, DType acc, int64_t rows, int64_t strips
 static void choose_tile(const KTarget *t, const TileProblem *p, TileChoice *c)
 {
     int64_t rows = p->M < 0 ? 240 : max64(min64(p->M, 240), 1), strips = p->N < 0 ? 12 : max64(min64(ceil_div(p->N, 16), 24), 1), best = INT64_MAX, best_loads = 0;
-    unsigned most = p->a_plain && p->a_row_bytes > 0 ? MR_AFFINE : MR_POINTERS, s = regs_per_strip(t, p->acc);
+    bool affine = p->a_plain && p->a_row_bytes > 0;
+    unsigned s = regs_per_strip(t, p->acc);
     c->mr = c->nv = 1;
     for (unsigned nv = 1; nv <= NV_MAX && nv <= strips; nv++)
-        for (unsigned mr = 1; mr <= most && mr <= rows; mr++) {
+        for (unsigned mr = 1; mr <= (!affine ? MR_POINTERS : nv == 1 ? MR_STRIP : MR_AFFINE) && mr <= rows; mr++) {
             if (!tile_fits(t, p, mr, nv)) continue;
             int64_t slots = contract_slots(t, p->acc, rows, strips, mr, nv), loads = 1000 * (mr + nv * s) / (mr * nv * s);
             if (slots < best || (slots == best && loads < best_loads)) {
