@@ -70,7 +70,8 @@ void contract_share(const KTarget *t, const TileProblem *p, int64_t Z, TileChoic
     const int64_t huge = 1 << 20;
     if (p->N < 1 || p->N > huge || p->M > huge || p->M == 0 || p->K < 1 || p->K > huge || p->T > huge || !p->b_packed) return;
     int64_t b_bytes = p->K * max64(p->T, 1) * p->N * dtype_info(p->b_type)->bits / 8;
-    if (p->M < 0 && p->N > c->nb && p->N % c->nb && !c->kc && !c->tc && c->m_inner && b_bytes <= max64(t->l2_bytes, 256 << 10) / 4) {
+    bool cut = p->N > c->nb && p->N % c->nb, near = b_bytes <= max64(t->l2_bytes, 256 << 10) / 4;
+    if (p->M < 0 && cut && near && !c->kc && !c->tc && c->m_inner) {
         c->nb = 16 * ceil_div(p->N, 16);
         c->mb = min64(c->mb, ROW_TILES * c->mr);
         return;
