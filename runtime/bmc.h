@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define BMC_ABI 1u
+#define BMC_ABI 2u
 #define BMC_MAX_RANK 16
 
 typedef enum bmc_status {
