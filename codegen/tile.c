@@ -396,7 +396,8 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
             V turn = LLVMBuildAnd(t->b, k, k64(t, line - 1), "");
             off = add(t, mul(t, LLVMBuildNSWSub(t->b, k, turn, ""), k64(t, x->step)), mul(t, turn, k64(t, x->row)));
         }
-        for (int64_t line = 0; line < x->step; line += LINE)   /* few rows: a step is longer than a line */
+        int64_t bytes = x->steps ? LINE : x->step;
+        for (int64_t line = 0; line < bytes; line += LINE)   /* few rows: a step is longer than a line */
             prefetch(t, gep(t, LLVMInt8TypeInContext(e->cx), x->ptr, add_k(t, off, line)), 2);
     }
     for (unsigned u = 0; u < step; u++) {

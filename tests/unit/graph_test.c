@@ -203,10 +203,11 @@ static void verifier(void)
     arena_free(&f.arena);
     /* one region of two nodes */
     fix_diamond(&f, v);
-    struct {
+    struct { /* as in internal.c */
         uint64_t set;
         const char *kind;
-    } attrs = {1, "map"};
+        AttrDims causal;
+    } attrs = {.set = 1, .kind = "map"};
     Node group =
         graph_outline(f.g, (Node[]){value_rec(f.g, v[2])->def, value_rec(f.g, v[3])->def, value_rec(f.g, v[4])->def}, 3,
                       OP_Group, &attrs, "map", NOWHERE);
@@ -223,10 +224,11 @@ static void outline_inline(void)
     Value v[5];
     fix_diamond(&f, v);
     const char *before = text(&f);
-    struct {
+    struct { /* as in internal.c */
         uint64_t set;
         const char *kind;
-    } attrs = {1, "map"};
+        AttrDims causal;
+    } attrs = {.set = 1, .kind = "map"};
     Node member[] = {value_rec(f.g, v[1])->def, value_rec(f.g, v[2])->def, value_rec(f.g, v[3])->def,
                      value_rec(f.g, v[4])->def};
     Node group = graph_outline(f.g, member, 4, OP_Group, &attrs, "map", NOWHERE);
