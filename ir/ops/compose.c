@@ -139,6 +139,12 @@ Value ex_cast(Ex *x, Value v, DType to)
     return ex_op(x, OP_Cast, &v, 1, ex_set(x, OP_Cast, NULL, "to", to));
 }
 
+Value ex_scalar(Ex *x, Value v, DType to)
+{
+    v = ex_cast(x, v, to);
+    return !x->failed && ex_rank(x, v) ? ex2(x, OP_Squeeze, v, ex_int1(x, 0)) : v;
+}
+
 Value ex_reshape(Ex *x, Value v, const int64_t *dim, uint32_t rank) { return ex2(x, OP_Reshape, v, ex_ints(x, dim, rank)); }
 
 Value ex_transpose(Ex *x, Value v, const int64_t *perm, uint32_t n)

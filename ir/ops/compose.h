@@ -45,6 +45,7 @@ static inline int ex_rank(const Ex *x, Value v) { return v.i ? value_trec(x->g, 
 static inline DType ex_elem(const Ex *x, Value v) { return v.i ? value_trec(x->g, v)->elem : DT_NONE; }
 
 Value ex_cast(Ex *, Value, DType); /* itself when it is of that type */
+Value ex_scalar(Ex *, Value, DType); /* one element of rank 0 or 1, as a scalar of that type */
 Value ex_reshape(Ex *, Value, const int64_t *dim, uint32_t rank);
 Value ex_transpose(Ex *, Value, const int64_t *perm, uint32_t n);
 Value ex_reduce(Ex *, OpCode, Value, const int64_t *axes, uint32_t n, bool keep);

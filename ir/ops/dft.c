@@ -82,17 +82,11 @@ static bool dft_infer(Infer *c)
     return infer_set(c, 0, infer_elem(c, DFT_X), rank, dim);
 }
 
-static Value scalar(Ex *x, Value v)
-{
-    v = ex_cast(x, v, DT_I64);
-    return !x->failed && ex_rank(x, v) ? ex2(x, OP_Squeeze, v, ex_int1(x, 0)) : v;
-}
-
 /* The number of points when it is not given. */
 static Value natural_length(Ex *x, int64_t axis)
 {
     const Dft *a = ATTRS(x->g, x->n, Dft);
-    Value len = scalar(x, ex_shape_part(x, ex_in(x, DFT_X), axis, axis + 1));
+    Value len = ex_scalar(x, ex_shape_part(x, ex_in(x, DFT_X), axis, axis + 1), DT_I64);
     if (!a->inverse || !a->onesided) return len;
     return ex2(x, OP_Mul, ex_i(x, DT_I64, 2), ex2(x, OP_Sub, len, ex_i(x, DT_I64, 1)));
 }
@@ -117,8 +111,8 @@ static bool dft_expand(Graph *g, Node n)
     const TypeRec *want = value_trec(g, node_out(g, n, 0));
     Value in[2 + 2 * RANK_MAX] = {ex_in(&x, DFT_X)}, given = ex_in(&x, DFT_LENGTH);
     uint32_t pairs = axis < 0 ? want->rank - 1u : 1;
-    if (axis < 0) in[1] = scalar(&x, ex_in(&x, DFT_AXIS));
-    if (given.i) given = scalar(&x, given);
+    if (axis < 0) in[1] = ex_scalar(&x, ex_in(&x, DFT_AXIS), DT_I64);
+    if (given.i) given = ex_scalar(&x, given, DT_I64);
     for (uint32_t k = 0; k < pairs; k++) {
         int64_t at = axis < 0 ? k : axis;
         if (given.i && k) in[2 + 2 * k] = in[2], in[3 + 2 * k] = in[3];
@@ -222,8 +216,8 @@ static bool stft_expand(Graph *g, Node n)
 {
     Ex x = ex_begin(g, n);
     Value signal = ex_in(&x, STFT_X), window = ex_in(&x, STFT_WINDOW), len = ex_in(&x, STFT_LENGTH), zero = ex_i(&x, DT_I64, 0), one = ex_i(&x, DT_I64, 1);
-    Value total = scalar(&x, ex_shape_part(&x, signal, 1, 2)), step = scalar(&x, ex_in(&x, STFT_STEP));
-    len = window.i ? scalar(&x, ex1(&x, OP_Shape, window)) : len.i ? scalar(&x, len) : total;
+    Value total = ex_scalar(&x, ex_shape_part(&x, signal, 1, 2), DT_I64), step = ex_scalar(&x, ex_in(&x, STFT_STEP), DT_I64);
+    len = window.i ? ex_scalar(&x, ex1(&x, OP_Shape, window), DT_I64) : len.i ? ex_scalar(&x, len, DT_I64) : total;
     Value frames = ex2(&x, OP_Add, ex2(&x, OP_Div, ex2(&x, OP_Sub, total, len), step), one);
     Value first = ex2(&x, OP_Mul, ex3(&x, OP_Range, zero, frames, one), step), place = ex3(&x, OP_Range, zero, len, one);
     Value at = ex2(&x, OP_Add, ex2(&x, OP_Unsqueeze, first, ex_int1(&x, 1)), place);

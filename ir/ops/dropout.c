@@ -64,12 +64,6 @@ static bool infer(Infer *c)
 
 static Value equivalent(Graph *g, Node n, uint32_t r) { return r == 0 && is_still(g, n) ? node_in(g, n, 0) : VALUE_NONE; }
 
-static Value scalar(Ex *x, Value v, DType t)
-{
-    v = ex_cast(x, v, t);
-    return !x->failed && ex_rank(x, v) ? ex2(x, OP_Squeeze, v, ex_int1(x, 0)) : v;
-}
-
 static bool expand(Graph *g, Node n)
 {
     const Dropout *a = ATTRS(g, n, Dropout);
@@ -82,8 +76,8 @@ static bool expand(Graph *g, Node n)
         return ex_end(&x, out, 2);
     }
     DType t = ex_elem(&x, data), compute = t == DT_F64 ? DT_F64 : DT_F32;
-    Value ratio = ex_in(&x, 1).i ? scalar(&x, ex_in(&x, 1), compute) : ex_f(&x, compute, 0.5), one = ex_f(&x, compute, 1);
-    Value training = scalar(&x, ex_in(&x, 2), DT_BOOL), zero = ex_f(&x, compute, 0);
+    Value ratio = ex_in(&x, 1).i ? ex_scalar(&x, ex_in(&x, 1), compute) : ex_f(&x, compute, 0.5), one = ex_f(&x, compute, 1);
+    Value training = ex_scalar(&x, ex_in(&x, 2), DT_BOOL), zero = ex_f(&x, compute, 0);
     Value u = random_uniform(&x, ex1(&x, OP_Shape, data), t, false, attr_given(node_desc(g, n), a, 0), (double)a->seed);
     out[1] = ex2(&x, OP_Or, ex1(&x, OP_Not, training), ex2(&x, OP_GreaterOrEqual, u, ratio));
     Value scale = ex3(&x, OP_Where, training, ex2(&x, OP_Div, one, ex2(&x, OP_Sub, one, ratio)), one);

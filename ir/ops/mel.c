@@ -38,13 +38,6 @@ static bool infer(Infer *c)
     return infer_set(c, 0, t, 2, dim);
 }
 
-/* Operand k as a scalar of type t. */
-static Value scalar(Ex *x, uint32_t k, DType t)
-{
-    Value v = ex_cast(x, ex_in(x, k), t);
-    return !x->failed && ex_rank(x, v) ? ex2(x, OP_Squeeze, v, ex_int1(x, 0)) : v;
-}
-
 static Value counted(Ex *x, Value n) /* 0, 1, ... as double */
 {
     return ex_cast(x, ex3(x, OP_Range, ex_i(x, DT_I64, 0), n, ex_i(x, DT_I64, 1)), DT_F64);
@@ -58,14 +51,14 @@ static Value mel_of(Ex *x, Value hertz) /* times ln(10) / 2595 */
 static bool expand(Graph *g, Node n)
 {
     Ex x = ex_begin(g, n);
-    Value bands = scalar(&x, BANDS, DT_I64), length = scalar(&x, LENGTH, DT_I64), two = ex_i(&x, DT_I64, 2);
-    Value low = mel_of(&x, scalar(&x, LOWER, DT_F64)), high = mel_of(&x, scalar(&x, UPPER, DT_F64));
+    Value bands = ex_scalar(&x, ex_in(&x, BANDS), DT_I64), length = ex_scalar(&x, ex_in(&x, LENGTH), DT_I64), two = ex_i(&x, DT_I64, 2);
+    Value low = mel_of(&x, ex_scalar(&x, ex_in(&x, LOWER), DT_F64)), high = mel_of(&x, ex_scalar(&x, ex_in(&x, UPPER), DT_F64));
     Value corners = ex2(&x, OP_Add, bands, two), corner[3];
     Value step = ex2(&x, OP_Div, ex2(&x, OP_Sub, high, low), ex_cast(&x, corners, DT_F64));
     Value mel = ex2(&x, OP_Add, ex2(&x, OP_Mul, counted(&x, corners), step), low);
     Value hertz = ex2(&x, OP_Mul, ex_f(&x, DT_F64, 700), ex2(&x, OP_Sub, ex1(&x, OP_Exp, mel), ex_f(&x, DT_F64, 1)));
     Value span = ex_cast(&x, ex2(&x, OP_Add, length, ex_i(&x, DT_I64, 1)), DT_F64);
-    Value at = ex1(&x, OP_Floor, ex2(&x, OP_Div, ex2(&x, OP_Mul, span, hertz), scalar(&x, RATE, DT_F64)));
+    Value at = ex1(&x, OP_Floor, ex2(&x, OP_Div, ex2(&x, OP_Mul, span, hertz), ex_scalar(&x, ex_in(&x, RATE), DT_F64)));
     for (int64_t k = 0; k < 3; k++) { /* left, top, right */
         int64_t from = k;
         Value to = ex2(&x, OP_Add, ex2(&x, OP_Unsqueeze, bands, ex_int1(&x, 0)), ex_int1(&x, k));
