@@ -54,7 +54,10 @@ class Prepared:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.intra_op_num_threads = 1
         options.log_severity_level = 4
-        self.session = onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        sources = [self.path, *model.perturbed(np.random.default_rng(seed))]
+        self.session, *self.others = (
+            onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"]) for source in sources
+        )
         self.outputs = [o.name for o in self.session.get_outputs()]
         self.fixed = model.sizes(rng, 1)
         self.cases = {"dynamic": [], "fixed": []}
@@ -68,7 +71,7 @@ class Prepared:
         if stored:
             self.add("dynamic", "stored", stored[0], stored[1])
         self.add_float64(os.path.join(args.real, "..", "f64", self.name + ".npz"))
-        del self.session
+        del self.session, self.others
 
     def add(self, mode, label, feeds, want=None, bound=None):
         paths = {}
@@ -80,7 +83,8 @@ class Prepared:
             bound = [8 * self.model.step] * len(want)
         if bound is None and self.model.floor:
             bound = [max(allowed_error(y), self.model.floor) for y in want]
-        self.cases[mode].append({"label": label, "paths": paths, "want": want, "bound": bound})
+        others = [other.run(self.outputs, feeds) for other in self.others]
+        self.cases[mode].append({"label": label, "paths": paths, "want": want, "bound": bound, "others": others})
 
     def add_float64(self, path):
         if not os.path.exists(path):
@@ -171,7 +175,7 @@ def run_case(args, tally, label, model, artifact, case, threads, folder):
         tally.check(name, False, error)
         return None
     bounds = case["bound"] or [None] * len(got)
-    verdict = model.model.compare(got, case["want"])
+    verdict = model.model.compare(got, case["want"], case["others"])
     if verdict is NotImplemented:
         errors = map(error_of, got, case["want"], bounds)
         verdict = "; ".join("%s: %s" % (o, e) for o, e in zip(model.outputs, errors) if e)
