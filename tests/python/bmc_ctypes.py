@@ -18,7 +18,8 @@ ABI = 2
 MAX_RANK = 16
 STATUS = ("OK", "INPUT", "CAPACITY", "MEMORY", "CPU", "WEIGHTS", "INDEX", "SHAPE", "FAIL", "ARG")
 OK, E_INPUT, E_CAPACITY, E_MEMORY, E_CPU, E_WEIGHTS, E_INDEX, E_SHAPE, E_FAIL, E_ARG = range(10)
-TENSOR = 1
+TENSOR, SEQUENCE, OPTIONAL, MAP = 1, 2, 3, 4
+STRING = 8
 DTYPES = {
     1: np.float32, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_,
     10: np.float16, 11: np.float64, 12: np.uint32, 13: np.uint64, 14: np.complex64, 15: np.complex128,
@@ -89,8 +90,27 @@ class ModelError(Exception):
         self.status, self.message = status, message
 
 
+class Text(ctypes.Structure):
+    """bmc_string."""
+
+    _fields_ = [("ptr", c_char_p), ("len", c_size_t)]
+
+
+def strings(array):
+    """A bmc_value of the strings (str or bytes) of an array."""
+    items = [x if isinstance(x, bytes) else x.encode("utf-8") for x in array.flatten().tolist()]
+    keep = (Text * max(len(items), 1))(*[Text(x, len(x)) for x in items])
+    value = Value(size=ctypes.sizeof(Value), kind=TENSOR, dtype=STRING, rank=array.ndim)
+    value.data, value.bytes, value.keep = ctypes.addressof(keep), len(items) * ctypes.sizeof(Text), (items, keep)
+    for i, d in enumerate(array.shape):
+        value.dim[i] = d
+    return value
+
+
 def tensor(array):
     """A bmc_value over a numpy array's own memory; keep the array alive."""
+    if array.dtype.kind in "OUS":
+        return strings(array)
     value = Value(
         size=ctypes.sizeof(Value),
         kind=TENSOR,
@@ -107,13 +127,62 @@ def tensor(array):
     return value
 
 
+class RawText(ctypes.Structure):
+    _fields_ = [("ptr", c_void_p), ("len", c_size_t)]
+
+
+def text_of(raw):
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw
+
+
+def value_of(x):
+    """A bmc_value of an array, a list (sequence), a dict (map), or None (an empty optional)."""
+    if x is None or isinstance(x, (list, dict)):
+        if isinstance(x, dict):
+            keys, values = list(x), list(x.values())
+            parts = [np.array(keys, object if not keys or isinstance(keys[0], str) else None), np.asarray(values)]
+            kind = MAP
+        else:
+            parts, kind = x or [], OPTIONAL if x is None else SEQUENCE
+        items = [value_of(p) for p in parts]
+        value = Value(size=ctypes.sizeof(Value), kind=kind, n_item=len(items))
+        value.keep = (items, parts, (Value * max(len(items), 1))(*items))
+        value.item = value.keep[2]
+        return value
+    array = np.asarray(x)
+    value = tensor(array)
+    value.array = array
+    return value
+
+
+def result_of(value):
+    """What value_of takes, from a result: arrays, lists, dicts."""
+    if value.kind == SEQUENCE:
+        return [result_of(value.item[i]) for i in range(value.n_item)]
+    if value.kind == OPTIONAL:
+        return result_of(value.item[0]) if value.n_item else None
+    if value.kind == MAP:
+        return dict(zip(*(as_array(value.item[i]).tolist() for i in range(2))))
+    return as_array(value)
+
+
 def empty_output():
     """An output whose memory the model provides."""
     return Value(size=ctypes.sizeof(Value))
 
 
 def as_array(value):
-    """A copy of a numeric tensor."""
+    """A copy of a tensor; of strings, an array of objects (bytes where they are no UTF-8)."""
+    if value.dtype == STRING:
+        items = ctypes.cast(value.data, POINTER(RawText))
+        out = np.empty(tuple(value.dim[: value.rank]), object)
+        for i in range(out.size):
+            raw = ctypes.string_at(items[i].ptr, items[i].len) if items[i].len else b""
+            out.flat[i] = text_of(raw)
+        return out
     dtype = np.dtype(DTYPES[value.dtype])
     shape = tuple(value.dim[: value.rank])
     count = int(np.prod(shape, dtype=np.int64))
@@ -161,12 +230,12 @@ class Loaded:
         return status
 
     def run(self, feeds):
-        arrays = [np.asarray(feeds[p.name.decode()]) for p in self.inputs]
+        values = [value_of(feeds[p.name.decode()]) for p in self.inputs]
         outputs = [empty_output() for _ in self.outputs]
-        status = self.raw_run([tensor(a) for a in arrays], outputs)
+        status = self.raw_run(values, outputs)
         if status != OK:
             raise ModelError(status, self.message())
-        return {p.name.decode(): as_array(v) for p, v in zip(self.outputs, outputs)}
+        return {p.name.decode(): result_of(v) for p, v in zip(self.outputs, outputs)}
 
     def reset(self):
         if self.table.reset(self.ctx) != OK:

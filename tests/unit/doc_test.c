@@ -40,7 +40,7 @@ static void page(Arena *a, const char *path, const char *command, void (*write)(
 
 static const char *const IRREGULAR[] = {"ConcatFromSequence", "Loop", "NonMaxSuppression", "OptionalGetElement", "OptionalHasElement", "Philox", "SequenceAt",
                                         "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength", "SplitToSequence",
-                                        "StringConcat", "TopK", "Unique"};
+                                        "StringConcat", "StringNormalizer", "StringSplit", "TopK", "Unique"};
 enum { N_IRREGULAR = sizeof IRREGULAR / sizeof *IRREGULAR };
 
 static const char *const FILE_OF[OP_COUNT] = {

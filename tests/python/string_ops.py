@@ -1,0 +1,132 @@
+#!/usr/bin/env python3
+"""Operators on strings against Python's own str, ONNX Runtime and RE2:   string_ops.py [--bmc FILE]
+
+Case mappings are Unicode's full ones, as str.upper and str.lower have them; every code point is looked at. Python may
+know another version of Unicode: letters that either side does not know stay out.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import unicodedata
+
+import numpy as np
+from onnx import TensorProto, helper
+
+import harness
+from bmc_ctypes import Loaded, ModelError
+from harness import WORK, run
+
+SETTINGS = ([], ["-O0", "--cpu=x86-64-v3", "--threads=2"])
+
+
+def texts(*items):
+    out = np.empty(len(items), object)
+    out[:] = items
+    return out
+
+
+def model(work, name, nodes, inputs, outputs, opset=22):
+    """An ONNX file of those nodes; inputs and outputs: (name, type, rank)."""
+    info = lambda ports: [helper.make_tensor_value_info(n, t, [None] * r) for n, t, r in ports]
+    graph = helper.make_graph(nodes, name, info(inputs), info(outputs))
+    imports = [helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", 5)]
+    proto = helper.make_model(graph, opset_imports=imports, ir_version=10)
+    path = os.path.join(work, name + ".onnx")
+    with open(path, "wb") as f:
+        f.write(proto.SerializeToString())
+    return path
+
+
+def compiled(t, bmc, path):
+    """The model under each setting."""
+    for k, flags in enumerate(SETTINGS):
+        so = path[:-5] + "-%d.so" % k
+        made = run([bmc, path, "-o", so] + flags)
+        if t.check("%s compiles %s" % (os.path.basename(path), flags), made.status == 0, made.brief()):
+            yield Loaded(so, threads=1 + k)
+
+
+def letters():
+    """What both sides know: case mappings of later versions of Unicode than Python's are unassigned there."""
+    every = (chr(c) for c in range(1, 0x110000) if not 0xD800 <= c <= 0xDFFF)
+    return [c for c in every if unicodedata.category(c) != "Cn"]
+
+
+def case(t, bmc, work):
+    one = lambda name, **a: helper.make_node("StringNormalizer", ["x"], [name], **a)
+    nodes = [one("up", case_change_action="UPPER"), one("low", case_change_action="LOWER")]
+    nodes += [one("tr", case_change_action="UPPER", locale="tr_TR"), one("az", case_change_action="LOWER", locale="az")]
+    outputs = [(n.output[0], TensorProto.STRING, 1) for n in nodes]
+    path = model(work, "case", nodes, [("x", TensorProto.STRING, 1)], outputs)
+    known = letters()
+    words = ["ΑΣ ΟΣΑ ΑΣ\u0301 Σ ΑΣ.", "Σ", "ΑΣΣ", "straße ŉ ﬃ İstanbul", "", "a\0b"]
+    x = texts(*known, *words)
+    for m in compiled(t, bmc, path):
+        got = m.run({"x": x})
+        for name, want in (("up", str.upper), ("low", str.lower)):
+            bad = [(a, b, want(a)) for a, b in zip(x, got[name]) if b != want(a)]
+            t.check("every letter: %s" % name, len(bad) == 0 and len(got[name]) == len(x), bad[:5])
+        t.check("dotted i", got["tr"].tolist()[ord("i") - 1] == "İ" and got["az"].tolist()[ord("I") - 1] == "ı")
+        try:
+            m.run({"x": texts("fine", b"\xff")})
+            t.check("no UTF-8 is an error", False)
+        except ModelError as e:
+            t.check("no UTF-8 is an error", "element 1 is not valid UTF-8" in e.message, e.message)
+
+
+def stops(t, bmc, work):
+    words = ["Monday", "STRASSE", "ΣΑΣ", "\u212a"]
+    node = helper.make_node("StringNormalizer", ["x"], ["y"], stopwords=words)
+    exact = helper.make_node("StringNormalizer", ["x"], ["z"], stopwords=words, is_case_sensitive=1)
+    outputs = [("y", TensorProto.STRING, 1), ("z", TensorProto.STRING, 1)]
+    path = model(work, "stops", [node, exact], [("x", TensorProto.STRING, 1)], outputs)
+    known = letters()
+    x = texts("monday", "MONDAYS", "straße", "STRASSE", "σας", "σασ", "k", "K", *(c for c in known if c not in "kK\u212a"))
+    folded = {w.casefold() for w in words}
+    for m in compiled(t, bmc, path):
+        got = m.run({"x": x})
+        t.check("stop words whatever the case", got["y"].tolist() == [w for w in x if w.casefold() not in folded])
+        t.check("stop words as they are", got["z"].tolist() == [w for w in x if w not in words])
+
+
+def split(t, bmc, work):
+    forms = [{}, {"delimiter": ""}, {"maxsplit": 2}, {"delimiter": ","}, {"delimiter": "aa"}, {"delimiter": ", ", "maxsplit": 1}]
+    nodes = [helper.make_node("StringSplit", ["x"], ["y%d" % k, "n%d" % k], **a) for k, a in enumerate(forms)]
+    outputs = [("y%d" % k, TensorProto.STRING, 3) for k in range(len(forms))]
+    outputs += [("n%d" % k, TensorProto.INT64, 2) for k in range(len(forms))]
+    path = model(work, "split", nodes, [("x", TensorProto.STRING, 2)], outputs)
+    random = np.random.default_rng(3)
+    pool = ["a", "aa", ",", ", ", " ", "\t", "\u3000", "\u00a0", "b\u0301", "\U0001f600", "\x85", "\x1f"]
+    pick = lambda: "".join(random.choice(pool, random.integers(0, 12)))
+    for m in compiled(t, bmc, path):
+        for shape in ((7, 9), (1, 1), (0, 3)):
+            x = texts(*(pick() for _ in range(shape[0] * shape[1]))).reshape(shape)
+            got = m.run({"x": x})
+            for k, a in enumerate(forms):
+                d, most = a.get("delimiter") or None, a.get("maxsplit", -1)
+                # what is left behind the last split has no white space at its end either: the specification's words
+                want = [(s if d else s.strip()).split(d, most) for s in x.flatten()]
+                count, pieces = got["n%d" % k], got["y%d" % k]
+                width = max([len(w) for w in want], default=0)
+                full = [w + [""] * (width - len(w)) for w in want]
+                right = count.flatten().tolist() == [len(w) for w in want] and pieces.shape == shape + (width,)
+                t.check("split %s %s" % (a, shape), right and pieces.reshape(len(want), width).tolist() == full)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
+    bmc = harness.needs_bmc(parser.parse_args().bmc)
+    t = harness.Tally()
+    work = os.path.join(WORK, "strings")
+    shutil.rmtree(work, ignore_errors=True)
+    os.makedirs(work)
+    for part in (case, stops, split):
+        part(t, bmc, work)
+    return t.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
