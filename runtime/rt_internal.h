@@ -68,6 +68,8 @@ typedef struct rt_seq {
  * neighbour may be one generation ahead. */
 typedef struct rt_inbox {
     _Alignas(64) _Atomic uint32_t flag[2][16];
+    _Alignas(64) _Atomic int32_t cpu; /* 1 + where the thread was when a run began; 0: not known (rt_apart.c) */
+    uint32_t moved;                   /* the run in which it was last moved */
 } rt_inbox;
 
 /* One piece of the caller's memory that a run touches, for the overlap check. */
@@ -80,8 +82,8 @@ typedef struct rt_range {
 /* ---- rt_tune.c: all threads or one, by watching ---- */
 typedef struct rt_tune {
     uint64_t est[2], best; /* ns of a run with all threads and with one, 0: not known; the least with all */
-    uint64_t spent;        /* ns since the way that is not in use was tried */
-    uint32_t patience, runs;
+    uint64_t spent, cost;  /* ns since the last trial of the way that is not in use; what that took */
+    uint32_t patience, runs, late, tried; /* late: runs in a row above the other way's; tried: runs of this trial */
     bool sure, alone, trying;
 } rt_tune;
 RT_HIDDEN uint64_t rt_now(void); /* ns */
@@ -91,6 +93,12 @@ RT_HIDDEN void rt_tune_reset(rt_tune *, bool sure);
 RT_HIDDEN bool rt_tune_alone(rt_tune *);
 RT_HIDDEN void rt_tune_ran(rt_tune *, uint64_t ns);
 
+/* ---- rt_apart.c: a CPU for each thread ---- */
+typedef struct rt_private rt_private;
+RT_HIDDEN void rt_apart_here(rt_private *, int tid); /* says where the calling thread is */
+/* The same; and moves the calling thread, tid > 0, when it is on the CPU of a lower one: true. */
+RT_HIDDEN bool rt_apart(rt_private *, int tid, int nt);
+
 typedef struct rt_text rt_text; /* a block of string contents */
 
 /* The OpenMP library; all NULL: not opened yet. */
@@ -99,7 +107,7 @@ typedef struct rt_omp {
     int (*thread_num)(void), (*num_threads)(void);
 } rt_omp;
 
-typedef struct rt_private {
+struct rt_private {
     const rt_desc *desc;
     rt_heap heap;
     void *block; /* what destroy frees; NULL: memory of the caller */
@@ -142,7 +150,7 @@ typedef struct rt_private {
     bmc_status status;      /* of the last call */
     char detail[160];  /* what a called function says about its failure */
     char message[1024];
-} rt_private;
+};
 
 /* ---- rt_status.c ---- */
 typedef struct rt_out {

@@ -55,6 +55,7 @@ static bool omp_open(rt_omp *o)
 
 typedef struct TeamCall {
     const rt_omp *omp;
+    rt_private *p;
     void (*fn)(void *arg, int tid, int nt);
     void *arg;
 } TeamCall;
@@ -62,7 +63,9 @@ typedef struct TeamCall {
 static void team_member(void *call)
 {
     const TeamCall *c = call;
-    c->fn(c->arg, c->omp->thread_num(), c->omp->num_threads());
+    int tid = c->omp->thread_num(), nt = c->omp->num_threads();
+    if (tid > 0 && tid < c->p->nt) rt_apart(c->p, tid, nt < c->p->nt ? nt : c->p->nt);
+    c->fn(c->arg, tid, nt);
 }
 #endif
 
@@ -79,7 +82,8 @@ bool rt_team(rt_private *p, void (*fn)(void *arg, int tid, int nt), void *arg, i
         rt_omp omp = p->omp;
         if (!omp.parallel && !omp_open(&omp)) return false;
         p->omp = omp;
-        omp.parallel(team_member, &(TeamCall){&p->omp, fn, arg}, (unsigned)nt, 0);
+        rt_apart_here(p, 0);
+        omp.parallel(team_member, &(TeamCall){&p->omp, p, fn, arg}, (unsigned)nt, 0);
 #else
         fn(arg, 0, 1);
 #endif

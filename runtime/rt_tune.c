@@ -1,18 +1,29 @@
 /* rt_tune: all threads or one, by watching. A plan says how many threads have enough to do; whether they get a processor
  * each only the run shows: where another process keeps the CPUs busy, a thread that waits for a descheduled one loses
  * whole time slices, and one thread alone would be several times faster. So the runs of one size are timed:
- *   - the way that is in use has an estimate: the last run if it was faster, else a quarter of the way towards it
- *     (towards three times the estimate at most: one hiccup is no reason to change)
- *   - the other way is tried when the time spent since it was last tried is `patience` times what it took; each trial
- *     in vain doubles that, so trials take a few hundredths of the time at most
- *   - the faster one is used
- * Where the plan is `sure` that threads pay, one is tried once, and then only when runs have become half as slow again
- * as the best.
+ *   - each way has an estimate: the last run if it was faster, else a quarter of the way towards it (towards three times
+ *     the estimate at most)
+ *   - the way in use is left when its estimate was above the other's for some runs in a row: one hiccup is no reason
+ *   - the other way is tried when the time spent since the last trial is `patience` times what that took; each trial in
+ *     vain doubles that, so trials take a few hundredths of the time at most. A trial is some runs, ended by the first
+ *     that is faster: waking a thread that slept, and caches that are cold for it, are no part of what follows
+ * The first runs, cold ones, decide nothing. Where the plan is `sure` that threads pay, one is tried once, and then only
+ * when runs have become half as slow again as the best.
  * Results do not depend on the number of threads, so nothing but time does. */
 #include "runtime/rt_internal.h"
 #include <time.h>
 
-enum { PATIENCE_FIRST = 8, PATIENCE_MOST = 64, WARM_RUNS = 2, RISE_MOST = 3 };
+enum {
+    PATIENCE_FIRST = 8,
+    PATIENCE_MOST = 64,
+    WARM_RUNS = 4,      /* before one thread is tried */
+    WARM_RUNS_SURE = 6,
+    RISE_MOST = 3,
+    LATE_RUNS = 3,      /* in a row, and the other way is taken */
+    TRIAL_TEAM = 4,     /* runs of a trial */
+    TRIAL_ALONE = 2,
+    TRIAL_COST = 6      /* times a run of the way in use: enough of a trial */
+};
 
 uint64_t rt_now(void)
 {
@@ -25,28 +36,47 @@ void rt_tune_reset(rt_tune *t, bool sure) { *t = (rt_tune){.patience = PATIENCE_
 
 bool rt_tune_alone(rt_tune *t)
 {
-    uint64_t other = t->est[!t->alone];
-    if (t->runs < WARM_RUNS) t->trying = false;
-    else if (t->sure && !t->alone && other && t->est[0] < t->best + t->best / 2) t->trying = false;
-    else t->trying = t->spent / t->patience >= other; /* not known: 0 */
+    if (!t->trying && t->runs >= (uint32_t)(t->sure ? WARM_RUNS_SURE : WARM_RUNS)) {
+        bool fine = t->sure && !t->alone && t->est[1] && t->est[0] < t->best + t->best / 2;
+        t->trying = !fine && t->spent / t->patience >= t->cost;
+        t->tried = 0;
+        if (t->trying) t->cost = 0;
+    }
     return t->alone != t->trying;
+}
+
+static void change(rt_tune *t, uint32_t patience)
+{
+    t->alone = !t->alone;
+    t->trying = false;
+    t->late = 0;
+    t->spent = 0;
+    t->cost = t->est[!t->alone];
+    t->patience = patience > PATIENCE_MOST ? PATIENCE_MOST : patience < PATIENCE_FIRST ? PATIENCE_FIRST : patience;
 }
 
 void rt_tune_ran(rt_tune *t, uint64_t ns)
 {
     bool way = t->alone != t->trying;
-    uint64_t *e = &t->est[way];
-    if (*e && ns > RISE_MOST * *e) ns = RISE_MOST * *e;
-    *e = !*e || ns < *e ? ns : *e + (ns - *e) / 4;
+    uint64_t *e = &t->est[way], now = t->est[t->alone], other = t->est[!t->alone];
+    uint64_t rise = *e && ns > RISE_MOST * *e ? RISE_MOST * *e : ns;
+    *e = !*e || ns < *e ? ns : *e + (rise - *e) / 4;
     if (!way && (!t->best || ns < t->best)) t->best = ns;
-    t->runs += t->runs < WARM_RUNS;
-    t->spent += ns;
+    if (t->runs < WARM_RUNS_SURE) t->runs++;
     if (t->trying) {
-        t->spent = 0;
-        t->patience = 2 * t->patience < PATIENCE_MOST ? 2 * t->patience : PATIENCE_MOST;
+        t->tried++;
+        t->cost += ns;
+        if (ns < now) { /* what an earlier trial said is of no interest */
+            *e = ns;
+            change(t, t->patience / 2);
+        } else if (t->tried >= (t->alone ? TRIAL_TEAM : TRIAL_ALONE) || t->cost > TRIAL_COST * now) {
+            t->trying = false;
+            t->spent = 0;
+            t->patience = 2 * t->patience < PATIENCE_MOST ? 2 * t->patience : PATIENCE_MOST;
+        }
+        return;
     }
-    if (!t->est[!t->alone] || t->est[!t->alone] >= t->est[t->alone]) return;
-    t->alone = !t->alone;
-    t->spent = 0;
-    t->patience = PATIENCE_FIRST;
+    t->spent += rise;
+    t->late = other && *e > other ? t->late + 1 : 0;
+    if (t->late >= LATE_RUNS) change(t, 2 * t->patience);
 }
