@@ -3,6 +3,7 @@
 #                                     sanitizer; rt_parallel.c in it is the serial form (no OpenMP symbol)
 #   lib/bmc/<triple>/libbmc_rt_omp.a  rt_parallel.c with OpenMP; linked BEFORE libbmc_rt.a it takes the place of the serial form. rt_omp.c
 #                                     for objects that a program is linked with
+#   lib/bmc/<triple>/libbmc_rt_<part>.a  runtime/<part>/*.c, the parts of runtime/rt_libs.def whose libraries are there
 #   bmc_rt_host                       the serial form with this build's sanitizers, for the interpreter and the unit tests
 file(GLOB BMC_RT_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/runtime/*.c)
 set(BMC_RT_DIR lib/bmc/${BMC_TRIPLE})
@@ -30,6 +31,25 @@ if(BMC_RT_SOURCES)
     bmc_flags(bmc_rt_host)
     target_compile_options(bmc_rt_host PRIVATE -ffp-contract=off -fno-math-errno)
     target_link_libraries(bmc_rt_host PUBLIC m)
+    # Parts that need libraries: an archive each, linked into the models that call it; bmc_rt_<part>_host for the tests (bmc itself goes without).
+    file(STRINGS ${CMAKE_SOURCE_DIR}/runtime/rt_libs.def rows REGEX "^RTLIB\\(")
+    foreach(row ${rows})
+        string(REGEX REPLACE "^RTLIB\\(([a-z0-9_]+),.*" "\\1" part "${row}")
+        if(BMC_PART_${part}_LIBS)
+            file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/runtime/${part}/*.c)
+            add_library(bmc_rt_${part} STATIC ${sources})
+            bmc_rt_flags(bmc_rt_${part})
+            target_include_directories(bmc_rt_${part} SYSTEM PRIVATE ${BMC_PART_${part}_INCLUDES})
+            set_target_properties(bmc_rt_${part} PROPERTIES ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/${BMC_RT_DIR})
+            install(TARGETS bmc_rt_${part} ARCHIVE DESTINATION ${BMC_RT_DIR})
+            add_library(bmc_rt_${part}_host OBJECT ${sources})
+            bmc_flags(bmc_rt_${part}_host)
+            target_include_directories(bmc_rt_${part}_host SYSTEM PRIVATE ${BMC_PART_${part}_INCLUDES})
+            target_link_libraries(bmc_rt_${part}_host INTERFACE ${BMC_PART_${part}_LIBS})
+            list(APPEND BMC_RT_PARTS bmc_rt_${part})
+            list(APPEND BMC_RT_PARTS_HOST bmc_rt_${part}_host)
+        endif()
+    endforeach()
     install(DIRECTORY ${CMAKE_SOURCE_DIR}/runtime/ DESTINATION ${CMAKE_INSTALL_DATADIR}/bmc/runtime FILES_MATCHING PATTERN "*.[ch]" PATTERN "*.def")
 else()
     message(STATUS "runtime has no sources yet")

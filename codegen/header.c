@@ -261,6 +261,10 @@ void codegen_header_text(Str *out, KModule *m)
                " for %s, %s. Written by bmc.\n * One context per concurrent caller: %s_model.create(NULL, NULL, 0, "
                "&ctx); %s_run(ctx, in, out); %s_model.destroy(ctx); */\n",
                m->target.triple, m->target.cpu, m->prefix, m->prefix, m->prefix);
+    const RtLib *lib[RT_LIBS_MAX];
+    uint32_t n_lib = rt_libs_used(m, lib);
+    for (uint32_t k = 0; k < n_lib; k++)
+        str_printf(out, "/* The model uses the runtime's part '%s': link with %s */\n", lib[k]->part, lib[k]->flags);
     str_printf(out,
                "#ifndef %s_H\n#define %s_H\n#include <bmc/bmc.h>\n#include <string.h>\n\n#ifdef __cplusplus\nextern "
                "\"C\" {\n#endif\n\nextern const bmc_model %s_model;\n\n",

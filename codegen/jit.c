@@ -46,14 +46,16 @@ static LLVMErrorRef define_runtime(LLVMOrcLLJITRef jit)
 {
     enum { N = sizeof runtime / sizeof *runtime };
     LLVMOrcCSymbolMapPair pair[N];
+    size_t n = 0;
     for (int i = 0; i < N; i++) {
-        pair[i].Name = LLVMOrcLLJITMangleAndIntern(jit, runtime[i].name);
-        pair[i].Sym.Address = (LLVMOrcExecutorAddress)(uintptr_t)runtime[i].fn;
-        pair[i].Sym.Flags =
+        if (!runtime[i].fn) continue; /* of a part that this program is linked without */
+        pair[n].Name = LLVMOrcLLJITMangleAndIntern(jit, runtime[i].name);
+        pair[n].Sym.Address = (LLVMOrcExecutorAddress)(uintptr_t)runtime[i].fn;
+        pair[n++].Sym.Flags =
             (LLVMJITSymbolFlags){LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable, 0};
     }
     LLVMOrcJITDylibRef lib = LLVMOrcLLJITGetMainJITDylib(jit);
-    LLVMErrorRef e = LLVMOrcJITDylibDefine(lib, LLVMOrcAbsoluteSymbols(pair, N));
+    LLVMErrorRef e = LLVMOrcJITDylibDefine(lib, LLVMOrcAbsoluteSymbols(pair, n));
     if (e) return e;
     LLVMOrcDefinitionGeneratorRef process;
     e = LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(&process, LLVMOrcLLJITGetGlobalPrefix(jit), NULL, NULL);

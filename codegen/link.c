@@ -3,7 +3,9 @@
  *   .so cc -shared with the runtime archives; only PREFIX_model and bmc_model stay visible
  *   .o  cc -r with the members of the runtime that are needed, then objcopy --localize-hidden: two models link into
  *       one program
- *   .a  an archive of that one object */
+ *   .a  an archive of that one object
+ * Parts of the runtime that need libraries (runtime/rt_libs.def) are linked in where the program calls them; a .so names the libraries itself,
+ * whoever links a .o or .a has to. */
 #include "codegen/cg.h"
 
 #include <errno.h>
@@ -87,36 +89,64 @@ static const char *tool(Cg *g, const char *native, const char *cross)
     return arena_printf(&g->arena, "%.*s-linux-gnu-%s", (int)strcspn(t, "-"), t, cross);
 }
 
-static bool runtime_present(Cg *g, const char **omp, const char **rt)
+/* The archives that the model is linked with, in the linker's order: each uses those behind it. */
+typedef struct Archives {
+    const char *path[RT_LIBS_MAX + 2];
+    const RtLib *lib[RT_LIBS_MAX];
+    uint32_t n, n_lib;
+    bool omp;
+} Archives;
+
+static bool runtime_present(Cg *g, Archives *a)
 {
     const char *dir = g->opt->runtime_dir;
     if (!dir) return diag(g->m->diag, diag_file(g->opt->out_path), E_LINK, "the runtime's folder is not known");
-    *rt = arena_printf(&g->arena, "%s/libbmc_rt.a", dir);
-    *omp = g->opt->threads ? arena_printf(&g->arena, "%s/libbmc_rt_omp.a", dir) : NULL;
-    const char *missing = access(*rt, R_OK) ? *rt : *omp && access(*omp, R_OK) ? *omp : NULL;
-    if (!missing) return true;
-    return diag(g->m->diag, diag_file(missing), E_OPEN, strerror(errno));
+    *a = (Archives){.omp = g->opt->threads};
+    a->n_lib = rt_libs_used(g->m, a->lib);
+    if (a->omp) a->path[a->n++] = arena_printf(&g->arena, "%s/libbmc_rt_omp.a", dir); /* its rt_parallel takes the place of the serial one */
+    for (uint32_t k = 0; k < a->n_lib; k++) {
+        const char *part = arena_printf(&g->arena, "%s/libbmc_rt_%s.a", dir, a->lib[k]->part);
+        if (access(part, R_OK))
+            return diag(g->m->diag, diag_file(part), E_OPEN,
+                        arena_printf(&g->arena, "%s: bmc was built without it, for want of one of the packages %s", strerror(errno),
+                                     a->lib[k]->packages));
+        a->path[a->n++] = part;
+    }
+    a->path[a->n++] = arena_printf(&g->arena, "%s/libbmc_rt.a", dir);
+    for (uint32_t k = 0; k < a->n; k++)
+        if (access(a->path[k], R_OK)) return diag(g->m->diag, diag_file(a->path[k]), E_OPEN, strerror(errno));
+    return true;
 }
 
-static void inputs(Args *a, const char *object, const char *weights, const char *omp, const char *rt)
+static void inputs(Args *a, const char *object, const char *weights, const Archives *with)
 {
     add(a, object);
     if (weights) add(a, weights);
-    if (omp) add(a, omp); /* in front of libbmc_rt.a: its rt_parallel takes the place of the serial one */
-    add(a, rt);
+    for (uint32_t k = 0; k < with->n; k++) add(a, with->path[k]);
+}
+
+/* "-lx -ly" as two arguments. */
+static void add_words(Cg *g, Args *a, const char *text)
+{
+    for (; *text; text += strspn(text, " ")) {
+        size_t n = strcspn(text, " ");
+        add(a, arena_printf(&g->arena, "%.*s", (int)n, text));
+        text += n;
+    }
 }
 
 /* The system's default linker: ld.lld links a gigabyte faster, but maps input and output whole (860 MB at most for 400 MB of weights, ld.bfd 465 MB). */
 static bool link_shared(Cg *g, const char *object, const char *weights, const char *out)
 {
-    const char *omp, *rt;
-    if (!runtime_present(g, &omp, &rt)) return false;
+    Archives with;
+    if (!runtime_present(g, &with)) return false;
     Args a = {.n = 0};
     add(&a, g->opt->cc ? g->opt->cc : tool(g, "cc", "gcc"));
     add(&a, "-shared");
     add(&a, "-o");
     add(&a, out);
-    inputs(&a, object, weights, omp, rt);
+    inputs(&a, object, weights, &with);
+    for (uint32_t k = 0; k < with.n_lib; k++) add_words(g, &a, with.lib[k]->flags);
     add(&a, "-lm");
     add(&a, "-Wl,--gc-sections,-Bsymbolic,-z,defs,-z,noexecstack,-z,relro,-z,now,--as-needed");
     if (!g->opt->debug) add(&a, "-Wl,--build-id=none");
@@ -125,16 +155,16 @@ static bool link_shared(Cg *g, const char *object, const char *weights, const ch
 
 static bool link_partial(Cg *g, const char *object, const char *weights, const char *out)
 {
-    const char *omp, *rt;
-    if (!runtime_present(g, &omp, &rt)) return false;
+    Archives with;
+    if (!runtime_present(g, &with)) return false;
     Args a = {.n = 0};
     add(&a, g->opt->cc ? g->opt->cc : tool(g, "cc", "gcc"));
     add(&a, "-r");
     add(&a, "-nostdlib");
-    if (omp) add(&a, "-Wl,-u,rt_omp_linked");
+    if (with.omp) add(&a, "-Wl,-u,rt_omp_linked");
     add(&a, "-o");
     add(&a, out);
-    inputs(&a, object, weights, omp, rt);
+    inputs(&a, object, weights, &with);
     if (!run_args(g, &a)) return false;
     Args b = {.n = 0};
     add(&b, tool(g, "objcopy", "objcopy"));

@@ -33,6 +33,8 @@ int cmd_check(Session *s)
     OpUses used = {0};
     if (!onnx_check(&s->arena, &s->diag, s->opt.file, &missing, &used)) return EXIT_INPUT;
     bool ok = missing.n == 0 && compiles(s);
+    const RtLib *lib[RT_LIBS_MAX];
+    uint32_t n_lib = ok ? rt_libs_used(&s->k, lib) : 0;
     if (s->opt.json) {
         cJSON *j = cJSON_CreateObject(), *m = cJSON_AddArrayToObject(j, "missing"), *u = cJSON_AddArrayToObject(j, "operators");
         cJSON_AddBoolToObject(j, "compiles", ok);
@@ -53,6 +55,8 @@ int cmd_check(Session *s)
             cJSON_AddNumberToObject(e, "count", used.p[k].n);
             cJSON_AddItemToArray(u, e);
         }
+        cJSON *libraries = cJSON_AddArrayToObject(j, "libraries");
+        for (uint32_t k = 0; k < n_lib; k++) cJSON_AddItemToArray(libraries, cJSON_CreateString(lib[k]->flags));
         char *text = cJSON_Print(j);
         printf("%s\n", text ? text : "{}");
         cJSON_free(text);
@@ -63,6 +67,7 @@ int cmd_check(Session *s)
             const CheckItem *i = &missing.p[k];
             printf("missing: node '%s' (%s%s%s, opset %lld): %s\n", i->node ? i->node : "", i->domain ? i->domain : "", i->domain && *i->domain ? "." : "", i->op ? i->op : "", (long long)i->opset, i->what ? i->what : "");
         }
+        for (uint32_t k = 0; k < n_lib; k++) printf("needs %s (Debian: %s)\n", lib[k]->flags, lib[k]->packages);
         printf("%s\n", ok ? "bmc compiles this model" : "bmc cannot compile this model yet");
     }
     return ok ? 0 : EXIT_INPUT;

@@ -122,6 +122,8 @@ RT_HIDDEN void rt_profile(bmc_ctx *, bmc_profile_data *);
  * outputs are defined all the same (zero), because serial steps up to the next barrier still run. */
 typedef int32_t rt_call_fn(bmc_ctx *, rt_arg *arg, int32_t n, int32_t tid, int32_t nt);
 #define RTCALL(name, args, mode, brief) RT_HIDDEN rt_call_fn name;
+/* Weak: NULL in a program that is not linked with the part. */
+#define RTCALL_OF(part, name, args, mode, brief) RT_HIDDEN __attribute__((weak)) rt_call_fn name;
 #include "runtime/rt_calls.def"
 #undef RTCALL
 

@@ -53,9 +53,10 @@ bool keval_call(KEval *e, const KStep *s)
     rt_call_fn *fn = NULL;
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
         if (!strcmp(functions[i].name, s->call->name)) fn = functions[i].fn;
-    if (!fn) BUG("no runtime function %s", s->call->name);
+    if (!fn && !s->call->lib) BUG("no runtime function %s", s->call->name);
     for (uint32_t i = 0; i < s->n_arg; i++)
         if (!argument(e, s, &s->arg[i], s->call->args[i], &arg[i])) return false;
+    if (!fn) return keval_fail(e, BMC_E_FAIL, s->loc, "%s: this program is linked without the part '%s' of the runtime", s->call->name, s->call->lib->part);
     int32_t status = fn(e->ctx, arg, (int32_t)s->n_arg, 0, 1);
     for (uint32_t i = 0; i < s->n_arg; i++)
         if (s->call->args[i] == 'x') e->mem[s->arg[i].buf.i].bytes = -1; /* the call knows how much */

@@ -165,8 +165,11 @@ typedef struct KSteps { KStep *first, *last; } KSteps;
 static inline bool kstep_shared(const KStep *s) { return s->kernel->parallel && !s->single; }   /* LAUNCH: all threads take part */
 
 /* A function of the runtime that programs may call; rows in runtime/rt_calls.def. */
-typedef struct RtCall { const char *name; const char *args; /* b buffer in, o buffer out, q sequence in/out, d dim, s symbol out, i int, t text */ bool team; } RtCall;
+typedef struct RtCall { const char *name; const char *args; /* b buffer in, o buffer out, q sequence in/out, d dim, s symbol out, i int, t text */ bool team; const struct RtLib *lib; /* NULL: always there */ } RtCall;
 const RtCall *rt_call_find(const char *name);   /* NULL: no such row */
+/* A part of the runtime that needs libraries (runtime/rt_libs.def): its name, flags for the linker (separated by spaces), Debian packages. */
+typedef struct RtLib { const char *part, *flags, *packages; } RtLib;
+enum { RT_LIBS_MAX = 8 };
 
 typedef struct KPort { Name name; TypeId type; KBuf buf; int32_t alias; /* index of the output or input that shares memory, -1 */ int32_t alias_axis; int64_t alias_cap; } KPort;
 typedef struct KLocRec { int32_t node; Name node_name; Name op; } KLocRec;
@@ -225,6 +228,8 @@ KStep *kstep_new(KModule *, KStepKind, KLoc);            /* in no list */
 void kstep_append(KSteps *, KStep *);
 /* Calls f for every step in program order, bodies after the step that owns them. */
 void kstep_each(const KSteps *, void (*f)(void *arg, KStep *), void *arg);
+/* The parts of the runtime with libraries that the program calls; their number. calls.c. */
+uint32_t rt_libs_used(const KModule *, const RtLib *out[RT_LIBS_MAX]);
 /* ---- print.c, parse.c, verify.c ---- */
 void kir_print(Str *, KModule *);
 const char *kir_text(KModule *, Arena *);            /* kir_print as a string */

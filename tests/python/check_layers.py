@@ -39,6 +39,7 @@ FOREIGN = {
     r"^protobuf-c/|\.pb-c\.h$": ("frontend/",),
     r"^llvm-c/|^llvm/": ("codegen/",),
     r"^omp\.h$": ("runtime/rt_parallel.c",),
+    r"^(jpeglib|jerror|png|tiffio|openjpeg)\.h$|^webp/": ("runtime/image/",),
 }
 LINES = 800
 SOURCES = (".c", ".h", ".def", ".py", ".sh", ".cmake")
