@@ -459,10 +459,10 @@ void access_store(CgFn *f, const KInstRec *in)
 /* ---- errors ---- */
 static LV record_fn(Cg *g)
 {
-    return cg_extern(g, "rt_record", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, g->i64}, 5);
+    return cg_extern(g, "rt_record", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, g->i64, g->i64}, 6);
 }
 
-/* bmc.record16(ctx, tid, step, msg, bad lanes, index of every lane): the lanes in order. */
+/* bmc.record16(ctx, tid, step, msg, bad lanes, index of every lane, bound): the lanes in order. */
 static LV record_lanes_fn(CgFn *f)
 {
     Cg *g = f->g;
@@ -471,15 +471,18 @@ static LV record_lanes_fn(CgFn *f)
     if (fn) return fn;
     LLVMBasicBlockRef from = cg_here(g);
     LT vi = cg_vec_type(g->i64);
-    fn = cg_fn(g, "bmc.record16", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, cg_vec_type(g->i1), vi}, 6, true);
+    fn = cg_fn(g, "bmc.record16", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, cg_vec_type(g->i1), vi, vi}, 7, true);
     unsigned cold = LLVMGetEnumAttributeKindForName("noinline", 8);
     LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(g->cx, cold, 0));
     LLVMBasicBlockRef entry = cg_block(g, fn, "entry"), loop = cg_block(g, fn, "loop"), bad = cg_block(g, fn, "bad"),
                       next = cg_block(g, fn, "next"), end = cg_block(g, fn, "end");
     LLVMPositionBuilderAtEnd(b, entry);
-    LV mem = LLVMBuildAlloca(b, vi, "");
-    LLVMSetAlignment(mem, 8);
-    cg_store(g, LLVMGetParam(fn, 5), mem, 8);
+    LV mem[2];
+    for (unsigned k = 0; k < 2; k++) {
+        mem[k] = LLVMBuildAlloca(b, vi, "");
+        LLVMSetAlignment(mem[k], 8);
+        cg_store(g, LLVMGetParam(fn, 5 + k), mem[k], 8);
+    }
     LV bits = LLVMBuildZExt(b, LLVMBuildBitCast(b, LLVMGetParam(fn, 4), g->i16, ""), g->i32, "");
     LLVMBuildBr(b, loop);
     LLVMPositionBuilderAtEnd(b, loop);
@@ -487,11 +490,12 @@ static LV record_lanes_fn(CgFn *f)
     LV one = LLVMBuildAnd(b, LLVMBuildLShr(b, bits, i, ""), cg_i32(g, 1), "");
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntNE, one, cg_i32(g, 0), ""), bad, next);
     LLVMPositionBuilderAtEnd(b, bad);
-    LV at = LLVMBuildZExt(b, i, g->i64, ""), p = LLVMBuildGEP2(b, g->i64, mem, &at, 1, "");
+    LV at = LLVMBuildZExt(b, i, g->i64, ""), p = LLVMBuildGEP2(b, g->i64, mem[0], &at, 1, ""),
+       q = LLVMBuildGEP2(b, g->i64, mem[1], &at, 1, "");
     cg_call(g, record_fn(g),
             (LV[]){LLVMGetParam(fn, 0), LLVMGetParam(fn, 1), LLVMGetParam(fn, 2), LLVMGetParam(fn, 3),
-                   cg_load(g, g->i64, p, 8)},
-            5, "");
+                   cg_load(g, g->i64, p, 8), cg_load(g, g->i64, q, 8)},
+            6, "");
     LLVMBuildBr(b, next);
     LLVMPositionBuilderAtEnd(b, next);
     LV i2 = LLVMBuildAdd(b, i, cg_i32(g, 1), "");
@@ -507,9 +511,10 @@ void access_record(CgFn *f, const KInstRec *in)
 {
     Cg *g = f->g;
     LLVMBuilderRef b = g->b;
-    Cv ok = index_value(f, karg(f->k, in, 0)), index = index_value(f, karg(f->k, in, 1));
+    Cv ok = index_value(f, karg(f->k, in, 0)), index = index_value(f, karg(f->k, in, 1)),
+       bound = index_value(f, karg(f->k, in, 2));
     LV msg = cg_i32(g, in->imm.i), bad;
-    bool lanes = f->vec && (ok.kind == CV_VEC || index.kind != CV_UNI);
+    bool lanes = f->vec && (ok.kind == CV_VEC || index.kind != CV_UNI || bound.kind != CV_UNI);
     LV mask = NULL;
     if (lanes) {
         mask = and_mask(g, f->mask, LLVMBuildNot(b, cv_vec(f, ok), ""));
@@ -520,8 +525,8 @@ void access_record(CgFn *f, const KInstRec *in)
     LLVMBasicBlockRef yes = cg_block(g, f->fn, "bad"), done = cg_block(g, f->fn, "good");
     LLVMBuildCondBr(b, bad, yes, done);
     LLVMPositionBuilderAtEnd(b, yes);
-    if (lanes) cg_call(g, record_lanes_fn(f), (LV[]){f->ctx, f->tid, f->step, msg, mask, cv_vec(f, index)}, 6, "");
-    else cg_call(g, record_fn(g), (LV[]){f->ctx, f->tid, f->step, msg, index.v}, 5, "");
+    if (lanes) cg_call(g, record_lanes_fn(f), (LV[]){f->ctx, f->tid, f->step, msg, mask, cv_vec(f, index), cv_vec(f, bound)}, 7, "");
+    else cg_call(g, record_fn(g), (LV[]){f->ctx, f->tid, f->step, msg, index.v, bound.v}, 6, "");
     LLVMBuildBr(b, done);
     LLVMPositionBuilderAtEnd(b, done);
 }

@@ -39,6 +39,7 @@ typedef struct Cg {
     VEC(KLoc) step;                 /* by step number */
     Map tick;                       /* with profile: KStep * -> its number in program order, from 1 */
     int64_t n_tick;
+    bool may_fail;             /* the program has steps of thread 0 that can fail */
     LV weights, strings;            /* external symbols, NULL while nothing lies there */
     struct CgData *data;            /* layout of the weights object */
     bool weights_out;               /* they lie in a file of their own */

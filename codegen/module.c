@@ -291,6 +291,10 @@ static LV floor_div(Cg *g, LV a, LV d, bool want_mod)
         return want_mod ? LLVMBuildAnd(g->b, a, cg_i64(g, k - 1), "")
                         : LLVMBuildAShr(g->b, a, cg_i64(g, __builtin_ctzll((uint64_t)k)), "");
     LV bad = known ? NULL : LLVMBuildICmp(g->b, LLVMIntEQ, d, zero, "");
+    if (bad) { /* the one quotient that does not fit would trap */
+        LV least = LLVMBuildICmp(g->b, LLVMIntEQ, a, cg_i64(g, INT64_MIN), ""), minus = LLVMBuildICmp(g->b, LLVMIntEQ, d, cg_i64(g, -1), "");
+        bad = LLVMBuildOr(g->b, bad, LLVMBuildAnd(g->b, least, minus, ""), "");
+    }
     LV safe = bad ? LLVMBuildSelect(g->b, bad, one, d, "") : d;
     LV q = LLVMBuildSDiv(g->b, a, safe, ""), r = LLVMBuildSub(g->b, a, LLVMBuildMul(g->b, q, safe, ""), "");
     LV neg = LLVMBuildICmp(g->b, LLVMIntSLT, r, zero, "");

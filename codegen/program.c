@@ -18,6 +18,7 @@ _Static_assert(sizeof(void *) == 8 && sizeof(size_t) == 8, "offsets are taken fr
 #define CTX(field) ((int64_t)offsetof(struct bmc_ctx, field))
 #define ARG(field) ((int64_t)offsetof(rt_arg, field))
 #define NEED(field) ((int64_t)offsetof(rt_need, field))
+#define SIZE_LIMIT "a size computed while running is {got}, the limit is {want}"
 enum { ARG_BYTES = sizeof(rt_arg), NO_MESSAGE = -1 };
 
 /* A function under construction that can address the context. */
@@ -127,6 +128,17 @@ static void end_if(Pf *p, LLVMBasicBlockRef done)
     LLVMPositionBuilderAtEnd(p->g->b, done);
 }
 
+/* Thread 0, as long as nothing went wrong on it: what follows a failed allocation would meet no memory. Everybody leaves
+ * at the next barrier. */
+static LV well_on_first(Pf *p)
+{
+    Cg *g = p->g;
+    if (!g->may_fail) return p->first;
+    LV thread = cg_load(g, g->ptr, cg_ptr_add(g, p->ctx, cg_i64(g, CTX(thread))), 8);
+    LV step = cg_load(g, g->i64, cg_ptr_add(g, thread, cg_i64(g, (int64_t)offsetof(rt_thread, err_step))), 8);
+    return LLVMBuildAnd(g->b, p->first, LLVMBuildICmp(g->b, LLVMIntEQ, step, cg_i64(g, 0), ""), "");
+}
+
 static LV barrier_call(Pf *p)
 {
     Cg *g = p->g;
@@ -161,6 +173,24 @@ static void fail(Pf *p, KLoc loc, const char *msg, bmc_status status, LV got, LV
     LLVMAddIncoming(p->status, &s, &from, 1);
 }
 
+/* Notes a status with what the runtime said about it; the run ends at the next barrier. */
+static void fail_here(Pf *p, LV step, int64_t msg, LV status)
+{
+    Cg *g = p->g;
+    LV rec = cg_extern(g, "rt_fail", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, g->i32, g->i64, g->i64}, 7);
+    cg_call(g, rec, (LV[]){p->ctx, p->tid, step, cg_i32(g, msg), status, cg_i64(g, 0), cg_i64(g, 0)}, 7, "");
+}
+
+static void bad_if(Pf *p, LV bad, KLoc loc, const char *msg, LV got, LV want)
+{
+    Cg *g = p->g;
+    LLVMBasicBlockRef wrong = cg_block(g, p->fn, "bad"), go = cg_block(g, p->fn, "good");
+    LLVMBuildCondBr(g->b, bad, wrong, go);
+    LLVMPositionBuilderAtEnd(g->b, wrong);
+    fail(p, loc, msg, BMC_E_SHAPE, got, want);
+    LLVMPositionBuilderAtEnd(g->b, go);
+}
+
 static LV relation(Cg *g, KRel rel, LV a, LV b)
 {
     if (rel == KREL_BCAST) {
@@ -175,16 +205,78 @@ static LV relation(Cg *g, KRel rel, LV a, LV b)
 
 static LV sym_address(Pf *p, Sym s) { return cg_ptr_add(p->g, p->sym, cg_i64(p->g, 8 * (int64_t)s.i)); }
 
+/* ---- sizes that data decide ---- */
+static LV checked(Cg *g, const char *name, LV a, LV b, LV *overflow)
+{
+    LV r = cg_intrinsic(g, name, g->i64, (LV[]){a, b}, 2);
+    LV o = LLVMBuildExtractValue(g->b, r, 1, "");
+    *overflow = *overflow ? LLVMBuildOr(g->b, *overflow, o, "") : o;
+    return LLVMBuildExtractValue(g->b, r, 0, "");
+}
+
+/* The value of d; *overflow becomes true (NULL: cannot) when it leaves 64 bits. */
+static LV checked_dim(Cg *g, LV sym, Dim d, LV *overflow)
+{
+    const DimRec *r = &g->m->dims->rec.p[d.i];
+    if (r->kind == DIM_ADD || r->kind == DIM_MUL) {
+        LV a = checked_dim(g, sym, r->a, overflow), b = checked_dim(g, sym, r->b, overflow);
+        return checked(g, r->kind == DIM_ADD ? "llvm.sadd.with.overflow" : "llvm.smul.with.overflow", a, b, overflow);
+    }
+    /* the others shrink; what they hold is checked when it is a sum or product of its own */
+    if (r->kind != DIM_CONST && r->kind != DIM_SYM) {
+        checked_dim(g, sym, r->a, overflow);
+        checked_dim(g, sym, r->b, overflow);
+    }
+    return cg_dim_raw(g, sym, d);
+}
+
+/* v inside the bounds of the symbol, which dims were simplified under; NULL: it cannot be outside. `d`: how it was
+ * computed (0: from data). *bound: the one that it misses. */
+static LV in_bounds(Pf *p, Sym sym, Dim d, LV v, LV *bound)
+{
+    Cg *g = p->g;
+    const SymRec *s = &g->m->dims->sym.p[sym.i];
+    int64_t lo = INT64_MIN, hi = INT64_MAX;
+    LV ok = NULL;
+    if (d.i) dim_bounds(g->m->dims, dim_resolve(g->m->dims, d), &lo, &hi);
+    *bound = cg_i64(g, s->lo);
+    if (lo < s->lo) ok = LLVMBuildICmp(g->b, LLVMIntSGE, v, cg_i64(g, s->lo), "");
+    if (hi <= s->hi) return ok;
+    LV below = LLVMBuildICmp(g->b, LLVMIntSLE, v, cg_i64(g, s->hi), "");
+    *bound = ok ? LLVMBuildSelect(g->b, ok, cg_i64(g, s->hi), *bound, "") : cg_i64(g, s->hi);
+    return ok ? LLVMBuildAnd(g->b, ok, below, "") : below;
+}
+
+/* sym = d: every thread stores the same value, nobody reads another one until a barrier has passed. The run ends when that leaves 64 bits or the symbol's bounds. */
+static void bind_symbol(Pf *p, const KStep *s)
+{
+    Cg *g = p->g;
+    LV over = NULL, bound, v = checked_dim(g, p->sym, dim_resolve(g->m->dims, s->a), &over);
+    LV ok = in_bounds(p, s->sym, s->a, v, &bound);
+    if (over) bad_if(p, over, s->loc, "a size computed while running does not fit into 64 bits", v, v);
+    if (ok) bad_if(p, LLVMBuildNot(g->b, ok, ""), s->loc, SIZE_LIMIT, v, bound);
+    LLVMSetOrdering(cg_store(g, v, sym_address(p, s->sym), 8), LLVMAtomicOrderingMonotonic);
+}
+
+/* Bytes of the buffer; -1: a dim is negative, or more than 64 bits can say. */
 static LV bytes_of(Pf *p, const KBufRec *r)
 {
     Cg *g = p->g;
-    LV n = cg_i64(g, 1);
-    for (int a = 0; a < r->rank; a++) n = LLVMBuildMul(g->b, n, dim_of(p, r->dim[a]), "");
-    if (r->elem == DT_STR) return LLVMBuildMul(g->b, n, cg_i64(g, 16), "");
-    int bits = dtype_info(r->elem)->bits;
-    if (bits >= 8) return LLVMBuildMul(g->b, n, cg_i64(g, bits / 8), "");
-    return LLVMBuildAShr(g->b, LLVMBuildAdd(g->b, LLVMBuildMul(g->b, n, cg_i64(g, bits), ""), cg_i64(g, 7), ""),
-                         cg_i64(g, 3), "");
+    LV n = cg_i64(g, 1), over = NULL;
+    for (int a = 0; a < r->rank; a++) {
+        LV d = checked_dim(g, p->sym, dim_resolve(g->m->dims, r->dim[a]), &over);
+        int64_t lo, hi;
+        dim_bounds(g->m->dims, dim_resolve(g->m->dims, r->dim[a]), &lo, &hi);
+        if (lo < 0) {
+            LV negative = LLVMBuildICmp(g->b, LLVMIntSLT, d, cg_i64(g, 0), "");
+            over = over ? LLVMBuildOr(g->b, over, negative, "") : negative;
+        }
+        n = a ? checked(g, "llvm.smul.with.overflow", n, d, &over) : d;
+    }
+    int64_t bits = r->elem == DT_STR ? 128 : dtype_info(r->elem)->bits;
+    n = checked(g, "llvm.smul.with.overflow", n, cg_i64(g, bits), &over);
+    n = checked(g, "llvm.sadd.with.overflow", n, cg_i64(g, 7), &over);
+    return LLVMBuildSelect(g->b, over, cg_i64(g, -1), LLVMBuildAShr(g->b, n, cg_i64(g, 3), ""), "");
 }
 
 /* ---- launch, call ---- */
@@ -197,7 +289,7 @@ static void launch(Pf *p, const KStep *s)
         BUG("kernel %s was not emitted", name_str(g->m->names, k->name));
     LV fn = (LV)(uintptr_t)found;
     LLVMBasicBlockRef done = NULL;
-    if (!kstep_shared(s)) begin_if(p, p->first, &done);
+    if (!kstep_shared(s)) begin_if(p, well_on_first(p), &done);
     LV *arg = arena_array(&g->arena, LV, s->n_buf_arg + 4);
     uint32_t n = 0;
     arg[n++] = p->ctx;
@@ -278,11 +370,10 @@ static void call(Pf *p, const KStep *s)
     LV fn = call_function(g, s, g->step.n - 1);
     debug_function(g, p->fn, NULL, (KLoc){0});
     LLVMBasicBlockRef done = NULL, good;
-    if (!s->call->team) begin_if(p, p->first, &done);
+    if (!s->call->team) begin_if(p, well_on_first(p), &done);
     LV status = cg_call(g, fn, (LV[]){p->ctx, p->tid, p->nt}, 3, "");
     begin_if(p, LLVMBuildICmp(g->b, LLVMIntNE, status, cg_i32(g, 0), ""), &good);
-    LV rec = cg_extern(g, "rt_fail", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, g->i32, g->i64, g->i64}, 7);
-    cg_call(g, rec, (LV[]){p->ctx, p->tid, number, cg_i32(g, NO_MESSAGE), status, cg_i64(g, 0), cg_i64(g, 0)}, 7, "");
+    fail_here(p, number, NO_MESSAGE, status);
     end_if(p, good);
     if (done) end_if(p, done);
 }
@@ -293,7 +384,7 @@ static void load_symbol(Pf *p, const KStep *s)
     Cg *g = p->g;
     const KBufRec *r = kbuf(g->m, s->buf);
     LLVMBasicBlockRef done;
-    begin_if(p, p->first, &done);
+    begin_if(p, well_on_first(p), &done);
     LV at = s->a.i ? dim_of(p, s->a) : cg_i64(g, 0);
     LT mem = cg_mem_type(g, r->elem);
     LV v = cg_load(g, mem, LLVMBuildGEP2(g->b, mem, buffer_address(p, s->buf), &at, 1, ""),
@@ -303,6 +394,16 @@ static void load_symbol(Pf *p, const KStep *s)
     else if (mem != g->i64)
         v = dtype_info(r->elem)->cls == DC_INT ? LLVMBuildSExt(g->b, v, g->i64, "")
                                                : LLVMBuildZExt(g->b, v, g->i64, "");
+    LV bound, ok = in_bounds(p, s->sym, DIM_NONE, v, &bound);
+    if (ok) { /* kept inside, so that serial steps up to the next barrier meet nothing worse */
+        LLVMBasicBlockRef good;
+        LV rec = cg_extern(g, "rt_fail", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, g->i32, g->i64, g->i64}, 7);
+        LV number = step_number(g, s->loc);
+        begin_if(p, LLVMBuildNot(g->b, ok, ""), &good);
+        cg_call(g, rec, (LV[]){p->ctx, p->tid, number, cg_i32(g, program_message(g, SIZE_LIMIT)), cg_i32(g, BMC_E_SHAPE), v, bound}, 7, "");
+        end_if(p, good);
+        v = LLVMBuildSelect(g->b, ok, v, bound, "");
+    }
     cg_store(g, v, sym_address(p, s->sym), 8);
     end_if(p, done);
 }
@@ -364,31 +465,25 @@ static bool planned_step(const Cg *g, const KStep *s)
 static void step(Pf *p, const KStep *s, bool top)
 {
     Cg *g = p->g;
-    LLVMBasicBlockRef done;
+    LLVMBasicBlockRef done, good;
     if (top && planned_step(g, s)) return;
     switch (s->kind) {
-    case KST_BIND: { /* every thread stores the same value; nobody reads another one until a barrier has passed */
-        LV st = cg_store(g, dim_of(p, s->a), sym_address(p, s->sym), 8);
-        LLVMSetOrdering(st, LLVMAtomicOrderingMonotonic);
-        break;
-    }
+    case KST_BIND: bind_symbol(p, s); break;
     case KST_LOAD: load_symbol(p, s); break;
     case KST_CHECK: {
-        LV a = cg_dim_raw(g, p->sym, s->a),
-           b = cg_dim_raw(g, p->sym, s->b); /* equalities that were assumed are what is checked here */
-        LLVMBasicBlockRef bad = cg_block(g, p->fn, "bad");
-        done = cg_block(g, p->fn, "good");
-        LLVMBuildCondBr(g->b, relation(g, s->rel, a, b), done, bad);
-        LLVMPositionBuilderAtEnd(g->b, bad);
-        fail(p, s->loc, s->msg ? s->msg : "shapes do not fit", BMC_E_SHAPE, a, b);
-        LLVMPositionBuilderAtEnd(g->b, done);
+        LV over = NULL, a = checked_dim(g, p->sym, s->a, &over),
+           b = checked_dim(g, p->sym, s->b, &over); /* equalities that were assumed are what is checked here */
+        LV bad = LLVMBuildNot(g->b, relation(g, s->rel, a, b), "");
+        bad_if(p, over ? LLVMBuildOr(g->b, bad, over, "") : bad, s->loc, s->msg ? s->msg : "shapes do not fit", a, b);
         break;
     }
     case KST_ALLOC: {
         begin_if(p, p->first, &done);
-        LV fn = cg_extern(g, "rt_box_alloc", g->i32, (LT[]){g->ptr, g->i32, g->i64, g->i32}, 4);
-        cg_call(g, fn, (LV[]){p->ctx, cg_i32(g, g->slot[s->buf.i]), bytes_of(p, kbuf(g->m, s->buf)), cg_i32(g, 0)}, 4,
-                "");
+        LV fn = cg_extern(g, "rt_box_alloc", g->i32, (LT[]){g->ptr, g->i32, g->i64, g->i32}, 4), number = step_number(g, s->loc);
+        LV got = cg_call(g, fn, (LV[]){p->ctx, cg_i32(g, g->slot[s->buf.i]), bytes_of(p, kbuf(g->m, s->buf)), cg_i32(g, 0)}, 4, "");
+        begin_if(p, LLVMBuildICmp(g->b, LLVMIntEQ, got, cg_i32(g, 0), ""), &good);
+        fail_here(p, number, NO_MESSAGE, cg_i32(g, BMC_E_MEMORY));
+        end_if(p, good);
         end_if(p, done);
         break;
     }
@@ -443,9 +538,16 @@ static void steps(Pf *p, const KSteps *list, bool top)
     }
 }
 
+/* Steps of thread 0 that may fail: memory that is not there, calls, numbers out of bounds. */
+static void find_failing(void *arg, KStep *s)
+{
+    *(bool *)arg |= s->kind == KST_ALLOC || s->kind == KST_CALL || s->kind == KST_LOAD;
+}
+
 LV program_body(Cg *g)
 {
     Pf p;
+    kstep_each(&g->m->program, find_failing, &g->may_fail);
     cg_current("the program of", g->m->prefix);
     open_function(g, &p, "body", true);
     LLVMBasicBlockRef here = cg_here(g);
@@ -469,29 +571,6 @@ LV program_body(Cg *g)
 }
 
 /* ---- plan ---- */
-static LV checked(Cg *g, const char *name, LV a, LV b, LV *overflow)
-{
-    LV r = cg_intrinsic(g, name, g->i64, (LV[]){a, b}, 2);
-    LV o = LLVMBuildExtractValue(g->b, r, 1, "");
-    *overflow = *overflow ? LLVMBuildOr(g->b, *overflow, o, "") : o;
-    return LLVMBuildExtractValue(g->b, r, 0, "");
-}
-
-static LV checked_dim(Cg *g, LV sym, Dim d, LV *overflow)
-{
-    const DimRec *r = &g->m->dims->rec.p[d.i];
-    if (r->kind == DIM_ADD || r->kind == DIM_MUL) {
-        LV a = checked_dim(g, sym, r->a, overflow), b = checked_dim(g, sym, r->b, overflow);
-        return checked(g, r->kind == DIM_ADD ? "llvm.sadd.with.overflow" : "llvm.smul.with.overflow", a, b, overflow);
-    }
-    /* the others shrink; what they hold is checked when it is a sum or product of its own */
-    if (r->kind != DIM_CONST && r->kind != DIM_SYM) {
-        checked_dim(g, sym, r->a, overflow);
-        checked_dim(g, sym, r->b, overflow);
-    }
-    return cg_dim_raw(g, sym, d);
-}
-
 static LV size_of(Cg *g, LV sym, Dim d)
 {
     if (!d.i) return cg_i64(g, 0);

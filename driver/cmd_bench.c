@@ -62,21 +62,39 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
+/* The model once more with its checks, for what they cost: false when it cannot be (an artifact is what it is). */
+static bool load_checked(Session *s, Loaded *l)
+{
+    s->opt.unchecked = false;
+    bool ok = model_load(s, l) && model_inputs(s, l) && model_run(s, l);
+    s->opt.unchecked = true;
+    return ok;
+}
+
 int cmd_bench(Session *s)
 {
     if (s->opt.machine) return bench_machine(s);
-    Loaded l;
+    Loaded l, with;
+    bool compare = s->opt.unchecked;
     if (!model_load(s, &l) || !model_inputs(s, &l)) return EXIT_INPUT;
     uint64_t t = clock_ns();
     if (!model_run(s, &l)) return EXIT_INPUT;
-    uint64_t first = clock_ns() - t, end = clock_ns() + (uint64_t)(s->opt.seconds * 1e9);
-    VEC(uint64_t) runs = {0};
-    do {
+    uint64_t first = clock_ns() - t;
+    compare &= l.compiled;
+    if (compare && !load_checked(s, &with)) return EXIT_INPUT;
+    uint64_t end = clock_ns() + (uint64_t)(s->opt.seconds * 1e9);
+    VEC(uint64_t) runs = {0}, checked = {0};
+    do {   /* in turn, so that both meet the same machine */
         t = clock_ns();
         if (l.model->run(l.ctx, l.in, l.out) != BMC_OK) return model_run(s, &l), EXIT_INPUT;
         vec_push(&s->arena, &runs, clock_ns() - t);
+        if (!compare) continue;
+        t = clock_ns();
+        if (with.model->run(with.ctx, with.in, with.out) != BMC_OK) return model_run(s, &with), EXIT_INPUT;
+        vec_push(&s->arena, &checked, clock_ns() - t);
     } while (clock_ns() < end && runs.n < 10000000);
     qsort(runs.p, runs.n, sizeof *runs.p, by_value);
+    if (compare) qsort(checked.p, checked.n, sizeof *checked.p, by_value);
     const bmc_info *info = l.model->info;
     int64_t *sym = arena_array(&s->arena, int64_t, info->n_symbol + 1);
     for (uint32_t k = 0; k < info->n_symbol; k++)
@@ -92,6 +110,12 @@ int cmd_bench(Session *s)
     cJSON_AddNumberToObject(j, "p99_ns", (double)runs.p[runs.n - 1 - runs.n / 100]);
     cJSON_AddNumberToObject(j, "max_ns", (double)runs.p[runs.n - 1]);
     cJSON_AddNumberToObject(j, "runs", runs.n);
+    if (compare) {
+        double median = (double)checked.p[checked.n / 2];
+        cJSON_AddNumberToObject(j, "checked_min_ns", (double)checked.p[0]);
+        cJSON_AddNumberToObject(j, "checked_median_ns", median);
+        cJSON_AddNumberToObject(j, "checks_percent", 100 * (median / (double)runs.p[runs.n / 2] - 1));
+    }
     cJSON_AddNumberToObject(j, "threads", !info->threaded ? 1 : s->opt.threads > 0 ? s->opt.threads : (double)sysconf(_SC_NPROCESSORS_ONLN));
     cJSON_AddNumberToObject(j, "load_ns", (double)l.load_ns);
     cJSON_AddNumberToObject(j, "first_run_ns", (double)first);
@@ -102,5 +126,6 @@ int cmd_bench(Session *s)
     cJSON_AddNumberToObject(j, "peak_rss_bytes", (double)ru.ru_maxrss * 1024);
     show(s, j);
     model_unload(&l);
+    if (compare) model_unload(&with);
     return 0;
 }

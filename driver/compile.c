@@ -264,6 +264,8 @@ bool session_compile(Session *s, const char *out)
         s->m.prefix = s->k.prefix = strcmp(read, "model") || (from_text && (bir || kir)) ? read : prefix_from(&s->arena, out);
     }
     s->k.threads = !s->opt.threads_off;
+    if (s->m.entry) s->k.unchecked = s->opt.unchecked;
+    else if (s->opt.unchecked && !s->k.unchecked) return diag(&s->diag, diag_file(s->opt.file), E_OPTION, "--unchecked comes too late for Kernel IR");
     PassOptions po = {.opt_level = s->opt.opt_level, .passes = s->opt.passes, .dump_after = s->opt.dump_after, .dump_dir = s->opt.dump_dir, .stop_after = s->opt.stop_after,
                       .verify_each = s->opt.verify_each, .time_passes = s->opt.time_passes, .stats = s->opt.stats, .rewrite_limit = s->opt.rewrite_limit,
                       .weights_limited = s->opt.weights_limited, .weights_percent = s->opt.weights_percent, .weights_budget = s->opt.weights_budget,

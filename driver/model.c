@@ -63,6 +63,7 @@ bool model_load(Session *s, Loaded *l)
     if (!mkdtemp(dir)) return diag(&s->diag, diag_file(dir), E_WRITE, strerror(errno));
     const char *so = arena_printf(&s->arena, "%s/model.so", dir);
     bool ok = session_compile(s, so) && load_file(s, so, l);
+    l->compiled = true;
     unlink(so);
     rmdir(dir);
     return ok;

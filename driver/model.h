@@ -11,6 +11,7 @@ typedef struct Loaded {
     bmc_value *in, *out;          /* one per port */
     uint64_t load_ns;             /* dlopen + create */
     uint64_t file_bytes;
+    bool compiled;                /* just now, from the model: not an artifact that was there */
 } Loaded;
 
 /* Loads opt.file (a .so) or compiles it to a temporary .so and loads that; creates a context. false: diagnosed. */

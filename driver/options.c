@@ -208,6 +208,7 @@ static bool apply(Arena *a, Diag *d, Options *o, OptId id, const char *arg)
     case OPT_DUMP_AFTER: o->dump_after = arg; return true;
     case OPT_DUMP_DIR: o->dump_dir = arg; return true;
     case OPT_STOP_AFTER: o->stop_after = arg; return true;
+    case OPT_UNCHECKED: o->unchecked = true; return true;
     case OPT_VERIFY_EACH: o->verify_each = true; return true;
     case OPT_TIME_PASSES: o->time_passes = true; return true;
     case OPT_STATS: o->stats = true; return true;

@@ -96,17 +96,19 @@ RT_HIDDEN const char *rt_message(const bmc_ctx *);
 /* ---- called by generated bodies ---- */
 /* Waits for all nt threads; returns the sticky status (the same on every thread). nt == 1 returns at once. */
 RT_HIDDEN int32_t rt_barrier(bmc_ctx *, int32_t tid, int32_t nt);
-/* Notes an error of this thread; the lowest (step, index) becomes the message. */
-RT_HIDDEN void rt_record(bmc_ctx *, int32_t tid, uint32_t step, uint32_t msg, int64_t index);
+/* Notes an error of this thread; the lowest (step, index, bound) becomes the message. */
+RT_HIDDEN void rt_record(bmc_ctx *, int32_t tid, uint32_t step, uint32_t msg, int64_t index, int64_t bound);
+/* The text of an error: {got} and {want} are replaced by the numbers; where it has neither, they follow in brackets. */
+RT_HIDDEN void rt_message_text(char *to, size_t size, bmc_status, const char *text, int64_t got, int64_t want);
 /* Like rt_record, for statuses other than BMC_E_INDEX (check, fail, call). got/want are shown for checks (status
  * BMC_E_SHAPE). After a call that returned a status, the text that the called function left (position, length, ...) is
  * shown behind the message. */
 RT_HIDDEN void rt_fail(bmc_ctx *, int32_t tid, uint32_t step, uint32_t msg, int32_t status, int64_t got, int64_t want);
 /* Memory of at least `bytes` for a box (kept when the capacity suffices), 64-byte aligned, never NULL for 0 bytes;
- * thread 0 only. Content is not kept unless `keep`. 0: out of memory, recorded for thread 0; the next barrier returns
- * it. The box is NULL then, so no kernel may touch it: either a barrier stands between the allocation and its first
- * use, or serial steps are skipped while thread[0].err_step != 0. `bytes` comes from dims that data decides: the caller
- * multiplies with overflow checks and passes -1 for a size that overflowed. */
+ * thread 0 only. Content is not kept unless `keep`. 0: out of memory, and rt_detail says how much; the caller notes it
+ * (rt_fail). The box is NULL then, so no kernel may touch it: either a barrier stands between the allocation and its
+ * first use, or serial steps are skipped while thread[0].err_step != 0. `bytes` comes from dims that data decides: the
+ * caller multiplies with overflow checks and passes -1 for a size that overflowed. */
 RT_HIDDEN int32_t rt_box_alloc(bmc_ctx *, uint32_t slot, int64_t bytes, int32_t keep);
 /* Box or sequence: nothing when it is empty; move: dst's old memory is freed, src becomes empty. */
 RT_HIDDEN void rt_box_free(bmc_ctx *, uint32_t slot);

@@ -35,7 +35,6 @@ int32_t rt_box_alloc(bmc_ctx *x, uint32_t slot, int64_t bytes, int32_t keep)
     void *data = bytes >= 0 ? rt_heap_alloc(&p->heap, (size_t)bytes, &cap) : NULL;
     if (!data) {
         rt_detail(x, bytes < 0 ? "a tensor is larger than any memory" : "%lld bytes for a tensor", (long long)bytes);
-        rt_fail(x, 0, RT_NO_STEP, RT_NO_MESSAGE, BMC_E_MEMORY, 0, 0);
         return 0;
     }
     if (p->tag[slot] == SLOT_BOX) {

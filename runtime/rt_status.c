@@ -45,10 +45,16 @@ void rt_detail(bmc_ctx *x, const char *format, ...)
     va_end(ap);
 }
 
+static bool lower(uint64_t at, int64_t index, int64_t want, const rt_thread *t)
+{
+    if (at != t->err_step) return at < t->err_step;
+    return index != t->err_index ? index < t->err_index : want < t->err_want;
+}
+
 static void note(rt_thread *t, uint32_t step, uint32_t msg, int32_t status, int64_t index, int64_t got, int64_t want)
 {
     uint64_t at = (uint64_t)step + 1;
-    if (t->err_step && (at > t->err_step || (at == t->err_step && index >= t->err_index))) return;
+    if (t->err_step && !lower(at, index, want, t)) return;
     t->err_step = at;
     t->err_index = index;
     t->err_msg = msg;
@@ -57,9 +63,9 @@ static void note(rt_thread *t, uint32_t step, uint32_t msg, int32_t status, int6
     t->err_want = want;
 }
 
-void rt_record(bmc_ctx *x, int32_t tid, uint32_t step, uint32_t msg, int64_t index)
+void rt_record(bmc_ctx *x, int32_t tid, uint32_t step, uint32_t msg, int64_t index, int64_t bound)
 {
-    note(&x->thread[tid], step, msg, BMC_E_INDEX, index, 0, 0);
+    note(&x->thread[tid], step, msg, BMC_E_INDEX, index, index, bound);
 }
 
 void rt_fail(bmc_ctx *x, int32_t tid, uint32_t step, uint32_t msg, int32_t status, int64_t got, int64_t want)
@@ -73,8 +79,7 @@ static const rt_thread *lowest(const bmc_ctx *x, int nt)
     for (int t = 0; t < nt; t++) {
         const rt_thread *r = &x->thread[t];
         if (!r->err_step) continue;
-        if (!low || r->err_step < low->err_step || (r->err_step == low->err_step && r->err_index < low->err_index))
-            low = r;
+        if (!low || lower(r->err_step, r->err_index, r->err_want, low)) low = r;
     }
     return low;
 }
@@ -92,7 +97,30 @@ static const char *status_text(int status)
     }
 }
 
-/* "node 'g' (Gather): index out of range (at 12)": where, what, numbers. Message texts that name their node themselves
+/* A message text; {got} and {want} in it stand for the numbers. false: it mentions none. */
+static bool put_text(rt_out *o, const char *text, int64_t got, int64_t want)
+{
+    bool any = false;
+    for (const char *p; (p = strchr(text, '{')); any = true) {
+        bool is_got = !strncmp(p, "{got}", 5);
+        if (!is_got && strncmp(p, "{want}", 6)) break;
+        rt_put(o, "%.*s%lld", (int)(p - text), text, (long long)(is_got ? got : want));
+        text = p + (is_got ? 5 : 6);
+    }
+    rt_put(o, "%s", text);
+    return any;
+}
+
+void rt_message_text(char *to, size_t size, bmc_status s, const char *text, int64_t got, int64_t want)
+{
+    rt_out o = {to, 0, size};
+    *to = 0;
+    if (put_text(&o, text, got, want)) return;
+    if (s == BMC_E_INDEX && got != INT64_MIN) rt_put(&o, " (at %lld)", (long long)got);
+    if (s == BMC_E_SHAPE && got != want) rt_put(&o, " (got %lld, want %lld)", (long long)got, (long long)want);
+}
+
+/* "node 'g' (Gather): index 12 is out of range for an axis of 5": where, what, numbers. Message texts that name their node themselves
  * get no second name. */
 void rt_explain(bmc_ctx *x, const rt_thread *e, const char *const *message, uint32_t n_message)
 {
@@ -103,10 +131,9 @@ void rt_explain(bmc_ctx *x, const rt_thread *e, const char *const *message, uint
     const char *where = d && d->step_name && e->err_step - 1 < d->n_step ? d->step_name[e->err_step - 1] : NULL;
     rt_out o = {p->message, 0, sizeof p->message};
     if (where && *where && !(what && !strncmp(what, "node ", 5))) rt_put(&o, "%s: ", where);
-    rt_put(&o, "%s", what && *what ? what : status_text(status));
-    if (status == BMC_E_INDEX && e->err_index != INT64_MIN) rt_put(&o, " (at %lld)", (long long)e->err_index);
-    if (status == BMC_E_SHAPE && e->err_got != e->err_want)
-        rt_put(&o, " (got %lld, want %lld)", (long long)e->err_got, (long long)e->err_want);
+    rt_message_text(o.p + o.n, o.cap - o.n, (bmc_status)status, what && *what ? what : status_text(status),
+                    status == BMC_E_INDEX ? e->err_index : e->err_got, e->err_want);
+    o.n += strlen(o.p + o.n);
     if (p->detail[0] && e->err_index == INT64_MIN) rt_put(&o, ": %s", p->detail);
     p->status = (bmc_status)status;
 }

@@ -424,10 +424,11 @@ void kb_store_if(Kb *b, uint32_t param, const KVal *idx, KVal value, KVal pred)
     kb_raw(b, &(KInstRec){.op = KOP_STORE, .param = param}, n, a);
 }
 
-void kb_record(Kb *b, KVal ok, const char *msg, KVal index)
+void kb_record(Kb *b, KVal ok, const char *msg, KVal index, KVal bound)
 {
-    assert(kb_type(b, ok) == DT_BOOL && kb_type(b, index) == DT_I64);
-    kb_raw(b, &(KInstRec){.op = KOP_RECORD, .imm.i = kmodule_message(b->m, msg)}, 2, (KVal[]){ok, index});
+    assert(kb_type(b, ok) == DT_BOOL && kb_type(b, index) == DT_I64 && kb_type(b, bound) == DT_I64);
+    if (b->m->unchecked) return;
+    kb_raw(b, &(KInstRec){.op = KOP_RECORD, .imm.i = kmodule_message(b->m, msg)}, 3, (KVal[]){ok, index, bound});
 }
 
 /* ---- regions ---- */

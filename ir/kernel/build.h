@@ -42,8 +42,9 @@ KVal kb_load(Kb *, uint32_t param, const KVal *idx);                            
 KVal kb_load_if(Kb *, uint32_t param, const KVal *idx, KVal pred, KVal alt);      /* alt 0: zero */
 void kb_store(Kb *, uint32_t param, const KVal *idx, KVal value);
 void kb_store_if(Kb *, uint32_t param, const KVal *idx, KVal value, KVal pred);
-/* Unless ok, the thread records message `msg` with `index`; the program stops at the next barrier with BMC_E_INDEX. */
-void kb_record(Kb *, KVal ok, const char *msg, KVal index);
+/* Unless ok, the thread records message `msg` with `index` and `bound` ({got} and {want} in the message); the program
+ * stops at the next barrier with BMC_E_INDEX. Nothing in modules that are not checked. */
+void kb_record(Kb *, KVal ok, const char *msg, KVal index, KVal bound);
 
 /* Loops. kb_for .. kb_end without carries; kb_loop .. kb_loop_end with up to 8. */
 KVal kb_for(Kb *, KLoop, KVal lo, KVal hi);

@@ -111,13 +111,15 @@ static bool drop_box(KEval *e, const KStep *s, KBuf b)
 static bool step(KEval *e, const KStep *s)
 {
     int64_t a, b;
+    char text[256];
     switch (s->kind) {
     case KST_BIND: return keval_dim(e, s->loc, s->a, &a) && bind(e, s, s->sym, a);
     case KST_LOAD: return load_scalar(e, s);
     case KST_CHECK:
         if (!keval_dim(e, s->loc, s->a, &a) || !keval_dim(e, s->loc, s->b, &b)) return false;
-        return compare(s->rel, a, b) ||
-               keval_fail(e, BMC_E_SHAPE, s->loc, "%s (%lld and %lld)", s->msg, (long long)a, (long long)b);
+        if (compare(s->rel, a, b)) return true;
+        rt_message_text(text, sizeof text, BMC_E_SHAPE, s->msg, a, b);
+        return keval_fail(e, BMC_E_SHAPE, s->loc, "%s", text);
     case KST_ALLOC: return box_alloc(e, s);
     case KST_FREE: rt_box_free(e->ctx, s->buf.i); return drop_box(e, s, s->buf);
     case KST_MOVE:

@@ -17,7 +17,7 @@ typedef struct Run {
     KScalar *val;
     int32_t iter, iters; /* the current iteration of a par loop, 0: none; made so far */
     bool recorded;
-    int64_t rec_index, rec_msg;
+    int64_t rec_index, rec_bound, rec_msg;
 } Run;
 
 static bool fail(Run *r, const KInstRec *i, bmc_status status, const char *fmt, ...)
@@ -238,6 +238,16 @@ static bool macc(Run *r, const KInstRec *i)
     return true;
 }
 
+/* The lowest index, then the lowest bound. */
+static void record(Run *r, const KInstRec *i, int64_t index, int64_t bound)
+{
+    if (r->recorded && (index > r->rec_index || (index == r->rec_index && bound >= r->rec_bound))) return;
+    r->rec_index = index;
+    r->rec_bound = bound;
+    r->rec_msg = i->imm.i;
+    r->recorded = true;
+}
+
 static bool block(Run *r, KBlock b)
 {
     for (KInst at = kblock(r->k, b)->first; at.i; at = kinst(r->k, at)->next) {
@@ -252,11 +262,7 @@ static bool block(Run *r, KBlock b)
             case KOP_YIELD: break;
             case KOP_RECORD:
                 if (arg(r, i, 0).i) break;
-                if (!r->recorded || arg(r, i, 1).i < r->rec_index) {
-                    r->rec_index = arg(r, i, 1).i;
-                    r->rec_msg = i->imm.i;
-                }
-                r->recorded = true;
+                record(r, i, arg(r, i, 1).i, arg(r, i, 2).i);
                 break;
             default: BUG("eval of %s", kop_info(i->op)->text);
             }
@@ -356,6 +362,8 @@ bool keval_kernel(KEval *e, const KStep *s)
     if (!ok || !locals(&r)) return false;
     watch(&r, root, k->param.n);
     if (!block(&r, k->top)) return false;
-    return !r.recorded ||
-           keval_fail(e, BMC_E_INDEX, s->loc, "%s (at %lld)", e->m->message.p[r.rec_msg], (long long)r.rec_index);
+    if (!r.recorded) return true;
+    char text[256];
+    rt_message_text(text, sizeof text, BMC_E_INDEX, e->m->message.p[r.rec_msg], r.rec_index, r.rec_bound);
+    return keval_fail(e, BMC_E_INDEX, s->loc, "%s", text);
 }

@@ -192,6 +192,7 @@ typedef struct KModule {
     KTarget target;
     bool threads;                 /* code for several threads */
     bool flush_denormals;
+    bool unchecked;               /* indices that data bring are trusted: no `record`, no guards */
     VEC(KBufRec) buf;             /* index 0 unused */
     VEC(Kernel *) kernel;
     VEC(KPort) input, output;

@@ -426,6 +426,7 @@ static bool item(KParse *f)
     if (lex_accept_ident(x, "option")) {
         if (lex_accept_ident(x, "threads")) f->m->threads = true;
         else if (lex_accept_ident(x, "flush_denormals")) f->m->flush_denormals = true;
+        else if (lex_accept_ident(x, "unchecked")) f->m->unchecked = true;
         else return lex_error(x, "unknown option");
         return true;
     }

@@ -394,13 +394,13 @@ static bool store(P *p)
 
 static bool record(P *p)
 {
-    KVal a[2];
+    KVal a[3];
     const char *text;
     size_t n;
     if (!expr(p, DT_BOOL, &a[0]) || !lex_expect(p->x, ',') || !expr(p, DT_I64, &a[1]) || !lex_expect(p->x, ',') ||
-        !lex_string(p->x, &text, &n))
+        !expr(p, DT_I64, &a[2]) || !lex_expect(p->x, ',') || !lex_string(p->x, &text, &n))
         return false;
-    kb_raw(p->b, &(KInstRec){.op = KOP_RECORD, .imm.i = kmodule_message(p->m, arena_strndup(p->x->arena, text, n))}, 2,
+    kb_raw(p->b, &(KInstRec){.op = KOP_RECORD, .imm.i = kmodule_message(p->m, arena_strndup(p->x->arena, text, n))}, 3,
            a);
     return true;
 }

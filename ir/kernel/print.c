@@ -146,6 +146,7 @@ static void print_head(P *p)
     }
     if (m->threads) str_add(p->s, "option threads\n");
     if (m->flush_denormals) str_add(p->s, "option flush_denormals\n");
+    if (m->unchecked) str_add(p->s, "option unchecked\n");
     print_symbols(p);
     for (uint32_t i = 1; i < m->loc.n; i++) {
         const KLocRec *r = &m->loc.p[i];

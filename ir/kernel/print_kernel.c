@@ -327,6 +327,8 @@ static void print_stmt(P *p, KInst i)
         str_add(p->s, ", ");
         print_val(p, karg(k, r, 1), DT_I64);
         str_add(p->s, ", ");
+        print_val(p, karg(k, r, 2), DT_I64);
+        str_add(p->s, ", ");
         str_quote(p->s, p->m->message.p[r->imm.i], strlen(p->m->message.p[r->imm.i]));
         break;
     case KOP_YIELD: {

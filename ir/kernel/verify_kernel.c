@@ -354,7 +354,7 @@ static void check_block(V *c, KBlock b)
         else if (x->op == KOP_FOR) check_for(c, i);
         else if (x->op == KOP_MACC) check_macc(c, i);
         else if (x->op == KOP_RECORD) {
-            if (want_args(c, i, 2) && want_type(c, i, 0, DT_BOOL)) want_type(c, i, 1, DT_I64);
+            if (want_args(c, i, 3) && want_type(c, i, 0, DT_BOOL) && want_type(c, i, 1, DT_I64)) want_type(c, i, 2, DT_I64);
             if (x->imm.i <= 0 || x->imm.i >= (int64_t)c->v->m->message.n)
                 err(c, "%s: message %lld does not exist", who(c, i), (long long)x->imm.i);
             if (c->stores_forbidden) err(c, "%s: inside addr or init of a macc", who(c, i));

@@ -41,7 +41,7 @@ static void read_marks(Lw *l, uint32_t operand, RunAxes *x)
     KbLoop loop;
     kb_loop(b, &loop, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, operand, 0)), 1, &zero, NULL);
     KVal axis = kb_cast(b, DT_I64, kb_load(b, kb_param(b, axes, false), &loop.iv));
-    kb_record(b, kb_and(b, kb_ge(b, axis, kb_sub(b, zero, len)), kb_lt(b, axis, len)), "an axis is out of range", loop.iv);
+    kb_record(b, kb_and(b, kb_ge(b, axis, kb_sub(b, zero, len)), kb_lt(b, axis, len)), "axis {got} is out of range for rank {want}", axis, len);
     KVal any = kb_max(b, loop.carry[0], kb_cast(b, DT_I64, kb_eq(b, kb_bin(b, KOP_MOD, axis, len), i)));
     kb_loop_end(b, &loop, &any);
     kb_store(b, kb_param(b, marks, true), &i, loop.result[0]);

@@ -1,6 +1,6 @@
 /* gather.c: Gather (slices along an axis) and GatherElements (one element per index). Negative indices count from the end; an index out of range is recorded and
  * reported by run with the node's name (nothing is read outside the operand). */
-#include "ir/ops/axes.h"
+#include "ir/ops/index.h"
 #include <string.h>
 
 static const Port P_IN[] = {{"data", DTS_ANY, 0, 1}, {"indices", DTS_INDEX, 0, 0}, PORT_END};
@@ -40,12 +40,8 @@ static bool gather_propagate(Infer *c)
 /* The index made positive and checked; out of range becomes 0 after a record. */
 static KVal checked(Lw *l, KVal raw, Dim extent)
 {
-    Kb *b = l->b;
-    KVal i = kb_cast(b, DT_I64, raw), d = kb_dim(b, extent), zero = kb_i(b, 0);
-    KVal at = kb_select(b, kb_lt(b, i, zero), kb_add(b, i, d), i);
-    KVal ok = kb_and(b, kb_ge(b, at, zero), kb_lt(b, at, d));
-    kb_record(b, ok, "index out of range", i);
-    return kb_select(b, ok, at, zero);
+    KVal ok;
+    return index_checked(l, raw, extent, &ok);
 }
 
 /* A guarded read of a tensor that may be empty: index 0 exists only when the axis does. */

@@ -3,14 +3,17 @@
 #define BMC_IR_OPS_INDEX_H
 #include "ir/ops/axes.h"
 
-/* A raw index made positive for an axis of that extent. Out of range: recorded for the run's status, *ok is false and the index is 0. */
+#define INDEX_TEXT "index {got} is out of range for an axis of {want}"
+
+/* A raw index made positive for an axis of that extent. Out of range: recorded for the run's status, *ok is false and the index is 0. Trusted in unchecked modules. */
 static inline KVal index_checked(Lw *l, KVal raw, Dim extent, KVal *ok)
 {
     Kb *b = l->b;
     KVal i = kb_cast(b, DT_I64, raw), d = kb_dim(b, extent), zero = kb_i(b, 0);
     KVal at = kb_select(b, kb_lt(b, i, zero), kb_add(b, i, d), i);
+    if (l->k->unchecked) return *ok = kb_const_i(b, DT_BOOL, 1), at;
     *ok = kb_and(b, kb_ge(b, at, zero), kb_lt(b, at, d));
-    kb_record(b, *ok, "index out of range", i);
+    kb_record(b, *ok, INDEX_TEXT, i, d);
     return kb_select(b, *ok, at, zero);
 }
 

@@ -206,7 +206,7 @@ static bool lower(Lw *l, Node n)
         lw_put(l, 0, idx, kb_cast(b, DT_F32, same(b, x, k)));
     }
     kb_loop_end(b, &loop, &at);
-    if (one_hot && !a->zeros) kb_record(b, kb_lt(b, loop.result[0], N), "an element is in no category", flat);
+    if (one_hot && !a->zeros) kb_record(b, kb_lt(b, loop.result[0], N), "an element is in no category", flat, N);
     if (!one_hot) lw_put(l, 0, idx, kb_load(b, pv, &loop.result[0]));
     lw_end_nest(l, rank);
     lw_kernel_end(l);

@@ -86,7 +86,7 @@ static bool lower(Lw *l, Node n)
     for (int i = 0; i < rank; i++) idx[i] = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)));
     KVal flat = kb_load(b, kb_param(b, at, false), idx), rest = flat;
     KVal inside = kb_and(b, kb_ge(b, flat, kb_i(b, 0)), kb_lt(b, flat, kb_dim(b, count)));
-    kb_record(b, inside, "MaxUnpool: index out of range", flat);
+    kb_record(b, inside, "index {got} is out of range for {want} elements", flat, kb_dim(b, count));
     for (int i = rank - 1; i >= 0; i--) {
         KVal size = kb_max(b, kb_i(b, 1), kb_dim(b, full[i]));
         to[i] = i ? kb_bin(b, KOP_MOD, rest, size) : rest;

@@ -523,7 +523,7 @@ static void state_io(Ctx *x, bool out)
     if (out && lw_has(l, RNN_LENS)) some = kb_bin(b, KOP_GT, length_of(x, at_b), kb_i(b, 0));
     else if (lw_has(l, RNN_LENS)) {
         KVal len = kb_cast(b, DT_I64, lw_at(l, RNN_LENS, &at_b));
-        kb_record(b, kb_eq(b, len, length_of(x, at_b)), "a sequence length is out of range", len);
+        kb_record(b, kb_eq(b, len, length_of(x, at_b)), "sequence length {got} is out of range for {want} steps", len, kb_dim(b, x->T));
     }
     KVal half = out ? kb_bin(b, KOP_MOD, kb_dim(b, x->T), kb_i(b, 2)) : kb_i(b, 0);
     KVal j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, out ? x->H : x->wide));

@@ -307,7 +307,7 @@ static bool range_lower(Lw *l, Node n)
             KVal same_sign = kb_eq(b, kb_lt(b, span, kb_i(b, 0)), kb_lt(b, step, kb_i(b, 0)));
             c = kb_add(b, q, kb_cast(b, DT_I64, kb_and(b, inexact, same_sign)));
         }
-        kb_record(b, kb_bin(b, KOP_NE, d, dtype_is_float(t) ? kb_const_f(b, t, 0) : kb_const_i(b, t, 0)), "delta is 0", kb_i(b, 0));
+        kb_record(b, kb_bin(b, KOP_NE, d, dtype_is_float(t) ? kb_const_f(b, t, 0) : kb_const_i(b, t, 0)), "delta is {got}", kb_i(b, 0), kb_i(b, 0));
         kb_store(b, kb_param(b, count, true), NULL, kb_max(b, c, kb_i(b, 0)));
         lw_kernel_end(l);
         len = dim_sym(&l->m->dims, lw_load_sym(l, count, dim_const(&l->m->dims, 0), "range", 0, INT64_MAX));

@@ -45,7 +45,7 @@ static bool lower(Lw *l, Node n)
     KVal len = kb_dim(b, lw_dim(l, 0, axis)), p = kb_add(b, lw_has(l, 2) ? lw_at(l, 2, i) : kb_i(b, 0), i[axis]);
     if (circular(a)) p = kb_bin(b, KOP_MOD, p, len);
     KVal ok = kb_and(b, kb_ge(b, p, kb_i(b, 0)), kb_lt(b, p, len));
-    if (!circular(a)) kb_record(b, ok, "a row is written beyond the end of the cache", p);
+    if (!circular(a)) kb_record(b, ok, "row {got} is written, the cache has {want}", p, len);
     at[axis] = p;
     kb_store_if(b, kb_param(b, lw_out(l, 0), true), at, lw_at(l, 1, i), ok);
     lw_end_nest(l, rank);

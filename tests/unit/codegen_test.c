@@ -326,7 +326,7 @@ static void test_gather(const char *cpu)
     KVal at = kb_load(b, pi, &p), neg = kb_lt(b, at, kb_i(b, 0)),
          row = kb_select(b, neg, kb_add(b, at, kb_i(b, ROWS)), at);
     KVal ok = kb_and(b, kb_ge(b, row, kb_i(b, 0)), kb_lt(b, row, kb_i(b, ROWS)));
-    kb_record(b, ok, "index out of range", p);
+    kb_record(b, ok, "element {got} of {want} is out of range", p, kb_i(b, PICK));
     KVal safe = kb_select(b, ok, row, kb_i(b, 0));
     KVal c = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, COLS));
     kb_store(b, py, (KVal[]){p, c}, kb_load(b, px, (KVal[]){safe, c}));
@@ -339,7 +339,7 @@ static void test_gather(const char *cpu)
     p = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, PICK));
     at = kb_load(b, pi, &p), row = kb_select(b, kb_lt(b, at, kb_i(b, 0)), kb_add(b, at, kb_i(b, ROWS)), at);
     ok = kb_and(b, kb_ge(b, row, kb_i(b, 0)), kb_lt(b, row, kb_i(b, ROWS)));
-    kb_record(b, ok, "index out of range", p);
+    kb_record(b, ok, "element {got} of {want} is out of range", p, kb_i(b, PICK));
     kb_store(b, pz, &p, kb_load(b, px, (KVal[]){kb_select(b, ok, row, kb_i(b, 0)), kb_i(b, 3)}));
     kb_end(b);
     kb_finish(b, &u.m.program);
@@ -361,7 +361,7 @@ static void test_gather(const char *cpu)
         pick[25] = ROWS;
         pick[21] = -ROWS - 1;
         CHECK(u.model->run(u.ctx, vi, vo) == BMC_E_INDEX);
-        CHECK_STR(u.model->message(u.ctx), "node 'emb' (Gather): index out of range (at 21)");
+        CHECK_STR(u.model->message(u.ctx), "node 'emb' (Gather): element 21 of 30 is out of range");
         pick[21] = pick[25] = 0;
         CHECK(u.model->run(u.ctx, vi, vo) == BMC_OK);
         unit_unload(&u);

@@ -91,7 +91,7 @@ static int32_t stress_body(bmc_ctx *x, int32_t tid, int32_t nt)
             if (cell[t][0] != r) rt_fail(x, tid, 1, 0, BMC_E_FAIL, r, t);
         if ((s = rt_barrier(x, tid, nt))) return s;
         if (r == stress_rounds - 5 && tid == nt - 1 && x->seed)
-            rt_record(x, tid, 2, 1, 42); /* all leave at the same one */
+            rt_record(x, tid, 2, 1, 42, 9); /* all leave at the same one */
     }
     return BMC_OK;
 }

@@ -42,7 +42,7 @@ static int32_t add_body(bmc_ctx *x, int32_t tid, int32_t nt)
     for (int64_t i = lo; i < hi; i++)
         for (int j = 0; j < 4; j++) {
             t[4 * i + j] = a[4 * i + j] + b[4 * i + j];
-            if (a[4 * i + j] >= 1000) rt_record(x, tid, (int)a[4 * i + j] % 2 ? 5 : 3, 1, 4 * i + j);
+            if (a[4 * i + j] >= 1000) rt_record(x, tid, (int)a[4 * i + j] % 2 ? 5 : 3, 1, 4 * i + j, 0);
         }
     int32_t s = rt_barrier(x, tid, nt);
     if (s) return s;
@@ -334,7 +334,7 @@ static int32_t nz_body(bmc_ctx *x, int32_t tid, int32_t nt)
     int64_t n = x->sym[1], k = 0;
     for (int64_t i = 0; i < n; i++) {
         if (!a[i]) continue;
-        if (tid == 0) rt_box_alloc(x, 2, 8 * (k + 1), 1);
+        if (tid == 0 && !rt_box_alloc(x, 2, 8 * (k + 1), 1)) rt_fail(x, 0, RT_NO_STEP, RT_NO_MESSAGE, BMC_E_MEMORY, 0, 0);
         int32_t s = rt_barrier(x, tid, nt);
         if (s) return s;
         ((int64_t *)x->slot[2])[k++] = i;
