@@ -248,7 +248,7 @@ int32_t rt_seq_split(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt
     bool keep = arg[4].value != 0;
     if (!q || !size) return no_memory(x);
     elems_free(p, q);
-    int64_t len = b->dim[axis], at = 0, count = split->rank ? split->dim[0] : size[0] > 0 ? (len + size[0] - 1) / size[0] : -1, sum = 0;
+    int64_t len = b->dim[axis], at = 0, count = split->rank ? split->dim[0] : size[0] > 0 ? len / size[0] + (len % size[0] != 0) : -1, sum = 0;
     for (int64_t i = 0; split->rank && i < count; i++) {
         if (size[i] < 0 || size[i] > len - sum) sum = INT64_MAX / 2;
         else sum += size[i];

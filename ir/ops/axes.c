@@ -60,8 +60,8 @@ bool axes_read(Lw *l, uint32_t operand, int rank, RunAxes *x)
     if (!lw_values(l, operand, axis, RANK_MAX, &x->n)) return false;
     if ((int)x->n > rank) return lw_fail(l, "%u axes for rank %d", x->n, rank);
     for (uint32_t k = 0; k < x->n; k++) {
-        check(l, dim_const(d, -rank), KREL_LE, axis[k], "an axis is out of range");
-        check(l, axis[k], KREL_LE, dim_const(d, rank - 1), "an axis is out of range");
+        check(l, dim_const(d, -rank), KREL_LE, axis[k], "axis {want} is out of range, {got} is the first");
+        check(l, axis[k], KREL_LE, dim_const(d, rank - 1), "axis {got} is out of range, {want} is the last");
         axis[k] = axes_bind(l, dim_mod(d, axis[k], dim_const(d, rank)), 0, rank - 1);
     }
     for (int i = 0; i < rank; i++) {

@@ -49,7 +49,7 @@ static bool infer(Infer *c)
     for (int i = 0; i < r; i++) dim[2 + i] = have[0] ? shape[0][i] : infer_node_dim(c, 0, 2 + i, 0, INT64_MAX);
     dim[0] = infer_dim(c, 0, 0);
     if (have[1]) {
-        if (!sizes(c->d, a, (int)r, dim + 2, shape[1], &windows, &area)) return infer_fail(c, "the block is empty");
+        if (!sizes(c->d, a, (int)r, dim + 2, shape[1], &windows, &area)) return infer_fail(c, "a block has {want} elements along an axis");
         dim[1] = dim_div(c->d, infer_dim(c, 0, 1), area);
         if (!infer_must_eq(c, dim_mul(c->d, dim[1], area), infer_dim(c, 0, 1), "multiple of the block")) return false;
         if (have[0] && !infer_must_eq(c, windows, infer_dim(c, 0, 2), "number of windows")) return false;

@@ -55,9 +55,9 @@ static bool lower(Lw *l, Node n)
         return true;
     }
     KStep *c = lw_step(l, KST_CHECK);
-    c->a = dim_const(d, -rank), c->b = axis, c->rel = KREL_LE, c->msg = "the axis is out of range";
+    c->a = dim_const(d, -rank), c->b = axis, c->rel = KREL_LE, c->msg = "axis {want} is out of range, {got} is the first";
     c = lw_step(l, KST_CHECK);
-    c->a = axis, c->b = dim_const(d, rank - 1), c->rel = KREL_LE, c->msg = "the axis is out of range";
+    c->a = axis, c->b = dim_const(d, rank - 1), c->rel = KREL_LE, c->msg = "axis {got} is out of range, {want} is the last";
     KSteps *outer = l->steps;
     for (int i = 0; i < rank; i++) {   /* if axis mod rank == i */
         l->steps = outer;

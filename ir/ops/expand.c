@@ -71,7 +71,7 @@ static bool bind(Lw *l, bool tile)
         Dim x = a < 0 ? dim_const(d, 1) : lw_dim(l, 0, a);
         if (b >= 0 && !tile && !dim_is(d, x, 1)) {
             KStep *s = lw_step(l, KST_CHECK);
-            s->a = x, s->b = want[b], s->rel = KREL_BCAST, s->msg = "a dimension cannot be expanded to the one asked for";
+            s->a = x, s->b = want[b], s->rel = KREL_BCAST, s->msg = "a dimension of {got} cannot be expanded to {want}";
         }
         dim[i] = b < 0 ? x : tile ? dim_mul(d, x, want[b]) : dim_bcast(d, x, want[b]);
     }

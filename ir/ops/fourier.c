@@ -401,10 +401,10 @@ static bool lower(Lw *l, Node n)
     uint32_t count;
     if (!lw_values(l, AXIS, &axis, 1, &count)) return false;
     KStep *c = lw_step(l, KST_CHECK);
-    c->a = dim_const(d, -rank), c->b = axis, c->rel = KREL_LE, c->msg = "the axis is out of range";
+    c->a = dim_const(d, -rank), c->b = axis, c->rel = KREL_LE, c->msg = "axis {want} is out of range, {got} is the first";
     axis = dim_mod(d, dim_add(d, axis, dim_const(d, rank)), dim_const(d, rank));
     c = lw_step(l, KST_CHECK);
-    c->a = axis, c->b = dim_const(d, rank - 2), c->rel = KREL_LE, c->msg = "the axis is out of range";
+    c->a = axis, c->b = dim_const(d, rank - 2), c->rel = KREL_LE, c->msg = "axis {got} is out of range, {want} is the last";
     Dim is[RANK_MAX]; /* 1 for the axis, else 0 */
     for (int i = 0; i < rank; i++) {
         Dim off = dim_sub(d, axis, dim_const(d, i)), far = dim_max(d, off, dim_sub(d, dim_const(d, 0), off)), len = lw_dim(l, X, i);

@@ -163,7 +163,7 @@ static bool elements_lower(Lw *l, Node n)
     for (int i = 0; i < rank; i++)
         if (i != axis && dim_le(&l->m->dims, lw_dim(l, 1, i), lw_dim(l, 0, i)) != TRI_YES) {
             KStep *s = lw_step(l, KST_CHECK);
-            s->a = lw_dim(l, 1, i), s->b = lw_dim(l, 0, i), s->rel = KREL_LE, s->msg = "the indices are longer than the data";
+            s->a = lw_dim(l, 1, i), s->b = lw_dim(l, 0, i), s->rel = KREL_LE, s->msg = "the indices are {got} long, the data {want}";
         }
     lw_kernel(l, "gather_elements");
     KVal out[RANK_MAX], idx[RANK_MAX];

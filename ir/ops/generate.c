@@ -57,7 +57,7 @@ static bool onehot_lower(Lw *l, Node n)
         kb_store(b, kb_param(b, depth, true), NULL, kb_cast(b, DT_I64, lw_at(l, 1, zero)));
         lw_kernel_end(l);
         dim[axis] = dim_sym(d, lw_load_sym(l, depth, dim_const(d, 0), "depth", INT64_MIN, INT64_MAX));
-        index_check(l, dim_const(d, 0), KREL_LE, dim[axis], "depth is negative");
+        index_check(l, dim_const(d, 0), KREL_LE, dim[axis], "depth is {want}");
         lw_bind_dims(l, 0, dim);
     }
     lw_out(l, 0);

@@ -71,7 +71,7 @@ static bool lower(Lw *l, Node n)
     }
     for (int i = 0; i < rank; i++) {
         KStep *s = dim_le(d, full[i], lw_out_dim(l, 0, i)) == TRI_YES ? NULL : lw_step(l, KST_CHECK);
-        if (s) s->a = full[i], s->b = lw_out_dim(l, 0, i), s->rel = KREL_LE, s->msg = "output_shape is smaller than the result";
+        if (s) s->a = full[i], s->b = lw_out_dim(l, 0, i), s->rel = KREL_LE, s->msg = "the result is {got} long, output_shape says {want}";
         count = dim_mul(d, count, full[i]);
     }
     KBuf x = lw_in_strided(l, 0), at = lw_in_strided(l, 1), out = lw_out(l, 0);

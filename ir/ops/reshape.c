@@ -276,14 +276,14 @@ static bool squeeze_lower(Lw *l, Node n)
     for (int i = 0; i < rank && !lw_has(l, 1); i++) {   /* without axes: what is not known to be 1 must not turn out to be, the rank would be another */
         if (dim_is(d, lw_dim(l, 0, i), 1) || dim_eq(d, lw_dim(l, 0, i), dim_const(d, 1)) == TRI_NO) continue;
         KStep *s = lw_step(l, KST_CHECK);
-        s->a = lw_dim(l, 0, i), s->b = dim_const(d, 1), s->rel = KREL_NE, s->msg = "Squeeze without axes: a dimension is 1 that was not known to be";
+        s->a = lw_dim(l, 0, i), s->b = dim_const(d, 1), s->rel = KREL_NE, s->msg = "Squeeze without axes: a dimension is {got} that was not known to be";
     }
     if (axes_known(l, 1)) return lw_view(l, 0, 0), true;
     if (!axes_read(l, 1, rank, &x)) return false;
     for (int i = 0; i < rank; i++) {
         KStep *s = lw_step(l, KST_CHECK);
         len[i] = lw_dim(l, 0, i);
-        s->a = axes_either(l, x.mark[i], len[i], dim_const(d, 1)), s->b = dim_const(d, 1), s->rel = KREL_EQ, s->msg = "squeezed dimension";
+        s->a = axes_either(l, x.mark[i], len[i], dim_const(d, 1)), s->b = dim_const(d, 1), s->rel = KREL_EQ, s->msg = "a squeezed dimension is {got}";
     }
     for (int j = 0; j < lw_out_rank(l, 0); j++) dim[j] = axes_rest(l, &x, j, len);
     lw_bind_dims(l, 0, dim);

@@ -276,7 +276,7 @@ static bool elements_lower(Lw *l, Node n)
     int rank = lw_rank(l, 0), axis = (int)(a->axis < 0 ? a->axis + rank : a->axis);
     KVal i[RANK_MAX], at[RANK_MAX], ok;
     for (int k = 0; k < rank; k++)
-        if (k != axis) index_check(l, lw_dim(l, 1, k), KREL_LE, lw_dim(l, 0, k), "the indices are longer than the data");
+        if (k != axis) index_check(l, lw_dim(l, 1, k), KREL_LE, lw_dim(l, 0, k), "the indices are {got} long, the data {want}");
     copy_data(l);
     /* inside the loop along the axis: trailing axes, enough of them to run along cache lines */
     Dims *d = &l->m->dims;

@@ -212,7 +212,7 @@ static bool slice_lower_run(Lw *l, const Dim *s, const Dim *e, uint32_t n)
         step[i] = axes_bind(l, axes_pick(l, &x, i, v[2], one), INT64_MIN, INT64_MAX);
         Dim minus = dim_sub(d, zero, step[i]), abs = axes_bind(l, dim_max(d, step[i], minus), 0, INT64_MAX), up = axes_bind(l, dim_min(d, one, dim_max(d, zero, step[i])), 0, 1);
         KStep *c = lw_step(l, KST_CHECK);
-        c->a = one, c->b = abs, c->rel = KREL_LE, c->msg = "a step of Slice is 0";
+        c->a = one, c->b = abs, c->rel = KREL_LE, c->msg = "a step of Slice is {want}";
         Dim span[2], from[2];
         bounds(d, begin, end, 1, len, &from[1], &span[1]);
         bounds(d, begin, end, -1, len, &from[0], &span[0]);

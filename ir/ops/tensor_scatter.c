@@ -31,7 +31,7 @@ static bool lower(Lw *l, Node n)
     const Write *a = ATTRS(l->g, n, Write);
     int rank = lw_rank(l, 0), axis = (int)(a->axis < 0 ? a->axis + rank : a->axis);
     KVal i[RANK_MAX], at[RANK_MAX];
-    index_check(l, lw_dim(l, 1, axis), KREL_LE, lw_dim(l, 0, axis), "the update is longer than the cache");
+    index_check(l, lw_dim(l, 1, axis), KREL_LE, lw_dim(l, 0, axis), "the update is {got} long, the cache {want}");
     lw_prepare_in(l);
     lw_in_strided(l, 0), lw_in_strided(l, 1);
     lw_out(l, 0);

@@ -49,8 +49,8 @@ static bool lower(Lw *l, Node n)
     Dim k, dim[RANK_MAX], work[3];
     uint32_t count;
     if (!lw_values(l, 1, &k, 1, &count)) return false;
-    index_check(l, dim_const(d, 0), KREL_LE, k, "K is negative");
-    index_check(l, k, KREL_LE, lw_dim(l, 0, axis), "K is larger than the axis");
+    index_check(l, dim_const(d, 0), KREL_LE, k, "K is {want}");
+    index_check(l, k, KREL_LE, lw_dim(l, 0, axis), "K is {got}, the axis has {want}");
     for (int i = 0; i < rank; i++) dim[i] = i == axis ? k : lw_dim(l, 0, i);
     lw_prepare_in(l);
     for (uint32_t r = 0; r < 2; r++)
