@@ -79,13 +79,19 @@ static void port_dim(Cg *g, const Entries *e, Dim d, LV *dim, LV *sym)
 
 static LV port_of(Cg *g, const Entries *e, const KPort *p)
 {
+    static const int kind_of[] = {[TY_NONE] = BMC_NONE,
+                                  [TY_TENSOR] = BMC_TENSOR,
+                                  [TY_SEQ] = BMC_SEQUENCE,
+                                  [TY_OPT] = BMC_OPTIONAL,
+                                  [TY_MAP] = BMC_MAP};
     const TypeRec *t = type_rec(g->m->types, p->type);
-    int kind = t->kind == TY_TENSOR ? BMC_TENSOR
-               : t->kind == TY_SEQ  ? BMC_SEQUENCE
-               : t->kind == TY_OPT  ? BMC_OPTIONAL
-               : t->kind == TY_MAP  ? BMC_MAP
-                                    : BMC_NONE;
-    while (t->kind == TY_SEQ || t->kind == TY_OPT) t = type_rec(g->m->types, t->of);
+    int kind = kind_of[t->kind], key = DT_NONE;
+    LV of[3] = {i8_of(g, 0), i8_of(g, 0), i8_of(g, 0)};
+    for (int depth = 0; t->kind == TY_SEQ || t->kind == TY_OPT || t->kind == TY_MAP; depth++) {
+        if (t->kind == TY_MAP) key = t->elem;
+        t = type_rec(g->m->types, t->of);
+        if (t->kind != TY_TENSOR && depth < 3) of[depth] = i8_of(g, kind_of[t->kind]);
+    }
     int rank = t->kind == TY_TENSOR ? t->rank : 0;
     LV dim[BMC_MAX_RANK], sym[BMC_MAX_RANK];
     for (int a = 0; a < BMC_MAX_RANK; a++) {
@@ -94,10 +100,11 @@ static LV port_of(Cg *g, const Entries *e, const KPort *p)
     }
     return structure(g,
                      (LV[]){cg_text(g, name_str(g->m->names, p->name)), i8_of(g, kind), i8_of(g, t->elem),
-                            i8_of(g, rank), i8_of(g, 0), LLVMConstArray2(g->i64, dim, BMC_MAX_RANK),
+                            i8_of(g, rank), i8_of(g, 0), LLVMConstArray2(g->i8, of, 3), i8_of(g, key),
+                            LLVMConstArray2(g->i64, dim, BMC_MAX_RANK),
                             LLVMConstArray2(g->i32, sym, BMC_MAX_RANK), cg_i32(g, p->alias),
                             cg_i32(g, p->alias_axis < 0 ? 0 : p->alias_axis), cg_i64(g, p->alias_axis < 0 ? 0 : p->alias_cap)},
-                     10, AS(bmc_port, capacity));
+                     12, AS(bmc_port, capacity));
 }
 
 static LV ports(Cg *g, const Entries *e, const KPort *p, uint32_t n, const char *name)

@@ -72,7 +72,7 @@ static void add_ports(Str *s, const Port *p)
 static void add_attrs(Str *s, const AttrSpec *a)
 {
     static const char *const KIND[] = {[ATTR_STRING] = "text", [ATTR_INTS] = "ints", [ATTR_FLOATS] = "floats", [ATTR_STRINGS] = "texts",
-                                       [ATTR_TENSOR] = "tensor", [ATTR_TYPE] = "type", [ATTR_DIMS] = "dims", [ATTR_GRAPH] = "graph",
+                                       [ATTR_TENSOR] = "tensor", [ATTR_TYPE] = "type", [ATTR_FULL_TYPE] = "type", [ATTR_DIMS] = "dims", [ATTR_GRAPH] = "graph",
                                        [ATTR_INT] = "int", [ATTR_FLOAT] = "float"};
     for (int k = 0; a && a[k].name; k++) {
         if (a[k].internal) continue;
@@ -81,7 +81,7 @@ static void add_attrs(Str *s, const AttrSpec *a)
         if (a[k].kind == ATTR_INT && value && a[k].def_i != INT64_MAX) str_printf(s, " = %lld", (long long)a[k].def_i);
         else if (a[k].kind == ATTR_FLOAT && value) str_add(s, " = "), str_double(s, a[k].def_f, true);
         else if (a[k].kind == ATTR_STRING && value && a[k].def_s) str_printf(s, " = \"%s\"", a[k].def_s);
-        else str_printf(s, " (%s%s)", KIND[a[k].kind], a[k].required ? ", required" : "");
+        else str_printf(s, " (%s%s)", KIND[a[k].kind], a[k].required ? ", required" : a[k].identity ? ", optional" : "");
     }
 }
 

@@ -32,6 +32,7 @@ static AttributeKind kind_wanted(AttrKind k)
     case ATTR_FLOATS: return AK_FLOATS;
     case ATTR_STRINGS: return AK_STRINGS;
     case ATTR_TENSOR: return AK_TENSOR;
+    case ATTR_FULL_TYPE: return AK_TYPE;
     case ATTR_GRAPH: return AK_GRAPH;
     }
     UNREACHABLE();
@@ -97,6 +98,11 @@ static bool field(Import *im, const Onnx__AttributeProto *a, AttributeKind kind,
         if (!a->t) return diag(im->m->diag, loc, E_ATTR_TYPE, a->name, "nothing", kind_name[AK_TENSOR]);
         return tensor_import(im->m, &im->file, a->t, loc, a->name, &t->blob, &t->type);
     }
+    case ATTR_FULL_TYPE: {
+        const char *why = NULL;
+        if (type_import_value(im, a->tp, to, &why)) return true;
+        return diag(im->m->diag, loc, E_OP_FORM, arena_printf(im->arena, "attribute '%s': %s", a->name, why));
+    }
     case ATTR_GRAPH: return a->g || diag(im->m->diag, loc, E_ATTR_TYPE, a->name, "nothing", kind_name[AK_GRAPH]);
     case ATTR_DIMS: break;   /* of internal ops only */
     }
@@ -153,7 +159,7 @@ bool attrs_import(Import *im, const Scope *s, const Onnx__NodeProto *n, const Op
     uint64_t given = *attrs ? *(uint64_t *)*attrs : 0;
     for (uint32_t k = 0; d->attrs && d->attrs[k].name; k++) {
         bool there = d->attrs[k].kind == ATTR_GRAPH ? seen >> k & 1 : given >> k & 1;
-        if ((d->attrs[k].required || d->attrs[k].kind == ATTR_GRAPH) && !there && ok) ok = diag(im->m->diag, loc, E_ATTR_MISSING, d->attrs[k].name);
+        if ((d->attrs[k].required || (d->attrs[k].kind == ATTR_GRAPH && !d->attrs[k].identity)) && !there && ok) ok = diag(im->m->diag, loc, E_ATTR_MISSING, d->attrs[k].name);
     }
     return ok;
 }

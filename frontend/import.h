@@ -61,6 +61,8 @@ typedef struct Import {
 /* ---- types.c ---- */
 /* The type of entry input `input`: dims by design D4, options applied. false: diagnosed. */
 bool type_import_input(Import *, const Onnx__ValueInfoProto *, int32_t input, TypeId *);
+/* What a sequence, optional or map may hold; dims that it leaves open are node symbols. false: *why. */
+bool type_import_value(Import *, const Onnx__TypeProto *, TypeId *, const char **why);
 /* Element type and rank only; 0: not said, or no tensor. Dims are 1: placeholders. */
 TypeId type_declared(Module *, const Onnx__TypeProto *);
 bool dim_options_prepare(Import *, const Onnx__GraphProto *);   /* --shape becomes sizes of names; refuses unknown inputs */

@@ -177,6 +177,18 @@ static bool region(Import *im, const Scope *outer, const Onnx__GraphProto *g, co
     return ok && region_outputs(im, &s, g, loc);
 }
 
+/* What stands for a graph that may be left out. */
+static Graph *region_identity(Import *im, const Scope *outer, const char *attr, const ValueVec *captured)
+{
+    Place *p = place_new(im, name_str(&im->m->names, module_fresh_name(im->m, attr)), outer->in);
+    Value x = graph_input(p->g, (TypeId){0}, (Name){0});
+    vec_push(im->arena, &p->formal, (TypeId){0});
+    for (uint32_t k = 0; k < captured->n; k++)
+        graph_input(p->g, (TypeId){0}, value_rec(outer->in->g, captured->p[k])->name);
+    graph_set_outputs(p->g, &x, 1);
+    return p->g;
+}
+
 /* The values, not constants, that the node's graphs use of the node's own place. Names that are not found are diagnosed where they are used. */
 static void captures(Import *im, const Scope *s, const Onnx__NodeProto *n, const OpDesc *d, ValueVec *captured)
 {
@@ -205,8 +217,8 @@ static bool regions(Import *im, const Scope *s, const Onnx__NodeProto *n, const 
         const char *attr;
         Graph *made = NULL;
         const Onnx__GraphProto *g = attrs_region(n, d, k, &attr);
-        if (!g) return false;
-        ok &= region(im, s, g, attr, captured, loc, &made);
+        if (g) ok &= region(im, s, g, attr, captured, loc, &made);
+        else made = region_identity(im, s, attr, captured);
         region_of[k] = made;
     }
     return ok;

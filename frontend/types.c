@@ -156,9 +156,6 @@ static bool tensor_input(Import *im, const Onnx__ValueInfoProto *v, const Onnx__
 
 /* ---- all kinds ---- */
 
-/* What a sequence, optional or map holds: its dims may differ from element to element. */
-static bool inner_type(Import *im, const Onnx__TypeProto *t, TypeId *type, const char **why);
-
 static const char *tensor_trouble(Arena *a, const Onnx__TypeProto__Tensor *t)
 {
     if (t->elem_type <= DT_NONE || t->elem_type >= DT_COUNT) return arena_printf(a, "element type %d is not known", t->elem_type);
@@ -173,13 +170,13 @@ static bool holder_type(Import *im, const Onnx__TypeProto *t, TypeId *type, cons
     TypeId of;
     switch (t->value_case) {
     case ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE:
-        return inner_type(im, t->sequence_type->elem_type, &of, why) && (*type = type_seq(ty, of), true);
+        return type_import_value(im, t->sequence_type->elem_type, &of, why) && (*type = type_seq(ty, of), true);
     case ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE:
-        return inner_type(im, t->optional_type->elem_type, &of, why) && (*type = type_opt(ty, of), true);
+        return type_import_value(im, t->optional_type->elem_type, &of, why) && (*type = type_opt(ty, of), true);
     case ONNX__TYPE_PROTO__VALUE_MAP_TYPE: {
         int32_t key = t->map_type->key_type;
         if (key != DT_STR && (key <= DT_NONE || key >= DT_COUNT || !dtype_is_int((DType)key))) *why = "the key type of a map is an integer or string";
-        return !*why && inner_type(im, t->map_type->value_type, &of, why) && (*type = type_map(ty, (DType)key, of), true);
+        return !*why && type_import_value(im, t->map_type->value_type, &of, why) && (*type = type_map(ty, (DType)key, of), true);
     }
     case ONNX__TYPE_PROTO__VALUE_SPARSE_TENSOR_TYPE: *why = "sparse tensors are not supported"; return false;
     case ONNX__TYPE_PROTO__VALUE_OPAQUE_TYPE: *why = "opaque types are not supported"; return false;
@@ -187,7 +184,7 @@ static bool holder_type(Import *im, const Onnx__TypeProto *t, TypeId *type, cons
     }
 }
 
-static bool inner_type(Import *im, const Onnx__TypeProto *t, TypeId *type, const char **why)
+bool type_import_value(Import *im, const Onnx__TypeProto *t, TypeId *type, const char **why)
 {
     Module *m = im->m;
     if (!t || t->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE) return t ? holder_type(im, t, type, why) : (*why = "no type is given", false);

@@ -61,7 +61,7 @@ typedef struct bmc_value {
     size_t bytes; /* input: size of data (0: not checked); output: capacity in, used out */
     int64_t dim[BMC_MAX_RANK];
     const int64_t *stride;  /* in elements; NULL: dense row-major. Set in outputs of pairs with a capacity only */
-    struct bmc_value *item; /* sequence: n_item elements; map: keys in item[0], values in item[1] */
+    struct bmc_value *item; /* sequence: n_item elements; map: keys in item[0], their values, a sequence, in item[1] */
     size_t n_item;          /* optional: 0 or 1 */
 } bmc_value;
 
@@ -77,7 +77,10 @@ typedef struct bmc_value {
  * after the run. rank 255: any. */
 typedef struct bmc_port {
     const char *name;
-    uint8_t kind, dtype, rank, flags; /* kind SEQUENCE: dtype and rank are those of the elements */
+    uint8_t kind, dtype, rank, flags; /* not a tensor: dtype, rank and dims are those of the tensors inside */
+    uint8_t of[3]; /* kinds inside, from the outside in, up to the tensors: {BMC_SEQUENCE} in an optional of sequences; a
+                    * map has those of its values */
+    uint8_t key;   /* element type of the keys, where a map occurs */
     int64_t dim[BMC_MAX_RANK];
     int32_t sym[BMC_MAX_RANK];
     int32_t alias; /* inputs: the output that shares its buffer, else -1; outputs: the input, else -1 */

@@ -150,6 +150,59 @@ static bmc_status tensor_check(rt_private *p, const bmc_port *port, const bmc_va
     return BMC_OK;
 }
 
+/* Kind of what stands `depth` levels inside the port. */
+static int kind_inside(const bmc_port *port, int depth)
+{
+    int kind = depth == 0 ? port->kind : depth <= 3 ? port->of[depth - 1] : BMC_NONE;
+    return kind == BMC_NONE ? BMC_TENSOR : kind;
+}
+
+static bmc_status item_check(rt_private *p, const bmc_port *port, const bmc_value *v, size_t k, int depth);
+
+/* The elements of a sequence or optional, the keys and values of a map. */
+static bmc_status items_check(rt_private *p, const bmc_port *port, const bmc_value *v, int kind, int depth)
+{
+    if (v->n_item && !v->item)
+        return rt_say(p, BMC_E_INPUT, "input '%s': %zu items, but item is NULL", port->name, v->n_item);
+    size_t most = kind == BMC_OPTIONAL ? 1 : PTRDIFF_MAX / sizeof *v;
+    if (v->n_item > most)
+        return rt_say(p, BMC_E_INPUT, "input '%s': %zu items, at most %zu are possible", port->name, v->n_item, most);
+    bmc_status s = BMC_OK;
+    if (kind != BMC_MAP) {
+        for (size_t k = 0; k < v->n_item && !s; k++) s = item_check(p, port, &v->item[k], k, depth + 1);
+        return s;
+    }
+    if (v->n_item != 2)
+        return rt_say(p, BMC_E_INPUT, "input '%s': a map has two items, keys and values, not %zu", port->name,
+                      v->n_item);
+    const bmc_value *keys = &v->item[0], *values = &v->item[1];
+    if (keys->size != sizeof *keys || keys->kind != BMC_TENSOR || keys->rank != 1 || keys->dtype != port->key ||
+        keys->dim[0] < 0 || keys->stride || (keys->dim[0] && !keys->data))
+        return rt_say(p, BMC_E_INPUT, "input '%s': the keys of a map are a dense tensor of one axis, of %s", port->name,
+                      rt_dtype_name(port->key));
+    if (values->size != sizeof *values || values->kind != BMC_SEQUENCE || (int64_t)values->n_item != keys->dim[0])
+        return rt_say(p, BMC_E_INPUT, "input '%s': the values of a map are a sequence, one for each key", port->name);
+    return items_check(p, port, values, BMC_SEQUENCE, depth);
+}
+
+static bmc_status item_check(rt_private *p, const bmc_port *port, const bmc_value *e, size_t k, int depth)
+{
+    int kind = kind_inside(port, depth);
+    if (e->size != sizeof *e || e->kind != kind)
+        return rt_say(p, BMC_E_INPUT, "input '%s': item %zu is not a %s", port->name, k, rt_kind_name(kind));
+    if (kind != BMC_TENSOR) return items_check(p, port, e, kind, depth);
+    bmc_status s = tensor_check(p, port, e, (long)k, false);
+    if (s) return s;
+    for (int d = 0; port->rank <= BMC_MAX_RANK && d < port->rank; d++)
+        if (port->dim[d] >= 0 && e->dim[d] != port->dim[d]) {
+            rt_out o = {p->message, 0, sizeof p->message};
+            rt_put(&o, "input '%s': item %zu: dim %d is %lld, expected %lld", port->name, k, d, (long long)e->dim[d],
+                   (long long)port->dim[d]);
+            return shape_error(p, &o, port, e);
+        }
+    return BMC_OK;
+}
+
 static bmc_status input_check(rt_private *p, const bmc_value *in, const bmc_value *out, uint32_t i)
 {
     const bmc_port *port = &p->desc->info->input[i];
@@ -178,30 +231,7 @@ static bmc_status input_check(rt_private *p, const bmc_value *in, const bmc_valu
                           (long long)v->dim[port->alias_axis], port->alias_axis, (long long)port->capacity);
         return tensor_check(p, port, v, -1, state);
     }
-    if (v->n_item && !v->item)
-        return rt_say(p, BMC_E_INPUT, "input '%s': %zu items, but item is NULL", port->name, v->n_item);
-    size_t most = port->kind == BMC_OPTIONAL ? 1 : PTRDIFF_MAX / sizeof *v;
-    if (v->n_item > most)
-        return rt_say(p, BMC_E_INPUT, "input '%s': %zu items, at most %zu are possible", port->name, v->n_item, most);
-    if (port->kind == BMC_MAP && v->n_item != 2)
-        return rt_say(p, BMC_E_INPUT, "input '%s': a map has two items, keys and values, not %zu", port->name,
-                      v->n_item);
-    for (size_t k = 0; k < v->n_item; k++) {
-        const bmc_value *e = &v->item[k];
-        if (e->size != sizeof *e || e->kind != BMC_TENSOR)
-            return rt_say(p, BMC_E_INPUT, "input '%s': item %zu is not a tensor", port->name, k);
-        if (port->kind == BMC_MAP) continue; /* keys and values have types of their own, which a port does not carry */
-        bmc_status s = tensor_check(p, port, e, (long)k, false);
-        if (s) return s;
-        for (int d = 0; port->rank <= BMC_MAX_RANK && d < port->rank; d++)
-            if (port->dim[d] >= 0 && e->dim[d] != port->dim[d]) {
-                rt_out o = {p->message, 0, sizeof p->message};
-                rt_put(&o, "input '%s': item %zu: dim %d is %lld, expected %lld", port->name, k, d,
-                       (long long)e->dim[d], (long long)port->dim[d]);
-                return shape_error(p, &o, port, e);
-            }
-    }
-    return BMC_OK;
+    return items_check(p, port, v, port->kind, 0);
 }
 
 /* Dims against the port: fixed ones, bounds of symbols, and symbols that several axes share. */

@@ -50,9 +50,9 @@ static inline size_t rt_round(size_t n) { return (n + (RT_ALIGN - 1)) & ~(size_t
 /* ---- the private part of a context ---- */
 enum { SLOT_EMPTY, SLOT_BOX, SLOT_SEQ, SLOT_LENT /* memory of the caller or of rt_private */ };
 
-/* An element of a sequence. */
+/* An element of a sequence: a tensor, or a sequence, optional or map of its own (data is its rt_seq then). */
 typedef struct rt_elem {
-    uint8_t dtype, rank, owned; /* owned: data comes from the heap */
+    uint8_t kind, dtype, rank, owned; /* kind: bmc_kind; owned: data comes from the heap, as every rt_seq does */
     void *data;
     size_t bytes;
     int64_t dim[BMC_MAX_RANK];

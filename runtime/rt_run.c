@@ -378,39 +378,61 @@ static void tensor_give(rt_private *p, bmc_status *s, const char *name, bmc_valu
     else if (bytes) memcpy(v->data, from, bytes);
 }
 
+static bool strings_keep(bmc_ctx *x, const bmc_value *v)
+{
+    if (v->kind == BMC_TENSOR)
+        return v->dtype != BMC_STRING || rt_strings_keep(x, v->data, v->bytes / sizeof(bmc_string));
+    for (size_t k = 0; k < v->n_item; k++)
+        if (!strings_keep(x, &v->item[k])) return false;
+    return true;
+}
+
+/* The items of `all` into those that the caller gave, which have memory or take what is lent. */
+static void items_give(rt_private *p, bmc_status *s, const char *name, bmc_value *v, const bmc_value *all)
+{
+    size_t room = v->n_item;
+    v->kind = all->kind;
+    v->n_item = all->n_item;
+    v->flags = 0;
+    if (room < all->n_item) {
+        if (*s != BMC_E_CAPACITY)
+            rt_say(p, BMC_E_CAPACITY, "output '%s': room for %zu items, needs %zu", name, room, all->n_item);
+        *s = BMC_E_CAPACITY;
+        return;
+    }
+    for (size_t k = 0; k < all->n_item; k++) {
+        const bmc_value *from = &all->item[k];
+        bmc_value *e = &v->item[k];
+        bool has = rt_given(&p->heap, e, from->kind == BMC_TENSOR ? e->data : (void *)e->item);
+        if (from->kind != BMC_TENSOR && has) {
+            items_give(p, s, name, e, from);
+            continue;
+        }
+        size_t capacity = e->bytes;
+        void *data = e->data;
+        *e = *from;
+        if (from->kind != BMC_TENSOR) continue;
+        e->data = data;
+        tensor_give(p, s, name, e, from->data, from->bytes, capacity, has);
+    }
+}
+
 static bmc_status sequence_give(bmc_ctx *x, bmc_value *v, uint32_t o, bmc_status s)
 {
     rt_private *p = x->rt;
     const bmc_port *port = &p->desc->info->output[o];
     bmc_value all = {.size = sizeof all};
     if (!rt_seq_export(x, p->desc->out_slot[o], port->kind, &all)) return no_memory(p, 0, "output", port->name);
-    for (size_t k = 0; k < all.n_item; k++)
-        if (all.item[k].dtype == BMC_STRING &&
-            !rt_strings_keep(x, all.item[k].data, all.item[k].bytes / sizeof(bmc_string)))
-            return no_memory(p, 0, "the strings of output", port->name);
-    size_t room = v->n_item;
+    if (!strings_keep(x, &all)) return no_memory(p, 0, "the strings of output", port->name);
     v->kind = port->kind;
     v->dtype = port->dtype;
-    v->n_item = all.n_item;
-    v->flags = p->out_given[o] ? 0 : BMC_LENT;
-    if (!p->out_given[o]) {
-        v->item = all.item;
+    if (p->out_given[o]) {
+        items_give(p, &s, port->name, v, &all);
         return s;
     }
-    if (room < all.n_item) {
-        if (s != BMC_E_CAPACITY)
-            rt_say(p, BMC_E_CAPACITY, "output '%s': room for %zu items, needs %zu", port->name, room, all.n_item);
-        return BMC_E_CAPACITY;
-    }
-    for (size_t k = 0; k < all.n_item; k++) {
-        bmc_value *e = &v->item[k];
-        size_t capacity = e->bytes;
-        bool has = rt_given(&p->heap, e, e->data);
-        void *data = e->data;
-        *e = all.item[k];
-        e->data = data;
-        tensor_give(p, &s, port->name, e, all.item[k].data, all.item[k].bytes, capacity, has);
-    }
+    v->n_item = all.n_item;
+    v->item = all.item;
+    v->flags = BMC_LENT;
     return s;
 }
 

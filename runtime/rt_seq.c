@@ -1,5 +1,6 @@
-/* rt_seq: sequences of tensors (also optionals: 0 or 1 element; maps: keys and values). A sequence owns copies of its
- * elements; only the items of an input of the model are lent by the caller until the sequence is copied. */
+/* rt_seq: sequences (also optionals: 0 or 1 element; maps: keys and values). An element is a tensor or again one of
+ * them, to any depth. A sequence owns copies of its elements; only the tensors of an input of the model are lent by the
+ * caller until the sequence is copied. */
 #include "runtime/rt_internal.h"
 #include <string.h>
 
@@ -17,10 +18,15 @@ rt_seq *rt_seq_of(bmc_ctx *x, uint32_t slot, bool create)
     return q;
 }
 
+static void elem_free(rt_private *p, const rt_elem *e)
+{
+    if (e->kind != BMC_TENSOR) rt_seq_free(p, e->data);
+    else if (e->owned) rt_heap_free(&p->heap, e->data);
+}
+
 static void elems_free(rt_private *p, rt_seq *q)
 {
-    for (size_t i = 0; i < q->n; i++)
-        if (q->item[i].owned) rt_heap_free(&p->heap, q->item[i].data);
+    for (size_t i = 0; i < q->n; i++) elem_free(p, &q->item[i]);
     q->n = 0;
 }
 
@@ -57,12 +63,46 @@ static int32_t no_memory(bmc_ctx *x)
  * call failed. */
 static bool elem_copy(rt_private *p, rt_elem *e, int dtype, int rank, const int64_t *dim, const void *data)
 {
-    *e = (rt_elem){.dtype = (uint8_t)dtype, .rank = (uint8_t)rank, .owned = 1};
+    *e = (rt_elem){.kind = BMC_TENSOR, .dtype = (uint8_t)dtype, .rank = (uint8_t)rank, .owned = 1};
     memcpy(e->dim, dim, (size_t)rank * sizeof *dim);
     if (!rt_dense_bytes(dtype, rank, dim, &e->bytes) || (e->bytes && !data)) return false;
     e->data = rt_heap_alloc(&p->heap, e->bytes, NULL);
     if (e->data && e->bytes) memcpy(e->data, data, e->bytes);
     return e->data != NULL;
+}
+
+/* to, empty, becomes a copy of from (NULL: an empty one), elements of elements too. */
+static bool seq_clone(rt_private *p, rt_seq *to, const rt_seq *from)
+{
+    if (!from) return true;
+    if (!seq_reserve(p, to, from->n)) return false;
+    for (; to->n < from->n; to->n++) {
+        const rt_elem *e = &from->item[to->n];
+        rt_elem *copy = &to->item[to->n];
+        if (e->kind == BMC_TENSOR) {
+            if (!elem_copy(p, copy, e->dtype, e->rank, e->dim, e->data)) return false;
+            continue;
+        }
+        rt_seq *own = rt_heap_alloc(&p->heap, sizeof *own, NULL);
+        if (!own) return false;
+        *own = (rt_seq){0};
+        *copy = (rt_elem){.kind = e->kind, .owned = 1, .data = own};
+        if (!seq_clone(p, own, e->data)) {
+            rt_seq_free(p, own);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Opens a place at pos (checked) for *e, which belongs to the sequence from then on. */
+static bool elem_insert(rt_private *p, rt_seq *q, int64_t pos, const rt_elem *e)
+{
+    if (!seq_reserve(p, q, q->n + 1)) return false;
+    memmove(&q->item[pos + 1], &q->item[pos], (q->n - (size_t)pos) * sizeof *e);
+    q->item[pos] = *e;
+    q->n++;
+    return true;
 }
 
 /* Python's index rule: -n..limit counts from the end when negative. */
@@ -109,14 +149,26 @@ int32_t rt_seq_insert(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t n
     if (!position(x, &pos, q->n, (int64_t)q->n)) return BMC_E_INDEX;
     rt_elem e;
     if (!elem_copy(p, &e, arg[1].dtype, arg[1].rank, arg[1].dim, arg[1].data)) return no_memory(x);
-    if (!seq_reserve(p, q, q->n + 1)) {
-        rt_heap_free(&p->heap, e.data);
-        return no_memory(x);
-    }
-    memmove(&q->item[pos + 1], &q->item[pos], (q->n - (size_t)pos) * sizeof e);
-    q->item[pos] = e;
-    q->n++;
-    return BMC_OK;
+    if (elem_insert(p, q, pos, &e)) return BMC_OK;
+    rt_heap_free(&p->heap, e.data);
+    return no_memory(x);
+}
+
+int32_t rt_seq_nest(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)n, (void)tid, (void)nt;
+    rt_private *p = x->rt;
+    rt_seq *q = rt_seq_of(x, (uint32_t)arg[0].value, true), *from = rt_seq_of(x, (uint32_t)arg[1].value, false);
+    if (!q) return no_memory(x);
+    int64_t pos = arg[2].value;
+    if (!position(x, &pos, q->n, (int64_t)q->n)) return BMC_E_INDEX;
+    rt_seq *own = rt_heap_alloc(&p->heap, sizeof *own, NULL);
+    if (!own) return no_memory(x);
+    *own = (rt_seq){0};
+    rt_elem e = {.kind = (uint8_t)arg[3].value, .owned = 1, .data = own};
+    if (seq_clone(p, own, from) && elem_insert(p, q, pos, &e)) return BMC_OK;
+    rt_seq_free(p, own);
+    return no_memory(x);
 }
 
 int32_t rt_seq_erase(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
@@ -125,7 +177,7 @@ int32_t rt_seq_erase(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt
     rt_elem *e = elem_at(x, &arg[0], &arg[1]);
     if (!e) return BMC_E_INDEX;
     rt_seq *q = rt_seq_of(x, (uint32_t)arg[0].value, false);
-    if (e->owned) rt_heap_free(&x->rt->heap, e->data);
+    elem_free(x->rt, e);
     memmove(e, e + 1, (q->n - 1 - (size_t)(e - q->item)) * sizeof *e);
     q->n--;
     return BMC_OK;
@@ -145,7 +197,7 @@ int32_t rt_seq_dims(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
     for (int32_t i = 3; i < n; i++) *arg[i].sym = 0; /* defined even when the call fails */
     rt_elem *e = elem_at(x, &arg[0], &arg[1]);
     if (!e) return BMC_E_INDEX;
-    if (e->rank != arg[2].value || n < 3 + e->rank) {
+    if (e->kind != BMC_TENSOR || e->rank != arg[2].value || n < 3 + e->rank) {
         rt_detail(x, "the element has rank %d, expected %lld", e->rank, (long long)arg[2].value);
         return BMC_E_SHAPE;
     }
@@ -164,7 +216,7 @@ int32_t rt_seq_at(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
         memset(o->data, 0, bytes); /* what runs before the next barrier must not meet wild pointers of strings */
         return BMC_E_INDEX;
     }
-    if (e->dtype != o->dtype || e->rank != o->rank || memcmp(e->dim, o->dim, e->rank * sizeof *e->dim)) {
+    if (e->kind != BMC_TENSOR || e->dtype != o->dtype || e->rank != o->rank || memcmp(e->dim, o->dim, e->rank * sizeof *e->dim)) {
         rt_detail(x, "the element (%s of rank %d) is not what was expected (%s of rank %d)", rt_dtype_name(e->dtype),
                   e->rank, rt_dtype_name(o->dtype), o->rank);
         memset(o->data, 0, bytes);
@@ -182,14 +234,23 @@ int32_t rt_seq_copy(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
     rt_seq *to = rt_seq_of(x, (uint32_t)arg[1].value, true), *from = rt_seq_of(x, (uint32_t)arg[0].value, false);
     if (!to) return no_memory(x);
     elems_free(p, to);
-    if (!from) return BMC_OK;
-    if (!seq_reserve(p, to, from->n)) return no_memory(x);
-    for (size_t i = 0; i < from->n; i++) {
-        const rt_elem *e = &from->item[i];
-        if (!elem_copy(p, &to->item[i], e->dtype, e->rank, e->dim, e->data)) return no_memory(x);
-        to->n++;
+    return seq_clone(p, to, from) ? BMC_OK : no_memory(x);
+}
+
+int32_t rt_seq_take(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)n, (void)tid, (void)nt;
+    rt_private *p = x->rt;
+    rt_seq *to = rt_seq_of(x, (uint32_t)arg[2].value, true);
+    if (!to) return no_memory(x);
+    elems_free(p, to);
+    const rt_elem *e = elem_at(x, &arg[0], &arg[1]);
+    if (!e) return BMC_E_INDEX;
+    if (e->kind == BMC_TENSOR) {
+        rt_detail(x, "the element is a tensor");
+        return BMC_E_SHAPE;
     }
-    return BMC_OK;
+    return seq_clone(p, to, e->data) ? BMC_OK : no_memory(x);
 }
 
 int32_t rt_seq_stack(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
@@ -207,7 +268,7 @@ int32_t rt_seq_stack(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt
     }
     for (size_t i = 0; i < count; i++) {
         const rt_elem *e = &q->item[i];
-        if (e->dtype != o->dtype || e->rank + 1 != o->rank || memcmp(e->dim, o->dim + 1, e->rank * sizeof *e->dim)) {
+        if (e->kind != BMC_TENSOR || e->dtype != o->dtype || e->rank + 1 != o->rank || memcmp(e->dim, o->dim + 1, e->rank * sizeof *e->dim)) {
             rt_detail(x, "element %lld differs in shape from the others", (long long)i);
             memset(o->data, 0, bytes);
             return BMC_E_SHAPE;
@@ -228,7 +289,7 @@ static bool elem_cut(rt_private *p, rt_elem *e, const rt_arg *b, int axis, int64
         if (i > axis) inner *= b->dim[i];
         if (i != axis || keep) dim[rank++] = i == axis ? len : b->dim[i];
     }
-    *e = (rt_elem){.dtype = b->dtype, .rank = (uint8_t)rank, .owned = 1};
+    *e = (rt_elem){.kind = BMC_TENSOR, .dtype = b->dtype, .rank = (uint8_t)rank, .owned = 1};
     memcpy(e->dim, dim, (size_t)rank * sizeof *dim);
     if (!rt_dense_bytes(b->dtype, rank, dim, &e->bytes) || (e->bytes && !b->data)) return false;
     if (!(e->data = rt_heap_alloc(&p->heap, e->bytes, NULL))) return false;
@@ -279,7 +340,7 @@ int32_t rt_seq_concat_dims(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int3
         rt_detail(x, "an empty sequence");
         return BMC_E_SHAPE;
     }
-    if (q->item[0].rank + stack != rank) {
+    if (q->item[0].kind != BMC_TENSOR || q->item[0].rank + stack != rank) {
         rt_detail(x, "the elements have rank %d, expected %d", q->item[0].rank, rank - stack);
         return BMC_E_SHAPE;
     }
@@ -303,7 +364,7 @@ int32_t rt_seq_concat(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t n
     for (size_t k = 0; q && k < q->n; k++) {
         const rt_elem *e = &q->item[k];
         int64_t len = stack ? 1 : e->rank == o->rank ? e->dim[axis] : 0;
-        bool fits = e->dtype == o->dtype && e->rank + stack == o->rank && at + len <= o->dim[axis];
+        bool fits = e->kind == BMC_TENSOR && e->dtype == o->dtype && e->rank + stack == o->rank && at + len <= o->dim[axis];
         for (int i = 0, from = 0; fits && i < o->rank; i++)
             if (!stack || i != axis) fits = (i == axis && !stack) || e->dim[from] == o->dim[i], from++;
         if (!fits) {
@@ -318,54 +379,73 @@ int32_t rt_seq_concat(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t n
     return BMC_OK;
 }
 
-int32_t rt_seq_import(bmc_ctx *x, uint32_t slot, const bmc_value *v)
+/* ---- values of the interface ---- */
+
+static bool seq_import(rt_private *p, rt_seq *q, const bmc_value *v)
 {
-    rt_private *p = x->rt;
-    rt_seq *q = rt_seq_of(x, slot, true);
-    if (!q || !seq_reserve(p, q, v->n_item)) return 0;
     elems_free(p, q);
-    for (size_t i = 0; i < v->n_item; i++) {
+    if (!seq_reserve(p, q, v->n_item)) return false;
+    for (size_t i = 0; i < v->n_item; i++, q->n++) {
         const bmc_value *s = &v->item[i];
         rt_elem *e = &q->item[i];
-        *e = (rt_elem){.dtype = s->dtype, .rank = s->rank, .data = s->data};
+        if (s->kind != BMC_TENSOR) {
+            rt_seq *own = rt_heap_alloc(&p->heap, sizeof *own, NULL);
+            if (!own) return false;
+            *own = (rt_seq){0};
+            *e = (rt_elem){.kind = s->kind, .owned = 1, .data = own};
+            if (seq_import(p, own, s)) continue;
+            rt_seq_free(p, own);
+            return false;
+        }
+        *e = (rt_elem){.kind = BMC_TENSOR, .dtype = s->dtype, .rank = s->rank, .data = s->data};
         memcpy(e->dim, s->dim, s->rank * sizeof *s->dim);
-        if (!rt_dense_bytes(s->dtype, s->rank, s->dim, &e->bytes)) return 0;
+        if (!rt_dense_bytes(s->dtype, s->rank, s->dim, &e->bytes)) return false;
         if (s->stride && !rt_is_dense(s->rank, s->dim, s->stride)) {
-            if (!(e->data = rt_heap_alloc(&p->heap, e->bytes, NULL))) return 0;
+            if (!(e->data = rt_heap_alloc(&p->heap, e->bytes, NULL))) return false;
             e->owned = 1;
             rt_copy_strided(e->data, s->data, (size_t)rt_dtype_bits(s->dtype) / 8, s->rank, s->dim, s->stride);
         }
-        q->n++;
     }
-    return 1;
+    return true;
 }
 
-int32_t rt_seq_export(bmc_ctx *x, uint32_t slot, uint8_t kind, bmc_value *v)
+int32_t rt_seq_import(bmc_ctx *x, uint32_t slot, const bmc_value *v)
 {
-    rt_private *p = x->rt;
     rt_seq *q = rt_seq_of(x, slot, true);
-    if (!q) return 0;
+    return q && seq_import(x->rt, q, v);
+}
+
+static bool seq_export(rt_private *p, rt_seq *q, uint8_t kind, bmc_value *v)
+{
     if (q->view_cap < q->n) {
         rt_heap_free(&p->heap, q->view);
         q->view_cap = 0;
         q->view = rt_heap_alloc(&p->heap, q->n * sizeof *q->view, NULL);
-        if (!q->view) return 0;
+        if (!q->view) return false;
         q->view_cap = q->n;
     }
     for (size_t i = 0; i < q->n; i++) {
         const rt_elem *e = &q->item[i];
         bmc_value *o = &q->view[i];
-        *o = (bmc_value){.size = sizeof *o,
-                         .kind = BMC_TENSOR,
-                         .dtype = e->dtype,
-                         .rank = e->rank,
-                         .data = e->data,
-                         .bytes = e->bytes,
-                         .flags = BMC_LENT};
+        *o = (bmc_value){.size = sizeof *o, .kind = e->kind, .flags = BMC_LENT};
+        if (e->kind != BMC_TENSOR) {
+            if (!seq_export(p, e->data, e->kind, o)) return false;
+            continue;
+        }
+        o->dtype = e->dtype;
+        o->rank = e->rank;
+        o->data = e->data;
+        o->bytes = e->bytes;
         memcpy(o->dim, e->dim, e->rank * sizeof *e->dim);
     }
     v->kind = kind;
     v->item = q->view;
     v->n_item = q->n;
-    return 1;
+    return true;
+}
+
+int32_t rt_seq_export(bmc_ctx *x, uint32_t slot, uint8_t kind, bmc_value *v)
+{
+    rt_seq *q = rt_seq_of(x, slot, true);
+    return q && seq_export(x->rt, q, kind, v);
 }

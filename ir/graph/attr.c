@@ -66,6 +66,7 @@ static bool field_equal(const AttrSpec *s, const void *a, const void *b)
         const AttrDims *x = CFIELD(AttrDims, a, s), *y = CFIELD(AttrDims, b, s);
         return x->n == y->n && (!x->n || !memcmp(x->p, y->p, x->n * sizeof *x->p));
     }
+    case ATTR_FULL_TYPE: return CFIELD(TypeId, a, s)->i == CFIELD(TypeId, b, s)->i;
     case ATTR_GRAPH: return true;
     }
     UNREACHABLE();
@@ -100,6 +101,7 @@ static uint64_t field_hash(const AttrSpec *s, const void *a)
     }
     case ATTR_TENSOR: return hash_mix(CFIELD(AttrTensor, a, s)->blob.i, CFIELD(AttrTensor, a, s)->type.i);
     case ATTR_DIMS: return hash_bytes(CFIELD(AttrDims, a, s)->p, CFIELD(AttrDims, a, s)->n * sizeof(Dim), 6);
+    case ATTR_FULL_TYPE: return CFIELD(TypeId, a, s)->i;
     case ATTR_GRAPH: return 0;
     }
     UNREACHABLE();
@@ -127,6 +129,7 @@ static bool is_default(const AttrSpec *s, const void *a)
     case ATTR_STRINGS: return CFIELD(AttrStrings, a, s)->n == 0;
     case ATTR_TENSOR: return CFIELD(AttrTensor, a, s)->blob.i == 0;
     case ATTR_DIMS: return CFIELD(AttrDims, a, s)->n == 0;
+    case ATTR_FULL_TYPE: return CFIELD(TypeId, a, s)->i == 0;
     case ATTR_GRAPH: return true;
     }
     UNREACHABLE();
@@ -172,6 +175,7 @@ static void field_print(Str *o, const Module *m, const AttrSpec *s, const void *
         str_char(o, ']');
         break;
     }
+    case ATTR_FULL_TYPE: type_print(o, &m->types, *CFIELD(TypeId, a, s)); break;
     case ATTR_GRAPH: break;
     }
 }
@@ -270,6 +274,7 @@ static bool field_parse(Lex *x, Module *m, const AttrSpec *s, void *a)
     case ATTR_FLOATS:
     case ATTR_STRINGS:
     case ATTR_DIMS: return list_parse(x, m, s, a);
+    case ATTR_FULL_TYPE: return lex_type(x, &m->types, true, FIELD(TypeId, a, s));
     case ATTR_GRAPH: return lex_error(x, "'%s' is a region: its graph follows the node", s->name);
     }
     UNREACHABLE();

@@ -316,8 +316,6 @@ bool lower_module(Module *m, KModule *k)
         if (t->kind == TY_TENSOR && t->rank == RANK_UNKNOWN)
             return diag(m->diag, diag_file(m->source), E_LOWER, arena_printf(m->arena, "input '%s' has no known rank: give it with --shape %s=...",
                                                                              value_name(g, g->in.p[i]), value_name(g, g->in.p[i])));
-        if ((t->kind == TY_OPT || t->kind == TY_SEQ) && type_rec(&m->types, t->of)->kind != TY_TENSOR)
-            return diag(m->diag, diag_file(m->source), E_LOWER, arena_printf(m->arena, "input '%s' nests sequences or optionals", value_name(g, g->in.p[i])));
     }
     input_ports(&l);
     for (uint32_t i = 0; i < m->check.n; i++)

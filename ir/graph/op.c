@@ -52,7 +52,8 @@ static uint32_t attr_bytes(AttrKind kind)
 {
     switch (kind) {
     case ATTR_INT:
-    case ATTR_TYPE: return sizeof(int64_t);
+    case ATTR_TYPE:
+    case ATTR_FULL_TYPE: return sizeof(int64_t); /* a TypeId takes a whole one */
     case ATTR_FLOAT: return sizeof(double);
     case ATTR_STRING: return sizeof(const char *);
     case ATTR_INTS: return sizeof(AttrInts);

@@ -39,15 +39,15 @@ typedef struct Port { const char *name; DTypeSet types; uint8_t flags, same; } P
 #define PORT_END {0}
 
 /* Attributes are fields of the op's struct, whose first member is `uint64_t set` (bit k: attrs[k] was given). Floats hold values of float32: defaults are rounded. */
-typedef enum AttrKind { ATTR_INT, ATTR_FLOAT, ATTR_STRING, ATTR_INTS, ATTR_FLOATS, ATTR_STRINGS, ATTR_TENSOR, ATTR_TYPE, ATTR_DIMS /* internal ops only */,
+typedef enum AttrKind { ATTR_INT, ATTR_FLOAT, ATTR_STRING, ATTR_INTS, ATTR_FLOATS, ATTR_STRINGS, ATTR_TENSOR, ATTR_TYPE, ATTR_FULL_TYPE, ATTR_DIMS /* internal ops only */,
                ATTR_GRAPH /* region number in def_i, no field */ } AttrKind;
 typedef struct AttrInts { const int64_t *p; uint32_t n; } AttrInts;
 typedef struct AttrFloats { const double *p; uint32_t n; } AttrFloats;
 typedef struct AttrStrings { const char *const *p; uint32_t n; } AttrStrings;
 typedef struct AttrTensor { Blob blob; TypeId type; } AttrTensor;
 typedef struct AttrDims { const Dim *p; uint32_t n; } AttrDims;
-/* fields: int64_t | double | const char * | AttrInts | AttrFloats | AttrStrings | AttrTensor | AttrDims | int64_t (DType, for ATTR_TYPE: an ONNX type number) */
-typedef struct AttrSpec { const char *name; AttrKind kind; uint32_t offset; int64_t def_i; double def_f; const char *def_s; bool required; bool internal; /* passes set it: no attribute of a model */ } AttrSpec;
+/* fields: int64_t | double | const char * | AttrInts | AttrFloats | AttrStrings | AttrTensor | AttrDims | int64_t (DType, for ATTR_TYPE: an ONNX type number) | TypeId (ATTR_FULL_TYPE) */
+typedef struct AttrSpec { const char *name; AttrKind kind; uint32_t offset; int64_t def_i; double def_f; const char *def_s; bool required; bool internal; /* passes set it: no attribute of a model */ bool identity; /* GRAPH that may be left out: it is (x) -> (x) then */ } AttrSpec;
 #define A_INT(T, f, d) {.name = #f, .kind = ATTR_INT, .offset = offsetof(T, f), .def_i = (d)}
 #define A_FLOAT(T, f, d) {.name = #f, .kind = ATTR_FLOAT, .offset = offsetof(T, f), .def_f = (d)}
 #define A_STRING(T, f, d) {.name = #f, .kind = ATTR_STRING, .offset = offsetof(T, f), .def_s = (d)}
@@ -57,6 +57,8 @@ typedef struct AttrSpec { const char *name; AttrKind kind; uint32_t offset; int6
 #define A_TYPE(T, f, d) {.name = #f, .kind = ATTR_TYPE, .offset = offsetof(T, f), .def_i = (d)}
 #define A_STRINGS(T, f) {.name = #f, .kind = ATTR_STRINGS, .offset = offsetof(T, f)}
 #define A_DIMS(T, f) {.name = #f, .kind = ATTR_DIMS, .offset = offsetof(T, f)}
+#define A_FULL_TYPE(T, f) {.name = #f, .kind = ATTR_FULL_TYPE, .offset = offsetof(T, f)}
+#define A_GRAPH_OR_IDENTITY(n, k) {.name = (n), .kind = ATTR_GRAPH, .def_i = (k), .identity = true}
 #define A_GRAPH(n, k) {.name = (n), .kind = ATTR_GRAPH, .def_i = (k)}
 #define A_END {0}
 

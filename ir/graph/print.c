@@ -346,6 +346,7 @@ static void graph_use(SymUse *u, const Graph *g)
         const NodeRec *r = node_rec(g, n);
         for (uint32_t k = 0; k < r->n_out; k++) type_use(u, value_type(g, node_out(g, n, k)));
         for (const AttrSpec *s = r->attrs ? op_desc(r->op)->attrs : NULL; s && s->name; s++) {
+            if (s->kind == ATTR_FULL_TYPE) type_use(u, *(const TypeId *)((const char *)r->attrs + s->offset));
             if (s->kind != ATTR_DIMS) continue;
             const AttrDims *d = (const AttrDims *)((const char *)r->attrs + s->offset);
             for (uint32_t k = 0; k < d->n; k++) dim_use(u, d->p[k]);

@@ -33,6 +33,7 @@ static size_t bytes_of(AttrKind kind)
     case ATTR_TYPE:
     case ATTR_FLOAT:
     case ATTR_STRING: return 8;
+    case ATTR_FULL_TYPE: return sizeof(TypeId);
     default: return kind == ATTR_TENSOR ? sizeof(AttrTensor) : sizeof(AttrInts); /* all lists are alike */
     }
 }

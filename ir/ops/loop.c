@@ -38,10 +38,36 @@ static TypeId keep_symbols(Infer *c, TypeId joined, TypeId at, TypeId init)
 {
     const TypeRec *a = type_rec(&c->m->types, at), *i = type_rec(&c->m->types, init);
     TypeRec t = *type_rec(&c->m->types, joined);
+    if (t.kind != TY_TENSOR && a->kind == t.kind && i->kind == t.kind) {
+        t.of = keep_symbols(c, t.of, a->of, i->of);
+        return type_intern(&c->m->types, &t);
+    }
     if (t.kind != TY_TENSOR || a->kind != TY_TENSOR || i->kind != TY_TENSOR || t.rank == RANK_UNKNOWN || a->rank != t.rank || i->rank != t.rank) return joined;
     for (int k = 0; k < t.rank; k++)
         if (!dim_same(a->dim[k], i->dim[k])) t.dim[k] = a->dim[k];
     return type_intern(&c->m->types, &t);
+}
+
+/* Carried value k is an optional, and the body yields the element alone: it is wrapped. */
+static bool wrap(Infer *c, Graph *b, uint32_t k)
+{
+    Loc loc = node_rec(c->g, c->n)->loc;
+    Value *out = arena_memdup(c->m->arena, b->out.p, b->out.n * sizeof *b->out.p);
+    Node o = graph_add(b, OP_Optional, &out[1 + k], 1, 1, NULL, loc, NODE_NONE);
+    if (!infer_node(b, o)) return false;
+    out[1 + k] = node_out(b, o, 0);
+    graph_set_outputs(b, out, b->out.n);
+    return true;
+}
+
+/* What the loop gives is then the element, too; when there is no iteration, the one that the initial value holds. */
+static bool unwrap(Infer *c, uint32_t k)
+{
+    Value v = node_out(c->g, c->n, k);
+    Node e = graph_add(c->g, OP_OptionalGetElement, &v, 1, 1, NULL, node_rec(c->g, c->n)->loc, node_next(c->g, c->n));
+    graph_replace_uses(c->g, v, node_out(c->g, e, 0));
+    graph_set_input(c->g, e, 0, v);
+    return infer_node(c->g, e);
 }
 
 static bool infer(Infer *c)
@@ -63,13 +89,18 @@ static bool infer(Infer *c)
         value_rec(b, b->in.p[k])->type = value_type(c->g, node_in(c->g, c->n, k));
         value_rec(b, b->in.p[k])->content = value_rec(c->g, node_in(c->g, c->n, k))->content;
     }
+    uint64_t wrapped = 0;
     for (int round = 0;; round++) {
         if (round > 64) return infer_fail(c, "the types of carried values do not settle");
         uint32_t checks = c->m->check.n;
         if (!infer_graph(b)) return false;
         bool changed = false;
         for (uint32_t k = 0; k < nc; k++) {
-            TypeId *at = &value_rec(b, b->in.p[2 + k])->type, t;
+            TypeId *at = &value_rec(b, b->in.p[2 + k])->type, t, y = value_type(b, b->out.p[1 + k]);
+            if (k < 64 && y.i && type_rec(ty, *at)->kind == TY_OPT && type_rec(ty, y)->kind != TY_OPT) {
+                if (!wrap(c, b, k)) return false;
+                wrapped |= UINT64_C(1) << k;
+            }
             if (!infer_join(c->m, *at, value_type(b, b->out.p[1 + k]), "loop", &t))
                 return infer_fail(c, "carried value %u changes its type in the body", k);
             t = keep_symbols(c, t, *at, value_type(c->g, node_in(c->g, c->n, 2 + k)));
@@ -82,7 +113,10 @@ static bool infer(Infer *c)
         clear_types(b);
         c->m->check.n = checks;   /* of this attempt: made anew */
     }
-    for (uint32_t k = 0; k < nc; k++) value_rec(c->g, node_out(c->g, c->n, k))->type = value_type(b, b->in.p[2 + k]);
+    for (uint32_t k = 0; k < nc; k++) {
+        value_rec(c->g, node_out(c->g, c->n, k))->type = value_type(b, b->in.p[2 + k]);
+        if (k < 64 && wrapped >> k & 1 && !unwrap(c, k)) return false;
+    }
     for (uint32_t r = nc; r < n_out; r++) {
         const TypeRec *t = value_trec(b, b->out.p[1 + r]);
         if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN) return infer_fail(c, "scan output %u must be a tensor of known rank", r);

@@ -3,7 +3,7 @@
  * a sequence type joins them, so their dims are node symbols that SequenceAt binds from the element it takes. */
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
-#include "ir/graph/lower.h"
+#include "ir/ops/sequence.h"
 #include <string.h>
 
 static const Port P_SEQ[] = {{"sequence", DTS_ANY, PORT_SEQ, 1}, PORT_END};
@@ -12,11 +12,42 @@ static const Port P_INSERT[] = {{"input_sequence", DTS_ANY, PORT_SEQ, 1}, {"tens
 static const Port P_AT[] = {{"input_sequence", DTS_ANY, PORT_SEQ, 1}, {"position", DTS_INDEX, 0, 0}, PORT_END};
 static const Port P_ERASE[] = {{"input_sequence", DTS_ANY, PORT_SEQ, 1}, {"position", DTS_INDEX, PORT_OPTIONAL, 0}, PORT_END};
 static const Port P_NONE[] = {PORT_END};
-static const Port P_TENSOR[] = {{"tensor", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_TENSOR[] = {{"tensor", DTS_ANY, PORT_ANY_KIND, 0}, PORT_END};   /* of a nested sequence: a sequence */
 static const Port P_LENGTH[] = {{"length", DTS(DT_I64), 0, 0}, PORT_END};
 
 #define A_BUF(x) ((KArg){.kind = KA_BUF, .buf = (x)})
 #define A_DIM(x) ((KArg){.kind = KA_DIM, .dim = (x)})
+
+/* ---- elements ---- */
+
+void sequence_put(Lw *l, KBuf q, Dim pos, KBuf v, TypeId type)
+{
+    static const int kind_of[] = {[TY_SEQ] = BMC_SEQUENCE, [TY_OPT] = BMC_OPTIONAL, [TY_MAP] = BMC_MAP};
+    TypeKind kind = type_rec(&l->m->types, type)->kind;
+    if (kind == TY_TENSOR) lw_call(l, l->steps, "rt_seq_insert", 3, (KArg[]){A_BUF(q), A_BUF(v), A_DIM(pos)});
+    else
+        lw_call(l, l->steps, "rt_seq_nest", 4,
+                (KArg[]){A_BUF(q), A_BUF(v), A_DIM(pos), {.kind = KA_INT, .i = kind_of[kind]}});
+}
+
+bool sequence_get(Lw *l, KBuf q, Dim pos)
+{
+    Dims *d = &l->m->dims;
+    Dim dim[RANK_MAX];
+    const TypeRec *t = value_trec(l->g, node_out(l->g, l->n, 0));
+    if (t->kind != TY_TENSOR) return lw_call(l, l->steps, "rt_seq_take", 3, (KArg[]){A_BUF(q), A_DIM(pos), A_BUF(lw_out(l, 0))});
+    int rank = t->rank;
+    KArg arg[3 + RANK_MAX] = {A_BUF(q), A_DIM(pos), {.kind = KA_INT, .i = rank}};
+    for (int i = 0; i < rank; i++) {
+        Sym y = sym_new(d, module_fresh_name(l->m, "at"), SYM_NODE, 0, INT64_MAX);
+        arg[3 + i] = (KArg){.kind = KA_SYM, .sym = y};
+        dim[i] = dim_sym(d, y);
+    }
+    lw_call(l, l->steps, "rt_seq_dims", 3 + (uint32_t)rank, arg);
+    lw_bind_dims(l, 0, dim);
+    lw_call(l, l->steps, "rt_seq_at", 3, (KArg[]){A_BUF(q), A_DIM(pos), A_BUF(lw_out(l, 0))});
+    return true;
+}
 
 static const TypeRec *elem_type(Infer *c, uint32_t k) { return type_rec(&c->m->types, infer_in(c, k)->of); }
 
@@ -60,7 +91,7 @@ static bool lower_construct(Lw *l, Node n)
     KBuf s = lw_out(l, 0);
     lw_call(l, l->steps, "rt_seq_clear", 1, (KArg[]){A_BUF(s)});
     for (uint32_t k = 0; k < node_n_in(l->g, n); k++)
-        lw_call(l, l->steps, "rt_seq_insert", 3, (KArg[]){A_BUF(s), A_BUF(lw_in(l, k)), A_DIM(dim_const(&l->m->dims, k))});
+        sequence_put(l, s, dim_const(&l->m->dims, k), lw_in(l, k), value_type(l->g, node_in(l->g, n, k)));
     return true;
 }
 
@@ -106,14 +137,13 @@ static Dim length(Lw *l, KBuf seq)
 
 static bool lower_insert(Lw *l, Node n)
 {
-    (void)n;
     KBuf from = lw_in(l, 0), x = lw_in(l, 1), to = lw_out(l, 0);
     Dim pos;
     lw_call(l, l->steps, "rt_seq_copy", 2, (KArg[]){A_BUF(from), A_BUF(to)});
     if (lw_has(l, 2)) {
         if (!position(l, 2, &pos, DIM_NONE)) return false;
     } else pos = length(l, to);
-    lw_call(l, l->steps, "rt_seq_insert", 3, (KArg[]){A_BUF(to), A_BUF(x), A_DIM(pos)});
+    sequence_put(l, to, pos, x, value_type(l->g, node_in(l->g, n, 1)));
     return true;
 }
 
@@ -167,7 +197,7 @@ static bool eval_erase(Eval *e)
 static bool infer_at(Infer *c)
 {
     const TypeRec *el = elem_type(c, 0);
-    if (el->rank == RANK_UNKNOWN) return infer_set_type(c, 0, infer_in(c, 0)->of);
+    if (el->kind != TY_TENSOR || el->rank == RANK_UNKNOWN) return infer_set_type(c, 0, infer_in(c, 0)->of);
     TypeRec t = *el;
     for (int i = 0; i < t.rank; i++)
         if (dim_has_kind(c->d, t.dim[i], SYM_NODE)) t.dim[i] = infer_node_dim(c, 0, i, 0, INT64_MAX);   /* this element's own */
@@ -178,21 +208,8 @@ static bool lower_at(Lw *l, Node n)
 {
     (void)n;
     KBuf s = lw_in(l, 0);
-    Dims *d = &l->m->dims;
-    Dim pos, dim[RANK_MAX];
-    if (!position(l, 1, &pos, DIM_NONE)) return false;
-    int rank = lw_out_rank(l, 0);
-    if (rank > 8) return lw_fail(l, "sequence elements of rank %d are not supported", rank);
-    KArg arg[11] = {A_BUF(s), A_DIM(pos), {.kind = KA_INT, .i = rank}};
-    for (int i = 0; i < rank; i++) {
-        Sym y = sym_new(d, module_fresh_name(l->m, "at"), SYM_NODE, 0, INT64_MAX);
-        arg[3 + i] = (KArg){.kind = KA_SYM, .sym = y};
-        dim[i] = dim_sym(d, y);
-    }
-    lw_call(l, l->steps, "rt_seq_dims", 3 + (uint32_t)rank, arg);
-    lw_bind_dims(l, 0, dim);
-    lw_call(l, l->steps, "rt_seq_at", 3, (KArg[]){A_BUF(s), A_DIM(pos), A_BUF(lw_out(l, 0))});
-    return true;
+    Dim pos;
+    return position(l, 1, &pos, DIM_NONE) && sequence_get(l, s, pos);
 }
 
 static bool eval_at(Eval *e)

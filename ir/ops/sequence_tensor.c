@@ -1,5 +1,4 @@
-/* sequence_tensor.c: between tensors and sequences or optionals: SplitToSequence, ConcatFromSequence, OptionalHasElement, OptionalGetElement.
- * An optional is a sequence of at most one element; where a tensor or a sequence is given in its place, it is there. */
+/* sequence_tensor.c: between tensors and sequences: SplitToSequence, ConcatFromSequence. */
 #include "ir/ops/index.h"
 #include <string.h>
 
@@ -104,7 +103,7 @@ static bool join_infer(Infer *c)
     Dim dim[RANK_MAX];
     if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN) return infer_fail(c, "the rank of the elements must be known");
     int rank = t->rank + (a->new_axis != 0);
-    if (rank > RANK_MAX || rank > 8) return infer_fail(c, "the result would have rank %d", rank);
+    if (rank > RANK_MAX) return infer_fail(c, "the result would have rank %d", rank);
     if (!infer_axis(c, &axis, rank)) return false;
     for (int i = 0, from = 0; i < rank; i++) {
         bool own = i == axis;
@@ -121,7 +120,7 @@ static bool join_lower(Lw *l, Node n)
     int64_t axis = a->axis < 0 ? a->axis + rank : a->axis;
     KBuf s = lw_in(l, 0);
     Dim dim[RANK_MAX];
-    KArg arg[12] = {A_BUF(s), A_NUM(axis), A_NUM(a->new_axis != 0), A_NUM(rank)};
+    KArg arg[4 + RANK_MAX] = {A_BUF(s), A_NUM(axis), A_NUM(a->new_axis != 0), A_NUM(rank)};
     for (int i = 0; i < rank; i++) {
         Sym y = fresh(l, "join");
         arg[4 + i] = (KArg){.kind = KA_SYM, .sym = y};
@@ -170,81 +169,3 @@ static bool join_eval(Eval *e)
 
 const OpDesc op_ConcatFromSequence = {.name = "ConcatFromSequence", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_SEQ, .out = P_TENSOR, .attrs = JOIN_ATTRS,
                                       .attrs_size = sizeof(Join), .infer = join_infer, .lower = join_lower, .eval = join_eval};
-
-/* ---- OptionalHasElement, OptionalGetElement ---- */
-
-static const Port P_OPT[] = {{"input", DTS_ANY, PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
-static const Port P_GET[] = {{"input", DTS_ANY, PORT_ANY_KIND, 0}, PORT_END};
-static const Port P_HAS_OUT[] = {{"output", DTS_BOOL, 0, 0}, PORT_END};
-static const Port P_GET_OUT[] = {{"output", DTS_ANY, PORT_ANY_KIND, 0}, PORT_END};
-
-static bool has_infer(Infer *c) { return infer_set(c, 0, DT_BOOL, 0, NULL); }
-
-static bool has_lower(Lw *l, Node n)
-{
-    Dims *d = &l->m->dims;
-    Dim has = dim_const(d, lw_has(l, 0));
-    if (lw_has(l, 0) && value_trec(l->g, node_in(l->g, n, 0))->kind == TY_OPT) {
-        Sym s = fresh(l, "has");
-        lw_call(l, l->steps, "rt_seq_length", 2, (KArg[]){A_BUF(lw_in(l, 0)), {.kind = KA_SYM, .sym = s}});
-        has = dim_sym(d, s);
-    }
-    KBuf o = lw_out(l, 0);
-    Kb *b = lw_kernel(l, "has_element");
-    kb_store(b, kb_param(b, o, true), NULL, kb_bin(b, KOP_NE, kb_dim(b, has), kb_i(b, 0)));
-    lw_kernel_end(l);
-    return true;
-}
-
-static bool has_eval(Eval *e)
-{
-    if (!ev_out(e, 0, DT_BOOL, 0, NULL)) return false;
-    bool there = ev_has(e, 0) && (e->in[0]->kind != TY_OPT || e->in[0]->n_item);
-    ev_set_i(e->out[0], 0, there);
-    return true;
-}
-
-static bool get_infer(Infer *c)
-{
-    const TypeRec *t = infer_in(c, 0);
-    if (t->kind != TY_OPT) return infer_like(c, 0, 0);
-    TypeRec of = *type_rec(&c->m->types, t->of);
-    if (of.kind != TY_TENSOR) return infer_fail(c, "an optional of something else than a tensor is not supported");
-    if (of.rank != RANK_UNKNOWN && value_type(c->g, node_out(c->g, c->n, 0)).i) return true;
-    for (int i = 0; of.rank != RANK_UNKNOWN && i < of.rank; i++)
-        if (!dim_is_const(c->d, of.dim[i], &(int64_t){0})) of.dim[i] = infer_fresh(c, "opt", 0, INT64_MAX);
-    return infer_set_type(c, 0, type_intern(&c->m->types, &of));
-}
-
-static bool get_lower(Lw *l, Node n)
-{
-    const TypeRec *t = value_trec(l->g, node_in(l->g, n, 0));
-    KBuf s = lw_in(l, 0);
-    if (t->kind == TY_TENSOR) return lw_view(l, 0, 0), true;
-    if (t->kind == TY_SEQ) return lw_call(l, l->steps, "rt_seq_copy", 2, (KArg[]){A_BUF(s), A_BUF(lw_out(l, 0))}), true;
-    int rank = lw_out_rank(l, 0);
-    if (rank > 8) return lw_fail(l, "an optional of rank %d is not supported", rank);
-    Dim dim[RANK_MAX], zero = dim_const(&l->m->dims, 0);
-    KArg arg[11] = {A_BUF(s), {.kind = KA_DIM, .dim = zero}, A_NUM(rank)};
-    for (int i = 0; i < rank; i++) {
-        Sym y = fresh(l, "opt");
-        arg[3 + i] = (KArg){.kind = KA_SYM, .sym = y};
-        dim[i] = dim_sym(&l->m->dims, y);
-    }
-    lw_call(l, l->steps, "rt_seq_dims", 3 + (uint32_t)rank, arg);
-    lw_bind_dims(l, 0, dim);
-    lw_call(l, l->steps, "rt_seq_at", 3, (KArg[]){A_BUF(s), {.kind = KA_DIM, .dim = zero}, A_BUF(lw_out(l, 0))});
-    return true;
-}
-
-static bool get_eval(Eval *e)
-{
-    if (e->in[0]->kind == TY_OPT && !e->in[0]->n_item) return ev_fail(e, "the optional is empty");
-    e->out[0] = e->in[0]->kind == TY_OPT ? e->in[0]->item[0] : e->in[0];
-    return true;
-}
-
-const OpDesc op_OptionalHasElement = {.name = "OptionalHasElement", .since = 28, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_OPT, .out = P_HAS_OUT,
-                                      .infer = has_infer, .lower = has_lower, .eval = has_eval};
-const OpDesc op_OptionalGetElement = {.name = "OptionalGetElement", .since = 28, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_GET, .out = P_GET_OUT,
-                                      .infer = get_infer, .lower = get_lower, .eval = get_eval};

@@ -42,6 +42,7 @@ Value._fields_ = [
 class Port(ctypes.Structure):
     _fields_ = [
         ("name", c_char_p), ("kind", c_uint8), ("dtype", c_uint8), ("rank", c_uint8), ("flags", c_uint8),
+        ("of", c_uint8 * 3), ("key", c_uint8),
         ("dim", c_int64 * MAX_RANK), ("sym", c_int32 * MAX_RANK), ("alias", c_int32),
         ("alias_axis", c_int32), ("capacity", c_int64),
     ]

@@ -140,11 +140,11 @@ static bool run_value(TextTest *t, Lex *x, Types *types, bmc_value *v)
     TypeId ty;
     int64_t count = 1;
     *v = (bmc_value){.size = sizeof *v, .kind = BMC_TENSOR};
-    if (lex_is_ident(x, "seq")) {
+    if (lex_is_ident(x, "seq") || lex_is_ident(x, "opt")) {
         bmc_value item[64];
+        v->kind = lex_is_ident(x, "seq") ? BMC_SEQUENCE : BMC_OPTIONAL;
         lex_next(x);
         if (!lex_expect(x, '{')) return false;
-        v->kind = BMC_SEQUENCE;
         while (!lex_is(x, '}')) {
             if ((v->n_item && !lex_expect(x, ',')) || v->n_item == 64 || !run_value(t, x, types, &item[v->n_item]))
                 return false;
@@ -185,7 +185,7 @@ static void show_value(Str *s, const bmc_value *v)
 {
     int64_t count = 1;
     if (v->kind != BMC_TENSOR) {
-        str_add(s, "seq{");
+        str_add(s, v->kind == BMC_OPTIONAL ? "opt{" : "seq{");
         for (size_t i = 0; i < v->n_item; i++) {
             if (i) str_add(s, ", ");
             show_value(s, &v->item[i]);

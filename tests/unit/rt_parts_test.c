@@ -252,6 +252,81 @@ static void test_seq(void)
     rt_destroy(x);
 }
 
+/* ================= model "nest": an optional of sequences and a map, both back as they are */
+static const bmc_port ne_in[] = {
+    {.name = "o", .kind = BMC_OPTIONAL, .of = {BMC_SEQUENCE}, .dtype = BMC_F32, .rank = 1, .dim = {-2}, .alias = -1},
+    {.name = "m", .kind = BMC_MAP, .key = BMC_STRING, .dtype = BMC_F32, .rank = 0, .alias = -1}};
+static const bmc_info ne_info = {
+    .name = "nest", .producer = "test", .input = ne_in, .output = ne_in, .n_input = 2, .n_output = 2};
+static int32_t ne_body(bmc_ctx *x, int32_t tid, int32_t nt)
+{
+    rt_arg o[] = {seq_arg(0), seq_arg(2)}, m[] = {seq_arg(1), seq_arg(3)};
+    int32_t s = rt_seq_copy(x, o, 2, tid, nt);
+    if (!s) s = rt_seq_copy(x, m, 2, tid, nt);
+    if (s) rt_fail(x, tid, 3, 99, s, 0, 0);
+    return rt_barrier(x, tid, nt);
+}
+static const rt_desc ne_desc = {.abi = BMC_ABI,
+                                .n_slot = 4,
+                                .info = &ne_info,
+                                .in_slot = (const uint32_t[]){0, 1},
+                                .out_slot = (const uint32_t[]){2, 3},
+                                .out_boxed = (const uint8_t[]){1, 1},
+                                .plan = no_plan,
+                                .out_dims = sq_dims,
+                                .body = ne_body,
+                                .out_planned = (const uint8_t[]){0, 0}};
+
+static void test_nest(void)
+{
+    bmc_ctx *x;
+    float p[] = {7, 8, 9}, zero[1] = {5};
+    bmc_string key[2] = {{"ab", 2}, {"c", 1}};
+    bmc_value part[2] = {tensor(BMC_F32, p, 8, 1, DIMS(2)), tensor(BMC_F32, p + 2, 4, 1, DIMS(1))},
+              value[2] = {tensor(BMC_F32, p, 4, 0, NULL), tensor(BMC_F32, zero, 4, 0, NULL)};
+    bmc_value seq = {.size = sizeof seq, .kind = BMC_SEQUENCE, .item = part, .n_item = 2};
+    bmc_value map[2] = {tensor(BMC_STRING, key, sizeof key, 1, DIMS(2)),
+                        {.size = sizeof seq, .kind = BMC_SEQUENCE, .item = value, .n_item = 2}};
+    bmc_value in[2] = {{.size = sizeof seq, .kind = BMC_OPTIONAL, .item = &seq, .n_item = 1},
+                       {.size = sizeof seq, .kind = BMC_MAP, .item = map, .n_item = 2}};
+    bmc_value out[2] = {no_value(), no_value()};
+    CHECK(rt_create(&ne_desc, NULL, NULL, 0, &x) == BMC_OK);
+    for (int again = 0; again < 3; again++) {
+        in[0].n_item = again != 1;
+        CHECK(rt_run(x, in, out) == BMC_OK);
+        CHECK(out[0].kind == BMC_OPTIONAL && out[0].n_item == in[0].n_item && out[1].kind == BMC_MAP);
+        const bmc_value *q = out[0].item;
+        if (in[0].n_item)
+            CHECK(q->kind == BMC_SEQUENCE && q->n_item == 2 && q->item[0].data != p && q->item[1].dim[0] == 1 &&
+                  *(float *)q->item[1].data == 9);
+        CHECK(out[1].item[0].data != key && string_is((bmc_string *)out[1].item[0].data + 1, "c") &&
+              *(float *)out[1].item[1].item[1].data == 5);
+    }
+    /* results into memory of the caller, at every level */
+    float f[2][2];
+    bmc_value room[2] = {tensor(BMC_F32, f[0], 8, 1, DIMS(0)), tensor(BMC_F32, f[1], 8, 1, DIMS(0))};
+    bmc_value inner = {.size = sizeof inner, .item = room, .n_item = 2};
+    out[0] = (bmc_value){.size = sizeof inner, .item = &inner, .n_item = 1};
+    CHECK(rt_run(x, in, out) == BMC_OK && inner.kind == BMC_SEQUENCE && f[0][1] == 8 && f[1][0] == 9);
+    inner.n_item = 1;
+    CHECK(rt_run(x, in, out) == BMC_E_CAPACITY && inner.n_item == 2);
+    TEXT(x, "output 'o': room for 1 items, needs 2");
+    part[1].dtype = BMC_I8;
+    CHECK(rt_run(x, in, out) == BMC_E_INPUT);
+    TEXT(x, "input 'o': item 1: element type is i8, expected f32");
+    seq.kind = BMC_TENSOR;
+    CHECK(rt_run(x, in, out) == BMC_E_INPUT);
+    TEXT(x, "input 'o': item 0 is not a sequence");
+    in[0].n_item = 0;
+    map[1].n_item = 1;
+    CHECK(rt_run(x, in, out) == BMC_E_INPUT);
+    TEXT(x, "input 'm': the values of a map are a sequence, one for each key");
+    map[0].dtype = BMC_I64;
+    CHECK(rt_run(x, in, out) == BMC_E_INPUT);
+    TEXT(x, "input 'm': the keys of a map are a dense tensor of one axis, of str");
+    rt_destroy(x);
+}
+
 /* ================= calls and boxes as an interpreter uses them */
 static void test_interp(void)
 {
@@ -503,6 +578,7 @@ int main(int argc, char **argv)
     test_heap();
     test_barrier();
     test_seq();
+    test_nest();
     test_interp();
     test_weights();
     test_environment();
