@@ -7,8 +7,8 @@
  * zeros.
  * 3-D operands have their heads side by side in the last axis: split and merged by views. Shared heads are a batch
  * axis that K and V do not have. */
+#include "ir/ops/attention.h"
 #include "ir/graph/eval.h"
-#include "ir/ops/compose.h"
 #include <math.h>
 
 enum { AT_Q, AT_K, AT_V, AT_MASK, AT_PAST_K, AT_PAST_V, AT_NONPAD };
@@ -179,9 +179,7 @@ static Value whole_mask(Ex *x, Value mask, Value k)
 
 static Value scaled(Ex *x, Value v, double by) { return ex2(x, OP_Mul, v, ex_f(x, ex_type(x, v)->elem, by)); }
 
-/* Heads of Q that share a head of K get an axis of their own: [B, H, L, d] => [B, H/rep, rep, L, d]; K and V have one
- * element there. */
-static Value grouped(Ex *x, Value v, int64_t rep, bool query)
+Value attention_grouped(Ex *x, Value v, int64_t rep, bool query)
 {
     if (rep == 1 || x->failed) return v;
     if (!query) return ex2(x, OP_Unsqueeze, v, ex_int1(x, 2));
@@ -190,13 +188,47 @@ static Value grouped(Ex *x, Value v, int64_t rep, bool query)
     return ex_shaped(x, v,
                      (Dim[]){dim_of(x, v, 0), dim_div(d, dim_of(x, v, 1), r), r, dim_of(x, v, 2), dim_of(x, v, 3)}, 5);
 }
-static Value ungrouped(Ex *x, Value v, int64_t rep)
+
+Value attention_ungrouped(Ex *x, Value v, int64_t rep)
 {
     if (rep == 1 || x->failed) return v;
     Dims *d = &x->g->m->dims;
     return ex_shaped(
         x, v, (Dim[]){dim_of(x, v, 0), dim_mul(d, dim_of(x, v, 1), dim_of(x, v, 2)), dim_of(x, v, 3), dim_of(x, v, 4)},
         4);
+}
+
+int64_t attention_shared(Ex *x, Value q, Value k)
+{
+    Dims *d = &x->g->m->dims;
+    int64_t hq, hk;
+    if (x->failed || !dim_is_const(d, dim_of(x, q, 1), &hq) || !dim_is_const(d, dim_of(x, k, 1), &hk) || !hk) return 1;
+    return hq / hk;
+}
+
+Value attention_scores(Ex *x, Value q, Value k, const double *given)
+{
+    if (x->failed) return VALUE_NONE;
+    DType t = ex_type(x, q)->elem;
+    bool narrow = dtype_compute(t) != t; /* both operands are scaled before, lest the products overflow */
+    int64_t size, rep = attention_shared(x, q, k);
+    Value scale = VALUE_NONE, kt = ex_transpose(x, k, (int64_t[]){0, 1, 3, 2}, 4);
+    double factor = given ? *given : 1;
+    if (!given) {
+        if (dim_is_const(&x->g->m->dims, dim_of(x, q, 3), &size)) factor = 1 / sqrt((double)size);
+        else {
+            Value len = ex_cast(x, ex1(x, OP_Squeeze, ex_shape_part(x, q, 3, 4)), t);
+            scale = ex1(x, OP_Reciprocal, ex1(x, OP_Sqrt, len));
+        }
+    }
+    if (narrow) {
+        Value root = scale.i ? ex1(x, OP_Sqrt, scale) : ex_f(x, t, sqrt(factor));
+        q = ex2(x, OP_Mul, q, root);
+        kt = ex2(x, OP_Mul, kt, root);
+    }
+    Value s = ex2(x, OP_MatMul, attention_grouped(x, q, rep, true), attention_grouped(x, kt, rep, false));
+    if (!narrow) s = scale.i ? ex2(x, OP_Mul, s, scale) : scaled(x, s, factor);
+    return attention_ungrouped(x, s, rep);
 }
 
 static bool expand(Graph *g, Node n)
@@ -217,28 +249,9 @@ static bool expand(Graph *g, Node n)
     out[1] = k.i == in[AT_K].i && value_used(g, node_out(g, n, 1)) ? ex1(&x, OP_Identity, k) : k;
     out[2] = v.i == in[AT_V].i && value_used(g, node_out(g, n, 2)) ? ex1(&x, OP_Identity, v) : v;
     DType t = ex_type(&x, q)->elem, soft = a->softmax_precision ? (DType)a->softmax_precision : t;
-    int64_t hq, hk, size, rep = 1;
-    if (dim_is_const(d, dim_of(&x, q, 1), &hq) && dim_is_const(d, dim_of(&x, k, 1), &hk) && hk) rep = hq / hk;
+    int64_t rep = attention_shared(&x, q, k);
 
-    /* scores; narrow types scale both operands before, lest the products overflow */
-    bool narrow = dtype_compute(t) != t;
-    Value scale = VALUE_NONE, kt = ex_transpose(&x, k, (int64_t[]){0, 1, 3, 2}, 4), ql = q;
-    double factor = a->scale;
-    if (!has_scale(a)) {
-        if (dim_is_const(d, dim_of(&x, q, 3), &size)) factor = 1 / sqrt((double)size);
-        else {
-            Value len = ex_cast(&x, ex1(&x, OP_Squeeze, ex_shape_part(&x, q, 3, 4)), t);
-            scale = ex1(&x, OP_Reciprocal, ex1(&x, OP_Sqrt, len));
-        }
-    }
-    if (narrow) {
-        Value root = scale.i ? ex1(&x, OP_Sqrt, scale) : ex_f(&x, t, sqrt(factor));
-        ql = ex2(&x, OP_Mul, ql, root);
-        kt = ex2(&x, OP_Mul, kt, root);
-    }
-    Value s = ex2(&x, OP_MatMul, grouped(&x, ql, rep, true), grouped(&x, kt, rep, false));
-    if (!narrow) s = scale.i ? ex2(&x, OP_Mul, s, scale) : scaled(&x, s, factor);
-    s = ungrouped(&x, s, rep);
+    Value s = attention_scores(&x, q, k, has_scale(a) ? &a->scale : NULL);
     if (a->qk_matmul_output_mode == 0) out[3] = s;
     if (a->softcap > 0) s = scaled(&x, ex1(&x, OP_Tanh, scaled(&x, s, 1 / a->softcap)), a->softcap);
     if (a->qk_matmul_output_mode == 1) out[3] = s;
@@ -261,8 +274,8 @@ static bool expand(Graph *g, Node n)
         p = ex3(&x, OP_Where, ex2(&x, OP_Equal, top, never), zero, p);
     }
     if (a->qk_matmul_output_mode == 3) out[3] = p;
-    Value y =
-        ungrouped(&x, ex2(&x, OP_MatMul, grouped(&x, p, rep, true), grouped(&x, ex_cast(&x, v, t), rep, false)), rep);
+    Value y = ex2(&x, OP_MatMul, attention_grouped(&x, p, rep, true), attention_grouped(&x, ex_cast(&x, v, t), rep, false));
+    y = attention_ungrouped(&x, y, rep);
     if (split) {
         y = ex_transpose(&x, y, (int64_t[]){0, 2, 1, 3}, 4);
         if (!x.failed)

@@ -173,3 +173,35 @@ Value ex_shaped(Ex *x, Value v, const Dim *dim, int rank)
     Value to = ex_op(x, OP_Dims, NULL, 0, put(x, OP_Dims, NULL, "value", ATTR_DIMS, &a));
     return ex_op(x, OP_Reshape, (Value[]){v, to}, 2, ex_set(x, OP_Reshape, NULL, "allowzero", 1));
 }
+
+/* ---- regions ---- */
+
+/* What inference found out about a graph as it stood. */
+static void forget(Module *m, Graph *g)
+{
+    uint32_t kept = 0;
+    for (uint32_t k = 0; k < m->check.n; k++)
+        if (m->check.p[k].g != g) m->check.p[kept++] = m->check.p[k];
+    m->check.n = kept;
+    for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
+        for (uint32_t r = 0; r < node_n_out(g, n); r++) {
+            value_rec(g, node_out(g, n, r))->type = (TypeId){0};
+            value_rec(g, node_out(g, n, r))->content = NULL;
+        }
+        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) forget(m, node_rec(g, n)->region[k]);
+    }
+}
+
+bool ex_inline(Ex *x, Graph *region, const Value *in, Value *out, bool typed)
+{
+    Graph *g = x->g;
+    if (x->failed) return false;
+    Value *map = arena_array(g->m->arena, Value, region->value.n + 1);
+    uint32_t before = g->node.n;
+    for (uint32_t k = 0; k < region->in.n; k++) map[region->in.p[k].i] = in[k];
+    forget(g->m, region);
+    graph_inline(g, x->n, region, map);
+    for (uint32_t i = before; i < g->node.n && typed && !x->failed; i++) x->failed = !infer_node(g, (Node){i});
+    for (uint32_t k = 0; k < region->out.n; k++) out[k] = map[region->out.p[k].i];
+    return !x->failed;
+}

@@ -54,4 +54,8 @@ Value ex_axis(Ex *, OpCode, const Value *in, uint32_t n, int64_t axis);
 Value ex_shape_part(Ex *, Value, int64_t from, int64_t to); /* extents as a vector: known parts are constants */
 Value ex_shaped(Ex *, Value, const Dim *, int rank);        /* the same elements under other extents, which may be symbolic */
 
+/* The nodes of a region of the node that goes, with in[] for its inputs; out[]: its results. They are typed at once, or
+ * (!typed) left to who infers the graph that they now stand in. */
+bool ex_inline(Ex *, Graph *region, const Value *in, Value *out, bool typed);
+
 #endif

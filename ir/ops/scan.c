@@ -134,32 +134,6 @@ static Node loop_node(Ex *x, Graph *body, Value count, const Value *operand, uin
     return l;
 }
 
-/* What inference found out about a body as it stood: it is typed anew inside the loop. */
-static void forget(Module *m, Graph *g)
-{
-    uint32_t kept = 0;
-    for (uint32_t k = 0; k < m->check.n; k++)
-        if (m->check.p[k].g != g) m->check.p[kept++] = m->check.p[k];
-    m->check.n = kept;
-    for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
-        for (uint32_t r = 0; r < node_n_out(g, n); r++) {
-            value_rec(g, node_out(g, n, r))->type = (TypeId){0};
-            value_rec(g, node_out(g, n, r))->content = NULL;
-        }
-        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) forget(m, node_rec(g, n)->region[k]);
-    }
-}
-
-/* Value map of the old body: its inputs become these values of `b`; its nodes follow. */
-static Value *inline_body(Graph *b, Graph *old, const Value *in)
-{
-    Value *map = arena_array(b->m->arena, Value, old->value.n + 1);
-    for (uint32_t k = 0; k < old->in.n; k++) map[old->in.p[k].i] = in[k];
-    forget(b->m, old);
-    graph_inline(b, NODE_NONE, old, map);
-    return map;
-}
-
 static bool scan_expand(Graph *g, Node n)
 {
     const Scan *a = ATTRS(g, n, Scan);
@@ -184,9 +158,8 @@ static bool scan_expand(Graph *g, Node n)
         in[k] = ex_axis(&y, OP_Gather, (Value[]){v, at}, 2, axis);
     }
     if (y.failed) return false;
-    Value *map = inline_body(b, old, in);
     out[0] = ex_i(&y, DT_BOOL, 1);
-    for (uint32_t r = 0; r < n_out; r++) out[1 + r] = map[old->out.p[r].i];
+    if (!ex_inline(&y, old, in, out + 1, false)) return false;
     graph_set_outputs(b, out, n_out + 1);
     int64_t axis = entry(&a->in_axes, 0);
     if (axis < 0) axis += ex_type(&x, operand[states])->rank;
@@ -310,10 +283,11 @@ static bool map_expand(Graph *g, Node n)
         if (k < own && ex_type(&x, operand[n_out + k])->kind == TY_SEQ) in[k] = ex2(&y, OP_SequenceAt, in[k], b->in.p[0]);
     }
     if (y.failed) return false;
-    Value *map = inline_body(b, old, in);
+    Value *made = arena_array(m->arena, Value, n_out + 1);
     out[0] = ex_i(&y, DT_BOOL, 1);
+    if (!ex_inline(&y, old, in, made, false)) return false;
     for (uint32_t r = 0; r < n_out; r++) {
-        Value v[2] = {b->in.p[2 + r], map[old->out.p[r].i]};
+        Value v[2] = {b->in.p[2 + r], made[r]};
         out[1 + r] = node_out(b, graph_add(b, OP_SequenceInsert, v, 2, 1, NULL, x.loc, NODE_NONE), 0);
     }
     graph_set_outputs(b, out, n_out + 1);
