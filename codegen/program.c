@@ -578,20 +578,23 @@ static LV size_of(Cg *g, LV sym, Dim d)
     return over ? LLVMBuildSelect(g->b, over, cg_i64(g, INT64_MAX), v, "") : v;
 }
 
-/* As many threads as have some twenty microseconds of work each and one between two barriers: with less, waking and
- * waiting cost more than is gained. */
-#define CYCLES_START                                                                                                   \
-    100000 /* waking a team and waiting for its last thread, on a machine that does other things, too */
-#define CYCLES_BARRIER 5000 /* meeting at a barrier, lines that change caches included */
+/* As many threads as have some ten microseconds of work each and half a one between two barriers: with less, waking and
+ * waiting cost more than is gained. Whether so few are enough the runs show (rt_tune.c). */
+#define CYCLES_START 40000  /* starting a team whose threads are awake, and waiting for its last one */
+#define CYCLES_BARRIER 2000 /* meeting at a barrier, lines that change caches included */
 
-static LV threads_worth(Cg *g, LV sym)
+static void store_threads(Cg *g, LV sym, LV need)
 {
     int64_t barriers;
     Dim work = program_cycles(g->m, &barriers);
-    if (!work.i || !g->m->threads || !entry_only(g, work)) return cg_i64(g, 0);
-    LV n = LLVMBuildUDiv(g->b, size_of(g, sym, work), cg_i64(g, barriers * CYCLES_BARRIER + CYCLES_START), "");
-    LV one = cg_i64(g, 1);
-    return LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntUGT, n, one, ""), n, one, "");
+    LV n = cg_i64(g, 0), cycles = n, one = cg_i64(g, 1);
+    if (work.i && g->m->threads && entry_only(g, work)) {
+        cycles = size_of(g, sym, work);
+        n = LLVMBuildUDiv(g->b, cycles, cg_i64(g, barriers * CYCLES_BARRIER + CYCLES_START), "");
+        n = LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntUGT, n, one, ""), n, one, "");
+    }
+    store_at(g, need, NEED(threads), n, 8);
+    store_at(g, need, NEED(work), cycles, 8);
 }
 
 LV program_plan(Cg *g)
@@ -629,7 +632,7 @@ LV program_plan(Cg *g)
     }
     store_at(g, need, NEED(arena), size_of(g, sym, g->m->arena_bytes), 8);
     store_at(g, need, NEED(scratch), size_of(g, sym, g->m->scratch_bytes), 8);
-    store_at(g, need, NEED(threads), threads_worth(g, sym), 8);
+    store_threads(g, sym, need);
     LLVMBuildRetVoid(g->b);
     return fn;
 }

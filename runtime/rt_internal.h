@@ -80,6 +80,10 @@ typedef struct rt_range {
 } rt_range;
 
 /* ---- rt_tune.c: all threads or one, by watching ---- */
+enum { RT_TUNES = 10 };
+/* Nobody knows how much; little, runs begin on one thread; so much that threads pay unless somebody else has the
+ * processors. */
+typedef enum rt_work { RT_UNKNOWN, RT_SMALL, RT_SURE } rt_work;
 typedef struct rt_tune {
     uint64_t est[2], best; /* ns of a run with all threads and with one, 0: not known; the least with all */
     uint64_t spent, cost;  /* ns since the last trial of the way that is not in use; what that took */
@@ -87,9 +91,9 @@ typedef struct rt_tune {
     bool sure, alone, trying;
 } rt_tune;
 RT_HIDDEN uint64_t rt_now(void); /* ns */
-/* Forgets all. sure: there is so much work that threads pay unless somebody else has the processors. */
-RT_HIDDEN void rt_tune_reset(rt_tune *, bool sure);
-/* Before each run: on one thread? And behind it: how long it took. */
+/* Forgets all. */
+RT_HIDDEN void rt_tune_reset(rt_tune *, rt_work);
+/* Before each run: on one thread? And behind it: how long it took, for its work where sizes differ. */
 RT_HIDDEN bool rt_tune_alone(rt_tune *);
 RT_HIDDEN void rt_tune_ran(rt_tune *, uint64_t ns);
 
@@ -114,8 +118,9 @@ struct rt_private {
     atomic_flag busy;
     /* threads asked for; that have enough to do for these sizes; started for this run; that the region delivered */
     int nt, nt_plan, nt_use, nt_run;
-    int64_t nt_worth;     /* what the plan said; 0: nothing */
-    rt_tune tune;
+    int64_t work;           /* of this run, as the plan said */
+    rt_tune tune[RT_TUNES]; /* by work: in each class the largest is four times the smallest */
+    uint32_t tuned;         /* that of this run's */
     bool all_threads;     /* start them all, worth it or not */
     uint32_t spin, yield; /* looks at a flag before a thread sleeps; every yield-th look gives the CPU away */
     uint32_t gen, serial;

@@ -52,6 +52,8 @@ static void thread_main(void *arg, int tid, int nt)
     }
 }
 
+enum { RATE_BITS = 20 };
+
 static bmc_status team_run(bmc_ctx *x)
 {
     rt_private *p = x->rt;
@@ -67,13 +69,15 @@ static bmc_status team_run(bmc_ctx *x)
         thread_main(x, 0, 1);
         if (!x->thread[0].err_step && !p->body_status) return BMC_OK;
     } else {
-        p->nt_use = !p->all_threads && rt_tune_alone(&p->tune) ? 1 : p->nt_plan;
+        rt_tune *tune = &p->tune[p->tuned];
+        p->nt_use = !p->all_threads && rt_tune_alone(tune) ? 1 : p->nt_plan;
         uint64_t begin = rt_now();
         if (!rt_team(p, thread_main, x, p->nt_use))
             return rt_say(p, BMC_E_FAIL,
                           "threads need the OpenMP library and libgomp.so.1 cannot be opened: create with threads = 1, "
                           "or bring a team");
-        rt_tune_ran(&p->tune, rt_now() - begin);
+        uint64_t ns = rt_now() - begin; /* as a rate: sizes may change from run to run */
+        rt_tune_ran(tune, p->work && ns < UINT64_MAX >> RATE_BITS ? (ns << RATE_BITS) / (uint64_t)p->work : ns);
     }
     int ran = 0;
     for (int t = 0; t < p->nt_use; t++) {
@@ -272,8 +276,20 @@ static bmc_status memory_ready(bmc_ctx *x, const rt_need *need)
     return BMC_OK;
 }
 
-/* So many times the threads that have enough to do: then threads pay for sure. */
-enum { SURE = 8 };
+/* So many times the threads that have enough to do: then threads pay for sure. Work of the first class, in bits. */
+enum { SURE = 20, WORK_BITS = 16 };
+
+static void tune_choose(rt_private *p, const rt_need *need)
+{
+    uint64_t work = need->work > 0 ? (uint64_t)need->work : 0;
+    uint32_t bits = 0;
+    while (bits < 63 && work >> bits > 1) bits++;
+    p->tuned = bits < WORK_BITS ? 0 : (bits - WORK_BITS) / 2;
+    if (p->tuned >= RT_TUNES) p->tuned = RT_TUNES - 1;
+    p->work = need->work;
+    rt_tune *t = &p->tune[p->tuned];
+    if (!t->patience) rt_tune_reset(t, !need->threads ? RT_UNKNOWN : need->threads < SURE * p->nt ? RT_SMALL : RT_SURE);
+}
 
 static bmc_status plan(bmc_ctx *x, rt_need *need)
 {
@@ -281,8 +297,7 @@ static bmc_status plan(bmc_ctx *x, rt_need *need)
     const rt_desc *d = p->desc;
     memset(need, 0, sizeof *need);
     d->plan(x->sym, need);
-    if (!p->nt_plan || p->nt_worth != need->threads) rt_tune_reset(&p->tune, need->threads >= SURE * p->nt);
-    p->nt_worth = need->threads;
+    tune_choose(p, need);
     p->nt_plan = need->threads > 0 && need->threads < p->nt && !p->all_threads ? (int)need->threads : p->nt;
     if (!need->failed_check) return BMC_OK;
     uint32_t m = (uint32_t)need->failed_check - 1;

@@ -7,8 +7,9 @@
  *   - the other way is tried when the time spent since the last trial is `patience` times what that took; each trial in
  *     vain doubles that, so trials take a few hundredths of the time at most. A trial is some runs, ended by the first
  *     that is faster: waking a thread that slept, and caches that are cold for it, are no part of what follows
- * The first runs, cold ones, decide nothing. Where the plan is `sure` that threads pay, one is tried once, and then only
- * when runs have become half as slow again as the best.
+ * The first runs, cold ones, decide nothing; where there is little work they have one thread, since starting a team for
+ * the first time takes longer. Where there is so much that threads pay for sure, one is tried once, and then only when
+ * runs have become half as slow again as the best.
  * Results do not depend on the number of threads, so nothing but time does. */
 #include "runtime/rt_internal.h"
 #include <time.h>
@@ -16,7 +17,7 @@
 enum {
     PATIENCE_FIRST = 8,
     PATIENCE_MOST = 64,
-    WARM_RUNS = 4,      /* before one thread is tried */
+    WARM_RUNS = 4,      /* before the other way is tried */
     WARM_RUNS_SURE = 6,
     RISE_MOST = 3,
     LATE_RUNS = 3,      /* in a row, and the other way is taken */
@@ -32,7 +33,10 @@ uint64_t rt_now(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-void rt_tune_reset(rt_tune *t, bool sure) { *t = (rt_tune){.patience = PATIENCE_FIRST, .sure = sure}; }
+void rt_tune_reset(rt_tune *t, rt_work work)
+{
+    *t = (rt_tune){.patience = PATIENCE_FIRST, .sure = work == RT_SURE, .alone = work == RT_SMALL};
+}
 
 bool rt_tune_alone(rt_tune *t)
 {
