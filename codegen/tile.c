@@ -15,7 +15,7 @@
  * - A row whose predicate is false reads zeros: from a zero array where k is contiguous and K is known and short, else from one zero at stride 0.
  *
  * Register tiles and the unrolling of k: measurements in docs/PERFORMANCE.md, "GEMM". */
-#include "codegen/tile.h"
+#include "codegen/tile_internal.h"
 
 #include "base/bug.h"
 
@@ -23,53 +23,11 @@
 #include <stdio.h>
 #include <string.h>
 
-typedef LLVMValueRef V;
-typedef LLVMBasicBlockRef Block;
-
-enum { TILE_MAX = 64, ROWS_MAX = 32, PARTS_MAX = 8, LINE = 64 /* bytes of a cache line */ };
 enum { AHEAD_COLS = 4 };         /* so many tile columns at most for A's rows to be prefetched: with more, the first one's misses do not count */
 enum { ROWS_STRIDED = 3 };       /* rows of a tile when each needs two registers, pointer and stride */
 enum { ZERO_ROW_MAX = 32768 };   /* bytes of the zero array a guarded row may point to */
 
-/* Part of the rows or columns of a macc: positions lo, lo+size, ... while pos + need <= end. */
-typedef enum PartMask { PART_FULL, PART_MASKED, PART_EITHER } PartMask;   /* is the last strip cut by `cols`? never, always, decided while running */
-typedef struct Part {
-    unsigned size;      /* rows, or vectors of 16 columns: `sums` strips each */
-    int64_t lo, count;  /* known extents: first position and number of tiles; count -1: while room, from where the part before ended */
-    PartMask mask;
-} Part;
-typedef struct Cover { Part part[PARTS_MAX]; unsigned n; unsigned unit; /* positions per size: 1 or 16 */ V end; } Cover;
-
-typedef struct Tile {
-    const TileEmit *e;
-    LLVMBuilderRef b;
-    LLVMTypeRef i1, i32, i64, ptr, elem, vec, a_mem, b_mem;
-    Cover rows, cols;
-    unsigned k_unroll, mr, nv;   /* nv: vectors of columns, of `sums` strips each */
-    bool zero_row;      /* absent rows read a zero array; else, when rows can be absent, each row has a stride of its own */
-    V scratch;          /* accumulators of a heavy epilogue; NULL until needed */
-    const Part *outer;  /* the part and position of the loop outside */
-    V outer_pos;
-} Tile;
-
 /* ---- small helpers ---- */
-static V k64(const Tile *t, int64_t x) { return LLVMConstInt(t->i64, (uint64_t)x, 1); }
-static V add(const Tile *t, V a, V b) { return LLVMBuildNSWAdd(t->b, a, b, ""); }
-static V add_k(const Tile *t, V a, int64_t k) { return k ? add(t, a, k64(t, k)) : a; }
-static V mul(const Tile *t, V a, V b) { return LLVMBuildNSWMul(t->b, a, b, ""); }
-static V gep(const Tile *t, LLVMTypeRef elem, V base, V off) { return LLVMBuildInBoundsGEP2(t->b, elem, base, &off, 1, ""); }
-static Block block_new(const Tile *t, const char *name) { return LLVMAppendBasicBlockInContext(t->e->cx, t->e->fn, name); }
-static Block here(const Tile *t) { return LLVMGetInsertBlock(t->b); }
-static void at(const Tile *t, Block b) { LLVMPositionBuilderAtEnd(t->b, b); }
-
-static bool is_const(V v, int64_t *k)
-{
-    if (!LLVMIsAConstantInt(v)) return false;
-    *k = LLVMConstIntGetSExtValue(v);
-    return true;
-}
-static bool is_k(V v, int64_t k) { int64_t x; return is_const(v, &x) && x == k; }
-
 static LLVMTypeRef type_mem(const Tile *t, DType d)
 {
     switch (d) {
@@ -81,16 +39,7 @@ static LLVMTypeRef type_mem(const Tile *t, DType d)
     }
 }
 
-static V phi(const Tile *t, LLVMTypeRef ty, V v, Block from)
-{
-    V p = LLVMBuildPhi(t->b, ty, "");
-    LLVMAddIncoming(p, &v, &from, 1);
-    return p;
-}
-static void phi_add(V p, V v, Block from) { LLVMAddIncoming(p, &v, &from, 1); }
-
-/* Keeps later passes from unrolling or vectorising the loop that this branch closes: both only add spills here. */
-static void loop_leave_alone(const Tile *t, V branch)
+void tile_leave_alone(const Tile *t, V branch)
 {
     LLVMContextRef cx = t->e->cx;
     LLVMMetadataRef no_unroll = LLVMMDStringInContext2(cx, "llvm.loop.unroll.disable", strlen("llvm.loop.unroll.disable"));
@@ -218,7 +167,7 @@ static void cover_emit(Tile *t, const Cover *c, void (*body)(Tile *, const Part 
         at(t, inside);
         body(t, part, iv);
         phi_add(iv, add_k(t, iv, step), here(t));
-        loop_leave_alone(t, LLVMBuildBr(t->b, head));
+        tile_leave_alone(t, LLVMBuildBr(t->b, head));
         at(t, after);
         pos = iv;
     }
@@ -416,7 +365,7 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
     if (a_off) phi_add(a_off, a_next, end);
     for (unsigned i = 0; i < o->h && o->own_stride; i++) phi_add(ptr[i], p[i], end);
     for (unsigned i = 0; i < n; i++) phi_add(in[i], out[i], end);
-    loop_leave_alone(t, LLVMBuildCondBr(t->b, LLVMBuildICmp(t->b, LLVMIntSLT, next, hi, ""), loop, after));
+    tile_leave_alone(t, LLVMBuildCondBr(t->b, LLVMBuildICmp(t->b, LLVMIntSLT, next, hi, ""), loop, after));
 
     at(t, after);
     for (unsigned i = 0; i < n; i++) {
@@ -559,7 +508,7 @@ static void t_loop(const Tile *t, Operands *o, V row, V col, V *acc)
     Block end = here(t);
     phi_add(tt, add_k(t, tt, 1), end);
     for (unsigned i = 0; i < n; i++) phi_add(in[i], acc[i], end);
-    loop_leave_alone(t, LLVMBuildBr(t->b, head));
+    tile_leave_alone(t, LLVMBuildBr(t->b, head));
     at(t, after);
     for (unsigned i = 0; i < n; i++) acc[i] = in[i];
 }
@@ -581,8 +530,7 @@ static void touch_emit(const Tile *t, unsigned h, unsigned w, V row, V col)
         }
 }
 
-/* <16 x i1>: lane < left. */
-static V lane_mask(const Tile *t, V left)
+V tile_lane_mask(const Tile *t, V left)
 {
     V lane[16];
     int64_t n;
@@ -607,23 +555,23 @@ static void init_emit(const Tile *t, unsigned h, unsigned w, V row, V col, V mas
             e->init(e->arg, add_k(t, row, i), add_k(t, col, 16 * s), s + 1 == w ? mask : NULL, acc + (i * w + s) * e->sums);
 }
 
-static V scratch_get(Tile *t)
+V tile_frame(const Tile *t, LLVMTypeRef elem, unsigned n, const char *name)
 {
-    if (t->scratch) return t->scratch;
     Block entry = LLVMGetEntryBasicBlock(t->e->fn), now = here(t);
     V first = LLVMGetFirstInstruction(entry);
     if (first) LLVMPositionBuilderBefore(t->b, first);
     else at(t, entry);
-    t->scratch = LLVMBuildAlloca(t->b, LLVMArrayType2(t->vec, t->mr * t->nv * t->e->sums), "acc");
+    V p = LLVMBuildAlloca(t->b, LLVMArrayType2(elem, n), name);
     at(t, now);
-    return t->scratch;
+    return p;
 }
 
 /* Stores the accumulators and emits the epilogue once, in a loop over them. */
 static void epilogue_heavy(Tile *t, unsigned h, unsigned w, V row, V col, V mask, V *acc)
 {
     const TileEmit *e = t->e;
-    V buf = scratch_get(t);
+    if (!t->scratch) t->scratch = tile_frame(t, t->vec, t->mr * t->nv * e->sums, "acc");
+    V buf = t->scratch;
     for (unsigned i = 0; i < h * w * e->sums; i++) LLVMBuildStore(t->b, acc[i], gep(t, t->vec, buf, k64(t, i)));
     V left = mask ? LLVMBuildNSWSub(t->b, e->cols, col, "") : NULL;
     Block before = here(t), loop = block_new(t, "epilogue"), after = block_new(t, "epilogue.end");
@@ -631,13 +579,13 @@ static void epilogue_heavy(Tile *t, unsigned h, unsigned w, V row, V col, V mask
     at(t, loop);
     V j = phi(t, t->i64, k64(t, 0), before);
     V i = LLVMBuildUDiv(t->b, j, k64(t, w), ""), off = mul(t, LLVMBuildURem(t->b, j, k64(t, w), ""), k64(t, 16));
-    V m = left ? lane_mask(t, LLVMBuildNSWSub(t->b, left, off, "")) : NULL;
+    V m = left ? tile_lane_mask(t, LLVMBuildNSWSub(t->b, left, off, "")) : NULL;
     V x[KM_SUMS_MAX], first = mul(t, j, k64(t, e->sums));
     for (unsigned g = 0; g < e->sums; g++) x[g] = LLVMBuildLoad2(t->b, t->vec, gep(t, t->vec, buf, add_k(t, first, g)), "");
     e->epilogue(e->arg, x, add(t, row, i), add(t, col, off), m);
     V next = add_k(t, j, 1);
     phi_add(j, next, here(t));
-    loop_leave_alone(t, LLVMBuildCondBr(t->b, LLVMBuildICmp(t->b, LLVMIntSLT, next, k64(t, h * w), ""), loop, after));
+    tile_leave_alone(t, LLVMBuildCondBr(t->b, LLVMBuildICmp(t->b, LLVMIntSLT, next, k64(t, h * w), ""), loop, after));
     at(t, after);
 }
 
@@ -661,7 +609,7 @@ static void tile_body(Tile *t, unsigned h, unsigned w, PartMask kind, V row, V c
     Block yes, no, join;
     if (kind != PART_FULL) {
         V left = LLVMBuildNSWSub(t->b, e->cols, add_k(t, col, 16 * (w - 1)), "");
-        mask = lane_mask(t, left);
+        mask = tile_lane_mask(t, left);
         if (kind == PART_EITHER) full = LLVMBuildICmp(t->b, LLVMIntSGE, left, k64(t, 16), "");
     }
     if (!e->init) {
