@@ -19,7 +19,7 @@ typedef LLVMValueRef LV;
 typedef LLVMTypeRef LT;
 
 /* What the code generator itself asks about a target; from cpu and feature string. */
-typedef struct CgIsa { bool x86, arm, sse41, avx, avx2, f16c, fma, avx512, bf16; } CgIsa;
+typedef struct CgIsa { bool x86, arm, sse41, avx, avx2, f16c, fma, avx512, bf16, amx_bf16; } CgIsa;
 
 typedef struct Cg {
     KModule *m;
@@ -43,6 +43,7 @@ typedef struct Cg {
     LV weights, strings;            /* external symbols, NULL while nothing lies there */
     struct CgData *data;            /* layout of the weights object */
     bool weights_out;               /* they lie in a file of their own */
+    bool tiles;                     /* some kernel uses matrix registers */
     /* debug information; NULL without -g */
     LLVMDIBuilderRef di;
     LLVMMetadataRef di_file, di_cu, di_fn_type;

@@ -239,7 +239,7 @@ void macc_emit(CgFn *f, KInst i)
     find_of_row(&c);
     unsigned n_touch = find_touched(&c);
     const KInstRec *def = kinst(f->k, kval(f->k, pred)->def);
-    tile_emit(&(TileEmit){
+    g->tiles |= tile_emit(&(TileEmit){
         .cx = g->cx,
         .mod = g->mod,
         .b = g->b,

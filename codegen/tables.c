@@ -181,6 +181,11 @@ bool tables_emit(Cg *g, LV body, LV plan, LV out_dims)
     LV none = LLVMConstNull(g->ptr);
     uint64_t need[RT_CPU_WORDS] = {0};
     target_cpu_need(&m->target, need);
+    if (m->target.bf16 == KDOTS_TILES) {
+        uint64_t tile[RT_CPU_WORDS];
+        rt_cpu_tile_bits(tile);
+        for (int i = 0; i < RT_CPU_WORDS; i++) need[i] &= ~tile[i]; /* asked for when used: RT_TILES */
+    }
 
     LV weights_bytes = cg_i64(g, g->data->bytes), weights_hash = LLVMConstInt(g->i64, g->data->hash, false);
     LV info = global(
@@ -204,7 +209,7 @@ bool tables_emit(Cg *g, LV body, LV plan, LV out_dims)
     }
     const char **step = arena_array(&g->arena, const char *, g->step.n + 1);
     for (uint32_t i = 0; i < g->step.n; i++) step[i] = program_loc_text(g, g->step.p[i]);
-    uint32_t flags = (m->flush_denormals ? 1u : 0) | (o->threads ? 2u : 0);
+    uint32_t flags = (m->flush_denormals ? 1u : 0) | (o->threads ? 2u : 0) | (g->tiles ? 4u : 0);
     const char *file = g->weights_out ? strrchr(o->out_path, '/') : NULL;
     if (g->weights_out) file = arena_printf(&g->arena, "%s.weights", file ? file + 1 : o->out_path);
     bool inside = g->data->bytes && !file;

@@ -279,7 +279,7 @@ static void k_step(const Tile *t, const Operands *o, V *a_ptr, V b_off, unsigned
 static bool is_dots(const Tile *t)
 {
     const TileEmit *e = t->e;
-    return e->b_pairs && e->a_type == DT_BF16 && e->a_always && is_k(e->a_k, 1) && e->target->bf16_dots;
+    return e->b_pairs && e->a_type == DT_BF16 && e->a_always && is_k(e->a_k, 1) && e->target->bf16 == KDOTS_PAIRS;
 }
 
 /* Two steps of k: acc += pair * pair, the second of them first (as the instruction has it). */
@@ -604,6 +604,10 @@ static void epilogue_emit(Tile *t, unsigned h, unsigned w, V row, V col, V mask,
 static void tile_body(Tile *t, unsigned h, unsigned w, PartMask kind, V row, V col)
 {
     const TileEmit *e = t->e;
+    if (tile_is_amx(t)) {
+        tile_amx(t, h, w, row, col, kind == PART_FULL ? NULL : LLVMBuildNSWSub(t->b, e->cols, add_k(t, col, 16 * (w - 1)), ""));
+        return;
+    }
     V acc[TILE_MAX], other[TILE_MAX], mask = NULL, full = NULL;
     unsigned n = h * w * e->sums;
     Block yes, no, join;
@@ -661,7 +665,7 @@ static void outer_body(Tile *t, const Part *p, V pos)
     cover_emit(t, t->e->m_inner ? &t->rows : &t->cols, inner_body);
 }
 
-void tile_emit(const TileEmit *e)
+bool tile_emit(const TileEmit *e)
 {
     assert(e->mr >= 1 && e->nv >= 1 && e->sums >= 1 && e->sums <= KM_SUMS_MAX);
     Tile t = {.e = e, .b = e->b, .k_unroll = e->b_pairs ? 2 : 1};
@@ -687,4 +691,5 @@ void tile_emit(const TileEmit *e)
     cover_rows(&t);
     cover_cols(&t);
     cover_emit(&t, e->m_inner ? &t.cols : &t.rows, outer_body);
+    return tile_is_amx(&t);
 }

@@ -40,7 +40,8 @@ typedef struct TileEmit {
     LLVMValueRef (*load_vector)(void *arg, DType from, LLVMValueRef ptr, LLVMValueRef mask);
 } TileEmit;
 
-/* Leaves the builder at the end of the emitted code (a fresh block). The callbacks may make blocks of their own, but not in addr. */
-void tile_emit(const TileEmit *);
+/* Leaves the builder at the end of the emitted code (a fresh block). The callbacks may make blocks of their own, but not in addr. True: it uses matrix
+ * registers, which a program must ask the system for. */
+bool tile_emit(const TileEmit *);
 
 #endif

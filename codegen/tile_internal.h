@@ -1,4 +1,4 @@
-/* tile_internal.h: what the parts of the tile generator share. */
+/* tile_internal.h: what the parts of the tile generator share: the vector tile (tile.c) and matrix registers (tile_amx.c). */
 #ifndef BMC_CODEGEN_TILE_INTERNAL_H
 #define BMC_CODEGEN_TILE_INTERNAL_H
 #include "codegen/tile.h"
@@ -59,5 +59,11 @@ void tile_leave_alone(const Tile *t, V branch);
 V tile_lane_mask(const Tile *t, V left);
 /* An array in the frame, made at the function's entry. */
 V tile_frame(const Tile *t, LLVMTypeRef elem, unsigned n, const char *name);
+
+/* ---- tile_amx.c ---- */
+/* Are products of bf16 pairs in matrix registers possible for this macc? Then its tiles are made by tile_amx. */
+bool tile_is_amx(const Tile *t);
+/* One tile of h <= 32 rows and w <= 2 strips at (row, col). `left`: columns of the last strip that exist; NULL: all. */
+void tile_amx(Tile *t, unsigned h, unsigned w, V row, V col, V left);
 
 #endif

@@ -72,7 +72,7 @@ typedef struct rt_desc {
     const uint8_t *out_boxed;     /* 1: a box or sequence that body fills; 0: planned, slot set before body */
     const uint32_t *sym_of_entry; /* info->symbol[i] is sym[sym_of_entry[i]] */
     const char *const *message;   /* texts: "node 'x' (Gather): index out of range" */
-    uint32_t flags;               /* RT_FLUSH_DENORMALS | RT_THREADED */
+    uint32_t flags;               /* RT_FLUSH_DENORMALS | RT_THREADED | RT_TILES */
     uint32_t barrier_count;
     void (*plan)(int64_t *sym, rt_need *); /* derived entry symbols, checks, sizes */
     /* dims of a tensor output (valid after body when they depend on nodes) */
@@ -84,6 +84,7 @@ typedef struct rt_desc {
 } rt_desc;
 #define RT_FLUSH_DENORMALS 1u
 #define RT_THREADED 2u
+#define RT_TILES 4u /* uses matrix registers: the system is asked for them */
 #define RT_MAX_THREADS 1024
 
 /* ---- called by the thunks that codegen emits for bmc_model ---- */

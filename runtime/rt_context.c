@@ -200,6 +200,11 @@ static bmc_status create_check(const rt_desc *d, const bmc_config *config, bmc_c
         return rt_say(NULL, BMC_E_CPU,
                       "model '%s' was compiled for %s; missing here: %s. Compile it with another --cpu", d->info->name,
                       d->info->cpu ? d->info->cpu : "another CPU", missing);
+    if ((d->flags & RT_TILES) && !rt_cpu_ask_tiles())
+        return rt_say(NULL, BMC_E_CPU,
+                      "model '%s' was compiled for %s and uses its matrix registers (AMX): this CPU has none, or the "
+                      "system does not give them. Compile it with another --cpu, or without --math=bf16",
+                      d->info->name, d->info->cpu ? d->info->cpu : "another CPU");
     return BMC_OK;
 }
 

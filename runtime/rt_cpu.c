@@ -6,6 +6,8 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #if __has_include(<sys/platform/x86.h>)
 #include <sys/platform/x86.h>
 #define LEAVES_OF_LIBC 1
@@ -126,6 +128,26 @@ void rt_cpu_have(uint64_t have[RT_CPU_WORDS], uint64_t cpu_only[RT_CPU_WORDS])
 #endif
     if (have) memcpy(have, both, sizeof both);
     if (cpu_only) memcpy(cpu_only, cpu, sizeof cpu);
+}
+
+/* arch_prctl(2): from Linux 5.16 on a process asks before it uses registers this large. */
+int rt_cpu_ask_tiles(void)
+{
+#if defined(__x86_64__) && defined(__linux__)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return 0;
+#endif
+}
+
+void rt_cpu_tile_bits(uint64_t bits[RT_CPU_WORDS])
+{
+    memset(bits, 0, RT_CPU_WORDS * sizeof *bits);
+#define ROW(bit, name, leaf, sub, reg, pos, state)                                                                     \
+    if ((state) == 3) bits[(bit) / 64] |= 1ull << (bit) % 64;
+    RT_CPU_X86(ROW)
+#undef ROW
 }
 
 int rt_cpu_check(const uint64_t need[RT_CPU_WORDS], char *text, size_t n)

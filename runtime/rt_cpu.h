@@ -51,5 +51,10 @@ RT_CPU_HIDDEN int rt_cpu_bit(const char *arch, const char *name);
 RT_CPU_HIDDEN void rt_cpu_have(uint64_t have[RT_CPU_WORDS], uint64_t cpu_only[RT_CPU_WORDS]);
 /* 1: everything in `need` is there. 0: the names of what is missing are in text, separated by blanks. */
 RT_CPU_HIDDEN int rt_cpu_check(const uint64_t need[RT_CPU_WORDS], char *text, size_t n);
+/* Asks the system for matrix registers (AMX), for the whole process; 0: CPU or system have none. Their bits are not in
+ * `need`: most code for a CPU that has them does without. */
+RT_CPU_HIDDEN int rt_cpu_ask_tiles(void);
+/* Bits of features that are asked for this way. */
+RT_CPU_HIDDEN void rt_cpu_tile_bits(uint64_t bits[RT_CPU_WORDS]);
 
 #endif

@@ -26,6 +26,7 @@ typedef struct Build {
     KVal strip_k;     /* rows that a strip has room for */
     uint32_t a16, a;  /* local: this block's rows of A as bf16; 0: A is read where it lies. All of A as one row of elements */
     int64_t a16_row, a16_tap;   /* elements */
+    bool tiles;                 /* products in matrix registers: a block's K is rounded up to a16_tap, with zeros in a16 */
     KVal z, m0, n0, t0, k0;
 } Build;
 
@@ -48,7 +49,7 @@ static void build_macc(Kb *b, Build *x, KVal rows, KVal cols, KVal taps, KVal kl
     KVal args[KM_ARGS];
     args[KM_ROWS] = rows;
     args[KM_COLS] = cols;
-    args[KM_K] = klen;
+    args[KM_K] = x->tiles ? kb_i(b, x->a16_tap) : klen;
     args[KM_T] = taps;
     args[KM_AK] = c->a_k.i && !x->a16 ? c->a_k : kb_i(b, 1);
     args[KM_BK] = packed ? kb_i(b, 16) : c->b_k.i ? c->b_k : kb_dim(b, c->N);
@@ -99,13 +100,15 @@ static uint32_t flat_a(Kb *b, const Contract *c)
     return kb_param(b, flat, false);
 }
 
-/* a16[i][t][k] = A of this block, rounded; zeros where a row is absent. */
+/* a16[i][t][k] = A of this block, rounded; zeros where a row is absent, and behind K. */
 static void build_a16(Kb *b, Build *x, KVal rows, KVal taps, KVal klen)
 {
     const Contract *c = x->c;
     KVal i = kb_for(b, KLOOP_SEQ, kb_i(b, 0), rows), t = kb_for(b, KLOOP_SEQ, kb_i(b, 0), taps), off, pred = {0};
     c->a_addr(c->arg, b, x->z, kb_add(b, x->t0, t), kb_add(b, x->m0, i), x->k0, &off, &pred);
-    KVal k = kb_for(b, KLOOP_VEC, kb_i(b, 0), klen), from = kb_add(b, off, c->a_k.i ? kb_mul(b, k, c->a_k) : k);
+    bool behind = x->tiles && known(b, c->K) % x->a16_tap;
+    KVal k = kb_for(b, KLOOP_VEC, kb_i(b, 0), behind ? kb_i(b, x->a16_tap) : klen), from = kb_add(b, off, c->a_k.i ? kb_mul(b, k, c->a_k) : k);
+    if (behind) pred = pred.i ? kb_and(b, pred, kb_lt(b, k, klen)) : kb_lt(b, k, klen);
     KVal v = pred.i ? kb_load_if(b, x->a, &from, pred, (KVal){0}) : kb_load(b, x->a, &from);
     kb_store(b, x->a16, (KVal[]){i, t, k}, v);
     kb_end(b);
@@ -120,12 +123,14 @@ static void a16_blocks(Kb *b, Build *x, const TileProblem *p)
     const KTarget *target = &kb_module(b)->target;
     TileChoice *t = &x->choice;
     int64_t taps = t->tc ? t->tc : p->T, most = (target->l2_bytes > 256 << 10 ? target->l2_bytes : 256 << 10) / 4;
-    x->a16_tap = round_up(t->kc ? t->kc : p->K, 2);
+    x->tiles = p->tiles;
+    x->a16_tap = contract_pairs_kc(target, t->kc ? t->kc : p->K);
     x->a16_row = taps * x->a16_tap;
     while (t->mb > t->mr && t->mb * x->a16_row * 2 > most) t->mb = round_up(t->mb / 2, t->mr);
     if (p->N > t->nb && t->nb < COLUMNS_LEAST && !t->kc && !t->tc) t->nb = COLUMNS_LEAST;
     Dims *d = kb_module(b)->dims;
-    x->a16 = kb_local(b, "a16", DT_BF16, 3, (Dim[]){dim_const(d, t->mb), dim_const(d, taps), dim_const(d, x->a16_tap)});
+    int64_t rows = t->mb + (p->tiles ? AMX_ROWS - 1 : 0);   /* a register reads all its rows, of which the last tile needs a part */
+    x->a16 = kb_local(b, "a16", DT_BF16, 3, (Dim[]){dim_const(d, rows), dim_const(d, taps), dim_const(d, x->a16_tap)});
     x->a = flat_a(b, x->c);
 }
 
@@ -290,8 +295,8 @@ void contract_build(Kb *b, const Contract *c)
         p.b_packed = true;
         p.pack_kc = contract_pack_kc(&m->target, c->acc, K);
     }
-    bool a16 = c->b_pairs && c->a_buf.i && m->target.bf16_dots && a_type == DT_F32 && K > 0 && p.T > 0;
-    if (a16) p.a_type = DT_BF16, p.a_plain = true, p.a_row_bytes = 2;
+    bool a16 = c->b_pairs && c->a_buf.i && m->target.bf16 && a_type == DT_F32 && K > 0 && p.T > 0;
+    if (a16) p.a_type = DT_BF16, p.a_plain = true, p.a_row_bytes = 2, p.tiles = m->target.bf16 == KDOTS_TILES;
     Build x = {.c = c, .choice = contract_choose(&m->target, &p)};
     if (c->b_load) contract_choose_strips(&m->target, &p, &x.choice);
     else contract_share(&m->target, &p, known(b, c->Z), &x.choice);

@@ -9,7 +9,7 @@ typedef struct Contract {
     uint32_t a, b;                     /* kernel parameters */
     DType acc;
     bool b_packed;                     /* B is in strips, [T][K/kc][N/16][kc][16] with kc = pack_kc (RECIPE_PACK; K and N padded with zeros); else row-major in place */
-    bool b_pairs;                      /* with b_packed: bf16, two k side by side (KMacc); pack_kc is even */
+    bool b_pairs;                      /* with b_packed: bf16, two k side by side (KMacc); pack_kc is contract_pairs_kc's */
     int64_t pack_kc;                   /* length of a K block of packed B: contract_pack_kc's */
     bool b_dot;                        /* B is [N][K rounded up to 16] instead (contract_is_dot; packed, T is 1, A without predicate); needs a_buf */
     KBuf a_buf;                        /* the buffer behind parameter `a`; with b_pairs, too: A is rounded to bf16 if the target multiplies pairs */
@@ -29,6 +29,11 @@ typedef struct Contract {
 
 int64_t contract_pack_kc(const KTarget *, DType acc, int64_t K);   /* K block for packed B of that K: the same rule for weight writer and code */
 
+/* K block for B packed as bf16 pairs, from the one for f32: whole pairs; whole rows of matrix registers where the target has them. */
+int64_t contract_pairs_kc(const KTarget *, int64_t kc);
+/* How many times as many products of bf16 pairs as f32 multiply-adds the target does in the same time (its tables' figure: 1, 2 or 16). */
+int64_t contract_pairs_gain(const KTarget *);
+
 /* Few columns and a long reduction: dot products along k, no strips of 16 columns mostly padding. Constant B is then packed as contract.b_dot says. */
 bool contract_is_dot(const KTarget *, DType acc, int64_t N, int64_t K);
 
@@ -38,7 +43,7 @@ typedef struct TileChoice {
     bool m_inner;            /* rows run inside columns */
     int64_t kc, tc, mb, nb;  /* K, reduction batches, rows, columns per macc; kc, tc 0: all */
 } TileChoice;
-typedef struct TileProblem { DType acc, a_type, b_type; int64_t M, N, K, T, a_row_bytes; bool a_plain, b_packed; int64_t pack_kc; } TileProblem;
+typedef struct TileProblem { DType acc, a_type, b_type; int64_t M, N, K, T, a_row_bytes; bool a_plain, b_packed, tiles /* in matrix registers */; int64_t pack_kc; } TileProblem;
 TileChoice contract_choose(const KTarget *, const TileProblem *);
 /* Issue slots (half cycles) of one output batch with the tile that is chosen for it: to compare ways of posing a problem. M, N, K, T known. */
 int64_t contract_cost(const KTarget *, const TileProblem *);

@@ -78,6 +78,13 @@ int64_t contract_slots(const KTarget *t, DType acc, int64_t rows, int64_t strips
     return best;
 }
 
+/* Two by two matrix registers of sums, two of A and two of B: each of the latter four serves two products. */
+static void choose_tile_amx(int64_t rows, int64_t strips, TileChoice *c)
+{
+    c->mr = (unsigned)min64(rows, 2 * AMX_ROWS);
+    c->nv = (unsigned)min64(strips, 2);
+}
+
 /* The tile with the fewest issue slots for the whole extent; among equals the one with the fewest loads per multiply-add. */
 static void choose_tile(const KTarget *t, const TileProblem *p, TileChoice *c)
 {
@@ -85,6 +92,10 @@ static void choose_tile(const KTarget *t, const TileProblem *p, TileChoice *c)
     bool affine = p->a_plain && p->a_row_bytes > 0;
     unsigned s = regs_per_strip(t, p->acc);
     c->mr = c->nv = 1;
+    if (p->tiles) {
+        choose_tile_amx(rows, strips, c);
+        return;
+    }
     for (unsigned nv = 1; nv <= NV_MAX && nv <= strips; nv++)
         for (unsigned mr = 1; mr <= (!affine ? MR_POINTERS : nv == 1 ? MR_STRIP : MR_AFFINE) && mr <= rows; mr++) {
             if (!tile_fits(t, p, mr, nv)) continue;
@@ -129,6 +140,10 @@ int64_t contract_pack_kc(const KTarget *t, DType acc, int64_t K)
         if (K % k == 0) return K / k;
     return n > 1 && K % (n - 1) == 0 && K / (n - 1) <= most + most / 2 ? K / (n - 1) : ceil_div(K, n);
 }
+
+int64_t contract_pairs_kc(const KTarget *t, int64_t kc) { return round_up(kc, t->bf16 == KDOTS_TILES ? AMX_K : 2); }
+
+int64_t contract_pairs_gain(const KTarget *t) { return t->bf16 == KDOTS_TILES ? 16 : t->bf16 == KDOTS_PAIRS ? 2 : 1; }
 
 /* Rows: a block of A in a quarter of L2, read by all tile columns. Columns: as many blocks as threads like, since columns run fastest and the block of A
  * stays; but some tile columns at least for each, more where sums are passed between blocks of the reduction. These sums take an eighth of L2 at most.

@@ -175,12 +175,16 @@ typedef struct KPort { Name name; TypeId type; KBuf buf; int32_t alias; /* index
 typedef struct KLocRec { int32_t node; Name node_name; Name op; } KLocRec;
 
 /* Facts of the target that schedules depend on; the numbers come from codegen's tables, the text form carries them. */
+/* How a target multiplies pairs of bf16: not faster than f32, by vector instructions (512 bits), or in matrix registers (AMX). */
+typedef enum KDots { KDOTS_NONE, KDOTS_PAIRS, KDOTS_TILES } KDots;
+enum { AMX_ROWS = 16, AMX_K = 32 };   /* of one register of bf16: rows, and elements of k in each */
+
 typedef struct KTarget {
     const char *triple, *cpu, *features;   /* as LLVM takes them; features may be "" */
     uint16_t vec_bits;                      /* widest useful vector: 128, 256, 512 */
     uint16_t vec_regs;                      /* 16 or 32 */
     bool fma;
-    bool bf16_dots;                         /* products of bf16 pairs at more than the rate of f32 multiply-adds (512 bits) */
+    KDots bf16;                             /* products of bf16 pairs at more than the rate of f32 multiply-adds */
     uint32_t l1_bytes, l2_bytes;            /* data caches of one core */
 } KTarget;
 

@@ -74,7 +74,7 @@ static bool parse_target(KParse *f)
         !small_int(f, 0, 65535, &regs))
         return false;
     t->fma = lex_accept_ident(x, "fma");
-    t->bf16_dots = lex_accept_ident(x, "bf16");
+    t->bf16 = lex_accept_ident(x, "bf16") ? KDOTS_PAIRS : lex_accept_ident(x, "amx") ? KDOTS_TILES : KDOTS_NONE;
     if (!lex_expect_ident(x, "l1") || !small_int(f, 0, UINT32_MAX, &l1) || !lex_expect_ident(x, "l2") ||
         !small_int(f, 0, UINT32_MAX, &l2))
         return false;

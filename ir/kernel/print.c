@@ -141,8 +141,9 @@ static void print_head(P *p)
         quoted(p, m->target.cpu);
         str_add(p->s, " features ");
         quoted(p, m->target.features);
+        static const char *const dots[] = {[KDOTS_NONE] = "", [KDOTS_PAIRS] = " bf16", [KDOTS_TILES] = " amx"};
         str_printf(p->s, " vec %u regs %u%s%s l1 %u l2 %u\n", m->target.vec_bits, m->target.vec_regs,
-                   m->target.fma ? " fma" : "", m->target.bf16_dots ? " bf16" : "", m->target.l1_bytes, m->target.l2_bytes);
+                   m->target.fma ? " fma" : "", dots[m->target.bf16], m->target.l1_bytes, m->target.l2_bytes);
     }
     if (m->threads) str_add(p->s, "option threads\n");
     if (m->flush_denormals) str_add(p->s, "option flush_denormals\n");

@@ -10,7 +10,7 @@ static bool is_narrow(Lw *l, DType elem, const RightSide *r)
 {
     enum { FEW_ROWS = 12, FEW_ROWS_PAIRS = 48 };
     if (elem != DT_F32 || !math_allows(lw_math(l), MATH_BF16_PRODUCTS)) return false;
-    return (r->may_pair && l->k->target.bf16_dots) || r->rows <= (r->may_pair ? FEW_ROWS_PAIRS : FEW_ROWS);
+    return (r->may_pair && l->k->target.bf16) || r->rows <= (r->may_pair ? FEW_ROWS_PAIRS : FEW_ROWS);
 }
 
 int64_t contraction_rows(Lw *l, Dim rows)
@@ -29,7 +29,7 @@ bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
     bool narrow = is_narrow(l, b->elem, r);
     r->packed = true;
     r->pairs = narrow && r->may_pair;
-    r->kc = recipe.kc = r->pairs ? round_up(shape->kc, 2) : shape->kc;
+    r->kc = recipe.kc = r->pairs ? contract_pairs_kc(&l->k->target, shape->kc) : shape->kc;
     r->batch = round_up(shape->K, r->kc) * recipe_strips(shape) * K_LANES;
     recipe.kind = RECIPE_PACK;
     recipe.src[0] = blob;

@@ -114,7 +114,7 @@ static void consider(Search *s, Graph *g, Node n, const Graph *outer, Node group
         if (extents(d, &win, dim_resolve(d, x->dim[0]), m, &tiles, &pixels) && tiles < 1) return;
         WinogradPlan p = winograd_plan(&c->k->target, m, ic, oc, tiles);
         double direct = winograd_direct_cycles(&c->k->target, ic, oc, pixels);
-        if (math_allows(mode, MATH_BF16_PRODUCTS) && c->k->target.bf16_dots) direct /= 2; /* two products at a time */
+        if (math_allows(mode, MATH_BF16_PRODUCTS)) direct /= contract_pairs_gain(&c->k->target);
         if (p.cycles * GAIN > direct || (best.m && p.cycles > best.plan.cycles)) continue;
         best.m = m;
         best.plan = p;

@@ -292,6 +292,32 @@ def narrow(t):
                 t.tally.check("%s: convolutions, error %.2e" % (name, error), error <= 2**-7)
 
 
+def matrix_registers(t):
+    """--math=bf16 for a CPU with AMX: the products are there, their loop keeps nothing on the stack, and a machine without
+    it is told so. (test_contract runs such code, on any CPU.)"""
+    rng = np.random.default_rng(6)
+    k, n = 64, 96
+    text = {a: ",".join("%.3g" % v for v in rng.standard_normal(c)) for a, c in (("w", k * n), ("c", k * n), ("f", 9 * k * n))}
+    t.write("matrix.bir", NARROW % dict(text, k=k, n=n))
+    cpu = "--cpu=sapphirerapids"
+    for stem, flags, some in (("amx", ["--math=bf16"], True), ("amx0", ["--math=bf16", "-O0"], True), ("plain", [], False)):
+        if not t.compile("matrix.bir", stem + ".s", cpu, *flags):
+            continue
+        blocks = open(t.path(stem + ".s")).read().split(":\n")
+        loops = [b for b in blocks if "tdpbf16ps" in b]
+        t.tally.check("%s: %d blocks with matrix products" % (stem, len(loops)), bool(loops) == some)
+        stack = [line for b in loops for line in b[: b.rindex("tdpbf16ps")].splitlines() if "tile" in line and "sp" in line]
+        t.tally.check(stem + ": no register on the stack in a loop", not stack, stack[:3])
+    if t.compile("matrix.bir", "amx.so", cpu, "--math=bf16") and not amx_here():
+        ran = run([t.bmc, "run", t.path("amx.so"), "--input", "x=zeros", "--input", "i=zeros"])
+        t.tally.check("a CPU without AMX is told", ran.status == 1 and ("AMX" in ran.brief() or "missing here" in ran.brief()), ran.brief())
+
+
+def amx_here():
+    with open("/proc/cpuinfo") as f:
+        return "amx_bf16" in f.read()
+
+
 TWO = """bir 1
 graph @main(%x: f32[1,32,24,24]) -> (%y) {
   %w = const f32[64,32,3,3] splat(0.3)
@@ -414,7 +440,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, filtering, budget, narrow, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, budget, narrow, matrix_registers, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:

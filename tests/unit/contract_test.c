@@ -4,11 +4,12 @@
 #include "ir/kernel/contract.h"
 #include "ir/elem.h"
 #include "ir/kernel/eval.h"
+#include "tests/unit/amx_emulator.h"
 #include "tests/unit/check.h"
 
 #include <stdlib.h>
 
-typedef struct Problem { int64_t Z, M, N, K, T; bool packed, guarded, symbolic, by_k, dot, copied, pairs; DType type; int64_t kc; } Problem;
+typedef struct Problem { int64_t Z, M, N, K, T; bool packed, guarded, symbolic, by_k, dot, copied, pairs, tiles; DType type; int64_t kc; } Problem;
 typedef struct Test { Problem p; uint32_t b, c; int64_t lda; } Test;
 
 static DType b_type(const Problem *p) { return p->pairs ? DT_BF16 : p->type; }
@@ -131,7 +132,7 @@ static bool right(const Test *x, const void *a, const void *b, const void *c)
 }
 
 /* Counts which schedules were seen: the test is worth something only when all of them were. */
-static int seen_dots, seen_pairs, seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks, seen_copied_blocks;
+static int seen_dots, seen_tiles, seen_pairs, seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks, seen_copied_blocks;
 
 static void note_schedule(const KModule *m, const Problem *p)
 {
@@ -180,6 +181,15 @@ static void share_test(void)
             if (M * N > 8192) CHECK(busier(&t, M, N, 512, 1, false) <= 57);
 }
 
+static bool has_avx512(void)
+{
+#ifdef __x86_64__
+    return __builtin_cpu_supports("avx512dq");
+#else
+    return false;
+#endif
+}
+
 /* Does this CPU multiply pairs, and do registers have 512 bits for it? */
 static bool has_bf16_dots(void)
 {
@@ -211,10 +221,12 @@ static void problem_test(Problem p, const char *cpu, uint64_t seed)
     m.threads = true;
     if (!CHECK(codegen_target(&ar, &d, NULL, cpu, &m.target))) return;
     m.target.l2_bytes = 256 << 10;
-    m.target.bf16_dots = p.pairs && seed % 2 && has_bf16_dots();
-    seen_dots += m.target.bf16_dots;
+    m.target.bf16 = p.tiles ? KDOTS_TILES : p.pairs && seed % 2 && has_bf16_dots() ? KDOTS_PAIRS : KDOTS_NONE;
+    if (m.target.bf16 == KDOTS_TILES) m.target.features = arena_printf(&ar, "%s%s+amx-tile,+amx-bf16", m.target.features, *m.target.features ? "," : "");
+    seen_dots += m.target.bf16 == KDOTS_PAIRS;
+    seen_tiles += m.target.bf16 == KDOTS_TILES;
     p.kc = contract_pack_kc(&m.target, p.type, p.K);
-    if (p.pairs) p.kc += p.kc % 2;
+    if (p.pairs) p.kc = contract_pairs_kc(&m.target, p.kc);
     note_schedule(&m, &p);
     Test x = {.p = p, .lda = (p.by_k ? p.M : p.K) + 1};
     int64_t a_rows = p.Z * p.T * (p.by_k ? p.K : p.M), a_len = a_rows * x.lda, b_len = p.Z * p.T * b_batch(&p), c_len = p.Z * p.M * p.N;
@@ -251,7 +263,7 @@ static void problem_test(Problem p, const char *cpu, uint64_t seed)
     int64_t da[] = {p.symbolic ? p.M : a_rows, x.lda}, dc[] = {p.Z, p.M, p.N};
     bmc_value in[] = {value(p.type, va, 2, da), value(b_type(&p), vb, 1, &b_len)}, out = value(p.type, vc, 3, dc);
     CodegenJit *jit = NULL;
-    if (CHECK(codegen_jit(&m, &(CodegenOptions){.opt_level = 2, .verify = true, .threads = true, .producer = "test"}, &jit))) {
+    if (CHECK(codegen_jit(&m, &(CodegenOptions){.opt_level = p.tiles && seed % 4 == 0 ? 0 : 2, .verify = true, .threads = true, .producer = "test"}, &jit))) {
         const bmc_model *model = codegen_jit_model(jit);
         for (int threads = 1; threads <= 3; threads += 2) {
             bmc_ctx *ctx = NULL;
@@ -303,6 +315,18 @@ int main(void)
         if (rng_in(&r, 0, 14) == 0) p.K = 0;
         problem_test(p, i % 3 || (p.pairs && i % 2) ? "native" : "x86-64-v3", i);
     }
+    for (uint64_t i = 0; has_avx512() && amx_available() && i < 24; i++) {   /* matrix registers, emulated where the CPU has none */
+        Problem p = {.Z = i % 5 ? 1 : 2, .M = rng_in(&r, 1, 90), .N = rng_in(&r, 1, 100), .K = rng_in(&r, 1, 100), .T = 1, .packed = true, .type = DT_F32, .pairs = true, .tiles = true};
+        switch (i % 6) {
+        case 0: p.K = rng_in(&r, 400, 1100); break;
+        case 1: p.T = 9; p.K = rng_in(&r, 3, 70); p.guarded = true; break;
+        case 2: p.M = rng_in(&r, 300, 500); p.N = rng_in(&r, 1, 40); break;
+        case 3: p.symbolic = true; p.Z = 1; break;
+        case 4: p.by_k = true; break;
+        default: p.M = rng_in(&r, 1, 4); p.N = rng_in(&r, 100, 300); break;
+        }
+        problem_test(p, "native", i);
+    }
     KTarget wide = {.vec_bits = 512, .vec_regs = 32, .fma = true};
     CHECK(contract_is_dot(&wide, DT_F32, 1, 512) && !contract_is_dot(&wide, DT_F32, 64, 512));
     static const int64_t extents[] = {-1, 0, 1, 17, 1000, INT64_C(1) << 31, INT64_C(1) << 40, INT64_C(1) << 61};
@@ -317,7 +341,8 @@ int main(void)
     share_test();
     CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2 && seen_copied_blocks > 2 && seen_pairs > 5);
     CHECK(seen_dots > 2 || !has_bf16_dots());
-    printf("pairs multiplied %d times, ", seen_dots);
+    CHECK(seen_tiles == 24 || !has_avx512());
+    printf("pairs multiplied %d times, in matrix registers %d times (%lu instructions emulated), ", seen_dots, seen_tiles, amx_emulated());
     printf("blocks of K %d, T %d, M %d, N %d times; of a copied B %d times\n", seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks,
            seen_copied_blocks);
     return check_done();
