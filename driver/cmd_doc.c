@@ -3,6 +3,7 @@
 #include "base/bug.h"
 #include "driver/compile.h"
 #include "driver/doc.h"
+#include "ir/ops/grad.h"
 #include "passes/pipeline.h"
 #include <stdio.h>
 #include <string.h>
@@ -85,6 +86,20 @@ static void add_attrs(Str *s, const AttrSpec *a)
     }
 }
 
+/* Can a derivative go through at all: are there floats on both sides? */
+static bool carries(const Port *p)
+{
+    for (; p->name; p++)
+        if (!p->types || p->types & DTS_FLOAT) return true;
+    return false;
+}
+
+static const char *gradient(const OpDesc *d)
+{
+    if (!carries(d->in) || !carries(d->out)) return "";
+    return d->grad == grad_zero ? "0" : d->grad ? "yes" : d->expand ? "expanded" : "no";
+}
+
 static void add_op_row(Str *s, OpCode op)
 {
     const OpDesc *d = op_desc(op);
@@ -94,12 +109,12 @@ static void add_op_row(Str *s, OpCode op)
     add_ports(s, d->out);
     str_add(s, " | ");
     add_attrs(s, d->attrs);
-    str_printf(s, " | `%s.c` |\n", FILE_OF[op]);
+    str_printf(s, " | %s | `%s.c` |\n", gradient(d), FILE_OF[op]);
 }
 
 static void add_op_table(Str *s, bool internal)
 {
-    str_add(s, "| operator | opset | class | inputs | outputs | attributes | file |\n|---|---|---|---|---|---|---|\n");
+    str_add(s, "| operator | opset | class | inputs | outputs | attributes | gradient | file |\n|---|---|---|---|---|---|---|---|\n");
     for (OpCode op = OP_NONE + 1; op < OP_COUNT; op++)
         if (internal == !!(op_desc(op)->flags & OPF_INTERNAL)) add_op_row(s, op);
 }
@@ -114,7 +129,9 @@ void doc_ops(Str *s)
                "newest version whose meaning the operator's file implements, older nodes are rewritten to it at import. `file` stands in `ir/ops/`.\n\n"
                "Types: *any* = num, bool and str; *num* = float and int; *float* = f16 bf16 f32 f64; *int* = sint and uint of 8 to 64 bits. Equal small numbers: the\n"
                "same type. `?` optional, `...` any number of them, † known at compile time as a rule: shapes follow from its values. Attributes with their defaults;\n"
-               "those that only older versions have are among them. What *class* supplies by itself: `ir/graph/op.h`.\n\n",
+               "those that only older versions have are among them. What *class* supplies by itself: `ir/graph/op.h`.\n\n"
+               "*gradient*: yes, by a hook of its own; *expanded*: through the operators that it expands into, as far as those have one; 0: constant where it has a\n"
+               "derivative; no: a model with it on the way cannot be differentiated; empty: no floats go in or come out.\n\n",
                n, OPSET_NEWEST);
     add_op_table(s, false);
     str_add(s, "\n## Irregular operators\n\n"

@@ -182,6 +182,16 @@ static bool buckets(Session *s)
     return true;
 }
 
+/* Before anything is simplified: names are found and constants are still what they were. */
+static bool gradients(Session *s)
+{
+    if (s->opt.grad.n && !s->m.entry) return diag(&s->diag, diag_file(s->opt.file), E_OPTION, "--grad: a .kir is past it");
+    if (s->opt.grad.n && !infer_graph(s->m.entry)) return false;
+    for (uint32_t k = 0; k < s->opt.grad.n; k++)
+        if (!differentiate_request(&s->m, &s->opt.grad.p[k])) return false;
+    return true;
+}
+
 static bool read_model(Session *s)
 {
     const char *path = s->opt.file, *kind = ending(path);
@@ -205,7 +215,7 @@ static bool read_model(Session *s)
                             .overridable = s->opt.overridable.p, .n_overridable = s->opt.overridable.n};
         if (!onnx_import(&s->m, path, &io) || !infer_graph(s->m.entry) || !onnx_check_outputs(&s->m)) return false;
     }
-    return (!s->m.entry || aliases(s)) && math_modes(s) && buckets(s);
+    return gradients(s) && (!s->m.entry || aliases(s)) && math_modes(s) && buckets(s);
 }
 
 /* ---- writing ---- */

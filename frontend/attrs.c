@@ -164,6 +164,18 @@ bool attrs_import(Import *im, const Scope *s, const Onnx__NodeProto *n, const Op
     return ok;
 }
 
+void attrs_tensor_names(Import *im, const Onnx__NodeProto *n, const OpDesc *d, NameVec *out)
+{
+    for (const AttrSpec *a = d->attrs; a && a->name; a++)
+        for (size_t k = 0; a->names && k < n->n_attribute; k++) {
+            const Onnx__AttributeProto *p = n->attribute[k];
+            if (strcmp(p->name, a->name)) continue;
+            for (size_t i = 0; a->kind == ATTR_STRINGS && i < p->n_strings; i++)
+                vec_push(im->arena, out, name_of(&im->m->names, arena_strndup(im->arena, (const char *)p->strings[i].data, p->strings[i].len)));
+            if (a->kind == ATTR_STRING) vec_push(im->arena, out, name_of(&im->m->names, arena_strndup(im->arena, (const char *)p->s.data, p->s.len)));
+        }
+}
+
 uint32_t attrs_n_region(const OpDesc *d)
 {
     uint32_t n = 0;

@@ -68,18 +68,21 @@ TypeId type_declared(Module *, const Onnx__TypeProto *);
 bool dim_options_prepare(Import *, const Onnx__GraphProto *);   /* --shape becomes sizes of names; refuses unknown inputs */
 bool dim_options_done(Import *);                                /* refuses --dim of names that no input has */
 
+typedef VEC(Name) NameVec;
+
 /* ---- attrs.c ---- */
 /* Attributes of a node into the op's struct (NULL when it has none). false: diagnosed, all problems of the node. */
 bool attrs_import(Import *, const Scope *, const Onnx__NodeProto *, const OpDesc *, DiagLoc, void **attrs);
 /* The graph given for region k of the op; NULL: not given (diagnosed by attrs_import). */
 const Onnx__GraphProto *attrs_region(const Onnx__NodeProto *, const OpDesc *, uint32_t k, const char **name);
 uint32_t attrs_n_region(const OpDesc *);
+/* The tensors that attributes name (AttrSpec.names), in the order of the op's table. */
+void attrs_tensor_names(Import *, const Onnx__NodeProto *, const OpDesc *, NameVec *);
 bool attr_is_sparse_form(const OpDesc *, const Onnx__AttributeProto *);   /* sparse_NAME of an attribute NAME that is a tensor */
 /* The attribute itself, or what it refers to in the surrounding call; NULL: refers to one that was not given. */
 const Onnx__AttributeProto *attr_resolve(const Call *, const Onnx__AttributeProto *);
 
 /* ---- order.c ---- */
-typedef VEC(Name) NameVec;
 typedef struct Nodes { Onnx__NodeProto *const *p; size_t n; } Nodes;
 /* Names that a graph uses but does not define, in order of first use. */
 void graph_free_names(Import *, const Onnx__GraphProto *, NameVec *);

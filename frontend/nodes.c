@@ -265,6 +265,26 @@ static bool arity(Import *im, const OpDesc *d, const Port *ports, uint32_t n, ui
 /* How many operands an operator needs is left to inference, as older forms of some have fewer; but what stands first always has. */
 static uint32_t least_inputs(const OpDesc *d) { return d->in->name && !(d->in->flags & PORT_OPTIONAL); }
 
+/* The tensors that attributes name. */
+static bool named_operands(Import *im, const Scope *s, const Onnx__NodeProto *n, const OpDesc *d, Loc loc, Value *in, size_t *n_in)
+{
+    NameVec names = {0};
+    attrs_tensor_names(im, n, d, &names);
+    for (uint32_t k = 0; k < names.n; k++) {
+        bool broken;
+        if (!scope_find(im, s, names.p[k], &in[*n_in], &broken) || !in[(*n_in)++].i)
+            return !broken && diag(im->m->diag, loc_diag(im, loc), E_UNDEFINED, name_str(&im->m->names, names.p[k]));
+    }
+    return true;
+}
+
+static size_t n_named(Import *im, const Onnx__NodeProto *n, const OpDesc *d)
+{
+    NameVec names = {0};
+    attrs_tensor_names(im, n, d, &names);
+    return names.n;
+}
+
 /* sound: the operands were all found. */
 static bool operator(Import *im, Scope *s, const Onnx__NodeProto *n, OpCode op, Loc loc, const Value *given, size_t n_in, bool sound)
 {
@@ -284,8 +304,9 @@ static bool operator(Import *im, Scope *s, const Onnx__NodeProto *n, OpCode op, 
     if (n_region) captures(im, s, n, d, &captured);
     if (n_region && !regions(im, s, n, d, &captured, loc, region_of)) ok = false;
     if (!ok || !sound) return false;
-    Value *in = arena_array(im->arena, Value, n_in + fixed_ports(d) + captured.n + 1);
+    Value *in = arena_array(im->arena, Value, n_in + fixed_ports(d) + captured.n + n_named(im, n, d) + 1);
     memcpy(in, given, n_in * sizeof *in);
+    if (!named_operands(im, s, n, d, loc, in, &n_in)) return false;
     if (n_region && n_in < fixed_ports(d)) n_in = fixed_ports(d);
     for (uint32_t k = 0; k < captured.n; k++) in[n_in++] = captured.p[k];
     Node node = graph_add(g, op, in, (uint32_t)n_in, n_out, attrs, loc, NODE_NONE);

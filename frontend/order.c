@@ -18,13 +18,14 @@ static bool marked(const Map *set, Name n)
 
 static void free_names(Import *im, const Onnx__GraphProto *g, Map *listed, NameVec *out);
 
-/* What a node uses: its inputs, then its subgraphs' free names. */
+/* What a node uses: its inputs, the tensors that its attributes name (no operator of ai.onnx has such), its subgraphs' free names. */
 static void node_uses(Import *im, const Onnx__NodeProto *n, NameVec *out)
 {
     Map listed;
     map_init(&listed, im->arena);
     for (size_t k = 0; k < n->n_input; k++)
         if (*n->input[k]) vec_push(im->arena, out, name_of(&im->m->names, n->input[k]));
+    if (*n->domain && op_find(n->domain, n->op_type) != OP_NONE) attrs_tensor_names(im, n, op_desc(op_find(n->domain, n->op_type)), out);
     for (size_t k = 0; k < n->n_attribute; k++) {
         if (n->attribute[k]->g) free_names(im, n->attribute[k]->g, &listed, out);
         for (size_t i = 0; i < n->attribute[k]->n_graphs; i++) free_names(im, n->attribute[k]->graphs[i], &listed, out);

@@ -6,6 +6,7 @@
 
 static const Pass *const o0[] = {
     &pass_infer,       /* every value has a type; shape arithmetic is constants and Dims */
+    &pass_differentiate, /* derivatives are ordinary nodes */
     &pass_dce,         /* what only shapes needed is gone */
     &pass_expand,      /* every op has a lowering */
     &pass_lower,       /* Kernel IR from here */
@@ -16,6 +17,7 @@ static const Pass *const o0[] = {
 
 static const Pass *const o1[] = {
     &pass_infer,        /* every value has a type; shape arithmetic is constants and Dims */
+    &pass_differentiate, /* derivatives are ordinary nodes: first, as what is simplified may be what they are asked for */
     &pass_dce,          /* what only shapes needed is gone */
     &pass_canonicalize, /* the canonical form: each computation has one spelling */
     &pass_fold,         /* what depends on constants only is a constant */
@@ -50,6 +52,7 @@ static const Pass *const o1[] = {
 
 static const Pass *const o2[] = {
     &pass_infer, /* as -O1 up to lowering */
+    &pass_differentiate,
     &pass_dce,
     &pass_canonicalize,
     &pass_fold,

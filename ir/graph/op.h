@@ -7,6 +7,7 @@
 typedef struct Infer Infer;     /* infer.h */
 typedef struct Eval Eval;       /* eval.h */
 typedef struct Lw Lw;           /* lower.h */
+typedef struct Grad Grad;       /* ir/ops/grad.h */
 typedef struct Kb Kb;           /* ir/kernel/build.h */
 struct KVal;
 
@@ -29,6 +30,7 @@ enum { /* OpDesc.flags */
     OPF_CHANNELS_LAST = 512, /* works best when axis 1 is the innermost in memory */
     OPF_ROW_GROUP = 1024,  /* reads operand 0 by lw_at, each element few times, and stores result 0 by lw_put: may stand in a row group */
     OPF_FOLLOWED = 2048,   /* stores result 0 by lw_put: element-wise ops may follow it in a group */
+    OPF_DERIVES = 1 << 15,   /* its expansion differentiates others: made before anything is simplified (the pass `differentiate`) */
     OPF_DEFAULTS = 1 << 14, /* an attribute that is given its default means the same as one that is not given */
     OPF_IRREGULAR = 128    /* may call the runtime (docs/OPS.md lists them; a test pins the list) */
 };
@@ -47,7 +49,8 @@ typedef struct AttrStrings { const char *const *p; uint32_t n; } AttrStrings;
 typedef struct AttrTensor { Blob blob; TypeId type; } AttrTensor;
 typedef struct AttrDims { const Dim *p; uint32_t n; } AttrDims;
 /* fields: int64_t | double | const char * | AttrInts | AttrFloats | AttrStrings | AttrTensor | AttrDims | int64_t (DType, for ATTR_TYPE: an ONNX type number) | TypeId (ATTR_FULL_TYPE) */
-typedef struct AttrSpec { const char *name; AttrKind kind; uint32_t offset; int64_t def_i; double def_f; const char *def_s; bool required; bool internal; /* passes set it: no attribute of a model */ bool identity; /* GRAPH that may be left out: it is (x) -> (x) then */ } AttrSpec;
+typedef struct AttrSpec { const char *name; AttrKind kind; uint32_t offset; int64_t def_i; double def_f; const char *def_s; bool required; bool internal; /* passes set it: no attribute of a model */ bool identity; /* GRAPH that may be left out: it is (x) -> (x) then */
+    bool names; /* texts that name tensors: these become operands behind the node's own */ } AttrSpec;
 #define A_INT(T, f, d) {.name = #f, .kind = ATTR_INT, .offset = offsetof(T, f), .def_i = (d)}
 #define A_FLOAT(T, f, d) {.name = #f, .kind = ATTR_FLOAT, .offset = offsetof(T, f), .def_f = (d)}
 #define A_STRING(T, f, d) {.name = #f, .kind = ATTR_STRING, .offset = offsetof(T, f), .def_s = (d)}
@@ -100,7 +103,7 @@ typedef struct OpDesc {
     bool (*eval)(Eval *);            /* naive reference, independent of `lower` */
     Cost (*cost)(const Graph *, Node);
     bool (*verify)(const Graph *, Node, const char **why);     /* what the tables cannot say: results and inputs of regions */
-    bool (*grad)(Graph *, Node, const Value *dy, Value *dx);   /* later */
+    bool (*grad)(Grad *);            /* adjoints of the operands from those of the results (ir/ops/grad.h); without it, by `expand` */
 } OpDesc;
 
 const OpDesc *op_desc(OpCode);                                   /* never NULL for a valid code */

@@ -2,6 +2,7 @@
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
+#include "ir/ops/grad.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -259,8 +260,8 @@ static const AttrSpec HSIG_ATTRS[] = {A_ALPHA(0.2), A_FLOAT(Alpha, beta, 0.5), A
 #define FLOAT1 .cls = CLS_ELTWISE, .in = P_FLOAT, .out = P_FLOAT
 #define WITH_ALPHA(table) .attrs = table, .attrs_size = sizeof(Alpha)
 
-const OpDesc op_Relu = {.name = "Relu", .since = 14, .cls = CLS_ELTWISE, .flags = OPF_IDEMPOTENT, .in = P_RELU, .out = P_RELU, .scalar = relu, .eval = eval_relu};
-const OpDesc op_LeakyRelu = {.name = "LeakyRelu", .since = 16, FLOAT1, WITH_ALPHA(ALPHA_LEAKY), .scalar = leaky, .eval = eval_leaky};
+const OpDesc op_Relu = {.name = "Relu", .since = 14, .cls = CLS_ELTWISE, .flags = OPF_IDEMPOTENT, .in = P_RELU, .out = P_RELU, .scalar = relu, .grad = grad_relu, .eval = eval_relu};
+const OpDesc op_LeakyRelu = {.name = "LeakyRelu", .since = 16, FLOAT1, WITH_ALPHA(ALPHA_LEAKY), .scalar = leaky, .grad = grad_leaky_relu, .eval = eval_leaky};
 /* Before opset 7 a slope of C elements belonged to axis 1:  PRelu(x[N,C,H,W], s[C])  =>  PRelu(x, Unsqueeze(s, [1,2])) */
 static bool prelu_upgrade(Graph *g, Node n, int64_t opset)
 {
@@ -278,19 +279,19 @@ static bool prelu_upgrade(Graph *g, Node n, int64_t opset)
     return true;
 }
 
-const OpDesc op_PRelu = {.name = "PRelu", .since = 16, .cls = CLS_ELTWISE, .in = P_PRELU, .out = P_NUM, .upgrade = prelu_upgrade, .scalar = prelu, .eval = eval_prelu};
-const OpDesc op_Elu = {.name = "Elu", .since = 22, FLOAT1, WITH_ALPHA(ALPHA_1), .scalar = elu, .eval = eval_elu};
-const OpDesc op_Selu = {.name = "Selu", .since = 22, FLOAT1, WITH_ALPHA(SELU_ATTRS), .scalar = selu, .eval = eval_selu};
-const OpDesc op_Celu = {.name = "Celu", .since = 12, FLOAT1, WITH_ALPHA(ALPHA_1), .scalar = celu, .eval = eval_celu};
-const OpDesc op_HardSigmoid = {.name = "HardSigmoid", .since = 22, FLOAT1, WITH_ALPHA(HSIG_ATTRS), .scalar = hard_sigmoid, .eval = eval_hsig};
-const OpDesc op_HardSwish = {.name = "HardSwish", .since = 22, FLOAT1, .scalar = hard_swish, .eval = eval_hswish};
-const OpDesc op_Softplus = {.name = "Softplus", .since = 22, FLOAT1, .scalar = softplus, .eval = eval_softplus};
-const OpDesc op_Softsign = {.name = "Softsign", .since = 22, FLOAT1, .scalar = softsign, .eval = eval_softsign};
-const OpDesc op_Mish = {.name = "Mish", .since = 22, FLOAT1, .scalar = mish, .eval = eval_mish};
-const OpDesc op_ThresholdedRelu = {.name = "ThresholdedRelu", .since = 22, FLOAT1, WITH_ALPHA(ALPHA_1), .scalar = thresholded, .eval = eval_thresh};
-const OpDesc op_Swish = {.name = "Swish", .since = 24, FLOAT1, WITH_ALPHA(ALPHA_1), .scalar = swish, .eval = eval_swish};
-const OpDesc op_SwiGLU = {.name = "SwiGLU", .since = 28, .cls = CLS_ELTWISE, .in = P_GATED, .out = P_FLOAT, WITH_ALPHA(ALPHA_1), .infer = swiglu_infer, .scalar = swiglu, .eval = eval_swiglu};
-const OpDesc op_Gelu = {.name = "Gelu", .since = 20, FLOAT1, .attrs = GELU_ATTRS, .attrs_size = sizeof(Gelu), .scalar = gelu, .eval = eval_gelu};
-const OpDesc op_Shrink = {.name = "Shrink", .since = 9, .cls = CLS_ELTWISE, .in = P_NUM, .out = P_NUM, .attrs = SHRINK_ATTRS, .attrs_size = sizeof(Shrink), .scalar = shrink, .eval = eval_shrink};
+const OpDesc op_PRelu = {.name = "PRelu", .since = 16, .cls = CLS_ELTWISE, .in = P_PRELU, .out = P_NUM, .upgrade = prelu_upgrade, .scalar = prelu, .grad = grad_prelu, .eval = eval_prelu};
+const OpDesc op_Elu = {.name = "Elu", .since = 22, FLOAT1, WITH_ALPHA(ALPHA_1), .scalar = elu, .grad = grad_elu, .eval = eval_elu};
+const OpDesc op_Selu = {.name = "Selu", .since = 22, FLOAT1, WITH_ALPHA(SELU_ATTRS), .scalar = selu, .grad = grad_selu, .eval = eval_selu};
+const OpDesc op_Celu = {.name = "Celu", .since = 12, FLOAT1, WITH_ALPHA(ALPHA_1), .scalar = celu, .grad = grad_celu, .eval = eval_celu};
+const OpDesc op_HardSigmoid = {.name = "HardSigmoid", .since = 22, FLOAT1, WITH_ALPHA(HSIG_ATTRS), .scalar = hard_sigmoid, .grad = grad_hard_sigmoid, .eval = eval_hsig};
+const OpDesc op_HardSwish = {.name = "HardSwish", .since = 22, FLOAT1, .scalar = hard_swish, .grad = grad_hard_swish, .eval = eval_hswish};
+const OpDesc op_Softplus = {.name = "Softplus", .since = 22, FLOAT1, .scalar = softplus, .grad = grad_softplus, .eval = eval_softplus};
+const OpDesc op_Softsign = {.name = "Softsign", .since = 22, FLOAT1, .scalar = softsign, .grad = grad_softsign, .eval = eval_softsign};
+const OpDesc op_Mish = {.name = "Mish", .since = 22, FLOAT1, .scalar = mish, .grad = grad_mish, .eval = eval_mish};
+const OpDesc op_ThresholdedRelu = {.name = "ThresholdedRelu", .since = 22, FLOAT1, WITH_ALPHA(ALPHA_1), .scalar = thresholded, .grad = grad_thresholded_relu, .eval = eval_thresh};
+const OpDesc op_Swish = {.name = "Swish", .since = 24, FLOAT1, WITH_ALPHA(ALPHA_1), .scalar = swish, .grad = grad_swish, .eval = eval_swish};
+const OpDesc op_SwiGLU = {.name = "SwiGLU", .since = 28, .cls = CLS_ELTWISE, .in = P_GATED, .out = P_FLOAT, WITH_ALPHA(ALPHA_1), .infer = swiglu_infer, .scalar = swiglu, .grad = grad_swiglu, .eval = eval_swiglu};
+const OpDesc op_Gelu = {.name = "Gelu", .since = 20, FLOAT1, .attrs = GELU_ATTRS, .attrs_size = sizeof(Gelu), .scalar = gelu, .grad = grad_gelu, .eval = eval_gelu};
+const OpDesc op_Shrink = {.name = "Shrink", .since = 9, .cls = CLS_ELTWISE, .in = P_NUM, .out = P_NUM, .attrs = SHRINK_ATTRS, .attrs_size = sizeof(Shrink), .scalar = shrink, .grad = grad_shrink, .eval = eval_shrink};
 const OpDesc op_Clip = {.name = "Clip", .since = 13, .cls = CLS_ELTWISE, .in = P_CLIP, .out = P_NUM, .attrs = CLIP_ATTRS, .attrs_size = sizeof(Clip),
-                        .upgrade = clip_upgrade, .infer = clip_infer, .equivalent = clip_equivalent, .scalar = clip, .eval = eval_clip};
+                        .upgrade = clip_upgrade, .infer = clip_infer, .equivalent = clip_equivalent, .scalar = clip, .grad = grad_clip, .eval = eval_clip};

@@ -4,6 +4,7 @@
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
+#include "ir/ops/grad.h"
 #include <math.h>
 
 static const Port P_NUM2[] = {{"A", DTS_NUM, 0, 1}, {"B", DTS_NUM, 0, 1}, PORT_END};
@@ -225,14 +226,14 @@ static bool eval_pow(Eval *e)
 #define ARITH .cls = CLS_ELTWISE, .in = P_NUM2, .out = P_NUM, .attrs = OLD, .attrs_size = sizeof(OldBroadcast), .upgrade = binary_upgrade
 #define BITS .since = 18, .cls = CLS_ELTWISE, .flags = OPF_COMMUTES, .in = P_INT2, .out = P_INT
 
-const OpDesc op_Add = {.name = "Add", .since = 14, ARITH, .flags = OPF_COMMUTES, .kop = KOP_ADD, .propagate = add_propagate, .equivalent = add_equivalent, .eval = eval_add};
-const OpDesc op_Sub = {.name = "Sub", .since = 14, ARITH, .kop = KOP_SUB, .propagate = sub_propagate, .equivalent = sub_equivalent, .eval = eval_sub};
-const OpDesc op_Mul = {.name = "Mul", .since = 14, ARITH, .flags = OPF_COMMUTES, .kop = KOP_MUL, .propagate = mul_propagate, .equivalent = mul_equivalent, .eval = eval_mul};
-const OpDesc op_Div = {.name = "Div", .since = 14, ARITH, .kop = KOP_DIV, .propagate = div_propagate, .equivalent = div_equivalent, .eval = eval_div};
+const OpDesc op_Add = {.name = "Add", .since = 14, ARITH, .flags = OPF_COMMUTES, .kop = KOP_ADD, .propagate = add_propagate, .equivalent = add_equivalent, .grad = grad_add, .eval = eval_add};
+const OpDesc op_Sub = {.name = "Sub", .since = 14, ARITH, .kop = KOP_SUB, .propagate = sub_propagate, .equivalent = sub_equivalent, .grad = grad_sub, .eval = eval_sub};
+const OpDesc op_Mul = {.name = "Mul", .since = 14, ARITH, .flags = OPF_COMMUTES, .kop = KOP_MUL, .propagate = mul_propagate, .equivalent = mul_equivalent, .grad = grad_mul, .eval = eval_mul};
+const OpDesc op_Div = {.name = "Div", .since = 14, ARITH, .kop = KOP_DIV, .propagate = div_propagate, .equivalent = div_equivalent, .grad = grad_div, .eval = eval_div};
 const OpDesc op_Mod = {.name = "Mod", .since = 28, .cls = CLS_ELTWISE, .in = P_NUM2, .out = P_NUM, .attrs = MOD_ATTRS, .attrs_size = sizeof(Mod),
-                       .scalar = mod_scalar, .eval = eval_mod};
+                       .scalar = mod_scalar, .grad = grad_mod, .eval = eval_mod};
 const OpDesc op_Pow = {.name = "Pow", .since = 15, .cls = CLS_ELTWISE, .in = P_POW, .out = P_NUM, .attrs = OLD, .attrs_size = sizeof(OldBroadcast),
-                       .upgrade = binary_upgrade, .scalar = pow_scalar, .equivalent = pow_equivalent, .rewrite = pow_rewrite, .eval = eval_pow};
+                       .upgrade = binary_upgrade, .scalar = pow_scalar, .equivalent = pow_equivalent, .rewrite = pow_rewrite, .grad = grad_pow, .eval = eval_pow};
 const OpDesc op_BitShift = {.name = "BitShift", .since = 28, .cls = CLS_ELTWISE, .in = P_SHIFT, .out = P_INT, .attrs = SHIFT_ATTRS, .attrs_size = sizeof(BitShift),
                             .scalar = shift_scalar, .eval = eval_shift};
 const OpDesc op_BitwiseAnd = {.name = "BitwiseAnd", BITS, .kop = KOP_AND, .eval = eval_and};

@@ -1,6 +1,7 @@
 /* cast.c: Cast and CastLike. Float to integer truncates; out of range saturates and NaN gives 0 (the specification
  * leaves both open); integers wrap; anything to bool is x != 0. To the 8-bit floats: what is out of range becomes the
  * largest value or, without `saturate`, infinity or NaN (quant_small.c). */
+#include "ir/ops/grad.h"
 #include "ir/ops/quant.h"
 #include <string.h>
 
@@ -121,7 +122,7 @@ const OpDesc op_Cast = {.name = "Cast",
                         .propagate = propagate,
                         .equivalent = equivalent,
                         .scalar = scalar,
-                        .eval = eval};
+                        .grad = grad_cast, .eval = eval};
 
 /* CastLike reads only its second operand's type, so it becomes a Cast at once. */
 static bool like_rewrite(Graph *g, Node n)
@@ -162,4 +163,4 @@ const OpDesc op_CastLike = {.name = "CastLike",
                             .equivalent = equivalent,
                             .rewrite = like_rewrite,
                             .lower = like_lower,
-                            .eval = eval};
+                            .grad = grad_cast, .eval = eval};

@@ -1,5 +1,6 @@
 /* concat.c: Concat: every input is stored into its place in the result, one nest each. */
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 
 static const Port P_IN[] = {{"inputs", DTS_ANY, PORT_VARIADIC, 1}, PORT_END};
 static const Port P_OUT[] = {{"concat_result", DTS_ANY, 0, 1}, PORT_END};
@@ -95,4 +96,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_Concat = {.name = "Concat", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Concat),
-                          .infer = infer, .propagate = propagate, .equivalent = equivalent, .joins = joins, .lower = lower, .eval = eval};
+                          .infer = infer, .propagate = propagate, .equivalent = equivalent, .joins = joins, .lower = lower, .grad = grad_concat, .eval = eval};

@@ -1,6 +1,7 @@
 /* cumsum.c: CumSum, CumProd: running sums or products along one axis; exclusive starts at 0 (1) and leaves the last element out; reverse runs from the end.
  * The axis is an operand: known at compile time as a rule; else the kernel exists once per axis and the program chooses. */
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 #include <string.h>
 
 static const Port P_IN[] = {{"x", DTS_FLOAT | DTS_INT, 0, 1}, {"axis", DTS_INDEX, PORT_SHAPE, 0}, PORT_END};
@@ -103,6 +104,6 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_CumSum = {.name = "CumSum", .since = 14, .cls = CLS_ROW, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(CumSum),
-                          .infer = infer, .lower = lower, .eval = eval};
+                          .infer = infer, .lower = lower, .grad = grad_cumsum, .eval = eval};
 const OpDesc op_CumProd = {.name = "CumProd", .since = 26, .cls = CLS_ROW, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(CumSum),
                            .infer = infer, .lower = lower, .eval = eval};

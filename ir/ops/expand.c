@@ -1,5 +1,6 @@
 /* expand.c: Expand (numpy broadcasting to a shape) and Tile (repetition along each axis): routes. */
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 
 static const Port P_EXPAND[] = {{"input", DTS_ANY, 0, 1}, {"shape", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
 static const Port P_TILE[] = {{"input", DTS_ANY, 0, 1}, {"repeats", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
@@ -159,7 +160,7 @@ static bool expand_eval(Eval *e)
 static Value nothing_new(Graph *g, Node n, uint32_t r) { return (void)r, axes_unmoved(g, n); }
 
 const OpDesc op_Expand = {.name = "Expand", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_EXPAND, .out = P_OUT, .infer = expand_infer, .propagate = expand_propagate, .equivalent = nothing_new,
-                          .route = expand_route, .view = expand_view, .lower = expand_lower, .eval = expand_eval};
+                          .route = expand_route, .view = expand_view, .lower = expand_lower, .grad = grad_expand, .eval = expand_eval};
 
 /* ---- Tile ---- */
 
@@ -190,4 +191,4 @@ static bool tile_eval(Eval *e)
     return eval_from(e, e->in[0]->rank, dim, true);
 }
 
-const OpDesc op_Tile = {.name = "Tile", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_TILE, .out = P_OUT, .infer = tile_infer, .equivalent = nothing_new, .route = tile_route, .lower = tile_lower, .eval = tile_eval};
+const OpDesc op_Tile = {.name = "Tile", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_TILE, .out = P_OUT, .infer = tile_infer, .equivalent = nothing_new, .route = tile_route, .lower = tile_lower, .grad = grad_tile, .eval = tile_eval};

@@ -1,5 +1,6 @@
 /* gather.c: Gather (slices along an axis) and GatherElements (one element per index). Negative indices count from the end; an index out of range is recorded and
  * reported by run with the node's name (nothing is read outside the operand). */
+#include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 #include <string.h>
 
@@ -136,7 +137,7 @@ static bool gather_eval(Eval *e)
 }
 
 const OpDesc op_Gather = {.name = "Gather", .since = 13, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Gather),
-                          .infer = gather_infer, .propagate = gather_propagate, .view = gather_view, .lower = gather_lower, .eval = gather_eval};
+                          .infer = gather_infer, .propagate = gather_propagate, .view = gather_view, .lower = gather_lower, .grad = grad_gather, .eval = gather_eval};
 
 /* ---- GatherElements ---- */
 
@@ -194,4 +195,4 @@ static bool elements_eval(Eval *e)
 }
 
 const OpDesc op_GatherElements = {.name = "GatherElements", .since = 13, .cls = CLS_OPAQUE, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Gather),
-                                  .infer = elements_infer, .lower = elements_lower, .eval = elements_eval};
+                                  .infer = elements_infer, .lower = elements_lower, .grad = grad_gather_elements, .eval = elements_eval};

@@ -1,6 +1,7 @@
 /* gather_nd.c: GatherND: slices at index tuples, with leading batch axes in common.
  *   out[b..., t..., s...] = data[b..., indices[b..., t..., 0..k-1], s...]
  * An index out of range is recorded and reported by run; nothing is read outside the operand. */
+#include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 
 static const Port P_IN[] = {{"data", DTS_ANY, 0, 1}, {"indices", DTS(DT_I64), 0, 0}, PORT_END};
@@ -78,4 +79,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_GatherND = {.name = "GatherND", .since = 13, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
-                            .attrs_size = sizeof(GatherNd), .infer = infer, .lower = lower, .eval = eval};
+                            .attrs_size = sizeof(GatherNd), .infer = infer, .lower = lower, .grad = grad_gather_nd, .eval = eval};

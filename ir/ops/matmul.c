@@ -10,6 +10,7 @@
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/ops/contraction.h"
+#include "ir/ops/grad.h"
 #include <string.h>
 
 #define DTS_MATMUL (DTS_FLOAT | DTS(DT_I32) | DTS(DT_I64) | DTS(DT_U32) | DTS(DT_U64))
@@ -499,7 +500,7 @@ const OpDesc op_MatMul = {.name = "MatMul",
                           .out = P_OUT,
                           .infer = matmul_infer,
                           .lower = matmul_lower,
-                          .eval = matmul_eval,
+                          .grad = grad_matmul, .eval = matmul_eval,
                           .cost = matmul_cost};
 
 /* ---- Gemm ---- */
@@ -577,5 +578,5 @@ const OpDesc op_Gemm = {.name = "Gemm",
                         .attrs_size = sizeof(Gemm),
                         .infer = gemm_infer,
                         .lower = gemm_lower,
-                        .eval = gemm_eval,
+                        .grad = grad_gemm, .eval = gemm_eval,
                         .cost = matmul_cost};

@@ -2,6 +2,7 @@
  *   out[o] = in[o - begin] inside; outside: the value, or the index folded back:
  *   edge: clamp(i, 0, d-1)   wrap: i mod d   reflect: period 2(d-1): j = i mod p, j < d ? j : p - j */
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 #include <string.h>
 
 static const Port P_IN[] = {{"data", DTS_ANY, 0, 1}, {"pads", DTS(DT_I64), PORT_SHAPE, 0}, {"constant_value", DTS_ANY, PORT_OPTIONAL, 1},
@@ -198,4 +199,4 @@ static Value equivalent(Graph *g, Node n, uint32_t r)
 }
 
 const OpDesc op_Pad = {.name = "Pad", .since = 25, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Pad), .upgrade = upgrade,
-                       .infer = infer, .equivalent = equivalent, .lower = lower, .eval = eval};
+                       .infer = infer, .equivalent = equivalent, .lower = lower, .grad = grad_pad, .eval = eval};

@@ -6,6 +6,7 @@
  * value; LogSum, LogSumExp: -inf). Axes that only the run knows make a nest of formulas: see lower_run. */
 #include "base/bug.h"
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 #include <math.h>
 #include <string.h>
 
@@ -308,15 +309,15 @@ static bool eval(Eval *e)
 
 #define REDUCE .cls = CLS_REDUCE, .flags = OPF_ROW_GROUP, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Reduce), .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval
 
-const OpDesc op_ReduceSum = {.name = "ReduceSum", .since = 13, REDUCE};
-const OpDesc op_ReduceMean = {.name = "ReduceMean", .since = 18, REDUCE};
-const OpDesc op_ReduceProd = {.name = "ReduceProd", .since = 18, REDUCE, .propagate = prod_propagate};
-const OpDesc op_ReduceL1 = {.name = "ReduceL1", .since = 18, REDUCE};
-const OpDesc op_ReduceL2 = {.name = "ReduceL2", .since = 18, REDUCE};
-const OpDesc op_ReduceSumSquare = {.name = "ReduceSumSquare", .since = 18, REDUCE};
-const OpDesc op_ReduceLogSum = {.name = "ReduceLogSum", .since = 18, REDUCE};
-const OpDesc op_ReduceLogSumExp = {.name = "ReduceLogSumExp", .since = 18, REDUCE};
+const OpDesc op_ReduceSum = {.name = "ReduceSum", .since = 13, REDUCE, .grad = grad_reduce_sum};
+const OpDesc op_ReduceMean = {.name = "ReduceMean", .since = 18, REDUCE, .grad = grad_reduce_mean};
+const OpDesc op_ReduceProd = {.name = "ReduceProd", .since = 18, REDUCE, .propagate = prod_propagate, .grad = grad_reduce_prod};
+const OpDesc op_ReduceL1 = {.name = "ReduceL1", .since = 18, REDUCE, .grad = grad_reduce_l1};
+const OpDesc op_ReduceL2 = {.name = "ReduceL2", .since = 18, REDUCE, .grad = grad_reduce_l2};
+const OpDesc op_ReduceSumSquare = {.name = "ReduceSumSquare", .since = 18, REDUCE, .grad = grad_reduce_sum_square};
+const OpDesc op_ReduceLogSum = {.name = "ReduceLogSum", .since = 18, REDUCE, .grad = grad_reduce_log_sum};
+const OpDesc op_ReduceLogSumExp = {.name = "ReduceLogSumExp", .since = 18, REDUCE, .grad = grad_reduce_log_sum_exp};
 const OpDesc op_ReduceMax = {.name = "ReduceMax", .since = 20, .cls = CLS_REDUCE, .in = P_IN_BOOL, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Reduce),
-                             .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval};
+                             .upgrade = upgrade, .infer = infer, .lower = lower, .grad = grad_reduce_extremum, .eval = eval};
 const OpDesc op_ReduceMin = {.name = "ReduceMin", .since = 20, .cls = CLS_REDUCE, .in = P_IN_BOOL, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Reduce),
-                             .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval};
+                             .upgrade = upgrade, .infer = infer, .lower = lower, .grad = grad_reduce_extremum, .eval = eval};

@@ -4,6 +4,7 @@
  *   SpaceToDepth:     out[n, k, h, w] = in[n, c, h*s + p, w*s + q]                k = (p*s + q)*C + c   (DCR; CRD: c*s*s + p*s + q)
  *   CenterCropPad:    out[o] = in[o + d], zeros outside;  d = (in - out) / 2 when cropping, -((out - in) / 2) when padding */
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 #include <string.h>
 
 #define DTS_MOVED DTS_ANY
@@ -52,7 +53,7 @@ static bool reverse_eval(Eval *e)
 }
 
 const OpDesc op_ReverseSequence = {.name = "ReverseSequence", .since = 28, .cls = CLS_MOVE, .in = P_REVERSE, .out = P_OUT, .attrs = REVERSE_ATTRS, .attrs_size = sizeof(Reverse),
-                                   .infer = reverse_infer, .route = reverse_route, .eval = reverse_eval};
+                                   .infer = reverse_infer, .route = reverse_route, .grad = grad_self, .eval = reverse_eval};
 
 /* ---- DepthToSpace, SpaceToDepth ---- */
 
@@ -134,9 +135,9 @@ static bool blocks_eval(Eval *e)
 }
 
 const OpDesc op_DepthToSpace = {.name = "DepthToSpace", .since = 28, .cls = CLS_MOVE, .in = P_IN, .out = P_OUT, .attrs = BLOCKS_ATTRS, .attrs_size = sizeof(Blocks),
-                                .infer = blocks_infer, .route = to_space_route, .eval = blocks_eval};
+                                .infer = blocks_infer, .route = to_space_route, .grad = grad_blocks, .eval = blocks_eval};
 const OpDesc op_SpaceToDepth = {.name = "SpaceToDepth", .since = 28, .cls = CLS_MOVE, .in = P_IN, .out = P_OUT, .attrs = BLOCKS_ATTRS, .attrs_size = sizeof(Blocks),
-                                .infer = blocks_infer, .route = to_depth_route, .eval = blocks_eval};
+                                .infer = blocks_infer, .route = to_depth_route, .grad = grad_blocks, .eval = blocks_eval};
 
 /* ---- CenterCropPad ---- */
 
@@ -240,4 +241,4 @@ static bool crop_eval(Eval *e)
 }
 
 const OpDesc op_CenterCropPad = {.name = "CenterCropPad", .since = 18, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_CROP, .out = P_OUT, .attrs = CROP_ATTRS,
-                                 .attrs_size = sizeof(Crop), .infer = crop_infer, .route = crop_route, .lower = crop_lower, .eval = crop_eval};
+                                 .attrs_size = sizeof(Crop), .infer = crop_infer, .route = crop_route, .lower = crop_lower, .grad = grad_move, .eval = crop_eval};

@@ -1,6 +1,7 @@
 /* reshape.c: Reshape, Flatten, Squeeze, Unsqueeze: the same elements in the same order under other dims; always a view of the operand's memory.
  * Axes of Squeeze and Unsqueeze were attributes before opset 13. */
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 #include <string.h>
 
 static const Port P_ANY[] = {{"data", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
@@ -198,7 +199,7 @@ static bool regroup_route(Lw *l, Node n, const KVal *out, Route *r)
 }
 
 const OpDesc op_Reshape = {.name = "Reshape", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP | OPF_DEFAULTS, .in = P_SHAPE, .out = P_OUT, .attrs = RESHAPE_ATTRS, .attrs_size = sizeof(Reshape),
-                           .upgrade = reshape_upgrade, .infer = reshape_infer, .propagate = same_content, .equivalent = same_shape, .route = regroup_route, .view = view, .lower = reshape_lower, .eval = reshape_eval};
+                           .upgrade = reshape_upgrade, .infer = reshape_infer, .propagate = same_content, .equivalent = same_shape, .route = regroup_route, .view = view, .lower = reshape_lower, .grad = grad_reshape, .eval = reshape_eval};
 
 /* ---- Flatten ---- */
 
@@ -225,7 +226,7 @@ static bool flatten_eval(Eval *e)
 }
 
 const OpDesc op_Flatten = {.name = "Flatten", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .in = P_ANY, .out = P_OUT, .attrs = FLATTEN_ATTRS, .attrs_size = sizeof(Flatten),
-                           .infer = flatten_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = view_lower, .eval = flatten_eval};
+                           .infer = flatten_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = view_lower, .grad = grad_reshape, .eval = flatten_eval};
 
 /* ---- Squeeze, Unsqueeze ---- */
 
@@ -367,6 +368,6 @@ static bool unsqueeze_eval(Eval *e)
 }
 
 const OpDesc op_Squeeze = {.name = "Squeeze", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .in = P_AXES_OPT, .out = P_OUT, .attrs = AXES_ATTRS, .attrs_size = sizeof(Axes),
-                           .upgrade = axes_upgrade, .infer = squeeze_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = squeeze_lower, .eval = squeeze_eval};
+                           .upgrade = axes_upgrade, .infer = squeeze_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = squeeze_lower, .grad = grad_reshape, .eval = squeeze_eval};
 const OpDesc op_Unsqueeze = {.name = "Unsqueeze", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .in = P_AXES, .out = P_OUT, .attrs = AXES_ATTRS, .attrs_size = sizeof(Axes),
-                             .upgrade = axes_upgrade, .infer = unsqueeze_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = unsqueeze_lower, .eval = unsqueeze_eval};
+                             .upgrade = axes_upgrade, .infer = unsqueeze_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = unsqueeze_lower, .grad = grad_reshape, .eval = unsqueeze_eval};

@@ -7,6 +7,7 @@
  *   ScatterND with constant indices that are the coordinates of a box (x[:, 2:6] = u)     =>  Concat(Slice(data), updates, Slice(data)) along each axis cut
  *   ScatterElements along axis 0 with Expand(indices[n, 1, ...])                          =>  ScatterND(data, indices[n, 1], updates) */
 #include "ir/ops/compose.h"
+#include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 #include <math.h>
 #include <string.h>
@@ -232,7 +233,7 @@ static bool nd_eval(Eval *e)
 }
 
 const OpDesc op_ScatterND = {.name = "ScatterND", .since = 18, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_ND, .out = P_OUT, .attrs = ND_ATTRS,
-                             .attrs_size = sizeof(Scatter), .infer = nd_infer, .rewrite = nd_rewrite, .lower = nd_lower, .eval = nd_eval};
+                             .attrs_size = sizeof(Scatter), .infer = nd_infer, .rewrite = nd_rewrite, .lower = nd_lower, .grad = grad_scatter, .eval = nd_eval};
 
 /* ---- ScatterElements, Scatter ---- */
 
@@ -326,5 +327,5 @@ static bool elements_eval(Eval *e)
 
 #define ELEMENTS .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ELEMENTS_ATTRS, .attrs_size = sizeof(Scatter), \
                  .infer = elements_infer, .rewrite = elements_rewrite, .lower = elements_lower, .eval = elements_eval
-const OpDesc op_Scatter = {.name = "Scatter", .since = 9, ELEMENTS};
-const OpDesc op_ScatterElements = {.name = "ScatterElements", .since = 18, ELEMENTS};
+const OpDesc op_Scatter = {.name = "Scatter", .since = 9, ELEMENTS, .grad = grad_scatter};
+const OpDesc op_ScatterElements = {.name = "ScatterElements", .since = 18, ELEMENTS, .grad = grad_scatter};

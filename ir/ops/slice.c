@@ -3,6 +3,7 @@
  *   clamp(v) = min(max(v < 0 ? v + d : v, low), high), low/high = 0, d (step > 0) or -1/0, d-1 (step < 0). */
 #include "base/bug.h"
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 #include <string.h>
 
 static const Port P_SLICE[] = {{"data", DTS_ANY, 0, 1}, {"starts", DTS_INDEX, PORT_SHAPE, 2}, {"ends", DTS_INDEX, PORT_SHAPE, 2},
@@ -370,7 +371,7 @@ static Value slice_equivalent(Graph *g, Node n, uint32_t r)
 }
 
 const OpDesc op_Slice = {.name = "Slice", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_SLICE, .out = P_OUT, .attrs = SLICE_ATTRS, .attrs_size = sizeof(Slice), .upgrade = slice_upgrade,
-                         .infer = slice_infer, .propagate = slice_propagate, .equivalent = slice_equivalent, .rewrite = slice_rewrite, .view = slice_view, .lower = slice_lower, .eval = slice_eval};
+                         .infer = slice_infer, .propagate = slice_propagate, .equivalent = slice_equivalent, .rewrite = slice_rewrite, .view = slice_view, .lower = slice_lower, .grad = grad_slice, .eval = slice_eval};
 
 /* ---- Split ---- */
 
@@ -500,4 +501,4 @@ static bool split_eval(Eval *e)
 }
 
 const OpDesc op_Split = {.name = "Split", .since = 18, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_SPLIT, .out = P_PARTS, .attrs = SPLIT_ATTRS, .attrs_size = sizeof(Split), .upgrade = split_upgrade,
-                         .infer = split_infer, .propagate = split_propagate, .view = split_view, .lower = split_lower, .eval = split_eval};
+                         .infer = split_infer, .propagate = split_propagate, .view = split_view, .lower = split_lower, .grad = grad_split, .eval = split_eval};

@@ -1,5 +1,6 @@
 /* topk.c: TopK: the k largest or smallest elements along an axis and where they stood, best first; of equal elements the one with the lower index comes first; NaN counts
  * as larger than any number. Selecting is the runtime's (rt_topk, one row per thread at a time). k was an attribute before opset 10. */
+#include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 #include <math.h>
 
@@ -110,4 +111,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_TopK = {.name = "TopK", .since = 24, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(TopK),
-                        .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval};
+                        .upgrade = upgrade, .infer = infer, .lower = lower, .grad = grad_topk, .eval = eval};

@@ -1,5 +1,6 @@
 /* transpose.c: Transpose: element out[i0, i1, ...] = in[i at its axis]: a route; constant operands of contractions keep it as strides (passes). */
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 
 static const Port P_ANY[] = {{"data", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
 static const Port P_OUT[] = {{"transposed", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
@@ -93,4 +94,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_Transpose = {.name = "Transpose", .since = 25, .cls = CLS_MOVE, .in = P_ANY, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Transpose),
-                             .infer = infer, .propagate = propagate, .equivalent = equivalent, .rewrite = rewrite, .route = route, .view = view, .eval = eval};
+                             .infer = infer, .propagate = propagate, .equivalent = equivalent, .rewrite = rewrite, .route = route, .view = view, .grad = grad_transpose, .eval = eval};

@@ -2,6 +2,7 @@
  *   upper: out[..., i, j] = j >= i + k ? in[..., i, j] : 0        lower: out[..., i, j] = j <= i + k ? in[..., i, j] : 0
  * Beyond the triangle nothing is loaded. k may be computed while the model runs. */
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 
 #define DTS_TRILU (DTS_NUM | DTS_BOOL)
 static const Port P_IN[] = {{"input", DTS_TRILU, 0, 1}, {"k", DTS(DT_I64), PORT_OPTIONAL, 0}, PORT_END};
@@ -40,4 +41,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_Trilu = {.name = "Trilu", .since = 14, .cls = CLS_MOVE, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Trilu),
-                         .infer = infer, .route = route, .eval = eval};
+                         .infer = infer, .route = route, .grad = grad_self, .eval = eval};

@@ -3,6 +3,7 @@
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
+#include "ir/ops/grad.h"
 #include <math.h>
 
 #define DTS_SIGNED (DTS_FLOAT | DTS_SINT)
@@ -152,34 +153,34 @@ static bool identity_lower(Lw *l, Node n)
 #define IDEM OPF_IDEMPOTENT
 #define UNARY .cls = CLS_ELTWISE
 
-const OpDesc op_Abs = {.name = "Abs", .since = 13, UNARY, .flags = IDEM, .in = P_NUM, .out = P_NUM, .scalar = absolute, .eval = eval_abs};
-const OpDesc op_Acos = {.name = "Acos", .since = 22, UNARY, .kop = KOP_ACOS, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_acos};
-const OpDesc op_Acosh = {.name = "Acosh", .since = 22, UNARY, .kop = KOP_ACOSH, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_acosh};
-const OpDesc op_Asin = {.name = "Asin", .since = 22, UNARY, .kop = KOP_ASIN, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_asin};
-const OpDesc op_Asinh = {.name = "Asinh", .since = 22, UNARY, .kop = KOP_ASINH, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_asinh};
-const OpDesc op_Atan = {.name = "Atan", .since = 22, UNARY, .kop = KOP_ATAN, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_atan};
-const OpDesc op_Atanh = {.name = "Atanh", .since = 22, UNARY, .kop = KOP_ATANH, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_atanh};
+const OpDesc op_Abs = {.name = "Abs", .since = 13, UNARY, .flags = IDEM, .in = P_NUM, .out = P_NUM, .scalar = absolute, .grad = grad_abs, .eval = eval_abs};
+const OpDesc op_Acos = {.name = "Acos", .since = 22, UNARY, .kop = KOP_ACOS, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_acos, .eval = eval_acos};
+const OpDesc op_Acosh = {.name = "Acosh", .since = 22, UNARY, .kop = KOP_ACOSH, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_acosh, .eval = eval_acosh};
+const OpDesc op_Asin = {.name = "Asin", .since = 22, UNARY, .kop = KOP_ASIN, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_asin, .eval = eval_asin};
+const OpDesc op_Asinh = {.name = "Asinh", .since = 22, UNARY, .kop = KOP_ASINH, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_asinh, .eval = eval_asinh};
+const OpDesc op_Atan = {.name = "Atan", .since = 22, UNARY, .kop = KOP_ATAN, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_atan, .eval = eval_atan};
+const OpDesc op_Atanh = {.name = "Atanh", .since = 22, UNARY, .kop = KOP_ATANH, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_atanh, .eval = eval_atanh};
 const OpDesc op_BitwiseNot = {.name = "BitwiseNot", .since = 18, UNARY, .kop = KOP_NOT, .in = P_INT, .out = P_INT, .eval = eval_bitnot};
-const OpDesc op_Ceil = {.name = "Ceil", .since = 13, UNARY, .flags = IDEM, .kop = KOP_CEIL, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_ceil};
-const OpDesc op_Cos = {.name = "Cos", .since = 22, UNARY, .kop = KOP_COS, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_cos};
-const OpDesc op_Cosh = {.name = "Cosh", .since = 22, UNARY, .kop = KOP_COSH, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_cosh};
-const OpDesc op_Erf = {.name = "Erf", .since = 13, UNARY, .kop = KOP_ERF, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_erf};
-const OpDesc op_Exp = {.name = "Exp", .since = 13, UNARY, .kop = KOP_EXP, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_exp};
-const OpDesc op_Floor = {.name = "Floor", .since = 13, UNARY, .flags = IDEM, .kop = KOP_FLOOR, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_floor};
+const OpDesc op_Ceil = {.name = "Ceil", .since = 13, UNARY, .flags = IDEM, .kop = KOP_CEIL, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_zero, .eval = eval_ceil};
+const OpDesc op_Cos = {.name = "Cos", .since = 22, UNARY, .kop = KOP_COS, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_cos, .eval = eval_cos};
+const OpDesc op_Cosh = {.name = "Cosh", .since = 22, UNARY, .kop = KOP_COSH, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_cosh, .eval = eval_cosh};
+const OpDesc op_Erf = {.name = "Erf", .since = 13, UNARY, .kop = KOP_ERF, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_erf, .eval = eval_erf};
+const OpDesc op_Exp = {.name = "Exp", .since = 13, UNARY, .kop = KOP_EXP, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_exp, .eval = eval_exp};
+const OpDesc op_Floor = {.name = "Floor", .since = 13, UNARY, .flags = IDEM, .kop = KOP_FLOOR, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_zero, .eval = eval_floor};
 const OpDesc op_Identity = {.name = "Identity", .since = 25, UNARY, .flags = IDEM, .in = P_ANY, .out = P_ANY, .infer = identity_infer, .propagate = identity_propagate,
-                            .equivalent = identity_equivalent, .scalar = identity, .lower = identity_lower, .eval = eval_identity};
+                            .equivalent = identity_equivalent, .scalar = identity, .lower = identity_lower, .grad = grad_identity, .eval = eval_identity};
 const OpDesc op_IsInf = {.name = "IsInf", .since = 20, UNARY, .in = P_FLOAT, .out = P_BOOL_OUT, .attrs = ISINF_ATTRS, .attrs_size = sizeof(IsInf),
                          .scalar = isinf_scalar, .eval = eval_isinf};
 const OpDesc op_IsNaN = {.name = "IsNaN", .since = 20, UNARY, .kop = KOP_ISNAN, .in = P_FLOAT, .out = P_BOOL_OUT, .eval = eval_isnan};
-const OpDesc op_Log = {.name = "Log", .since = 13, UNARY, .kop = KOP_LOG, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_log};
-const OpDesc op_Neg = {.name = "Neg", .since = 13, UNARY, .kop = KOP_NEG, .in = P_SIGNED, .out = P_SIGNED, .propagate = neg_propagate, .eval = eval_neg};
+const OpDesc op_Log = {.name = "Log", .since = 13, UNARY, .kop = KOP_LOG, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_log, .eval = eval_log};
+const OpDesc op_Neg = {.name = "Neg", .since = 13, UNARY, .kop = KOP_NEG, .in = P_SIGNED, .out = P_SIGNED, .propagate = neg_propagate, .grad = grad_neg, .eval = eval_neg};
 const OpDesc op_Not = {.name = "Not", .since = 1, UNARY, .kop = KOP_NOT, .in = P_BOOL, .out = P_BOOL, .eval = eval_not};
-const OpDesc op_Reciprocal = {.name = "Reciprocal", .since = 13, UNARY, .in = P_FLOAT, .out = P_FLOAT, .scalar = reciprocal, .eval = eval_recip};
-const OpDesc op_Round = {.name = "Round", .since = 22, UNARY, .flags = IDEM, .kop = KOP_RINT, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_round};
-const OpDesc op_Sigmoid = {.name = "Sigmoid", .since = 13, UNARY, .kop = KOP_SIGMOID, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_sigmoid};
-const OpDesc op_Sign = {.name = "Sign", .since = 13, UNARY, .flags = IDEM, .kop = KOP_SIGN, .in = P_NUM, .out = P_NUM, .eval = eval_sign};
-const OpDesc op_Sin = {.name = "Sin", .since = 22, UNARY, .kop = KOP_SIN, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_sin};
-const OpDesc op_Sinh = {.name = "Sinh", .since = 22, UNARY, .kop = KOP_SINH, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_sinh};
-const OpDesc op_Sqrt = {.name = "Sqrt", .since = 13, UNARY, .kop = KOP_SQRT, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_sqrt};
-const OpDesc op_Tan = {.name = "Tan", .since = 22, UNARY, .kop = KOP_TAN, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_tan};
-const OpDesc op_Tanh = {.name = "Tanh", .since = 13, UNARY, .kop = KOP_TANH, .in = P_FLOAT, .out = P_FLOAT, .eval = eval_tanh};
+const OpDesc op_Reciprocal = {.name = "Reciprocal", .since = 13, UNARY, .in = P_FLOAT, .out = P_FLOAT, .scalar = reciprocal, .grad = grad_reciprocal, .eval = eval_recip};
+const OpDesc op_Round = {.name = "Round", .since = 22, UNARY, .flags = IDEM, .kop = KOP_RINT, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_zero, .eval = eval_round};
+const OpDesc op_Sigmoid = {.name = "Sigmoid", .since = 13, UNARY, .kop = KOP_SIGMOID, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_sigmoid, .eval = eval_sigmoid};
+const OpDesc op_Sign = {.name = "Sign", .since = 13, UNARY, .flags = IDEM, .kop = KOP_SIGN, .in = P_NUM, .out = P_NUM, .grad = grad_zero, .eval = eval_sign};
+const OpDesc op_Sin = {.name = "Sin", .since = 22, UNARY, .kop = KOP_SIN, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_sin, .eval = eval_sin};
+const OpDesc op_Sinh = {.name = "Sinh", .since = 22, UNARY, .kop = KOP_SINH, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_sinh, .eval = eval_sinh};
+const OpDesc op_Sqrt = {.name = "Sqrt", .since = 13, UNARY, .kop = KOP_SQRT, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_sqrt, .eval = eval_sqrt};
+const OpDesc op_Tan = {.name = "Tan", .since = 22, UNARY, .kop = KOP_TAN, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_tan, .eval = eval_tan};
+const OpDesc op_Tanh = {.name = "Tanh", .since = 13, UNARY, .kop = KOP_TANH, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_tanh, .eval = eval_tanh};

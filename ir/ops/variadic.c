@@ -2,6 +2,7 @@
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
+#include "ir/ops/grad.h"
 #include <math.h>
 
 static const Port P_NUMS[] = {{"data", DTS_NUM, PORT_VARIADIC, 1}, PORT_END};
@@ -78,7 +79,7 @@ static bool eval_min(Eval *e) { return eval_all(e, f_min, e->in[0]->elem == DT_U
 static bool eval_sum(Eval *e) { return eval_all(e, f_add, NULL, 1); }
 static bool eval_mean(Eval *e) { return eval_all(e, f_add, NULL, e->n_in); }
 
-const OpDesc op_Max = {.name = "Max", .since = 13, .cls = CLS_ELTWISE, .in = P_NUMS, .out = P_NUM, .equivalent = single, .propagate = max_propagate, .scalar = max_scalar, .eval = eval_max};
-const OpDesc op_Min = {.name = "Min", .since = 13, .cls = CLS_ELTWISE, .in = P_NUMS, .out = P_NUM, .equivalent = single, .propagate = min_propagate, .scalar = min_scalar, .eval = eval_min};
-const OpDesc op_Sum = {.name = "Sum", .since = 13, .cls = CLS_ELTWISE, .in = P_FLOATS, .out = P_FLOAT, .equivalent = single, .scalar = sum_scalar, .eval = eval_sum};
-const OpDesc op_Mean = {.name = "Mean", .since = 13, .cls = CLS_ELTWISE, .in = P_FLOATS, .out = P_FLOAT, .equivalent = single, .scalar = mean_scalar, .eval = eval_mean};
+const OpDesc op_Max = {.name = "Max", .since = 13, .cls = CLS_ELTWISE, .in = P_NUMS, .out = P_NUM, .equivalent = single, .propagate = max_propagate, .scalar = max_scalar, .grad = grad_extremum, .eval = eval_max};
+const OpDesc op_Min = {.name = "Min", .since = 13, .cls = CLS_ELTWISE, .in = P_NUMS, .out = P_NUM, .equivalent = single, .propagate = min_propagate, .scalar = min_scalar, .grad = grad_extremum, .eval = eval_min};
+const OpDesc op_Sum = {.name = "Sum", .since = 13, .cls = CLS_ELTWISE, .in = P_FLOATS, .out = P_FLOAT, .equivalent = single, .scalar = sum_scalar, .grad = grad_variadic_sum, .eval = eval_sum};
+const OpDesc op_Mean = {.name = "Mean", .since = 13, .cls = CLS_ELTWISE, .in = P_FLOATS, .out = P_FLOAT, .equivalent = single, .scalar = mean_scalar, .grad = grad_mean, .eval = eval_mean};

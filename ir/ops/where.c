@@ -2,6 +2,7 @@
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
+#include "ir/ops/grad.h"
 
 static const Port P_IN[] = {{"condition", DTS_BOOL, 0, 0}, {"X", DTS_ANY, 0, 1}, {"Y", DTS_ANY, 0, 1}, PORT_END};
 static const Port P_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
@@ -42,4 +43,4 @@ static bool eval(Eval *e)
     return o != NULL;
 }
 
-const OpDesc op_Where = {.name = "Where", .since = 16, .cls = CLS_ELTWISE, .in = P_IN, .out = P_OUT, .propagate = propagate, .scalar = scalar, .eval = eval};
+const OpDesc op_Where = {.name = "Where", .since = 16, .cls = CLS_ELTWISE, .in = P_IN, .out = P_OUT, .propagate = propagate, .scalar = scalar, .grad = grad_where, .eval = eval};

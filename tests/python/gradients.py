@@ -1,0 +1,126 @@
+"""Gradients: what bmc differentiates against central differences, in float64, through compiled code.
+
+    gradients.py [--bmc BMC] [--seed N] [--filter TEXT] [--jobs N] [-v]
+
+Each case is a small graph whose results are weighted by random constants and summed: loss. It is compiled with
+--grad=loss:x,..., with fixed sizes and with symbolic ones, and for each input x and some random directions d
+
+    (loss(x + h d) - loss(x - h d)) / 2h   is to be   sum(x.grad * d)
+
+The cases of one operator stand in gradient_cases.py. Gradients come out with the same bits for 1 and 2 threads.
+"""
+
+import argparse
+import os
+import sys
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import bmc_ctypes
+import gradient_cases
+import harness
+
+STEP = 1e-5
+DIRECTIONS = 4
+
+
+def model_of(case, symbolic, rng):
+    """The case's graph with a loss behind it; names of what is differentiated by."""
+    nodes, inits, inputs, wrt = [], [], [], []
+    for name, array in case.inputs.items():
+        given = case.fed(name)
+        if not given:
+            inits.append(numpy_helper.from_array(array, name))
+            continue
+        if array.dtype == np.float64:
+            wrt.append(name)
+        dims = ["d%d" % d if symbolic and d > 1 and name not in case.static else d for d in array.shape]
+        if symbolic == "distinct":
+            dims = ["%s_%d" % (name, i) if name not in case.static else d for i, d in enumerate(array.shape)]
+        inputs.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), dims))
+    nodes += case.nodes
+    terms = []
+    for k, (name, shape) in enumerate(case.outputs.items()):
+        inits.append(numpy_helper.from_array(rng.uniform(-1, 1, shape), "r%d" % k))
+        nodes.append(helper.make_node("Mul", [name, "r%d" % k], ["m%d" % k]))
+        nodes.append(helper.make_node("ReduceSum", ["m%d" % k], ["s%d" % k], keepdims=0))
+        terms.append("s%d" % k)
+    nodes.append(helper.make_node("Sum", terms, ["loss"]))
+    out = [helper.make_tensor_value_info("loss", TensorProto.DOUBLE, [])]
+    graph = helper.make_graph(nodes, "g", inputs, out, inits)
+    opsets = [helper.make_opsetid("", case.opset), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets)
+    model.ir_version = 10
+    return model, wrt
+
+
+def differences(loaded, feeds, wrt, rng, tally, name, step, tol):
+    """Compares each gradient along random directions."""
+    first = loaded.run(feeds)
+    good, worst = True, ""
+    for x in wrt:
+        got = first[x + ".grad"]
+        if got.shape != feeds[x].shape:
+            return tally.check(name, False, "%s.grad has shape %s, not %s" % (x, got.shape, feeds[x].shape))
+        for _ in range(DIRECTIONS if feeds[x].size > 1 else 1):
+            d = rng.standard_normal(feeds[x].shape)
+            d /= max(np.sqrt(np.sum(d * d)), 1e-300)
+            plus = loaded.run({**feeds, x: feeds[x] + step * d})["loss"]
+            minus = loaded.run({**feeds, x: feeds[x] - step * d})["loss"]
+            want, is_ = float(plus - minus) / (2 * step), float(np.sum(got * d))
+            scale = max(1.0, abs(float(first["loss"])), float(np.sqrt(np.sum(got * got))))
+            if not abs(want - is_) <= tol * scale:
+                good, worst = False, "%s: %.10g, by differences %.10g" % (x, is_, want)
+    return tally.check(name, good, worst)
+
+
+def check(case, symbolic, args, tally):
+    rng = np.random.default_rng([args.seed, case.number])
+    name = "%s%s" % (case.name, " (%s)" % symbolic if symbolic else "")
+    base = os.path.join(harness.WORK, "gradients", "%d%s" % (case.number, symbolic or ""))
+    model, wrt = model_of(case, symbolic, rng)
+    onnx.save(model, base + ".onnx")
+    wanted = [x for x in wrt if x not in case.constant]
+    command = [args.bmc, base + ".onnx", "-o", base + ".so", "--grad=loss:" + ",".join(wanted)]
+    ran = harness.run(command + case.options)
+    if ran.status != 0:
+        tally.check(name, False, ran.brief())
+        return
+    loaded = bmc_ctypes.Loaded(base + ".so")
+    feeds = {k: v for k, v in case.inputs.items() if case.fed(k)}
+    try:
+        if differences(loaded, feeds, wanted, rng, tally, name, case.step or STEP, case.tol):
+            two = bmc_ctypes.Loaded(base + ".so", threads=2)
+            one, other = loaded.run(feeds), two.run(feeds)
+            same = all(np.array_equal(one[k], other[k], equal_nan=True) for k in one)
+            if not same:
+                tally.check(name + ", two threads", False, "other bits")
+    except bmc_ctypes.ModelError as e:
+        tally.check(name, False, e)
+
+
+def main():
+    parser = argparse.ArgumentParser(description="gradients against central differences")
+    parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--filter", default="")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("-v", action="store_true")
+    args = parser.parse_args()
+    harness.needs_bmc(args.bmc)
+    args.seed = harness.fresh_seed(args.seed)
+    tally = harness.Tally(args.v)
+    os.makedirs(os.path.join(harness.WORK, "gradients"), exist_ok=True)
+    jobs = []
+    for case in gradient_cases.cases(np.random.default_rng(args.seed)):
+        if args.filter in case.name:
+            jobs += [lambda c=case, s=s: check(c, s, args, tally) for s in case.modes]
+    harness.parallel(jobs, args.jobs)
+    return tally.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
