@@ -87,7 +87,8 @@ typedef enum rt_work { RT_UNKNOWN, RT_SMALL, RT_SURE } rt_work;
 typedef struct rt_tune {
     uint64_t est[2], best; /* ns of a run with all threads and with one, 0: not known; the least with all */
     uint64_t spent, cost;  /* ns since the last trial of the way that is not in use; what that took */
-    uint32_t patience, runs, late, tried; /* late: runs in a row above the other way's; tried: runs of this trial */
+    /* late: runs in a row above the other way's; tried: runs of this trial; since: runs since the last change */
+    uint32_t patience, runs, late, tried, since;
     bool sure, alone, trying;
 } rt_tune;
 RT_HIDDEN uint64_t rt_now(void); /* ns */

@@ -18,9 +18,10 @@ enum {
     PATIENCE_FIRST = 8,
     PATIENCE_MOST = 64,
     WARM_RUNS = 4,      /* before the other way is tried */
-    WARM_RUNS_SURE = 6,
+    WARM_RUNS_SURE = 16, /* or WARM_RUNS, where they are erratic */
     RISE_MOST = 3,
     LATE_RUNS = 3,      /* in a row, and the other way is taken */
+    LONG_RUNS = 100,    /* what has been right for so long may soon be right again */
     TRIAL_TEAM = 4,     /* runs of a trial */
     TRIAL_ALONE = 2,
     TRIAL_COST = 6      /* times a run of the way in use: enough of a trial */
@@ -40,8 +41,8 @@ void rt_tune_reset(rt_tune *t, rt_work work)
 
 bool rt_tune_alone(rt_tune *t)
 {
-    if (!t->trying && t->runs >= (uint32_t)(t->sure ? WARM_RUNS_SURE : WARM_RUNS)) {
-        bool fine = t->sure && !t->alone && t->est[1] && t->est[0] < t->best + t->best / 2;
+    if (!t->trying && t->runs >= WARM_RUNS) {
+        bool fine = t->sure && !t->alone && (t->est[1] || t->runs < WARM_RUNS_SURE) && t->est[0] < t->best + t->best / 2;
         t->trying = !fine && t->spent / t->patience >= t->cost;
         t->tried = 0;
         if (t->trying) t->cost = 0;
@@ -54,6 +55,7 @@ static void change(rt_tune *t, uint32_t patience)
     t->alone = !t->alone;
     t->trying = false;
     t->late = 0;
+    t->since = 0;
     t->spent = 0;
     t->cost = t->est[!t->alone];
     t->patience = patience > PATIENCE_MOST ? PATIENCE_MOST : patience < PATIENCE_FIRST ? PATIENCE_FIRST : patience;
@@ -81,6 +83,7 @@ void rt_tune_ran(rt_tune *t, uint64_t ns)
         return;
     }
     t->spent += rise;
+    t->since++;
     t->late = other && *e > other ? t->late + 1 : 0;
-    if (t->late >= LATE_RUNS) change(t, 2 * t->patience);
+    if (t->late >= LATE_RUNS) change(t, t->since < LONG_RUNS ? 2 * t->patience : PATIENCE_FIRST);
 }

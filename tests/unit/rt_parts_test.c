@@ -540,6 +540,12 @@ static void test_tune_recovers(void)
         CHECK(m.alone_runs < 500);
         machine_run(&m, 100, 2100, 4200);
         CHECK(m.alone_runs <= 2);
+        machine_run(&m, 1000, 2100, 4200);
+        machine_run(&m, 8, 9000, 4200); /* a moment that stops one thread again and again: soon as before */
+        machine_run(&m, 40, 2100, 4200);
+        CHECK(m.alone_runs <= 25);
+        machine_run(&m, 40, 2100, 4200);
+        CHECK(m.alone_runs <= 2);
     }
 }
 
