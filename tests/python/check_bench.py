@@ -3,8 +3,8 @@
 
 `bmc profile` against flops and bytes worked out by hand, its steps against the time of the run; the comparison of
 answers and the interval of bench/run.py on made-up values; the rows and what they are to reach; the page and the plot
-on made-up results; and one quick run of bench/run.py with the peers, two small models. That last part is skipped, with
-the reason, where PyPI cannot be had.
+on made-up results; and quick runs with the peers: of bench/ops.py on two operators, of bench/run.py on two small
+models. That last part is skipped, with the reason, where PyPI cannot be had.
 """
 
 import argparse
@@ -250,6 +250,38 @@ def changing_shapes(tally):
     tally.check("changing shapes: sides are multiples of 32", good and len({(s["h"], s["w"]) for s in drawn}) > 100)
 
 
+def single_ops(bmc, tally):
+    """bench/ops.py on two rows, and its page."""
+    import ops
+    import run as bench
+
+    try:
+        bench.make_venv()
+    except (subprocess.CalledProcessError, OSError) as e:
+        print("skipped single operators: packages cannot be installed from PyPI (%s)" % e)
+        return
+    out = os.path.join(WORK, "ops.json")
+    ran = run([sys.executable, os.path.join(BENCH, "ops.py"), "--quick", "--only", "unary: Relu;sorting: TopK, 10 of",
+               "--sizes", "L1,L2", "--out", out, "--bmc", bmc, "--seconds", "0.02"], limit=300)
+    if not tally.check("bench/ops.py --quick", ran.status == 0, ran.brief()):
+        return
+    with open(out) as f:
+        r = json.load(f)
+    for name, bytes_of in (("unary: Relu", lambda n: 8 * n), ("sorting: TopK, 10 of 1000", lambda n: n // 1000 * (4000 + 120))):
+        for size, n in (("L1", 1 << 13), ("L2", 1 << 17)):
+            cell = r["rows"].get(name, {}).get("sizes", {}).get(size, {})
+            tally.check("%s, %s: times, same answers" % (name, size), cell.get("bmc", 0) > 0 and cell.get("onnxruntime", 0) > 0
+                        and cell.get("error") == 0, cell)
+            tally.check("%s, %s: bytes" % (name, size), cell.get("bytes") == bytes_of(n), cell)
+    slow = {"bmc": 3000.0, "onnxruntime": 1000.0, "flops": 0, "bytes": 3000, "working_set": 3000}
+    r["rows"]["unary: Relu"]["sizes"]["L1"] = slow
+    r["rows"]["unary: Relu"]["sizes"]["L2"] = {k: v for k, v in slow.items() if k != "onnxruntime"}
+    tally.check("what misses its bar is counted", ("unary: Relu", "L1", 3.0, 1.5) in ops.below(r), ops.below(r))
+    text = ops.page(r)
+    for part in ("# Single operators", "## Unary", "**3.0**", "*cannot*", "| TopK, 10 of 1000 |", "out of L2"):
+        tally.check("the page of single operators says " + part, part in text, text)
+
+
 def whole(bmc, tally):
     """bench/run.py itself, as a user starts it."""
     import run as bench
@@ -298,6 +330,7 @@ def main():
     pages(tally)
     changing_shapes(tally)
     profile(bmc, tally)
+    single_ops(bmc, tally)
     whole(bmc, tally)
     return tally.finish()
 
