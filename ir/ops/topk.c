@@ -1,5 +1,5 @@
 /* topk.c: TopK: the k largest or smallest elements along an axis and where they stood, best first; of equal elements the one with the lower index comes first; NaN counts
- * as larger than any number. Selecting is the runtime's (rt_topk, one row per thread at a time). k was an attribute before opset 10. */
+ * as larger than any number. Selecting is the runtime's (rt_topk). k was an attribute before opset 10. */
 #include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 #include <math.h>
@@ -8,6 +8,8 @@ static const Port P_IN[] = {{"X", DTS_NUM, 0, 1}, {"K", DTS(DT_I64), PORT_SHAPE,
 static const Port P_OUT[] = {{"Values", DTS_NUM, 0, 1}, {"Indices", DTS(DT_I64), 0, 0}, PORT_END};
 typedef struct TopK { uint64_t set; int64_t axis, k, largest, sorted; } TopK;
 static const AttrSpec ATTRS_[] = {A_INT(TopK, axis, -1), A_INT(TopK, k, -1), A_INT(TopK, largest, 1), A_INT(TopK, sorted, 1), A_END};
+
+enum { ROWS = 16 /* rows side by side that are looked at together */, PARTS = 16 /* threads at most */ };
 
 static bool upgrade(Graph *g, Node n, int64_t opset)
 {
@@ -47,7 +49,7 @@ static bool lower(Lw *l, Node n)
     const TopK *a = ATTRS(l->g, n, TopK);
     Dims *d = &l->m->dims;
     int rank = lw_rank(l, 0), axis = (int)(a->axis < 0 ? a->axis + rank : a->axis);
-    Dim k, dim[RANK_MAX], work[3];
+    Dim k, dim[RANK_MAX], one = dim_const(d, 1), outer = one, inner = one;
     uint32_t count;
     if (!lw_values(l, 1, &k, 1, &count)) return false;
     index_check(l, dim_const(d, 0), KREL_LE, k, "K is {want}");
@@ -56,11 +58,14 @@ static bool lower(Lw *l, Node n)
     lw_prepare_in(l);
     for (uint32_t r = 0; r < 2; r++)
         if (r < node_n_out(l->g, n)) lw_bind_dims(l, r, dim);
-    work[0] = dim_const(d, 1);
     for (int i = 0; i < rank; i++)
-        if (i != axis) work[0] = dim_mul(d, work[0], dim[i]);
-    work[1] = k, work[2] = dim_const(d, 2);
-    KBuf x = lw_in(l, 0), y = lw_out(l, 0), at = node_n_out(l->g, n) > 1 ? lw_out(l, 1) : lw_temp(l, DT_I64, rank, dim), tmp = lw_temp(l, DT_I64, 3, work);
+        if (i < axis) outer = dim_mul(d, outer, dim[i]);
+        else if (i > axis) inner = dim_mul(d, inner, dim[i]);
+    /* workspace: of some threads (the others do nothing), pairs for so many rows at once: room for candidates, twice */
+    Dim at_once = dim_min(d, inner, dim_const(d, ROWS)), groups = dim_mul(d, outer, dim_ceildiv(d, inner, dim_const(d, ROWS)));
+    Dim room = dim_min(d, lw_dim(l, 0, axis), dim_add(d, dim_mul(d, dim_const(d, 4), k), dim_const(d, 64)));
+    Dim work[4] = {dim_min(d, groups, dim_const(d, PARTS)), at_once, dim_mul(d, dim_const(d, 2), room), dim_const(d, 2)};
+    KBuf x = lw_in(l, 0), y = lw_out(l, 0), at = node_n_out(l->g, n) > 1 ? lw_out(l, 1) : lw_temp(l, DT_I64, rank, dim), tmp = lw_temp(l, DT_I64, 4, work);
     lw_call(l, l->steps, "rt_topk", 6,
             (KArg[]){{.kind = KA_BUF, .buf = x}, {.kind = KA_BUF, .buf = y}, {.kind = KA_BUF, .buf = at}, {.kind = KA_BUF, .buf = tmp},
                      {.kind = KA_INT, .i = axis}, {.kind = KA_INT, .i = a->largest != 0}});

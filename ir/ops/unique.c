@@ -32,7 +32,7 @@ static bool lower(Lw *l, Node n)
     const Unique *a = ATTRS(l->g, n, Unique);
     Dims *d = &l->m->dims;
     int rank = lw_rank(l, 0), axis = flat(a) ? -1 : (int)(a->axis < 0 ? a->axis + rank : a->axis);
-    Dim len = dim_const(d, 1), dim[RANK_MAX], work[2] = {dim_const(d, 2)};
+    Dim len = dim_const(d, 1), dim[RANK_MAX], work[2] = {dim_const(d, 4)};
     for (int i = 0; i < rank; i++) dim[i] = lw_dim(l, 0, i), len = flat(a) ? dim_mul(d, len, dim[i]) : len;
     if (!flat(a)) len = dim[axis];
     work[1] = len;
