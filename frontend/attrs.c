@@ -38,11 +38,16 @@ static AttributeKind kind_wanted(AttrKind k)
     UNREACHABLE();
 }
 
-const Onnx__AttributeProto *attr_resolve(const Call *call, const Onnx__AttributeProto *a)
+const Onnx__AttributeProto *attr_resolve(const Scope *s, const Onnx__AttributeProto *a, const Scope **where)
 {
+    const Call *call = s->call;
+    if (where) *where = s;
     if (!*a->ref_attr_name) return a;
-    for (size_t k = 0; k < call->n_attr; k++)
-        if (!strcmp(call->attr_name[k], a->ref_attr_name)) return call->attr[k];
+    for (size_t k = 0; k < call->n_attr; k++) {
+        if (strcmp(call->attr_name[k], a->ref_attr_name)) continue;
+        if (where) *where = call->attr_scope[k];
+        return call->attr[k];
+    }
     return NULL;
 }
 
@@ -139,11 +144,12 @@ static bool one(Import *im, const Scope *s, const Onnx__AttributeProto *given, c
         *(uint64_t *)attrs |= UINT64_C(1) << k;
         return sparse_import(im->m, &im->file, given->sparse_tensor, loc, given->name, &t->blob, &t->type);
     }
-    const Onnx__AttributeProto *a = attr_resolve(s->call, given);
-    if (!a) return true;   /* the caller left it out: the default holds */
+    const Onnx__AttributeProto *a = attr_resolve(s, given, NULL);
+    if (!a) {
+        *seen &= ~(UINT64_C(1) << k);
+        return true;   /* the caller left it out: the default holds */
+    }
     AttributeKind kind = kind_of(a), want = kind_wanted(spec->kind);
-    if (spec->kind == ATTR_GRAPH && a != given)
-        return diag(to, loc, E_OP_FORM, arena_printf(im->arena, "attribute '%s': a graph that the caller of a function gives is not supported", given->name));
     if (kind != want && !(spec->kind == ATTR_TYPE && kind == AK_STRING)) return diag(to, loc, E_ATTR_TYPE, given->name, kind_name[kind], kind_name[want]);
     if (!field(im, a, kind, spec, loc, attrs)) return false;
     if (spec->kind != ATTR_GRAPH) *(uint64_t *)attrs |= UINT64_C(1) << k;
@@ -183,13 +189,16 @@ uint32_t attrs_n_region(const OpDesc *d)
     return n;
 }
 
-const Onnx__GraphProto *attrs_region(const Onnx__NodeProto *n, const OpDesc *d, uint32_t k, const char **name)
+const Onnx__GraphProto *attrs_region(const Scope *scope, const Onnx__NodeProto *n, const OpDesc *d, uint32_t k, const char **name, const Scope **where)
 {
     for (const AttrSpec *s = d->attrs; s && s->name; s++) {
         if (s->kind != ATTR_GRAPH || s->def_i != k) continue;
         *name = s->name;
         for (size_t i = 0; i < n->n_attribute; i++)
-            if (!strcmp(n->attribute[i]->name, s->name)) return n->attribute[i]->g;
+            if (!strcmp(n->attribute[i]->name, s->name)) {
+                const Onnx__AttributeProto *a = attr_resolve(scope, n->attribute[i], where);
+                return a ? a->g : NULL;
+            }
     }
     return NULL;
 }

@@ -38,25 +38,27 @@ const Onnx__FunctionProto *function_find(const Import *im, const Onnx__NodeProto
 }
 
 /* What the body's references will find: the caller's attributes, resolved in the caller's own surroundings, then defaults. */
-static bool bind_attrs(Import *im, const Scope *s, const Onnx__NodeProto *n, const Onnx__FunctionProto *f, DiagLoc loc, Call *c)
+static bool bind_attrs(Import *im, const Scope *s, const Onnx__NodeProto *n, const Onnx__FunctionProto *f, DiagLoc loc, const Scope *body, Call *c)
 {
     size_t most = n->n_attribute + f->n_attribute_proto;
     const char **name = arena_array(im->arena, const char *, most + 1);
     c->attr = arena_array(im->arena, const Onnx__AttributeProto *, most + 1);
     c->attr_name = name;
+    c->attr_scope = arena_array(im->arena, const Scope *, most + 1);
     for (size_t k = 0; k < n->n_attribute; k++) {
         const char *given = n->attribute[k]->name;
         bool known = false;
         for (size_t i = 0; i < f->n_attribute && !known; i++) known = !strcmp(f->attribute[i], given);
         for (size_t i = 0; i < f->n_attribute_proto && !known; i++) known = !strcmp(f->attribute_proto[i]->name, given);
         if (!known) return diag(im->m->diag, loc, E_ATTR_UNKNOWN, f->name, given);
-        const Onnx__AttributeProto *a = attr_resolve(s->call, n->attribute[k]);
+        const Onnx__AttributeProto *a = attr_resolve(s, n->attribute[k], &c->attr_scope[c->n_attr]);
         if (!a) continue;
         name[c->n_attr] = given;
         c->attr[c->n_attr++] = a;
     }
     for (size_t k = 0; k < f->n_attribute_proto; k++) {   /* behind the given ones, which are found first */
         name[c->n_attr] = f->attribute_proto[k]->name;
+        c->attr_scope[c->n_attr] = body;
         c->attr[c->n_attr++] = f->attribute_proto[k];
     }
     return true;
@@ -66,7 +68,7 @@ static bool fail(Import *im, DiagLoc loc, const char *text) { return diag(im->m-
 
 bool inlining_goes_on(Import *im, const Call *c, DiagLoc at)
 {
-    if (!c->function || im->called_nodes++ < CALLED_NODES_MAX) return true;
+    if ((!c->function && !im->inlining) || im->called_nodes++ < CALLED_NODES_MAX) return true;
     if (!im->too_large) fail(im, at, "inlining the model's functions makes it too large");
     im->too_large = true;
     return false;
@@ -87,12 +89,14 @@ bool function_inline(Import *im, Scope *s, const Onnx__NodeProto *n, const Onnx_
     if (n_in > f->n_input || n->n_output > f->n_output)
         return fail(im, at, arena_printf(im->arena, "function %s has %zu inputs and %zu outputs, %zu and %zu are given",
                                              f->name, f->n_input, f->n_output, n_in, n->n_output));
-    if (!bind_attrs(im, s, n, f, at, &c)) return false;
     Scope body = {.in = s->in, .call = &c, .path = c.prefix};
+    if (!bind_attrs(im, s, n, f, at, &body, &c)) return false;
     map_init(&body.name, im->arena);
     bool ok = true, broken;
     for (size_t k = 0; k < f->n_input; k++) ok &= scope_define(im, &body, f->input[k], k < n_in ? in[k] : VALUE_NONE);
+    im->inlining++;   /* also counts what graphs that a caller gave hold */
     ok &= nodes_import(im, &body, (Nodes){f->node, f->n_node});
+    im->inlining--;
     for (size_t k = 0; k < n->n_output && ok; k++) {
         Value v = VALUE_NONE;
         if (!*n->output[k]) continue;

@@ -30,6 +30,7 @@ typedef struct Call {
     Opsets opsets;
     const Onnx__AttributeProto **attr; size_t n_attr;   /* what its attributes stand for, resolved: no references */
     const char *const *attr_name;
+    const struct Scope **attr_scope;   /* what the names in a graph given as attribute mean */
     const char *prefix;        /* of names inside, ends with '/' */
     int32_t node;              /* of the outermost call */
     const struct Call *caller;
@@ -53,6 +54,7 @@ typedef struct Import {
     Map function;              /* hash of domain, name, overload -> index + 1 of the first; next_function chains */
     uint32_t *next_function;
     uint32_t called_nodes;     /* made by inlining so far */
+    uint32_t inlining;         /* calls that are being inlined now, one in the other */
     bool too_large;            /* said so: inlining goes no further */
     VEC(Late) late;
     Map no_opset;              /* domains that were diagnosed as not imported */
@@ -73,14 +75,15 @@ typedef VEC(Name) NameVec;
 /* ---- attrs.c ---- */
 /* Attributes of a node into the op's struct (NULL when it has none). false: diagnosed, all problems of the node. */
 bool attrs_import(Import *, const Scope *, const Onnx__NodeProto *, const OpDesc *, DiagLoc, void **attrs);
-/* The graph given for region k of the op; NULL: not given (diagnosed by attrs_import). */
-const Onnx__GraphProto *attrs_region(const Onnx__NodeProto *, const OpDesc *, uint32_t k, const char **name);
+/* The graph given for region k of the op, and the scope that its names are found in; NULL: not given (diagnosed by attrs_import). */
+const Onnx__GraphProto *attrs_region(const Scope *, const Onnx__NodeProto *, const OpDesc *, uint32_t k, const char **name, const Scope **where);
 uint32_t attrs_n_region(const OpDesc *);
 /* The tensors that attributes name (AttrSpec.names), in the order of the op's table. */
 void attrs_tensor_names(Import *, const Onnx__NodeProto *, const OpDesc *, NameVec *);
 bool attr_is_sparse_form(const OpDesc *, const Onnx__AttributeProto *);   /* sparse_NAME of an attribute NAME that is a tensor */
-/* The attribute itself, or what it refers to in the surrounding call; NULL: refers to one that was not given. */
-const Onnx__AttributeProto *attr_resolve(const Call *, const Onnx__AttributeProto *);
+/* The attribute of a node in that scope itself, or what it refers to in the surrounding call; NULL: refers to one that was not given. where (may be NULL): the scope
+ * of the names in a graph. */
+const Onnx__AttributeProto *attr_resolve(const Scope *, const Onnx__AttributeProto *, const Scope **where);
 
 /* ---- order.c ---- */
 typedef struct Nodes { Onnx__NodeProto *const *p; size_t n; } Nodes;

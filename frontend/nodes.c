@@ -155,13 +155,14 @@ static bool region_outputs(Import *im, const Scope *s, const Onnx__GraphProto *g
 
 typedef VEC(Value) ValueVec;
 
-static bool region(Import *im, const Scope *outer, const Onnx__GraphProto *g, const char *attr, const ValueVec *captured, Loc loc, Graph **out)
+/* in: where the node stands; outer: where the graph's names are found, which is elsewhere when the caller of a function gave the graph. */
+static bool region(Import *im, Place *in, const Scope *outer, const Onnx__GraphProto *g, const char *attr, const ValueVec *captured, Loc loc, Graph **out)
 {
     const Names *names = &im->m->names;
     const char *owner = loc.name.i ? name_str(names, loc.name) : name_str(names, loc.op);
     bool ok = true;
-    if (outer->in->depth + 1 > REGION_DEPTH_MAX) return diag(im->m->diag, loc_diag(im, loc), E_IMPORT, "more than 64 graphs inside each other");
-    Place *p = place_new(im, name_str(names, module_fresh_name(im->m, attr)), outer->in);
+    if (in->depth + 1 > REGION_DEPTH_MAX) return diag(im->m->diag, loc_diag(im, loc), E_IMPORT, "more than 64 graphs inside each other");
+    Place *p = place_new(im, name_str(names, module_fresh_name(im->m, attr)), in);
     Scope s = {.in = p, .outer = outer, .call = outer->call, .path = arena_printf(im->arena, "%s/%s/", owner, attr)};
     map_init(&s.name, im->arena);
     *out = p->g;
@@ -172,7 +173,7 @@ static bool region(Import *im, const Scope *outer, const Onnx__GraphProto *g, co
         ok &= scope_define(im, &s, g->input[k]->name, v);
     }
     for (uint32_t k = 0; k < captured->n; k++)
-        map_put(&p->inner, captured->p[k].i, graph_input(p->g, (TypeId){0}, value_rec(outer->in->g, captured->p[k])->name).i);
+        map_put(&p->inner, captured->p[k].i, graph_input(p->g, (TypeId){0}, value_rec(in->g, captured->p[k])->name).i);
     ok &= graph_body_import(im, &s, g);
     return ok && region_outputs(im, &s, g, loc);
 }
@@ -189,24 +190,50 @@ static Graph *region_identity(Import *im, const Scope *outer, const char *attr, 
     return p->g;
 }
 
-/* The values, not constants, that the node's graphs use of the node's own place. Names that are not found are diagnosed where they are used. */
-static void captures(Import *im, const Scope *s, const Onnx__NodeProto *n, const OpDesc *d, ValueVec *captured)
+typedef struct Capture { Import *im; Place *to; Map seen; ValueVec *captured; } Capture;
+
+static void capture_graph(Capture *c, const Scope *where, const Onnx__GraphProto *g);
+
+/* Graphs that nodes inside refer to: the caller of the function gave them. */
+static void capture_referred(Capture *c, const Scope *where, const Onnx__GraphProto *g)
+{
+    for (size_t k = 0; k < g->n_node; k++)
+        for (size_t i = 0; i < g->node[k]->n_attribute; i++) {
+            const Scope *giver;
+            const Onnx__AttributeProto *given = g->node[k]->attribute[i], *a = attr_resolve(where, given, &giver);
+            if (!a || !a->g) continue;
+            if (a == given) capture_referred(c, where, a->g);
+            else capture_graph(c, giver, a->g);
+        }
+}
+
+/* The values, not constants, that a graph uses of the node's own place. Names that are not found are diagnosed where they are used. */
+static void capture_graph(Capture *c, const Scope *where, const Onnx__GraphProto *g)
 {
     NameVec free_names = {0};
-    const char *attr;
-    Map seen;
-    map_init(&seen, im->arena);
-    for (uint32_t k = 0; k < attrs_n_region(d); k++) {
-        const Onnx__GraphProto *g = attrs_region(n, d, k, &attr);
-        if (g) graph_free_names(im, g, &free_names);
-    }
+    graph_free_names(c->im, g, &free_names);
     for (uint32_t k = 0; k < free_names.n; k++) {
         Value v;
         bool broken;
         uint64_t old;
-        if (!scope_find(im, s, free_names.p[k], &v, &broken) || !v.i || value_is_const(s->in->g, v) || map_get(&seen, v.i, &old)) continue;
-        map_put(&seen, v.i, 1);
-        vec_push(im->arena, captured, v);
+        if (!scope_find(c->im, where, free_names.p[k], &v, &broken) || !v.i || value_is_const(where->in->g, v)) continue;
+        v = bring_in(c->im, c->to, where->in, v);
+        if (map_get(&c->seen, v.i, &old)) continue;
+        map_put(&c->seen, v.i, 1);
+        vec_push(c->im->arena, c->captured, v);
+    }
+    capture_referred(c, where, g);
+}
+
+static void captures(Import *im, const Scope *s, const Onnx__NodeProto *n, const OpDesc *d, ValueVec *captured)
+{
+    Capture c = {.im = im, .to = s->in, .captured = captured};
+    const char *attr;
+    const Scope *where;
+    map_init(&c.seen, im->arena);
+    for (uint32_t k = 0; k < attrs_n_region(d); k++) {
+        const Onnx__GraphProto *g = attrs_region(s, n, d, k, &attr, &where);
+        if (g) capture_graph(&c, where, g);
     }
 }
 
@@ -216,8 +243,9 @@ static bool regions(Import *im, const Scope *s, const Onnx__NodeProto *n, const 
     for (uint32_t k = 0; k < attrs_n_region(d); k++) {
         const char *attr;
         Graph *made = NULL;
-        const Onnx__GraphProto *g = attrs_region(n, d, k, &attr);
-        if (g) ok &= region(im, s, g, attr, captured, loc, &made);
+        const Scope *where;
+        const Onnx__GraphProto *g = attrs_region(s, n, d, k, &attr, &where);
+        if (g) ok &= region(im, s->in, where, g, attr, captured, loc, &made);
         else made = region_identity(im, s, attr, captured);
         region_of[k] = made;
     }
