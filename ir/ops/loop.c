@@ -42,10 +42,28 @@ static TypeId keep_symbols(Infer *c, TypeId joined, TypeId at, TypeId init)
         t.of = keep_symbols(c, t.of, a->of, i->of);
         return type_intern(&c->m->types, &t);
     }
+    if (t.kind == TY_TENSOR && a->rank == t.rank && t.rank != RANK_UNKNOWN && i->rank == RANK_UNKNOWN) return at;
     if (t.kind != TY_TENSOR || a->kind != TY_TENSOR || i->kind != TY_TENSOR || t.rank == RANK_UNKNOWN || a->rank != t.rank || i->rank != t.rank) return joined;
     for (int k = 0; k < t.rank; k++)
         if (!dim_same(a->dim[k], i->dim[k])) t.dim[k] = a->dim[k];
     return type_intern(&c->m->types, &t);
+}
+
+/* The initial value is a sequence that holds nothing: its elements' type is the one that the body inserts, of any dims. */
+static bool starts_empty(Infer *c, uint32_t k)
+{
+    Node d = value_rec(c->g, node_in(c->g, c->n, 2 + k))->def;
+    return d.i && node_rec(c->g, d)->op == OP_SequenceEmpty;
+}
+
+static TypeId of_inserted(Infer *c, TypeId at, TypeId yielded)
+{
+    const TypeRec *a = type_rec(&c->m->types, type_rec(&c->m->types, at)->of);
+    const TypeRec *y = type_rec(&c->m->types, type_rec(&c->m->types, yielded)->of);
+    if (a->rank != RANK_UNKNOWN || y->kind != TY_TENSOR || y->rank == RANK_UNKNOWN || a->elem != y->elem) return at;
+    TypeRec t = *y;
+    for (int i = 0; i < t.rank; i++) t.dim[i] = infer_fresh(c, "seq", 0, INT64_MAX);
+    return type_seq(&c->m->types, type_intern(&c->m->types, &t));
 }
 
 /* Carried value k is an optional, and the body yields the element alone: it is wrapped. */
@@ -101,9 +119,13 @@ static bool infer(Infer *c)
                 if (!wrap(c, b, k)) return false;
                 wrapped |= UINT64_C(1) << k;
             }
-            if (!infer_join(c->m, *at, value_type(b, b->out.p[1 + k]), "loop", &t))
-                return infer_fail(c, "carried value %u changes its type in the body", k);
-            t = keep_symbols(c, t, *at, value_type(c->g, node_in(c->g, c->n, 2 + k)));
+            TypeId init = value_type(c->g, node_in(c->g, c->n, 2 + k));
+            t = at->i == init.i && starts_empty(c, k) && type_rec(ty, y)->kind == TY_SEQ ? of_inserted(c, *at, y) : *at;
+            if (t.i == at->i) {
+                if (!infer_join(c->m, *at, value_type(b, b->out.p[1 + k]), "loop", &t))
+                    return infer_fail(c, "carried value %u changes its type in the body", k);
+                t = keep_symbols(c, t, *at, init);
+            }
             if (t.i != at->i) {
                 *at = t;
                 changed = true;

@@ -19,28 +19,69 @@ static const AttrSpec SCAN_ATTRS[] = {{.name = "body", .kind = ATTR_GRAPH, .def_
 static int64_t entry(const AttrInts *a, uint32_t k) { return k < a->n ? a->p[k] : 0; }
 static uint32_t own_inputs(const Graph *g, Node n) { return node_n_in(g, n) - node_rec(g, n)->n_capture; }
 
-/* Scan(none, states[B,..], inputs[B,T,..]) before opset 9  =>  Scan over B of all of them { Scan(states, inputs) of axis T } */
+/* Before opset 9: Scan(lengths or none, states[B,..], inputs[B,T,..])  =>  Scan over B of all of them { Scan(states, inputs) over T };
+ * with lengths the inner one sees that many steps of each input, and its scan outputs are filled with zeros up to T. */
+typedef struct Batch { Module *m; Graph *g; Loc loc; Value len, none, rest; } Batch;
+
+static Value add(Batch *b, OpCode op, const Value *in, uint32_t n, const void *attrs)
+{
+    return node_out(b->g, graph_add(b->g, op, in, n, 1, attrs, b->loc, NODE_NONE), 0);
+}
+
+static Value ints(Batch *b, int rank, int64_t v)
+{
+    Dim one = dim_const(&b->m->dims, 1);
+    return graph_const(b->g, blob_inline(&b->m->blobs, DT_I64, 1, &v), type_tensor(&b->m->types, DT_I64, rank, &one), (Name){0});
+}
+
+/* What the length leaves of T steps, and the length as a vector; lengths outside 0..T are indices out of range. */
+static void lengths(Batch *b, Value len, Value x)
+{
+    Ex e = {.g = b->g};
+    Value zero = ints(b, 0, 0), one = ints(b, 0, 1), t = add(b, OP_Shape, &x, 1, ex_set(&e, OP_Shape, NULL, "end", 1)), scalar = add(b, OP_Squeeze, &t, 1, NULL);
+    Value past = add(b, OP_Add, (Value[]){scalar, one}, 2, NULL), all = add(b, OP_Range, (Value[]){zero, past, one}, 3, NULL);
+    Value left = add(b, OP_Sub, (Value[]){scalar, len}, 2, NULL);   /* beyond T where the length is negative */
+    left = add(b, OP_Gather, (Value[]){all, left}, 2, NULL);
+    len = add(b, OP_Gather, (Value[]){all, len}, 2, NULL);          /* beyond T */
+    b->none = ints(b, 1, 0);
+    b->rest = add(b, OP_Unsqueeze, (Value[]){left, b->none}, 2, NULL);
+    b->len = add(b, OP_Unsqueeze, (Value[]){len, b->none}, 2, NULL);
+}
+
 static bool upgrade(Graph *g, Node n, int64_t opset)
 {
     Module *m = g->m;
     Scan *a = node_rec(g, n)->attrs;
     if (opset >= 9) return true;
-    if (node_in(g, n, 0).i) return diag(m->diag, graph_loc(g, n), E_SHAPE, "Scan with sequence_lens is not supported");
-    uint32_t n_in = own_inputs(g, n) - 1, n_cap = node_rec(g, n)->n_capture, n_out = node_n_out(g, n);
-    Graph *outer = graph_new(m, "scan_batch");
-    Value *in = arena_array(m->arena, Value, n_in + n_cap + 1), *out = arena_array(m->arena, Value, n_out + 1);
-    for (uint32_t k = 0; k < n_in + n_cap; k++) in[k] = graph_input(outer, (TypeId){0}, (Name){0});
-    Scan inner = {.set = a->set, .num_scan_inputs = a->num_scan_inputs, .in_dirs = a->directions}, all = {.set = 2, .num_scan_inputs = n_in};
-    inner.set = 2 | (a->directions.n ? 16 : 0);
-    Node s = graph_add(outer, OP_Scan, in, n_in + n_cap, n_out, &inner, node_rec(g, n)->loc, NODE_NONE);
-    node_rec(outer, s)->n_capture = n_cap;
-    graph_set_region(outer, s, (const Graph *const[]){node_rec(g, n)->region[0]}, 1);
-    for (uint32_t k = 0; k < n_out; k++) out[k] = node_out(outer, s, k);
-    graph_set_outputs(outer, out, n_out);
-    for (uint32_t k = 0; k < n_in + n_cap; k++) in[k] = node_in(g, n, k + 1);
-    Node by = graph_add(g, OP_Scan, in, n_in + n_cap, n_out, &all, node_rec(g, n)->loc, n);
+    bool lens = node_in(g, n, 0).i != 0;
+    uint32_t n_own = own_inputs(g, n) - 1, n_cap = node_rec(g, n)->n_capture, n_out = node_n_out(g, n), n_in = n_own + n_cap;
+    if (a->num_scan_inputs < 1 || a->num_scan_inputs > n_own) return diag(m->diag, graph_loc(g, n), E_SHAPE, "num_scan_inputs does not fit the inputs");
+    uint32_t states = n_own - (uint32_t)a->num_scan_inputs;
+    Batch b = {.m = m, .g = graph_new(m, "scan_batch"), .loc = node_rec(g, n)->loc};
+    Value *in = arena_array(m->arena, Value, n_in + 2), *out = arena_array(m->arena, Value, n_out + 1);
+    for (uint32_t k = 0; k < n_own; k++) in[k] = graph_input(b.g, (TypeId){0}, (Name){0});
+    if (lens) lengths(&b, graph_input(b.g, (TypeId){0}, (Name){0}), in[states]);
+    for (uint32_t k = n_own; k < n_in; k++) in[k] = graph_input(b.g, (TypeId){0}, (Name){0});
+    for (uint32_t k = states; k < n_own && lens; k++) in[k] = add(&b, OP_Slice, (Value[]){in[k], b.none, b.len, b.none}, 4, NULL);
+    Scan inner = {.set = 2 | (a->directions.n ? 16 : 0), .num_scan_inputs = a->num_scan_inputs, .in_dirs = a->directions};
+    Scan all = {.set = 2, .num_scan_inputs = n_own + lens};
+    Node s = graph_add(b.g, OP_Scan, in, n_in, n_out, &inner, b.loc, NODE_NONE);
+    node_rec(b.g, s)->n_capture = n_cap;
+    graph_set_region(b.g, s, (const Graph *const[]){node_rec(g, n)->region[0]}, 1);
+    for (uint32_t k = 0; k < n_out; k++) {
+        out[k] = node_out(b.g, s, k);
+        if (!lens || k < states) continue;
+        Ex e = {.g = b.g};
+        Value pads = add(&b, OP_Concat, (Value[]){b.none, b.rest}, 2, ex_set(&e, OP_Concat, NULL, "axis", 0));
+        out[k] = add(&b, OP_Pad, (Value[]){out[k], pads, VALUE_NONE, b.none}, 4, NULL);
+    }
+    graph_set_outputs(b.g, out, n_out);
+    for (uint32_t k = 0; k < n_own; k++) in[k] = node_in(g, n, k + 1);
+    if (lens) in[n_own] = node_in(g, n, 0);
+    for (uint32_t k = 0; k < n_cap; k++) in[n_own + lens + k] = node_in(g, n, 1 + n_own + k);
+    Node by = graph_add(g, OP_Scan, in, n_in + lens, n_out, &all, b.loc, n);
     node_rec(g, by)->n_capture = n_cap;
-    graph_set_region(g, by, (const Graph *const[]){outer}, 1);
+    graph_set_region(g, by, (const Graph *const[]){b.g}, 1);
     for (uint32_t k = 0; k < n_out; k++) graph_replace_uses(g, node_out(g, n, k), node_out(g, by, k));
     graph_erase(g, n);
     return true;
