@@ -159,6 +159,18 @@ def value_of(x):
     return value
 
 
+def given(port, x):
+    """What value_of makes of it; in place of an optional, one that holds it."""
+    value = value_of(x)
+    if port.kind != OPTIONAL or x is None:
+        return value
+    held = Value(size=ctypes.sizeof(Value), kind=OPTIONAL, n_item=1)
+    held.keep = (Value * 1)(value)
+    held.value = value
+    held.item = held.keep
+    return held
+
+
 def result_of(value):
     """What value_of takes, from a result: arrays, lists, dicts."""
     if value.kind == SEQUENCE:
@@ -231,7 +243,7 @@ class Loaded:
         return status
 
     def run(self, feeds):
-        values = [value_of(feeds[p.name.decode()]) for p in self.inputs]
+        values = [given(p, feeds[p.name.decode()]) for p in self.inputs]
         outputs = [empty_output() for _ in self.outputs]
         status = self.raw_run(values, outputs)
         if status != OK:
