@@ -110,11 +110,27 @@ static KVal mod_scalar(Lw *l, Node n, const KVal *x, const DType *in)
 }
 
 /* Base and exponent may differ in type: the power is taken in the base's type, or in float when the exponent is one; an integer base with a float exponent truncates. */
+/* float ^ integer: the exponent as a float32 has lost its lowest bits from 2^24 on, and with them whether it is odd, which
+ * decides about the sign. Exponents count as doubles do: those from 2^53 on are even. */
+static KVal pow_of_int(Lw *l, KVal x, KVal y, DType b, DType e)
+{
+    KVal r = kb_bin(l->b, KOP_POW, x, kb_cast(l->b, b, y)), one = kb_const_i(l->b, e, 1);
+    if (dtype_info(e)->bits < 32 || b == DT_F64) return r;
+    KVal turns = kb_and(l->b, kb_eq(l->b, kb_and(l->b, y, one), one),
+                        kb_lt(l->b, kb_bitcast(l->b, DT_I32, x), kb_const_i(l->b, DT_I32, 0)));   /* -0, too */
+    if (dtype_info(e)->bits == 64) {
+        KVal far = dtype_is_signed(e) ? kb_un(l->b, KOP_ABS, y) : y;
+        turns = kb_and(l->b, turns, kb_lt(l->b, far, kb_const_i(l->b, e, INT64_C(1) << 53)));
+    }
+    return kb_select(l->b, turns, kb_un(l->b, KOP_NEG, kb_un(l->b, KOP_ABS, r)), r);
+}
+
 static KVal pow_scalar(Lw *l, Node n, const KVal *x, const DType *in)
 {
     (void)n;
     DType b = dtype_compute(in[0]), e = dtype_compute(in[1]);
     if (b == e) return kb_bin(l->b, KOP_POW, x[0], x[1]);
+    if (dtype_is_float(b) && dtype_is_int(e)) return pow_of_int(l, x[0], x[1], b, e);
     if (dtype_is_float(b)) return kb_bin(l->b, KOP_POW, x[0], kb_cast(l->b, b, x[1]));
     if (!dtype_is_float(e)) return kb_bin(l->b, KOP_POW, x[0], kb_cast(l->b, b, x[1]));
     return kb_cast(l->b, b, kb_bin(l->b, KOP_POW, kb_cast(l->b, DT_F64, x[0]), kb_cast(l->b, DT_F64, x[1])));

@@ -126,11 +126,12 @@ static KVal sweep(Lw *l, const Sweep *w, int at, KVal *idx, KOp combine, KVal ac
     return loop.result[0];
 }
 
-typedef struct Elem { const Kind *k; KVal sub; } Elem;
+typedef struct Elem { const Kind *k; KVal sub; bool wide; /* integers: as float64 */ } Elem;
 static KVal element(Lw *l, const KVal *idx, const void *arg)
 {
     const Elem *e = arg;
     KVal x = lw_at(l, 0, idx);
+    if (e->wide) x = kb_cast(l->b, DT_F64, x);
     if (e->sub.i) return kb_un(l->b, KOP_EXP, kb_sub(l->b, x, e->sub));
     if (e->k->pre == PRE_ABS && dtype_is_signed(kb_type(l->b, x))) return kb_un(l->b, KOP_ABS, x);
     if (e->k->pre == PRE_SQUARE) return kb_mul(l->b, x, x);
@@ -161,14 +162,15 @@ static KVal reduced(Lw *l, const Sweep *w, KVal *idx)
     const Kind *k = kind_of(node_rec(l->g, l->n)->op);
     bool boolean = lw_elem(l, 0) == DT_BOOL, lse = k->op == OP_ReduceLogSumExp;
     KOp combine = !boolean ? k->combine : k->combine == KOP_MAX ? KOP_OR : KOP_AND;
-    DType t = dtype_compute(lw_elem(l, 0));
-    Elem e = {.k = k};
+    DType t = dtype_compute(lw_elem(l, 0)), given = t;
+    Elem e = {.k = k, .wide = lse && !dtype_is_float(t)};
     if (!lse) return finish(l, k, sweep(l, w, 0, idx, combine, neutral(b, combine, t), element, &e), w);
-    if (!dtype_is_float(t)) return kb_const_i(b, t, 0);
+    if (e.wide) t = DT_F64;
     KVal m = sweep(l, w, 0, idx, KOP_MAX, neutral(b, KOP_MAX, t), element, &e);
     KVal finite = kb_lt(b, kb_un(b, KOP_ABS, m), kb_const_f(b, t, INFINITY));
     e.sub = kb_select(b, finite, m, kb_const_f(b, t, 0));
-    return kb_add(b, finish(l, k, sweep(l, w, 0, idx, KOP_ADD, neutral(b, KOP_ADD, t), element, &e), w), e.sub);
+    KVal y = kb_add(b, finish(l, k, sweep(l, w, 0, idx, KOP_ADD, neutral(b, KOP_ADD, t), element, &e), w), e.sub);
+    return e.wide ? kb_cast(b, given, y) : y;
 }
 
 /* Axes that only the run knows: the result is computed as if dims were kept, and every axis is swept, over its extent or over the one element that the result's
@@ -300,7 +302,7 @@ static bool eval(Eval *e)
         int64_t ir = k->combine == KOP_MAX ? ihi : k->combine == KOP_MIN ? ilo : k->combine == KOP_MUL ? iprod : iacc;
         if (k->post == POST_MEAN) r = acc / count, ir = count ? iacc / (int64_t)count : 0;
         if (k->post == POST_SQRT) r = sqrt(r), ir = (int64_t)sqrt((double)ir);
-        if (k->post == POST_LOG) r = log(r) + (k->op == OP_ReduceLogSumExp && isfinite(hi) ? hi : 0), ir = (int64_t)log((double)ir);
+        if (k->post == POST_LOG) r = log(r) + (k->op == OP_ReduceLogSumExp && isfinite(hi) ? hi : 0), ir = (int64_t)(k->op == OP_ReduceLogSumExp ? r : log((double)ir));
         if (f) ev_set_f(y, o, r);
         else ev_set_i(y, o, ir);
     }

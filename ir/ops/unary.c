@@ -10,6 +10,7 @@
 static const Port P_NUM[] = {{"X", DTS_NUM, 0, 1}, PORT_END};
 static const Port P_SIGNED[] = {{"X", DTS_SIGNED, 0, 1}, PORT_END};
 static const Port P_FLOAT[] = {{"X", DTS_FLOAT, 0, 1}, PORT_END};
+static const Port P_TESTED[] = {{"X", DTS_FLOAT | DTS_FLOAT8, 0, 1}, PORT_END};
 static const Port P_INT[] = {{"X", DTS_INT, 0, 1}, PORT_END};
 static const Port P_BOOL[] = {{"X", DTS_BOOL, 0, 0}, PORT_END};
 static const Port P_ANY[] = {{"X", DTS_ANY | DTS_SMALL, PORT_ANY_KIND, 1}, PORT_END};
@@ -27,6 +28,14 @@ static KVal identity(Lw *l, Node n, const KVal *x, const DType *in)
 {
     (void)l, (void)n, (void)in;
     return x[0];
+}
+
+/* of integers (Erf until opset 12): of their floats, truncated */
+static KVal erf_scalar(Lw *l, Node n, const KVal *x, const DType *in)
+{
+    (void)n;
+    if (dtype_is_float(in[0])) return kb_un(l->b, KOP_ERF, x[0]);
+    return kb_cast(l->b, dtype_compute(in[0]), kb_un(l->b, KOP_ERF, kb_cast(l->b, DT_F32, x[0])));
 }
 
 static KVal absolute(Lw *l, Node n, const KVal *x, const DType *in)
@@ -80,7 +89,8 @@ static bool eval_atanh(Eval *e) { return ev_map1(e, atanh, NULL); }
 static bool eval_ceil(Eval *e) { return ev_map1(e, ceil, NULL); }
 static bool eval_cos(Eval *e) { return ev_map1(e, cos, NULL); }
 static bool eval_cosh(Eval *e) { return ev_map1(e, cosh, NULL); }
-static bool eval_erf(Eval *e) { return ev_map1(e, erf, NULL); }
+static double e_erf_f32(double x) { return (float)erf(x); }
+static bool eval_erf(Eval *e) { return ev_map1(e, dtype_is_int(e->in[0]->elem) ? e_erf_f32 : erf, NULL); }
 static bool eval_exp(Eval *e) { return ev_map1(e, exp, NULL); }
 static bool eval_floor(Eval *e) { return ev_map1(e, floor, NULL); }
 static bool eval_log(Eval *e) { return ev_map1(e, log, NULL); }
@@ -164,14 +174,14 @@ const OpDesc op_BitwiseNot = {.name = "BitwiseNot", .since = 18, UNARY, .kop = K
 const OpDesc op_Ceil = {.name = "Ceil", .since = 13, UNARY, .flags = IDEM, .kop = KOP_CEIL, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_zero, .eval = eval_ceil};
 const OpDesc op_Cos = {.name = "Cos", .since = 22, UNARY, .kop = KOP_COS, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_cos, .eval = eval_cos};
 const OpDesc op_Cosh = {.name = "Cosh", .since = 22, UNARY, .kop = KOP_COSH, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_cosh, .eval = eval_cosh};
-const OpDesc op_Erf = {.name = "Erf", .since = 13, UNARY, .kop = KOP_ERF, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_erf, .eval = eval_erf};
+const OpDesc op_Erf = {.name = "Erf", .since = 13, UNARY, .in = P_NUM, .out = P_NUM, .scalar = erf_scalar, .grad = grad_erf, .eval = eval_erf};
 const OpDesc op_Exp = {.name = "Exp", .since = 13, UNARY, .kop = KOP_EXP, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_exp, .eval = eval_exp};
 const OpDesc op_Floor = {.name = "Floor", .since = 13, UNARY, .flags = IDEM, .kop = KOP_FLOOR, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_zero, .eval = eval_floor};
 const OpDesc op_Identity = {.name = "Identity", .since = 25, UNARY, .flags = IDEM, .in = P_ANY, .out = P_ANY, .infer = identity_infer, .propagate = identity_propagate,
                             .equivalent = identity_equivalent, .scalar = identity, .lower = identity_lower, .grad = grad_identity, .eval = eval_identity};
-const OpDesc op_IsInf = {.name = "IsInf", .since = 20, UNARY, .in = P_FLOAT, .out = P_BOOL_OUT, .attrs = ISINF_ATTRS, .attrs_size = sizeof(IsInf),
+const OpDesc op_IsInf = {.name = "IsInf", .since = 20, UNARY, .in = P_TESTED, .out = P_BOOL_OUT, .attrs = ISINF_ATTRS, .attrs_size = sizeof(IsInf),
                          .scalar = isinf_scalar, .eval = eval_isinf};
-const OpDesc op_IsNaN = {.name = "IsNaN", .since = 20, UNARY, .kop = KOP_ISNAN, .in = P_FLOAT, .out = P_BOOL_OUT, .eval = eval_isnan};
+const OpDesc op_IsNaN = {.name = "IsNaN", .since = 20, UNARY, .kop = KOP_ISNAN, .in = P_TESTED, .out = P_BOOL_OUT, .eval = eval_isnan};
 const OpDesc op_Log = {.name = "Log", .since = 13, UNARY, .kop = KOP_LOG, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_log, .eval = eval_log};
 const OpDesc op_Neg = {.name = "Neg", .since = 13, UNARY, .kop = KOP_NEG, .in = P_SIGNED, .out = P_SIGNED, .propagate = neg_propagate, .grad = grad_neg, .eval = eval_neg};
 const OpDesc op_Not = {.name = "Not", .since = 1, UNARY, .kop = KOP_NOT, .in = P_BOOL, .out = P_BOOL, .eval = eval_not};
