@@ -7,6 +7,8 @@ import math
 
 import numpy as np
 
+import values
+
 FORMULA = {}
 
 
@@ -168,3 +170,33 @@ def lrn(case):
     low, high = (a["size"] - 1) // 2, a["size"] // 2
     square = np.stack([np.sum(x[:, max(0, k - low):k + high + 1] ** 2, axis=1) for k in range(x.shape[1])], axis=1)
     return [x / (a.get("bias", 1.0) + a.get("alpha", 1e-4) / a["size"] * square) ** a.get("beta", 0.75)]
+
+
+@formula("Cast", "fixed point to fixed point: \"when OOR, discard higher bits and reinterpret\"; to FLOAT8E8M0: the table of "
+         "special values, rounding to powers of two by round_mode")
+def cast(case):
+    x = case.inputs[0]
+    target = values.element_of(case.types["T2"])[1]
+    if values.is_int(target) and values.is_int(values.NAME[x.dtype]):
+        bits = int(target.lstrip("uint"))
+        low = x.astype(np.int64) & ((1 << bits) - 1) if bits < 64 else x.astype(np.int64)
+        wraps = target[0] == "i" and bits < 64
+        return [np.where(low >= 1 << (bits - 1), low - (1 << bits), low) if wraps else low]
+    if target != "float8e8m0":
+        raise ValueError("no formula")
+    x = x.astype(np.float64)
+    exponent = np.log2(np.where((x > 0) & np.isfinite(x), x, 1.0))
+    whole = {"up": np.ceil, "down": np.floor, "nearest": nearest_power}[case.attrs.get("round_mode", "up")](exponent)
+    top, low = (2.0**127, 2.0**-127) if case.attrs.get("saturate", 1) else (np.nan, np.nan)
+    y = np.where(whole > 127, top, np.where(whole < -127, low, np.exp2(np.clip(whole, -127, 127))))
+    return [np.where(np.isnan(x), np.nan, np.where(np.isinf(x), top, np.where(x == 0, low, y)))]
+
+
+def nearest_power(exponent):
+    """Of the two powers of two around 2^exponent the nearer one; between them the even one."""
+    low = np.floor(exponent)
+    part = np.round(np.exp2(exponent - low), 12)
+    return np.where((part > 1.5) | ((part == 1.5) & (low % 2 == 0)), low + 1, low)
+
+
+FORMULA["CastLike"] = cast
