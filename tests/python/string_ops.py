@@ -7,11 +7,13 @@ know another version of Unicode: letters that either side does not know stay out
 
 import argparse
 import os
+import random
 import shutil
 import sys
 import unicodedata
 
 import numpy as np
+import onnxruntime
 from onnx import TensorProto, helper
 
 import harness
@@ -115,6 +117,72 @@ def split(t, bmc, work):
                 t.check("split %s %s" % (a, shape), right and pieces.reshape(len(want), width).tolist() == full)
 
 
+# Parts of patterns: whatever they are put together to, ONNX Runtime (with RE2) says whether that is valid and what matches.
+PARTS = """a b A k K ſ é É . \\d \\w \\W \\s \\S [ab] [^a] [a-k] [^\\W] [[:alpha:]] [[:^alpha:]_] \\pL \\p{Lu} \\P{Lu} \\p{Greek} \\p{^Greek}
+[\\p{Lu}é] ^ $ \\A \\z \\b \\B (a) (?:ab|b) (a|) (?i) (?i:k) (?s) (?m) (?m:^a$) \\x41 \\x{e9} \\n \\Qa.b\\E \\. \\_ [-a] [a-] []a] [^]]
+(?P<n>a) \\C σ [Σ] ß (?-i) () \\101 \\0 μ [k-ſ] 😀 [😀-🙏] [^\\p{L}] \\- { }""".split()
+COUNTS = "* + ? {2} {0,2} {1,} {3 *? +? ?? {2,3}? {,2} {0}".split()
+ODD = """\\8 \\1 \\12 \\18 \\777 \\x4 \\x{110000} \\x{} \\q \\Z \\E \\ [ [] [^] [z-a] [a-\\d] [[:foo:]] [[:alpha:] [\\b] \\pN \\p \\p{ \\p{Foo} \\p{Any} \\p{Cn} \\p{Z}
+( ) a) (a (? (?a) (?i (?-) (?i-) (?) (?P=n) (?P<>a) (?P<a-b>a) (?P<a>a)(?P<a>b) (?<a>a) (?<=a) (?=a) (?!a) (?>a) *a a|* (*) a{1001} a{1000} a{2,1}
+(a{100}){11} (a{100}){10} ((a{10}){10}){10} a{01} a{,5} a{ { } ] a{1 a{99999999999} a{100000000} (?i)*a a(?i)* ^* \\b+a a*\\Q\\E* a** a{2}{3} a*+
+\\Qab\\E* (?im-s:a.B) (?i)[^k] (?i)\\W (?i)[\\W] (?i)\\P{Lu} (?i)[^\\p{Lu}] (?i)ſ+ (?i)σ+ (?i)ẞ (?i)İ (?i)ı [^\\x00-\\x{10FFFF}] .*.{20} (?s).*k.{15}
+\\p{L}{0,90} \\pL{1000} (?:a?){30}a{30} (a*)* (a*)+b (|a)+ [--a] [+--] [[] [[:] [[:^:]] (?P<é>a) (?P<a.>a)""".split()
+
+
+def regex_model(patterns):
+    nodes = [helper.make_node("RegexFullMatch", ["x"], ["y%d" % k], pattern=p) for k, p in enumerate(patterns)]
+    info = lambda name, t: helper.make_tensor_value_info(name, t, [None])
+    outputs = [info("y%d" % k, TensorProto.BOOL) for k in range(len(patterns))]
+    graph = helper.make_graph(nodes, "regex", [info("x", TensorProto.STRING)], outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+
+
+def session(patterns):
+    """ONNX Runtime with these patterns; None: one is not valid."""
+    try:
+        return onnxruntime.InferenceSession(regex_model(patterns), providers=["CPUExecutionProvider"])
+    except Exception:  # whatever class it is: the version decides
+        return None
+
+
+def some_pattern(pick, depth=0):
+    text = ""
+    for _ in range(pick.randint(1, 4)):
+        group = depth < 2 and pick.random() < 0.15
+        text += "(" + some_pattern(pick, depth + 1) + ")" if group else pick.choice(PARTS)
+        text += pick.choice(COUNTS) if pick.random() < 0.3 else ""
+    return text + ("|" + some_pattern(pick, depth + 1) if pick.random() < 0.2 else "")
+
+
+def regex(t, bmc, work):
+    onnxruntime.set_default_logger_severity(4)
+    pick = random.Random(11)
+    good = []
+    path = os.path.join(work, "regex.onnx")
+
+    def write(patterns):
+        with open(path, "wb") as f:
+            f.write(regex_model(patterns))
+
+    for p in ODD + [some_pattern(pick) for _ in range(60)]:
+        if session([p]):
+            good.append(p)
+            continue
+        write([p])
+        made = run([bmc, path, "--stop-after=infer", "-o", path[:-5] + ".bir"])
+        t.check("%r is turned down" % p, made.status == 1 and ("not valid" in made.err or "too large" in made.err), made.brief())
+    t.check("some patterns are valid, some are not", 60 < len(good) < len(ODD) + 50, len(good))
+    letters_ = list("aabbkKAéÉſ_ \n-.1σςΣßμ😀\t]")
+    x = texts("", "K", "\u212a", *("".join(pick.choices(letters_, k=pick.randint(0, 5))) for _ in range(300)), "a" * 30, "b" * 20 + "k" + "a" * 15)
+    write(good)
+    want = session(good).run(None, {"x": x})
+    for m in compiled(t, bmc, path):
+        got = m.run({"x": x})
+        for k, p in enumerate(good):
+            bad = [(s, bool(w)) for s, w, g in zip(x, want[k], got["y%d" % k]) if w != g]
+            t.check("%r" % p, not bad, bad[:3])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
@@ -123,7 +191,7 @@ def main():
     work = os.path.join(WORK, "strings")
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
-    for part in (case, stops, split):
+    for part in (case, stops, split, regex):
         part(t, bmc, work)
     return t.finish()
 

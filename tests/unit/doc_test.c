@@ -38,7 +38,7 @@ static void page(Arena *a, const char *path, const char *command, void (*write)(
     printf("    %s differs from the tables in line %d: `%s > %s` writes it anew\n", path, line, command, path);
 }
 
-static const char *const IRREGULAR[] = {"ConcatFromSequence", "ImageDecoder", "Loop", "NonMaxSuppression", "Optional", "OptionalGetElement", "OptionalHasElement", "Philox", "SequenceAt",
+static const char *const IRREGULAR[] = {"ConcatFromSequence", "ImageDecoder", "Loop", "NonMaxSuppression", "Optional", "OptionalGetElement", "OptionalHasElement", "Philox", "RegexFullMatch", "SequenceAt",
                                         "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength", "SplitToSequence",
                                         "StringConcat", "StringNormalizer", "StringSplit", "TopK", "Unique"};
 enum { N_IRREGULAR = sizeof IRREGULAR / sizeof *IRREGULAR };
