@@ -167,11 +167,15 @@ Value ex_shape_part(Ex *x, Value v, int64_t from, int64_t to)
     return ex_op(x, OP_Shape, &v, 1, ex_set(x, OP_Shape, ex_set(x, OP_Shape, NULL, "start", from), "end", to));
 }
 
-Value ex_shaped(Ex *x, Value v, const Dim *dim, int rank)
+Value ex_dims(Ex *x, const Dim *dim, int rank)
 {
     AttrDims a = {arena_memdup(x->g->m->arena, dim, sizeof *dim * (size_t)rank), (uint32_t)rank};
-    Value to = ex_op(x, OP_Dims, NULL, 0, put(x, OP_Dims, NULL, "value", ATTR_DIMS, &a));
-    return ex_op(x, OP_Reshape, (Value[]){v, to}, 2, ex_set(x, OP_Reshape, NULL, "allowzero", 1));
+    return ex_op(x, OP_Dims, NULL, 0, put(x, OP_Dims, NULL, "value", ATTR_DIMS, &a));
+}
+
+Value ex_shaped(Ex *x, Value v, const Dim *dim, int rank)
+{
+    return ex_op(x, OP_Reshape, (Value[]){v, ex_dims(x, dim, rank)}, 2, ex_set(x, OP_Reshape, NULL, "allowzero", 1));
 }
 
 /* ---- regions ---- */

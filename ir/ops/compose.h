@@ -52,6 +52,7 @@ Value ex_reduce(Ex *, OpCode, Value, const int64_t *axes, uint32_t n, bool keep)
 Value ex_reduce_all(Ex *, OpCode, Value); /* over everything, to a scalar */
 Value ex_axis(Ex *, OpCode, const Value *in, uint32_t n, int64_t axis);
 Value ex_shape_part(Ex *, Value, int64_t from, int64_t to); /* extents as a vector: known parts are constants */
+Value ex_dims(Ex *, const Dim *, int rank);                /* extents as i64[rank], which may be symbolic */
 Value ex_shaped(Ex *, Value, const Dim *, int rank);        /* the same elements under other extents, which may be symbolic */
 
 /* The nodes of a region of the node that goes, with in[] for its inputs; out[]: its results. They are typed at once, or

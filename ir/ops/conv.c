@@ -3,6 +3,7 @@
  * Depthwise: conv_depthwise.c; contractions by the tile: conv_macc.c; what is left (small groups): conv_nest.c. */
 #include "ir/ops/conv.h"
 #include "ir/graph/eval.h"
+#include "ir/ops/grad.h"
 #include <string.h>
 
 static const Port P_IN[] = {{"X", DTS_FLOAT, 0, 1}, {"W", DTS_FLOAT, 0, 1}, {"B", DTS_FLOAT, PORT_OPTIONAL, 1}, PORT_END};
@@ -112,4 +113,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_Conv = {.name = "Conv", .since = 22, .cls = CLS_CONTRACT, .flags = OPF_STRIDED_OUT | OPF_CHANNELS_LAST, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Conv),
-                        .infer = infer, .lower = lower, .eval = eval};
+                        .infer = infer, .lower = lower, .grad = grad_conv, .eval = eval};

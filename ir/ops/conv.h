@@ -17,6 +17,9 @@ typedef struct Conv {
 /* Extents and padding from the operands' shapes (quant_int.c asks too). false: *why. */
 bool conv_resolve(Dims *, const Conv *, const TypeRec *x, const TypeRec *w, Window *, const char **why);
 
+/* The same of a ConvTranspose, seen as the convolution that it turns round: w.in, w.out are its input's and its result's extents. */
+bool conv_transpose_resolve(const Graph *, Node, Window *, const char **why);
+
 /* The node being lowered (l->n): operands 0 input [N, IC, spatial], 1 weights [OC, IC/group, kernel], 2 bias [OC] or
  * absent; result 0 [N, OC, spatial]. */
 typedef struct ConvCase {

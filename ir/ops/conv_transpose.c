@@ -8,6 +8,7 @@
  * plain nest. */
 #include "ir/ops/conv.h"
 #include "ir/graph/eval.h"
+#include "ir/ops/grad.h"
 #include <string.h>
 
 static const Port P_IN[] = {
@@ -90,6 +91,11 @@ static bool resolve(Dims *d, const ConvT *a, const TypeRec *x, const TypeRec *wt
         }
     }
     return true;
+}
+
+bool conv_transpose_resolve(const Graph *g, Node n, Window *w, const char **why)
+{
+    return resolve(&g->m->dims, ATTRS(g, n, ConvT), value_trec(g, node_in(g, n, 0)), value_trec(g, node_in(g, n, 1)), w, why);
 }
 
 static bool infer(Infer *c)
@@ -503,4 +509,4 @@ const OpDesc op_ConvTranspose = {.name = "ConvTranspose",
                                  .attrs_size = sizeof(ConvT),
                                  .infer = infer,
                                  .lower = lower,
-                                 .eval = eval};
+                                 .grad = grad_conv_transpose, .eval = eval};

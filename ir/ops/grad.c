@@ -17,6 +17,7 @@ typedef struct Sweep {
     Arena *arena;
     Node anchor;           /* operands: y, dy, x, stop */
     uint32_t n_y, n_x;
+    Value *x;              /* when the sweep backward begins: hooks may replace results of their nodes */
     bool *leaf, *active;   /* by value */
     bool *path;            /* by node */
     Value *adjoint;        /* by value */
@@ -128,14 +129,14 @@ static bool sweep(Sweep *s)
     }
     uint32_t nodes = g->node.n;
     s->adjoint = arena_array(s->arena, Value, g->value.n);
+    s->x = arena_array(s->arena, Value, s->n_x + 1);
+    for (uint32_t k = 0; k < s->n_x; k++) s->x[k] = node_in(g, s->anchor, 2 * s->n_y + k);
     Node last = node_prev(g, s->anchor);
     Ex x = {.g = g, .n = s->anchor, .loc = node_rec(g, s->anchor)->loc};
     for (uint32_t k = 0; k < s->n_y; k++)
         if (s->active[node_in(g, s->anchor, k).i]) contribute(s, &x, node_in(g, s->anchor, k), node_in(g, s->anchor, s->n_y + k));
-    for (Node n = last; n.i; n = node_prev(g, n)) {
-        assert(n.i < nodes);
-        if (s->path[n.i] && !node_backward(s, n)) return false;
-    }
+    for (Node n = last; n.i; n = node_prev(g, n)) /* a hook may put nodes before its own */
+        if (n.i < nodes && s->path[n.i] && !node_backward(s, n)) return false;
     return !x.failed;
 }
 
@@ -151,8 +152,8 @@ bool grad_graph(Graph *g, Node at, Value *y, const Value *dy, uint32_t n_y, Valu
     bool ok = sweep(&s);
     for (uint32_t k = 0; k < n_y; k++) y[k] = node_in(g, s.anchor, k);
     for (uint32_t k = 0; k < n_x; k++) {
+        dx[k] = ok ? s.adjoint[s.x[k].i] : VALUE_NONE;
         x[k] = node_in(g, s.anchor, 2 * n_y + k);
-        dx[k] = ok ? s.adjoint[x[k].i] : VALUE_NONE;
     }
     graph_erase(g, s.anchor);
     return ok;

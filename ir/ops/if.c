@@ -5,6 +5,7 @@
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
+#include "ir/ops/grad.h"
 #include <string.h>
 
 static const Port IN[] = {{"cond", DTS_BOOL, 0, 0}, {"captures", DTS_ANY, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
@@ -188,4 +189,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_If = {.name = "If", .since = 25, .cls = CLS_CONTROL, .in = IN, .out = OUT, .attrs = ATTRS_, .attrs_size = sizeof(If),
-                      .infer = infer, .rewrite = rewrite, .lower = lower, .eval = eval};
+                      .infer = infer, .rewrite = rewrite, .lower = lower, .grad = grad_if, .eval = eval};

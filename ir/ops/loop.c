@@ -10,6 +10,7 @@
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
+#include "ir/ops/grad.h"
 #include <string.h>
 
 static const Port IN[] = {{"M", DTS(DT_I64), PORT_OPTIONAL, 0}, {"cond", DTS_BOOL, PORT_OPTIONAL, 0},
@@ -348,4 +349,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_Loop = {.name = "Loop", .since = 25, .cls = CLS_CONTROL, .flags = OPF_IRREGULAR, .in = IN, .out = OUT, .attrs = ATTRS_, .attrs_size = sizeof(Loop),
-                        .infer = infer, .lower = lower, .eval = eval};
+                        .infer = infer, .lower = lower, .grad = grad_loop, .eval = eval};

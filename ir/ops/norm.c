@@ -3,6 +3,7 @@
  * A row is swept three times: mean, centred variance (exact where the one-pass formula cancels), result. BatchNormalization is element-wise over per-channel values,
  * those of the batch itself with training_mode. */
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 #include "ir/ops/rows.h"
 #include <math.h>
 #include <string.h>
@@ -141,9 +142,9 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_LayerNormalization = {.name = "LayerNormalization", .since = 17, .cls = CLS_ROW, .flags = OPF_DEFAULTS | OPF_STRIDED_OUT | OPF_ROW_GROUP, .in = P_LN, .out = P_LN_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
-                                      .infer = infer, .lower = lower, .eval = eval};
+                                      .infer = infer, .lower = lower, .grad = grad_layer_norm, .eval = eval};
 const OpDesc op_RMSNormalization = {.name = "RMSNormalization", .since = 23, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT | OPF_ROW_GROUP, .in = P_RMS, .out = P_RMS_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
-                                    .infer = infer, .lower = lower, .eval = eval};
+                                    .infer = infer, .lower = lower, .grad = grad_rms_norm, .eval = eval};
 
 /* ---- BatchNormalization ---- */
 
@@ -312,4 +313,4 @@ static bool bn_eval(Eval *e)
 }
 
 const OpDesc op_BatchNormalization = {.name = "BatchNormalization", .since = 15, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT, .in = P_BN, .out = P_BN_OUT, .attrs = BN_ATTRS, .attrs_size = sizeof(Bn),
-                                      .infer = bn_infer, .rewrite = bn_rewrite, .lower = bn_lower, .eval = bn_eval};
+                                      .infer = bn_infer, .rewrite = bn_rewrite, .lower = bn_lower, .grad = grad_batch_norm, .eval = bn_eval};

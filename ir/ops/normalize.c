@@ -4,6 +4,7 @@
  *   GroupNormalization(x[N,C,...])     =  Reshape(LayerNormalization(Reshape(x, [N,G,-1]), 1) {axis=2}, Shape(x)) * scale[C,1..] + bias[C,1..] */
 #include "ir/ops/axes.h"
 #include "ir/ops/compose.h"
+#include "ir/ops/grad.h"
 #include <math.h>
 #include <string.h>
 
@@ -268,4 +269,4 @@ static bool lrn_eval(Eval *e)
 }
 
 const OpDesc op_LRN = {.name = "LRN", .since = 13, .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT, .in = P_X, .out = P_Y, .attrs = LRN_ATTRS, .attrs_size = sizeof(Lrn),
-                       .infer = lrn_infer, .lower = lrn_lower, .eval = lrn_eval};
+                       .infer = lrn_infer, .lower = lrn_lower, .grad = grad_lrn, .eval = lrn_eval};

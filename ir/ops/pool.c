@@ -2,6 +2,7 @@
  * Elements outside the input do not take part: they are the maximum's neutral element, or zero; AveragePool divides by the elements that count
  * (count_include_pad: those inside input and padding). */
 #include "ir/graph/eval.h"
+#include "ir/ops/grad.h"
 #include "ir/ops/pool.h"
 #include "ir/ops/window_nest.h"
 #include <float.h>
@@ -36,6 +37,11 @@ static bool resolve(Dims *d, const OpDesc *op, const Pool *a, const TypeRec *x, 
     if ((int)a->kernel_shape.n != n) return *why = "kernel_shape does not fit the number of spatial axes", false;
     WindowAttrs wa = {.strides = a->strides, .dilations = a->dilations, .pads = a->pads, .auto_pad = a->auto_pad, .ceil_mode = a->ceil_mode != 0};
     return window_resolve(d, n, in, a->kernel_shape.p, &wa, w, why);
+}
+
+bool pool_resolve(const Graph *g, Node n, Window *w, const char **why)
+{
+    return resolve(&g->m->dims, node_desc(g, n), ATTRS(g, n, Pool), value_trec(g, node_in(g, n, 0)), w, why);
 }
 
 static bool infer(Infer *c)
@@ -261,9 +267,9 @@ static bool eval(Eval *e)
 
 #define WINDOWED .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT | OPF_CHANNELS_LAST | OPF_FOLLOWED, .infer = infer, .lower = lower, .eval = eval
 #define WITH_ATTRS .attrs = POOL_ATTRS, .attrs_size = sizeof(Pool)
-const OpDesc op_MaxPool = {.name = "MaxPool", .since = 22, WINDOWED, WITH_ATTRS, .in = P_MAX, .out = P_MAX_OUT};
-const OpDesc op_AveragePool = {.name = "AveragePool", .since = 22, WINDOWED, WITH_ATTRS, .in = P_FLOAT, .out = P_FLOAT};
-const OpDesc op_LpPool = {.name = "LpPool", .since = 22, WINDOWED, WITH_ATTRS, .in = P_FLOAT, .out = P_FLOAT};
-const OpDesc op_GlobalAveragePool = {.name = "GlobalAveragePool", .since = 22, WINDOWED, .in = P_FLOAT, .out = P_FLOAT};
-const OpDesc op_GlobalMaxPool = {.name = "GlobalMaxPool", .since = 22, WINDOWED, .in = P_FLOAT, .out = P_FLOAT};
-const OpDesc op_GlobalLpPool = {.name = "GlobalLpPool", .since = 22, WINDOWED, .attrs = LP_ATTRS, .attrs_size = sizeof(Pool), .in = P_FLOAT, .out = P_FLOAT};
+const OpDesc op_MaxPool = {.name = "MaxPool", .since = 22, WINDOWED, WITH_ATTRS, .in = P_MAX, .out = P_MAX_OUT, .grad = grad_max_pool};
+const OpDesc op_AveragePool = {.name = "AveragePool", .since = 22, WINDOWED, WITH_ATTRS, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_average_pool};
+const OpDesc op_LpPool = {.name = "LpPool", .since = 22, WINDOWED, WITH_ATTRS, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_lp_pool};
+const OpDesc op_GlobalAveragePool = {.name = "GlobalAveragePool", .since = 22, WINDOWED, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_global_average_pool};
+const OpDesc op_GlobalMaxPool = {.name = "GlobalMaxPool", .since = 22, WINDOWED, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_global_max_pool};
+const OpDesc op_GlobalLpPool = {.name = "GlobalLpPool", .since = 22, WINDOWED, .attrs = LP_ATTRS, .attrs_size = sizeof(Pool), .in = P_FLOAT, .out = P_FLOAT, .grad = grad_global_lp_pool};

@@ -5,6 +5,9 @@
 
 typedef enum PoolKind { POOL_MAX, POOL_AVERAGE, POOL_LP } PoolKind;
 
+/* The windows of a MaxPool, AveragePool or LpPool. false: *why. */
+bool pool_resolve(const Graph *, Node, Window *, const char **why);
+
 /* What a pool does with an element: the accumulator's start, a step, and the end of a sum of powers. */
 typedef struct PoolSum { PoolKind kind; DType type; /* compute type */ double p; /* LP */ } PoolSum;
 KVal pool_start(Kb *, const PoolSum *);

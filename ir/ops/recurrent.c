@@ -751,6 +751,7 @@ static Cost cost(const Graph *g, Node n)
 
 #define ROW                                                                                                            \
     .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .attrs_size = sizeof(Rnn), .infer = infer, .lower = lower,            \
+    .expand = rnn_expand,                                                                                              \
     .eval = rnn_eval, .cost = cost
 
 const OpDesc op_LSTM = {.name = "LSTM", .since = 22, .in = P_LSTM, .out = P_OUT_LSTM, .attrs = LSTM_ATTRS, ROW};

@@ -48,5 +48,6 @@ bool rnn_form(OpCode, const Rnn *, RnnForm *, const char **why);
 
 
 bool rnn_eval(Eval *);
+bool rnn_expand(Graph *, Node);   /* into Scan and elementary operators, for their gradients */
 
 #endif

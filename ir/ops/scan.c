@@ -6,6 +6,7 @@
  * Scan before opset 9 had a batch axis in front of everything: upgrade() makes that an outer Scan over the batch. */
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
+#include "ir/ops/grad.h"
 #include <string.h>
 
 static const Port IN[] = {{"initial_state_and_scan_inputs", DTS_ANY, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
@@ -278,7 +279,7 @@ static bool scan_eval(Eval *e)
 }
 
 const OpDesc op_Scan = {.name = "Scan", .since = 25, .cls = CLS_CONTROL, .in = IN, .out = OUT, .attrs = SCAN_ATTRS, .attrs_size = sizeof(Scan), .upgrade = upgrade,
-                        .infer = scan_infer, .expand = scan_expand, .eval = scan_eval};
+                        .infer = scan_infer, .expand = scan_expand, .grad = grad_scan, .eval = scan_eval};
 
 /* ---- SequenceMap ---- */
 

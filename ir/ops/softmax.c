@@ -3,6 +3,7 @@
  * Three sweeps over a row that stays in cache, several rows at once (rows.h); subtracting the maximum keeps exp finite. A row of -inf gives NaN, as in the specification's formula.
  * Before opset 13 `axis` (default 1) meant "flatten to 2-D there and work on rows": upgrade() turns it into Reshape - op - Reshape. */
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 #include "ir/ops/rows.h"
 #include <math.h>
 
@@ -141,6 +142,6 @@ static bool eval(Eval *e)
 
 #define ROW .since = 13, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT | OPF_ROW_GROUP, .in = P_FLOAT, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Axis), .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval
 
-const OpDesc op_Softmax = {.name = "Softmax", ROW};
-const OpDesc op_LogSoftmax = {.name = "LogSoftmax", ROW};
-const OpDesc op_Hardmax = {.name = "Hardmax", ROW};
+const OpDesc op_Softmax = {.name = "Softmax", ROW, .grad = grad_softmax};
+const OpDesc op_LogSoftmax = {.name = "LogSoftmax", ROW, .grad = grad_log_softmax};
+const OpDesc op_Hardmax = {.name = "Hardmax", ROW, .grad = grad_zero};

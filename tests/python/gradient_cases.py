@@ -6,7 +6,7 @@ Inputs keep away from corners (Relu's 0, equal maxima) by more than the step of 
 """
 
 import numpy as np
-from onnx import helper
+from onnx import TensorProto, helper
 
 
 class Case:
@@ -181,8 +181,130 @@ def moves(c):
     case("Compress", f(4, 3), i([True, False, True, True]), out=[(3, 3)], axis=0)
 
 
+def windows(c):
+    f, case = c.f, c.case
+    for x, w, y, attrs in (
+        ((2, 3, 5), (4, 3, 3), (2, 4, 3), {}),
+        ((2, 3, 6, 5), (4, 3, 3, 2), (2, 4, 3, 5), {"strides": [2, 1], "pads": [1, 0, 1, 1]}),
+        ((1, 4, 7, 6), (6, 2, 2, 3), (1, 6, 3, 2), {"group": 2, "strides": [2, 3], "dilations": [2, 1]}),
+        ((2, 3, 5, 5), (3, 1, 3, 3), (2, 3, 5, 5), {"group": 3, "pads": [1, 1, 1, 1]}),
+        ((1, 2, 6, 7), (2, 2, 3, 3), (1, 2, 3, 4), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+        ((2, 3, 4, 4), (5, 3, 1, 1), (2, 5, 4, 4), {}),
+    ):
+        case("Conv", f(*x), f(*w), f(w[0]), out=[y], options={"static": ("x1", "x2")}, **attrs)
+    for x, w, y, attrs in (
+        ((2, 3, 4), (3, 2, 3), (2, 2, 6), {}),
+        ((1, 4, 3, 4), (4, 2, 3, 2), (1, 2, 6, 7), {"strides": [2, 2], "pads": [1, 1, 0, 0], "output_padding": [0, 0]}),
+        ((2, 4, 3, 3), (4, 1, 3, 3), (2, 2, 7, 7), {"group": 2, "strides": [2, 2], "pads": [1, 1, 0, 0], "output_padding": [1, 1]}),
+        ((1, 2, 3, 3), (2, 3, 2, 2), (1, 3, 5, 5), {"dilations": [2, 2]}),
+    ):
+        case("ConvTranspose", f(*x), f(*w), f(y[1]), out=[y], options={"static": ("x1", "x2")}, **attrs)
+    pool = {"kernel_shape": [3, 2], "strides": [2, 1], "pads": [1, 0, 1, 1]}
+    case("MaxPool", c.spread(2, 2, 5, 4), out=[(2, 2, 3, 4)], **pool)
+    case("MaxPool", c.spread(1, 2, 5, 5), out=[(1, 2, 3, 3)], kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1)
+    for include in (0, 1):
+        case("AveragePool", f(2, 2, 5, 4), out=[(2, 2, 3, 4)], count_include_pad=include, **pool)
+        case("AveragePool", f(1, 2, 6, 5), out=[(1, 2, 3, 3)], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1,
+             pads=[0, 1, 0, 1], count_include_pad=include, options={"modes": (None,)})
+    case("AveragePool", f(2, 3, 7), out=[(2, 3, 3)], kernel_shape=[2], strides=[2], dilations=[2])
+    case("LpPool", f(2, 2, 5, 4), out=[(2, 2, 3, 4)], p=2, **pool)
+    case("LpPool", f(2, 2, 5, 4, away=(0,)), out=[(2, 2, 3, 4)], p=3, **pool)
+    for op in ("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"):
+        case(op, c.spread(2, 3, 4, 2), out=[(2, 3, 1, 1)])
+
+
+def norms(c):
+    f, case = c.f, c.case
+    for op in ("Softmax", "LogSoftmax"):
+        case(op, f(3, 5), out=[(3, 5)])
+        case(op, f(2, 3, 4), out=[(2, 3, 4)], axis=1)
+    case("LayerNormalization", f(2, 3, 6), f(6), f(6), out=[(2, 3, 6)])
+    case("LayerNormalization", f(2, 3, 4), f(3, 4), None, out=[(2, 3, 4)], axis=1)
+    case("RMSNormalization", f(3, 6), f(6), out=[(3, 6)])
+    for x in ((3, 2, 4, 2), (5, 3)):
+        k = x[1]
+        case("BatchNormalization", f(*x), f(k), f(k), f(k), f(k, lo=0.5), out=[x])
+        case("BatchNormalization", f(*x), f(k), f(k), f(k), f(k, lo=0.5), out=[x, (k,), (k,)], training_mode=1, momentum=0.7)
+    case("InstanceNormalization", f(2, 3, 4, 2), f(3), f(3), out=[(2, 3, 4, 2)])
+    case("GroupNormalization", f(2, 4, 3, 2), f(4), f(4), out=[(2, 4, 3, 2)], num_groups=2)
+    case("LpNormalization", f(3, 4, away=(0,)), out=[(3, 4)], p=2)
+    case("LpNormalization", f(3, 4, away=(0,)), out=[(3, 4)], p=1, axis=0)
+    case("MeanVarianceNormalization", f(2, 3, 4, 2), out=[(2, 3, 4, 2)])
+    case("LRN", f(2, 5, 3, 2), out=[(2, 5, 3, 2)], size=3, alpha=0.3, beta=0.75, bias=1.2)
+    case("LRN", f(1, 5, 4), out=[(1, 5, 4)], size=4, alpha=0.5)
+
+
+def losses(c):
+    f, case = c.f, c.case
+    target = np.array([1, 0, 3, 1])
+    for reduction in ("mean", "sum", "none"):
+        out = [(4,) if reduction == "none" else ()]
+        case("SoftmaxCrossEntropyLoss", f(4, 5), target, f(5, lo=0.5), out=out, reduction=reduction, options={"static": ("x0", "x2")})
+        case("NegativeLogLikelihoodLoss", f(4, 5), target, out=out, reduction=reduction, options={"static": ("x0",)})
+    case("SoftmaxCrossEntropyLoss", f(4, 5), target, out=[(), (4, 5)], ignore_index=3, options={"static": ("x0",)})
+    case("SoftmaxCrossEntropyLoss", f(2, 5, 3), c.rng.integers(0, 5, (2, 3)), out=[()], options={"static": ("x0",)})
+
+
+def blocks(c):
+    """What is differentiated by its expansion, and operators with graphs."""
+    f, case = c.f, c.case
+    case("Einsum", f(2, 3, 4), f(2, 4, 5), out=[(2, 3, 5)], equation="bij,bjk->bik")
+    case("Einsum", f(3, 4), f(4), out=[(3,)], equation="ij,j->i")
+    case("Attention", f(2, 2, 3, 4), f(2, 2, 5, 4), f(2, 2, 5, 3), out=[(2, 2, 3, 3)])
+    case("Attention", f(1, 4, 6), f(1, 4, 6), f(1, 4, 6), out=[(1, 4, 6)], q_num_heads=2, kv_num_heads=2, is_causal=1, options={"modes": (None,)})
+    case("RotaryEmbedding", f(2, 2, 3, 4), f(3, 2), f(3, 2), c.rng.integers(0, 3, (2, 3)), out=[(2, 2, 3, 4)], options={"static": ("x0", "x1", "x2")})
+    case("Dropout", f(3, 4), np.float64(0.5), np.bool_(False), out=[(3, 4)], options={"initializers": ("x1",)})
+    T, B, I, H = 4, 2, 3, 3
+    lens = np.array([4, 2], np.int32)
+    for op, gates in (("LSTM", 4), ("GRU", 3), ("RNN", 1)):
+        for direction, D in (("forward", 1), ("reverse", 1), ("bidirectional", 2)):
+            state = [f(D, B, H), f(D, B, H), f(D, 3 * H)] if op == "LSTM" else [f(D, B, H)]
+            out = [(T, D, B, H), (D, B, H)] + ([(D, B, H)] if op == "LSTM" else [])
+            fixed = {"static": ("x1", "x2", "x3", "x5", "x6", "x7"), "modes": (None, "symbolic") if D == 2 else (None,)}
+            case(op, f(T, B, I), f(D, gates * H, I), f(D, gates * H, H), f(D, 2 * gates * H), lens if D == 2 else None, *state,
+                 out=out, hidden_size=H, direction=direction, options=fixed)
+    case("GRU", f(T, B, I), f(1, 3 * H, I), f(1, 3 * H, H), f(1, 6 * H), out=[(T, 1, B, H)], hidden_size=H, linear_before_reset=1, name="GRU linear",
+         options={"modes": (None,)})
+    case("LSTM", f(B, T, I), f(1, 4 * H, I), f(1, 4 * H, H), out=[(B, T, 1, H), (B, 1, H)], hidden_size=H, layout=1, name="LSTM, batch first",
+         options={"modes": (None,)}, activations=["HardSigmoid", "Softsign", "Affine"], activation_alpha=[0.2, 1.0, 0.7], activation_beta=[0.5, 0.3])
+
+
+def graphs(c):
+    f = c.f
+    t, i64, b = TensorProto.DOUBLE, TensorProto.INT64, TensorProto.BOOL
+    make, info = helper.make_node, helper.make_tensor_value_info
+
+    def add(name, nodes, inputs, outputs, **options):
+        c.list.append(Case(len(c.list), name, nodes, inputs, outputs, **options))
+
+    body = helper.make_graph(
+        [make("Identity", ["c"], ["c2"]), make("MatMul", ["v", "w"], ["m"]), make("Tanh", ["m"], ["v2"]), make("Mul", ["v2", "v"], ["s"])],
+        "body", [info("i", i64, []), info("c", b, []), info("v", t, [2, 3])], [info("c2", b, []), info("v2", t, [2, 3]), info("s", t, [2, 3])])
+    add("Loop", [make("Loop", ["n", "", "v0"], ["y", "all"], body=body)], {"n": np.array(4), "v0": f(2, 3), "w": f(3, 3)}, {"y": (2, 3), "all": (4, 2, 3)},
+        modes=(None,))
+    add("Loop, not run", [make("Loop", ["n", "", "v0"], ["y", "all"], body=body)], {"n": np.array(0), "v0": f(2, 3), "w": f(3, 3)}, {"y": (2, 3)},
+        modes=(None,), feed=("n",))
+    early = helper.make_graph(
+        [make("Mul", ["v", "w"], ["v2"]), make("ReduceSum", ["v2"], ["sum"], keepdims=0), make("Less", ["sum", "limit"], ["c2"])],
+        "body", [info("i", i64, []), info("c", b, []), info("v", t, [3])], [info("c2", b, []), info("v2", t, [3])])
+    add("Loop, left early", [make("Loop", ["n", "", "v0"], ["y"], body=early)],
+        {"n": np.array(50), "v0": f(3, lo=1), "w": f(3, lo=1.2, hi=1.5), "limit": np.float64(20)}, {"y": (3,)}, modes=(None,), initializers=("limit",))
+    step = helper.make_graph(
+        [make("Add", ["s", "a"], ["p"]), make("Sin", ["p"], ["s2"]), make("Mul", ["s2", "bb"], ["o"]), make("Mul", ["o", "k"], ["o2"])],
+        "step", [info("s", t, [3]), info("a", t, [3]), info("bb", t, [3])], [info("s2", t, [3]), info("o2", t, [3])])
+    for name, dirs in (("Scan", {}), ("Scan, both ways", {"scan_input_directions": [0, 1], "scan_input_axes": [0, 1], "scan_output_directions": [1], "scan_output_axes": [1]})):
+        second, out = ((3, 5), (3, 5)) if dirs else ((5, 3), (5, 3))
+        add(name, [make("Scan", ["start", "as", "bs"], ["y", "all"], body=step, num_scan_inputs=2, **dirs)],
+            {"start": f(3), "as": f(5, 3), "bs": f(*second), "k": f()}, {"y": (3,), "all": out}, static=("start",), modes=(None, "symbolic"))
+    yes = helper.make_graph([make("Mul", ["x", "w"], ["a"])], "yes", [], [info("a", t, [2, 3])])
+    no = helper.make_graph([make("Exp", ["x"], ["b"])], "no", [], [info("b", t, [2, 3])])
+    for flag in (True, False):
+        add("If %s" % flag, [make("If", ["c"], ["y"], then_branch=yes, else_branch=no)], {"c": np.bool_(flag), "x": f(2, 3), "w": f(3)}, {"y": (2, 3)},
+            feed=("c",), modes=(None,))
+
+
 def cases(rng):
     c = Cases(rng)
-    for family in (unary, binary, products, reductions, moves):
+    for family in (unary, binary, products, reductions, moves, windows, norms, losses, blocks, graphs):
         family(c)
     return c.list

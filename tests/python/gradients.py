@@ -108,6 +108,7 @@ def main():
     parser.add_argument("--seed", type=int)
     parser.add_argument("--filter", default="")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--start", type=int, default=0, help="leave out the cases before that number")
     parser.add_argument("-v", action="store_true")
     args = parser.parse_args()
     harness.needs_bmc(args.bmc)
@@ -116,7 +117,7 @@ def main():
     os.makedirs(os.path.join(harness.WORK, "gradients"), exist_ok=True)
     jobs = []
     for case in gradient_cases.cases(np.random.default_rng(args.seed)):
-        if args.filter in case.name:
+        if args.filter in case.name and case.number >= args.start:
             jobs += [lambda c=case, s=s: check(c, s, args, tally) for s in case.modes]
     harness.parallel(jobs, args.jobs)
     return tally.finish()
