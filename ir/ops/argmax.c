@@ -1,5 +1,5 @@
 /* argmax.c: ArgMax, ArgMin: the index of the extreme along one axis; the first one, or the last with select_last_index. NaN counts as the extreme.
- * One loop with two carries: the best value and its index. */
+ * One loop with two carries: the best value and its index. Along an innermost axis two sweeps that can run in lanes: the best value, then where it (or a NaN) stands. */
 #include "ir/ops/axes.h"
 #include <math.h>
 
@@ -22,6 +22,38 @@ static bool infer(Infer *c)
     return infer_set(c, 0, DT_I64, rank, dim);
 }
 
+/* Elements along the axis lie side by side, and looking at them twice costs little. */
+static bool side_by_side(Lw *l, int axis)
+{
+    int64_t len;
+    if (axis != lw_rank(l, 0) - 1 || lw_computed(l, 0)) return false;
+    if (dim_is_const(&l->m->dims, lw_dim(l, 0, axis), &len) && len < 16) return false;
+    return dim_is(&l->m->dims, kbuf_stride(l->k, kbuf(l->k, lw_in_strided(l, 0)), axis), 1);
+}
+
+static KVal place(Lw *l, const Arg *a, bool max, int axis, KVal *idx)
+{
+    Kb *b = l->b;
+    DType t = dtype_compute(lw_elem(l, 0));
+    KVal len = kb_dim(b, lw_dim(l, 0, axis)), none = a->select_last_index ? kb_i(b, -1) : len, zero = kb_i(b, 0);
+    KOp best = max ? KOP_MAX : KOP_MIN, where = a->select_last_index ? KOP_MAX : KOP_MIN;
+    KbLoop loop;
+    idx[axis] = zero;
+    KVal init = lw_at(l, 0, idx), next;
+    kb_loop(b, &loop, KLOOP_SEQ, zero, len, 1, &init, &best);
+    idx[axis] = loop.iv;
+    next = kb_bin(b, best, loop.carry[0], lw_at(l, 0, idx));
+    kb_loop_end(b, &loop, &next);
+    KVal value = loop.result[0];
+    kb_loop(b, &loop, KLOOP_SEQ, zero, len, 1, &none, &where);
+    idx[axis] = loop.iv;
+    KVal x = lw_at(l, 0, idx), hit = kb_eq(b, x, value);
+    if (dtype_is_float(t)) hit = kb_bin(b, KOP_OR, hit, kb_un(b, KOP_ISNAN, x));
+    next = kb_bin(b, where, loop.carry[0], kb_select(b, hit, loop.iv, none));
+    kb_loop_end(b, &loop, &next);
+    return loop.result[0];
+}
+
 static bool lower(Lw *l, Node n)
 {
     const Arg *a = ATTRS(l->g, n, Arg);
@@ -29,12 +61,19 @@ static bool lower(Lw *l, Node n)
     bool max = node_rec(l->g, n)->op == OP_ArgMax;
     lw_prepare_in(l);
     lw_prepare_out(l);
+    bool sweeps = side_by_side(l, axis);
     Kb *b = lw_kernel(l, node_desc(l->g, n)->name);
     KVal out[RANK_MAX], idx[RANK_MAX];
     lw_nest_over(l, 0, out);
     for (int i = 0, o = 0; i < rank; i++) {
         if (i != axis) idx[i] = out[o++];
         else if (a->keepdims) o++;
+    }
+    if (sweeps) {
+        lw_put(l, 0, out, place(l, a, max, axis, idx));
+        lw_end_nest(l, lw_out_rank(l, 0));
+        lw_kernel_end(l);
+        return true;
     }
     idx[axis] = kb_i(b, 0);
     KVal init[2] = {lw_at(l, 0, idx), kb_i(b, 0)};

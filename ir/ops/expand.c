@@ -113,7 +113,34 @@ static bool expand_view(const Graph *g, Node n, uint32_t r, const Strided *x, St
 }
 
 static bool expand_lower(Lw *l, Node n) { return nest(l, n, "expand"); }
-static bool tile_lower(Lw *l, Node n) { return nest(l, n, "tile"); }
+
+/* Loops over the repetitions and over the operand's extent: no index is divided. */
+static bool tile_lower(Lw *l, Node n)
+{
+    Dims *d = &l->m->dims;
+    Dim times[RANK_MAX];
+    uint32_t count;
+    KVal out[RANK_MAX], idx[RANK_MAX], rep[RANK_MAX];
+    int rank = lw_rank(l, 0), loops = 0;
+    const TypeRec *y = value_trec(l->g, node_out(l->g, n, 0));
+    if (y->layout.i || !lw_values(l, 1, times, RANK_MAX, &count) || (int)count != rank) return nest(l, n, "tile");
+    if (!bind(l, true)) return false;
+    lw_prepare_in(l);
+    lw_out(l, 0);
+    Kb *b = lw_kernel(l, "tile");
+    for (int i = 0; i < rank; i++) {
+        bool again = !dim_is(d, times[i], 1);
+        if (again) rep[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, times[i]));
+        idx[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)));
+        loops += 1 + again;
+        out[i] = again ? kb_add(b, kb_mul(b, rep[i], kb_dim(b, lw_dim(l, 0, i))), idx[i]) : idx[i];
+    }
+    lw_put(l, 0, out, lw_at(l, 0, idx));
+    lw_end_nest(l, loops);
+    lw_kernel_end(l);
+    return true;
+}
+
 
 static bool expand_route(Lw *l, Node n, const KVal *out, Route *r)
 {

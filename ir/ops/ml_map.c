@@ -1,11 +1,12 @@
 /* ml_map.c: LabelEncoder, CategoryMapper and OneHotEncoder of ai.onnx.ml: a search through the keys for each element,
- * one nest.
+ * one nest. Numbers are put in order when compiling and found by halving.
  *   y = value of the first key that is x, else the default: values stand in a table whose last entry is the default;
  *   NaN finds a NaN key
  *   OneHotEncoder: y[.., k] = x is category k; without `zeros`, an element of no category is an error of the run */
 #include "ir/graph/lower.h"
 #include "ir/ops/ml.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct Lab {
@@ -172,6 +173,89 @@ static KVal same(Kb *b, KVal x, KVal key)
     return kb_bin(b, KOP_OR, eq, kb_and(b, kb_un(b, KOP_ISNAN, x), kb_un(b, KOP_ISNAN, key)));
 }
 
+/* Keys that are numbers, in order, each with the place of its value; equal ones keep the first. NaN is larger than all
+ * others, so what is larger than or equal to it is found by `not less`. */
+typedef struct Sorted {
+    double f;
+    int64_t i, at;
+} Sorted;
+
+static int by_key(const void *p, const void *q)
+{
+    const Sorted *a = p, *b = q;
+    if (isnan(a->f) != isnan(b->f)) return isnan(a->f) ? 1 : -1;
+    if (!isnan(a->f) && a->f != b->f) return a->f < b->f ? -1 : 1;
+    if (a->i != b->i) return a->i < b->i ? -1 : 1;
+    return (a->at > b->at) - (a->at < b->at);
+}
+
+/* As tables of n: keys of type t and places. */
+static int64_t in_order(Blobs *bs, const Table *t, Blob *key, Blob *place)
+{
+    bool real = dtype_is_float(t->key_type);
+    Sorted *s = arena_array(bs->arena, Sorted, t->n + 1);
+    for (int64_t k = 0; k < t->n; k++) {
+        s[k] = (Sorted){.at = k};
+        if (real) s[k].f = blob_get_f(bs, t->key, k);
+        else s[k].i = blob_get_i(bs, t->key, k);
+    }
+    qsort(s, (size_t)t->n, sizeof *s, by_key);
+    int64_t n = 0, bytes = dtype_bytes(t->key_type, 1), *at = arena_array(bs->arena, int64_t, t->n + 1);
+    uint8_t *data = arena_array(bs->arena, uint8_t, (t->n + 1) * bytes);
+    for (int64_t k = 0; k < t->n; k++) {
+        bool equal = n && (real ? s[n - 1].f == s[k].f || (isnan(s[n - 1].f) && isnan(s[k].f)) : s[n - 1].i == s[k].i);
+        if (!equal) s[n++] = s[k];
+    }
+    for (int64_t k = 0; k < n; k++) {
+        at[k] = s[k].at;
+        blob_read(bs, t->key, s[k].at, 1, data + k * bytes);
+    }
+    *key = blob_inline(bs, t->key_type, n, data);
+    *place = blob_inline(bs, DT_I64, n, at);
+    return n;
+}
+
+/* The place of x's value; N where no key is x. Steps without a branch: lanes can take them. */
+static KVal found(Lw *l, KVal x, uint32_t key, uint32_t place, int64_t n, KVal N)
+{
+    Kb *b = l->b;
+    bool real = dtype_is_float(kb_type(b, x));
+    KVal at = kb_i(b, 0), k;
+    int64_t step = 1;
+    while (2 * step < n) step *= 2;
+    for (; step; step /= 2) { /* the last key that is not larger than x (NaN: not larger than any) */
+        KVal next = kb_min(b, kb_add(b, at, kb_i(b, step)), kb_i(b, n - 1));
+        k = kb_load(b, key, &next);
+        KVal reaches = kb_bin(b, KOP_LE, k, x);
+        if (real) reaches = kb_bin(b, KOP_OR, reaches, kb_un(b, KOP_ISNAN, x));
+        at = kb_select(b, reaches, next, at);
+    }
+    return kb_select(b, same(b, x, kb_load(b, key, &at)), kb_load(b, place, &at), N);
+}
+
+static bool lower_sorted(Lw *l, const OpDesc *op, const Table *t)
+{
+    Dims *d = &l->m->dims;
+    Blob key, place;
+    int64_t n = in_order(&l->m->blobs, t, &key, &place);
+    Dim keys = dim_const(d, n), values = dim_const(d, t->n + 1), dim[RANK_MAX];
+    KBuf bk = lw_const_buf(l, key, "keys", 1, &keys), bp = lw_const_buf(l, place, "places", 1, &keys),
+         bv = lw_const_buf(l, t->value, "values", 1, &values);
+    int rank = lw_rank(l, 0);
+    lw_prepare_in(l);
+    lw_prepare_out(l);
+    Kb *b = lw_kernel(l, op->name);
+    uint32_t pk = kb_param(b, bk, false), pp = kb_param(b, bp, false), pv = kb_param(b, bv, false);
+    KVal idx[RANK_MAX];
+    for (int i = 0; i < rank; i++) dim[i] = lw_dim(l, 0, i);
+    lw_nest(l, rank, dim, idx);
+    KVal at = found(l, lw_at(l, 0, idx), pk, pp, n, kb_i(b, t->n));
+    lw_put(l, 0, idx, kb_load(b, pv, &at));
+    lw_end_nest(l, rank);
+    lw_kernel_end(l);
+    return true;
+}
+
 static bool lower(Lw *l, Node n)
 {
     const Lab *a = ATTRS(l->g, n, Lab);
@@ -182,6 +266,7 @@ static bool lower(Lw *l, Node n)
     int rank = lw_rank(l, 0);
     if (!table(&l->m->blobs, op, a, lw_elem(l, 0), &t, &why)) return lw_fail(l, "%s", why);
     bool one_hot = op->attrs == ONE_HOT;
+    if (!one_hot && t.key_type != DT_STR && t.n > 2) return lower_sorted(l, op, &t);
     Dim keys = dim_const(d, t.n), values = dim_const(d, t.n + 1), dim[RANK_MAX];
     KBuf key = lw_const_buf(l, t.key, "keys", 1, &keys),
          value = one_hot ? (KBuf){0} : lw_const_buf(l, t.value, "values", 1, &values);
@@ -197,10 +282,11 @@ static bool lower(Lw *l, Node n)
     if (one_hot && kb_type(b, x) != DT_STR)
         x = dtype_is_float(kb_type(b, x)) ? kb_cast(b, DT_F64, x) : kb_cast(b, DT_I64, x);
     KbLoop loop;
-    kb_loop(b, &loop, KLOOP_SEQ, zero, N, 1, &none, NULL);
+    bool look = !one_hot || !a->zeros; /* somebody asks which key it is */
+    kb_loop(b, &loop, KLOOP_SEQ, zero, N, look, &none, NULL);
     KVal k = kb_load(b, pk, &loop.iv);
     if (one_hot && kb_type(b, k) != DT_STR) k = kb_cast(b, kb_type(b, x), k);
-    at = kb_select(b, kb_and(b, same(b, x, k), kb_eq(b, loop.carry[0], N)), loop.iv, loop.carry[0]);
+    if (look) at = kb_select(b, kb_and(b, same(b, x, k), kb_eq(b, loop.carry[0], N)), loop.iv, loop.carry[0]);
     if (one_hot) {
         idx[rank] = loop.iv;
         lw_put(l, 0, idx, kb_cast(b, DT_F32, same(b, x, k)));

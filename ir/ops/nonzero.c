@@ -33,7 +33,8 @@ static KVal walk(Lw *l, int axis, KVal *idx, KVal n, uint32_t to, bool store)
         return kb_add(b, n, kb_cast(b, DT_I64, hit));
     }
     KbLoop loop;
-    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, axis)), 1, &n, NULL);
+    KOp add = KOP_ADD;   /* counting alone may go in any order */
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, axis)), 1, &n, store ? NULL : &add);
     idx[axis] = loop.iv;
     KVal next = walk(l, axis + 1, idx, loop.carry[0], to, store);
     kb_loop_end(b, &loop, &next);
