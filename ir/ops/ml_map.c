@@ -220,16 +220,20 @@ static KVal found(Lw *l, KVal x, uint32_t key, uint32_t place, int64_t n, KVal N
 {
     Kb *b = l->b;
     bool real = dtype_is_float(kb_type(b, x));
-    KVal at = kb_i(b, 0), k;
-    int64_t step = 1;
-    while (2 * step < n) step *= 2;
-    for (; step; step /= 2) { /* the last key that is not larger than x (NaN: not larger than any) */
-        KVal next = kb_min(b, kb_add(b, at, kb_i(b, step)), kb_i(b, n - 1));
-        k = kb_load(b, key, &next);
-        KVal reaches = kb_bin(b, KOP_LE, k, x);
-        if (real) reaches = kb_bin(b, KOP_OR, reaches, kb_un(b, KOP_ISNAN, x));
-        at = kb_select(b, reaches, next, at);
-    }
+    KVal at = kb_i(b, 0), k, next, reaches;
+    KbLoop loop;
+    int64_t rounds = 1;
+    while ((int64_t)1 << rounds < n) rounds++;
+    /* the last key that is not larger than x (NaN: not larger than any), by steps of half the length each time */
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_i(b, rounds), 1, &at, NULL);
+    KVal step = kb_bin(b, KOP_SHR, kb_i(b, (int64_t)1 << (rounds - 1)), loop.iv);
+    next = kb_min(b, kb_add(b, loop.carry[0], step), kb_i(b, n - 1));
+    k = kb_load(b, key, &next);
+    reaches = kb_bin(b, KOP_LE, k, x);
+    if (real) reaches = kb_bin(b, KOP_OR, reaches, kb_un(b, KOP_ISNAN, x));
+    next = kb_select(b, reaches, next, loop.carry[0]);
+    kb_loop_end(b, &loop, &next);
+    at = loop.result[0];
     return kb_select(b, same(b, x, kb_load(b, key, &at)), kb_load(b, place, &at), N);
 }
 

@@ -3,7 +3,7 @@
  *   1. neighbouring par loops over contiguous memory become one (schedule_collapse.c); transposing copies go in blocks,
  *      short innermost loops inside a longer one (schedule_lanes.c)
  *   2. the innermost par loop becomes a vec loop when its stores have stride 1 in its variable and its loads a small
- *      one; seq loops may stand in it. A sum over rows, lanes are columns:
+ *      one, or come from where other loads say (512-bit vectors gather them); seq loops may stand in it. A sum over rows, lanes are columns:
  *        for %j = 0..64 par { for %i = 0..N seq carry(%a = 0.0) { yield add(%a, load %x[%i, %j]) } ... }
  *      unless the seq loops in it can be vec loops themselves, which is better (a row uses whole cache lines)
  *   3. a seq loop with nothing inside becomes a vec loop when likewise, every carry has a combine, and what it stores
@@ -25,6 +25,7 @@
 #define TRIP_MIN 8       /* iterations that are worth lanes */
 #define WORK_ALONE 16384 /* scalar operations that one thread does before a second one pays */
 #define CHUNK_MAX 1024
+#define GATHER_DEPTH 12  /* operations that an index is made of */
 #define PAR_ENOUGH 64 /* iterations of outer par loops that share well among threads */
 
 typedef struct Choice {
@@ -89,6 +90,37 @@ static int64_t work(S *s, KBlock b, bool *known)
 /* ---- may a loop run in lanes? ---- */
 static bool lane_type(DType t) { return t != DT_STR && (t == DT_BOOL || dtype_info(t)->bits >= 8); }
 
+/* An index made of what was loaded and of arithmetic that lanes do well. *loads: something was loaded for it. */
+static bool index_from_memory(S *s, KVal v, KVal iv, bool *loads, int depth)
+{
+    KInst def = kval(s->k, v)->def;
+    int64_t coef;
+    if (kx_affine(s->k, s->m->dims, v, iv, &coef)) return true;
+    if (!def.i) return *loads = true; /* carried by a loop inside */
+    if (!depth) return false;
+    const KInstRec *r = kinst(s->k, def);
+    if (r->op == KOP_LOAD || r->op == KOP_FOR) return *loads = true; /* looked at where it stands in the loop */
+    uint32_t flags = kop_info(r->op)->flags;
+    bool easy = r->op == KOP_ADD || r->op == KOP_SUB || r->op == KOP_MUL || r->op == KOP_MIN || r->op == KOP_MAX ||
+                r->op == KOP_SELECT || r->op == KOP_CAST || r->op == KOP_AND || r->op == KOP_OR || flags & KF_CMP;
+    for (uint32_t n = 0; n < r->n_arg && easy; n++)
+        easy = index_from_memory(s, karg(s->k, r, n), iv, loads, depth - 1);
+    return easy;
+}
+
+/* A load whose lanes are gathered from where other loads say: where the target does that for elements of the size. */
+static bool gathered(S *s, const KInstRec *r, KVal iv)
+{
+    const KBufRec *p = &s->k->param.p[r->param];
+    unsigned bits = dtype_info(p->elem)->bits;
+    bool loads = false;
+    if (r->op != KOP_LOAD || s->m->target.vec_bits < 512 || p->space == KS_LOCAL) return false;
+    if (bits != 32 && bits != 64) return false;
+    for (uint32_t n = 0; n < p->rank; n++)
+        if (!index_from_memory(s, karg(s->k, r, n), iv, &loads, GATHER_DEPTH)) return false;
+    return loads;
+}
+
 /* Stores in the block have stride 1 in iv, loads 0 or a small one. *unit: something has stride 1. */
 static bool strides_fit(S *s, KBlock b, KVal iv, bool *unit)
 {
@@ -104,9 +136,11 @@ static bool strides_fit(S *s, KBlock b, KVal iv, bool *unit)
         }
         if (r->op != KOP_LOAD && r->op != KOP_STORE) continue;
         if (!lane_type(s->k->param.p[r->param].elem)) return false;
-        if (!kx_access_stride(s->k, s->m->dims, i, iv, &stride) || stride < 0 ||
-            stride > (r->op == KOP_LOAD ? STRIDE_MAX : 1))
-            return false;
+        if (!kx_access_stride(s->k, s->m->dims, i, iv, &stride)) {
+            if (!gathered(s, r, iv)) return false;
+            continue;
+        }
+        if (stride < 0 || stride > (r->op == KOP_LOAD ? STRIDE_MAX : 1)) return false;
         if (r->op == KOP_STORE && stride != 1) return false;
         *unit |= stride == 1;
     }
