@@ -20,6 +20,9 @@ Value ml_joined(Ex *, Value a, Value b);     /* side by side */
 Value ml_two(Ex *, Value s, bool probability, MlPost);
 /* x as f32, or f64 when it is; one row [F] becomes [1, F]. */
 Value ml_rows(Ex *, Value x);
+bool ml_columns_fit(Infer *, int64_t features);          /* operand 0 has that many columns, as far as is known; else says so */
+Value ml_matrix(Ex *, AttrFloats, int64_t rows, DType);  /* a list as a matrix */
+Value ml_by_rows(Ex *, Value x, Value c);                /* x * c^T */
 Value ml_row_reduce(Ex *, OpCode, Value); /* over axis 1, kept */
 
 #endif

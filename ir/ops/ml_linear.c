@@ -1,6 +1,5 @@
-/* ml_linear.c: LinearRegressor, LinearClassifier and SVMRegressor of ai.onnx.ml.
- *   scores = X * C^T + b, C [targets, features]             SVM: scores = k(X, S) * c + rho, S [supports, features]
- *   k linear: x.s    poly: (g x.s + c0)^d    rbf: exp(-g |x - s|^2)    sigmoid: tanh(g x.s + c0)
+/* ml_linear.c: LinearRegressor and LinearClassifier of ai.onnx.ml.
+ *   scores = X * C^T + b, C [targets, features]
  * A classifier with two labels and one row of coefficients has one score, above 0 for the second label. */
 #include "ir/ops/ml.h"
 #include <math.h>
@@ -8,11 +7,11 @@
 
 typedef struct Linear {
     uint64_t set;
-    AttrFloats coefficients, intercepts, supports, params, rho;
+    AttrFloats coefficients, intercepts;
     AttrInts labels_i;
     AttrStrings labels_s;
-    const char *post, *kernel;
-    int64_t targets, multi_class, n_supports, one_class;
+    const char *post;
+    int64_t targets, multi_class;
 } Linear;
 #define A(n, k, f)                                                                                                     \
     {                                                                                                                  \
@@ -32,16 +31,6 @@ static const AttrSpec CLASSIFIER[] = {
     A_INT(Linear, multi_class, 0),
     A_S("post_transform", post, "NONE"),
     A_END};
-static const AttrSpec SVM[] = {A_FLOATS(Linear, coefficients),
-                               A_S("kernel_type", kernel, "LINEAR"),
-                               A("kernel_params", ATTR_FLOATS, params),
-                               A_INT(Linear, n_supports, 0),
-                               A_INT(Linear, one_class, 0),
-                               A_FLOATS(Linear, rho),
-                               A("support_vectors", ATTR_FLOATS, supports),
-                               A_S("post_transform", post, "NONE"),
-                               A_END};
-
 static bool is_classifier(const OpDesc *op) { return op->attrs == CLASSIFIER; }
 static uint32_t label_count(const Linear *a) { return a->labels_s.n ? a->labels_s.n : a->labels_i.n; }
 
@@ -50,14 +39,6 @@ static int64_t row_count(const OpDesc *op, const Linear *a)
 {
     if (!is_classifier(op)) return a->targets;
     return a->intercepts.n ? a->intercepts.n : label_count(a);
-}
-
-static bool columns_fit(Infer *c, int64_t features)
-{
-    int64_t F;
-    return !dim_is_const(c->d, infer_dim(c, 0, infer_rank(c, 0) - 1), &F) || F == features ||
-           infer_fail(c, "the coefficients are for %lld features, the input has %lld", (long long)features,
-                      (long long)F);
 }
 
 static bool linear_infer(Infer *c)
@@ -70,7 +51,7 @@ static bool linear_infer(Infer *c)
         return infer_fail(c, "%u coefficients for %lld rows", a->coefficients.n, (long long)rows);
     if (a->intercepts.n && a->intercepts.n != rows)
         return infer_fail(c, "%u intercepts for %lld rows", a->intercepts.n, (long long)rows);
-    if (!columns_fit(c, a->coefficients.n / rows)) return false;
+    if (!ml_columns_fit(c, a->coefficients.n / rows)) return false;
     if (is_classifier(c->op)) {
         out = label_count(a);
         if (a->labels_s.n && a->labels_i.n) return infer_fail(c, "class labels are given twice");
@@ -82,19 +63,6 @@ static bool linear_infer(Infer *c)
     return infer_set(c, 0, a->labels_s.n ? DT_STR : DT_I64, 1, dim) && infer_set(c, 1, DT_F32, 2, dim);
 }
 
-/* A list as a matrix of `rows` in type t. */
-static Value matrix(Ex *e, AttrFloats f, int64_t rows, DType t)
-{
-    int64_t dim[2] = {rows, rows ? f.n / rows : 0};
-    return ex_cast(e, ex_reshape(e, ex_floats(e, f.p, f.n), dim, 2), t);
-}
-
-static Value by_rows(Ex *e, Value x, Value c) /* x * c^T */
-{
-    int64_t swap[2] = {1, 0};
-    return ex2(e, OP_MatMul, x, ex_transpose(e, c, swap, 2));
-}
-
 static bool linear_expand(Graph *g, Node n)
 {
     Ex e = ex_begin(g, n);
@@ -104,7 +72,7 @@ static bool linear_expand(Graph *g, Node n)
     int64_t rows = row_count(op, a);
     Value x = ml_rows(&e, node_in(g, n, 0));
     DType t = ex_elem(&e, x);
-    Value s = by_rows(&e, x, matrix(&e, a->coefficients, rows, t));
+    Value s = ml_by_rows(&e, x, ml_matrix(&e, a->coefficients, rows, t));
     if (a->intercepts.n) s = ex2(&e, OP_Add, s, ex_cast(&e, ex_floats(&e, a->intercepts.p, a->intercepts.n), t));
     if (!is_classifier(op)) ex_result(&e, 0, ex_cast(&e, ml_post(&e, s, post), DT_F32));
     else if (rows == 1) {
@@ -152,94 +120,6 @@ static bool linear_eval(Eval *e)
     return y != NULL;
 }
 
-/* ---- SVMRegressor ---- */
-
-typedef enum Kernel { LINEAR, POLY, RBF, SIGMOID, KERNELS } Kernel;
-static const char *const KERNEL[] = {"LINEAR", "POLY", "RBF", "SIGMOID"};
-static double param(const Linear *a, uint32_t k)
-{
-    return k < a->params.n ? a->params.p[k] : 0;
-} /* gamma, coef0, degree */
-
-static bool svm_infer(Infer *c)
-{
-    const Linear *a = ATTRS(c->g, c->n, Linear);
-    if (!infer_need_rank(c, 0, 1, 2)) return false;
-    if (ml_named(a->kernel, KERNEL, KERNELS) < 0) return infer_fail(c, "kernel_type is '%s'", a->kernel);
-    if (ml_post_of(a->post) == POST_COUNT) return infer_fail(c, "post_transform has no such value");
-    int64_t n = a->n_supports;
-    if (a->rho.n < 1 || n < 0 || !a->coefficients.n) return infer_fail(c, "rho or coefficients are missing");
-    if (n && (a->coefficients.n != n || !a->supports.n || a->supports.n % n))
-        return infer_fail(c, "coefficients or support_vectors do not fit n_supports");
-    if (!columns_fit(c, n ? a->supports.n / n : a->coefficients.n)) return false;
-    Dim dim[2] = {infer_rank(c, 0) == 2 ? infer_dim(c, 0, 0) : dim_const(c->d, 1), dim_const(c->d, 1)};
-    return infer_set(c, 0, DT_F32, 2, dim);
-}
-
-/* [N, supports] */
-static Value kernels(Ex *e, const Linear *a, Kernel kind, Value x, Value s, DType t)
-{
-    Value g = ex_f(e, t, param(a, 0)), c = ex_f(e, t, param(a, 1));
-    if (kind == RBF) {
-        int64_t side[1] = {1}, last[1] = {-1};
-        Value d = ex2(e, OP_Sub, ex2(e, OP_Unsqueeze, x, ex_ints(e, side, 1)), s);
-        void *attrs = attrs_new(e->g->m->arena, op_desc(OP_ReduceSumSquare));
-        ex_set(e, OP_ReduceSumSquare, attrs, "keepdims", 0);
-        Value far = ex_op(e, OP_ReduceSumSquare, (Value[]){d, ex_ints(e, last, 1)}, 2, attrs);
-        return ex1(e, OP_Exp, ex1(e, OP_Neg, ex2(e, OP_Mul, far, g)));
-    }
-    Value dot = by_rows(e, x, s);
-    if (kind == LINEAR) return dot;
-    dot = ex2(e, OP_Add, ex2(e, OP_Mul, dot, g), c);
-    return kind == POLY ? ex2(e, OP_Pow, dot, ex_f(e, t, param(a, 2))) : ex1(e, OP_Tanh, dot);
-}
-
-static bool svm_expand(Graph *g, Node n)
-{
-    Ex e = ex_begin(g, n);
-    const Linear *a = ATTRS(g, n, Linear);
-    Value x = ml_rows(&e, node_in(g, n, 0)), k = x;
-    DType t = ex_elem(&e, x);
-    if (a->n_supports)
-        k = kernels(&e, a, (Kernel)ml_named(a->kernel, KERNEL, KERNELS), x, matrix(&e, a->supports, a->n_supports, t),
-                    t);
-    Value y = ex2(&e, OP_Add, by_rows(&e, k, matrix(&e, a->coefficients, 1, t)), ex_f(&e, t, a->rho.p[0]));
-    if (a->one_class)
-        y = ex3(&e, OP_Where, ex2(&e, OP_Greater, y, ex_f(&e, t, 0)), ex_f(&e, t, 1), ex_f(&e, t, -1));
-    ex_result(&e, 0, ex_cast(&e, a->one_class ? y : ml_post(&e, y, ml_post_of(a->post)), DT_F32));
-    return !e.failed;
-}
-
-static bool svm_eval(Eval *e)
-{
-    const Linear *a = ATTRS(e->g, e->n, Linear);
-    const Tensor *x = e->in[0];
-    int64_t n = a->n_supports, F = n ? a->supports.n / n : a->coefficients.n,
-            dim[2] = {x->rank == 2 ? x->dim[0] : 1, 1};
-    int kind = ml_named(a->kernel, KERNEL, KERNELS);
-    if (x->dim[x->rank - 1] != F) return ev_fail(e, "the input has the wrong number of features");
-    Tensor *y = ev_out(e, 0, DT_F32, 2, dim);
-    for (int64_t r = 0; y && r < dim[0]; r++) {
-        double s = a->rho.p[0];
-        for (int64_t i = 0; i < (n ? n : 1); i++) {
-            double dot = 0, far = 0;
-            for (int64_t j = 0; j < F; j++) {
-                double v = ev_f(x, r * F + j), w = n ? a->supports.p[i * F + j] : a->coefficients.p[j];
-                dot += v * w, far += (v - w) * (v - w);
-            }
-            double k = dot, z = param(a, 0) * dot + param(a, 1);
-            if (n && kind == POLY) k = pow(z, param(a, 2));
-            if (n && kind == RBF) k = exp(-param(a, 0) * far);
-            if (n && kind == SIGMOID) k = tanh(z);
-            s += n ? k * a->coefficients.p[i] : k;
-        }
-        if (a->one_class) s = s > 0 ? 1 : -1;
-        else ml_post_eval(&s, 1, ml_post_of(a->post));
-        ev_set_f(y, r, s);
-    }
-    return y != NULL;
-}
-
 static const Port P_X[] = {{"X", DTS_ML, 0, 0}, PORT_END};
 static const Port P_Y[] = {{"Y", DTS(DT_F32), 0, 0}, PORT_END};
 static const Port P_CLASSES[] = {{"Y", DTS(DT_I64) | DTS_STR, 0, 0}, {"Z", DTS(DT_F32), 0, 0}, PORT_END};
@@ -258,5 +138,3 @@ const OpDesc op_ml_LinearClassifier = {.name = "LinearClassifier",
                                        .infer = linear_infer,
                                        .expand = linear_expand,
                                        .eval = linear_eval};
-const OpDesc op_ml_SVMRegressor = {
-    .name = "SVMRegressor", ML, .out = P_Y, .attrs = SVM, .infer = svm_infer, .expand = svm_expand, .eval = svm_eval};

@@ -120,3 +120,25 @@ Value ml_rows(Ex *e, Value x)
     x = ex_cast(e, x, ex_elem(e, x) == DT_F64 ? DT_F64 : DT_F32);
     return ex_rank(e, x) == 1 ? ex_reshape(e, x, row, 2) : x;
 }
+
+/* ---- rows of coefficients ---- */
+
+bool ml_columns_fit(Infer *c, int64_t features)
+{
+    int64_t F;
+    return !dim_is_const(c->d, infer_dim(c, 0, infer_rank(c, 0) - 1), &F) || F == features ||
+           infer_fail(c, "the coefficients are for %lld features, the input has %lld", (long long)features,
+                      (long long)F);
+}
+
+Value ml_matrix(Ex *e, AttrFloats f, int64_t rows, DType t)
+{
+    int64_t dim[2] = {rows, rows ? f.n / rows : 0};
+    return ex_cast(e, ex_reshape(e, ex_floats(e, f.p, f.n), dim, 2), t);
+}
+
+Value ml_by_rows(Ex *e, Value x, Value c)
+{
+    int64_t swap[2] = {1, 0};
+    return ex2(e, OP_MatMul, x, ex_transpose(e, c, swap, 2));
+}
