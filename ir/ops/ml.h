@@ -25,4 +25,7 @@ Value ml_matrix(Ex *, AttrFloats, int64_t rows, DType);  /* a list as a matrix *
 Value ml_by_rows(Ex *, Value x, Value c);                /* x * c^T */
 Value ml_row_reduce(Ex *, OpCode, Value); /* over axis 1, kept */
 
+/* r[i * n + j]: how probable class i is, i and j being the only ones; p: the probability of each of n classes. */
+void ml_coupling_eval(Arena *, const double *r, int64_t n, double *p);
+
 #endif
