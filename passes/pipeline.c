@@ -36,6 +36,7 @@ static const Pass *const o1[] = {
     &pass_canonicalize,
     &pass_fold,
     &pass_dce,
+    &pass_row_bands,    /* what convolutions hand to each other stays in L2 */
     &pass_group_attention, /* products with a softmax between them are one step */
     &pass_group_epilogue, /* contractions own what follows them element by element; first: it saves most memory traffic */
     &pass_group_row,      /* row operators own what stands around them element by element */
@@ -71,6 +72,7 @@ static const Pass *const o2[] = {
     &pass_canonicalize,
     &pass_fold,
     &pass_dce,
+    &pass_row_bands,
     &pass_group_attention,
     &pass_group_epilogue,
     &pass_group_row,

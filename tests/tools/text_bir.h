@@ -10,7 +10,8 @@
  *                              these messages
  *   lower [--passes=a,b]       the passes and lower (infer,dce,expand when none are given); prints the .kir
  *   run [--level=N]            runs each "; run: inputs -> outputs [tol=x]" line by the reference evaluation of the
- *                              ops and, lowered at -O0 and -O2, on the interpreter of the Kernel IR.
+ *                              ops and, lowered at -O0 and -O2, on the interpreter of the Kernel IR;
+ *                              --first=a,b: these passes before (with options that small sizes need).
  *                              "-> error N text" as in text_kir.h; the reference has to fail too.
  *                              --no-eval: without the reference */
 #ifndef TEXT_BIR_H
@@ -287,7 +288,7 @@ static bool kind_bir_run(TextTest *t)
 {
     static const int level[] = {0, 2};
     BirText *plain = arena_new(t->arena, BirText), *lowered[2];
-    const char *at = t->text, *only = text_option(t, "level");
+    const char *at = t->text, *only = text_option(t, "level"), *first = text_option(t, "first");
     uint32_t runs = 0;
     if (!bir_text_parse(t, plain, t->text, t->n) || !bir_verify(&plain->m, "parse") || !infer_graph(plain->m.entry))
         return text_messages(t, "the input is wrong");
@@ -295,7 +296,8 @@ static bool kind_bir_run(TextTest *t)
         lowered[k] = arena_new(t->arena, BirText);
         if (!bir_text_parse(t, lowered[k], t->text, t->n)) return text_messages(t, "the input is wrong");
         if (only && atoi(only) != level[k]) lowered[k] = NULL;
-        else if (!bir_text_run(lowered[k], NULL, level[k], NULL))
+        else if ((first && !bir_text_run(lowered[k], first, level[k], NULL)) ||
+                 !bir_text_run(lowered[k], NULL, level[k], NULL))
             return text_messages(t, arena_printf(t->arena, "-O%d", level[k]));
     }
     for (char *line; (line = text_line(t, &at, "; run: ")); runs++) {
