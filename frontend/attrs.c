@@ -83,7 +83,7 @@ static bool field(Import *im, const Onnx__AttributeProto *a, AttributeKind kind,
     switch (s->kind) {
     case ATTR_INT: *(int64_t *)to = a->i; return true;
     case ATTR_TYPE: return type_field(im, a, kind, loc, to);
-    case ATTR_FLOAT: *(double *)to = (double)a->f; return true;
+    case ATTR_FLOAT: *(double *)to = kind == AK_INT ? (double)a->i : (double)a->f; return true;
     case ATTR_STRING: *(const char **)to = text_of(arena, a->s); return true;
     case ATTR_INTS: *(AttrInts *)to = (AttrInts){arena_memdup(arena, a->ints, a->n_ints * sizeof(int64_t)), (uint32_t)a->n_ints}; return true;
     case ATTR_FLOATS: {
@@ -150,7 +150,7 @@ static bool one(Import *im, const Scope *s, const Onnx__AttributeProto *given, c
         return true;   /* the caller left it out: the default holds */
     }
     AttributeKind kind = kind_of(a), want = kind_wanted(spec->kind);
-    if (kind != want && !(spec->kind == ATTR_TYPE && kind == AK_STRING)) return diag(to, loc, E_ATTR_TYPE, given->name, kind_name[kind], kind_name[want]);
+    if (kind != want && !(spec->kind == ATTR_TYPE && kind == AK_STRING) && !(spec->whole && kind == AK_INT)) return diag(to, loc, E_ATTR_TYPE, given->name, kind_name[kind], kind_name[want]);
     if (!field(im, a, kind, spec, loc, attrs)) return false;
     if (spec->kind != ATTR_GRAPH) *(uint64_t *)attrs |= UINT64_C(1) << k;
     return true;

@@ -49,7 +49,7 @@ typedef struct AttrStrings { const char *const *p; uint32_t n; } AttrStrings;
 typedef struct AttrTensor { Blob blob; TypeId type; } AttrTensor;
 typedef struct AttrDims { const Dim *p; uint32_t n; } AttrDims;
 /* fields: int64_t | double | const char * | AttrInts | AttrFloats | AttrStrings | AttrTensor | AttrDims | int64_t (DType, for ATTR_TYPE: an ONNX type number) | TypeId (ATTR_FULL_TYPE) */
-typedef struct AttrSpec { const char *name; AttrKind kind; uint32_t offset; int64_t def_i; double def_f; const char *def_s; bool required; bool internal; /* passes set it: no attribute of a model */ bool identity; /* GRAPH that may be left out: it is (x) -> (x) then */
+typedef struct AttrSpec { const char *name; AttrKind kind; uint32_t offset; int64_t def_i; double def_f; const char *def_s; bool required; bool internal; /* passes set it: no attribute of a model */ bool whole; /* ATTR_FLOAT: some versions have it as an int */ bool identity; /* GRAPH that may be left out: it is (x) -> (x) then */
     bool names; /* texts that name tensors: these become operands behind the node's own */ } AttrSpec;
 #define A_INT(T, f, d) {.name = #f, .kind = ATTR_INT, .offset = offsetof(T, f), .def_i = (d)}
 #define A_FLOAT(T, f, d) {.name = #f, .kind = ATTR_FLOAT, .offset = offsetof(T, f), .def_f = (d)}

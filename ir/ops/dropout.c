@@ -7,11 +7,11 @@
 #include "ir/ops/random.h"
 #include <string.h>
 
-static const Port P_IN[] = {{"data", DTS_FLOAT, 0, 1},
-                            {"ratio", DTS_FLOAT, PORT_OPTIONAL, 0},
+static const Port P_IN[] = {{"data", DTS_FLOAT | DTS_FLOAT8, 0, 1},
+                            {"ratio", DTS_FLOAT | DTS_FLOAT8, PORT_OPTIONAL, 0},
                             {"training_mode", DTS_BOOL, PORT_OPTIONAL, 0},
                             PORT_END};
-static const Port P_OUT[] = {{"output", DTS_FLOAT, 0, 1}, {"mask", DTS_BOOL, PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_FLOAT | DTS_FLOAT8, 0, 1}, {"mask", DTS_BOOL, PORT_OPTIONAL, 0}, PORT_END};
 typedef struct Dropout {
     uint64_t set;
     int64_t seed, is_test;
@@ -27,6 +27,15 @@ static bool upgrade(Graph *g, Node n, int64_t opset)
     if (opset < 7 && a->set & 2 && !a->is_test)
         return diag(g->m->diag, graph_loc(g, n), E_OP_FORM, "Dropout in training");
     a->set = 0;
+    Value data = node_in(g, n, 0);
+    DType t = value_type(g, data).i ? value_trec(g, data)->elem : DT_NONE;
+    if (opset >= 10 || node_n_out(g, n) < 2 || !t) return true;
+    /* the mask was of the data's type */
+    struct { uint64_t set; int64_t to; } cast = {1, t};
+    Node c = graph_add(g, OP_Cast, (Value[]){node_out(g, n, 1)}, 1, 1, attrs_new(g->m->arena, &op_Cast), node_rec(g, n)->loc, node_next(g, n));
+    memcpy(node_rec(g, c)->attrs, &cast, sizeof cast);
+    graph_replace_uses(g, node_out(g, n, 1), node_out(g, c, 0));
+    graph_set_input(g, c, 0, node_out(g, n, 1));
     return true;
 }
 
@@ -75,10 +84,10 @@ static bool expand(Graph *g, Node n)
         out[0] = ex1(&x, OP_Identity, data);
         return ex_end(&x, out, 2);
     }
-    DType t = ex_elem(&x, data), compute = t == DT_F64 ? DT_F64 : DT_F32;
+    DType t = ex_elem(&x, data), compute = t == DT_F64 ? DT_F64 : DT_F32, drawn = DTS(t) & DTS_FLOAT ? t : compute;
     Value ratio = ex_in(&x, 1).i ? ex_scalar(&x, ex_in(&x, 1), compute) : ex_f(&x, compute, 0.5), one = ex_f(&x, compute, 1);
     Value training = ex_scalar(&x, ex_in(&x, 2), DT_BOOL), zero = ex_f(&x, compute, 0);
-    Value u = random_uniform(&x, ex1(&x, OP_Shape, data), t, false, attr_given(node_desc(g, n), a, 0), (double)a->seed);
+    Value u = random_uniform(&x, ex1(&x, OP_Shape, data), drawn, false, attr_given(node_desc(g, n), a, 0), (double)a->seed);
     out[1] = ex2(&x, OP_Or, ex1(&x, OP_Not, training), ex2(&x, OP_GreaterOrEqual, u, ratio));
     Value scale = ex3(&x, OP_Where, training, ex2(&x, OP_Div, one, ex2(&x, OP_Sub, one, ratio)), one);
     Value kept = ex2(&x, OP_Mul, ex_cast(&x, data, compute), scale);

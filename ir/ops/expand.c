@@ -1,9 +1,11 @@
 /* expand.c: Expand (numpy broadcasting to a shape) and Tile (repetition along each axis): routes. */
 #include "ir/ops/axes.h"
+#include "ir/ops/compose.h"
 #include "ir/ops/grad.h"
 
 static const Port P_EXPAND[] = {{"input", DTS_ANY, 0, 1}, {"shape", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
-static const Port P_TILE[] = {{"input", DTS_ANY, 0, 1}, {"repeats", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
+static const Port P_TILE[] = {{"input", DTS_ANY, 0, 1}, {"repeats", DTS(DT_I64) | DTS_FLOAT, PORT_SHAPE, 0},
+                              {"axis", DTS(DT_I64) | DTS_FLOAT, PORT_SHAPE | PORT_OPTIONAL, 0}, PORT_END};   /* floats, axis: opset 1 */
 static const Port P_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
 
 /* Known at compile time, or as many fresh symbols as the shape operand is long. */
@@ -191,8 +193,26 @@ const OpDesc op_Expand = {.name = "Expand", .since = 13, .cls = CLS_MOVE, .flags
 
 /* ---- Tile ---- */
 
+/* Opset 1: Tile(x, tiles, axis)  =>  Tile(x, [1, .., tiles, .., 1]):  tiles at the axis, of all axes 0, 1, .. */
+static bool tile_upgrade(Graph *g, Node n, int64_t opset)
+{
+    if (opset >= 6 || node_n_in(g, n) < 3) return true;
+    Ex x = ex_begin(g, n);
+    const TypeRec *t = ex_in(&x, 0).i && value_type(g, ex_in(&x, 0)).i ? ex_type(&x, ex_in(&x, 0)) : NULL;
+    if (!t || t->rank == RANK_UNKNOWN || !value_type(g, ex_in(&x, 1)).i || !value_type(g, ex_in(&x, 2)).i)
+        return diag(g->m->diag, graph_loc(g, n), E_OP_FORM, "Tile of opset 1 needs inputs of known rank");
+    int64_t axis[RANK_MAX];
+    for (int i = 0; i < t->rank; i++) axis[i] = i;
+    Value at = ex2(&x, OP_Equal, ex_ints(&x, axis, t->rank), ex_cast(&x, ex_in(&x, 2), DT_I64));
+    Value repeats = ex3(&x, OP_Where, at, ex_cast(&x, ex_in(&x, 1), DT_I64), ex_i(&x, DT_I64, 1));
+    graph_set_input(g, n, 1, repeats);
+    graph_set_input(g, n, 2, VALUE_NONE);
+    return !x.failed;
+}
+
 static bool tile_infer(Infer *c)
 {
+    if (infer_has(c, 2) || infer_elem(c, 1) != DT_I64) return infer_fail(c, "repeats are int64, and there is no third input");
     const Dim *want;
     uint32_t n;
     Dim dim[RANK_MAX];
@@ -218,4 +238,4 @@ static bool tile_eval(Eval *e)
     return eval_from(e, e->in[0]->rank, dim, true);
 }
 
-const OpDesc op_Tile = {.name = "Tile", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_TILE, .out = P_OUT, .infer = tile_infer, .equivalent = nothing_new, .route = tile_route, .lower = tile_lower, .grad = grad_tile, .eval = tile_eval};
+const OpDesc op_Tile = {.name = "Tile", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_TILE, .out = P_OUT, .upgrade = tile_upgrade, .infer = tile_infer, .equivalent = nothing_new, .route = tile_route, .lower = tile_lower, .grad = grad_tile, .eval = tile_eval};

@@ -31,7 +31,9 @@ static bool infer(Infer *c)
     }
     Dim dim[RANK_MAX];
     for (int i = 0; i < rank; i++) dim[i] = i < axis ? infer_dim(c, 0, i) : dim_const(c->d, 1);
-    DType stash = a->stash_type == 1 ? DT_F32 : dtype_compute((DType)a->stash_type);
+    DType stash = (DType)a->stash_type;
+    if (a->stash_type < 0 || a->stash_type >= DT_COUNT || !(DTS_FLOAT & DTS(stash)))
+        return infer_fail(c, "stash_type %lld is not supported", (long long)a->stash_type);
     if (infer_elem(c, 0) == DT_F64) stash = a->set & 2 ? stash : DT_F32;
     const TypeRec *x = infer_in(c, 0);
     if (!infer_set(c, 0, c->op->since >= 23 ? infer_elem(c, 1) : x->elem, rank, x->dim)) return false;

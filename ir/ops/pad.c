@@ -5,9 +5,9 @@
 #include "ir/ops/grad.h"
 #include <string.h>
 
-static const Port P_IN[] = {{"data", DTS_ANY, 0, 1}, {"pads", DTS(DT_I64), PORT_SHAPE, 0}, {"constant_value", DTS_ANY, PORT_OPTIONAL, 1},
+static const Port P_IN[] = {{"data", DTS_ANY | DTS_SMALL, 0, 1}, {"pads", DTS(DT_I64), PORT_SHAPE, 0}, {"constant_value", DTS_ANY | DTS_SMALL, PORT_OPTIONAL, 1},
                             {"axes", DTS_INDEX, PORT_SHAPE | PORT_OPTIONAL, 0}, PORT_END};
-static const Port P_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
 typedef struct Pad { uint64_t set; const char *mode; AttrInts pads, paddings; double value; } Pad;
 static const AttrSpec ATTRS_[] = {A_STRING(Pad, mode, "constant"), A_INTS(Pad, pads), A_INTS(Pad, paddings), A_FLOAT(Pad, value, 0), A_END};
 
@@ -108,9 +108,7 @@ static bool pad_nest(Lw *l, const char *mode, const Dim *begin, int part, Dim lo
     }
     if (inside.i) {
         KBuf src = lw_in_strided(l, 0);
-        DType t = dtype_compute(lw_elem(l, 0));
         if (lw_has(l, 2)) fill = lw_at(l, 2, zero);
-        else if (t == DT_STR) return lw_fail(l, "padding strings needs a constant value");
         lw_put(l, 0, out, kb_load_if(b, kb_param(b, src, false), idx, inside, fill));
     } else lw_put(l, 0, out, lw_at(l, 0, idx));
     lw_end_nest(l, rank);

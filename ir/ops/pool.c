@@ -14,12 +14,12 @@ static const Port P_MAX[] = {{"X", DTS_MAXPOOL, 0, 1}, PORT_END};
 static const Port P_MAX_OUT[] = {{"Y", DTS_MAXPOOL, 0, 1}, {"Indices", DTS(DT_I64), PORT_OPTIONAL, 0}, PORT_END};
 static const Port P_FLOAT[] = {{"X", DTS_FLOAT, 0, 1}, PORT_END};
 
-typedef struct Pool { uint64_t set; const char *auto_pad; int64_t ceil_mode, storage_order, count_include_pad, p; AttrInts kernel_shape, strides, dilations, pads; } Pool;
+typedef struct Pool { uint64_t set; const char *auto_pad; int64_t ceil_mode, storage_order, count_include_pad; double p; AttrInts kernel_shape, strides, dilations, pads; } Pool;
 static const AttrSpec POOL_ATTRS[] = {A_STRING(Pool, auto_pad, "NOTSET"), A_INT(Pool, ceil_mode, 0), A_INT(Pool, storage_order, 0), A_INT(Pool, count_include_pad, 0),
-                                      A_INT(Pool, p, 2), {.name = "kernel_shape", .kind = ATTR_INTS, .offset = offsetof(Pool, kernel_shape), .required = true},
+                                      {.name = "p", .kind = ATTR_FLOAT, .offset = offsetof(Pool, p), .def_f = 2, .whole = true}, {.name = "kernel_shape", .kind = ATTR_INTS, .offset = offsetof(Pool, kernel_shape), .required = true},
                                       A_INTS(Pool, strides), A_INTS(Pool, dilations), A_INTS(Pool, pads), A_END};
 
-static const AttrSpec LP_ATTRS[] = {A_INT(Pool, p, 2), A_END};
+static const AttrSpec LP_ATTRS[] = {{.name = "p", .kind = ATTR_FLOAT, .offset = offsetof(Pool, p), .def_f = 2, .whole = true}, A_END};
 
 static bool is_global(const OpDesc *op) { return op->attrs != POOL_ATTRS; }
 
@@ -194,7 +194,7 @@ static bool lower(Lw *l, Node n)
     const char *why;
     x.sum.kind = code == OP_MaxPool || code == OP_GlobalMaxPool ? POOL_MAX : code == OP_LpPool || code == OP_GlobalLpPool ? POOL_LP : POOL_AVERAGE;
     x.sum.type = dtype_compute(lw_elem(l, 0));
-    if (x.sum.kind == POOL_LP) x.sum.p = (double)x.a->p;
+    if (x.sum.kind == POOL_LP) x.sum.p = x.a->p;
     if (is_global(op)) return pool_lower_global(l, &x.sum);
     if (!resolve(&l->m->dims, op, x.a, value_trec(l->g, node_in(l->g, n, 0)), &x.w, &why)) return lw_fail(l, "%s", why);
     bool indices = code == OP_MaxPool && node_n_out(l->g, n) > 1 && value_used(l->g, node_out(l->g, n, 1));
@@ -256,10 +256,10 @@ static bool eval(Eval *e)
             if (!inside) continue;
             double v = ev_f(x, plane * in + at);
             if (max && (v > s || isnan(v) || best < 0)) s = v, best = plane * in + (!global && a->storage_order ? col : at);
-            if (!max) s += lp ? pow(fabs(v), (double)a->p) : v;
+            if (!max) s += lp ? pow(fabs(v), a->p) : v;
         }
         if (max && best < 0 && !dtype_is_float(x->elem)) ev_set_i(y, o, dtype_is_signed(x->elem) ? -128 : 0);
-        else ev_set_f(y, o, max ? s : lp ? pow(s, 1.0 / (double)a->p) : s / (double)count);
+        else ev_set_f(y, o, max ? s : lp ? pow(s, 1.0 / a->p) : s / (double)count);
         if (at_out) ev_set_i(at_out, o, best);
     }
     return y != NULL;

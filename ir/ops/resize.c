@@ -15,7 +15,7 @@ static const AttrSpec ATTRS_[] = {A_STRING(Resize, mode, "nearest"), A_STRING(Re
                                   A_STRING(Resize, nearest_mode, "round_prefer_floor"), A_STRING(Resize, keep_aspect_ratio_policy, "stretch"),
                                   A_FLOAT(Resize, cubic_coeff_a, -0.75), A_FLOAT(Resize, extrapolation_value, 0), A_INT(Resize, exclude_outside, 0),
                                   A_INT(Resize, antialias, 0), A_INTS(Resize, axes), A_END};
-static const AttrSpec UPSAMPLE_ATTRS[] = {A_STRING(Resize, mode, "nearest"), A_FLOATS(Resize, scales), A_END};
+static const AttrSpec UPSAMPLE_ATTRS[] = {A_STRING(Resize, mode, "nearest"), A_FLOATS(Resize, scales), A_FLOAT(Resize, height_scale, 1), A_FLOAT(Resize, width_scale, 1), A_END};
 extern const OpDesc op_Upsample;
 
 /* ---- floats that are known ---- */
@@ -249,6 +249,13 @@ static bool upsample_upgrade(Graph *g, Node n, int64_t opset)
     Module *m = g->m;
     if (!strcmp(a->mode, "bilinear") || !strcmp(a->mode, "trilinear")) a->mode = "linear";
     if (opset >= 9 || node_n_in(g, n) > 1) return true;
+    if (opset < 7 && a->set & (4 | 8)) {   /* of images, batch and channels in front */
+        double *four = arena_array(m->arena, double, 4);
+        four[0] = four[1] = 1, four[2] = a->height_scale, four[3] = a->width_scale;
+        a->scales = (AttrFloats){four, 4};
+        a->height_scale = a->width_scale = 1;
+        a->set &= ~(uint64_t)(4 | 8);
+    }
     if (!a->scales.n || a->scales.n > RANK_MAX) return diag(m->diag, graph_loc(g, n), E_ATTR_MISSING, "scales");
     float s[RANK_MAX];
     for (uint32_t k = 0; k < a->scales.n; k++) s[k] = (float)a->scales.p[k];

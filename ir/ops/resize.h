@@ -10,7 +10,8 @@ typedef struct Resize {
     double cubic_coeff_a, extrapolation_value;
     int64_t exclude_outside, antialias;
     AttrInts axes;
-    AttrFloats scales; /* Upsample before opset 9 */
+    AttrFloats scales;                  /* Upsample before opset 9 */
+    double height_scale, width_scale;   /* and before 7 */
 } Resize;
 
 typedef enum ResizeMode { RESIZE_NEAREST, RESIZE_LINEAR, RESIZE_CUBIC } ResizeMode;

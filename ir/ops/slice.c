@@ -1,6 +1,7 @@
 /* slice.c: Slice and Split: routes: out[i] = in[start + i*step] per axis. Bounds of Slice were attributes before opset 10, those of Split before 13.
  * Starts and ends may be symbolic or computed while running: they are clamped to the axis as numpy does, by the same formula everywhere:
  *   clamp(v) = min(max(v < 0 ? v + d : v, low), high), low/high = 0, d (step > 0) or -1/0, d-1 (step < 0). */
+#include "ir/ops/compose.h"
 #include "base/bug.h"
 #include "ir/ops/axes.h"
 #include "ir/ops/grad.h"
@@ -375,7 +376,7 @@ const OpDesc op_Slice = {.name = "Slice", .since = 13, .cls = CLS_MOVE, .flags =
 
 /* ---- Split ---- */
 
-static const Port P_SPLIT[] = {{"input", DTS_ANY, 0, 1}, {"split", DTS(DT_I64), PORT_SHAPE | PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_SPLIT[] = {{"input", DTS_ANY, 0, 1}, {"split", DTS(DT_I64) | DTS_FLOAT /* opset 1: the data's */, PORT_SHAPE | PORT_OPTIONAL, 0}, PORT_END};
 static const Port P_PARTS[] = {{"outputs", DTS_ANY, PORT_VARIADIC, 1}, PORT_END};
 typedef struct Split { uint64_t set; int64_t axis, num_outputs; AttrInts split; } Split;
 static const AttrSpec SPLIT_ATTRS[] = {A_INT(Split, axis, 0), A_INT(Split, num_outputs, 0), A_INTS(Split, split), A_END};
@@ -383,6 +384,12 @@ static const AttrSpec SPLIT_ATTRS[] = {A_INT(Split, axis, 0), A_INT(Split, num_o
 static bool split_upgrade(Graph *g, Node n, int64_t opset)
 {
     Split *a = node_rec(g, n)->attrs;
+    Value v = opset < 2 && node_n_in(g, n) > 1 ? node_in(g, n, 1) : VALUE_NONE;
+    if (v.i && value_type(g, v).i && dtype_is_float(value_trec(g, v)->elem)) {
+        Ex x = ex_begin(g, n);
+        graph_set_input(g, n, 1, ex_cast(&x, v, DT_I64));
+        if (x.failed) return false;
+    }
     if (opset >= 13 || !(a->set & 4)) return true;
     if (node_n_in(g, n) < 2) graph_add_input(g, n, ints(g, a->split));
     a->set &= ~(uint64_t)4;

@@ -233,9 +233,9 @@ def pad(c):
             yield c.case(mode, [c.draw(0, shape), ints(*pads)], (1,), mode=mode)
             if mode == "constant":
                 some = c.draw(2, (), "finite")
-                yield c.case("value", [c.draw(0, shape), ints(*pads), some], (1,))
+                yield c.case("value", [c.draw(0, shape), ints(*pads), some], (1,), kind="move")
                 yield c.case("running", [c.draw(0, shape), ints(*pads), some])
-                yield c.case("less", [c.draw(0, shape), ints(-1, 1, 0, -1), some], (1,))
+                yield c.case("less", [c.draw(0, shape), ints(-1, 1, 0, -1), some], (1,), kind="move")
                 yield c.case("empty", [c.draw(0, (0, 2)), ints(1, 0, 1, 0), some], (1,))
             if c.version >= 18:
                 axes = np.array([-1], values.DTYPE[c.elem(3)])

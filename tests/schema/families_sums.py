@@ -267,26 +267,31 @@ def resize(c):
     scales = np.array([1, 1, 2, 1.5], np.float32)
     shape = (1, 2, 4, 4)
     x = c.draw(0, shape, "finite" if not values.is_int(c.elem()) else "small")
+    numeric = c.elem() not in ("string", "bool") + values.COMPLEX
+    whole = 1.0 if values.is_int(c.elem()) else 1e-5  # weights are float32 as scales are; rounding to integers is open
     if c.version == 10:
-        for mode in ("nearest", "linear"):
-            yield c.case(mode, [x, scales], (1,), mode=mode)
+        yield c.case("nearest", [x, scales], (1,), mode="nearest", kind="move")
+        if numeric:
+            yield c.case("linear", [x, scales], (1,), mode="linear", atol=whole)
         return
     empty = np.zeros(0, values.DTYPE[c.elem(1)])
     roi = empty if c.version < 13 else None
     names = ("nearest", "linear", "cubic")
-    numeric = c.elem() not in ("string", "bool") + values.COMPLEX
     for mode in names if numeric else names[:1]:
         for how in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel") + (() if c.version < 19 else ("half_pixel_symmetric",)):
-            yield c.case("%s-%s" % (mode, how), [x, roi, scales], (2,), mode=mode, coordinate_transformation_mode=how)
+            yield c.case("%s-%s" % (mode, how), [x, roi, scales], (2,), mode=mode, coordinate_transformation_mode=how,
+                         kind="move" if mode == "nearest" else "", atol=0.0 if mode == "nearest" else whole)
         if c.version >= 18 and mode != "nearest":
-            yield c.case(mode + "-antialias", [x, roi, np.array([1, 1, 0.5, 0.75], np.float32)], (2,), mode=mode, antialias=1)
+            yield c.case(mode + "-antialias", [x, roi, np.array([1, 1, 0.5, 0.75], np.float32)], (2,), mode=mode, antialias=1, atol=whole)
     for rounding in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
-        yield c.case("nearest-" + rounding, [x, roi, scales], (2,), nearest_mode=rounding)
+        yield c.case("nearest-" + rounding, [x, roi, scales], (2,), nearest_mode=rounding, kind="move")
     none = np.zeros(0, np.float32) if c.version < 13 else None
-    yield c.case("sizes", [x, roi, none, ints(1, 2, 7, 3)], (3,))
+    yield c.case("sizes", [x, roi, none, ints(1, 2, 7, 3)], (3,) if none is None else (2, 3), kind="move")
     if numeric:
         crop = np.array([0, 0, 0.2, 0.1, 1, 1, 0.8, 0.9]).astype(values.DTYPE[c.elem(1)])
-        yield c.case("crop", [x, crop, scales], (1, 2), mode="linear", coordinate_transformation_mode="tf_crop_and_resize")
+        yield c.case("crop", [x, crop, none, ints(1, 2, 5, 6)], (1, 2, 3), mode="linear", coordinate_transformation_mode="tf_crop_and_resize",
+                     atol=whole)
+        yield c.case("crop-scales", [x, crop, scales], (1, 2), mode="linear", coordinate_transformation_mode="tf_crop_and_resize")
 
 
 @family("Upsample")
@@ -295,12 +300,13 @@ def upsample(c):
     for mode in ("nearest", "linear") if c.version > 1 else ("nearest", "bilinear"):
         if mode != "nearest" and c.elem() in ("string", "bool") + values.COMPLEX:
             continue
+        how = {"kind": "move"} if mode == "nearest" else {"atol": 1.0 if values.is_int(c.elem()) else 0.0}
         if c.version == 1:
-            yield c.case(mode, [x], mode=mode, height_scale=2.0, width_scale=3.0)
+            yield c.case(mode, [x], mode=mode, height_scale=2.0, width_scale=3.0, **how)
         elif c.version < 9:
-            yield c.case(mode, [x], mode=mode, scales=[1.0, 1.0, 2.0, 3.0])
+            yield c.case(mode, [x], mode=mode, scales=[1.0, 1.0, 2.0, 3.0], **how)
         else:
-            yield c.case(mode, [x, np.array([1, 1, 2, 3], np.float32)], (1,), mode=mode)
+            yield c.case(mode, [x, np.array([1, 1, 2, 3], np.float32)], (1,), mode=mode, **how)
 
 
 @family("RNN GRU LSTM")
