@@ -33,4 +33,7 @@ bool contraction_dims(Infer *, const Dim *a, int rank_a, const Dim *b, int rank_
 /* Lowers the open Group node of kind attention (attention_group.c). past: causal, else DIM_NONE. */
 bool attention_lower(Lw *, Dim past);
 
+/* MatMul's rewrite hook: rows with a single one times a constant matrix are a Gather (matmul_one_hot.c). */
+bool matmul_one_hot(Graph *, Node);
+
 #endif

@@ -499,6 +499,7 @@ const OpDesc op_MatMul = {.name = "MatMul",
                           .in = P_MATMUL,
                           .out = P_OUT,
                           .infer = matmul_infer,
+                          .rewrite = matmul_one_hot,
                           .lower = matmul_lower,
                           .grad = grad_matmul, .eval = matmul_eval,
                           .cost = matmul_cost};
