@@ -188,7 +188,7 @@ static bool gradients(Session *s)
     if (s->opt.grad.n && !s->m.entry) return diag(&s->diag, diag_file(s->opt.file), E_OPTION, "--grad: a .kir is past it");
     if (s->opt.grad.n && !infer_graph(s->m.entry)) return false;
     for (uint32_t k = 0; k < s->opt.grad.n; k++)
-        if (!differentiate_request(&s->m, &s->opt.grad.p[k])) return false;
+        if (!differentiate_request(&s->m, s->opt.grad.p[k])) return false;
     return true;
 }
 

@@ -86,19 +86,6 @@ static bool parse_bucket(Arena *a, const char *s, BucketOption *o)
     }
 }
 
-/* Y | Y: | Y:X,X,...; the name of Y ends at the last colon. */
-static bool parse_grad(Arena *a, const char *s, GradOption *o)
-{
-    const char *colon = strrchr(s, ':'), **x = arena_array(a, const char *, strlen(s) + 1);
-    *o = (GradOption){.y = colon ? arena_strndup(a, s, (size_t)(colon - s)) : s, .x = x};
-    for (const char *p = colon && colon[1] ? colon : NULL; p; p = strchr(p, ',')) {
-        size_t n = strcspn(++p, ",");
-        if (!n) return false;
-        x[o->n++] = arena_strndup(a, p, n);
-    }
-    return *o->y != 0;
-}
-
 static bool parse_shape(Arena *a, const char *s, ShapeOption *o)
 {
     const char *rest;
@@ -204,12 +191,7 @@ static bool apply(Arena *a, Diag *d, Options *o, OptId id, const char *arg)
         vec_push(a, &o->alias_text, out);
         return true;
     }
-    case OPT_GRAD: {
-        GradOption x;
-        if (!parse_grad(a, arg, &x)) return bad(d, a, "--grad takes %s, not '%s'", form, arg);
-        vec_push(a, &o->grad, x);
-        return true;
-    }
+    case OPT_GRAD: vec_push(a, &o->grad, arg); return true;
     case OPT_OVERRIDABLE: vec_push(a, &o->overridable, arg); return true;
     case OPT_EMIT:
         if (strcmp(arg, "header")) return bad(d, a, "--emit takes header, not '%s'", arg);

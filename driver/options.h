@@ -27,7 +27,7 @@ typedef struct Options {
     int opt_level;
     const char *target, *cpu, *name;
     bool threads_off; int threads; /* 0: auto */
-    VEC(BucketOption) bucket; VEC(GradOption) grad;
+    VEC(BucketOption) bucket; VEC(const char *) grad;
     VEC(DimOption) dim; VEC(ShapeOption) shape; VEC(AliasRec) alias; VEC(const char *) alias_text; VEC(const char *) overridable;
     bool emit_header, weights_file, debug, unchecked, verify_each, time_passes, stats, remarks, list_passes, check, machine, json, list_ops, verbose, quiet;
     bool help, help_all, version;

@@ -8,6 +8,7 @@
 #include "base/bug.h"
 #include "ir/graph/infer.h"
 #include "passes/pass.h"
+#include <string.h>
 
 static PassResult run(PassCtx *c)
 {
@@ -68,21 +69,46 @@ static void add_outputs(Graph *g, const Value *v, const Name *name, uint32_t n)
     for (uint32_t k = 0; k < had + n; k++) g->out_name.p[k] = names[k];
 }
 
-bool differentiate_request(Module *m, const GradOption *o)
+/* X.grad, or X.grad.2 where that is an output already. */
+static Name free_name(const Graph *g, const char *x)
+{
+    for (int i = 1;; i++) {
+        Name name = name_of(&g->m->names, arena_printf(g->m->arena, i > 1 ? "%s.grad.%d" : "%s.grad", x, i));
+        bool taken = false;
+        for (uint32_t k = 0; k < g->out.n; k++) taken |= g->out_name.p[k].i == name.i;
+        if (!taken) return name;
+    }
+}
+
+/* Where Y ends: at the end of the text, or at the colon behind the shortest name that there is; NULL: nowhere. */
+static const char *end_of_y(Arena *arena, const Graph *g, const char *wish)
+{
+    for (const char *p = strchr(wish, ':'); p; p = strchr(p + 1, ':'))
+        if (named(g, arena_strndup(arena, wish, (size_t)(p - wish)), true).i) return p;
+    return named(g, wish, true).i ? wish + strlen(wish) : NULL;
+}
+
+bool differentiate_request(Module *m, const char *wish)
 {
     Graph *g = m->entry;
     DiagLoc at = diag_file(m->source);
     VEC(Value) x = {0};
-    Value y = named(g, o->y, true);
-    if (!y.i) return diag(m->diag, at, E_OPTION, arena_printf(m->arena, "--grad: the model has no tensor '%s'", o->y));
-    if (!is_float(g, y)) return diag(m->diag, at, E_OPTION, arena_printf(m->arena, "--grad: '%s' is no tensor of floats", o->y));
-    for (uint32_t k = 0; k < o->n; k++) {
-        Value v = named(g, o->x[k], false);
-        if (!v.i || !is_float(g, v))
-            return diag(m->diag, at, E_OPTION, arena_printf(m->arena, "--grad: the model has no input or initializer '%s'%s", o->x[k], v.i ? " of floats" : ""));
+    const char *end = end_of_y(m->arena, g, wish);
+    if (!end) return diag(m->diag, at, E_OPTION, arena_printf(m->arena, "--grad: no tensor of the model is called '%s'", arena_strndup(m->arena, wish, strcspn(wish, ":"))));
+    const char *y_name = arena_strndup(m->arena, wish, (size_t)(end - wish));
+    Value y = named(g, y_name, true);
+    if (!is_float(g, y)) return diag(m->diag, at, E_OPTION, arena_printf(m->arena, "--grad: '%s' is no tensor of floats", y_name));
+    bool all = !*end || !end[1];
+    for (const char *p = all ? NULL : end; p && *p; p += strcspn(p, ",")) {
+        size_t n = strcspn(++p, ",");
+        const char *text = arena_strndup(m->arena, p, n);
+        Value v = named(g, text, false);
+        if (!v.i || !is_float(g, v)) return diag(m->diag, at, E_OPTION, arena_printf(m->arena, "--grad: no input or initializer of floats is called '%s'", text));
+        for (uint32_t k = 0; k < x.n; k++)
+            if (x.p[k].i == v.i) return diag(m->diag, at, E_OPTION, arena_printf(m->arena, "--grad: '%s' is given twice", text));
         vec_push(m->arena, &x, v);
     }
-    for (uint32_t k = 1; !o->n && k < g->value.n; k++) {
+    for (uint32_t k = 1; all && k < g->value.n; k++) {
         const ValueRec *v = &g->value.p[k];
         if (!v->def.i && v->name.i && is_float(g, (Value){k}) && value_used(g, (Value){k})) vec_push(m->arena, &x, (Value){k});
     }
@@ -92,13 +118,10 @@ bool differentiate_request(Module *m, const GradOption *o)
     for (uint32_t k = 0; k < x.n; k++) {
         in[k] = in[x.n + k] = x.p[k];
         text[k] = name_str(&m->names, value_rec(g, x.p[k])->name);
-        name[k] = name_of(&m->names, arena_printf(m->arena, "%s.grad", text[k]));
-        for (uint32_t i = 0; i < g->out.n; i++)
-            if (g->out_name.p[i].i == name[k].i)
-                return diag(m->diag, at, E_OPTION, arena_printf(m->arena, "--grad: there is an output '%s.grad' already", text[k]));
+        name[k] = free_name(g, text[k]);
     }
     in[2 * x.n] = y;
-    struct { uint64_t set; AttrStrings xs, zs; const char *y; } a = {.set = 5, .xs = {text, x.n}, .y = o->y};
+    struct { uint64_t set; AttrStrings xs, zs; const char *y; } a = {.set = 5, .xs = {text, x.n}, .y = y_name};
     assert(sizeof a == op_desc(OP_Gradient)->attrs_size);
     if (!x.n) return diag(m->diag, at, E_OPTION, "--grad: the model has no inputs or initializers of floats");
     Node n = graph_add(g, OP_Gradient, in, 2 * x.n + 1, x.n, &a, (Loc){.node = -1}, NODE_NONE);

@@ -98,6 +98,9 @@ def command_lines(r):
     r.command("unknown mode of arithmetic", ["--math", "sloppy"], digits, "-o", out, "--math=sloppy")
     r.command("unknown mode of a node", ["--math", "x=exact"], digits, "-o", out, "--math", "x=exact")
     r.command("mode without a node", ["--math", "=strict"], digits, "-o", out, "--math", "=strict")
+    r.command("gradient of nothing", ["--grad", "no/such"], digits, "-o", out, "--grad=no/such:image")
+    r.command("gradient by nothing", ["--grad", "no/such"], digits, "-o", out, "--grad=probability:no/such")
+    r.command("gradient by one thing twice", ["--grad", "twice"], digits, "-o", out, "--grad=probability:image,image")
     r.command("mode of no node", ["--math", "no/such"], digits, "-o", out, "--math", "no/such=strict")
     for budget in ("lots", "-1", "5T", "5%%", "99999999999G"):
         r.command("weights budget " + budget, ["--weights-budget", budget], digits, "-o", out, "--weights-budget", budget)

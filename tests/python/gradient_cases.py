@@ -18,6 +18,7 @@ class Case:
         self.modes = options.get("modes", (None, "symbolic"))
         self.feed = options.get("feed", ())          # integers that are inputs all the same
         self.initializers = options.get("initializers", ())
+        self.second = options.get("second", True)    # its gradient is differentiated, too
         self.tol = options.get("tol", 1e-7)
         self.step = options.get("step")
         self.options = options.get("options", [])
@@ -132,7 +133,7 @@ def reductions(c):
         case(op, c.spread(2, 3, 4), np.array([2, 0]), out=[(3,)], keepdims=0)
     zeros = f(3, 4, away=(0,))
     zeros[1, 2] = zeros[2, 0] = zeros[2, 1] = 0
-    case("ReduceProd", zeros, axes, out=[(3, 1)], name="ReduceProd of zeros")
+    case("ReduceProd", zeros, axes, out=[(3, 1)], name="ReduceProd of zeros", options={"second": False})
     case("ReduceSum", f(2, 3, 4), axes, out=[(2, 1, 4)], name="ReduceSum, run-time axes", options={"feed": ("x1",), "static": ("x1",)})
     case("ReduceMax", c.spread(2, 3), axes, out=[(2,)], keepdims=0, name="ReduceMax, run-time axes", options={"feed": ("x1",), "static": ("x1",)})
     for attrs in ({}, {"exclusive": 1}, {"reverse": 1}, {"exclusive": 1, "reverse": 1}):

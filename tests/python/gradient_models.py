@@ -19,14 +19,14 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import bmc_ctypes
 import harness
 
-STEP = 1e-5
+STEPS = (1e-6, 1e-7)  # corners of Relu and MaxPool lie close together in large models: one of two steps avoids them
 DIRECTIONS = 2
 VOCABULARY = 50
 
-# name: (sizes of symbols, number of the node behind which the graph is cut by operator, 0: not at all)
+# name: (sizes of symbols, the operator and its number behind which the graph is cut or None)
 OUTSIDE = {
     "bilstm_text": ({"batch": 2, "seq": 5}, None),
-    "transformer_text": ({"batch": 2, "seq": 6}, None),
+    "transformer_text": ({"batch": 2, "seq": 100}, None),
     "bert_base": ({"batch": 1, "seq": 5}, ("LayerNormalization", 3)),
     "resnet50": ({"batch": 1, "size": 32}, ("Add", 4)),
 }
@@ -150,25 +150,27 @@ def check(name, path, sizes, where, args, tally):
         tally.check(name, False, ran.brief())
         return
     loaded = bmc_ctypes.Loaded(base + ".so", threads=2)
-    first, worst, flat = loaded.run(feeds), 0.0, 0
+    first, worst, flat, least = loaded.run(feeds), 0.0, 0, np.inf
     for x in wrt:
         got = first[x + ".grad"]
         norm = np.sqrt(np.sum(got * got))
         flat += norm == 0
+        least = min(least, norm or least)
         for _ in range(DIRECTIONS):
             # half of the direction is the gradient's own: a random one alone hardly sees a few large elements
             d = rng.standard_normal(got.shape)
             d = d / np.sqrt(np.sum(d * d)) + (got / norm if norm else 0)
-            step = STEP / max(1.0, np.sqrt(np.sum(d * d)))
-            ends = [float(loaded.run({**feeds, x: feeds[x] + s * step * d})["the_loss"]) for s in (1, -1)]
-            want, have = (ends[0] - ends[1]) / (2 * step), float(np.sum(got * d))
-            noise = 1e-10 * max(1.0, abs(ends[0]))  # of the differences themselves
-            worst = max(worst, (abs(want - have) - noise) / max(norm, 1e-3 * args.tol))
+            have, errors = float(np.sum(got * d)), []
+            for step in STEPS:
+                ends = [float(loaded.run({**feeds, x: feeds[x] + s * step * d})["the_loss"]) for s in (1, -1)]
+                noise = 1e-16 / step * max(1.0, abs(ends[0]))  # of the difference itself
+                errors.append((abs((ends[0] - ends[1]) / (2 * step) - have) - noise) / max(norm, 1e-3 * args.tol))
+            worst = max(worst, min(errors))
     one = bmc_ctypes.Loaded(base + ".so", threads=1).run(feeds)
     tally.check("%s: same bits for 1 and 2 threads" % name, all(np.array_equal(one[k], first[k]) for k in one))
     tally.check("%s: %d weights and inputs" % (name, len(wrt)), worst <= args.tol, "off by %.3g of a gradient's norm" % worst)
     tally.check("%s: gradients are not 0" % name, flat <= len(wrt) // 4, "%d of %d" % (flat, len(wrt)))
-    tally.note("%s: %d gradients, off by %.1g at most" % (name, len(wrt), max(worst, 0)))
+    tally.note("%s: %d gradients, norms from %.1g, off by %.1g at most" % (name, len(wrt), least, max(worst, 0)))
 
 
 def main():
@@ -183,7 +185,7 @@ def main():
     args.seed = harness.fresh_seed(args.seed)
     tally = harness.Tally()
     os.makedirs(os.path.join(harness.WORK, "gradients"), exist_ok=True)
-    for name, path in harness.own_models(os.path.join(harness.WORK, "gradients")).items():
+    for name, path in harness.own_models(os.path.join(harness.WORK, "gradients", "own")).items():
         if not args.names or name in args.names:
             check(name, path, {}, None, args, tally)
     for name, (sizes, where) in OUTSIDE.items():

@@ -7,6 +7,8 @@ Each case is a small graph whose results are weighted by random constants and su
 
     (loss(x + h d) - loss(x - h d)) / 2h   is to be   sum(x.grad * d)
 
+and, with fixed sizes, the same for the sum of the first gradient, differentiated once more.
+
 The cases of one operator stand in gradient_cases.py. Gradients come out with the same bits for 1 and 2 threads.
 """
 
@@ -57,21 +59,21 @@ def model_of(case, symbolic, rng):
     return model, wrt
 
 
-def differences(loaded, feeds, wrt, rng, tally, name, step, tol):
-    """Compares each gradient along random directions."""
+def differences(loaded, feeds, wrt, rng, tally, name, step, tol, y="loss", suffix=".grad"):
+    """Compares each gradient of sum(y) along random directions."""
     first = loaded.run(feeds)
     good, worst = True, ""
     for x in wrt:
-        got = first[x + ".grad"]
+        got = first[x + suffix]
         if got.shape != feeds[x].shape:
             return tally.check(name, False, "%s.grad has shape %s, not %s" % (x, got.shape, feeds[x].shape))
         for _ in range(DIRECTIONS if feeds[x].size > 1 else 1):
             d = rng.standard_normal(feeds[x].shape)
             d /= max(np.sqrt(np.sum(d * d)), 1e-300)
-            plus = loaded.run({**feeds, x: feeds[x] + step * d})["loss"]
-            minus = loaded.run({**feeds, x: feeds[x] - step * d})["loss"]
+            plus = np.sum(loaded.run({**feeds, x: feeds[x] + step * d})[y])
+            minus = np.sum(loaded.run({**feeds, x: feeds[x] - step * d})[y])
             want, is_ = float(plus - minus) / (2 * step), float(np.sum(got * d))
-            scale = max(1.0, abs(float(first["loss"])), float(np.sqrt(np.sum(got * got))))
+            scale = max(1.0, float(np.sum(np.abs(first[y]))), float(np.sqrt(np.sum(got * got))))
             if not abs(want - is_) <= tol * scale:
                 good, worst = False, "%s: %.10g, by differences %.10g" % (x, is_, want)
     return tally.check(name, good, worst)
@@ -85,6 +87,9 @@ def check(case, symbolic, args, tally):
     onnx.save(model, base + ".onnx")
     wanted = [x for x in wrt if x not in case.constant]
     command = [args.bmc, base + ".onnx", "-o", base + ".so", "--grad=loss:" + ",".join(wanted)]
+    second = case.second and not symbolic
+    if second:  # of the sum of the first gradient, by everything
+        command.append("--grad=%s.grad:%s" % (wanted[0], ",".join(wanted)))
     ran = harness.run(command + case.options)
     if ran.status != 0:
         tally.check(name, False, ran.brief())
@@ -93,6 +98,8 @@ def check(case, symbolic, args, tally):
     feeds = {k: v for k, v in case.inputs.items() if case.fed(k)}
     try:
         if differences(loaded, feeds, wanted, rng, tally, name, case.step or STEP, case.tol):
+            if second:
+                differences(loaded, feeds, wanted, rng, tally, name + ", second order", case.step or STEP, 10 * case.tol, wanted[0] + ".grad", ".grad.2")
             two = bmc_ctypes.Loaded(base + ".so", threads=2)
             one, other = loaded.run(feeds), two.run(feeds)
             same = all(np.array_equal(one[k], other[k], equal_nan=True) for k in one)
@@ -100,6 +107,55 @@ def check(case, symbolic, args, tally):
                 tally.check(name + ", two threads", False, "other bits")
     except bmc_ctypes.ModelError as e:
         tally.check(name, False, e)
+
+
+def training(args, tally):
+    """A compiled training step: loss, Gradient and Momentum in one graph, weights and their velocities as state, against numpy."""
+    rng = np.random.default_rng(args.seed)
+    make, info, t = helper.make_node, helper.make_tensor_value_info, TensorProto.DOUBLE
+    training_domain = "ai.onnx.preview.training"
+    shapes = {"w": (6, 8), "u": (8, 3)}
+    nodes = [
+        make("MatMul", ["x", "w"], ["h"]),
+        make("Tanh", ["h"], ["a"]),
+        make("MatMul", ["a", "u"], ["z"]),
+        make("SoftmaxCrossEntropyLoss", ["z", "target"], ["loss"], reduction="mean"),
+        make("Gradient", ["w", "u", "x"], ["dw", "du"], xs=["w", "u"], zs=["x"], y="loss", domain=training_domain),
+        make("Momentum", ["rate", "step", "w", "u", "dw", "du", "vw", "vu"], ["w2", "u2", "vw2", "vu2"], alpha=0.9, beta=1.0, mode="standard",
+             norm_coefficient=0.0, domain=training_domain),
+    ]
+    states = [(k, shapes[k[-1]]) for k in ("w", "u", "vw", "vu")]
+    inputs = [info("x", t, ["batch", 6]), info("target", TensorProto.INT64, ["batch"]), info("step", TensorProto.INT64, [])]
+    inputs += [info(k, t, s) for k, s in states]
+    outputs = [info("loss", t, [])] + [info(k + "2", t, s) for k, s in states]
+    rate = 0.3
+    graph = helper.make_graph(nodes, "step", inputs, outputs, [numpy_helper.from_array(np.float64(rate), "rate")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24), helper.make_opsetid(training_domain, 1)], ir_version=10)
+    base = os.path.join(harness.WORK, "gradients", "training")
+    onnx.save(model, base + ".onnx")
+    in_place = ["--alias=%s=%s2" % (k, k) for k, _ in states]
+    ran = harness.run([args.bmc, base + ".onnx", "-o", base + ".so"] + in_place)
+    if not tally.check("a training step compiles", ran.status == 0, ran.brief()):
+        return
+    loaded = bmc_ctypes.Loaded(base + ".so", threads=2)
+    x, target = rng.standard_normal((12, 6)), rng.integers(0, 3, 12)
+    have = {"w": rng.standard_normal(shapes["w"]) / 3, "u": rng.standard_normal(shapes["u"]) / 3, "vw": np.zeros(shapes["w"]), "vu": np.zeros(shapes["u"])}
+    want, losses, off = {k: v.copy() for k, v in have.items()}, [], 0.0
+    for step in range(30):
+        result = loaded.run({"x": x, "target": target, "step": np.array(step), **have})  # updates `have` in place
+        losses.append(float(result["loss"]))
+        a = np.tanh(x @ want["w"])
+        z = a @ want["u"]
+        p = np.exp(z - z.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        dz = (p - np.eye(3)[target]) / len(x)
+        grads = {"u": a.T @ dz, "w": x.T @ (dz @ want["u"].T * (1 - a * a))}
+        for k, g in grads.items():
+            want["v" + k] = float(np.float32(0.9)) * want["v" + k] + g
+            want[k] = want[k] - rate * want["v" + k]
+        off = max([off] + [float(np.max(np.abs(want[k] - have[k]))) for k in want])
+    tally.check("thirty training steps as numpy makes them", off < 1e-9, "off by %.3g" % off)
+    tally.check("training lowers the loss", losses[-1] < 0.3 * losses[0], "%.3g to %.3g" % (losses[0], losses[-1]))
 
 
 def main():
@@ -115,7 +171,7 @@ def main():
     args.seed = harness.fresh_seed(args.seed)
     tally = harness.Tally(args.v)
     os.makedirs(os.path.join(harness.WORK, "gradients"), exist_ok=True)
-    jobs = []
+    jobs = [lambda: training(args, tally)] if args.filter in "training" else []
     for case in gradient_cases.cases(np.random.default_rng(args.seed)):
         if args.filter in case.name and case.number >= args.start:
             jobs += [lambda c=case, s=s: check(c, s, args, tally) for s in case.modes]
