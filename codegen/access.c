@@ -94,7 +94,7 @@ static Cv flat_offset(CgFn *f, const KInstRec *in)
 }
 
 static unsigned elem_bytes(DType t) { return t == DT_STR ? 16 : (dtype_info(t)->bits + 7u) / 8u; }
-static unsigned elem_align(DType t) { return t == DT_STR ? 8 : elem_bytes(t); }
+static unsigned elem_align(DType t) { return t == DT_STR || t == DT_C128 ? 8 : t == DT_C64 ? 4 : elem_bytes(t); }
 static bool packed_type(DType t) { return dtype_info(t)->bits < 8 && t != DT_BOOL; }
 
 static LV elem_ptr(Cg *g, DType t, LV base, LV off)
@@ -234,7 +234,7 @@ static void write_packed(CgFn *f, DType t, LV base, Cv off, LV v, LV mask)
 bool access_mask_cheap(Cg *g, DType t)
 {
     if (g->isa.avx512) return true;
-    return g->isa.avx && elem_bytes(t) >= 4 && t != DT_STR;
+    return g->isa.avx && elem_bytes(t) >= 4 && dtype_compute(t) != DT_STR;
 }
 
 /* Lanes `coef` elements apart, all active: loads of whole vectors from the first to the last element, nothing

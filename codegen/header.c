@@ -84,6 +84,8 @@ static const char *c_type(DType t)
     case DT_BF16: return "uint16_t";
     case DT_U32: return "uint32_t";
     case DT_U64: return "uint64_t";
+    case DT_C64: return "float";
+    case DT_C128: return "double";
     case DT_STR: return "bmc_string";
     default: return "uint8_t";
     }

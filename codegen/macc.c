@@ -169,7 +169,7 @@ static unsigned find_touched(Macc *c)
         int64_t by_row, by_col, bytes = dtype_info(p->elem)->bits / 8, count = 1;
         KVal idx[RANK_MAX];
         Dim stride[RANK_MAX];
-        if (p->space == KS_LOCAL || p->elem == DT_STR || !bytes) continue;
+        if (p->space == KS_LOCAL || dtype_compute(p->elem) == DT_STR || !bytes) continue;
         if (!kx_access_stride(k, d, i, epi_col(c), &by_col) || by_col != 1) continue;
         if (kx_access_stride(k, d, i, epi_row(c), &by_row) && by_row == 0) continue;
         bool known = true;

@@ -135,6 +135,8 @@ LT cg_mem_type(Cg *g, DType t)
     case DT_BOOL: return g->i8;
     case DT_F16:
     case DT_BF16: return g->i16;
+    case DT_C64:
+    case DT_C128: return cg_type(g, dtype_compute(t));
     default: return dtype_info(t)->bits <= 8 ? g->i8 : cg_type(g, t);
     }
 }

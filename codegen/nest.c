@@ -518,7 +518,7 @@ static bool lanes_possible(CgFn *f, const Loop *l, KBlock block)
         if (in->op == KOP_MACC || in->type == DT_STR) return false;
         if (in->op == KOP_STORE) {
             DType e = k->param.p[in->param].elem;
-            if (e == DT_STR || (dtype_info(e)->bits < 8 && e != DT_BOOL)) return false;
+            if (dtype_compute(e) == DT_STR || (dtype_info(e)->bits < 8 && e != DT_BOOL)) return false;
         }
         if ((in->op == KOP_EQ || in->op == KOP_NE) && kval(k, karg(k, in, 0))->type == DT_STR) return false;
         if (in->op == KOP_FOR) {

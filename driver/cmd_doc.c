@@ -35,7 +35,7 @@ static const char *class_name(OpClass c)
 static void add_types(Str *s, DTypeSet set)
 {
     static const struct { DTypeSet set; const char *name; } NAMED[] = {
-        {DTS_ANY, "any"}, {DTS_NUM | DTS_BOOL, "num bool"}, {DTS_NUM, "num"}, {DTS_FLOAT, "float"}, {DTS_INT, "int"},
+        {DTS_MOVE, "any complex"}, {DTS_ANY, "any"}, {DTS_NUM | DTS_BOOL, "num bool"}, {DTS_NUM, "num"}, {DTS_FLOAT, "float"}, {DTS_INT, "int"},
         {DTS_SINT, "sint"}, {DTS_UINT, "uint"}};
     if (!set) {
         str_add(s, "anything");

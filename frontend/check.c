@@ -47,9 +47,8 @@ static void count_use(Walk *w, const Onnx__NodeProto *n)
 static void elem(Walk *w, const Onnx__NodeProto *n, int32_t t, const char *of, const char *name)
 {
     bool known = t > DT_NONE && t < DT_COUNT;
-    if (known && DTS_ANY & DTS(t)) return;
-    item(w, n, known ? arena_printf(w->a, "%s '%s' of element type %s", of, name, dtype_info((DType)t)->onnx)
-                     : arena_printf(w->a, "%s '%s' of element type number %d", of, name, t));
+    if (known) return;
+    item(w, n, arena_printf(w->a, "%s '%s' of element type number %d", of, name, t));
 }
 
 static void tensor(Walk *w, const Onnx__NodeProto *n, const Onnx__TensorProto *t, const char *name)

@@ -159,7 +159,6 @@ static bool tensor_input(Import *im, const Onnx__ValueInfoProto *v, const Onnx__
 static const char *tensor_trouble(Arena *a, const Onnx__TypeProto__Tensor *t)
 {
     if (t->elem_type <= DT_NONE || t->elem_type >= DT_COUNT) return arena_printf(a, "element type %d is not known", t->elem_type);
-    if (dtype_info((DType)t->elem_type)->cls == DC_COMPLEX) return "complex numbers are not supported";
     if (t->shape && t->shape->n_dim > RANK_MAX) return arena_printf(a, "rank %zu, at most %d is supported", t->shape->n_dim, RANK_MAX);
     return NULL;
 }

@@ -17,7 +17,8 @@ typedef enum DType {
 typedef enum DTypeClass { DC_NONE, DC_FLOAT, DC_INT, DC_UINT, DC_BOOL, DC_STR, DC_COMPLEX } DTypeClass;
 typedef struct DTypeInfo { const char *name, *onnx; uint8_t bits; DTypeClass cls; DType compute; } DTypeInfo;
 /* name: "f32", "i64", "bool", "str", ... (text forms); onnx: "float", "int64", ... (messages); bits in memory;
- * compute: the type that arithmetic on it is done in (f16, bf16, f8*, f4 -> f32; i4 -> i8; others themselves). */
+ * compute: the type that arithmetic on it is done in (f16, bf16, f8*, f4 -> f32; i4 -> i8; others themselves). Complex
+ * elements are carried, never computed with: c64 as the 64 bits of a u64, c128 as the two words of a str. */
 const DTypeInfo *dtype_info(DType);
 static inline const char *dtype_name(DType t) { return dtype_info(t)->name; }
 static inline bool dtype_is_float(DType t) { return dtype_info(t)->cls == DC_FLOAT; }
@@ -37,7 +38,9 @@ typedef uint32_t DTypeSet;                      /* bit per DType */
 #define DTS_NUM (DTS_FLOAT | DTS_INT)
 #define DTS_BOOL DTS(DT_BOOL)
 #define DTS_STR DTS(DT_STR)
-#define DTS_ANY (DTS_NUM | DTS_BOOL | DTS_STR)  /* everything bmc computes with today */
+#define DTS_ANY (DTS_NUM | DTS_BOOL | DTS_STR)  /* everything that is computed with */
+#define DTS_COMPLEX (DTS(DT_C64) | DTS(DT_C128))
+#define DTS_MOVE (DTS_ANY | DTS_COMPLEX)        /* everything that elements which only change place may be */
 #define DTS_FLOAT8 (DTS(DT_F8E4M3FN) | DTS(DT_F8E4M3FNUZ) | DTS(DT_F8E5M2) | DTS(DT_F8E5M2FNUZ))
 #define DTS_PACKED (DTS(DT_U4) | DTS(DT_I4) | DTS(DT_U2) | DTS(DT_I2) | DTS(DT_F4E2M1))   /* several elements in a byte */
 #define DTS_SMALL (DTS_FLOAT8 | DTS_PACKED | DTS(DT_F8E8M0))  /* for storing and converting only */

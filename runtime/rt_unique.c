@@ -19,8 +19,13 @@ static int compare_elements(const rt_arg *x, int64_t a, int64_t b)
         int c = n ? memcmp(p->ptr, q->ptr, n) : 0;
         return c ? c : (p->len > q->len) - (p->len < q->len);
     }
-    uint64_t p = rt_key(x->data, x->dtype, a), q = rt_key(x->data, x->dtype, b);
-    return (p > q) - (p < q);
+    bool complex = x->dtype == BMC_C64 || x->dtype == BMC_C128; /* by real parts, then by imaginary ones */
+    int t = x->dtype == BMC_C64 ? BMC_F32 : x->dtype == BMC_C128 ? BMC_F64 : x->dtype, parts = complex ? 2 : 1;
+    for (int k = 0; k < parts; k++) {
+        uint64_t p = rt_key(x->data, t, a * parts + k), q = rt_key(x->data, t, b * parts + k);
+        if (p != q) return p > q ? 1 : -1;
+    }
+    return 0;
 }
 
 /* Rows in lexicographic order of their elements. */

@@ -14,7 +14,7 @@ static const Tensor *known_value(Graph *g, Value v)
     Module *m = g->m;
     if (r->known) return r->known;
     const TypeRec *t = r->type.i ? value_trec(g, v) : NULL;
-    if (!t || t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN || t->elem == DT_STR || dtype_info(t->elem)->bits < 8) return NULL;
+    if (!t || t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN || dtype_info(t->elem)->cls == DC_STR || dtype_info(t->elem)->cls == DC_COMPLEX || dtype_info(t->elem)->bits < 8) return NULL;
     if (r->data.i) {
         const BlobRec *b = blob_rec(&m->blobs, r->data);
         return b->count <= CONTENT_MAX && b->kind != BLOB_DERIVED ? r->known = tensor_from_blob(m->arena, m, r->data, r->type) : NULL;

@@ -65,7 +65,7 @@ static bool constant(Lw *l, Value v, KVal *out)
     DType c = dtype_compute(t->elem);
     if (r->data.i) {
         const BlobRec *b = blob_rec(&l->m->blobs, r->data);
-        if (b->elem == DT_STR || b->kind == BLOB_DERIVED || (b->kind != BLOB_SPLAT && b->count != 1)) return false;
+        if (b->elem == DT_STR || dtype_info(b->elem)->cls == DC_COMPLEX || b->kind == BLOB_DERIVED || (b->kind != BLOB_SPLAT && b->count != 1)) return false;
         *out = dtype_is_float(c) ? kb_const_f(l->b, c, blob_get_f(&l->m->blobs, r->data, 0)) : kb_const_i(l->b, c, blob_get_i(&l->m->blobs, r->data, 0));
         return b->count > 0;
     }

@@ -269,7 +269,7 @@ static bool may_live_inside(Lw *l, Node concat, uint32_t k)
     Value v = node_in(g, concat, k), whole = node_out(g, concat, 0);
     const ValueRec *r = value_rec(g, v);
     const TypeRec *t = value_trec(g, v);
-    if (!r->def.i || r->n_out_use || r->content || t->elem == DT_STR || t->layout.i != value_trec(g, whole)->layout.i) return false;
+    if (!r->def.i || r->n_out_use || r->content || dtype_compute(t->elem) == DT_STR || t->layout.i != value_trec(g, whole)->layout.i) return false;
     if (node_rec(g, r->def)->n_out != 1 || !writes_strided(g, r->def) || !entry_dims(l, t)) return false;
     for (uint32_t i = 0; i < node_n_in(g, concat); i++)
         if (i != k && node_in(g, concat, i).i == v.i) return false;

@@ -99,8 +99,7 @@ static bool pure(Run *r, const KInstRec *i)
     case KOP_CONST:
         *out = (KScalar){.i = 0};
         if (dtype_is_float(i->type)) out->f = i->imm.f;
-        else if (i->type == DT_STR) out->ptr = "";
-        else out->i = i->imm.i;
+        else if (i->type != DT_STR) out->i = i->imm.i;
         return true;
     case KOP_DIM: return keval_dim(r->e, r->step->loc, i->imm.dim, &out->i);
     default: break;

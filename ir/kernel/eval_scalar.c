@@ -26,7 +26,8 @@ int64_t kscalar_wrap(DType t, int64_t v)
 KScalar kscalar_load(DType elem, const void *base, int64_t k)
 {
     KScalar r = {.i = 0};
-    if (elem == DT_STR) {
+    if (elem == DT_C64) memcpy(&r.i, (const char *)base + 8 * k, 8);
+    else if (dtype_compute(elem) == DT_STR) {
         bmc_string s;
         memcpy(&s, (const char *)base + k * (int64_t)sizeof s, sizeof s);
         r.ptr = s.ptr;
@@ -38,7 +39,8 @@ KScalar kscalar_load(DType elem, const void *base, int64_t k)
 
 void kscalar_store(DType elem, void *base, int64_t k, KScalar v)
 {
-    if (elem == DT_STR) {
+    if (elem == DT_C64) memcpy((char *)base + 8 * k, &v.i, 8);
+    else if (dtype_compute(elem) == DT_STR) {
         bmc_string s = {v.ptr, v.len};
         memcpy((char *)base + k * (int64_t)sizeof s, &s, sizeof s);
     } else if (dtype_is_float(elem)) elem_put_f(elem, base, k, v.f);

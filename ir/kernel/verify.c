@@ -45,8 +45,6 @@ static bool buf_ok(V *c, KBuf b) { return b.i && b.i < c->m->buf.n; }
 bool kverify_shape(KVerify *v, KLoc l, const char *what, const KBufRec *r)
 {
     if (r->elem == DT_NONE || r->elem >= DT_COUNT) return kverify_error(v, l, "%s: no element type", what);
-    if (dtype_info(r->elem)->cls == DC_COMPLEX)
-        return kverify_error(v, l, "%s: %s has no kernels", what, dtype_name(r->elem));
     if (r->rank > RANK_MAX) return kverify_error(v, l, "%s: rank %d", what, r->rank);
     for (int i = 0; i < r->rank; i++)
         if (!r->dim[i].i || (!r->dense && !r->stride[i].i))

@@ -78,7 +78,7 @@ static bool is_splat(Graph *g, Value v, double k)
 {
     if (!value_is_const(g, v)) return false;
     const BlobRec *b = blob_rec(&g->m->blobs, value_rec(g, v)->data);
-    if (b->elem == DT_STR || b->kind == BLOB_DERIVED || b->kind == BLOB_STRINGS || b->count < 1) return false;
+    if (b->elem == DT_STR || dtype_info(b->elem)->cls == DC_COMPLEX || b->kind == BLOB_DERIVED || b->kind == BLOB_STRINGS || b->count < 1) return false;
     return (b->kind == BLOB_SPLAT || b->count == 1) && blob_get_f(&g->m->blobs, value_rec(g, v)->data, 0) == k;
 }
 

@@ -4,7 +4,7 @@
 #include "ir/graph/lower.h"
 #include <string.h>
 
-#define DTS_BITS (DTS_INT | DTS_BOOL | DTS(DT_F32) | DTS(DT_F64))
+#define DTS_BITS (DTS_INT | DTS_BOOL | DTS(DT_F32) | DTS(DT_F64) | DTS_COMPLEX)
 static const Port P_IN[] = {{"input", DTS_BITS, 0, 0}, PORT_END};
 static const Port P_OUT[] = {{"output", DTS_BITS, 0, 0}, PORT_END};
 typedef struct BitCast { uint64_t set; int64_t to; } BitCast;
@@ -22,6 +22,8 @@ static bool infer(Infer *c)
 static KVal scalar(Lw *l, Node n, const KVal *x, const DType *in)
 {
     DType to = (DType)ATTRS(l->g, n, BitCast)->to;
+    to = dtype_compute(to);
+    if (to == kb_type(l->b, x[0])) return x[0];
     return in[0] == DT_BOOL || to == DT_BOOL ? kb_cast(l->b, to, x[0]) : kb_bitcast(l->b, to, x[0]);
 }
 

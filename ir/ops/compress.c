@@ -3,8 +3,8 @@
 #include "ir/ops/axes.h"
 #include "ir/ops/compose.h"
 
-static const Port P_IN[] = {{"input", DTS_ANY, 0, 1}, {"condition", DTS_BOOL, 0, 0}, PORT_END};
-static const Port P_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_IN[] = {{"input", DTS_MOVE, 0, 1}, {"condition", DTS_BOOL, 0, 0}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_MOVE, 0, 1}, PORT_END};
 typedef struct Compress { uint64_t set; int64_t axis; } Compress;
 static const AttrSpec ATTRS_[] = {A_INT(Compress, axis, 0), A_END};
 

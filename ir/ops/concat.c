@@ -2,8 +2,8 @@
 #include "ir/ops/axes.h"
 #include "ir/ops/grad.h"
 
-static const Port P_IN[] = {{"inputs", DTS_ANY, PORT_VARIADIC, 1}, PORT_END};
-static const Port P_OUT[] = {{"concat_result", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_IN[] = {{"inputs", DTS_MOVE, PORT_VARIADIC, 1}, PORT_END};
+static const Port P_OUT[] = {{"concat_result", DTS_MOVE, 0, 1}, PORT_END};
 typedef struct Concat { uint64_t set; int64_t axis; } Concat;
 static const AttrSpec ATTRS_[] = {A_INT(Concat, axis, 1), A_END};   /* required since opset 4; 1 before */
 

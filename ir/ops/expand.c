@@ -3,10 +3,10 @@
 #include "ir/ops/compose.h"
 #include "ir/ops/grad.h"
 
-static const Port P_EXPAND[] = {{"input", DTS_ANY, 0, 1}, {"shape", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
-static const Port P_TILE[] = {{"input", DTS_ANY, 0, 1}, {"repeats", DTS(DT_I64) | DTS_FLOAT, PORT_SHAPE, 0},
+static const Port P_EXPAND[] = {{"input", DTS_MOVE, 0, 1}, {"shape", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
+static const Port P_TILE[] = {{"input", DTS_MOVE, 0, 1}, {"repeats", DTS(DT_I64) | DTS_FLOAT, PORT_SHAPE, 0},
                               {"axis", DTS(DT_I64) | DTS_FLOAT, PORT_SHAPE | PORT_OPTIONAL, 0}, PORT_END};   /* floats, axis: opset 1 */
-static const Port P_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_MOVE, 0, 1}, PORT_END};
 
 /* Known at compile time, or as many fresh symbols as the shape operand is long. */
 static bool dims_of(Infer *c, const Dim **want, uint32_t *n)

@@ -4,8 +4,8 @@
 #include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 
-static const Port P_IN[] = {{"data", DTS_ANY, 0, 1}, {"indices", DTS(DT_I64), 0, 0}, PORT_END};
-static const Port P_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_IN[] = {{"data", DTS_MOVE, 0, 1}, {"indices", DTS(DT_I64), 0, 0}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_MOVE, 0, 1}, PORT_END};
 typedef struct GatherNd { uint64_t set; int64_t batch_dims; } GatherNd;
 static const AttrSpec ATTRS_[] = {A_INT(GatherNd, batch_dims, 0), A_END};
 

@@ -8,8 +8,8 @@
 
 /* ---- OneHot ---- */
 
-static const Port P_ONEHOT[] = {{"indices", DTS_NUM, 0, 0}, {"depth", DTS_NUM, PORT_SHAPE, 0}, {"values", DTS_ANY, 0, 1}, PORT_END};
-static const Port P_ANY_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_ONEHOT[] = {{"indices", DTS_NUM, 0, 0}, {"depth", DTS_NUM, PORT_SHAPE, 0}, {"values", DTS_MOVE, 0, 1}, PORT_END};
+static const Port P_ANY_OUT[] = {{"output", DTS_MOVE, 0, 1}, PORT_END};
 typedef struct OneHot { uint64_t set; int64_t axis; } OneHot;
 static const AttrSpec ONEHOT_ATTRS[] = {A_INT(OneHot, axis, -1), A_END};
 

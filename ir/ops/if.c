@@ -8,8 +8,8 @@
 #include "ir/ops/grad.h"
 #include <string.h>
 
-static const Port IN[] = {{"cond", DTS_BOOL, 0, 0}, {"captures", DTS_ANY, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
-static const Port OUT[] = {{"outputs", DTS_ANY, PORT_VARIADIC | PORT_ANY_KIND, 0}, PORT_END};
+static const Port IN[] = {{"cond", DTS_BOOL, 0, 0}, {"captures", DTS_MOVE, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
+static const Port OUT[] = {{"outputs", DTS_MOVE, PORT_VARIADIC | PORT_ANY_KIND, 0}, PORT_END};
 typedef struct If { uint64_t set; } If;
 static const AttrSpec ATTRS_[] = {{.name = "then_branch", .kind = ATTR_GRAPH, .def_i = 0}, {.name = "else_branch", .kind = ATTR_GRAPH, .def_i = 1}, A_END};
 

@@ -19,8 +19,8 @@
 #include <string.h>
 
 static const Port P_NONE[] = {PORT_END};
-static const Port P_ANYTHING[] = {{"inputs", DTS_ANY, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
-static const Port P_RESULTS[] = {{"outputs", DTS_ANY, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
+static const Port P_ANYTHING[] = {{"inputs", DTS_MOVE, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
+static const Port P_RESULTS[] = {{"outputs", DTS_MOVE, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
 static const Port P_INTS[] = {{"output", DTS_INT | DTS_BOOL, 0, 0}, PORT_END};
 
 /* ---- Dims ---- */

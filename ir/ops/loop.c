@@ -14,8 +14,8 @@
 #include <string.h>
 
 static const Port IN[] = {{"M", DTS(DT_I64), PORT_OPTIONAL, 0}, {"cond", DTS_BOOL, PORT_OPTIONAL, 0},
-                          {"v_initial", DTS_ANY, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
-static const Port OUT[] = {{"v_final_and_scan_outputs", DTS_ANY, PORT_VARIADIC | PORT_ANY_KIND, 0}, PORT_END};
+                          {"v_initial", DTS_MOVE, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
+static const Port OUT[] = {{"v_final_and_scan_outputs", DTS_MOVE, PORT_VARIADIC | PORT_ANY_KIND, 0}, PORT_END};
 typedef struct Loop { uint64_t set; } Loop;
 static const AttrSpec ATTRS_[] = {{.name = "body", .kind = ATTR_GRAPH, .def_i = 0}, A_END};
 

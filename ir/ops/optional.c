@@ -7,8 +7,8 @@
 
 /* ---- Optional ---- */
 
-static const Port P_VALUE[] = {{"input", DTS_ANY, PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
-static const Port P_OPT_OUT[] = {{"output", DTS_ANY, PORT_ANY_KIND, 0}, PORT_END};
+static const Port P_VALUE[] = {{"input", DTS_MOVE, PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
+static const Port P_OPT_OUT[] = {{"output", DTS_MOVE, PORT_ANY_KIND, 0}, PORT_END};
 typedef struct Optional {
     uint64_t set;
     TypeId type;
@@ -54,10 +54,10 @@ const OpDesc op_Optional = {.name = "Optional",
 
 /* ---- OptionalHasElement, OptionalGetElement ---- */
 
-static const Port P_OPT[] = {{"input", DTS_ANY, PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
-static const Port P_GET[] = {{"input", DTS_ANY, PORT_ANY_KIND, 0}, PORT_END};
+static const Port P_OPT[] = {{"input", DTS_MOVE, PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
+static const Port P_GET[] = {{"input", DTS_MOVE, PORT_ANY_KIND, 0}, PORT_END};
 static const Port P_HAS_OUT[] = {{"output", DTS_BOOL, 0, 0}, PORT_END};
-static const Port P_GET_OUT[] = {{"output", DTS_ANY, PORT_ANY_KIND, 0}, PORT_END};
+static const Port P_GET_OUT[] = {{"output", DTS_MOVE, PORT_ANY_KIND, 0}, PORT_END};
 
 static bool has_infer(Infer *c) { return infer_set(c, 0, DT_BOOL, 0, NULL); }
 

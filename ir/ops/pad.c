@@ -5,9 +5,9 @@
 #include "ir/ops/grad.h"
 #include <string.h>
 
-static const Port P_IN[] = {{"data", DTS_ANY | DTS_SMALL, 0, 1}, {"pads", DTS(DT_I64), PORT_SHAPE, 0}, {"constant_value", DTS_ANY | DTS_SMALL, PORT_OPTIONAL, 1},
+static const Port P_IN[] = {{"data", DTS_MOVE | DTS_SMALL, 0, 1}, {"pads", DTS(DT_I64), PORT_SHAPE, 0}, {"constant_value", DTS_MOVE | DTS_SMALL, PORT_OPTIONAL, 1},
                             {"axes", DTS_INDEX, PORT_SHAPE | PORT_OPTIONAL, 0}, PORT_END};
-static const Port P_OUT[] = {{"output", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_MOVE | DTS_SMALL, 0, 1}, PORT_END};
 typedef struct Pad { uint64_t set; const char *mode; AttrInts pads, paddings; double value; } Pad;
 static const AttrSpec ATTRS_[] = {A_STRING(Pad, mode, "constant"), A_INTS(Pad, pads), A_INTS(Pad, paddings), A_FLOAT(Pad, value, 0), A_END};
 

@@ -190,7 +190,7 @@ static const AttrSpec BERNOULLI[] = {A_SEED, A_DTYPE, A_END};
 static const AttrSpec MULTINOMIAL[] = {A_SEED, A_TYPE(Random, dtype, DT_I32), A_INT(Random, sample_size, 1), A_END};
 
 static const Port P_NO[] = {PORT_END};
-static const Port P_ANY[] = {{"input", DTS_ANY, 0, 0}, PORT_END};
+static const Port P_ANY[] = {{"input", DTS_MOVE, 0, 0}, PORT_END};
 static const Port P_PROBABLE[] = {{"input", DTS_FLOAT, 0, 0}, PORT_END};
 static const Port P_FLOAT[] = {{"output", DTS_FLOAT, 0, 0}, PORT_END};
 static const Port P_NUM[] = {{"output", DTS_NUM | DTS_BOOL, 0, 0}, PORT_END};

@@ -7,7 +7,7 @@
 #include "ir/ops/grad.h"
 #include <string.h>
 
-#define DTS_MOVED DTS_ANY
+#define DTS_MOVED DTS_MOVE
 static const Port P_IN[] = {{"input", DTS_MOVED, 0, 1}, PORT_END};
 static const Port P_OUT[] = {{"output", DTS_MOVED, 0, 1}, PORT_END};
 

@@ -4,11 +4,11 @@
 #include "ir/ops/grad.h"
 #include <string.h>
 
-static const Port P_ANY[] = {{"data", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
-static const Port P_OUT[] = {{"reshaped", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
-static const Port P_SHAPE[] = {{"data", DTS_ANY | DTS_SMALL, 0, 1}, {"shape", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
-static const Port P_AXES[] = {{"data", DTS_ANY | DTS_SMALL, 0, 1}, {"axes", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
-static const Port P_AXES_OPT[] = {{"data", DTS_ANY | DTS_SMALL, 0, 1}, {"axes", DTS(DT_I64), PORT_SHAPE | PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_ANY[] = {{"data", DTS_MOVE | DTS_SMALL, 0, 1}, PORT_END};
+static const Port P_OUT[] = {{"reshaped", DTS_MOVE | DTS_SMALL, 0, 1}, PORT_END};
+static const Port P_SHAPE[] = {{"data", DTS_MOVE | DTS_SMALL, 0, 1}, {"shape", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
+static const Port P_AXES[] = {{"data", DTS_MOVE | DTS_SMALL, 0, 1}, {"axes", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
+static const Port P_AXES_OPT[] = {{"data", DTS_MOVE | DTS_SMALL, 0, 1}, {"axes", DTS(DT_I64), PORT_SHAPE | PORT_OPTIONAL, 0}, PORT_END};
 
 /* ---- shared: contents pass through, reference copies ---- */
 

@@ -7,10 +7,10 @@
 #include <string.h>
 
 #define DTS_REAL DTS_FLOAT
-static const Port P_RESIZE[] = {{"X", DTS_ANY, 0, 1}, {"roi", DTS_REAL, PORT_OPTIONAL, 0}, {"scales", DTS(DT_F32), PORT_OPTIONAL | PORT_SHAPE, 0},
+static const Port P_RESIZE[] = {{"X", DTS_MOVE, 0, 1}, {"roi", DTS_REAL, PORT_OPTIONAL, 0}, {"scales", DTS(DT_F32), PORT_OPTIONAL | PORT_SHAPE, 0},
                                 {"sizes", DTS(DT_I64), PORT_OPTIONAL | PORT_SHAPE, 0}, PORT_END};
-static const Port P_UPSAMPLE[] = {{"X", DTS_ANY, 0, 1}, {"scales", DTS(DT_F32), PORT_SHAPE, 0}, PORT_END};
-static const Port P_OUT[] = {{"Y", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_UPSAMPLE[] = {{"X", DTS_MOVE, 0, 1}, {"scales", DTS(DT_F32), PORT_SHAPE, 0}, PORT_END};
+static const Port P_OUT[] = {{"Y", DTS_MOVE, 0, 1}, PORT_END};
 static const AttrSpec ATTRS_[] = {A_STRING(Resize, mode, "nearest"), A_STRING(Resize, coordinate_transformation_mode, "half_pixel"),
                                   A_STRING(Resize, nearest_mode, "round_prefer_floor"), A_STRING(Resize, keep_aspect_ratio_policy, "stretch"),
                                   A_FLOAT(Resize, cubic_coeff_a, -0.75), A_FLOAT(Resize, extrapolation_value, 0), A_INT(Resize, exclude_outside, 0),

@@ -229,7 +229,7 @@ static void pass(Rl *x, KBuf src, KBuf dst, const bool *axis)
     Kb *b = lw_kernel(l, "resize");
     Nest n = {.x = x, .b = b, .src = kb_param(b, src, false), .axis = axis, .out = out};
     for (int i = 0; i < rank; i++) {
-        bool gather = i == rank - 1 && axis[order[i]] && e != DT_STR && dtype_info(e)->bits >= 8;
+        bool gather = i == rank - 1 && axis[order[i]] && dtype_compute(e) != DT_STR && dtype_info(e)->bits >= 8;
         out[order[i]] = kb_for(b, gather ? KLOOP_VEC : KLOOP_PAR, kb_i(b, 0), kb_dim(b, dst.i ? kbuf(l->k, dst)->dim[order[i]] : lw_out_dim(l, 0, order[i])));
     }
     for (int i = 0; i < rank; i++) n.idx[i] = out[i];

@@ -9,8 +9,8 @@
 #include "ir/ops/grad.h"
 #include <string.h>
 
-static const Port IN[] = {{"initial_state_and_scan_inputs", DTS_ANY, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
-static const Port OUT[] = {{"final_state_and_scan_outputs", DTS_ANY, PORT_VARIADIC | PORT_ANY_KIND, 0}, PORT_END};
+static const Port IN[] = {{"initial_state_and_scan_inputs", DTS_MOVE, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
+static const Port OUT[] = {{"final_state_and_scan_outputs", DTS_MOVE, PORT_VARIADIC | PORT_ANY_KIND, 0}, PORT_END};
 typedef struct Scan { uint64_t set; int64_t num_scan_inputs; AttrInts in_axes, out_axes, in_dirs, out_dirs, directions; } Scan;
 #define A_INTS_AS(n, f) {.name = n, .kind = ATTR_INTS, .offset = offsetof(Scan, f)}
 static const AttrSpec SCAN_ATTRS[] = {{.name = "body", .kind = ATTR_GRAPH, .def_i = 0}, A_INT(Scan, num_scan_inputs, 0), A_INTS_AS("scan_input_axes", in_axes),
@@ -283,8 +283,8 @@ const OpDesc op_Scan = {.name = "Scan", .since = 25, .cls = CLS_CONTROL, .in = I
 
 /* ---- SequenceMap ---- */
 
-static const Port P_MAP_IN[] = {{"input_sequence", DTS_ANY, PORT_SEQ, 0}, {"additional_inputs", DTS_ANY, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
-static const Port P_MAP_OUT[] = {{"out_sequence", DTS_ANY, PORT_VARIADIC | PORT_ANY_KIND, 0}, PORT_END};
+static const Port P_MAP_IN[] = {{"input_sequence", DTS_MOVE, PORT_SEQ, 0}, {"additional_inputs", DTS_MOVE, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
+static const Port P_MAP_OUT[] = {{"out_sequence", DTS_MOVE, PORT_VARIADIC | PORT_ANY_KIND, 0}, PORT_END};
 typedef struct SeqMap { uint64_t set; } SeqMap;
 static const AttrSpec MAP_ATTRS[] = {{.name = "body", .kind = ATTR_GRAPH, .def_i = 0}, A_END};
 

@@ -12,9 +12,9 @@
 #include <math.h>
 #include <string.h>
 
-static const Port P_IN[] = {{"data", DTS_ANY, 0, 1}, {"indices", DTS_INDEX, 0, 0}, {"updates", DTS_ANY, 0, 1}, PORT_END};
-static const Port P_ND[] = {{"data", DTS_ANY, 0, 1}, {"indices", DTS(DT_I64), 0, 0}, {"updates", DTS_ANY, 0, 1}, PORT_END};
-static const Port P_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_IN[] = {{"data", DTS_MOVE, 0, 1}, {"indices", DTS_INDEX, 0, 0}, {"updates", DTS_MOVE, 0, 1}, PORT_END};
+static const Port P_ND[] = {{"data", DTS_MOVE, 0, 1}, {"indices", DTS(DT_I64), 0, 0}, {"updates", DTS_MOVE, 0, 1}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_MOVE, 0, 1}, PORT_END};
 typedef struct Scatter { uint64_t set; const char *reduction; int64_t axis; } Scatter;
 static const AttrSpec ND_ATTRS[] = {A_STRING(Scatter, reduction, "none"), A_END};
 static const AttrSpec ELEMENTS_ATTRS[] = {A_STRING(Scatter, reduction, "none"), A_INT(Scatter, axis, 0), A_END};

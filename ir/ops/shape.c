@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-static const Port P_ANY[] = {{"data", DTS_ANY | DTS_SMALL, 0, 0}, PORT_END};
+static const Port P_ANY[] = {{"data", DTS_MOVE | DTS_SMALL, 0, 0}, PORT_END};
 static const Port P_I64[] = {{"shape", DTS(DT_I64), 0, 0}, PORT_END};
 static const Port P_NONE[] = {PORT_END};
 

@@ -7,9 +7,9 @@
 #include "ir/ops/grad.h"
 #include <string.h>
 
-static const Port P_SLICE[] = {{"data", DTS_ANY, 0, 1}, {"starts", DTS_INDEX, PORT_SHAPE, 2}, {"ends", DTS_INDEX, PORT_SHAPE, 2},
+static const Port P_SLICE[] = {{"data", DTS_MOVE, 0, 1}, {"starts", DTS_INDEX, PORT_SHAPE, 2}, {"ends", DTS_INDEX, PORT_SHAPE, 2},
                                {"axes", DTS_INDEX, PORT_SHAPE | PORT_OPTIONAL, 2}, {"steps", DTS_INDEX, PORT_SHAPE | PORT_OPTIONAL, 2}, PORT_END};
-static const Port P_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_MOVE, 0, 1}, PORT_END};
 
 typedef struct Slice { uint64_t set; AttrInts starts, ends, axes; } Slice;
 static const AttrSpec SLICE_ATTRS[] = {A_INTS(Slice, starts), A_INTS(Slice, ends), A_INTS(Slice, axes), A_END};
@@ -376,8 +376,8 @@ const OpDesc op_Slice = {.name = "Slice", .since = 13, .cls = CLS_MOVE, .flags =
 
 /* ---- Split ---- */
 
-static const Port P_SPLIT[] = {{"input", DTS_ANY, 0, 1}, {"split", DTS(DT_I64) | DTS_FLOAT /* opset 1: the data's */, PORT_SHAPE | PORT_OPTIONAL, 0}, PORT_END};
-static const Port P_PARTS[] = {{"outputs", DTS_ANY, PORT_VARIADIC, 1}, PORT_END};
+static const Port P_SPLIT[] = {{"input", DTS_MOVE, 0, 1}, {"split", DTS(DT_I64) | DTS_FLOAT /* opset 1: the data's */, PORT_SHAPE | PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_PARTS[] = {{"outputs", DTS_MOVE, PORT_VARIADIC, 1}, PORT_END};
 typedef struct Split { uint64_t set; int64_t axis, num_outputs; AttrInts split; } Split;
 static const AttrSpec SPLIT_ATTRS[] = {A_INT(Split, axis, 0), A_INT(Split, num_outputs, 0), A_INTS(Split, split), A_END};
 

@@ -4,7 +4,7 @@
 #include "ir/ops/index.h"
 #include <string.h>
 
-#define DTS_CACHE (DTS_ANY | DTS_SMALL)
+#define DTS_CACHE (DTS_MOVE | DTS_SMALL)
 static const Port P_IN[] = {{"past_cache", DTS_CACHE, 0, 1}, {"update", DTS_CACHE, 0, 1}, {"write_indices", DTS(DT_I64), PORT_OPTIONAL, 0}, PORT_END};
 static const Port P_OUT[] = {{"present_cache", DTS_CACHE, 0, 1}, PORT_END};
 typedef struct Write { uint64_t set; int64_t axis; const char *mode; } Write;

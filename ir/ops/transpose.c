@@ -2,8 +2,8 @@
 #include "ir/ops/axes.h"
 #include "ir/ops/grad.h"
 
-static const Port P_ANY[] = {{"data", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
-static const Port P_OUT[] = {{"transposed", DTS_ANY | DTS_SMALL, 0, 1}, PORT_END};
+static const Port P_ANY[] = {{"data", DTS_MOVE | DTS_SMALL, 0, 1}, PORT_END};
+static const Port P_OUT[] = {{"transposed", DTS_MOVE | DTS_SMALL, 0, 1}, PORT_END};
 typedef struct Transpose { uint64_t set; AttrInts perm; } Transpose;
 static const AttrSpec ATTRS_[] = {A_INTS(Transpose, perm), A_END};
 

@@ -4,8 +4,8 @@
 #include "ir/ops/axes.h"
 #include "ir/ops/grad.h"
 
-static const Port P_IN[] = {{"input", DTS_ANY, 0, 1}, {"k", DTS(DT_I64), PORT_OPTIONAL, 0}, PORT_END};
-static const Port P_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_IN[] = {{"input", DTS_MOVE, 0, 1}, {"k", DTS(DT_I64), PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_MOVE, 0, 1}, PORT_END};
 typedef struct Trilu { uint64_t set; int64_t upper; } Trilu;
 static const AttrSpec ATTRS_[] = {A_INT(Trilu, upper, 1), A_END};
 

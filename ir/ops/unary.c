@@ -13,7 +13,7 @@ static const Port P_FLOAT[] = {{"X", DTS_FLOAT, 0, 1}, PORT_END};
 static const Port P_TESTED[] = {{"X", DTS_FLOAT | DTS_FLOAT8, 0, 1}, PORT_END};
 static const Port P_INT[] = {{"X", DTS_INT, 0, 1}, PORT_END};
 static const Port P_BOOL[] = {{"X", DTS_BOOL, 0, 0}, PORT_END};
-static const Port P_ANY[] = {{"X", DTS_ANY | DTS_SMALL, PORT_ANY_KIND, 1}, PORT_END};
+static const Port P_ANY[] = {{"X", DTS_MOVE | DTS_SMALL, PORT_ANY_KIND, 1}, PORT_END};
 static const Port P_BOOL_OUT[] = {{"Y", DTS_BOOL, 0, 0}, PORT_END};
 
 /* ---- scalars that are more than one instruction ---- */

@@ -2,8 +2,8 @@
  * The runtime sorts (rt_unique); how many there are is bound while running, and kernels copy the results out. */
 #include "ir/ops/index.h"
 
-static const Port P_IN[] = {{"X", DTS_ANY, 0, 1}, PORT_END};
-static const Port P_OUT[] = {{"Y", DTS_ANY, 0, 1}, {"indices", DTS(DT_I64), PORT_OPTIONAL, 0}, {"inverse_indices", DTS(DT_I64), PORT_OPTIONAL, 0},
+static const Port P_IN[] = {{"X", DTS_MOVE, 0, 1}, PORT_END};
+static const Port P_OUT[] = {{"Y", DTS_MOVE, 0, 1}, {"indices", DTS(DT_I64), PORT_OPTIONAL, 0}, {"inverse_indices", DTS(DT_I64), PORT_OPTIONAL, 0},
                              {"counts", DTS(DT_I64), PORT_OPTIONAL, 0}, PORT_END};
 typedef struct Unique { uint64_t set; int64_t axis, sorted; } Unique;
 static const AttrSpec ATTRS_[] = {A_INT(Unique, axis, 0), A_INT(Unique, sorted, 1), A_END};
@@ -79,6 +79,12 @@ static int compare(const Tensor *x, int64_t a, int64_t b)
         for (size_t k = 0; k < p->len && k < q->len; k++)
             if (p->ptr[k] != q->ptr[k]) return (unsigned char)p->ptr[k] < (unsigned char)q->ptr[k] ? -1 : 1;
         return p->len < q->len ? -1 : p->len > q->len;
+    }
+    if (dtype_info(x->elem)->cls == DC_COMPLEX) {
+        Tensor parts = *x;
+        parts.elem = x->elem == DT_C64 ? DT_F32 : DT_F64;
+        int c = compare(&parts, 2 * a, 2 * b);
+        return c ? c : compare(&parts, 2 * a + 1, 2 * b + 1);
     }
     if (dtype_is_float(x->elem)) {
         double p = ev_f(x, a), q = ev_f(x, b);

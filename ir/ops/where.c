@@ -4,8 +4,8 @@
 #include "ir/graph/lower.h"
 #include "ir/ops/grad.h"
 
-static const Port P_IN[] = {{"condition", DTS_BOOL, 0, 0}, {"X", DTS_ANY, 0, 1}, {"Y", DTS_ANY, 0, 1}, PORT_END};
-static const Port P_OUT[] = {{"output", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_IN[] = {{"condition", DTS_BOOL, 0, 0}, {"X", DTS_MOVE, 0, 1}, {"Y", DTS_MOVE, 0, 1}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_MOVE, 0, 1}, PORT_END};
 
 static KVal scalar(Lw *l, Node n, const KVal *x, const DType *in) { return (void)n, (void)in, kb_select(l->b, x[0], x[1], x[2]); }
 

@@ -8,7 +8,7 @@ static bool single_result(const Graph *g, Node n)
     if (r->n_out != 1 || r->n_region) return false;
     const ValueRec *v = value_rec(g, node_out(g, n, 0));
     const TypeRec *t = type_rec(&g->m->types, v->type);
-    return v->type.i && t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && t->elem != DT_STR && !v->content;
+    return v->type.i && t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && dtype_compute(t->elem) != DT_STR && !v->content;
 }
 
 bool group_is_eltwise(const Graph *g, Node n)

@@ -14,7 +14,7 @@ static bool tensor(const Graph *g, Value v)
 {
     if (!v.i || !value_type(g, v).i) return false;
     const TypeRec *t = value_trec(g, v);
-    return t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && t->elem != DT_STR;
+    return t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && dtype_compute(t->elem) != DT_STR;
 }
 
 static LayoutId channels_last(Module *m, int rank)

@@ -114,7 +114,7 @@ bool match_scalar(Graph *g, Value v, double *x)
     if (!v.i || !value_is_const(g, v)) return false;
     Blob d = value_rec(g, v)->data;
     const BlobRec *b = blob_rec(&g->m->blobs, d);
-    if (b->elem == DT_STR || b->kind == BLOB_DERIVED || b->kind == BLOB_STRINGS || b->count < 1) return false;
+    if (b->elem == DT_STR || dtype_info(b->elem)->cls == DC_COMPLEX || b->kind == BLOB_DERIVED || b->kind == BLOB_STRINGS || b->count < 1) return false;
     if (b->kind != BLOB_SPLAT && b->count != 1) return false;
     *x = dtype_is_float(b->elem) ? blob_get_f(&g->m->blobs, d, 0) : (double)blob_get_i(&g->m->blobs, d, 0);
     return true;

@@ -125,7 +125,7 @@ static bool pair_in_place(const Kernel *k, Dims *d, KInst load, KInst store)
 bool kinplace_params(const Kernel *k, Dims *d, uint32_t in, uint32_t out)
 {
     const KBufRec *a = &k->param.p[in], *b = &k->param.p[out];
-    if (in == out || a->out || a->elem == DT_STR || dtype_info(a->elem)->bits < 8 ||
+    if (in == out || a->out || dtype_compute(a->elem) == DT_STR || dtype_info(a->elem)->bits < 8 ||
         dtype_info(a->elem)->bits != dtype_info(b->elem)->bits || kx_param_read(k, out))
         return false;
     for (uint32_t l = 1; l < k->inst.n; l++) {

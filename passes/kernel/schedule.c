@@ -88,7 +88,7 @@ static int64_t work(S *s, KBlock b, bool *known)
 }
 
 /* ---- may a loop run in lanes? ---- */
-static bool lane_type(DType t) { return t != DT_STR && (t == DT_BOOL || dtype_info(t)->bits >= 8); }
+static bool lane_type(DType t) { return dtype_compute(t) != DT_STR && (t == DT_BOOL || dtype_info(t)->bits >= 8); }
 
 /* An index made of what was loaded and of arithmetic that lanes do well. *loads: something was loaded for it. */
 static bool index_from_memory(S *s, KVal v, KVal iv, bool *loads, int depth)

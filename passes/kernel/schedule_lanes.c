@@ -69,7 +69,7 @@ static bool plain(const Nest *s)
         if (kop_info(r->op)->flags & KF_REGION || r->op == KOP_RECORD || (r->n_res && r->type == DT_STR)) return false;
         if (r->op != KOP_LOAD && r->op != KOP_STORE) continue;
         const KBufRec *p = &s->k->param.p[r->param];
-        if (p->elem == DT_STR || p->space == KS_LOCAL || (p->elem != DT_BOOL && dtype_info(p->elem)->bits < 8)) return false;
+        if (dtype_compute(p->elem) == DT_STR || p->space == KS_LOCAL || (p->elem != DT_BOOL && dtype_info(p->elem)->bits < 8)) return false;
     }
     return true;
 }
