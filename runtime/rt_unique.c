@@ -90,7 +90,8 @@ int32_t rt_unique(bmc_ctx *c, rt_arg *arg, int32_t n_arg, int32_t tid, int32_t n
         if (i > axis) r.inner *= x->dim[i];
     }
     int64_t *v, *order;
-    if (x->dtype != BMC_STRING && r.outer * r.inner <= COLUMNS) v = sort_by_keys(&r, work, n);
+    bool has_key = x->dtype != BMC_STRING && x->dtype != BMC_C64 && x->dtype != BMC_C128;
+    if (has_key && r.outer * r.inner <= COLUMNS) v = sort_by_keys(&r, work, n);
     else {
         for (int64_t i = 0; i < n; i++) work[i] = i;
         v = sort_rows(&r, work, work + n, n);
