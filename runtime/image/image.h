@@ -17,7 +17,7 @@ typedef struct rt_image {
     bmc_status status; /* of a failure */
 } rt_image;
 
-/* Memory for h rows of w pixels, zero. false: empty, above RT_IMAGE_PIXELS_MAX, or no memory; the reason is left. */
+/* Memory for h rows of w pixels, with anything in it. false: empty, above RT_IMAGE_PIXELS_MAX, or no memory; the reason is left. */
 bool rt_image_begin(rt_image *, int64_t h, int64_t w);
 /* Leaves the reason, with the format's name in front; returns false. */
 bool rt_image_fail(rt_image *, const char *format, const char *why);

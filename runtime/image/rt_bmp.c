@@ -3,6 +3,7 @@
  *   file header, 14 bytes: "BM" .. u32 place of the pixels
  *   u32 size of the next header: 12 OS/2, 40 and more Windows */
 #include "runtime/image/image.h"
+#include <string.h>
 
 enum { RGB, RLE8, RLE4, BITFIELDS, ALPHAFIELDS = 6 };
 
@@ -124,5 +125,6 @@ bool rt_bmp_decode(rt_image *m)
         (int64_t)(m->n - place) < ((w * b.bits + 31) / 32 * 4) * (h - 1) + (w * b.bits + 7) / 8)
         return rt_image_fail(m, "BMP", "it is truncated");
     if (!rt_image_begin(m, h, w)) return false;
+    if (b.bits <= 8) memset(m->rgb, 0, (size_t)(3 * m->h * m->w)); /* colours that the palette does not have are black */
     return coded ? runs(&b) : rows(&b);
 }

@@ -24,7 +24,6 @@ bool rt_image_begin(rt_image *m, int64_t h, int64_t w)
     }
     m->rgb = m->ctx->slot[m->slot];
     m->h = h, m->w = w;
-    memset(m->rgb, 0, (size_t)(3 * h * w));
     return true;
 }
 

@@ -8,6 +8,7 @@
 #include <jpeglib.h>
 #include <jerror.h>
 
+#define MEMORY_MAX (1L << 30) /* for the coefficients of a progressive image */
 #define SCANS_MAX 500 /* of a progressive image: more is meant to take forever */
 
 typedef struct Jpeg {
@@ -66,6 +67,7 @@ static bool decode(Jpeg *j)
     if (setjmp(j->leave)) return false;
     jpeg_create_decompress(z);
     z->client_data = j;
+    z->mem->max_memory_to_use = MEMORY_MAX;
     jpeg_mem_src(z, m->data, (unsigned long)m->n);
     jpeg_read_header(z, TRUE);
     j->progress.progress_monitor = on_progress;
