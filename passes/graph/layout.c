@@ -1,7 +1,8 @@
 /* layout: decides how results lie in memory. A tensor's shape never changes; the layout in its type says the order of its axes in memory.
  *   %y = Conv(%x, %w) : f32[N,64,56,56]              =>   : f32[N,64,56,56]@{0,2,3,1}
  *   %z = Relu(%y)     : f32[N,64,56,56]              =>   : f32[N,64,56,56]@{0,2,3,1}
- * Ops that work best channels-last (OPF_CHANNELS_LAST, or a group with such a member) get it, but for few channels that only the caller reads. Views (Transpose, Slice, Reshape, ...) lie as their operand's memory
+ * Ops that work best channels-last (OPF_CHANNELS_LAST, or a group with such a member) get it, but for few channels that only the caller reads, and
+ * pools and the like with no contraction beside them: an operand that lies so, or a reader that wants it. Views (Transpose, Slice, Reshape, ...) lie as their operand's memory
  * makes them. What stores by logical index follows its largest operand, channels-last first. Other contractions lie as the one Transpose that reads them wants it,
  * so that head splits and merges cost nothing. All else, and the model's inputs and outputs, are row-major; what must be row-major and is not is copied when lowered. */
 #include "passes/pass.h"
@@ -121,6 +122,17 @@ static bool leaves(Lo *s, Value out)
     return v->n_out_use && !v->n_use && dim_is_const(&s->m->dims, dim_resolve(&s->m->dims, value_trec(s->g, out)->dim[1]), &channels) && channels <= FEW;
 }
 
+/* An operand lies channels-last, or a reader wants it so. */
+static bool among_channels_last(Lo *s, Node n, Value out)
+{
+    LayoutId last = channels_last(s->m, value_trec(s->g, out)->rank);
+    for (uint32_t k = 0; k < node_n_in(s->g, n); k++)
+        if (tensor(s->g, node_in(s->g, n, k)) && value_trec(s->g, node_in(s->g, n, k))->layout.i == last.i) return true;
+    for (uint32_t u = value_rec(s->g, out)->first_use; u; u = s->g->operand.p[u - 1].next_use)
+        if (any_member(s->g, s->g->operand.p[u - 1].user, wants_channels_last)) return true;
+    return false;
+}
+
 static LayoutId decide(Lo *s, Node n, uint32_t r)
 {
     const OpDesc *d = node_desc(s->g, n);
@@ -129,8 +141,10 @@ static LayoutId decide(Lo *s, Node n, uint32_t r)
     if (rank < 2 || value_rec(s->g, out)->content) return (LayoutId){0};
     if (d->view) return of_view(s, n, r);
     if (!stores_anywhere(d)) return (LayoutId){0};
-    if (any_member(s->g, n, wants_channels_last)) return rank > 2 && !leaves(s, out) ? channels_last(s->m, rank) : (LayoutId){0};
-    if (any_member(s->g, n, contracts)) return as_transposed(s, out);
+    bool product = any_member(s->g, n, contracts);
+    if (any_member(s->g, n, wants_channels_last) && (product || among_channels_last(s, n, out)))
+        return rank > 2 && !leaves(s, out) ? channels_last(s->m, rank) : (LayoutId){0};
+    if (product) return as_transposed(s, out);
     return followed(s, n, out);
 }
 
