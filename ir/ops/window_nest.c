@@ -11,10 +11,11 @@
  * Rows outside the input are left out by the bounds of the loop over window rows; columns, where extents are known, when
  * the block is built: each edge block is code of its own. So nothing inside is guarded.
  * Otherwise lanes are the columns of an output row, and each has one accumulator:
- *   par n, channel, output row { left edge, one by one | vec column inside | right edge }
+ *   par n, channel, output row { left edge | vec column inside | right edge }
  * Unknown extents: the edges' columns have loops of their own over the columns of the window. */
 #include "ir/ops/window_nest.h"
 
+#define EDGE_MAX 16     /* columns of a row at its edges that are worth code of their own */
 #define SHARED_WELL 64  /* par iterations that share well among threads, */
 #define SHARED_LONG 16  /* and of a tensor that is better read in long runs */
 
@@ -237,6 +238,17 @@ static void inside_columns(Wn *x, KVal *first, KVal *last)
     *last = kb_max(b, *first, kb_min(b, out, ceil_div(b, stop, w->stride[a])));
 }
 
+/* Columns from..to-1 at an edge, in blocks whose taps are built one by one. */
+static void known_edge(Wn *x, int64_t from, int64_t to, int64_t in, int64_t begin)
+{
+    while (from < to) {
+        int64_t n = to - from < WINDOW_COLUMNS ? to - from : WINDOW_COLUMNS;
+        Block k = {.n = (int)n, .first = kb_i(x->b, from), .fixed = true, .at = from * x->w->stride[x->last] - begin, .in = in};
+        block(x, &k);
+        from += n;
+    }
+}
+
 static void row(Wn *x)
 {
     Kb *b = x->b;
@@ -252,6 +264,17 @@ static void row(Wn *x)
     KVal first, last, zero = kb_i(b, 0);
     int64_t most = block_of(&x->n->l->k->target);
     bool edges = reaches(d, w, a);
+    if (known && edges) { /* lanes are the columns inside, few are not */
+        int64_t s = w->stride[a], reach = (w->kernel[a] - 1) * w->dilation[a], lo = 0, hi = out;
+        while (lo < out && lo * s - begin < 0) lo++;
+        while (hi > lo && (hi - 1) * s - begin + reach >= in) hi--;
+        if (out - (hi - lo) <= EDGE_MAX) {
+            known_edge(x, 0, lo, in, begin);
+            blocks(x, KLOOP_VEC, kb_i(b, lo), kb_i(b, hi - lo), 1, false);
+            known_edge(x, hi, out, in, begin);
+            return;
+        }
+    }
     inside_columns(x, &first, &last);
     if (edges) blocks(x, KLOOP_SEQ, zero, first, 1, true);
     KVal n = kb_sub(b, last, first);
