@@ -333,6 +333,16 @@ static LV opaque_mask(Cg *g, LV mask)
     return LLVMBuildICmp(g->b, LLVMIntSLT, LLVMBuildBitCast(g->b, v, wide, ""), LLVMConstNull(wide), "");
 }
 
+LV access_row(CgFn *f, const KInstRec *in, int64_t further)
+{
+    Cg *g = f->g;
+    DType t = f->k->param.p[in->param].elem;
+    Cv off = flat_offset(f, in);
+    assert(off.kind == CV_UNI);
+    LV at = LLVMBuildAdd(g->b, off.v, cg_i64(g, further), "");
+    return cg_load(g, cg_vec_type(cg_mem_type(g, t)), elem_ptr(g, t, f->param[in->param], at), elem_align(t));
+}
+
 Cv access_load(CgFn *f, const KInstRec *in)
 {
     Cg *g = f->g;

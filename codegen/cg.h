@@ -117,6 +117,7 @@ Cv cv_add(CgFn *, Cv, Cv);
 Cv cv_mul(CgFn *, Cv, Cv);
 LV access_dim(CgFn *, Dim);                    /* cached in the entry block */
 Cv access_load(CgFn *, const KInstRec *);
+LV access_row(CgFn *, const KInstRec *load, int64_t further);   /* 16 elements in a row from there on, memory form */
 void access_store(CgFn *, const KInstRec *);
 void access_record(CgFn *, const KInstRec *);
 bool access_mask_cheap(Cg *, DType);           /* a masked access costs what a plain one costs */
@@ -127,6 +128,7 @@ LV nest_kernel(Cg *, const Kernel *);          /* the function */
 void nest_block(CgFn *, KBlock, Cv *yield, uint32_t n_yield);
 void nest_only(CgFn *, const KInst *, uint32_t n);   /* these of a block alone, in that order */
 void nest_hoist(CgFn *, KInst loop, KBlock body, bool loads);
+bool turn_emit(CgFn *, KInst loop);            /* turn.c: a SEQ loop that is a block to transpose; false: it is none */
 
 /* ---- macc.c ---- */
 void macc_emit(CgFn *, KInst);

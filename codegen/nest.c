@@ -627,6 +627,7 @@ static void emit_for(CgFn *f, KInst i)
         emit_par(f, i);
         return;
     }
+    if (turn_emit(f, i)) return;
     loop_bounds(f, &l);
     if (use_lanes(f, &l)) emit_vec(f, &l);
     else if (!emit_unrolled(f, &l)) emit_seq(f, &l);
