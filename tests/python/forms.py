@@ -20,7 +20,10 @@ import onnx.parser
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
 import bmc_ctypes  # noqa: E402
-from forms_models import CASES, Fails  # noqa: E402
+import forms_flow  # noqa: E402,F401
+import forms_functions  # noqa: E402,F401
+import forms_values  # noqa: E402,F401
+from forms_case import CASES, Fails  # noqa: E402
 
 WORK = os.path.join(harness.WORK, "forms")
 

@@ -1,0 +1,212 @@
+"""Sparse tensors, sequences, optionals."""
+
+import numpy as np
+from onnx import helper, numpy_helper
+
+from forms_case import CASES, HEAD, NO, YES, Fails, case, f, s
+
+
+def sparse(name, dense, flat):
+    at = np.argwhere(dense)
+    values = numpy_helper.from_array(dense[tuple(at.T)], name)
+    where = np.ravel_multi_index(tuple(at.T), dense.shape) if flat else at
+    return helper.make_sparse_tensor(values, numpy_helper.from_array(where.astype(np.int64), name + "_at"), dense.shape)
+
+
+DENSE = np.array([[0, 2, 0], [3, 0, 0], [0, 0, -4]])
+
+
+def sparse_forms(model):
+    model.graph.sparse_initializer.append(sparse("w", DENSE.astype(np.float32), True))
+    model.graph.sparse_initializer.append(sparse("v", DENSE.astype(np.int32), False))
+    model.graph.sparse_initializer.append(sparse("none", np.zeros((2, 2), np.float32), False))
+    for node, (t, flat) in zip(model.graph.node, ((np.float64, False), (np.int64, True), (np.float16, True))):
+        node.attribute.append(helper.make_attribute("sparse_value", sparse("c", DENSE.astype(t), flat)))
+
+
+case(
+    "sparse_forms",
+    HEAD
+    + """
+g (float[3,3] x, bool c) => (float[3,3] y, int32[3,3] v2, double[3,3] d, int64[3,3] e, float16[3,3] h, float[2,2] z)
+{
+   d1 = Constant ()
+   e1 = Constant ()
+   h1 = Constant ()
+   d = Identity (d1)
+   e = Identity (e1)
+   h = Identity (h1)
+   z = Neg (none)
+   v2 = Add (v, v)
+   y = If (c) <
+      then_branch = t () => (p) { p = MatMul (x, w) },
+      else_branch = u () => (p) { p = Add (x, w) }
+   >
+}
+""",
+    [[np.arange(9, dtype=np.float32).reshape(3, 3), c] for c in (YES, NO)],
+    patch=sparse_forms,
+    want=[
+        [y, 2 * DENSE.astype(np.int32), DENSE.astype(np.float64), DENSE, DENSE.astype(np.float16), -np.zeros((2, 2), np.float32)]
+        for y in (np.arange(9).reshape(3, 3) @ DENSE, np.arange(9).reshape(3, 3) + DENSE)
+        for y in [y.astype(np.float32)]
+    ],
+)
+
+# ---- sequences and optionals ----
+
+case(
+    "sequence_map_forms",
+    HEAD
+    + """
+g (seq(float[K]) a, seq(float[J]) b, float[1] x) => (seq(float[K]) p, seq(float[M]) q)
+{
+   k = Exp (x)
+   p, q = SequenceMap (a, b, x) <body = m (u, v, w) => (r, t) {
+      s1 = Add (u, w)
+      r = Mul (s1, k)
+      t = Concat <axis = 0> (v, u) }>
+}
+""",
+    [[[f(1, 2), f(3)], [f(4), f(5, 6)], f(1)], [[], [], f(1)]],
+    want=[
+        [[f(2, 3) * np.exp(f(1)), f(4) * np.exp(f(1))], [f(4, 1, 2), f(5, 6, 3)]],
+        [[], []],
+    ],
+)
+
+case(
+    "sequence_through_if",
+    HEAD
+    + """
+g (bool c, seq(float[K]) a, float[N] x) => (seq(float[J]) q, float[M] y)
+{
+   q = If (c) <
+      then_branch = t () => (p) { p = SequenceInsert (a, x) },
+      else_branch = e () => (p) { n = Neg (x)  p = SequenceConstruct (n, x) }
+   >
+   last = Constant <value_int = -1> ()
+   y = SequenceAt (q, last)
+}
+""",
+    [[YES, [f(1, 2)], f(3)], [YES, [], f(3)], [NO, [f(1, 2)], f(3, 4)]],
+)
+
+OPTIONAL = """
+g (optional(%s) o, %s d) => (bool h, %s y)
+{
+   h = OptionalHasElement (o)
+   y = If (h) <
+      then_branch = t () => (p) { p = OptionalGetElement (o) },
+      else_branch = e () => (p) { p = Identity (d) }
+   >
+}
+"""
+case(
+    "optional_tensor",
+    HEAD + OPTIONAL % (("float[N]",) * 3),
+    [[f(1, 2), f(5)], [None, f(5)]],
+    want=[[YES, f(1, 2)], [NO, f(5)]],
+)
+case(
+    "optional_sequence",
+    HEAD + OPTIONAL % (("seq(float[N])",) * 3),
+    [[[f(1, 2), f(3)], []], [[], []], [None, [f(5)]]],
+    want=[[YES, [f(1, 2), f(3)]], [YES, []], [NO, [f(5)]]],
+)
+case(
+    "optional_made",
+    HEAD
+    + """
+g (bool c, float[N] x) => (optional(float[N]) o, optional(seq(float[N])) q, bool h)
+{
+   o = If (c) <
+      then_branch = t () => (p) { p = Optional (x) },
+      else_branch = e () => (p) { p = Optional <type = float[N]> () }
+   >
+   sq = SequenceConstruct (x, x)
+   q = Optional (sq)
+   h = OptionalHasElement (o)
+}
+""",
+    [[YES, f(1, 2)], [NO, f(5)]],
+    want=[[f(1, 2), [f(1, 2), f(1, 2)], YES], [None, [f(5), f(5)], NO]],
+)
+
+case(
+    "flex_attention_captures",
+    '<ir_version: 13, opset_import: ["": 26, "ai.onnx.preview": 1]>'
+    + """
+g (float[B,4,L,D] q, float[B,2,S,D] k, float[B,2,S,E] v, float[4] slope, bool[S] keep) => (float[B,4,L,E] y)
+{
+   y = ai.onnx.preview.FlexAttention <
+      score_mod = m (sc) => (out) {
+         n = Shape <start = 3> (sc)
+         ax = Constant <value_ints = [1, 2]> ()
+         zero = Constant <value_int = 0> ()
+         one = Constant <value_int = 1> ()
+         nn = Squeeze (n)
+         j = Range (zero, nn, one)
+         jf = Cast <to = 1> (j)
+         sl = Unsqueeze (slope, ax)
+         bias = Mul (sl, jf)
+         t = Add (sc, bias)
+         never = Constant <value_float = -inf> ()
+         out = Where (keep, t, never) },
+      prob_mod = p (pr) => (out) { c = Constant <value_float = 0.5> ()  out = Mul (pr, c) }
+   > (q, k, v)
+}
+""".replace("value_float = -inf", "value = float {-inf}"),
+    [
+        [
+            np.sin(np.arange(2 * 4 * lq * 8, dtype=np.float32)).reshape(2, 4, lq, 8),
+            np.cos(np.arange(2 * 2 * lk * 8, dtype=np.float32)).reshape(2, 2, lk, 8),
+            np.sin(1 + np.arange(2 * 2 * lk * 5, dtype=np.float32)).reshape(2, 2, lk, 5),
+            f(0.5, 0.25, -0.5, 1),
+            np.arange(lk) % 3 != 1,
+        ]
+        for lq, lk in ((7, 7), (1, 40), (33, 2))
+    ],
+    want="flex",
+)
+
+
+def flex(q, k, v, slope, keep):
+    k, v = (np.repeat(x.astype(np.float64), 2, axis=1) for x in (k, v))
+    t = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[3]) + slope[:, None, None] * np.arange(k.shape[2])
+    p = np.exp(np.where(keep, t, -np.inf))
+    return [(0.5 * (p / p.sum(-1, keepdims=True)) @ v).astype(np.float32)]
+
+
+CASES[-1]["want"] = [flex(*feed) for feed in CASES[-1]["feeds"]]
+
+case(
+    "sequence_edges",
+    HEAD
+    + """
+g (seq(float[K]) a, int64 p, float[N] x) => (seq(float[K]) b, float[J] c, int64 n, seq(float[K]) d)
+{
+   b = SequenceInsert (a, x, p)
+   c = SequenceAt (b, p)
+   e = SequenceErase (b, p)
+   n = SequenceLength (e)
+   d = Identity (a)
+}
+""",
+    [
+        [[f(1, 2), f(3)], s(0), f(7)],
+        [[f(1, 2), f(3)], s(2), f()],
+        [[f(1, 2), f(3)], s(-1), f(7)],
+        [[f(1, 2), f(3)], s(3), f(7)],
+        [[], s(0), f(7)],
+        [[], s(-1), f(7)],
+    ],
+    want=[
+        [[f(7), f(1, 2), f(3)], f(7), s(2), [f(1, 2), f(3)]],
+        [[f(1, 2), f(3), f()], f(), s(2), [f(1, 2), f(3)]],
+        [[f(1, 2), f(7), f(3)], f(3), s(2), [f(1, 2), f(3)]],
+        Fails("position 3"),
+        [[f(7)], f(7), s(0), []],
+        Fails("position -1"),
+    ],
+)
