@@ -12,6 +12,8 @@
  * the columns that its last row may see.
  * Few rows (decoding): scores are dot products over contiguous k, K is read once where it lies. How many rows there are
  * may be known while running only: both forms are made then.
+ * Where all z along the last batch axis share keys and values, its rows are put one behind the other: they are rows of one
+ * product, and K and V are read once for all of them.
  * The parts depend on shapes alone, not on the number of threads. */
 #include "ir/ops/contraction.h"
 #include <assert.h>
@@ -40,6 +42,8 @@ typedef struct At {
     Value score, soft_in, soft, prob;
     int rank;
     Dim M, N, past;
+    bool fold; /* M counts the rows of all z along the last batch axis, `each` of each */
+    Dim each, fold_of;
     DType t;
     KBuf q;
     uint32_t pq;
@@ -84,8 +88,20 @@ static KVal matrix_at(At *x, KBuf buf)
     return off;
 }
 
+/* Which z a row is of, where several share rows; the row in it. */
+static KVal row_in_z(At *x, KVal row)
+{
+    Kb *b = x->b;
+    if (!x->fold) return row;
+    KVal each = kb_dim(b, x->each);
+    bool one = known(x, x->each) == 1;
+    x->z[x->rank - 3] = one ? row : kb_bin(b, KOP_FLOORDIV, row, each);
+    return one ? kb_i(b, 0) : kb_sub(b, row, kb_mul(b, x->z[x->rank - 3], each));
+}
+
 static void out_index(At *x, KVal row, KVal col, KVal *idx)
 {
+    row = row_in_z(x, row);
     for (int i = 0; i < x->rank - 2; i++) idx[i] = x->z[i];
     idx[x->rank - 2] = row;
     idx[x->rank - 1] = col;
@@ -235,6 +251,7 @@ static void put_rows(At *x, KVal row0, int64_t M, KVal rows, KVal depth)
 /* Opens the kernel and its loops over z; scratch for so many rows of scores. */
 static int open_kernel(At *x, int64_t rows)
 {
+    int loops = x->rank - 2 - x->fold;
     Dims *d = &x->l.m->dims;
     Kb *b = x->b = lw_kernel(&x->l, "attention");
     Dim size[2] = {dim_const(d, rows), x->row_len};
@@ -245,8 +262,21 @@ static int open_kernel(At *x, int64_t rows)
     if (x->prob.i == x->soft.i) x->factor = kb_local(b, "factor", x->t, 1, size);
     x->k.strips = x->v.strips = 0;
     x->l.n = x->pv;
-    for (int i = 0; i < x->rank - 2; i++) x->z[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_out_dim(&x->l, 0, i)));
-    return x->rank - 2;
+    for (int i = 0; i < loops; i++) x->z[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_out_dim(&x->l, 0, i)));
+    if (x->fold) x->z[loops] = kb_i(b, 0);
+    return loops;
+}
+
+/* How many columns the rows of a block may see, at most. */
+static KVal columns_seen(At *x, KVal row0, KVal rows, KVal cols)
+{
+    Kb *b = x->b;
+    KVal end = kb_add(b, row0, rows);
+    if (x->fold) { /* those of a whole z when the block ends in another than it begins */
+        KVal each = kb_dim(b, x->each), z = kb_bin(b, KOP_FLOORDIV, row0, each), in = kb_sub(b, end, kb_mul(b, z, each));
+        end = kb_min(b, in, each);
+    }
+    return kb_min(b, cols, kb_add(b, end, kb_dim(b, x->past)));
 }
 
 /* Each row lies in a page of its own: every tile of rows would walk through all of them. */
@@ -278,7 +308,7 @@ static void blocks(At *x)
         KVal n = kb_bin(b, KOP_FLOORDIV, kb_add(b, kb_sub(b, end, first), kb_i(b, block - 1)), kb_i(b, block));
         row0 = kb_add(b, first, kb_mul(b, kb_for(b, KLOOP_SEQ, kb_i(b, 0), n), kb_i(b, block)));
         rows = dim_multiple_of(d, x->M, block) ? kb_i(b, block) : kb_min(b, kb_i(b, block), kb_sub(b, end, row0));
-        if (x->past.i) cols = kb_min(b, cols, kb_add(b, kb_add(b, row0, rows), kb_dim(b, x->past)));
+        if (x->past.i) cols = columns_seen(x, row0, rows, cols);
     }
     KVal a_row = kb_dim(b, stride(x, x->q, 1)), a_at = kb_add(b, matrix_at(x, x->q), kb_mul(b, row0, a_row));
     KbMacc m;
@@ -301,7 +331,7 @@ static void dots(At *x, KVal i, KVal j, uint32_t n)
     KbLoop l;
     for (uint32_t c = 0; c < n; c++) init[c] = kb_const_f(b, x->t, 0), sum[c] = KOP_ADD;
     kb_loop(b, &l, KLOOP_VEC, kb_i(b, 0), kb_dim(b, x->k.K), n, init, sum);
-    index_of(x, x->q, i, l.iv, idx);
+    index_of(x, x->q, row_in_z(x, i), l.iv, idx);
     KVal q = kb_load(b, x->pq, idx);
     for (uint32_t c = 0; c < n; c++) {
         index_of(x, x->k.buf, l.iv, kb_add(b, j, kb_i(b, c)), idx);
@@ -345,6 +375,23 @@ static void find_members(At *x)
     x->prob = node_in(g, x->pv, 0);
 }
 
+/* Along the last batch axis K and V do not change, and Q lies as if its rows were rows of one z. */
+static bool rows_fold(At *x)
+{
+    Dims *d = &x->l.m->dims;
+    const KBuf side[2] = {x->k.buf, x->v.buf};
+    int64_t others = 1, rows = known(x, dim_mul(d, x->M, x->fold_of));
+    if (x->rank < 3 || known(x, x->fold_of) < 2) return false;
+    for (int i = 0; i < x->rank - 3; i++) others *= known(x, lw_out_dim(&x->l, 0, i));
+    if (others == 1 && rows >= 0 && rows <= 2 * CHUNK) return false; /* one chunk in all: nothing to share among threads */
+    for (int i = 0; i < 2; i++) {
+        const KBufRec *r = kbuf(x->l.k, side[i]);
+        if (r->rank >= 3 && known(x, r->dim[r->rank - 3]) != 1) return false;
+    }
+    return kbuf(x->l.k, x->q)->rank == x->rank && dim_eq(d, kbuf(x->l.k, x->q)->dim[x->rank - 3], x->fold_of) == TRI_YES &&
+           dim_eq(d, stride(x, x->q, 2), dim_mul(d, x->M, stride(x, x->q, 1))) == TRI_YES;
+}
+
 bool attention_lower(Lw *l, Dim past)
 {
     Dims *d = &l->m->dims;
@@ -356,10 +403,14 @@ bool attention_lower(Lw *l, Dim past)
     x.t = dtype_compute(lw_out_elem(&x.l, 0));
     x.M = lw_out_dim(&x.l, 0, x.rank - 2);
     x.N = lw_out_dim(&x.l, 0, x.rank - 1);
+    if (x.rank >= 3) x.fold_of = lw_out_dim(&x.l, 0, x.rank - 3);
     x.q = lw_in_strided(&x.l, 0);
     x.k = (Right){.buf = lw_in_strided(&x.l, 1), .K = lw_dim(&x.l, 0, lw_rank(&x.l, 0) - 1), .N = x.N};
     x.l.n = x.pv;
     x.v = (Right){.buf = lw_in_strided(&x.l, 1), .K = x.N, .N = lw_out_dim(&x.l, 0, x.rank - 1)};
+    x.fold = rows_fold(&x);
+    x.each = x.M;
+    if (x.fold) x.M = dim_mul(d, x.M, x.fold_of);
     /* rows of scores are whole vectors, and not a power of two apart */
     x.row_len = dim_add(d, dim_mul(d, dim_ceildiv(d, x.N, dim_const(d, K_LANES)), dim_const(d, K_LANES)), dim_const(d, K_LANES));
     if (!dim_is_const(d, x.row_len, &x.ld)) x.ld = 0;

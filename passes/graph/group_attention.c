@@ -10,14 +10,18 @@
  * `causal` = [p] says that the mask forbids query i the keys behind i + p, so that they need not be looked at: a mask
  *   Where(LessOrEqual(range along the keys, p + range along the queries), 0, less than -1e30)
  * is added to the scores; exp of such a sum is 0 for any finite score, as key 0 is never forbidden.
+ * A softmax in another grouping of the batch axes than the products (heads of queries that share one of keys) is moved
+ * to theirs first:   %r = Reshape(%3)  %4 = Softmax(%r)  %p = Reshape(%4)   =>   %p = Softmax(%3)
  * In front of group-epilogue, which would give the first product its followers. */
 #include "ir/graph/attr.h"
 #include "ir/graph/infer.h"
+#include "ir/ops/compose.h"
 #include "passes/graph/group.h"
 #include "passes/graph/match.h"
 #include <assert.h>
 
 enum { OPT_MAX_OPS };
+enum { ROWS_FEW = 384 };
 static const OptSpec opts[] = {{"max-ops", 24, "members at most"}, {0}};
 
 typedef struct Attention {
@@ -26,6 +30,7 @@ typedef struct Attention {
     Graph *g;
     Node qk, soft, pv;
     Dim past; /* valid: causal */
+    bool moved; /* the softmax, into the products' grouping */
 } Attention;
 
 static Dim dim_at(const Graph *g, Value v, int from_end)
@@ -205,6 +210,80 @@ static void find_causal(Attention *x)
     }
 }
 
+/* ---- the softmax in the products' grouping ---- */
+
+/* The same elements, rows left alone. */
+static bool regrouped(Graph *g, Value a, Value b)
+{
+    const TypeRec *s = value_trec(g, a), *t = value_trec(g, b);
+    Dims *d = &g->m->dims;
+    Dim n = dim_const(d, 1), m = n;
+    if (s->elem != t->elem || !same(g, dim_at(g, a, 0), dim_at(g, b, 0)) || !same(g, dim_at(g, a, 1), dim_at(g, b, 1)))
+        return false;
+    for (int i = 0; i < s->rank - 2; i++) n = dim_mul(d, n, dim_resolve(d, s->dim[i]));
+    for (int i = 0; i < t->rank - 2; i++) m = dim_mul(d, m, dim_resolve(d, t->dim[i]));
+    return same(g, n, m);
+}
+
+static void erase_unused(Graph *g, Node n)
+{
+    while (n.i && !node_used(g, n)) {
+        Value shape = node_in(g, n, 1), in = node_in(g, n, 0);
+        graph_erase(g, n);
+        Node s = shape.i ? value_rec(g, shape)->def : NODE_NONE;
+        if (s.i && !node_used(g, s)) graph_erase(g, s);
+        n = value_rec(g, in)->def;
+        if (n.i && !regroups(g, n)) break;
+    }
+}
+
+/* v under the extents of `like`; itself or what it was made of when that has them. */
+static Value in_grouping(Ex *x, Value v, Value like)
+{
+    Graph *g = x->g;
+    Node n = value_rec(g, v)->def;
+    if (group_same_dims(g, v, like)) return v;
+    if (n.i && regroups(g, n) && group_same_dims(g, node_in(g, n, 0), like)) return node_in(g, n, 0);
+    const TypeRec *t = value_trec(g, like);
+    return ex_shaped(x, v, t->dim, t->rank);
+}
+
+/* Few rows of one z: the products alone can be shared among threads, the group could not. */
+static bool too_few(Graph *g, Value score)
+{
+    const TypeRec *t = value_trec(g, score);
+    int64_t rows = 1, n;
+    for (int i = 0; i < t->rank - 1; i++) {
+        if (!dim_is_const(&g->m->dims, dim_resolve(&g->m->dims, t->dim[i]), &n) || (i < t->rank - 3 && n != 1)) return false;
+        if (__builtin_mul_overflow(rows, n, &rows)) return false;
+    }
+    return rows <= ROWS_FEW;
+}
+
+static bool move_softmax(Graph *g, Node soft, Value score)
+{
+    Ex x = {.g = g, .n = soft, .loc = node_rec(g, soft)->loc};
+    Value in = node_in(g, soft, 0), old = node_out(g, soft, 0);
+    Value p = ex_axis(&x, OP_Softmax, (Value[]){in_grouping(&x, in, score)}, 1, -1);
+    if (x.failed) return false;
+    for (uint32_t u = value_rec(g, old)->first_use, next; u; u = next) {
+        Node user = g->operand.p[u - 1].user;
+        next = g->operand.p[u - 1].next_use;
+        if (!regroups(g, user) || !group_same_dims(g, node_out(g, user, 0), score)) continue;
+        graph_replace_uses(g, node_out(g, user, 0), p);
+        erase_unused(g, user);
+        next = value_rec(g, old)->first_use;
+    }
+    if (value_used(g, old)) {
+        const TypeRec *t = value_trec(g, old);
+        graph_replace_uses(g, old, ex_shaped(&x, p, t->dim, t->rank));
+    }
+    graph_erase(g, soft);
+    Node made = value_rec(g, in)->def;
+    if (made.i && regroups(g, made)) erase_unused(g, made);
+    return !x.failed;
+}
+
 /* ---- the pass ---- */
 
 static bool group_attention(Attention *x, Node pv)
@@ -226,7 +305,10 @@ static bool group_attention(Attention *x, Node pv)
     else if (!walk(x, behind, is_product, &x->qk)) return false;
     if (!apart(x, behind)) return false;
     Value score = node_out(g, x->qk, 0), y = node_out(g, pv, 0), p = node_in(g, pv, 0);
-    if (!group_same_dims(g, score, in) || !group_same_dims(g, score, p)) return false;
+    if (!group_same_dims(g, score, p)) return false;
+    if (!group_same_dims(g, score, in))
+        return x->moved || !(x->moved = regrouped(g, score, in) && !too_few(g, score) && pass_may_rewrite(x->c)) ? false
+               : move_softmax(g, x->soft, score) && group_attention(x, pv);
     const TypeRec *s = value_trec(g, score), *o = value_trec(g, y);
     if (s->rank != o->rank || s->elem != o->elem || s->rank > RANK_MAX - 1) return false;
     for (int i = 0; i < s->rank; i++) {
