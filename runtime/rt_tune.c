@@ -66,16 +66,20 @@ void rt_tune_ran(rt_tune *t, uint64_t ns)
     bool way = t->alone != t->trying;
     uint64_t *e = &t->est[way], now = t->est[t->alone], other = t->est[!t->alone];
     uint64_t rise = *e && ns > RISE_MOST * *e ? RISE_MOST * *e : ns;
+    bool first = !*e;
     *e = !*e || ns < *e ? ns : *e + (rise - *e) / 4;
     if (!way && (!t->best || ns < t->best)) t->best = ns;
     if (t->runs < WARM_RUNS_SURE) t->runs++;
     if (t->trying) {
-        t->tried++;
-        t->cost += ns;
         if (ns < now) { /* what an earlier trial said is of no interest */
             *e = ns;
             change(t, t->patience / 2);
-        } else if (t->tried >= (t->alone ? TRIAL_TEAM : TRIAL_ALONE) || t->cost > TRIAL_COST * now) {
+            return;
+        }
+        if (first && !way) return; /* opened the OpenMP library and made threads: no cost of the trials to come */
+        t->tried++;
+        t->cost += ns;
+        if (t->tried >= (t->alone ? TRIAL_TEAM : TRIAL_ALONE) || t->cost > TRIAL_COST * now) {
             t->trying = false;
             t->spent = 0;
             t->patience = 2 * t->patience < PATIENCE_MOST ? 2 * t->patience : PATIENCE_MOST;

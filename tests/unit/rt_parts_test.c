@@ -524,6 +524,19 @@ static void test_tune(void)
     }
 }
 
+/* The first team of a process opens a library and makes threads, which takes as long as many runs of a small model. */
+static void test_tune_begins(void)
+{
+    Machine m = {.wake = 300, .sleepy = 1};
+    rt_tune_reset(&m.t, RT_SMALL);
+    machine_run(&m, 4, 9999, 300);
+    CHECK(m.alone_runs == 4 && !rt_tune_alone(&m.t));
+    rt_tune_ran(&m.t, 20000);
+    m.asleep = 0;
+    machine_run(&m, 20, 170, 300);
+    CHECK(m.alone_runs <= 2);
+}
+
 /* What kept a model of 2.1 ms on one thread, 4.2 ms, in a quiet hour. */
 static void test_tune_recovers(void)
 {
@@ -590,6 +603,7 @@ int main(int argc, char **argv)
     test_environment();
     test_tune();
     test_tune_recovers();
+    test_tune_begins();
     test_apart();
     return check_summary();
 }
