@@ -163,20 +163,21 @@ static bool fold_user(PassCtx *p, Graph *g, const Contraction *c, Node n)
     return true;
 }
 
-/* Operand 0 is a product with a constant per channel: into the weights. */
+/* Operand 0 is a product with a constant per channel, or a quotient by one: into the weights. */
 static bool fold_operand(PassCtx *p, Graph *g, const Contraction *c)
 {
     Value x = node_in(g, c->n, 0);
     Node n = value_rec(g, x)->def;
     int64_t count;
-    if (!n.i || node_rec(g, n)->op != OP_Mul || c->w_in < 0 || !value_single_user(g, x).i) return false;
+    OpCode op = n.i ? node_rec(g, n)->op : OP_NONE;
+    if ((op != OP_Mul && op != OP_Div) || c->w_in < 0 || !value_single_user(g, x).i) return false;
     const TypeRec *t = value_trec(g, x), *w = value_trec(g, c->w);
-    for (uint32_t k = 0; k < 2; k++) {
+    for (uint32_t k = op == OP_Div ? 1 : 0; k < 2; k++) {
         Value s = node_in(g, n, k), rest = node_in(g, n, 1 - k);
         if (!per_channel(g, s, t->elem, t->rank, c->x_axis, &count) || value_type(g, rest).i != value_type(g, x).i)
             continue;
         if (!pass_may_rewrite(p)) return false;
-        Value weights = combine(g, OP_Mul, c->w, at_axis(g, s, w->rank, c->w_in, count), c->n);
+        Value weights = combine(g, op, c->w, at_axis(g, s, w->rank, c->w_in, count), c->n);
         if (!weights.i) return false;
         graph_set_input(g, c->n, 1, weights);
         graph_set_input(g, c->n, 0, rest);
