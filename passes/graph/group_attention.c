@@ -9,7 +9,8 @@
  * biases, rows without keys made zeros), and Reshapes that regroup batch axes alone (window masks).
  * `causal` = [p] says that the mask forbids query i the keys behind i + p, so that they need not be looked at: a mask
  *   Where(LessOrEqual(range along the keys, p + range along the queries), 0, less than -1e30)
- * is added to the scores; exp of such a sum is 0 for any finite score, as key 0 is never forbidden.
+ * is added to the scores, or Where(that, scores, less than -1e30) takes them: exp of what is forbidden is 0 for any finite
+ * scores, as key 0 is never forbidden.
  * A softmax in another grouping of the batch axes than the products (heads of queries that share one of keys) is moved
  * to theirs first:   %r = Reshape(%3)  %4 = Softmax(%r)  %p = Reshape(%4)   =>   %p = Softmax(%3)
  * In front of group-epilogue, which would give the first product its followers. */
@@ -158,6 +159,11 @@ static bool counts_along(Graph *g, Value v, int axis, Dim *plus)
     Value base = through_moves(g, v);
     Node n = value_rec(g, base)->def;
     *plus = dim_const(d, 0);
+    if (value_is_const(g, base)) { /* a Range of constants */
+        const BlobRec *b = blob_rec(&g->m->blobs, value_rec(g, base)->data);
+        *plus = dim_const(d, b->ival);
+        return b->kind == BLOB_IOTA && b->step == 1;
+    }
     if (n.i && node_rec(g, n)->op == OP_Add)
         for (uint32_t k = 0; k < 2; k++) {
             const Content *c = infer_value_content(g, node_in(g, n, k));
@@ -171,27 +177,39 @@ static bool counts_along(Graph *g, Value v, int axis, Dim *plus)
            match_scalar(g, node_in(g, n, 2), &step) && step == 1;
 }
 
-/* The mask is added: Where(key <= query + past, 0, very negative). */
-static bool is_causal_mask(Graph *g, Value mask, Dim *past)
+/* key <= query + past */
+static bool is_causal(Graph *g, Value cond, Dim *past)
 {
     Dims *d = &g->m->dims;
-    double yes, no;
     Dim q, k;
     int64_t lo, hi;
-    Node w = value_rec(g, through_moves(g, mask))->def;
-    if (!w.i || node_rec(g, w)->op != OP_Where) return false;
-    if (!match_scalar(g, node_in(g, w, 1), &yes) || yes != 0 || !match_scalar(g, node_in(g, w, 2), &no) || !(no < -1e30))
-        return false;
-    Node c = value_rec(g, through_moves(g, node_in(g, w, 0)))->def;
+    Node c = value_rec(g, through_moves(g, cond))->def;
     if (!c.i || (node_rec(g, c)->op != OP_LessOrEqual && node_rec(g, c)->op != OP_GreaterOrEqual)) return false;
     uint32_t key = node_rec(g, c)->op == OP_LessOrEqual ? 0 : 1;
     if (!counts_along(g, node_in(g, c, key), 0, &k) || !counts_along(g, node_in(g, c, 1 - key), 1, &q)) return false;
-    *past = dim_sub(d, q, k);
-    dim_bounds(d, *past, &lo, &hi);
-    return past->i && lo >= 0;
+    Dim behind = dim_sub(d, q, k);
+    dim_bounds(d, behind, &lo, &hi);
+    if (!behind.i || lo < 0) return false;
+    *past = behind;
+    return true;
 }
 
-/* Some member adds such a mask to all scores. */
+static bool is_never(Graph *g, Value v)
+{
+    double no;
+    return match_scalar(g, v, &no) && no < -1e30;
+}
+
+/* The mask is added: Where(key <= query + past, 0, very negative). */
+static bool is_causal_mask(Graph *g, Value mask, Dim *past)
+{
+    double yes;
+    Node w = value_rec(g, through_moves(g, mask))->def;
+    return w.i && node_rec(g, w)->op == OP_Where && match_scalar(g, node_in(g, w, 1), &yes) && yes == 0 &&
+           is_never(g, node_in(g, w, 2)) && is_causal(g, node_in(g, w, 0), past);
+}
+
+/* Some member adds such a mask to all scores, or puts something very negative in the place of those forbidden. */
 static void find_causal(Attention *x)
 {
     Graph *g = x->g;
@@ -205,6 +223,9 @@ static void find_causal(Attention *x)
                 if (is_causal_mask(g, node_in(g, n, k), &x->past)) return;
             Node second = value_rec(g, node_in(g, n, 1))->def;
             if (second.i && x->s.in[second.i]) next = node_in(g, n, 1);
+        } else if (op == OP_Where && is_never(g, node_in(g, n, 2))) {
+            if (is_causal(g, node_in(g, n, 0), &x->past)) return;
+            next = node_in(g, n, 1);
         } else if (op != OP_Reshape) return; /* what follows the mask may make anything of it */
         n = value_rec(g, next)->def;
     }
