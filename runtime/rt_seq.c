@@ -253,17 +253,34 @@ int32_t rt_seq_take(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
     return seq_clone(p, to, e->data) ? BMC_OK : no_memory(x);
 }
 
+/* n elements from element `from` of x to element `to` of y; those of 2 and 4 bits share bytes. */
+static void elements_copy(int32_t bits, char *y, int64_t to, const char *x, int64_t from, int64_t n)
+{
+    if (n <= 0) return;
+    if (bits >= 8) {
+        memcpy(y + to * (bits / 8), x + from * (bits / 8), (size_t)(n * (bits / 8)));
+        return;
+    }
+    int32_t per = 8 / bits, mask = (1 << bits) - 1;
+    for (int64_t k = 0; k < n; k++) {
+        int64_t i = from + k, o = to + k;
+        int32_t code = (uint8_t)x[i / per] >> (i % per * bits) & mask, at = (int32_t)(o % per) * bits;
+        y[o / per] = (char)(((uint8_t)y[o / per] & ~(mask << at)) | code << at);
+    }
+}
+
 int32_t rt_seq_stack(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
 {
     (void)n, (void)tid, (void)nt;
     rt_seq *q = rt_seq_of(x, (uint32_t)arg[0].value, false);
     const rt_arg *o = &arg[1];
     size_t count = q ? q->n : 0, bytes;
-    char *to = o->data;
-    if (!to || !rt_dense_bytes(o->dtype, o->rank, o->dim, &bytes)) return no_memory(x);
+    int64_t each = 1;
+    for (int i = 1; i < o->rank; i++) each *= o->dim[i];
+    if (!o->data || !rt_dense_bytes(o->dtype, o->rank, o->dim, &bytes)) return no_memory(x);
     if (o->dim[0] != (int64_t)count) {
         rt_detail(x, "the sequence has %lld elements, expected %lld", (long long)count, (long long)o->dim[0]);
-        memset(to, 0, bytes);
+        memset(o->data, 0, bytes);
         return BMC_E_SHAPE;
     }
     for (size_t i = 0; i < count; i++) {
@@ -273,8 +290,7 @@ int32_t rt_seq_stack(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt
             memset(o->data, 0, bytes);
             return BMC_E_SHAPE;
         }
-        if (e->bytes) memcpy(to, e->data, e->bytes);
-        to += e->bytes;
+        elements_copy((int32_t)rt_dtype_bits(o->dtype), o->data, (int64_t)i * each, e->data, 0, each);
     }
     return BMC_OK;
 }
@@ -282,7 +298,7 @@ int32_t rt_seq_stack(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt
 /* Element i of a split along `axis`: rows at .. at + len of each outer slice. */
 static bool elem_cut(rt_private *p, rt_elem *e, const rt_arg *b, int axis, int64_t at, int64_t len, bool keep)
 {
-    int64_t outer = 1, inner = rt_dtype_bits(b->dtype) / 8, dim[BMC_MAX_RANK];
+    int64_t outer = 1, inner = 1, dim[BMC_MAX_RANK];
     int rank = 0;
     for (int i = 0; i < b->rank; i++) {
         if (i < axis) outer *= b->dim[i];
@@ -294,7 +310,7 @@ static bool elem_cut(rt_private *p, rt_elem *e, const rt_arg *b, int axis, int64
     if (!rt_dense_bytes(b->dtype, rank, dim, &e->bytes) || (e->bytes && !b->data)) return false;
     if (!(e->data = rt_heap_alloc(&p->heap, e->bytes, NULL))) return false;
     for (int64_t o = 0; o < outer && e->bytes; o++)
-        memcpy((char *)e->data + (size_t)(o * len * inner), (const char *)b->data + (size_t)((o * b->dim[axis] + at) * inner), (size_t)(len * inner));
+        elements_copy((int32_t)rt_dtype_bits(b->dtype), e->data, o * len * inner, b->data, (o * b->dim[axis] + at) * inner, len * inner);
     return true;
 }
 
@@ -356,7 +372,7 @@ int32_t rt_seq_concat(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t n
     const rt_arg *o = &arg[1];
     int axis = (int)arg[2].value;
     bool stack = arg[3].value != 0;
-    int64_t outer = 1, inner = rt_dtype_bits(o->dtype) / 8, at = 0;
+    int64_t outer = 1, inner = 1, at = 0;
     size_t bytes;
     if (!o->data || !rt_dense_bytes(o->dtype, o->rank, o->dim, &bytes)) return no_memory(x);
     for (int i = 0; i < axis; i++) outer *= o->dim[i];
@@ -373,7 +389,7 @@ int32_t rt_seq_concat(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t n
             return BMC_E_SHAPE;
         }
         for (int64_t r = 0; r < outer && e->bytes; r++)
-            memcpy((char *)o->data + (size_t)((r * o->dim[axis] + at) * inner), (const char *)e->data + (size_t)(r * len * inner), (size_t)(len * inner));
+            elements_copy((int32_t)rt_dtype_bits(o->dtype), o->data, (r * o->dim[axis] + at) * inner, e->data, r * len * inner, len * inner);
         at += len;
     }
     return BMC_OK;

@@ -4,8 +4,8 @@
 #include "ir/ops/index.h"
 #include <string.h>
 
-static const Port P_IN[] = {{"data", DTS_MOVE, 0, 1}, {"indices", DTS_INDEX, 0, 0}, PORT_END};
-static const Port P_OUT[] = {{"output", DTS_MOVE, 0, 1}, PORT_END};
+static const Port P_IN[] = {{"data", DTS_MOVE | DTS_SMALL, 0, 1}, {"indices", DTS_INDEX, 0, 0}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_MOVE | DTS_SMALL, 0, 1}, PORT_END};
 typedef struct Gather { uint64_t set; int64_t axis; } Gather;
 static const AttrSpec ATTRS_[] = {A_INT(Gather, axis, 0), A_END};
 

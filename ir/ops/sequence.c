@@ -6,13 +6,13 @@
 #include "ir/ops/sequence.h"
 #include <string.h>
 
-static const Port P_SEQ[] = {{"sequence", DTS_MOVE, PORT_SEQ, 1}, PORT_END};
-static const Port P_TENSORS[] = {{"inputs", DTS_MOVE, PORT_VARIADIC, 1}, PORT_END};
-static const Port P_INSERT[] = {{"input_sequence", DTS_MOVE, PORT_SEQ, 1}, {"tensor", DTS_MOVE, 0, 1}, {"position", DTS_INDEX, PORT_OPTIONAL, 0}, PORT_END};
-static const Port P_AT[] = {{"input_sequence", DTS_MOVE, PORT_SEQ, 1}, {"position", DTS_INDEX, 0, 0}, PORT_END};
-static const Port P_ERASE[] = {{"input_sequence", DTS_MOVE, PORT_SEQ, 1}, {"position", DTS_INDEX, PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_SEQ[] = {{"sequence", DTS_MOVE | DTS_SMALL, PORT_SEQ, 1}, PORT_END};
+static const Port P_TENSORS[] = {{"inputs", DTS_MOVE | DTS_SMALL, PORT_VARIADIC, 1}, PORT_END};
+static const Port P_INSERT[] = {{"input_sequence", DTS_MOVE | DTS_SMALL, PORT_SEQ, 1}, {"tensor", DTS_MOVE | DTS_SMALL, 0, 1}, {"position", DTS_INDEX, PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_AT[] = {{"input_sequence", DTS_MOVE | DTS_SMALL, PORT_SEQ, 1}, {"position", DTS_INDEX, 0, 0}, PORT_END};
+static const Port P_ERASE[] = {{"input_sequence", DTS_MOVE | DTS_SMALL, PORT_SEQ, 1}, {"position", DTS_INDEX, PORT_OPTIONAL, 0}, PORT_END};
 static const Port P_NONE[] = {PORT_END};
-static const Port P_TENSOR[] = {{"tensor", DTS_MOVE, PORT_ANY_KIND, 0}, PORT_END};   /* of a nested sequence: a sequence */
+static const Port P_TENSOR[] = {{"tensor", DTS_MOVE | DTS_SMALL, PORT_ANY_KIND, 0}, PORT_END};   /* of a nested sequence: a sequence */
 static const Port P_LENGTH[] = {{"length", DTS(DT_I64), 0, 0}, PORT_END};
 
 #define A_BUF(x) ((KArg){.kind = KA_BUF, .buf = (x)})

@@ -18,8 +18,8 @@ static Tensor *ev_seq(Eval *e, int64_t n)
 
 /* ---- SplitToSequence ---- */
 
-static const Port P_SPLIT[] = {{"input", DTS_MOVE, 0, 1}, {"split", DTS_INDEX, PORT_OPTIONAL, 0}, PORT_END};
-static const Port P_SEQ[] = {{"sequence", DTS_MOVE, PORT_SEQ, 1}, PORT_END};
+static const Port P_SPLIT[] = {{"input", DTS_MOVE | DTS_SMALL, 0, 1}, {"split", DTS_INDEX, PORT_OPTIONAL, 0}, PORT_END};
+static const Port P_SEQ[] = {{"sequence", DTS_MOVE | DTS_SMALL, PORT_SEQ, 1}, PORT_END};
 typedef struct Split { uint64_t set; int64_t axis, keepdims; } Split;
 static const AttrSpec SPLIT_ATTRS[] = {A_INT(Split, axis, 0), A_INT(Split, keepdims, 1), A_END};
 
@@ -91,7 +91,7 @@ const OpDesc op_SplitToSequence = {.name = "SplitToSequence", .since = 24, .cls 
 
 /* ---- ConcatFromSequence ---- */
 
-static const Port P_TENSOR[] = {{"concat_result", DTS_MOVE, 0, 1}, PORT_END};
+static const Port P_TENSOR[] = {{"concat_result", DTS_MOVE | DTS_SMALL, 0, 1}, PORT_END};
 typedef struct Join { uint64_t set; int64_t axis, new_axis; } Join;
 static const AttrSpec JOIN_ATTRS[] = {{.name = "axis", .kind = ATTR_INT, .offset = offsetof(Join, axis), .required = true}, A_INT(Join, new_axis, 0), A_END};
 

@@ -8,6 +8,7 @@ import re
 import tempfile
 from collections import namedtuple
 
+import numpy as np
 import onnx
 from onnx import numpy_helper
 
@@ -15,6 +16,23 @@ import harness
 from oracle import Parts, model_of
 
 Failure = namedtuple("Failure", "verdict message")  # refuse, fail (while running), crash
+
+
+def map_proto(value, kind):
+    proto = onnx.MapProto(key_type=kind.key_type)
+    if kind.key_type == onnx.TensorProto.STRING:
+        proto.string_keys.extend(k.encode() for k in value)
+    else:
+        proto.keys.extend(value)
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.value_type.tensor_type.elem_type)
+    proto.values.elem_type = onnx.SequenceProto.TENSOR
+    proto.values.tensor_values.extend(numpy_helper.from_array(np.array(v, dtype)) for v in value.values())
+    return proto
+
+
+def dict_of(proto):
+    keys = [k.decode() for k in proto.string_keys] or list(proto.keys)
+    return dict(zip(keys, [numpy_helper.to_array(t).item() for t in proto.values.tensor_values]))
 
 
 def sequence_proto(value, kind):
@@ -27,7 +45,7 @@ def sequence_proto(value, kind):
         if form == "tensor_type":
             proto.tensor_values.append(numpy_helper.from_array(x))
         elif form == "map_type":
-            proto.map_values.append(numpy_helper.from_dict(x))
+            proto.map_values.append(map_proto(x, inner.map_type))
         else:
             proto.sequence_values.append(sequence_proto(x, inner))
     return proto
@@ -38,7 +56,7 @@ def value_proto(value, kind):
     if form == "sequence_type":
         return sequence_proto(value, kind)
     if form == "map_type":
-        return numpy_helper.from_dict(value)
+        return map_proto(value, kind.map_type)
     if form == "tensor_type":
         return numpy_helper.from_array(value)
     proto = onnx.OptionalProto()
@@ -59,7 +77,7 @@ def value_bytes(value, info):
 
 
 def of_sequence(proto):
-    return ([numpy_helper.to_array(x) for x in proto.tensor_values] + [numpy_helper.to_dict(x) for x in proto.map_values]
+    return ([numpy_helper.to_array(x) for x in proto.tensor_values] + [dict_of(x) for x in proto.map_values]
             + [of_sequence(x) for x in proto.sequence_values])
 
 
@@ -74,7 +92,7 @@ def read_value(path, info):
     if form == "optional_type":
         return {1: lambda: numpy_helper.to_array(proto.tensor_value), 3: lambda: of_sequence(proto.sequence_value)}.get(
             proto.elem_type, lambda: None)()
-    return numpy_helper.to_dict(proto) if form == "map_type" else numpy_helper.to_array(proto)
+    return dict_of(proto) if form == "map_type" else numpy_helper.to_array(proto)
 
 
 class Runner:

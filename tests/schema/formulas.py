@@ -200,3 +200,17 @@ def nearest_power(exponent):
 
 
 FORMULA["CastLike"] = cast
+
+
+@formula("Loop", "\"the scan_outputs [...] a concatenation of the values across iterations\", each iteration's value one more "
+         "element of a new first axis; here a body of Identity")
+def loop(case):
+    turns, value = int(case.inputs[0]), case.inputs[2]
+    return [value] if isinstance(value, list) else [value, np.stack([value] * turns)]
+
+
+@formula("Scan", "\"scan_input_directions [...] 1 if reverse\", \"scan_output_axes: the scan for the k-th scan output is appended along "
+         "that axis\"; here a body of Identity")
+def scan(case):
+    state, x = case.inputs[-2:]
+    return [state, np.flip(x, 1) if case.attrs.get("scan_input_directions") else x]

@@ -28,6 +28,19 @@ IR_VERSION = 10
 TOP_OPSET = defs.onnx_opset_version()
 
 
+def ranked(proto, value):
+    """The type with as many unnamed dims as the tensors in the value all have."""
+    form = proto.WhichOneof("value")
+    if form == "tensor_type":
+        ranks = {x.ndim for x in (value if isinstance(value, list) else [value]) if isinstance(x, np.ndarray)}
+        if len(ranks) == 1:
+            shape = helper.make_tensor_type_proto(proto.tensor_type.elem_type, [None] * ranks.pop()).tensor_type.shape
+            proto.tensor_type.shape.CopyFrom(shape)
+    elif form in ("sequence_type", "optional_type"):
+        ranked(getattr(proto, form).elem_type, value)
+    return proto
+
+
 def type_proto(type_str):
     """tensor(float), seq(tensor(x)), optional(x), map(k, v) as a TypeProto without shapes."""
     head, rest = type_str[:-1].split("(", 1)
@@ -73,7 +86,7 @@ class Parts:
                 elem = values.NAME[value.dtype]
                 self.inputs.append(helper.make_tensor_value_info(name, values.NUMBER[elem], value.shape))
             else:
-                self.inputs.append(helper.make_value_info(name, type_proto(kind)))
+                self.inputs.append(helper.make_value_info(name, ranked(type_proto(kind), value)))
             self.feeds[name] = value
         for k in range(case.n_out):
             port = schema.outputs[min(k, len(schema.outputs) - 1)]
@@ -175,6 +188,8 @@ def as_common(case, whole):
     def common(name):
         if moved and name in ("string", "bool"):
             return whole
+        if whole == "float":
+            return name if name in ("string", "bool") else "float"
         if name in values.FLOAT:
             return "float"
         return whole if name in values.SINT[:4] + values.UINT[:4] else name
@@ -244,7 +259,7 @@ def answers(case):
         found = attempt(by_reference, wide._replace(version=top))
         yield "reference %d in double precision" % top, found if isinstance(found, str) else round_to(found, case)
     for form in forms:
-        for whole in ("int64", "int32"):
+        for whole in ("int64", "int32") if form.domain != "ai.onnx.ml" else ("int64", "float"):
             common, words = as_common(form, whole) or (None, None)
             if common is None or not elements(common) <= ORT_TYPES:
                 continue
