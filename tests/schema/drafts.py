@@ -85,7 +85,7 @@ def schemas():
     return sorted(defs.get_all_schemas_with_history(), key=lambda s: (s.domain, s.name, s.since_version))
 
 
-PREFER = ("tensor(float)", "tensor(int64)", "tensor(bool)", "tensor(string)")
+PREFER = ("tensor(float)", "tensor(int64)", "tensor(uint8)", "tensor(bool)", "tensor(string)")
 
 
 def default_types(schema):
