@@ -44,6 +44,7 @@ static const Pass *const o1[] = {
     &pass_layout,         /* every result has its order in memory */
     &pass_winograd,       /* each convolution knows its algorithm */
     &pass_lower,          /* Kernel IR from here */
+    &pass_share_tables,   /* what a product has packed is not stored once more */
     &pass_kernel_simplify,
     &pass_single, /* what is too small to share stays on thread 0 */
     &pass_plan_memory, /* every buffer has its place */
@@ -80,6 +81,7 @@ static const Pass *const o2[] = {
     &pass_layout,
     &pass_winograd,
     &pass_lower, /* Kernel IR from here */
+    &pass_share_tables,
     &pass_kernel_simplify,
     &pass_schedule, /* loops are ordered, split and marked for the target */
     &pass_single, /* what is too small to share stays on thread 0 */

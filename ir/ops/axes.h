@@ -62,4 +62,7 @@ Dim axes_pick(Lw *, const RunAxes *, int i, const Dim *value, Dim none);        
 Dim axes_rest(Lw *, const RunAxes *, int j, const Dim *len);                      /* the j-th extent that is left when marked ones are taken out */
 Dim axes_spread(Lw *, const RunAxes *, int i, const Dim *len, int n);             /* extent i when ones are put in where marked, the n of len elsewhere, in order */
 
+/* Does the node exchange the two axes of a matrix (Transpose)? transpose.c. */
+bool transpose_swaps(const Graph *, Node);
+
 #endif

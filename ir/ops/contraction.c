@@ -1,5 +1,6 @@
 /* contraction.c: see contraction.h. */
 #include "ir/ops/contraction.h"
+#include "ir/ops/axes.h"
 #include <string.h>
 
 static int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
@@ -20,10 +21,30 @@ int64_t contraction_rows(Lw *l, Dim rows)
     return lo;
 }
 
-bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
+/* A matrix that a recipe only transposes is packed from where it lies: nothing to evaluate, and share-tables sees what it is. The shape's strides follow. */
+static Blob untransposed(Lw *l, Blob blob, Recipe *shape)
 {
     const BlobRec *b = blob_rec(&l->m->blobs, blob);
+    if (b->kind != BLOB_DERIVED || b->recipe->kind != RECIPE_GRAPH || b->recipe->n_src != 1 || b->recipe->graph >= l->m->graph.n) return blob;
+    if (shape->src_off || shape->batch != 1 || shape->k_in || shape->sides > 1) return blob;
+    const Graph *g = l->m->graph.p[b->recipe->graph];
+    Node n = graph_first(g);
+    if (!n.i || node_next(g, n).i || !transpose_swaps(g, n)) return blob;
+    const TypeRec *t = type_rec(&l->m->types, value_type(g, node_out(g, n, 0)));
+    int64_t rows, cols;
+    if (!dim_is_const(&l->m->dims, t->dim[0], &rows) || !dim_is_const(&l->m->dims, t->dim[1], &cols)) return blob;
+    bool by_row = shape->stride_k == cols && shape->stride_n == 1 && shape->K == rows, by_col = shape->stride_k == 1 && shape->stride_n == cols && shape->N == rows;
+    if (!by_row && !by_col) return blob;
+    shape->stride_k = by_row ? 1 : rows;
+    shape->stride_n = by_row ? rows : 1;
+    return b->recipe->src[0];
+}
+
+bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
+{
     Recipe recipe = *shape;
+    blob = untransposed(l, blob, &recipe);
+    const BlobRec *b = blob_rec(&l->m->blobs, blob);
     /* what a graph computes can be packed, what is packed already cannot */
     if ((b->kind == BLOB_DERIVED && b->recipe->kind != RECIPE_GRAPH) || b->kind == BLOB_STRINGS || !shape->K || !shape->N || !shape->batch) return false;
     bool narrow = is_narrow(l, b->elem, r);

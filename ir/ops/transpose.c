@@ -7,7 +7,15 @@ static const Port P_OUT[] = {{"transposed", DTS_MOVE | DTS_SMALL, 0, 1}, PORT_EN
 typedef struct Transpose { uint64_t set; AttrInts perm; } Transpose;
 static const AttrSpec ATTRS_[] = {A_INTS(Transpose, perm), A_END};
 
+extern const OpDesc op_Transpose;
 static int64_t perm_at(const Transpose *a, int rank, int i) { return a->set & 1 ? a->perm.p[i] : rank - 1 - i; }
+
+bool transpose_swaps(const Graph *g, Node n)
+{
+    if (node_desc(g, n) != &op_Transpose || type_rec(&g->m->types, value_type(g, node_in(g, n, 0)))->rank != 2) return false;
+    const Transpose *a = node_attrs(g, n);
+    return perm_at(a, 2, 0) == 1;
+}
 
 static bool infer(Infer *c)
 {

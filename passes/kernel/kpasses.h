@@ -5,6 +5,9 @@
 #define BMC_PASSES_KERNEL_KPASSES_H
 #include "ir/kernel/build.h"
 
+/* share_tables.c: constants of at least `bytes` that a kernel looks rows up in and another reads packed are read packed by
+ * both; how many. Right after lowering. */
+int64_t kpass_share_tables(KModule *, int64_t bytes);
 /* kernel_simplify.c: kernels are rebuilt (constants fold, equal values are shared, loops of no or one iteration
  * vanish), then everything that
  * contributes to no output goes: instructions, steps, kernels, buffers. */

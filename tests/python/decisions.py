@@ -15,6 +15,7 @@ import threading
 import numpy as np
 import onnx
 import onnx.numpy_helper
+from onnx import TensorProto, helper, numpy_helper, save
 
 import harness
 from bmc_ctypes import E_CAPACITY, E_INDEX, Loaded, ModelError, as_array, empty_output, tensor
@@ -313,6 +314,37 @@ def matrix_registers(t):
         t.tally.check("a CPU without AMX is told", ran.status == 1 and ("AMX" in ran.brief() or "missing here" in ran.brief()), ran.brief())
 
 
+def tables(t):
+    """A table that is looked up and multiplied, transposed or not, is in the file once, and the numbers are the same as
+    with two copies (-O0)."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    rng = np.random.default_rng(7)
+    rows, width = 3000, 72
+    w = rng.standard_normal((rows, width)).astype(np.float32)
+    ids = rng.integers(-rows, rows, 29)
+    for stem, nodes in (
+        ("tied_t", [helper.make_node("Transpose", ["w"], ["v"], perm=[1, 0]), helper.make_node("MatMul", ["e", "v"], ["y"])]),
+        ("tied_n", [helper.make_node("Gemm", ["e", "w"], ["y"], transB=1)]),
+    ):
+        graph = helper.make_graph(
+            [helper.make_node("Gather", ["w", "i"], ["e"])] + nodes,
+            stem,
+            [helper.make_tensor_value_info("i", TensorProto.INT64, ["n"])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", rows])],
+            [numpy_helper.from_array(w, "w")],
+        )
+        save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), t.path(stem + ".onnx"))
+        if not (t.compile(stem + ".onnx", stem + ".so") and t.compile(stem + ".onnx", stem + "0.so", "-O0")):
+            continue
+        size = os.path.getsize(t.path(stem + ".so"))
+        t.tally.check("%s: %d bytes for a table of %d" % (stem, size, w.nbytes), size < 1.02 * w.nbytes + (1 << 18))
+        got, plain = (Loaded(t.path(stem + o + ".so"), threads=2).run({"i": ids})["y"] for o in ("", "0"))
+        want = w[ids].astype(np.float64) @ w.T.astype(np.float64)
+        t.tally.check(stem + ": right", np.abs(got - want).max() <= 1e-5 * np.abs(want).max())
+        t.tally.check(stem + ": as with two copies", got.tobytes() == plain.tobytes())
+
+
 def amx_here():
     with open("/proc/cpuinfo") as f:
         return "amx_bf16" in f.read()
@@ -440,7 +472,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, filtering, budget, narrow, matrix_registers, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, budget, narrow, matrix_registers, tables, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:
