@@ -63,7 +63,7 @@ static void add_ports(Str *s, const Port *p)
         assert(p[k].same < sizeof MARK / sizeof *MARK);
         str_printf(s, "%s`%s%s%s`: ", k ? ", " : "", p[k].name, p[k].flags & PORT_VARIADIC ? "..." : "", p[k].flags & PORT_OPTIONAL ? "?" : "");
         if (p[k].flags & PORT_ANY_KIND) str_add(s, "any kind");
-        else if (p[k].flags & PORT_SEQ) str_add(s, "seq of "), add_types(s, p[k].types);
+        else if (p[k].flags & (PORT_SEQ | PORT_MAP)) str_add(s, p[k].flags & PORT_SEQ ? "seq of " : "map to "), add_types(s, p[k].types);
         else add_types(s, p[k].types);
         str_add(s, MARK[p[k].same]);
         if (p[k].flags & PORT_SHAPE) str_add(s, "†");

@@ -20,10 +20,27 @@ static void print_element(const bmc_value *v, int64_t k)
     else printf("%lld", (long long)ev_i(&t, k));
 }
 
+static void print_map(const char *name, const bmc_value *v)
+{
+    int64_t n = v->item[0].dim[0];
+    printf("%s: map of %lld", name, (long long)n);
+    for (int64_t k = 0; k < n && k < 10; k++) {
+        printf(k ? ", " : " = ");
+        print_element(&v->item[0], k);
+        printf(": ");
+        print_element(&v->item[1], k);
+    }
+    printf("%s\n", n > 10 ? ", ..." : "");
+}
+
 static void print_value(const char *name, const bmc_value *v)
 {
+    if (v->kind == BMC_MAP && v->n_item == 2) {
+        print_map(name, v);
+        return;
+    }
     if (v->kind != BMC_TENSOR) {
-        printf("%s: %s of %zu\n", name, v->kind == BMC_SEQUENCE ? "sequence" : v->kind == BMC_MAP ? "map" : "optional", v->n_item);
+        printf("%s: %s of %zu\n", name, v->kind == BMC_SEQUENCE ? "sequence" : "optional", v->n_item);
         for (size_t k = 0; k < v->n_item && k < 4; k++) {
             char item[32];
             snprintf(item, sizeof item, "  [%zu]", k);

@@ -175,7 +175,11 @@ static bool holder_type(Import *im, const Onnx__TypeProto *t, TypeId *type, cons
     case ONNX__TYPE_PROTO__VALUE_MAP_TYPE: {
         int32_t key = t->map_type->key_type;
         if (key != DT_STR && (key <= DT_NONE || key >= DT_COUNT || !dtype_is_int((DType)key))) *why = "the key type of a map is an integer or string";
-        return !*why && type_import_value(im, t->map_type->value_type, &of, why) && (*type = type_map(ty, (DType)key, of), true);
+        if (*why || !type_import_value(im, t->map_type->value_type, &of, why)) return false;
+        const TypeRec *value = type_rec(ty, of);
+        if (value->kind != TY_TENSOR || (value->rank != 0 && value->rank != RANK_UNKNOWN)) return *why = "the values of a map are scalars", false;
+        *type = type_map(ty, (DType)key, type_tensor(ty, value->elem, 0, NULL));
+        return true;
     }
     case ONNX__TYPE_PROTO__VALUE_SPARSE_TENSOR_TYPE: *why = "sparse tensors are not supported"; return false;
     case ONNX__TYPE_PROTO__VALUE_OPAQUE_TYPE: *why = "opaque types are not supported"; return false;

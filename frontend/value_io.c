@@ -1,7 +1,7 @@
 /* value_io: the files of ONNX test data, input_0.pb and output_0.pb: one TensorProto, SequenceProto, OptionalProto or MapProto each. Reading takes every encoding that
  * models may use (tensor.c); writing stores raw_data and string_data. Element types beyond bmc.h's list keep ONNX's numbers and packing.
  *   sequence    n_item elements                      optional    0 or 1 element
- *   map         item[0] its keys as a tensor of one axis, item[1] its values as a sequence */
+ *   map         item[0] its keys, item[1] its values, tensors of one axis; in the file values are a sequence of scalars */
 #include "frontend/frontend.h"
 #include "frontend/tensor.h"
 #include <errno.h>
@@ -82,6 +82,27 @@ static bool sequence_in(In *r, const Onnx__SequenceProto *s, bmc_value *out)
     return ok;
 }
 
+/* n scalars, as tensors of one element, become a tensor [n]. */
+static bool map_values_in(In *r, const Onnx__SequenceProto *s, size_t n, bmc_value *out)
+{
+    bmc_value all;
+    if (!sequence_in(r, s, &all)) return false;
+    if (all.n_item != n) return r->why = "a map has another number of values than of keys", false;
+    *out = (bmc_value){.size = sizeof *out, .kind = BMC_TENSOR, .dtype = n ? all.item[0].dtype : DT_F32, .rank = 1};
+    out->dim[0] = (int64_t)n;
+    size_t width = out->dtype == DT_STR ? sizeof(bmc_string) : (size_t)dtype_bytes((DType)out->dtype, 1);
+    out->bytes = n * width;
+    out->data = arena_alloc_n(r->arena, width, n + 1);
+    for (size_t k = 0; k < n; k++) {
+        const bmc_value *v = &all.item[k];
+        int64_t count = 1;
+        for (int i = 0; i < v->rank; i++) count *= v->dim[i];
+        if (v->kind != BMC_TENSOR || v->dtype != out->dtype || count != 1) return r->why = "the values of a map are scalars of one type", false;
+        memcpy((char *)out->data + k * width, v->data, width);
+    }
+    return true;
+}
+
 static bool map_in(In *r, const Onnx__MapProto *m, bmc_value *out)
 {
     bool text = m->key_type == DT_STR;
@@ -104,10 +125,7 @@ static bool map_in(In *r, const Onnx__MapProto *m, bmc_value *out)
         const ProtobufCBinaryData *s = &m->string_keys[k];
         ((bmc_string *)keys->data)[k] = (bmc_string){arena_strndup(r->arena, s->data ? (const char *)s->data : "", s->len), s->len};
     }
-    if (!sequence_in(r, m->values, &out->item[1])) return false;
-    if (out->item[1].n_item == n) return true;
-    r->why = "a map has another number of values than of keys";
-    return false;
+    return map_values_in(r, m->values, n, &out->item[1]);
 }
 
 bool onnx_read_value(Arena *a, Diag *d, const char *path, ValueProto kind, bmc_value *out, const char **name)
@@ -215,18 +233,28 @@ static Onnx__SequenceProto *sequence_out(Out *w, const bmc_value *v)
     return s;
 }
 
+static Onnx__SequenceProto *map_values_out(Out *w, const bmc_value *v)
+{
+    size_t n = (size_t)v->dim[0], width = v->dtype == DT_STR ? sizeof(bmc_string) : (size_t)dtype_bytes((DType)v->dtype, 1);
+    bmc_value all = {.size = sizeof all, .kind = BMC_SEQUENCE, .n_item = n, .item = arena_array(w->arena, bmc_value, n + 1)};
+    for (size_t k = 0; k < n; k++)
+        all.item[k] = (bmc_value){.size = sizeof all, .kind = BMC_TENSOR, .dtype = v->dtype, .data = (char *)v->data + k * width, .bytes = width};
+    return sequence_out(w, &all);
+}
+
 static Onnx__MapProto *map_out(Out *w, const bmc_value *v)
 {
     Onnx__MapProto *m = arena_new(w->arena, Onnx__MapProto);
     onnx__map_proto__init(m);
-    if (v->n_item != 2 || v->item[0].kind != BMC_TENSOR || v->item[0].rank != 1 || v->item[1].kind != BMC_SEQUENCE) {
+    if (v->n_item != 2 || v->item[0].kind != BMC_TENSOR || v->item[0].rank != 1 || v->item[1].kind != BMC_TENSOR || v->item[1].rank != 1 ||
+        v->item[0].dim[0] != v->item[1].dim[0]) {
         w->why = "not a map of keys and values";
         return m;
     }
     const bmc_value *keys = &v->item[0];
     size_t n = (size_t)keys->dim[0];
     m->key_type = keys->dtype;
-    m->values = sequence_out(w, &v->item[1]);
+    m->values = map_values_out(w, &v->item[1]);
     if (keys->dtype == DT_STR) {
         m->n_string_keys = n;
         m->string_keys = tensor_out(w, keys)->string_data;

@@ -61,7 +61,7 @@ typedef struct bmc_value {
     size_t bytes; /* input: size of data (0: not checked); output: capacity in, used out */
     int64_t dim[BMC_MAX_RANK];
     const int64_t *stride;  /* in elements; NULL: dense row-major. Set in outputs of pairs with a capacity only */
-    struct bmc_value *item; /* sequence: n_item elements; map: keys in item[0], their values, a sequence, in item[1] */
+    struct bmc_value *item; /* sequence: n_item elements; map: keys in item[0], values in item[1], tensors [n] */
     size_t n_item;          /* optional: 0 or 1 */
 } bmc_value;
 
@@ -79,7 +79,7 @@ typedef struct bmc_port {
     const char *name;
     uint8_t kind, dtype, rank, flags; /* not a tensor: dtype, rank and dims are those of the tensors inside */
     uint8_t of[3]; /* kinds inside, from the outside in, up to the tensors: {BMC_SEQUENCE} in an optional of sequences; a
-                    * map has those of its values */
+                    * map holds tensors */
     uint8_t key;   /* element type of the keys, where a map occurs */
     int64_t dim[BMC_MAX_RANK];
     int32_t sym[BMC_MAX_RANK];

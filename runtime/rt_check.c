@@ -175,14 +175,19 @@ static bmc_status items_check(rt_private *p, const bmc_port *port, const bmc_val
     if (v->n_item != 2)
         return rt_say(p, BMC_E_INPUT, "input '%s': a map has two items, keys and values, not %zu", port->name,
                       v->n_item);
-    const bmc_value *keys = &v->item[0], *values = &v->item[1];
-    if (keys->size != sizeof *keys || keys->kind != BMC_TENSOR || keys->rank != 1 || keys->dtype != port->key ||
-        keys->dim[0] < 0 || keys->stride || (keys->dim[0] && !keys->data))
-        return rt_say(p, BMC_E_INPUT, "input '%s': the keys of a map are a dense tensor of one axis, of %s", port->name,
-                      rt_dtype_name(port->key));
-    if (values->size != sizeof *values || values->kind != BMC_SEQUENCE || (int64_t)values->n_item != keys->dim[0])
-        return rt_say(p, BMC_E_INPUT, "input '%s': the values of a map are a sequence, one for each key", port->name);
-    return items_check(p, port, values, BMC_SEQUENCE, depth);
+    for (int k = 0; k < 2; k++) {
+        const bmc_value *e = &v->item[k];
+        int dtype = k ? port->dtype : port->key;
+        bool fits = e->size == sizeof *e && e->kind == BMC_TENSOR && e->rank == 1 && e->dim[0] >= 0 && !e->stride &&
+                    (e->dtype == dtype || !e->dim[0]) && (e->data || !e->dim[0]);
+        if (!fits)
+            return rt_say(p, BMC_E_INPUT, "input '%s': the %s of a map are a dense tensor of one axis, of %s",
+                          port->name, k ? "values" : "keys", rt_dtype_name(dtype));
+    }
+    if (v->item[0].dim[0] != v->item[1].dim[0])
+        return rt_say(p, BMC_E_INPUT, "input '%s': a map has %lld keys and %lld values", port->name,
+                      (long long)v->item[0].dim[0], (long long)v->item[1].dim[0]);
+    return BMC_OK;
 }
 
 static bmc_status item_check(rt_private *p, const bmc_port *port, const bmc_value *e, size_t k, int depth)

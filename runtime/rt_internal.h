@@ -192,6 +192,10 @@ RT_HIDDEN void rt_texts_free(rt_private *);
 /* ---- rt_seq.c ---- */
 RT_HIDDEN rt_seq *rt_seq_of(bmc_ctx *, uint32_t slot, bool create); /* NULL: empty (or no memory) */
 RT_HIDDEN void rt_seq_free(rt_private *, rt_seq *);
+/* A copy of dense data behind the others. false: no memory. */
+RT_HIDDEN bool rt_seq_add(rt_private *, rt_seq *, int dtype, int rank, const int64_t *dim, const void *data);
+/* An empty sequence, optional or map (kind) behind the others; NULL: no memory. */
+RT_HIDDEN rt_seq *rt_seq_add_seq(rt_private *, rt_seq *, int kind);
 
 /* ---- rt_box.c ---- */
 RT_HIDDEN void rt_slots_clear(bmc_ctx *); /* frees all boxes and sequences, empties every slot */

@@ -105,6 +105,26 @@ static bool elem_insert(rt_private *p, rt_seq *q, int64_t pos, const rt_elem *e)
     return true;
 }
 
+bool rt_seq_add(rt_private *p, rt_seq *q, int dtype, int rank, const int64_t *dim, const void *data)
+{
+    rt_elem e;
+    if (!elem_copy(p, &e, dtype, rank, dim, data)) return false;
+    if (elem_insert(p, q, (int64_t)q->n, &e)) return true;
+    rt_heap_free(&p->heap, e.data);
+    return false;
+}
+
+rt_seq *rt_seq_add_seq(rt_private *p, rt_seq *q, int kind)
+{
+    rt_seq *own = rt_heap_alloc(&p->heap, sizeof *own, NULL);
+    if (!own) return NULL;
+    *own = (rt_seq){0};
+    rt_elem e = {.kind = (uint8_t)kind, .owned = 1, .data = own};
+    if (elem_insert(p, q, (int64_t)q->n, &e)) return own;
+    rt_seq_free(p, own);
+    return NULL;
+}
+
 /* Python's index rule: -n..limit counts from the end when negative. */
 static bool position(bmc_ctx *x, int64_t *pos, size_t n, int64_t limit)
 {

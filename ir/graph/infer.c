@@ -410,9 +410,9 @@ static bool check_ports(Infer *c)
         }
         const TypeRec *t = infer_in(c, k);
         if (t->kind == TY_NONE || (p->flags & PORT_ANY_KIND)) continue;
-        TypeKind want = p->flags & PORT_SEQ ? TY_SEQ : TY_TENSOR;
-        if (t->kind != want) return infer_fail(c, "input %u ('%s') is not a %s", k, value_name(c->g, v), want == TY_SEQ ? "sequence" : "tensor");
-        DType e = t->kind == TY_SEQ ? type_rec(&c->m->types, t->of)->elem : t->elem;
+        TypeKind want = p->flags & PORT_SEQ ? TY_SEQ : p->flags & PORT_MAP ? TY_MAP : TY_TENSOR;
+        if (t->kind != want) return infer_fail(c, "input %u ('%s') is not a %s", k, value_name(c->g, v), want == TY_SEQ ? "sequence" : want == TY_MAP ? "map" : "tensor");
+        DType e = t->kind != TY_TENSOR ? type_rec(&c->m->types, t->of)->elem : t->elem;
         if (e == DT_NONE) continue;
         if (!(p->types & DTS(e)))
             return diag(c->m->diag, graph_loc(c->g, c->n), E_DTYPE_PORT, (int)k, value_name(c->g, v), dtype_info(e)->onnx, c->op->name, set_text(c, p->types));

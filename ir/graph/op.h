@@ -36,7 +36,7 @@ enum { /* OpDesc.flags */
 };
 
 /* Ports. same = k > 0: has the same element type as the other ports of the op that carry this number (ONNX's type variable). */
-enum { PORT_OPTIONAL = 1, PORT_VARIADIC = 2, PORT_SEQ = 4 /* sequence of `types` */, PORT_SHAPE = 8 /* read at compile time when known */, PORT_ANY_KIND = 16 };
+enum { PORT_OPTIONAL = 1, PORT_VARIADIC = 2, PORT_SEQ = 4 /* sequence of `types` */, PORT_SHAPE = 8 /* read at compile time when known */, PORT_ANY_KIND = 16, PORT_MAP = 32 /* map to scalars of `types` */ };
 typedef struct Port { const char *name; DTypeSet types; uint8_t flags, same; } Port;   /* a table ends with name == NULL */
 #define PORT_END {0}
 
@@ -94,6 +94,7 @@ typedef struct OpDesc {
     Value (*equivalent)(Graph *, Node, uint32_t result);   /* an existing value that is the same, or 0; creates nothing */
     bool (*rewrite)(Graph *, Node);  /* makes it simpler: may create nodes and replace uses; true: changed. Drawing above it. */
     bool (*expand)(Graph *, Node);   /* into other ops, always legal; used when `lower` is NULL */
+    bool (*must_expand)(const Graph *, Node);   /* a form that is expanded although the op lowers */
     struct KVal (*scalar)(Lw *, Node, const struct KVal *x, const DType *in);   /* ELTWISE: x in compute type of in[k]; returns in compute type of the result */
     bool (*route)(Lw *, Node, const struct KVal *out_idx, Route *);  /* MOVE */
     int (*joins)(const Graph *, Node);   /* the result is the operands one behind the other along this axis: producers store into it (the inverse of route) */

@@ -195,12 +195,12 @@ static void check_port(Vf *c, const Graph *g, Node n, const char *side, uint32_t
 {
     const TypeRec *t = type_rec(&c->m->types, value_type(g, v));
     if (!value_type(g, v).i || t->kind == TY_NONE || (p->flags & PORT_ANY_KIND)) return;
-    TypeKind want = p->flags & PORT_SEQ ? TY_SEQ : TY_TENSOR;
+    TypeKind want = p->flags & PORT_SEQ ? TY_SEQ : p->flags & PORT_MAP ? TY_MAP : TY_TENSOR;
     if (t->kind != want) {
-        fail(c, g, n, "%s %u ('%s') is not a %s", side, k, value_name(g, v), want == TY_SEQ ? "sequence" : "tensor");
+        fail(c, g, n, "%s %u ('%s') is not a %s", side, k, value_name(g, v), want == TY_SEQ ? "sequence" : want == TY_MAP ? "map" : "tensor");
         return;
     }
-    DType e = want == TY_SEQ ? type_rec(&c->m->types, t->of)->elem : t->elem;
+    DType e = want != TY_TENSOR ? type_rec(&c->m->types, t->of)->elem : t->elem;
     if (e == DT_NONE) return;
     if (!(p->types & DTS(e)))
         fail(c, g, n, "%s %u ('%s') is %s, which %s does not take there", side, k, value_name(g, v), dtype_name(e),

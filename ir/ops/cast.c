@@ -1,6 +1,7 @@
 /* cast.c: Cast and CastLike. Float to integer truncates; out of range saturates and NaN gives 0 (the specification
  * leaves both open); integers wrap; anything to bool is x != 0. To the 8-bit floats: what is out of range becomes the
- * largest value or, without `saturate`, infinity or NaN (quant_small.c). */
+ * largest value or, without `saturate`, infinity or NaN (quant_small.c). Numbers to strings and back: cast_text.c. */
+#include "ir/ops/cast_text.h"
 #include "ir/ops/grad.h"
 #include "ir/ops/quant.h"
 #include <string.h>
@@ -28,12 +29,9 @@ static const AttrSpec LIKE_ATTRS[] = {A_INT(CastLike, saturate, 1), A_STRING(Cas
 
 static bool infer_to(Infer *c, DType to)
 {
-    DType from = infer_elem(c, 0);
     if (to <= DT_NONE || to >= DT_COUNT || !(DTS_CAST & DTS(to)))
         return infer_fail(c, "a cast to %s is not supported",
                           to > DT_NONE && to < DT_COUNT ? dtype_info(to)->onnx : "an unknown type");
-    if ((from == DT_STR) != (to == DT_STR))
-        return infer_fail(c, "a cast from %s to %s is not supported", dtype_info(from)->onnx, dtype_info(to)->onnx);
     return infer_set_type(c, 0, type_with_elem(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0)), to));
 }
 static bool mode_known(Infer *c, const char *mode)
@@ -81,6 +79,18 @@ static KVal scalar(Lw *l, Node n, const KVal *x, const DType *in)
                       like ? ATTRS(l->g, n, CastLike)->round_mode : ATTRS(l->g, n, Cast)->round_mode);
 }
 
+static bool is_text(const Graph *g, Node n)
+{
+    return (value_trec(g, node_in(g, n, 0))->elem == DT_STR) != (value_trec(g, node_out(g, n, 0))->elem == DT_STR);
+}
+
+static bool expand_text(Graph *g, Node n)
+{
+    Ex x = ex_begin(g, n);
+    Value y = cast_text_nodes(&x, ex_in(&x, 0), value_trec(g, node_out(g, n, 0))->elem);
+    return ex_end(&x, &y, 1);
+}
+
 static Value equivalent(Graph *g, Node n, uint32_t r)
 {
     (void)r;
@@ -102,7 +112,9 @@ static bool eval(Eval *e)
     DType to = value_trec(e->g, node_out(e->g, e->n, 0))->elem;
     Tensor *y = ev_out(e, 0, to, x->rank, x->dim);
     for (int64_t k = 0; y && k < y->count; k++) {
-        if (to == DT_STR) ev_copy(y, k, x, k);
+        if ((to == DT_STR) != (x->elem == DT_STR)) {
+            if (!cast_text_eval(e, y, k, x, k)) return false;
+        } else if (to == DT_STR) ev_copy(y, k, x, k);
         else if (DTS(to) & (DTS_FLOAT8 | DTS(DT_F8E8M0))) eval_small(e, y, k, ev_f(x, k));
         else if (dtype_is_float(x->elem) && !(DTS(to) & DTS_PACKED & ~DTS(DT_F4E2M1))) ev_set_f(y, k, ev_f(x, k));
         else if (dtype_is_float(to)) ev_set_f(y, k, ev_f(x, k)); /* not through int64: u64 */
@@ -122,6 +134,8 @@ const OpDesc op_Cast = {.name = "Cast",
                         .propagate = propagate,
                         .equivalent = equivalent,
                         .scalar = scalar,
+                        .must_expand = is_text,
+                        .expand = expand_text,
                         .grad = grad_cast, .eval = eval};
 
 /* CastLike reads only its second operand's type, so it becomes a Cast at once. */
@@ -163,4 +177,6 @@ const OpDesc op_CastLike = {.name = "CastLike",
                             .equivalent = equivalent,
                             .rewrite = like_rewrite,
                             .lower = like_lower,
+                            .must_expand = is_text,
+                            .expand = expand_text,
                             .grad = grad_cast, .eval = eval};

@@ -144,7 +144,7 @@ def value_of(x):
     if x is None or isinstance(x, (list, dict)):
         if isinstance(x, dict):
             keys, values = list(x), list(x.values())
-            parts = [np.array(keys, object if not keys or isinstance(keys[0], str) else None), np.asarray(values)]
+            parts = [np.array(keys, object if keys and isinstance(keys[0], str) else None), np.asarray(values)]
             kind = MAP
         else:
             parts, kind = x or [], OPTIONAL if x is None else SEQUENCE

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Operators on strings against Python's own str, ONNX Runtime and RE2:   string_ops.py [--bmc FILE]
+"""Operators on strings and maps against Python's own str, ONNX Runtime and RE2:   string_ops.py [--bmc FILE]
 
 Case mappings are Unicode's full ones, as str.upper and str.lower have them; every code point is looked at. Python may
 know another version of Unicode: letters that either side does not know stay out.
@@ -183,6 +183,98 @@ def regex(t, bmc, work):
             t.check("%r" % p, not bad, bad[:3])
 
 
+def cast(t, bmc, work):
+    """Numbers to strings as repr has them (in their own precision), and back."""
+    types = {"f": (TensorProto.FLOAT, np.float32), "d": (TensorProto.DOUBLE, np.float64), "i": (TensorProto.INT64, np.int64),
+             "u": (TensorProto.UINT64, np.uint64), "b": (TensorProto.INT8, np.int8), "h": (TensorProto.FLOAT16, np.float16)}
+    nodes, ins, outs = [], [], []
+    for k, (onnx_type, _) in types.items():
+        nodes += [helper.make_node("Cast", [k], [k + "s"], to=TensorProto.STRING), helper.make_node("Cast", [k + "s"], [k + "n"], to=onnx_type)]
+        ins.append((k, onnx_type, 1))
+        outs += [(k + "s", TensorProto.STRING, 1), (k + "n", onnx_type, 1)]
+    path = model(work, "cast", nodes, ins, outs)
+    random = np.random.default_rng(5)
+    bits = lambda n, dtype: random.integers(0, 2**n, 3000, np.uint64).astype("u%d" % (n // 8)).view(dtype)
+    feeds = {"f": bits(32, np.float32), "d": bits(64, np.float64), "i": bits(64, np.int64), "u": bits(64, np.uint64),
+             "b": bits(8, np.int8), "h": bits(16, np.float16)}
+    feeds["d"][:8] = [0, -0.0, 1, 0.1, 1e16, 123456789012345.0, 1e-4, 5e-5]
+    for k in "fdh":  # denormals count as zero inside a run
+        feeds[k] = feeds[k][(np.abs(feeds[k]) >= np.finfo(feeds[k].dtype).tiny) | ~np.isfinite(feeds[k]) | (feeds[k] == 0)]
+
+    def text(v):
+        if np.isnan(v) or np.isinf(v):
+            return "NaN" if np.isnan(v) else "INF" if v > 0 else "-INF"
+        digits = np.format_float_scientific(v, trim="-", unique=True)
+        mantissa, exponent = digits.split("e")
+        if not -4 <= int(exponent) < 16:
+            return mantissa + "e" + exponent[0] + exponent[1:].zfill(2)
+        return np.format_float_positional(v, trim="0", unique=True)
+
+    for m in compiled(t, bmc, path):
+        got = m.run(feeds)
+        for k, x in feeds.items():
+            want = [text(np.float32(v) if k == "h" else v) if k in "fdh" else str(v) for v in x]
+            bad = [(a, b) for a, b in zip(got[k + "s"].tolist(), want) if a != b]
+            t.check("%s to text" % x.dtype, not bad, bad[:4])
+            t.check("%s and back" % x.dtype, np.array_equal(got[k + "n"], x, equal_nan=k in "fdh"))
+
+
+def map_model(nodes, inputs, outputs):
+    info = lambda ports: [helper.make_value_info(n, p) for n, p in ports]
+    graph = helper.make_graph(nodes, "maps", info(inputs), info(outputs))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20), helper.make_opsetid("ai.onnx.ml", 3)], ir_version=9)
+
+
+def maps(t, bmc, work):
+    """A classifier with its scores as maps, as exporters of scikit-learn write it; dictionaries in."""
+    tensor_of = lambda e, shape: helper.make_tensor_type_proto(e, shape)
+    map_of = lambda k, e: helper.make_map_type_proto(k, tensor_of(e, []))
+    random = np.random.default_rng(9)
+    weights = random.standard_normal((3, 4)).astype(np.float32)
+    for kind, labels, key in (("int64s", [3, -1, 7], TensorProto.INT64), ("strings", ["rose", "", "träum"], TensorProto.STRING)):
+        short = {"int64s": "classlabels_ints", "strings": "classlabels_strings"}[kind]
+        nodes = [
+            helper.make_node("LinearClassifier", ["x"], ["label", "raw"], domain="ai.onnx.ml", coefficients=weights.flatten().tolist(), intercepts=[0.1, 0.2, 0.3], multi_class=1, post_transform="SOFTMAX", **{short: labels}),
+            helper.make_node("ZipMap", ["raw"], ["scores"], domain="ai.onnx.ml", **{"classlabels_" + kind: labels}),
+        ]
+        proto = map_model(nodes, [("x", tensor_of(TensorProto.FLOAT, [None, 4]))], [("label", tensor_of(key, [None])), ("scores", helper.make_sequence_type_proto(map_of(key, TensorProto.FLOAT)))])
+        path = os.path.join(work, "zip-%s.onnx" % kind)
+        with open(path, "wb") as f:
+            f.write(proto.SerializeToString())
+        reference = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+        for m in compiled(t, bmc, path):
+            two = Loaded(m.library._name)
+            for rows in (1, 5, 0, 1000):
+                x = random.standard_normal((rows, 4)).astype(np.float32)
+                label, scores = reference.run(None, {"x": x}) if rows else (np.empty(0), [])
+                got, other = m.run({"x": x}), two.run({"x": -x})
+                same = len(scores) == len(got["scores"]) and all(
+                    list(a) == labels and set(a) == set(b) and all(abs(a[k] - b[k]) < 1e-5 for k in a) for a, b in zip(got["scores"], scores)
+                )
+                t.check("ZipMap with %s, %d rows" % (kind, rows), same and got["label"].tolist() == label.tolist())
+                t.check("another context in between", len(other["scores"]) == rows)
+    forms = [("DictVectorizer", {"string_vocabulary": ["a", "c", "ö", "z"]}, TensorProto.STRING, TensorProto.FLOAT, {"c": 8.0, "ö": 0.5, "q": 1.0}),
+             ("DictVectorizer", {"int64_vocabulary": [9, -4, 0]}, TensorProto.INT64, TensorProto.FLOAT, {0: 1.0, 9: -2.0}),
+             ("CastMap", {}, TensorProto.INT64, TensorProto.FLOAT, {30: 1.5, -20: 2.0, 0: 4.0}),
+             ("CastMap", {"map_form": "SPARSE", "max_map": 6}, TensorProto.INT64, TensorProto.FLOAT, {5: 1.5, 0: 2.0}),
+             ("CastMap", {"map_form": "SPARSE", "max_map": 6, "cast_to": "TO_INT64"}, TensorProto.INT64, TensorProto.FLOAT, {5: 1.5, 0: -2.75})]
+    for number, (op, attributes, key, value, x) in enumerate(forms):
+        out = TensorProto.INT64 if attributes.get("cast_to") == "TO_INT64" else value
+        proto = map_model([helper.make_node(op, ["x"], ["y"], domain="ai.onnx.ml", **attributes)], [("x", map_of(key, value))], [("y", tensor_of(out, None))])
+        path = os.path.join(work, "map%d.onnx" % number)
+        with open(path, "wb") as f:
+            f.write(proto.SerializeToString())
+        want = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+        feed = {k: np.float32(v) for k, v in x.items()}
+        for m in compiled(t, bmc, path):
+            got = m.run({"x": feed})["y"]
+            # a DictVectorizer's result has one axis: the specification's words; ONNX Runtime puts one of length 1 in front
+            right = got.dtype == want.dtype and got.ndim == (1 if op == "DictVectorizer" else 2) and got.flatten().tolist() == want.flatten().tolist()
+            t.check("%s %s" % (op, attributes), right, (got, want))
+            empty = m.run({"x": {}})["y"]
+            t.check("%s of an empty map" % op, empty.size == (0 if op == "CastMap" and not attributes else got.size) and not empty.any())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
@@ -191,7 +283,7 @@ def main():
     work = os.path.join(WORK, "strings")
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
-    for part in (case, stops, split, regex):
+    for part in (case, stops, split, regex, cast, maps):
         part(t, bmc, work)
     return t.finish()
 

@@ -234,7 +234,7 @@ static bool kind_bir_lower(TextTest *t)
 static Tensor *bir_text_tensor(TextTest *t, const bmc_value *v)
 {
     Tensor *x = arena_new(t->arena, Tensor);
-    *x = (Tensor){.kind = v->kind == BMC_TENSOR ? TY_TENSOR : v->kind == BMC_OPTIONAL ? TY_OPT : TY_SEQ,
+    *x = (Tensor){.kind = v->kind == BMC_TENSOR ? TY_TENSOR : v->kind == BMC_OPTIONAL ? TY_OPT : v->kind == BMC_MAP ? TY_MAP : TY_SEQ,
                   .elem = (DType)v->dtype,
                   .rank = v->rank,
                   .count = 1,
@@ -250,7 +250,7 @@ static Tensor *bir_text_tensor(TextTest *t, const bmc_value *v)
 static bmc_value bir_text_value(TextTest *t, const Tensor *x)
 {
     bmc_value v = {.size = sizeof v,
-                   .kind = x->kind == TY_TENSOR ? BMC_TENSOR : x->kind == TY_OPT ? BMC_OPTIONAL : BMC_SEQUENCE,
+                   .kind = x->kind == TY_TENSOR ? BMC_TENSOR : x->kind == TY_OPT ? BMC_OPTIONAL : x->kind == TY_MAP ? BMC_MAP : BMC_SEQUENCE,
                    .dtype = (uint8_t)x->elem,
                    .rank = (uint8_t)x->rank,
                    .data = x->data};

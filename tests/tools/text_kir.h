@@ -142,9 +142,9 @@ static bool run_value(TextTest *t, Lex *x, Types *types, bmc_value *v)
     TypeId ty;
     int64_t count = 1;
     *v = (bmc_value){.size = sizeof *v, .kind = BMC_TENSOR};
-    if (lex_is_ident(x, "seq") || lex_is_ident(x, "opt")) {
+    if (lex_is_ident(x, "seq") || lex_is_ident(x, "opt") || lex_is_ident(x, "map")) {
         bmc_value item[64];
-        v->kind = lex_is_ident(x, "seq") ? BMC_SEQUENCE : BMC_OPTIONAL;
+        v->kind = lex_is_ident(x, "seq") ? BMC_SEQUENCE : lex_is_ident(x, "opt") ? BMC_OPTIONAL : BMC_MAP;
         lex_next(x);
         if (!lex_expect(x, '{')) return false;
         while (!lex_is(x, '}')) {
@@ -187,7 +187,7 @@ static void show_value(Str *s, const bmc_value *v)
 {
     int64_t count = 1;
     if (v->kind != BMC_TENSOR) {
-        str_add(s, v->kind == BMC_OPTIONAL ? "opt{" : "seq{");
+        str_add(s, v->kind == BMC_OPTIONAL ? "opt{" : v->kind == BMC_MAP ? "map{" : "seq{");
         for (size_t i = 0; i < v->n_item; i++) {
             if (i) str_add(s, ", ");
             show_value(s, &v->item[i]);

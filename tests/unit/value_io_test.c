@@ -65,9 +65,10 @@ static void values(void)
     bmc_value sk = {.size = sizeof sk, .kind = BMC_TENSOR, .dtype = BMC_STRING, .rank = 1, .dim = {3}, .data = words};
     CHECK(round_trip(&seq, PROTO_SEQUENCE) && round_trip(&empty, PROTO_SEQUENCE) && round_trip(&nested, PROTO_SEQUENCE));
     CHECK(round_trip(&some, PROTO_OPTIONAL) && round_trip(&one, PROTO_OPTIONAL) && round_trip(&none, PROTO_OPTIONAL));
+    bmc_value fv = {.size = sizeof fv, .kind = BMC_TENSOR, .dtype = BMC_F32, .rank = 1, .dim = {3}, .data = (float[]){1, 2, 3}, .bytes = 12};
     const bmc_value *keys[] = {&ik, &bk, &sk};
     for (int k = 0; k < 3; k++) {
-        bmc_value map = {.size = sizeof map, .kind = BMC_MAP, .item = (bmc_value[]){*keys[k], seq}, .n_item = 2};
+        bmc_value map = {.size = sizeof map, .kind = BMC_MAP, .item = (bmc_value[]){*keys[k], k == 1 ? sk : fv}, .n_item = 2};
         CHECK(round_trip(&map, PROTO_MAP));
     }
     bmc_value back;
