@@ -1,30 +1,13 @@
-/* rt_nms: non-maximum suppression. For each batch and class, the boxes leave a heap by falling score (of equal scores
- * the lower index first); a box is kept when it overlaps none of those kept before by more than the threshold. */
-#include "runtime/rt_internal.h"
+/* rt_nms: non-maximum suppression. For each batch and class, boxes go by falling score (of equal scores the lower index
+ * first): few are sorted, many leave a heap. A box is kept when it overlaps none of those kept before by more than the
+ * threshold; four of these are looked at together. */
+#include "runtime/rt_sort.h"
 #include <math.h>
 #include <string.h>
 
 typedef struct rt_rect {
     float lo[2], hi[2], area;
 } rt_rect;
-
-typedef struct rt_scored {
-    float score;
-    int32_t at;
-} rt_scored;
-
-static bool first(rt_scored a, rt_scored b) { return a.score != b.score ? a.score > b.score : a.at < b.at; }
-
-static void sift(rt_scored *h, int64_t n, int64_t i)
-{
-    rt_scored x = h[i];
-    for (int64_t c; (c = 2 * i + 1) < n; i = c) {
-        if (c + 1 < n && first(h[c + 1], h[c])) c++;
-        if (!first(h[c], x)) break;
-        h[i] = h[c];
-    }
-    h[i] = x;
-}
 
 /* y1 x1 y2 x2 with any two opposite corners, or x y w h around a centre. */
 static rt_rect rect(const float *p, bool centre)
@@ -39,20 +22,50 @@ static rt_rect rect(const float *p, bool centre)
     return r;
 }
 
-static bool overlaps(const rt_rect *a, const rt_rect *b, float limit)
+enum { FOUR = 4, SORTED = 1024 /* boxes that are sorted at once */ };
+typedef float vec4 __attribute__((vector_size(16)));
+typedef int32_t mask4 __attribute__((vector_size(16)));
+
+/* Kept boxes, four in a block. */
+typedef struct rt_four {
+    vec4 lo[2], hi[2], area;
+} rt_four;
+
+static vec4 pick(mask4 m, vec4 a, vec4 b) { return (vec4)((m & (mask4)a) | (~m & (mask4)b)); }
+static bool any_of(mask4 m) { return (m[0] | m[1] | m[2] | m[3]) != 0; }
+
+/* Does one of the block's boxes overlap r by more than the limit? */
+static bool overlaps(const rt_four *k, const rt_rect *r, float limit)
 {
-    float both = 1;
-    for (int k = 0; k < 2; k++) {
-        float p = a->lo[k] > b->lo[k] ? a->lo[k] : b->lo[k], q = a->hi[k] < b->hi[k] ? a->hi[k] : b->hi[k];
-        if (!(q > p)) return false;
-        both *= q - p;
+    vec4 side[2];
+    mask4 both = ~(mask4){0};
+    for (int a = 0; a < 2; a++) {
+        vec4 lo = r->lo[a] - (vec4){0}, hi = r->hi[a] - (vec4){0};
+        vec4 p = pick(lo > k->lo[a], lo, k->lo[a]), q = pick(hi < k->hi[a], hi, k->hi[a]);
+        both &= q > p;
+        side[a] = q - p;
     }
-    return both / (a->area + b->area - both) > limit;
+    if (!any_of(both)) return false;
+    vec4 common = side[0] * side[1];
+    return any_of(both & (common / (r->area + k->area - common) > limit));
+}
+
+/* The heap has the pair that goes first on top. */
+static void sift(rt_pair *h, int64_t n, int64_t i)
+{
+    rt_pair x = h[i];
+    for (int64_t c; (c = 2 * i + 1) < n; i = c) {
+        if (c + 1 < n && (h[c + 1].key < h[c].key || (h[c + 1].key == h[c].key && h[c + 1].at < h[c].at))) c++;
+        if (!(h[c].key < x.key || (h[c].key == x.key && h[c].at < x.at))) break;
+        h[i] = h[c];
+    }
+    h[i] = x;
 }
 
 typedef struct rt_nms_work {
-    rt_rect *all, *kept;
-    rt_scored *heap;
+    rt_rect *all;
+    rt_four *kept;
+    rt_pair *pair; /* room for two of each box */
     int64_t *out;
     int64_t count, room; /* of out, in triples */
     uint32_t slot;
@@ -76,16 +89,27 @@ static bool one_class(bmc_ctx *x, rt_nms_work *w, const float *score, int64_t n,
 {
     int64_t left = 0, kept = 0;
     for (int64_t i = 0; i < n; i++)
-        if (isnan(least) || score[i] > least) w->heap[left++] = (rt_scored){score[i], (int32_t)i};
-    for (int64_t i = left / 2; i-- > 0;) sift(w->heap, left, i);
+        if (isnan(least) || score[i] > least)
+            w->pair[left++] = (rt_pair){~rt_key(score, BMC_F32, i), i};
+    bool sorted = left <= SORTED;
+    rt_pair *p = sorted ? rt_sort_pairs(w->pair, w->pair + n, left) : w->pair;
+    for (int64_t i = left / 2; !sorted && i-- > 0;) sift(p, left, i);
     while (left && kept < most) {
-        int32_t at = w->heap[0].at;
-        w->heap[0] = w->heap[--left];
-        if (left) sift(w->heap, left, 0);
+        int64_t at = p->at;
+        left--;
+        if (sorted) p++;
+        else if (left) {
+            p[0] = p[left];
+            sift(p, left, 0);
+        }
+        const rt_rect *r = &w->all[at];
         bool keep = true;
-        for (int64_t k = 0; k < kept && keep; k++) keep = !overlaps(&w->all[at], &w->kept[k], iou);
+        for (int64_t k = 0; k < kept && keep; k += FOUR) keep = !overlaps(&w->kept[k / FOUR], r, iou);
         if (!keep) continue;
-        w->kept[kept++] = w->all[at];
+        rt_four *block = &w->kept[kept / FOUR];
+        if (kept % FOUR == 0) *block = (rt_four){.lo = {{0}}}; /* boxes without a side overlap nothing */
+        for (int a = 0; a < 2; a++) block->lo[a][kept % FOUR] = r->lo[a], block->hi[a][kept % FOUR] = r->hi[a];
+        block->area[kept++ % FOUR] = r->area;
         if (!put(x, w, b, c, at)) return false;
     }
     return true;
@@ -104,9 +128,9 @@ int32_t rt_nms(bmc_ctx *x, rt_arg *arg, int32_t n_arg, int32_t tid, int32_t nt)
     int64_t most = *(const int64_t *)arg[2].data;
     float iou = *(const float *)arg[3].data, least = *(const float *)arg[4].data;
     w.all = rt_heap_alloc(heap, (size_t)n * sizeof *w.all, NULL);
-    w.kept = rt_heap_alloc(heap, (size_t)n * sizeof *w.kept, NULL);
-    w.heap = rt_heap_alloc(heap, (size_t)n * sizeof *w.heap, NULL);
-    ok = w.all && w.kept && w.heap;
+    w.kept = rt_heap_alloc(heap, (size_t)(n / FOUR + 1) * sizeof *w.kept, NULL);
+    w.pair = rt_heap_alloc(heap, (size_t)n * 2 * sizeof *w.pair, NULL);
+    ok = w.all && w.kept && w.pair;
     for (int64_t b = 0; ok && b < batches; b++) {
         for (int64_t i = 0; i < n; i++) w.all[i] = rect((const float *)boxes->data + 4 * (b * n + i), centre);
         for (int64_t c = 0; ok && c < classes; c++)
@@ -114,7 +138,7 @@ int32_t rt_nms(bmc_ctx *x, rt_arg *arg, int32_t n_arg, int32_t tid, int32_t nt)
     }
     rt_heap_free(heap, w.all);
     rt_heap_free(heap, w.kept);
-    rt_heap_free(heap, w.heap);
+    rt_heap_free(heap, w.pair);
     if (!ok) {
         rt_detail(x, "boxes to choose from");
         return BMC_E_MEMORY;

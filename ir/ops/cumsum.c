@@ -1,4 +1,6 @@
 /* cumsum.c: CumSum, CumProd: running sums or products along one axis; exclusive starts at 0 (1) and leaves the last element out; reverse runs from the end.
+ * Along an axis that is not the innermost one rows are read as they lie, and the row before comes from the result:
+ *   par run of columns { y[0, j] = x[0, j] in lanes;  for i = 1.. { for j in the run, in lanes: y[i, j] = y[i-1, j] + x[i, j] } }
  * The axis is an operand: known at compile time as a rule; else the kernel exists once per axis and the program chooses. */
 #include "ir/ops/axes.h"
 #include "ir/ops/grad.h"
@@ -18,8 +20,67 @@ static bool infer(Infer *c)
     return infer_like(c, 0, 0);
 }
 
+enum { RUN = 1024 /* columns that share a sweep */ };
+
+/* One step of the running result. */
+static void step(Lw *l, const CumSum *a, bool product, const KVal *idx, KVal *sum)
+{
+    KVal before = *sum;
+    *sum = kb_bin(l->b, product ? KOP_MUL : KOP_ADD, before, lw_at(l, 0, idx));
+    lw_put(l, 0, idx, a->exclusive ? before : *sum);
+}
+
+/* The innermost axis is long, another one is summed along, and what is stored is what was computed. */
+static bool by_runs(Lw *l, int axis)
+{
+    int last = lw_rank(l, 0) - 1;
+    int64_t n;
+    DType e = lw_elem(l, 0);
+    const TypeRec *y = value_trec(l->g, node_out(l->g, l->n, 0));
+    if (axis == last || y->layout.i || dtype_compute(e) != e) return false;
+    return dim_is_const(&l->m->dims, lw_dim(l, 0, last), &n) && n >= 2 * K_LANES;
+}
+
+static void along_runs(Lw *l, int axis)
+{
+    const CumSum *a = ATTRS(l->g, l->n, CumSum);
+    Dims *d = &l->m->dims;
+    int rank = lw_rank(l, 0), last = rank - 1;
+    DType t = lw_elem(l, 0);
+    bool product = node_rec(l->g, l->n)->op == OP_CumProd;
+    Kb *b = lw_kernel(l, product ? "cumprod" : "cumsum");
+    KVal idx[RANK_MAX], from[RANK_MAX], zero = kb_i(b, 0), one = kb_i(b, 1), n = kb_dim(b, lw_dim(l, 0, last));
+    for (int i = 0; i < last; i++)
+        if (i != axis) idx[i] = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_dim(l, 0, i)));
+    KVal q = kb_for(b, KLOOP_PAR, zero, kb_dim(b, dim_ceildiv(d, lw_dim(l, 0, last), dim_const(d, RUN))));
+    KVal lo = kb_mul(b, q, kb_i(b, RUN)), hi = kb_min(b, n, kb_add(b, lo, kb_i(b, RUN)));
+    KVal len = kb_dim(b, lw_dim(l, 0, axis)), start = dtype_is_float(t) ? kb_const_f(b, t, product) : kb_const_i(b, t, product);
+    uint32_t y = kb_param(b, lw_out(l, 0), true);
+    /* the first row, where there is one */
+    kb_for(b, KLOOP_SEQ, zero, kb_min(b, len, one));
+    idx[axis] = a->reverse ? kb_sub(b, len, one) : zero;
+    idx[last] = kb_for(b, KLOOP_VEC, lo, hi);
+    KVal sum = start;
+    step(l, a, product, idx, &sum);
+    kb_end(b);
+    kb_end(b);
+    KVal i = kb_for(b, KLOOP_SEQ, one, len);
+    idx[axis] = a->reverse ? kb_sub(b, kb_sub(b, len, one), i) : i;
+    idx[last] = kb_for(b, KLOOP_VEC, lo, hi);
+    memcpy(from, idx, sizeof from);
+    from[axis] = a->reverse ? kb_add(b, idx[axis], one) : kb_sub(b, i, one);
+    KVal x = lw_at(l, 0, a->exclusive ? from : idx), before = kb_load(b, y, from);
+    lw_put(l, 0, idx, kb_bin(b, product ? KOP_MUL : KOP_ADD, before, x));
+    lw_end_nest(l, rank + 1);
+    lw_kernel_end(l);
+}
+
 static void along(Lw *l, int axis)
 {
+    if (by_runs(l, axis)) {
+        along_runs(l, axis);
+        return;
+    }
     const CumSum *a = ATTRS(l->g, l->n, CumSum);
     int rank = lw_rank(l, 0);
     DType t = dtype_compute(lw_elem(l, 0));
@@ -32,8 +93,8 @@ static void along(Lw *l, int axis)
     KbLoop loop;
     kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), len, 1, &start, NULL);
     idx[axis] = a->reverse ? kb_sub(b, kb_sub(b, len, kb_i(b, 1)), loop.iv) : loop.iv;
-    KVal next = kb_bin(b, product ? KOP_MUL : KOP_ADD, loop.carry[0], lw_at(l, 0, idx));
-    lw_put(l, 0, idx, a->exclusive ? loop.carry[0] : next);
+    KVal next = loop.carry[0];
+    step(l, a, product, idx, &next);
     kb_loop_end(b, &loop, &next);
     lw_end_nest(l, rank - 1);
     lw_kernel_end(l);
