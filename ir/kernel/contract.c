@@ -276,6 +276,19 @@ static Dim block_rows(Dims *d, const Contract *c, const TileChoice *t, Dim block
     return dim_mul(d, dim_ceildiv(d, even, mr), mr);
 }
 
+/* Blocks of rows. Where M is not known and there are no other blocks: 3, 5 or 7 become 4, 6 or 8, which two threads share
+ * evenly, and half a block's rows make two. Never so many that one is empty: rows are dealt out in whole tiles. */
+static Dim row_blocks(Dims *d, const Contract *c, const TileChoice *t, bool alone)
+{
+    enum { TILES = 10, MOST = 7 };
+    int64_t m;
+    Dim n = dim_ceildiv(d, c->M, dim_const(d, t->mb)), two = dim_const(d, 2);
+    if (!alone || t->mb % t->mr || t->mb < TILES * (int64_t)t->mr || dim_is_const(d, c->M, &m) || dim_multiple_of(d, c->M, t->mb)) return n;
+    Dim few = dim_min(d, n, dim_const(d, MOST)), even = dim_mul(d, two, dim_div(d, dim_add(d, few, dim_const(d, 1)), two));
+    Dim half = dim_min(d, two, dim_mul(d, two, dim_div(d, c->M, dim_const(d, t->mb / 2)))); /* 0 or 2 */
+    return dim_max(d, n, dim_min(d, even, dim_max(d, half, dim_mul(d, dim_const(d, 4), dim_sub(d, n, dim_const(d, 1))))));
+}
+
 void contract_build(Kb *b, const Contract *c)
 {
     KModule *m = kb_module(b);
@@ -302,7 +315,7 @@ void contract_build(Kb *b, const Contract *c)
     else contract_share(&m->target, &p, known(b, c->Z), &x.choice);
     if (a16) a16_blocks(b, &x, &p);
     const TileChoice *t = &x.choice;
-    Dim blocks_m = dim_ceildiv(d, c->M, dim_const(d, t->mb)), blocks_n = dim_ceildiv(d, c->N, dim_const(d, t->nb));
+    Dim blocks_n = dim_ceildiv(d, c->N, dim_const(d, t->nb)), blocks_m = row_blocks(d, c, t, dim_is(d, blocks_n, 1));
     bool one_m = dim_is(d, blocks_m, 1), one_n = dim_is(d, blocks_n, 1);
 
     KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, dim_mul(d, c->Z, dim_mul(d, blocks_m, blocks_n))));
