@@ -313,6 +313,7 @@ void contract_build(Kb *b, const Contract *c)
     Build x = {.c = c, .choice = contract_choose(&m->target, &p)};
     if (c->b_load) contract_choose_strips(&m->target, &p, &x.choice);
     else contract_share(&m->target, &p, known(b, c->Z), &x.choice);
+    if (dim_is(d, c->T, 0)) x.choice.kc = x.choice.tc = 0; /* a sum of nothing has no blocks */
     if (a16) a16_blocks(b, &x, &p);
     const TileChoice *t = &x.choice;
     Dim blocks_n = dim_ceildiv(d, c->N, dim_const(d, t->nb)), blocks_m = row_blocks(d, c, t, dim_is(d, blocks_n, 1));
