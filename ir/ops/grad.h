@@ -88,6 +88,7 @@ static inline Value gr_test(Grad *c, OpCode op, Value a, double k) { return ex2(
     H(move) H(reshape) H(expand) H(transpose) H(tile) H(concat) H(split) H(slice) H(pad) H(gather) H(gather_elements) H(gather_nd) H(scatter)        \
     H(topk) H(self) H(blocks)                                                                                                                        \
     H(matmul) H(gemm) H(conv) H(conv_transpose) H(average_pool) H(max_pool) H(lp_pool) H(global_average_pool) H(global_max_pool) H(global_lp_pool)    \
+    H(resize)                                                                                                                                        \
     H(softmax) H(log_softmax) H(layer_norm) H(rms_norm) H(batch_norm) H(lrn)                                                                         \
     H(loop) H(scan) H(if)
 #define GRAD_HOOK(name) bool grad_##name(Grad *);

@@ -224,7 +224,7 @@ bool grad_average_pool(Grad *c)
 /* x |x|^(p-2) sums to y^p: dx = sign(x) |x|^(p-1) spread(dy y^(1-p)); 0 where all are. */
 static Value power_slope(Grad *c, Value *share)
 {
-    double p = (double)gr_int(c, "p");
+    double p = gr_float(c, "p");
     Value y = gr_out(c, 0), nil = gr_test(c, OP_Equal, y, 0), safe = gr_where(c, nil, gr_num(c, 1, y), y);
     *share = gr_mul(c, gr_dy(c), ex2(&c->x, OP_Pow, safe, gr_num(c, 1 - p, y)));
     return gr_mul(c, ex1(&c->x, OP_Sign, X), ex2(&c->x, OP_Pow, ex1(&c->x, OP_Abs, X), gr_num(c, p - 1, X)));

@@ -2,6 +2,7 @@
  * resize_lower.c.
  *   y[o] = sum over the taps of every axis of  x[index of o, tap] * weight of o, tap
  * Resize before opset 11 had the coordinates of Upsample; Upsample before 9 its scales as an attribute. */
+#include "ir/ops/grad.h"
 #include "ir/ops/resize.h"
 #include <math.h>
 #include <string.h>
@@ -416,5 +417,5 @@ static bool eval(Eval *e)
 
 bool resize_lower(Lw *, Node);
 #define COMMON .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT | OPF_FOLLOWED, .out = P_OUT, .attrs_size = sizeof(Resize), .infer = infer, .equivalent = equivalent, .lower = resize_lower, .eval = eval
-const OpDesc op_Resize = {.name = "Resize", .since = 19, COMMON, .in = P_RESIZE, .attrs = ATTRS_, .upgrade = upgrade};
-const OpDesc op_Upsample = {.name = "Upsample", .since = 10, COMMON, .in = P_UPSAMPLE, .attrs = UPSAMPLE_ATTRS, .upgrade = upsample_upgrade};
+const OpDesc op_Resize = {.name = "Resize", .since = 19, COMMON, .in = P_RESIZE, .attrs = ATTRS_, .upgrade = upgrade, .grad = grad_resize};
+const OpDesc op_Upsample = {.name = "Upsample", .since = 10, COMMON, .in = P_UPSAMPLE, .attrs = UPSAMPLE_ATTRS, .upgrade = upsample_upgrade, .grad = grad_resize};

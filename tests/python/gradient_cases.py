@@ -18,6 +18,8 @@ class Case:
         self.modes = options.get("modes", (None, "symbolic"))
         self.feed = options.get("feed", ())          # integers that are inputs all the same
         self.initializers = options.get("initializers", ())
+        self.plain = options.get("plain", True)      # also at -O0 (not: the program would check a size that expansion has renamed)
+        self.narrow = options.get("narrow", False)   # in float32 and float16, too
         self.second = options.get("second", True)    # its gradient is differentiated, too
         self.tol = options.get("tol", 1e-7)
         self.step = options.get("step")
@@ -117,7 +119,7 @@ def products(c):
         for tb in (0, 1):
             case("Gemm", f(*((4, 3) if ta else (3, 4))), f(*((5, 4) if tb else (4, 5))), f(5), out=[(3, 5)], transA=ta, transB=tb, alpha=0.5, beta=1.5)
     case("Gemm", f(3, 4), f(4, 5), out=[(3, 5)])
-    case("Gemm", f(3, 4), f(4, 5), f(3, 1), out=[(3, 5)])
+    case("Gemm", f(3, 4), f(4, 5), f(3, 1), out=[(3, 5)], options={"narrow": True})
 
 
 def reductions(c):
@@ -179,7 +181,7 @@ def moves(c):
         case("DepthToSpace", f(2, 8, 2, 3), out=[(2, 2, 4, 6)], blocksize=2, mode=mode)
     case("SpaceToDepth", f(2, 2, 4, 6), out=[(2, 8, 2, 3)], blocksize=2)
     case("CenterCropPad", f(5, 4), i([3, 7]), out=[(3, 7)])
-    case("Compress", f(4, 3), i([True, False, True, True]), out=[(3, 3)], axis=0)
+    case("Compress", f(4, 3), i([True, False, True, True]), out=[(3, 3)], axis=0, options={"plain": False})
 
 
 def windows(c):
@@ -192,7 +194,7 @@ def windows(c):
         ((1, 2, 6, 7), (2, 2, 3, 3), (1, 2, 3, 4), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
         ((2, 3, 4, 4), (5, 3, 1, 1), (2, 5, 4, 4), {}),
     ):
-        case("Conv", f(*x), f(*w), f(w[0]), out=[y], options={"static": ("x1", "x2")}, **attrs)
+        case("Conv", f(*x), f(*w), f(w[0]), out=[y], options={"static": ("x1", "x2"), "narrow": True}, **attrs)
     for x, w, y, attrs in (
         ((2, 3, 4), (3, 2, 3), (2, 2, 6), {}),
         ((1, 4, 3, 4), (4, 2, 3, 2), (1, 2, 6, 7), {"strides": [2, 2], "pads": [1, 1, 0, 0], "output_padding": [0, 0]}),
@@ -214,12 +216,24 @@ def windows(c):
         case(op, c.spread(2, 3, 4, 2), out=[(2, 3, 1, 1)])
 
 
+    scales = np.array([1, 1, 2, 1.5], np.float32)
+    for mode, attrs in (("nearest", {}), ("linear", {}), ("cubic", {"coordinate_transformation_mode": "align_corners"}), ("linear", {"antialias": 1})):
+        case("Resize", f(1, 2, 4, 6), None, scales, out=[(1, 2, 8, 9)], mode=mode, **attrs)
+    case("Resize", f(1, 2, 5, 4), None, None, np.array([3, 7]), out=[(1, 2, 3, 7)], mode="linear", axes=[2, 3], antialias=1, options={"static": ("x0",)})
+    case("Upsample", f(1, 2, 3, 3), scales, out=[(1, 2, 6, 4)], mode="linear", options={"opset": 9, "modes": (None,)})
+
+
 def norms(c):
     f, case = c.f, c.case
+    ms = {"domain": "com.microsoft"}
+    case("BiasGelu", f(3, 4), f(4), out=[(3, 4)], **ms)
+    case("FastGelu", f(3, 4), f(4), out=[(3, 4)], **ms)
+    case("SkipLayerNormalization", f(2, 3, 4), f(2, 3, 4), f(4), f(4), f(4), out=[(2, 3, 4)], options={"static": ("x2", "x3", "x4")}, **ms)
+    case("FusedMatMul", f(4, 3), f(5, 4), out=[(3, 5)], transA=1, transB=1, alpha=0.7, options={"modes": (None,)}, **ms)
     for op in ("Softmax", "LogSoftmax"):
-        case(op, f(3, 5), out=[(3, 5)])
+        case(op, f(3, 5), out=[(3, 5)], options={"narrow": True})
         case(op, f(2, 3, 4), out=[(2, 3, 4)], axis=1)
-    case("LayerNormalization", f(2, 3, 6), f(6), f(6), out=[(2, 3, 6)])
+    case("LayerNormalization", f(2, 3, 6), f(6), f(6), out=[(2, 3, 6)], options={"narrow": True})
     case("LayerNormalization", f(2, 3, 4), f(3, 4), None, out=[(2, 3, 4)], axis=1)
     case("RMSNormalization", f(3, 6), f(6), out=[(3, 6)])
     for x in ((3, 2, 4, 2), (5, 3)):
@@ -251,7 +265,7 @@ def blocks(c):
     f, case = c.f, c.case
     case("Einsum", f(2, 3, 4), f(2, 4, 5), out=[(2, 3, 5)], equation="bij,bjk->bik")
     case("Einsum", f(3, 4), f(4), out=[(3,)], equation="ij,j->i")
-    case("Attention", f(2, 2, 3, 4), f(2, 2, 5, 4), f(2, 2, 5, 3), out=[(2, 2, 3, 3)])
+    case("Attention", f(2, 2, 3, 4), f(2, 2, 5, 4), f(2, 2, 5, 3), out=[(2, 2, 3, 3)], options={"narrow": True})
     case("Attention", f(1, 4, 6), f(1, 4, 6), f(1, 4, 6), out=[(1, 4, 6)], q_num_heads=2, kv_num_heads=2, is_causal=1, options={"modes": (None,)})
     case("RotaryEmbedding", f(2, 2, 3, 4), f(3, 2), f(3, 2), c.rng.integers(0, 3, (2, 3)), out=[(2, 2, 3, 4)], options={"static": ("x0", "x1", "x2")})
     case("Dropout", f(3, 4), np.float64(0.5), np.bool_(False), out=[(3, 4)], options={"initializers": ("x1",)})
@@ -261,7 +275,7 @@ def blocks(c):
         for direction, D in (("forward", 1), ("reverse", 1), ("bidirectional", 2)):
             state = [f(D, B, H), f(D, B, H), f(D, 3 * H)] if op == "LSTM" else [f(D, B, H)]
             out = [(T, D, B, H), (D, B, H)] + ([(D, B, H)] if op == "LSTM" else [])
-            fixed = {"static": ("x1", "x2", "x3", "x5", "x6", "x7"), "modes": (None, "symbolic") if D == 2 else (None,)}
+            fixed = {"static": ("x1", "x2", "x3", "x5", "x6", "x7"), "narrow": direction == "reverse", "modes": (None, "symbolic") if D == 2 else (None,)}
             case(op, f(T, B, I), f(D, gates * H, I), f(D, gates * H, H), f(D, 2 * gates * H), lens if D == 2 else None, *state,
                  out=out, hidden_size=H, direction=direction, options=fixed)
     case("GRU", f(T, B, I), f(1, 3 * H, I), f(1, 3 * H, H), f(1, 6 * H), out=[(T, 1, B, H)], hidden_size=H, linear_before_reset=1, name="GRU linear",

@@ -1,6 +1,6 @@
 """Gradients: what bmc differentiates against central differences, in float64, through compiled code.
 
-    gradients.py [--bmc BMC] [--seed N] [--filter TEXT] [--jobs N] [-v]
+    gradients.py [--bmc BMC] [--seed N] [--filter TEXT] [--jobs N] [--full] [-v]
 
 Each case is a small graph whose results are weighted by random constants and summed: loss. It is compiled with
 --grad=loss:x,..., with fixed sizes and with symbolic ones, and for each input x and some random directions d
@@ -29,29 +29,31 @@ STEP = 1e-5
 DIRECTIONS = 4
 
 
-def model_of(case, symbolic, rng):
-    """The case's graph with a loss behind it; names of what is differentiated by."""
+def model_of(case, symbolic, rng, dtype=np.float64):
+    """The case's graph with a loss behind it, all floats of that type; names of what is differentiated by."""
+    number = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     nodes, inits, inputs, wrt = [], [], [], []
     for name, array in case.inputs.items():
         given = case.fed(name)
         if not given:
-            inits.append(numpy_helper.from_array(array, name))
+            inits.append(numpy_helper.from_array(array.astype(dtype) if array.dtype == np.float64 else array, name))
             continue
         if array.dtype == np.float64:
             wrt.append(name)
         dims = ["d%d" % d if symbolic and d > 1 and name not in case.static else d for d in array.shape]
         if symbolic == "distinct":
             dims = ["%s_%d" % (name, i) if name not in case.static else d for i, d in enumerate(array.shape)]
-        inputs.append(helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), dims))
+        element = number if array.dtype == np.float64 else helper.np_dtype_to_tensor_dtype(array.dtype)
+        inputs.append(helper.make_tensor_value_info(name, element, dims))
     nodes += case.nodes
     terms = []
     for k, (name, shape) in enumerate(case.outputs.items()):
-        inits.append(numpy_helper.from_array(rng.uniform(-1, 1, shape), "r%d" % k))
+        inits.append(numpy_helper.from_array(rng.uniform(-1, 1, shape).astype(dtype), "r%d" % k))
         nodes.append(helper.make_node("Mul", [name, "r%d" % k], ["m%d" % k]))
         nodes.append(helper.make_node("ReduceSum", ["m%d" % k], ["s%d" % k], keepdims=0))
         terms.append("s%d" % k)
     nodes.append(helper.make_node("Sum", terms, ["loss"]))
-    out = [helper.make_tensor_value_info("loss", TensorProto.DOUBLE, [])]
+    out = [helper.make_tensor_value_info("loss", number, [])]
     graph = helper.make_graph(nodes, "g", inputs, out, inits)
     opsets = [helper.make_opsetid("", case.opset), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets)
@@ -79,10 +81,14 @@ def differences(loaded, feeds, wrt, rng, tally, name, step, tol, y="loss", suffi
     return tally.check(name, good, worst)
 
 
-def check(case, symbolic, args, tally):
+CONFIGURATIONS = {"": [], "-O0": ["-O0", "--verify-each"], "AVX2": ["--cpu=x86-64-v3"]}
+
+
+def check(case, symbolic, configuration, args, tally):
     rng = np.random.default_rng([args.seed, case.number])
-    name = "%s%s" % (case.name, " (%s)" % symbolic if symbolic else "")
-    base = os.path.join(harness.WORK, "gradients", "%d%s" % (case.number, symbolic or ""))
+    label = ", ".join(x for x in (symbolic, configuration) if x)
+    name = case.name + (" (%s)" % label if label else "")
+    base = os.path.join(harness.WORK, "gradients", "%d%s%s" % (case.number, symbolic or "", configuration))
     model, wrt = model_of(case, symbolic, rng)
     onnx.save(model, base + ".onnx")
     wanted = [x for x in wrt if x not in case.constant]
@@ -90,7 +96,7 @@ def check(case, symbolic, args, tally):
     second = case.second and not symbolic
     if second:  # of the sum of the first gradient, by everything
         command.append("--grad=%s.grad:%s" % (wanted[0], ",".join(wanted)))
-    ran = harness.run(command + case.options)
+    ran = harness.run(command + case.options + CONFIGURATIONS[configuration])
     if ran.status != 0:
         tally.check(name, False, ran.brief())
         return
@@ -107,6 +113,25 @@ def check(case, symbolic, args, tally):
                 tally.check(name + ", two threads", False, "other bits")
     except bmc_ctypes.ModelError as e:
         tally.check(name, False, e)
+
+
+def narrow(case, args, tally):
+    """Gradients in float32 and float16 against those in float64."""
+    wide = None
+    for dtype, tol in ((np.float64, 0), (np.float32, 1e-5), (np.float16, 2e-2)):
+        base = os.path.join(harness.WORK, "gradients", "%d%s" % (case.number, np.dtype(dtype).name))
+        model, wrt = model_of(case, None, np.random.default_rng([args.seed, case.number]), dtype)
+        onnx.save(model, base + ".onnx")
+        ran = harness.run([args.bmc, base + ".onnx", "-o", base + ".so", "--grad=loss:" + ",".join(wrt)])
+        if ran.status != 0:
+            tally.check("%s in %s" % (case.name, np.dtype(dtype).name), False, ran.brief())
+            return
+        feeds = {k: v.astype(dtype) if v.dtype == np.float64 else v for k, v in case.inputs.items() if case.fed(k)}
+        got = bmc_ctypes.Loaded(base + ".so").run(feeds)
+        wide = wide or got
+        off = max(float(np.max(np.abs(got[x + ".grad"] - wide[x + ".grad"])) / np.max(np.abs(wide[x + ".grad"]))) for x in wrt)
+        if tol:
+            tally.check("%s in %s" % (case.name, np.dtype(dtype).name), off <= tol, "off by %.3g" % off)
 
 
 def training(args, tally):
@@ -165,6 +190,7 @@ def main():
     parser.add_argument("--filter", default="")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--start", type=int, default=0, help="leave out the cases before that number")
+    parser.add_argument("--full", action="store_true", help="also at -O0 and for a CPU with AVX2 only")
     parser.add_argument("-v", action="store_true")
     args = parser.parse_args()
     harness.needs_bmc(args.bmc)
@@ -174,7 +200,11 @@ def main():
     jobs = [lambda: training(args, tally)] if args.filter in "training" else []
     for case in gradient_cases.cases(np.random.default_rng(args.seed)):
         if args.filter in case.name and case.number >= args.start:
-            jobs += [lambda c=case, s=s: check(c, s, args, tally) for s in case.modes]
+            jobs += [lambda c=case, s=s: check(c, s, "", args, tally) for s in case.modes]
+            if case.narrow:
+                jobs.append(lambda c=case: narrow(c, args, tally))
+            others = [k for k in CONFIGURATIONS if k and (case.plain or k != "-O0")] if args.full else []
+            jobs += [lambda c=case, k=k: check(c, c.modes[-1], k, args, tally) for k in others]
     harness.parallel(jobs, args.jobs)
     return tally.finish()
 
