@@ -313,6 +313,14 @@ static size_t n_named(Import *im, const Onnx__NodeProto *n, const OpDesc *d)
     return names.n;
 }
 
+/* How many results there are means something: those of Split and of graphs. */
+static bool counts_outputs(const OpDesc *d)
+{
+    const Port *p = d->out;
+    while (p->name && p[1].name) p++;
+    return p->name && p->flags & PORT_VARIADIC;
+}
+
 /* sound: the operands were all found. */
 static bool operator(Import *im, Scope *s, const Onnx__NodeProto *n, OpCode op, Loc loc, const Value *given, size_t n_in, bool sound)
 {
@@ -326,7 +334,7 @@ static bool operator(Import *im, Scope *s, const Onnx__NodeProto *n, OpCode op, 
     if (opset < 1) return no_opset(im, n, loc);
     if (!inlining_goes_on(im, s->call, loc_diag(im, loc))) return false;
     bool ok = attrs_import(im, s, n, d, loc_diag(im, loc), &attrs);
-    while (n_out > 1 && !*n->output[n_out - 1]) n_out--;
+    while (n_out > 1 && !*n->output[n_out - 1] && !counts_outputs(d)) n_out--;
     uint32_t n_given = n_in && !*n->input[0] ? 0 : (uint32_t)n_in;   /* without the first, the others do not help */
     ok = ok && arity(im, d, d->in, n_given, least_inputs(d), "input", loc_diag(im, loc)) && arity(im, d, d->out, n_out, 1, "output", loc_diag(im, loc));
     if (n_region) captures(im, s, n, d, &captured);
