@@ -56,7 +56,8 @@ def same(got, want):
         return "%s%s, expected %s%s" % (got.dtype, list(got.shape), want.dtype, list(want.shape))
     if want.dtype.kind in "OUS":
         return "" if got.tolist() == want.tolist() else "%s, expected %s" % (got.tolist(), want.tolist())
-    good = np.allclose(got.astype(np.float64), want.astype(np.float64), rtol=1e-5, atol=1e-5, equal_nan=True)
+    wide = np.complex128 if want.dtype.kind == "c" else np.float64
+    good = np.allclose(got.astype(wide), want.astype(wide), rtol=1e-5, atol=1e-5, equal_nan=True)
     return "" if good else "%s, expected %s" % (got.ravel()[:8], want.ravel()[:8])
 
 

@@ -449,3 +449,93 @@ g (bool c, int64 m, float[N] x) => (float[K] y)
 """,
     [[YES, s(2), f(1, 0)], [YES, s(0), f(1, 0)], [NO, s(2), f(0, 1, 5)]],
 )
+
+
+def direct(m, x, y):
+    a, b, c, d, e = x, y, [], [], []
+    for k in range(m):
+        c, d, e = c + [k], d + [a], e + [a + b]
+        a, b = x, a + b
+    d, e = (np.array(v, np.float32).reshape(m, 2) for v in (d, e))
+    return [a, b, np.array(c, np.int64), d, e, e, np.full(m, 3, np.float32)]
+
+
+case(
+    "loop_direct_results",
+    HEAD
+    + """
+g (int64 m, float[N] x, float[N] y) => (float[N] a, float[N] b, int64[K] c, float[K,N] d, float[K,N] e, float[K,N] h, float[K] z)
+{
+   a, b, c, d, e, h, z = Loop (m, , x, y) <
+      body = l (int64 k, bool go, p, q) => (yes, x, w, k, p, w, w, one) <bool yes = {1}, float one = {3}> { w = Add (p, q) }
+   >
+}
+""",
+    [[s(3), f(1, 2), f(5, 6)], [s(0), f(1, 2), f(5, 6)]],
+    want=[direct(m, f(1, 2), f(5, 6)) for m in (3, 0)],
+)
+
+case(
+    "if_constant_results",
+    HEAD
+    + """
+g (bool c) => (float[N] a, int64 b)
+{
+   a, b = If (c) <
+      then_branch = t () => (u, v) <float[2] u = {1, 2}, int64 v = {5}> { },
+      else_branch = e () => (u, v) <float[3] u = {1, 2, 3}, int64 v = {6}> { }
+   >
+}
+""",
+    [[YES], [NO]],
+    want=[[f(1, 2), s(5)], [f(1, 2, 3), s(6)]],
+)
+
+case(
+    "unused_results",
+    HEAD
+    + """
+g (int64 m, float[N] x) => (float[N] a, float[K,N] d, float[3] u)
+{
+   a, , d = Loop (m, , x, x) <body = l (int64 k, bool go, p, q) => (g2, w, q2, o) {
+      g2 = Identity (go)  w = Add (p, q)  q2 = Neg (q)  o = Mul (p, q) }>
+   six = Constant <value_floats = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]> ()
+   u, = Split <num_outputs = 2, axis = 0> (six)
+}
+""",
+    [[s(2), f(1, 2)]],
+    patch=lambda model: model.graph.node[2].output.extend([""] * (2 - len(model.graph.node[2].output))),
+    want=[[f(1, 2), np.array([[1, 4], [-2, -8]], np.float32), f(1, 2, 3)]],
+)
+
+case(
+    "loop_int4",
+    HEAD
+    + """
+g (int64 m, float[N] x) => (float[K,N] y, float[K,N] z, float[N] v)
+{
+   i = Cast <to = 22> (x)
+   j, a, b = Loop (m, , i) <body = l (int64 k, bool go, q) => (go2, q2, o, p) {
+      go2 = Identity (go)
+      kf = Cast <to = 1> (k)
+      t = Add (x, kf)
+      o = Cast <to = 22> (t)
+      p = Cast <to = 17> (t)
+      qf = Cast <to = 1> (q)
+      q3 = Neg (qf)
+      q2 = Cast <to = 22> (q3) }>
+   y = Cast <to = 1> (a)
+   z = Cast <to = 1> (b)
+   v = Cast <to = 1> (j)
+}
+""",
+    [[s(3), f(1, 2, -3)], [s(4), f(1)], [s(0), f(1)]],
+    want=[
+        [y, y, v]
+        for y, v in (
+            (np.array([[1, 2, -3], [2, 3, -2], [3, 4, -1]], np.float32), f(-1, -2, 3)),
+            (np.array([[1], [2], [3], [4]], np.float32), f(1)),
+            (np.zeros((0, 1), np.float32), f(1)),
+        )
+    ],  # two int4 share a byte, so rows of an odd length do
+)

@@ -1,5 +1,6 @@
 """Sparse tensors, sequences, optionals."""
 
+import ml_dtypes
 import numpy as np
 from onnx import helper, numpy_helper
 
@@ -210,3 +211,47 @@ g (seq(float[K]) a, int64 p, float[N] x) => (seq(float[K]) b, float[J] c, int64 
         Fails("position -1"),
     ],
 )
+
+case(
+    "captured_sequence",
+    HEAD
+    + """
+g (seq(float[K]) a, int64 m, bool c) => (float[J] y, seq(float[K]) q)
+{
+   z = Constant <value_floats = [0.0]> ()
+   y = Loop (m, , z) <body = l (int64 k, bool go, v) => (go2, w) {
+      go2 = Identity (go)
+      w = If (c) <
+         then_branch = t () => (p) { e = SequenceAt (a, k)  p = Concat <axis = 0> (v, e) },
+         else_branch = u () => (p) { n = SequenceLength (a)  nf = Cast <to = 1> (n)  p = Add (v, nf) }
+      > }>
+   q = SequenceMap (a) <body = b (e) => (r) { l = SequenceLength (a)  lf = Cast <to = 1> (l)  r = Mul (e, lf) }>
+}
+""",
+    [[[f(1, 2), f(3)], s(2), YES], [[f(1, 2), f(3)], s(2), NO], [[], s(1), YES]],
+    want=[[f(0, 1, 2, 3), [f(2, 4), f(6)]], [f(4), [f(2, 4), f(6)]], Fails("position 0")],
+)
+
+for kind in np.complex64, np.complex128, np.float16, ml_dtypes.bfloat16, np.bool_, np.uint8:
+    name = np.dtype(kind).name
+    case(
+        "sequence_of_" + name,
+        HEAD
+        + """
+g (KIND[N] x, KIND[M] y) => (seq(KIND[K]) q, KIND[A] a, KIND[B] b, optional(KIND[C]) o)
+{
+   q = SequenceConstruct (x, y)
+   one = Constant <value_int = 1> ()
+   a = SequenceAt (q, one)
+   b = ConcatFromSequence <axis = 0> (q)
+   o = Optional (a)
+}
+""".replace("KIND", name),
+        [[np.array(v).astype(kind) for v in ([1, 0], [1, 1, 0])]],
+        want=[
+            [
+                [np.array(v).astype(kind) for v in ([1, 0], [1, 1, 0])],
+                *(np.array(v).astype(kind) for v in ([1, 1, 0], [1, 0, 1, 1, 0], [1, 1, 0])),
+            ]
+        ],
+    )
