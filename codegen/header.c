@@ -144,7 +144,7 @@ static void note_symbol(void *arg, Sym s)
 static bool is_plain(Head *h, const KPort *p)
 {
     const TypeRec *t = type_rec(h->m->types, p->type);
-    if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN || dtype_info(t->elem)->bits < 8) return false;
+    if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN || p->rank.i || dtype_info(t->elem)->bits < 8) return false;
     Uses u = {h, true};
     for (int a = 0; a < t->rank; a++) dim_each_sym(h->m->dims, dim_resolve(h->m->dims, t->dim[a]), note_symbol, &u);
     return u.bound;

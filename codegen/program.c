@@ -654,6 +654,8 @@ LV program_out_dims(Cg *g)
         LLVMAddCase(sw, cg_i32(g, o), at);
         LLVMPositionBuilderAtEnd(g->b, at);
         for (int a = 0; a < r->rank; a++) store_at(g, dim, 8 * a, cg_dim_at(g, sym, r->dim[a]), 8);
+        Sym rank = g->m->output.p[o].rank;
+        if (rank.i) store_at(g, dim, 8 * (BMC_MAX_RANK - 1), cg_dim_raw(g, sym, dim_sym(g->m->dims, rank)), 8);
         LLVMBuildBr(g->b, end);
     }
     return fn;

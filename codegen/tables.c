@@ -100,7 +100,7 @@ static LV port_of(Cg *g, const Entries *e, const KPort *p)
     }
     return structure(g,
                      (LV[]){cg_text(g, name_str(g->m->names, p->name)), i8_of(g, kind), i8_of(g, t->elem),
-                            i8_of(g, rank), i8_of(g, 0), LLVMConstArray2(g->i8, of, 3), i8_of(g, key),
+                            i8_of(g, p->rank.i ? RANK_UNKNOWN : rank), i8_of(g, 0), LLVMConstArray2(g->i8, of, 3), i8_of(g, key),
                             LLVMConstArray2(g->i64, dim, BMC_MAX_RANK),
                             LLVMConstArray2(g->i32, sym, BMC_MAX_RANK), cg_i32(g, p->alias),
                             cg_i32(g, p->alias_axis < 0 ? 0 : p->alias_axis), cg_i64(g, p->alias_axis < 0 ? 0 : p->alias_cap)},

@@ -23,7 +23,7 @@ static bool compiles(Session *s)
     kmodule_init(&s->k, &s->arena, &s->diag, &s->m.names, &s->m.dims, &s->m.types, &s->m.blobs);
     s->m.prefix = s->k.prefix = "model";
     ImportOptions io = {.dim = s->opt.dim.p, .n_dim = s->opt.dim.n};
-    return onnx_import(&s->m, s->opt.file, &io) && passes_run(&s->m, &s->k, &po, &stopped);
+    return onnx_import(&s->m, s->opt.file, &io) && rank_specialise(&s->m) && passes_run(&s->m, &s->k, &po, &stopped);
 }
 
 int cmd_check(Session *s)

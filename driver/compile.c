@@ -192,6 +192,9 @@ static bool gradients(Session *s)
     return true;
 }
 
+/* What a text form holds is past it, unless it was written by hand. */
+static bool ranks(Session *s) { return !s->m.entry || rank_specialise(&s->m); }
+
 static bool read_model(Session *s)
 {
     const char *path = s->opt.file, *kind = ending(path);
@@ -209,11 +212,11 @@ static bool read_model(Session *s)
         if (s->k.recipes && !bir_parse_recipes(&s->m, path, s->k.recipes, strlen(s->k.recipes))) return false;
         if (given) s->k.target = target;
     } else if (!strcmp(kind, ".bir")) {
-        if (!read_file(s, path, &text, &n) || !bir_parse(&s->m, path, text, n)) return false;
+        if (!read_file(s, path, &text, &n) || !bir_parse(&s->m, path, text, n) || !ranks(s)) return false;
     } else {
         ImportOptions io = {.dim = s->opt.dim.p, .n_dim = s->opt.dim.n, .shape = s->opt.shape.p, .n_shape = s->opt.shape.n,
                             .overridable = s->opt.overridable.p, .n_overridable = s->opt.overridable.n};
-        if (!onnx_import(&s->m, path, &io) || !infer_graph(s->m.entry) || !onnx_check_outputs(&s->m)) return false;
+        if (!onnx_import(&s->m, path, &io) || !ranks(s) || !infer_graph(s->m.entry) || !onnx_check_outputs(&s->m)) return false;
     }
     return gradients(s) && (!s->m.entry || aliases(s)) && math_modes(s) && buckets(s);
 }

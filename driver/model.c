@@ -24,6 +24,8 @@ int64_t value_count(const bmc_value *v)
     return n;
 }
 
+int64_t symbol_extent(const bmc_value *v, int axis) { return axis == 255 ? v->rank : axis < v->rank ? v->dim[axis] : 1; }
+
 /* ---- loading ---- */
 
 static bool is_shared_object(const char *path)
@@ -150,6 +152,7 @@ static bool make_input(Session *s, const bmc_info *info, uint32_t k, bool random
         return true;
     }
     int64_t count = 1;
+    if (p->rank > BMC_MAX_RANK) return diag(&s->diag, diag_file(s->opt.file), E_INPUT, p->name, "it may have any rank: give it with --input or --data");
     for (int i = 0; i < p->rank; i++) {
         v->dim[i] = p->dim[i] >= 0 ? p->dim[i] : symbol_value(s, &info->symbol[p->sym[i]]);
         if (__builtin_mul_overflow(count, v->dim[i], &count)) return diag(&s->diag, diag_file(s->opt.file), E_INPUT, p->name, "too many elements");

@@ -3,6 +3,7 @@
 #define BMC_DRIVER_OPTIONS_H
 #include "frontend/frontend.h"
 #include "passes/graph/bucket.h"
+#include "passes/graph/rank.h"
 #include "passes/graph/differentiate.h"
 #include "passes/pass.h"
 

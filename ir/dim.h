@@ -19,10 +19,14 @@ typedef struct DimRec { DimKind kind; int64_t k; /* CONST */ Sym sym; /* SYM */ 
 #define DIM_SIZE_MAX 4096
 
 typedef enum SymKind { SYM_ENTRY, SYM_NODE } SymKind;   /* bound at entry from an input's axis, or by a node while running */
+/* An input of unknown rank has RANK_ANY axes, 1 where a run brings fewer, and a symbol for how many those are. */
+#define RANK_ANY 6
+#define AXIS_RANK 255
+
 typedef struct SymRec {
     Name name;                /* unique in the module: as in the model when it is an identifier, else made up (s3) */
     SymKind kind;
-    int32_t input, axis;      /* ENTRY: where it is read from; -1: bound by a check or an equality only */
+    int32_t input, axis;      /* ENTRY: where it is read from (AXIS_RANK: the input's rank); -1: bound by a check or an equality only */
     int64_t lo, hi, multiple; /* bounds (inclusive); hi = INT64_MAX: none; multiple >= 1 */
     Dim same_as;              /* union-find: 0, or what this symbol was assumed equal to */
 } SymRec;

@@ -121,7 +121,7 @@ static bmc_status tensor_check(rt_private *p, const bmc_port *port, const bmc_va
             return shape_error(p, &o, port, v);
         }
     bool fits = rt_dense_bytes(v->dtype, v->rank, v->dim, &bytes);
-    if (fits && bytes && port->capacity) fits = rt_port_bytes(port, v->dim, NULL, &bytes);
+    if (fits && bytes && port->capacity) fits = rt_port_bytes(port, v->rank, v->dim, NULL, &bytes);
     if (!fits) {
         rt_out o = say_input(p, port, item);
         rt_put(&o, "the tensor is larger than any memory");
@@ -227,7 +227,7 @@ static bmc_status input_check(rt_private *p, const bmc_value *in, const bmc_valu
                               port->name, p->desc->info->output[port->alias].name);
             int64_t full[BMC_MAX_RANK];
             size_t bytes;
-            rt_port_bytes(port, v->dim, full, &bytes);
+            rt_port_bytes(port, v->rank, v->dim, full, &bytes);
             if (v->data && v->stride && v->rank == port->rank && !rt_is_dense(v->rank, full, v->stride))
                 return rt_say(p, BMC_E_INPUT, "input '%s': it is updated in place, so it must be dense", port->name);
         }
@@ -239,6 +239,9 @@ static bmc_status input_check(rt_private *p, const bmc_value *in, const bmc_valu
     return items_check(p, port, v, port->kind, 0);
 }
 
+/* What a symbol is bound to: the extent of an axis, 1 where the rank is smaller, or the rank. */
+static int64_t rt_extent(const bmc_value *v, int axis) { return axis == RT_AXIS_RANK ? v->rank : axis < v->rank ? v->dim[axis] : 1; }
+
 /* Dims against the port: fixed ones, bounds of symbols, and symbols that several axes share. */
 static bmc_status dims_check(bmc_ctx *x, const bmc_value *in, uint32_t i)
 {
@@ -246,7 +249,13 @@ static bmc_status dims_check(bmc_ctx *x, const bmc_value *in, uint32_t i)
     const bmc_info *f = p->desc->info;
     const bmc_port *port = &f->input[i];
     const bmc_value *v = &in[i];
-    if (port->kind != BMC_TENSOR || port->rank > BMC_MAX_RANK) return BMC_OK;
+    if (port->kind != BMC_TENSOR) return BMC_OK;
+    if (port->rank > BMC_MAX_RANK) { /* every axis has a symbol of its own, without bounds */
+        if (v->rank <= RT_ANY_RANK) return BMC_OK;
+        rt_out o = say_input(p, port, -1);
+        rt_put(&o, "rank is %d, at most %d is possible", v->rank, RT_ANY_RANK);
+        return shape_error(p, &o, port, v);
+    }
     for (int d = 0; d < port->rank; d++) {
         rt_out o = {p->message, 0, sizeof p->message};
         if (port->dim[d] >= 0) {
@@ -288,7 +297,7 @@ bmc_status rt_inputs_check(bmc_ctx *x, const bmc_value *in, const bmc_value *out
         if ((s = dims_check(x, in, i))) return s;
     for (uint32_t k = 0; k < f->n_symbol; k++) {
         const bmc_symbol *y = &f->symbol[k];
-        if (y->input >= 0) x->sym[p->desc->sym_of_entry[k]] = in[y->input].dim[y->axis];
+        if (y->input >= 0) x->sym[p->desc->sym_of_entry[k]] = rt_extent(&in[y->input], y->axis);
     }
     return p->status = BMC_OK;
 }

@@ -172,7 +172,7 @@ bmc_status rt_sizes(const rt_desc *d, const int64_t *value, int threads, bmc_siz
         if (port->kind != BMC_TENSOR || !d->out_planned[o] || port->rank > BMC_MAX_RANK) continue;
         d->out_dims(sym, o, dim);
         z->total =
-            add(z->total, rt_port_bytes(port, dim, NULL, &bytes) ? rt_heap_cost(bytes) : PTRDIFF_MAX);
+            add(z->total, rt_port_bytes(port, port->rank, dim, NULL, &bytes) ? rt_heap_cost(bytes) : PTRDIFF_MAX);
     }
     if (!s && z->total == PTRDIFF_MAX)
         s = rt_say(NULL, BMC_E_MEMORY, "the model needs more memory than there can be for these sizes");

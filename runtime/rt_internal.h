@@ -170,6 +170,8 @@ RT_HIDDEN void rt_detail(bmc_ctx *, const char *format, ...) __attribute__((form
 /* Lowest error of the first nt threads, or BMC_OK. `explain`: also the message. */
 RT_HIDDEN bmc_status rt_lowest(bmc_ctx *, int nt, bool explain);
 RT_HIDDEN void rt_explain(bmc_ctx *, const rt_thread *, const char *const *message, uint32_t n_message);
+#define RT_ANY_RANK 6     /* axes of a port whose rank is 255 */
+#define RT_AXIS_RANK 255  /* axis of a symbol that is a rank */
 #define RT_NO_STEP 0xfffffffeu /* step of errors that no step is known for */
 #define RT_NO_MESSAGE 0xffffffffu
 
@@ -182,7 +184,7 @@ RT_HIDDEN size_t rt_dtype_align(int dtype); /* of an element in memory, >= 1 */
 RT_HIDDEN bool rt_dense_bytes(int dtype, int rank, const int64_t *dim, size_t *bytes);
 RT_HIDDEN bool rt_is_dense(int rank, const int64_t *dim, const int64_t *stride);
 /* Bytes of what such a port's tensor lies in: dense, but for pairs with a capacity. full: its dims (may be NULL). */
-RT_HIDDEN bool rt_port_bytes(const bmc_port *, const int64_t *dim, int64_t *full, size_t *bytes);
+RT_HIDDEN bool rt_port_bytes(const bmc_port *, int rank, const int64_t *dim, int64_t *full, size_t *bytes);
 RT_HIDDEN void rt_copy_strided(void *to, const void *from, size_t elem, int rank, const int64_t *dim,
                                const int64_t *stride);
 /* Copies the bytes of n strings into the context, so that they outlive where they came from. */

@@ -116,16 +116,18 @@ static bmc_status output_check(rt_private *p, const bmc_value *out, uint32_t o)
     return BMC_OK;
 }
 
-/* Fills in dims and type of a tensor output; *bytes: what it needs. */
-static bool output_shape(bmc_ctx *x, bmc_value *v, uint32_t o, size_t *bytes)
+/* Fills in dims and type of a tensor output; *bytes: what it needs. Where the rank is a value of the run it is one more
+ * of the numbers (before the run: not known yet, all axes count). */
+static bool output_shape(bmc_ctx *x, bmc_value *v, uint32_t o, bool ran, size_t *bytes)
 {
     const rt_desc *d = x->rt->desc;
     const bmc_port *port = &d->info->output[o];
     v->kind = BMC_TENSOR;
     v->dtype = port->dtype;
-    v->rank = port->rank <= BMC_MAX_RANK ? port->rank : 0;
+    v->rank = port->rank <= BMC_MAX_RANK ? port->rank : RT_ANY_RANK;
     v->stride = NULL;
     d->out_dims(x->sym, o, v->dim);
+    if (port->rank > BMC_MAX_RANK && ran) v->rank = (uint8_t)v->dim[BMC_MAX_RANK - 1];
     return rt_dense_bytes(v->dtype, v->rank, v->dim, bytes);
 }
 
@@ -151,7 +153,7 @@ static bmc_status outputs_plan(bmc_ctx *x, bmc_value *out)
         const bmc_port *port = &d->info->output[o];
         if (port->kind != BMC_TENSOR || !d->out_planned[o]) continue;
         size_t bytes, capacity = out[o].bytes;
-        if (!output_shape(x, &out[o], o, &bytes) || !rt_port_bytes(port, out[o].dim, NULL, &bytes))
+        if (!output_shape(x, &out[o], o, false, &bytes) || !rt_port_bytes(port, out[o].rank, out[o].dim, NULL, &bytes))
             return rt_say(p, BMC_E_MEMORY, "output '%s' is larger than any memory", port->name);
         if (port->capacity && out[o].dim[port->alias_axis] > port->capacity)
             return rt_say(p, BMC_E_CAPACITY, "output '%s': %lld along axis %d, the capacity is %lld", port->name,
@@ -183,7 +185,7 @@ static bmc_status states_ready(rt_private *p, const bmc_value *in, const bmc_val
         int64_t *kept = p->state_dim[i];
         if (port->kind != BMC_TENSOR || !rt_input_is_state(p, in, out, i)) continue;
         int64_t full[BMC_MAX_RANK] = {0};
-        rt_port_bytes(port, in[i].dim, full, &bytes);
+        rt_port_bytes(port, in[i].rank, in[i].dim, full, &bytes);
         if (kept[0] != -1 && !memcmp(kept, full, n)) continue;
         if (kept[0] != -1)
             return rt_say(p, BMC_E_INPUT, "input '%s': the shape of the kept state cannot change before reset",
@@ -231,7 +233,7 @@ static bmc_status input_bind(bmc_ctx *x, const bmc_value *in, bmc_value *out, ui
         if (!rt_seq_import(x, slot, v)) return no_memory(p, v->n_item * sizeof(rt_elem), "input", port->name);
         return BMC_OK;
     }
-    rt_port_bytes(port, v->dim, NULL, &bytes);
+    rt_port_bytes(port, v->rank, v->dim, NULL, &bytes);
     if (port->alias >= 0) return pair_bind(x, in, out, i, bytes);
     if (v->stride && bytes && !rt_is_dense(v->rank, v->dim, v->stride)) {
         if (!rt_mem_ensure(&p->heap, &p->in_copy[i], bytes))
@@ -475,10 +477,11 @@ static bmc_status outputs_give(bmc_ctx *x, bmc_value *out)
         size_t bytes = p->out_bytes[o];
         if (d->out_boxed[o]) {
             size_t capacity = v->bytes;
-            if (!output_shape(x, v, o, &bytes) || (bytes && !from))
+            if (!output_shape(x, v, o, true, &bytes) || (bytes && !from))
                 return rt_say(p, BMC_E_FAIL, "output '%s' was not made", port->name);
             tensor_give(p, &s, port->name, v, from ? from : x, bytes, capacity, p->out_given[o]);
         } else {
+            if (port->rank > BMC_MAX_RANK) output_shape(x, v, o, true, &bytes);
             v->data = from;
             v->bytes = bytes;
             v->flags = rt_heap_owns(&p->heap, from) ? BMC_LENT : 0;

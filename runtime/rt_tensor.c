@@ -55,13 +55,13 @@ bool rt_dense_bytes(int dtype, int rank, const int64_t *dim, size_t *bytes)
     return *bytes <= PTRDIFF_MAX;
 }
 
-bool rt_port_bytes(const bmc_port *port, const int64_t *dim, int64_t *full, size_t *bytes)
+bool rt_port_bytes(const bmc_port *port, int rank, const int64_t *dim, int64_t *full, size_t *bytes)
 {
     int64_t own[BMC_MAX_RANK] = {0};
     if (!full) full = own;
-    memcpy(full, dim, port->rank * sizeof *dim);
+    memcpy(full, dim, (size_t)rank * sizeof *dim);
     if (port->capacity) full[port->alias_axis] = port->capacity;
-    return rt_dense_bytes(port->dtype, port->rank, full, bytes);
+    return rt_dense_bytes(port->dtype, rank, full, bytes);
 }
 
 bool rt_is_dense(int rank, const int64_t *dim, const int64_t *stride)

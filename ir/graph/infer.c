@@ -497,3 +497,18 @@ bool infer_graph(Graph *g)
     }
     return ok;
 }
+
+bool infer_try(Graph *g, const char **why)
+{
+    Diag *d = g->m->diag;
+    int errors = d->errors;
+    const char *first = d->first_error;
+    d->first_error = NULL;
+    d->quiet++;
+    bool ok = infer_graph(g);
+    d->quiet--;
+    if (!ok) *why = d->first_error ? d->first_error : "it does not type-check";
+    d->first_error = first;
+    d->errors = errors;
+    return ok;
+}

@@ -81,6 +81,9 @@ typedef struct CheckRec { Dim a, b; bool bcast; const char *msg; Loc loc; Graph 
 
 typedef struct AliasRec { Name in, out; int32_t axis; /* -1: same shape */ int64_t cap; } AliasRec;
 
+/* The rank of that output is a value of the run: it has RANK_ANY axes, and the last outputs of the entry graph say how many count. */
+typedef struct RankRec { Name out, rank; } RankRec;
+
 /* How exact arithmetic has to be: ir/graph/math_mode.h. */
 typedef enum MathMode { MATH_DEFAULT, MATH_STRICT, MATH_FAST, MATH_BF16 } MathMode;
 typedef struct NodeMath { Name node; /* in the model */ MathMode mode; } NodeMath;
@@ -89,7 +92,7 @@ typedef struct Module {
     Arena *arena; Diag *diag;
     Names names; Dims dims; Types types; Blobs blobs;
     VEC(Graph *) graph; Graph *entry;
-    VEC(CheckRec) check; VEC(AliasRec) alias;
+    VEC(CheckRec) check; VEC(AliasRec) alias; VEC(RankRec) rank;
     VEC(TypeId) out_decl; /* what the model file declares of each output of the entry graph (element type and rank), 0: nothing; onnx_check_outputs compares */
     const char *source;   /* model file, for messages */
     const char *prefix;   /* C identifier for generated symbols */

@@ -270,7 +270,11 @@ static void input_ports(Lw *l)
         l->s->frame->buf[v.i] = b;
         vec_push(l->k->arena, &l->k->input, (KPort){.name = value_label(l, v), .type = value_type(g, v), .buf = b, .alias = -1, .alias_axis = -1});
     }
-    for (uint32_t k = 0; k < g->out.n; k++)
+    for (uint32_t s = 1; s < l->m->dims.sym.n; s++) {
+        const SymRec *r = &l->m->dims.sym.p[s];
+        if (r->kind == SYM_ENTRY && r->input >= 0 && r->axis == AXIS_RANK) l->k->input.p[r->input].rank = (Sym){s};
+    }
+    for (uint32_t k = 0; k + l->m->rank.n < g->out.n; k++)   /* the last ones are ranks of others */
         vec_push(l->k->arena, &l->k->output, (KPort){.name = g->out_name.p[k].i ? g->out_name.p[k] : value_label(l, g->out.p[k]), .type = value_type(g, g->out.p[k]), .alias = -1, .alias_axis = -1});
     for (uint32_t i = 0; i < l->m->alias.n; i++)
         for (uint32_t a = 0; a < g->in.n; a++)
@@ -287,7 +291,14 @@ static void input_ports(Lw *l)
 /* Outputs that no node could store to directly (inputs, constants, views, second names, aliased state) are copied at the end, when nothing reads the old state any more. */
 static void output_ports(Lw *l)
 {
-    for (uint32_t k = 0; k < l->g->out.n; k++) {
+    uint32_t n_out = l->k->output.n;
+    for (uint32_t k = 0; k < l->m->rank.n; k++)
+        for (uint32_t o = 0; o < n_out; o++) {
+            if (l->k->output.p[o].name.i != l->m->rank.p[k].out.i) continue;
+            KBuf b = lw_row_major_of(l, lw_value_buf(l, l->g->out.p[n_out + k]));
+            l->k->output.p[o].rank = lw_load_sym(l, b, dim_const(&l->m->dims, 0), "rank", 0, RANK_ANY);
+        }
+    for (uint32_t k = 0; k < n_out; k++) {
         Value v = l->g->out.p[k];
         KBuf b = lw_value_buf(l, v);
         const KBufRec *r = kbuf(l->k, b);

@@ -25,7 +25,7 @@ static bool appends(Lw *l, Value v, const KPort *out)
 static int entry_output(Lw *l, Value v)
 {
     if (!l->s->frame->entry) return -1;
-    for (uint32_t k = 0; k < l->g->out.n; k++)
+    for (uint32_t k = 0; k < l->k->output.n; k++)
         if (l->g->out.p[k].i == v.i && !l->s->out_claimed[k] && (l->k->output.p[k].alias < 0 || appends(l, v, &l->k->output.p[k]))) return (int)k;
     return -1;
 }

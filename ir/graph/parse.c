@@ -416,7 +416,9 @@ static bool sym_parse(Bp *p)
     if (sym_find(&m->dims, intern(p, name), &s)) return lex_error(&p->x, "symbol '%s' is declared twice", name);
     bool node = lex_accept_ident(&p->x, "node");
     if (!node && !lex_expect_ident(&p->x, "entry")) return false;
-    if (!bounded_int(p, "input", 0, INT32_MAX, &input) || !bounded_int(p, "axis", 0, RANK_MAX - 1, &axis)) return false;
+    if (!bounded_int(p, "input", 0, INT32_MAX, &input)) return false;
+    if (input >= 0 && lex_accept_ident(&p->x, "rank")) axis = AXIS_RANK;
+    else if (!bounded_int(p, "axis", 0, RANK_MAX - 1, &axis)) return false;
     if (!bounded_int(p, "lo", INT64_MIN, INT64_MAX, &lo) || !bounded_int(p, "hi", lo, INT64_MAX, &hi)) return false;
     if (!bounded_int(p, "multiple", 1, INT64_MAX, &step)) return false;
     if ((input < 0) != (axis < 0) || (node && input >= 0))
@@ -474,6 +476,15 @@ static bool alias_parse(Bp *p)
     a.axis = (int32_t)axis;
     a.cap = cap;
     vec_push(p->m->arena, &p->m->alias, a);
+    return true;
+}
+
+/* rank "y" -> "y.rank" */
+static bool rank_parse(Bp *p)
+{
+    RankRec r;
+    if (!name_or_string(p, &r.out) || !lex_expect_arrow(&p->x) || !name_or_string(p, &r.rank)) return false;
+    vec_push(p->m->arena, &p->m->rank, r);
     return true;
 }
 
@@ -541,12 +552,13 @@ static bool item_parse(Bp *p)
     if (lex_accept_ident(&p->x, "prefix")) return lex_string(&p->x, &m->prefix, &n);
     if (lex_accept_ident(&p->x, "opset")) return lex_int(&p->x, &m->opset);
     if (lex_accept_ident(&p->x, "alias")) return alias_parse(p);
+    if (lex_accept_ident(&p->x, "rank")) return rank_parse(p);
     if (lex_accept_ident(&p->x, "math")) return math_parse(p);
     if (lex_accept_ident(&p->x, "sym")) return sym_parse(p);
     if (lex_accept_ident(&p->x, "same")) return same_parse(p);
     if (lex_accept_ident(&p->x, "recipe")) return recipe_parse(p);
     if (lex_accept_ident(&p->x, "data")) return data_parse(p);
-    return lex_error(&p->x, "expected source, prefix, opset, math, alias, sym, same, recipe, data or graph");
+    return lex_error(&p->x, "expected source, prefix, opset, math, alias, rank, sym, same, recipe, data or graph");
 }
 
 /* Recipes that constants name by their number in the text now name graphs of this module. */

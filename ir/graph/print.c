@@ -408,7 +408,7 @@ static void sym_text(Str *o, const Module *m, Sym s)
     str_add(o, "sym ");
     dim_print(o, &m->dims, dim_sym((Dims *)&m->dims, s)); /* the Dim of a symbol is a cache */
     str_add(o, r->kind == SYM_NODE ? " node" : " entry");
-    if (r->kind == SYM_ENTRY && r->input >= 0) str_printf(o, " input %d axis %d", r->input, r->axis);
+    if (r->kind == SYM_ENTRY && r->input >= 0) str_printf(o, r->axis == AXIS_RANK ? " input %d rank" : " input %d axis %d", r->input, r->axis);
     if (r->lo != 0) str_printf(o, " lo %lld", (long long)r->lo);
     if (r->hi != INT64_MAX) str_printf(o, " hi %lld", (long long)r->hi);
     if (r->multiple > 1) str_printf(o, " multiple %lld", (long long)r->multiple);
@@ -490,6 +490,13 @@ void bir_print(Str *o, Module *m)
         str_add(o, " -> ");
         quote(o, name_str(&m->names, a->out));
         if (a->axis >= 0) str_printf(o, " axis %d cap %lld", a->axis, (long long)a->cap);
+        str_char(o, '\n');
+    }
+    for (uint32_t k = 0; k < m->rank.n; k++) {
+        str_add(o, "rank ");
+        quote(o, name_str(&m->names, m->rank.p[k].out));
+        str_add(o, " -> ");
+        quote(o, name_str(&m->names, m->rank.p[k].rank));
         str_char(o, '\n');
     }
     SymUse use = {.m = m, .used = arena_array(o->arena, bool, m->dims.sym.n + 1)};

@@ -367,11 +367,17 @@ static void check_tables(Vf *c)
         if (!in) fail(c, NULL, NODE_NONE, "alias: there is no input '%s'", name_str(&m->names, m->alias.p[k].in));
         if (!out) fail(c, NULL, NODE_NONE, "alias: there is no output '%s'", name_str(&m->names, m->alias.p[k].out));
     }
+    for (uint32_t k = 0; k < m->rank.n; k++) { /* the ranks are the last outputs, in order */
+        bool out = false, last = m->rank.n <= e->out.n && e->out_name.p[e->out.n - m->rank.n + k].i == m->rank.p[k].rank.i;
+        for (uint32_t i = 0; last && i < e->out.n - m->rank.n; i++) out |= e->out_name.p[i].i == m->rank.p[k].out.i;
+        if (!last || !out) fail(c, NULL, NODE_NONE, "rank: '%s' and '%s' are no outputs that go together", name_str(&m->names, m->rank.p[k].out), name_str(&m->names, m->rank.p[k].rank));
+    }
     for (uint32_t i = 1; i < m->dims.sym.n; i++) {
         const SymRec *s = &m->dims.sym.p[i];
         if (s->kind != SYM_ENTRY || s->input < 0) continue;
         const TypeRec *t = (uint32_t)s->input < e->in.n ? value_trec(e, e->in.p[s->input]) : NULL;
-        if (!t || t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN || s->axis < 0 || s->axis >= t->rank)
+        bool there = s->axis == AXIS_RANK || (t && s->axis >= 0 && s->axis < t->rank);
+        if (!t || t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN || !there)
             fail(c, NULL, NODE_NONE, "symbol %s is read from axis %d of input %d, which is not there",
                  name_str(&m->names, s->name), s->axis, s->input);
     }

@@ -208,7 +208,8 @@ static bool bind_symbols(KEval *e)
         const SymRec *s = &d->sym.p[i];
         if (s->kind != SYM_ENTRY || s->input < 0 || (uint32_t)s->input >= e->m->input.n) continue;
         const bmc_value *v = &e->in[s->input];
-        int64_t x = v->kind == BMC_TENSOR && s->axis < v->rank ? v->dim[s->axis] : 0;
+        bool any = e->m->input.p[s->input].rank.i != 0;
+        int64_t x = v->kind != BMC_TENSOR ? 0 : s->axis == AXIS_RANK ? v->rank : s->axis < v->rank ? v->dim[s->axis] : any;
         const char *name = name_str(e->m->names, s->name), *port = name_str(e->m->names, e->m->input.p[s->input].name);
         if (x < s->lo || x > s->hi || (s->multiple > 1 && x % s->multiple))
             return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s': %s = %lld is out of range", port, name,
@@ -253,14 +254,16 @@ static bool one_input(KEval *e, uint32_t i)
     if (r->space == KS_SEQ)
         return rt_seq_import(e->ctx, p->buf.i, v) ||
                keval_fail(e, BMC_E_MEMORY, (KLoc){0}, "input '%s': out of memory", name);
-    if (v->kind != BMC_TENSOR || v->dtype != (int)r->elem || v->rank != r->rank)
+    bool ranked = p->rank.i ? v->rank <= RANK_ANY : v->rank == r->rank;
+    if (v->kind != BMC_TENSOR || v->dtype != (int)r->elem || !ranked)
         return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s' is %s of rank %d, expected %s of rank %d", name,
                           dtype_name((DType)v->dtype), v->rank, dtype_name(r->elem), r->rank);
     for (int a = 0; a < r->rank; a++) {
         if (!keval_dim(e, (KLoc){0}, r->dim[a], &x)) return false;
-        if (v->dim[a] != x || x < 0)
+        int64_t have = a < v->rank ? v->dim[a] : 1;
+        if (have != x || x < 0)
             return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s': dim %d is %lld, expected %lld", name, a,
-                              (long long)v->dim[a], (long long)x);
+                              (long long)have, (long long)x);
         if (__builtin_mul_overflow(count, x, &count))
             return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s' is larger than any memory", name);
     }
@@ -345,6 +348,7 @@ static bool one_output(KEval *e, uint32_t i)
         if (bytes) memcpy(v->data, w.data, (size_t)bytes);
     }
     v->bytes = (size_t)bytes;
+    if (p->rank.i) v->rank = (uint8_t)e->ctx->sym[p->rank.i];
     own_strings(e, v);
     return true;
 }

@@ -171,7 +171,7 @@ const RtCall *rt_call_find(const char *name);   /* NULL: no such row */
 typedef struct RtLib { const char *part, *flags, *packages; } RtLib;
 enum { RT_LIBS_MAX = 8 };
 
-typedef struct KPort { Name name; TypeId type; KBuf buf; int32_t alias; /* index of the output or input that shares memory, -1 */ int32_t alias_axis; int64_t alias_cap; } KPort;
+typedef struct KPort { Name name; TypeId type; KBuf buf; int32_t alias; /* index of the output or input that shares memory, -1 */ int32_t alias_axis; int64_t alias_cap; Sym rank; /* not 0: of any rank up to RANK_ANY, which is this; `type` has all axes */ } KPort;
 typedef struct KLocRec { int32_t node; Name node_name; Name op; } KLocRec;
 
 /* Facts of the target that schedules depend on; the numbers come from codegen's tables, the text form carries them. */

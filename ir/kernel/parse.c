@@ -103,7 +103,8 @@ static bool parse_sym(KParse *f)
     if (lex_accept_ident(x, "input")) {
         if (!small_int(f, 0, INT32_MAX, &v)) return false;
         r->input = (int32_t)v;
-        if (!lex_expect_ident(x, "axis") || !small_int(f, 0, RANK_MAX - 1, &v)) return false;
+        v = AXIS_RANK;
+        if (!lex_accept_ident(x, "rank") && (!lex_expect_ident(x, "axis") || !small_int(f, 0, RANK_MAX - 1, &v))) return false;
         r->axis = (int32_t)v;
     }
     if (lex_accept_ident(x, "lo") && !lex_int(x, &r->lo)) return false;
@@ -218,6 +219,7 @@ static bool parse_port(KParse *f, bool out)
             p.alias_axis = (int32_t)n;
         }
     }
+    if (lex_accept_ident(x, "rank") && !sym_ref(f, TK_DOLLAR, &p.rank)) return false;
     if (out) vec_push(f->m->arena, &f->m->output, p);
     else vec_push(f->m->arena, &f->m->input, p);
     return true;

@@ -109,7 +109,7 @@ static void print_symbols(P *p)
         const SymRec *r = &d->sym.p[i];
         if (!p->sym[i]) continue;
         str_printf(p->s, "sym %s %s", name_str(p->m->names, r->name), r->kind == SYM_ENTRY ? "entry" : "node");
-        if (r->kind == SYM_ENTRY && r->input >= 0) str_printf(p->s, " input %d axis %d", r->input, r->axis);
+        if (r->kind == SYM_ENTRY && r->input >= 0) str_printf(p->s, r->axis == AXIS_RANK ? " input %d rank" : " input %d axis %d", r->input, r->axis);
         if (r->lo) str_printf(p->s, " lo %lld", (long long)r->lo);
         if (r->hi != INT64_MAX) str_printf(p->s, " hi %lld", (long long)r->hi);
         if (r->multiple > 1) str_printf(p->s, " multiple %lld", (long long)r->multiple);
@@ -215,6 +215,7 @@ static void print_port(P *p, const char *word, const KPort *r)
         str_printf(p->s, " alias %d", r->alias);
         if (r->alias_axis >= 0) str_printf(p->s, " axis %d cap %lld", r->alias_axis, (long long)r->alias_cap);
     }
+    if (r->rank.i) str_printf(p->s, " rank $%s", name_str(p->m->names, p->m->dims->sym.p[r->rank.i].name));
     str_char(p->s, '\n');
 }
 

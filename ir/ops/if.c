@@ -31,22 +31,6 @@ static void bind_captures(Infer *c, Graph *r)
     }
 }
 
-/* Infers a branch; an error is kept quiet in *why. */
-static bool try_branch(Infer *c, Graph *r, const char **why)
-{
-    Diag *d = c->m->diag;
-    int errors = d->errors;
-    const char *first = d->first_error;
-    d->first_error = NULL;
-    d->quiet++;
-    bool ok = infer_graph(r);
-    d->quiet--;
-    *why = d->first_error ? d->first_error : "a branch of If does not type-check";
-    d->first_error = first;
-    d->errors = errors;
-    return ok;
-}
-
 /* The body becomes one Fail node whose results have the other branch's types. */
 static void make_fail(Infer *c, Graph *r, const Graph *other, const char *why)
 {
@@ -88,10 +72,10 @@ static bool infer(Infer *c)
         }
         Graph *dead = br[taken ? 1 : 0];
         const char *w;
-        if (!try_branch(c, dead, &w)) make_fail(c, dead, br[taken ? 0 : 1], w);
+        if (!infer_try(dead, &w)) make_fail(c, dead, br[taken ? 0 : 1], w);
         return true;
     }
-    for (int k = 0; k < 2; k++) ok[k] = try_branch(c, br[k], &why[k]);
+    for (int k = 0; k < 2; k++) ok[k] = infer_try(br[k], &why[k]);
     if (!ok[0] && !ok[1]) return infer_graph(br[0]) && false;
     for (int k = 0; k < 2; k++)
         if (!ok[k]) make_fail(c, br[k], br[1 - k], why[k]);

@@ -169,6 +169,7 @@ static void use_all(Use *u)
         use_type(u, m->input.p[i].type);
     }
     for (uint32_t i = 0; i < m->output.n; i++) {
+        if (m->output.p[i].rank.i) use_dim(u, dim_sym(m->dims, m->output.p[i].rank));
         if (m->output.p[i].buf.i) use_buf(u, m->output.p[i].buf, true);
         use_type(u, m->output.p[i].type);
     }

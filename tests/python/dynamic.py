@@ -18,7 +18,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 import harness
-from bmc_ctypes import E_INPUT, E_SHAPE, Config, Loaded, ModelError
+from bmc_ctypes import E_FAIL, E_INPUT, E_SHAPE, Config, Loaded, ModelError
 from harness import WORK, run
 
 F, I = TensorProto.FLOAT, TensorProto.INT64
@@ -254,12 +254,46 @@ class Tests:
         b = Build(self.rng)
         b("Relu", "x", out="y")
         model = b.save(self.path("no_rank.onnx"), [("x", F, None)], [("y", F)])
-        ran = run([self.bmc, model, "-o", self.path("no_rank.so")])
-        self.tally.check("an input of unknown rank is named", ran.status == 1 and "--shape x=" in ran.err, ran.brief())
         so = self.compile(model, "--shape", "x=?x3")
         session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
         if so:
             self.agree("a shape from the command line", Loaded(so), session, {"x": self.floats(4, 3)})
+        for level in ("-O0", "-O2"):
+            so = self.compile(model, level)
+            for shape in [(), (3,), (2, 3), (2, 0, 3), (1, 2, 1, 3, 1, 2)] if so else []:
+                self.agree("rank %d %s" % (len(shape), level), Loaded(so), session, {"x": self.floats(*shape)})
+            self.refused("rank 7", so, {"x": self.floats(*[1] * 7)}, E_INPUT, "rank is 7, at most 6")
+
+    def ranks(self):
+        """Inputs of unknown rank: a version for each rank that fits, results whose rank follows."""
+        b = Build(self.rng)
+        b("MatMul", "x", b.weight(3, 4), out="h")
+        b("Softmax", "h", out="y")
+        b("ReduceMax", "h", out="m", keepdims=0)
+        model = b.save(self.path("ranks.onnx"), [("x", F, None)], [("y", F), ("m", F)])
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        so = self.compile(model)
+        for shape in [(3,), (2, 3), (5, 2, 3), (2, 1, 2, 3)] if so else []:
+            for threads in (1, 2):
+                self.agree("MatMul of rank %d, %d threads" % (len(shape), threads), Loaded(so, threads=threads), session, {"x": self.floats(*shape)})
+        self.refused("a rank that does not fit", so, {"x": self.floats()}, E_FAIL, "not made for inputs of these ranks")
+        b = Build(self.rng)
+        b("Conv", "x", b.weight(2, 3, 1, 1), out="y")
+        model = b.save(self.path("one_rank.onnx"), [("x", F, None)], [("y", F)])
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        so = self.compile(model)
+        if so:
+            self.agree("the only rank", Loaded(so), session, {"x": self.floats(2, 3, 4, 5)})
+            self.refused("another one", so, {"x": self.floats(3, 4, 5)}, E_INPUT, "rank is 3, expected 4")
+        b = Build(self.rng)
+        b("Add", "x", "z", out="y")
+        model = b.save(self.path("two_ranks.onnx"), [("x", F, None), ("z", F, None)], [("y", F)])
+        session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+        so = self.compile(model)
+        for p, q in [((), ()), ((3,), ()), ((2, 3), (3,)), ((2, 1, 3), (5, 1))] if so else []:
+            self.agree("two ranks %s %s" % (p, q), Loaded(so), session, {"x": self.floats(*p), "z": self.floats(*q)})
+        if so:
+            self.refused("extents that do not broadcast", so, {"x": self.floats(2, 3), "z": self.floats(4)}, E_SHAPE, "broadcast")
 
     def buckets(self):
         """--bucket: versions for single sizes beside the one for all; weights are there once."""
@@ -349,7 +383,7 @@ def main():
     t = Tests(harness.needs_bmc(args.bmc), tally, rng)
     for f in os.listdir(t.out):
         os.remove(os.path.join(t.out, f))
-    for test in (t.image, t.encode, t.decode, t.steps, t.names, t.no_rank, t.buckets, t.threads, t.plans):
+    for test in (t.image, t.encode, t.decode, t.steps, t.names, t.no_rank, t.ranks, t.buckets, t.threads, t.plans):
         test()
     return tally.finish()
 

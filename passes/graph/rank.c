@@ -1,0 +1,282 @@
+/* rank: code knows the rank of every tensor, a model need not. Inputs of unknown rank are taken with RANK_ANY axes, 1
+ * behind those that a run brings; the model is there once for each rank that type-checks, and the rank chooses.
+ *   graph @main(%x: f32[*]) -> (%y)
+ *     =>  sym r entry input 0 rank
+ *         rank "y" -> "y.rank"
+ *         graph @main(%x: f32[a,b,c,d,e,f]) -> (%y, %y.rank)
+ *           %c = Dims() {value=[r-2]}                      0 where the rank is 2
+ *           %y, %y.rank = If(%c | %x)
+ *             then(%x) { the next version; behind the last one Fail }
+ *             else(%x) { %1 = Reshape(%x, [a,b])  the model  %y = Reshape(%2, [n,m,1,1,1,1])  %y.rank = 2 }
+ * Results whose rank differs between versions have RANK_ANY axes, too, and a scalar beside them that says how many
+ * count; both are made for the program's ends (KPort.rank), the graph in between has nothing special. Where one
+ * version alone type-checks, the inputs simply have that rank. */
+#include "passes/graph/rank.h"
+#include "ir/graph/infer.h"
+#include <assert.h>
+
+typedef struct Ranks {
+    Module *m;
+    const Graph *general;
+    uint32_t n;            /* inputs of unknown rank */
+    uint32_t *input;       /* which */
+    Sym *rank;             /* of each */
+    TypeId *type;          /* of every input of the model: with all axes */
+    Loc loc;
+} Ranks;
+
+typedef struct Version {
+    Graph *g; /* takes the inputs with all axes */
+    int at[4];
+} Version;
+enum { INPUTS_MAX = 2 }; /* 7 * 7 versions; three inputs would be 343 */
+
+typedef struct DimsAttrs {
+    uint64_t set;
+    AttrDims value;
+    AttrInts shape;
+    int64_t dtype;
+} DimsAttrs;
+
+static Value dims(Ranks *r, Graph *g, const Dim *dim, uint32_t n, DType type)
+{
+    DimsAttrs a = {.set = 1, .value = {arena_memdup(r->m->arena, dim, (n + 1) * sizeof *dim), n}, .dtype = type};
+    assert(op_desc(OP_Dims)->attrs_size == sizeof a);
+    if (type != DT_I64) a.set |= 2 | 4; /* a scalar */
+    Node made = graph_add(g, OP_Dims, NULL, 0, 1, &a, r->loc, NODE_NONE);
+    return infer_node(g, made) ? node_out(g, made, 0) : VALUE_NONE;
+}
+
+/* The same elements under other dims. */
+static Value called(Ranks *r, Graph *g, Value x, const Dim *dim, uint32_t rank)
+{
+    Value s = dims(r, g, dim, rank, DT_I64);
+    if (!s.i) return VALUE_NONE;
+    Node made = graph_add(g, OP_Reshape, (Value[]){x, s}, 2, 1, NULL, r->loc, NODE_NONE);
+    return infer_node(g, made) ? node_out(g, made, 0) : VALUE_NONE;
+}
+
+static bool is_tensor(const Module *m, TypeId t) { return t.i && type_rec(&m->types, t)->kind == TY_TENSOR; }
+static int rank_of(const Module *m, TypeId t) { return type_rec(&m->types, t)->rank; }
+
+static bool unranked(const Module *m, TypeId t) { return is_tensor(m, t) && rank_of(m, t) == RANK_UNKNOWN; }
+
+/* Do the results have the ranks that the model declares? */
+static bool as_declared(const Ranks *r, const Graph *g)
+{
+    const Module *m = r->m;
+    for (uint32_t k = 0; k < g->out.n && k < m->out_decl.n; k++) {
+        TypeId want = m->out_decl.p[k], have = value_type(g, g->out.p[k]);
+        if (!is_tensor(m, want) || !is_tensor(m, have) || unranked(m, want)) continue;
+        if (rank_of(m, want) != rank_of(m, have)) return false;
+    }
+    return true;
+}
+
+/* The model for these ranks. false: it does not type-check, *why says what. */
+static bool version(Ranks *r, const int *at, Graph **made, const char **why)
+{
+    Module *m = r->m;
+    Graph *g = *made = graph_new(m, "rank"), *body = graph_clone((Graph *)r->general);
+    Value *map = arena_array(m->arena, Value, body->value.n), *out = arena_array(m->arena, Value, body->out.n + 1);
+    for (uint32_t k = 0; k < body->in.n; k++)
+        map[body->in.p[k].i] = graph_input(g, r->type[k], value_rec(body, body->in.p[k])->name);
+    for (uint32_t i = 0; i < r->n; i++) {
+        Value *x = &map[body->in.p[r->input[i]].i];
+        if (!(*x = called(r, g, *x, type_rec(&m->types, r->type[r->input[i]])->dim, (uint32_t)at[i])).i) return false;
+    }
+    graph_inline(g, NODE_NONE, body, map);
+    for (uint32_t k = 0; k < body->out.n; k++) out[k] = map[body->out.p[k].i];
+    graph_set_outputs(g, out, body->out.n);
+    *why = "a result has another rank than the model declares";
+    return infer_try(g, why) && as_declared(r, g);
+}
+
+/* Which results have a rank that depends on the version. */
+static bool *results_vary(Ranks *r, const Version *v, uint32_t n)
+{
+    bool *vary = arena_array(r->m->arena, bool, r->general->out.n + 1);
+    for (uint32_t k = 0; k < r->general->out.n; k++)
+        for (uint32_t i = 1; i < n; i++) {
+            TypeId a = value_type(v[0].g, v[0].g->out.p[k]), b = value_type(v[i].g, v[i].g->out.p[k]);
+            if (is_tensor(r->m, a) && is_tensor(r->m, b)) vary[k] |= rank_of(r->m, a) != rank_of(r->m, b);
+        }
+    return vary;
+}
+
+/* Such results get all axes, and their ranks stand behind the results. */
+static bool widen(Ranks *r, Graph *g, const bool *vary)
+{
+    Module *m = r->m;
+    uint32_t n = g->out.n, to = n;
+    Value *out = arena_array(m->arena, Value, 2 * n + 1);
+    for (uint32_t k = 0; k < n; k++) {
+        out[k] = g->out.p[k];
+        if (!vary[k]) continue;
+        const TypeRec t = *value_trec(g, out[k]);
+        Dim dim[RANK_ANY], rank = dim_const(&m->dims, t.rank);
+        if (t.rank > RANK_ANY)
+            return diag(m->diag, diag_file(m->source), E_LOWER,
+                        arena_printf(m->arena, "a result of rank %d, where the rank depends on the inputs at most %d is possible", t.rank, RANK_ANY));
+        for (int a = 0; a < RANK_ANY; a++) dim[a] = a < t.rank ? t.dim[a] : dim_const(&m->dims, 1);
+        if (!(out[k] = called(r, g, out[k], dim, RANK_ANY)).i) return false;
+        if (!(out[to++] = dims(r, g, &rank, 1, DT_I32)).i) return false;
+    }
+    graph_set_outputs(g, out, to);
+    return true;
+}
+
+/* 0 where the ranks are those of the version. */
+static Dim distance(Ranks *r, const int *at)
+{
+    Dims *d = &r->m->dims;
+    Dim sum = dim_const(d, 0);
+    for (uint32_t i = 0; i < r->n; i++) {
+        Dim x = dim_sub(d, dim_sym(d, r->rank[i]), dim_const(d, at[i]));
+        sum = r->n == 1 ? x : dim_add(d, sum, dim_max(d, x, dim_sub(d, dim_const(d, 0), x)));
+    }
+    return sum;
+}
+
+static Graph *failing(Ranks *r, const Graph *like, const char *why)
+{
+    Module *m = r->m;
+    Graph *g = graph_new(m, "rank");
+    struct {
+        uint64_t set;
+        const char *message;
+    } fail = {1, arena_printf(m->arena, "the model is not made for inputs of these ranks: %s", why)};
+    Value *out = arena_array(m->arena, Value, like->out.n + 1);
+    for (uint32_t k = 0; k < r->general->in.n; k++) graph_input(g, r->type[k], value_rec(r->general, r->general->in.p[k])->name);
+    assert(op_desc(OP_Fail)->attrs_size == sizeof fail);
+    Node f = graph_add(g, OP_Fail, NULL, 0, like->out.n, &fail, r->loc, NODE_NONE);
+    for (uint32_t k = 0; k < like->out.n; k++) {
+        out[k] = node_out(g, f, k);
+        value_rec(g, out[k])->type = value_type(like, like->out.p[k]);
+    }
+    graph_set_outputs(g, out, like->out.n);
+    return g;
+}
+
+/* An If at the end of g that chooses v[0], or among those behind it; its results become g's. */
+static bool choose(Ranks *r, Graph *g, const Version *v, uint32_t n, const char *why)
+{
+    Module *m = r->m;
+    uint32_t n_in = g->in.n, n_out = v->g->out.n;
+    Value *arg = arena_array(m->arena, Value, n_in + 1), *out = arena_array(m->arena, Value, n_out + 1);
+    Dim apart = distance(r, v->at);
+    Graph *rest;
+    if (n == 1) rest = failing(r, v->g, why);
+    else {
+        rest = graph_new(m, "ranks");
+        for (uint32_t k = 0; k < n_in; k++) graph_input(rest, r->type[k], value_rec(g, g->in.p[k])->name);
+        if (!choose(r, rest, v + 1, n - 1, why)) return false;
+    }
+    if (!(arg[0] = dims(r, g, &apart, 1, DT_BOOL)).i) return false;
+    for (uint32_t k = 0; k < n_in; k++) arg[1 + k] = g->in.p[k];
+    Node made = graph_add(g, OP_If, arg, 1 + n_in, n_out, NULL, r->loc, NODE_NONE);
+    graph_set_region(g, made, (const Graph *const[]){rest, v->g}, 2);
+    node_rec(g, made)->n_capture = n_in;
+    for (uint32_t k = 0; k < n_out; k++) out[k] = node_out(g, made, k);
+    graph_set_outputs(g, out, n_out);
+    return true;
+}
+
+/* The only version that there is: no choice. */
+static void settle(Ranks *r, const Version *v)
+{
+    Module *m = r->m;
+    Graph *g = m->entry;
+    for (uint32_t i = 0; i < r->n; i++) {
+        uint32_t k = r->input[i];
+        const TypeRec t = *type_rec(&m->types, r->type[k]);
+        value_rec(g, g->in.p[k])->type = type_tensor(&m->types, t.elem, v->at[i], t.dim);
+        for (uint32_t s = 1; s < m->dims.sym.n; s++) {
+            SymRec *y = &m->dims.sym.p[s];
+            if (y->kind == SYM_ENTRY && y->input == (int32_t)k && y->axis >= v->at[i]) y->input = y->axis = -1;
+        }
+    }
+}
+
+static bool find_inputs(Ranks *r)
+{
+    Module *m = r->m;
+    Graph *g = m->entry;
+    Dims *d = &m->dims;
+    r->input = arena_array(m->arena, uint32_t, g->in.n + 1);
+    r->rank = arena_array(m->arena, Sym, g->in.n + 1);
+    r->type = arena_array(m->arena, TypeId, g->in.n + 1);
+    for (uint32_t k = 0; k < g->in.n; k++) {
+        r->type[k] = value_type(g, g->in.p[k]);
+        if (!unranked(m, r->type[k])) continue;
+        if (r->n == INPUTS_MAX)
+            return diag(m->diag, diag_file(m->source), E_LOWER,
+                        arena_printf(m->arena, "more than %d inputs have no known rank: give that of '%s' with --shape %s=...", INPUTS_MAX,
+                                     value_name(g, g->in.p[k]), value_name(g, g->in.p[k])));
+        Dim dim[RANK_ANY];
+        for (int a = 0; a <= RANK_ANY; a++) {
+            bool axis = a < RANK_ANY;
+            Sym s = sym_new(d, module_fresh_name(m, axis ? "axis" : "rank"), SYM_ENTRY, 0, axis ? INT64_MAX : RANK_ANY);
+            d->sym.p[s.i].input = (int32_t)k;
+            d->sym.p[s.i].axis = axis ? a : AXIS_RANK;
+            if (axis) dim[a] = dim_sym(d, s);
+            else r->rank[r->n] = s;
+        }
+        r->type[k] = type_tensor(&m->types, type_rec(&m->types, r->type[k])->elem, RANK_ANY, dim);
+        r->input[r->n++] = k;
+    }
+    return true;
+}
+
+/* The entry graph keeps its inputs, with all axes, and loses everything else. */
+static void clear(Ranks *r)
+{
+    Graph *g = r->m->entry;
+    graph_set_outputs(g, NULL, 0);
+    for (Node x = graph_last(g), p; x.i; x = p) {
+        p = node_prev(g, x);
+        graph_erase(g, x);
+    }
+    for (uint32_t k = 0; k < g->in.n; k++) value_rec(g, g->in.p[k])->type = r->type[k];
+}
+
+bool rank_specialise(Module *m)
+{
+    Graph *g = m->entry;
+    Ranks r = {.m = m};
+    if (!find_inputs(&r)) return false;
+    if (!r.n) return true;
+    uint32_t n = 0, count = 1, n_out = g->out.n;
+    for (uint32_t i = 0; i < r.n; i++) count *= RANK_ANY + 1;
+    assert(count <= RANKS_MAX);
+    Version v[RANKS_MAX];
+    const char *why = "", *first = NULL;
+    r.general = graph_clone(g);
+    for (uint32_t c = 0; c < count; c++) {
+        for (uint32_t i = 0, rest = c; i < r.n; i++, rest /= RANK_ANY + 1) v[n].at[i] = (int)(rest % (RANK_ANY + 1));
+        if (version(&r, v[n].at, &v[n].g, &why)) n++;
+        else if (!first) first = why;
+    }
+    if (!n)
+        return diag(m->diag, diag_file(m->source), E_LOWER,
+                    arena_printf(m->arena, "input '%s' has no known rank, and none from 0 to %d fits: %s",
+                                 value_name(g, g->in.p[r.input[0]]), RANK_ANY, first));
+    if (n == 1) return settle(&r, v), true;
+    bool *vary = results_vary(&r, v, n);
+    for (uint32_t i = 0; i < n; i++)
+        if (!widen(&r, v[i].g, vary)) return false;
+    Name *name = arena_array(m->arena, Name, n_out + 1);
+    for (uint32_t k = 0; k < n_out; k++)
+        name[k] = g->out_name.p[k].i ? g->out_name.p[k] : value_rec(g, g->out.p[k])->name;
+    clear(&r);
+    if (!choose(&r, g, v, n, first ? first : "")) return false;
+    for (uint32_t k = 0, to = n_out; k < n_out; k++) {
+        g->out_name.p[k] = name[k];
+        if (!vary[k]) continue;
+        Name rank = module_fresh_name(m, "rank");
+        g->out_name.p[to++] = rank;
+        vec_push(m->arena, &m->rank, (RankRec){name[k], rank});
+        if (k < m->out_decl.n) m->out_decl.p[k] = (TypeId){0};
+    }
+    return true;
+}
