@@ -445,12 +445,18 @@ static bool split_lower(Lw *l, Node n)
     bool given = lw_has(l, 1) && !value_rec(l->g, node_in(l->g, n, 1))->content && !value_is_const(l->g, node_in(l->g, n, 1));
     if (given && !lw_values(l, 1, size, parts, &count)) return false;
     lw_prepare_in(l);
+    for (uint32_t r = 0; given && r < parts; r++) {
+        Dim dim[RANK_MAX];
+        for (int i = 0; i < rank; i++) dim[i] = i == axis ? size[r] : lw_dim(l, 0, i);
+        lw_bind_dims(l, r, dim);
+        from = dim_add(d, from, lw_out_dim(l, r, (int)axis));
+    }
+    if (given) {   /* before anything is read by them */
+        KStep *s = lw_step(l, KST_CHECK);
+        s->a = from, s->b = lw_dim(l, 0, (int)axis), s->rel = KREL_EQ, s->msg = "the sizes of Split make {got}, the axis has {want}";
+        from = dim_const(d, 0);
+    }
     for (uint32_t r = 0; r < parts; r++) {
-        if (given) {
-            Dim dim[RANK_MAX];
-            for (int i = 0; i < rank; i++) dim[i] = i == axis ? size[r] : lw_dim(l, 0, i);
-            lw_bind_dims(l, r, dim);
-        }
         if (value_used(l->g, node_out(l->g, n, r))) {
             lw_out(l, r);
             Kb *b = lw_kernel(l, "split");
@@ -462,10 +468,6 @@ static bool split_lower(Lw *l, Node n)
             lw_kernel_end(l);
         }
         from = dim_add(d, from, lw_out_dim(l, r, (int)axis));
-    }
-    if (given) {
-        KStep *s = lw_step(l, KST_CHECK);
-        s->a = from, s->b = lw_dim(l, 0, (int)axis), s->rel = KREL_EQ, s->msg = "sum of the sizes of Split";
     }
     return true;
 }
