@@ -1,22 +1,35 @@
 /* tree.c: Forest, the internal operator that all tree ensembles expand into: which leaf each tree gives for a row of
  * x, and the sum of these leaves' weights.
- *   leaf[t] = walk(root[t])             16 trees at a time, as many steps as the deepest of them has
+ *   leaf[t] = walk(root[t])             16 trees in a vector, as many steps as the deepest of them has
  *   y[n, c] = sum over t of weight[leaf[t], c]
- * Nodes are records {feature and flags, bits of the split, yes, no}; in f64 the splits are an operand of their own. A
- * step has no branch. */
+ * A step has no branch. It waits for loads that each need the one before, so several vectors (`walks`) go side by side;
+ * roots are padded to whole groups. And it costs loads from 16 places, so nodes take as few as they can. Two forms:
+ *   pairs    {children, flags, feature in one word; bits of the split}. The children of a node stand side by side, `yes`
+ *            first; a leaf compares with NaN, which nothing fulfils, and its second child is itself. Operand `leaves` says
+ *            which leaf a node is. Three loads a step, that of x among them.
+ *   records  {feature and flags, bits of the split, yes, no}, leaves first, a leaf is its own child: where nodes have
+ *            several parents (x == v takes two nodes), or places do not fit into the word.
+ * In f64 the splits are an operand of their own. */
 #include "ir/graph/eval.h"
 #include "ir/graph/lower.h"
+#include "base/bug.h"
 #include "ir/ops/tree.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
+enum { WALKS_MAX = 4 };
 typedef struct ForestAttrs {
     uint64_t set;
     int64_t combine, missing, strict /* 0 none, 1 all, 2 some */, features;
+    int64_t trees /* without padding */, walks;
+    int64_t feature_bits,
+        shift; /* pairs: of the word, the feature's bits, and the place of the children's; 0: records */
 } ForestAttrs;
-static const AttrSpec ATTRS_[] = {A_INT(ForestAttrs, combine, 0), A_INT(ForestAttrs, missing, 0),
-                                  A_INT(ForestAttrs, strict, 0), A_INT(ForestAttrs, features, 0), A_END};
+static const AttrSpec ATTRS_[] = {
+    A_INT(ForestAttrs, combine, 0),      A_INT(ForestAttrs, missing, 0), A_INT(ForestAttrs, strict, 0),
+    A_INT(ForestAttrs, features, 0),     A_INT(ForestAttrs, trees, 0),   A_INT(ForestAttrs, walks, 1),
+    A_INT(ForestAttrs, feature_bits, 0), A_INT(ForestAttrs, shift, 0),   A_END};
 #define DTS_X (DTS(DT_F32) | DTS(DT_F64))
 static const Port P_IN[] = {{"x", DTS_X, 0, 1},
                             {"nodes", DTS(DT_I32), 0, 0},
@@ -24,6 +37,7 @@ static const Port P_IN[] = {{"x", DTS_X, 0, 1},
                             {"depths", DTS(DT_I32), 0, 0},
                             {"weights", DTS_X, 0, 1},
                             {"splits", DTS(DT_F64), PORT_OPTIONAL, 0},
+                            {"leaves", DTS(DT_I32), PORT_OPTIONAL, 0},
                             PORT_END};
 static const Port P_OUT[] = {{"y", DTS_X, 0, 1}, PORT_END};
 
@@ -55,17 +69,28 @@ static KVal flag(const Fw *w, KVal head, int bit)
     return kb_bin(w->b, KOP_NE, kb_and(w->b, head, kb_const_i(w->b, DT_I32, bit)), kb_const_i(w->b, DT_I32, 0));
 }
 
+/* Where the flags stand in the first word. */
+static int missing_bit(const ForestAttrs *a) { return a->shift ? 1 << a->feature_bits : TREE_MISSING; }
+static int strict_bit(const ForestAttrs *a) { return a->shift ? 2 << a->feature_bits : TREE_STRICT; }
+
 /* One step of a walk: the next node (i32). */
 static KVal step(const Fw *w, KVal at)
 {
     Kb *b = w->b;
     KVal node = kb_cast(b, DT_I64, at), head = field(w, node, 0);
     KVal split = w->wide ? kb_load(b, w->splits, &node) : kb_bitcast(b, DT_F32, field(w, node, 1));
-    bool flags = w->a->missing || w->a->strict == 2;
-    KVal feature = kb_cast(b, DT_I64, flags ? kb_and(b, head, kb_const_i(b, DT_I32, TREE_FEATURE)) : head);
+    bool flags = w->a->missing || w->a->strict == 2 || w->a->shift;
+    int features = w->a->shift ? (1 << w->a->feature_bits) - 1 : TREE_FEATURE;
+    KVal feature = kb_cast(b, DT_I64, flags ? kb_and(b, head, kb_const_i(b, DT_I32, features)) : head);
     KVal x = kb_load(b, w->x, (KVal[]){w->row, feature}), less = kb_lt(b, x, split), leq = kb_bin(b, KOP_LE, x, split);
-    KVal yes = w->a->strict == 1 ? less : w->a->strict == 0 ? leq : kb_select(b, flag(w, head, TREE_STRICT), less, leq);
-    if (w->a->missing) yes = kb_bin(b, KOP_OR, yes, kb_and(b, kb_un(b, KOP_ISNAN, x), flag(w, head, TREE_MISSING)));
+    KVal yes = w->a->strict == 1   ? less
+               : w->a->strict == 0 ? leq
+                                   : kb_select(b, flag(w, head, strict_bit(w->a)), less, leq);
+    if (w->a->missing)
+        yes = kb_bin(b, KOP_OR, yes, kb_and(b, kb_un(b, KOP_ISNAN, x), flag(w, head, missing_bit(w->a))));
+    KVal zero = kb_const_i(b, DT_I32, 0), one = kb_const_i(b, DT_I32, 1);
+    if (w->a->shift)
+        return kb_add(b, kb_bin(b, KOP_SHR, head, kb_const_i(b, DT_I32, w->a->shift)), kb_select(b, yes, zero, one));
     return kb_select(b, yes, field(w, node, 2), field(w, node, 3));
 }
 
@@ -73,14 +98,14 @@ static bool lower(Lw *l, Node n)
 {
     const ForestAttrs *a = ATTRS(l->g, n, ForestAttrs);
     Dims *d = &l->m->dims;
-    Dim trees = lw_dim(l, 2, 0), F = lw_dim(l, 0, 1);
+    Dim trees = dim_const(d, a->trees), padded = lw_dim(l, 2, 0), F = lw_dim(l, 0, 1);
     if (dim_le(d, dim_const(d, a->features), F) != TRI_YES) {
         KStep *s = lw_step(l, KST_CHECK);
         s->a = dim_const(d, a->features), s->b = F, s->rel = KREL_LE,
         s->msg = "the trees ask for more features than the input has";
     }
-    KBuf in[6];
-    for (uint32_t k = 0; k < 6; k++) in[k] = lw_has(l, k) ? lw_in(l, k) : (KBuf){0};
+    KBuf in[7];
+    for (uint32_t k = 0; k < 7; k++) in[k] = lw_has(l, k) ? lw_in(l, k) : (KBuf){0};
     lw_prepare_out(l);
     Kb *b = lw_kernel(l, "forest");
     Fw w = {.b = b,
@@ -90,19 +115,27 @@ static bool lower(Lw *l, Node n)
             .nodes = kb_param(b, in[1], false),
             .wide = in[5].i != 0};
     uint32_t root = kb_param(b, in[2], false), depth = kb_param(b, in[3], false), weight = kb_param(b, in[4], false);
+    uint32_t leaves = a->shift ? kb_param(b, in[6], false) : 0;
     if (w.wide) w.splits = kb_param(b, in[5], false);
     KVal zero = kb_i(b, 0), T = kb_dim(b, trees);
     w.row = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_dim(l, 0, 0)));
-    uint32_t leaf = kb_local(b, "leaf", DT_I32, 1, &trees);
+    uint32_t leaf = kb_local(b, "leaf", DT_I32, 1, &padded);
     KVal q = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 3, 0))), steps = kb_cast(b, DT_I64, kb_load(b, depth, &q)),
-         lo = kb_mul(b, q, kb_i(b, K_LANES));
-    KVal t = kb_for(b, KLOOP_VEC, lo, kb_min(b, kb_add(b, lo, kb_i(b, K_LANES)), T));
-    KVal start = kb_load(b, root, &t), next;
+         lo = kb_mul(b, q, kb_i(b, K_LANES * a->walks));
+    KVal t = kb_for(b, KLOOP_VEC, lo, kb_add(b, lo, kb_i(b, K_LANES))), tree[WALKS_MAX], start[WALKS_MAX],
+         next[WALKS_MAX];
+    for (int k = 0; k < a->walks; k++) {
+        tree[k] = kb_add(b, t, kb_i(b, K_LANES * k));
+        start[k] = kb_load(b, root, &tree[k]);
+    }
     KbLoop loop;
-    kb_loop(b, &loop, KLOOP_SEQ, zero, steps, 1, &start, NULL);
-    next = step(&w, loop.carry[0]);
-    kb_loop_end(b, &loop, &next);
-    kb_store(b, leaf, &t, loop.result[0]);
+    kb_loop(b, &loop, KLOOP_SEQ, zero, steps, (uint32_t)a->walks, start, NULL);
+    for (int k = 0; k < a->walks; k++) next[k] = step(&w, loop.carry[k]);
+    kb_loop_end(b, &loop, next);
+    for (int k = 0; k < a->walks; k++) {
+        KVal at_leaf = kb_cast(b, DT_I64, loop.result[k]);
+        kb_store(b, leaf, &tree[k], a->shift ? kb_load(b, leaves, &at_leaf) : loop.result[k]);
+    }
     kb_end(b);
     kb_end(b);
     KVal c = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 4, 1)));
@@ -119,6 +152,11 @@ static bool lower(Lw *l, Node n)
     return true;
 }
 
+static bool is_leaf(const ForestAttrs *a, const Tensor *nodes, int64_t at)
+{
+    return a->shift ? (ev_i(nodes, 2 * at) >> a->shift) + 1 == at : ev_i(nodes, 4 * at + 2) == at;
+}
+
 static bool eval(Eval *e)
 {
     const ForestAttrs *a = ATTRS(e->g, e->n, ForestAttrs);
@@ -128,20 +166,21 @@ static bool eval(Eval *e)
     Tensor *y = ev_out(e, 0, x->elem, 2, dim);
     for (int64_t k = 0; y && k < y->count; k++) {
         double s = a->combine == TREE_MIN ? INFINITY : a->combine == TREE_MAX ? -INFINITY : 0;
-        for (int64_t t = 0; t < roots->count; t++) {
-            int64_t at = ev_i(roots, t);
-            while (ev_i(nodes, 4 * at + 2) != at) {
-                int64_t head = ev_i(nodes, 4 * at), bits = ev_i(nodes, 4 * at + 1);
+        for (int64_t t = 0; t < a->trees; t++) {
+            int64_t at = ev_i(roots, t), width = nodes->dim[1];
+            while (!is_leaf(a, nodes, at)) {
+                int64_t head = ev_i(nodes, width * at), bits = ev_i(nodes, width * at + 1);
+                int64_t feature = a->shift ? head & ((1 << a->feature_bits) - 1) : head & TREE_FEATURE;
                 int32_t b = (int32_t)bits;
                 float f;
                 memcpy(&f, &b, 4);
-                double split = ev_has(e, 5) ? ev_f(e->in[5], at) : (double)f,
-                       v = ev_f(x, k / C * F + (head & TREE_FEATURE));
-                bool yes = isnan(v)                                 ? (head & TREE_MISSING) != 0
-                           : a->strict == 1 || (head & TREE_STRICT) ? v < split
-                                                                    : v <= split;
-                at = ev_i(nodes, 4 * at + (yes ? 2 : 3));
+                double split = ev_has(e, 5) ? ev_f(e->in[5], at) : (double)f, v = ev_f(x, k / C * F + feature);
+                bool some = a->strict == 2, yes = isnan(v) ? a->missing && (head & missing_bit(a))
+                                                  : a->strict == 1 || (some && (head & strict_bit(a))) ? v < split
+                                                                                                       : v <= split;
+                at = a->shift ? (head >> a->shift) + !yes : ev_i(nodes, 4 * at + (yes ? 2 : 3));
             }
+            if (a->shift) at = ev_i(e->in[6], at);
             double v = ev_f(w, at * C + k % C);
             s = a->combine == TREE_MIN ? fmin(s, v) : a->combine == TREE_MAX ? fmax(s, v) : s + v;
         }
@@ -172,40 +211,121 @@ static Value table(Ex *e, DType t, const void *data, int64_t rows, int64_t cols)
                        type_tensor(&m->types, t, cols ? 2 : 1, dim), (Name){0});
 }
 
+/* The nodes of a form. */
+typedef struct Tables {
+    int64_t n;
+    int32_t *rec, *root, *leaves; /* leaves NULL: records */
+    double *split;
+    int width;
+} Tables;
+
+static void put_split(Tables *t, int64_t at, double v)
+{
+    float f = (float)v;
+    memcpy(&t->rec[t->width * at + 1], &f, 4);
+    t->split[at] = v;
+}
+
+static void make_records(Arena *ar, const Forest *f, Tables *t)
+{
+    t->n = (int64_t)f->node.n + f->n_leaf, t->width = 4;
+    t->rec = arena_array(ar, int32_t, 4 * t->n);
+    t->split = arena_array(ar, double, t->n);
+    for (int32_t k = 0; k < f->n_leaf; k++) t->rec[4 * k + 2] = t->rec[4 * k + 3] = k;
+    for (uint32_t k = 0; k < f->node.n; k++) {
+        const TreeNode *s = &f->node.p[k];
+        int32_t *r = t->rec + 4 * ((int64_t)f->n_leaf + k);
+        r[0] = s->feature;
+        r[2] = s->yes < 0 ? -s->yes - 1 : f->n_leaf + s->yes;
+        r[3] = s->no < 0 ? -s->no - 1 : f->n_leaf + s->no;
+        put_split(t, f->n_leaf + (int64_t)k, s->split);
+    }
+    for (uint32_t k = 0; k < f->root.n; k++)
+        t->root[k] = f->root.p[k] < 0 ? -f->root.p[k] - 1 : f->n_leaf + f->root.p[k];
+}
+
+static int bits_for(int64_t n) /* numbers below n */
+{
+    int bits = 0;
+    while ((int64_t)1 << bits < n) bits++;
+    return bits;
+}
+
+/* false: not that form. Place 0 is empty, so that a leaf's first child, the place before it, exists; tree after tree,
+ * level after level. */
+static bool make_pairs(Arena *ar, const Forest *f, ForestAttrs *a, Tables *t)
+{
+    uint32_t inner = f->node.n, T = f->root.n;
+    bool *seen = arena_array(ar, bool, inner + 1);
+    for (uint32_t k = 0; k < 2 * inner + T; k++) {
+        int32_t child = k < T ? f->root.p[k] : (k - T) & 1 ? f->node.p[(k - T) / 2].no : f->node.p[(k - T) / 2].yes;
+        if (child >= 0 && seen[child]) return false; /* it has two parents */
+        if (child >= 0) seen[child] = true;
+    }
+    int64_t n = 1 + T + 2 * (int64_t)inner;
+    int feature_bits = bits_for(f->max_feature + 1), shift = feature_bits + 2;
+    if (bits_for(n) + shift > 31) return false;
+    *t = (Tables){.n = 1, .root = t->root, .width = 2};
+    t->rec = arena_array(ar, int32_t, 2 * n);
+    t->split = arena_array(ar, double, n);
+    t->leaves = arena_array(ar, int32_t, n);
+    int32_t *what = arena_array(ar, int32_t, n); /* inner node or leaf of each place, as Forest's children are */
+    for (uint32_t k = 0; k < T; k++) {
+        int64_t at = t->n;
+        t->root[k] = (int32_t)t->n;
+        what[t->n++] = f->root.p[k];
+        for (; at < t->n; at++) {
+            int64_t child = what[at] < 0 ? at - 1 : t->n;
+            int32_t head = 0;
+            if (what[at] < 0) {
+                t->leaves[at] = -what[at] - 1;
+                put_split(t, at, NAN);
+            } else {
+                const TreeNode *s = &f->node.p[what[at]];
+                head = (s->feature & TREE_FEATURE) | (s->feature & TREE_MISSING ? 1 << feature_bits : 0) |
+                       (s->feature & TREE_STRICT ? 2 << feature_bits : 0);
+                put_split(t, at, s->split);
+                what[t->n++] = s->yes;
+                what[t->n++] = s->no;
+            }
+            t->rec[2 * at] = (int32_t)child << shift | head;
+        }
+    }
+    assert(t->n <= n);
+    a->feature_bits = feature_bits, a->shift = shift;
+    return true;
+}
+
 Value tree_scores(Ex *e, Value x, const Forest *f, TreeCombine combine)
 {
     if (e->failed) return VALUE_NONE;
     Arena *ar = e->g->m->arena;
     DType t = ex_elem(e, x);
-    uint32_t inner = f->node.n, T = f->root.n, groups = (T + K_LANES - 1) / K_LANES, strict = 0, missing = 0;
-    int64_t n = (int64_t)inner + f->n_leaf, weights = (int64_t)f->n_leaf * f->n_target;
-    int32_t *rec = arena_array(ar, int32_t, 4 * n), *root = arena_array(ar, int32_t, T),
-            *depth = arena_array(ar, int32_t, groups);
-    double *split = arena_array(ar, double, n);
-    for (int32_t k = 0; k < f->n_leaf; k++) rec[4 * k + 2] = rec[4 * k + 3] = k;
+    uint32_t inner = f->node.n, T = f->root.n, walks = T <= K_LANES ? 1 : T <= 2 * K_LANES ? 2 : WALKS_MAX;
+    uint32_t each = K_LANES * walks, groups = (T + each - 1) / each, strict = 0, missing = 0;
+    int64_t weights = (int64_t)f->n_leaf * f->n_target;
+    int32_t *depth = arena_array(ar, int32_t, groups);
+    Tables tables = {.root = arena_array(ar, int32_t, groups * each)};
     for (uint32_t k = 0; k < inner; k++) {
-        const TreeNode *s = &f->node.p[k];
-        int32_t *r = rec + 4 * ((int64_t)f->n_leaf + k);
-        float v = (float)s->split;
-        r[0] = s->feature;
-        memcpy(&r[1], &v, 4);
-        r[2] = s->yes < 0 ? -s->yes - 1 : f->n_leaf + s->yes;
-        r[3] = s->no < 0 ? -s->no - 1 : f->n_leaf + s->no;
-        split[f->n_leaf + (int64_t)k] = s->split;
-        strict += (s->feature & TREE_STRICT) != 0;
-        missing += (s->feature & TREE_MISSING) != 0;
+        strict += (f->node.p[k].feature & TREE_STRICT) != 0;
+        missing += (f->node.p[k].feature & TREE_MISSING) != 0;
     }
-    for (uint32_t k = 0; k < T; k++) root[k] = f->root.p[k] < 0 ? -f->root.p[k] - 1 : f->n_leaf + f->root.p[k];
-    for (uint32_t k = 0; k < groups; k++) depth[k] = f->depth.p[k * K_LANES];
-    ForestAttrs a = {.set = 15,
+    for (uint32_t k = 0; k < groups; k++) depth[k] = f->depth.p[k * each];
+    ForestAttrs a = {.set = 255,
                      .combine = combine,
                      .missing = missing > 0,
                      .strict = strict == 0       ? 0
                                : strict == inner ? 1
                                                  : 2,
-                     .features = f->max_feature + 1};
-    if (a.strict == 1 && !a.missing) /* no flags are looked at */
-        for (uint32_t k = 0; k < inner; k++) rec[4 * ((int64_t)f->n_leaf + k)] &= ~TREE_STRICT;
+                     .features = f->max_feature + 1,
+                     .trees = T,
+                     .walks = walks};
+    if (!make_pairs(ar, f, &a, &tables)) {
+        make_records(ar, f, &tables);
+        if (a.strict == 1 && !a.missing) /* no flags are looked at */
+            for (uint32_t k = 0; k < inner; k++) tables.rec[4 * ((int64_t)f->n_leaf + k)] &= ~TREE_STRICT;
+    }
+    for (uint32_t k = T; k < groups * each; k++) tables.root[k] = tables.root[T - 1]; /* the shallowest tree */
     void *w = arena_alloc(ar, (size_t)(weights + 1) * 8);
     for (int64_t k = 0; k < weights; k++) {
         double v = f->given[k] || combine == TREE_SUM ? f->weight[k] : t == DT_F64 ? DBL_MAX : FLT_MAX;
@@ -213,11 +333,12 @@ Value tree_scores(Ex *e, Value x, const Forest *f, TreeCombine combine)
         if (t == DT_F64) ((double *)w)[k] = v;
         else ((float *)w)[k] = (float)v;
     }
-    Value in[6] = {x,
-                   table(e, DT_I32, rec, n, 4),
-                   table(e, DT_I32, root, T, 0),
+    Value in[7] = {x,
+                   table(e, DT_I32, tables.rec, tables.n, tables.width),
+                   table(e, DT_I32, tables.root, groups * each, 0),
                    table(e, DT_I32, depth, groups, 0),
                    table(e, t, w, f->n_leaf, f->n_target),
-                   t == DT_F64 ? table(e, DT_F64, split, n, 0) : VALUE_NONE};
-    return ex_op(e, OP_Forest, in, 6, &a);
+                   t == DT_F64 ? table(e, DT_F64, tables.split, tables.n, 0) : VALUE_NONE,
+                   tables.leaves ? table(e, DT_I32, tables.leaves, tables.n, 0) : VALUE_NONE};
+    return ex_op(e, OP_Forest, in, 7, &a);
 }

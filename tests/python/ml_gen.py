@@ -271,8 +271,9 @@ def tree_common(rng, version):
 
 
 def weights(rng, f, stem, ids, tensors, positive):
-    """Weights of leaves for targets out of `ids`, of some leaves several."""
-    rows = [(t, n, int(i)) for t, n in f.leaves for i in rng.permutation(ids)[: rng.integers(1, len(ids) + 1)]]
+    """Weights of leaves for targets out of `ids`, of some leaves several. The first tree speaks of all of them: a class without a score
+    is 0 here, and no candidate for the label in ONNX Runtime."""
+    rows = [(t, n, int(i)) for t, n in f.leaves for i in rng.permutation(ids)[: rng.integers(1, len(ids) + 1) if t else len(ids)]]
     w = np.array(floats(rng, len(rows)), F32)
     w = np.abs(w) / len(f.leaves) if positive else w
     a = {stem + "_treeids": [r[0] for r in rows], stem + "_nodeids": [r[1] for r in rows], stem + "_ids": [r[2] for r in rows]}
@@ -332,7 +333,8 @@ def tree_ensemble(rng, version):
     def grow(depth):
         """(index, is it a leaf)"""
         if depth == 0:
-            leaves.append((int(rng.integers(targets)), float(F32(rng.standard_normal()))))
+            # a tree speaks of one target: where none speaks of a target, ONNX Runtime's transformations leave it out
+            leaves.append((len(roots) % targets, float(F32(rng.standard_normal()))))
             return len(leaves) - 1, 1
         at = len(nodes)
         nodes.append(None)
@@ -342,7 +344,7 @@ def tree_ensemble(rng, version):
         nodes[at] = (int(rng.integers(features)), mode, float(np.round(rng.standard_normal() * 3)), yes, no, int(rng.random() < 0.3), set_of)
         return at, 0
 
-    for _ in range(int(rng.integers(1, 30))):
+    for _ in range(int(rng.integers(targets, 30))):
         roots.append(grow(int(rng.integers(1, 6)))[0])
     for r in nodes:
         members += r[6] + [float("nan")] if r[6] else []
@@ -353,7 +355,7 @@ def tree_ensemble(rng, version):
         "nodes_splits": numpy_helper.from_array(np.array([r[2] for r in nodes], dtype)),
         "tree_roots": roots, "n_targets": targets, "leaf_targetids": [v[0] for v in leaves],
         "leaf_weights": numpy_helper.from_array(np.array([v[1] for v in leaves], dtype)),
-        "aggregate_function": 1 if targets > 1 else int(rng.integers(4)), "post_transform": int(rng.integers(5)) if targets > 1 else 0,
+        "aggregate_function": 1 if targets > 1 else int(rng.integers(4)), "post_transform": int(rng.choice([0, 3, 4])) if targets > 1 else 0,    # ONNX Runtime takes 1 for LOGISTIC, 2 for SOFTMAX
     }
     either = bool(members) or 4 in modes    # sets and equalities: ONNX Runtime 1.31 takes wrong ways, the reference others
     if either:
