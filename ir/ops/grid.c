@@ -89,8 +89,8 @@ const OpDesc op_AffineGrid = {.name = "AffineGrid", .since = 20, .cls = CLS_OPAQ
 
 /* ---- GridSample ---- */
 
-static const Port P_IN[] = {{"X", DTS_NUM | DTS_BOOL, 0, 1}, {"grid", DTS_FLOAT, 0, 2}, PORT_END};
-static const Port P_OUT[] = {{"Y", DTS_NUM | DTS_BOOL, 0, 1}, PORT_END};
+static const Port P_IN[] = {{"X", DTS_ANY, 0, 1}, {"grid", DTS_FLOAT, 0, 2}, PORT_END};
+static const Port P_OUT[] = {{"Y", DTS_ANY, 0, 1}, PORT_END};
 typedef struct Sample { uint64_t set; int64_t align_corners; const char *mode, *padding_mode; } Sample;
 static const AttrSpec ATTRS_[] = {A_INT(Sample, align_corners, 0), A_STRING(Sample, mode, "linear"), A_STRING(Sample, padding_mode, "zeros"), A_END};
 
@@ -253,6 +253,19 @@ static double walk(const Walk *w, int axis, int64_t base)
     return sum;
 }
 
+/* The element that the place is in; -1: none. */
+static int64_t nearest(const Walk *w, int64_t base)
+{
+    for (int axis = 2; axis < w->x->rank; axis++) {
+        double v = w->place[axis - 2], n = (double)w->x->dim[axis], edge = w->a->align_corners ? 0 : 0.5;
+        if (padding_of(w->a) == BORDER) v = v < 0 ? 0 : v > n - 1 ? n - 1 : v;
+        if (padding_of(w->a) == REFLECTION) v = trunc(ev_reflect(v, -edge, n - 1 + edge));
+        if (!(v >= 0 && v < n)) return -1;
+        base = base * w->x->dim[axis] + (int64_t)v;
+    }
+    return base;
+}
+
 static bool eval(Eval *e)
 {
     const Sample *a = ATTRS(e->g, e->n, Sample);
@@ -274,9 +287,10 @@ static bool eval(Eval *e)
             if (padding_of(a) == REFLECTION) v = ev_reflect(v, a->align_corners ? 0 : -0.5, n - (a->align_corners ? 1 : 0.5));
             place[d] = v;
         }
-        double v = walk(&(Walk){x, a, place}, 2, i[0] * x->dim[1] + i[1]);
-        if (dtype_is_float(y->elem)) ev_set_f(y, k, v);
-        else ev_set_i(y, k, (int64_t)v);
+        Walk w = {x, a, place};
+        int64_t channel = i[0] * x->dim[1] + i[1], from = taps_of(a) == 1 ? nearest(&w, channel) : 0;
+        if (taps_of(a) > 1) ev_set_f(y, k, walk(&w, 2, channel));
+        else if (from >= 0) ev_copy(y, k, x, from);
     }
     return y != NULL;
 }

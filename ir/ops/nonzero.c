@@ -1,8 +1,9 @@
 /* nonzero.c: NonZero: the indices of the elements that are not zero, one column each, in row-major order: [rank, count]. The count is known only while running:
- * one kernel counts, its result becomes the node's symbol, a second kernel stores. */
+ * one kernel counts, its result becomes the node's symbol, a second kernel stores. A string is zero when it is empty. */
 #include "ir/ops/axes.h"
+#include "ir/ops/compose.h"
 
-static const Port P_IN[] = {{"X", DTS_NUM | DTS_BOOL, 0, 0}, PORT_END};
+static const Port P_IN[] = {{"X", DTS_NUM | DTS_BOOL | DTS_STR, 0, 0}, PORT_END};
 static const Port P_OUT[] = {{"Y", DTS(DT_I64), 0, 0}, PORT_END};
 
 static bool infer(Infer *c)
@@ -20,6 +21,16 @@ static KVal is_nonzero(Lw *l, const KVal *idx)
     DType t = kb_type(l->b, x);
     if (t == DT_BOOL) return x;
     return kb_bin(l->b, KOP_NE, x, dtype_is_float(t) ? kb_const_f(l->b, t, 0) : kb_const_i(l->b, t, 0));
+}
+
+static bool is_text(const Graph *g, Node n) { return value_trec(g, node_in(g, n, 0))->elem == DT_STR; }
+
+static bool expand_text(Graph *g, Node n)
+{
+    Ex x = ex_begin(g, n);
+    Value empty = ex2(&x, OP_Squeeze, ex_strings(&x, (const char *const[]){""}, 1), ex_int1(&x, 0));
+    Value y = ex1(&x, OP_NonZero, ex1(&x, OP_Not, ex2(&x, OP_Equal, ex_in(&x, 0), empty)));
+    return ex_end(&x, &y, 1);
 }
 
 /* Sequential loops over all axes with the running count; stores positions when `to` is given. */
@@ -61,14 +72,16 @@ static bool lower(Lw *l, Node n)
     return true;
 }
 
+static bool eval_zero(const Tensor *x, int64_t k) { return x->elem == DT_STR ? !((const bmc_string *)x->data)[k].len : ev_f(x, k) == 0; }
+
 static bool eval(Eval *e)
 {
     const Tensor *x = e->in[0];
     int64_t dim[2] = {x->rank, 0}, i[RANK_MAX], at = 0;
-    for (int64_t k = 0; k < x->count; k++) dim[1] += ev_f(x, k) != 0;
+    for (int64_t k = 0; k < x->count; k++) dim[1] += !eval_zero(x, k);
     Tensor *y = ev_out(e, 0, DT_I64, 2, dim);
     for (int64_t k = 0; y && k < x->count; k++) {
-        if (ev_f(x, k) == 0) continue;
+        if (eval_zero(x, k)) continue;
         unflatten(x, k, i);
         for (int a = 0; a < x->rank; a++) ev_set_i(y, a * dim[1] + at, i[a]);
         at++;
@@ -76,4 +89,5 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_NonZero = {.name = "NonZero", .since = 13, .cls = CLS_OPAQUE, .in = P_IN, .out = P_OUT, .infer = infer, .lower = lower, .eval = eval};
+const OpDesc op_NonZero = {.name = "NonZero", .since = 13, .cls = CLS_OPAQUE, .in = P_IN, .out = P_OUT, .infer = infer, .lower = lower,
+                           .expand = expand_text, .must_expand = is_text, .eval = eval};

@@ -213,11 +213,14 @@ static bool fill_lower(Lw *l, Node n)
     if (!lw_values(l, 0, dim, RANK_MAX, &rank)) return false;
     lw_bind_dims(l, 0, dim);
     lw_out(l, 0);
-    Kb *b = lw_kernel(l, "fill");
-    KVal idx[RANK_MAX];
-    lw_nest_over(l, 0, idx);
     bool given = a->set & 1;
-    lw_put(l, 0, idx, dtype_is_float(t) ? kb_const_f(b, k, given ? blob_get_f(&l->m->blobs, a->value.blob, 0) : 0)
+    Dim one = dim_const(&l->m->dims, 1);
+    KBuf text = t == DT_STR ? lw_const_buf(l, a->value.blob, "fill", 1, &one) : (KBuf){0};
+    Kb *b = lw_kernel(l, "fill");
+    KVal idx[RANK_MAX], zero = kb_i(b, 0);
+    lw_nest_over(l, 0, idx);
+    lw_put(l, 0, idx, text.i ? kb_load(b, kb_param(b, text, false), &zero)
+                      : dtype_is_float(t) ? kb_const_f(b, k, given ? blob_get_f(&l->m->blobs, a->value.blob, 0) : 0)
                                         : kb_const_i(b, k, given ? blob_get_i(&l->m->blobs, a->value.blob, 0) : 0));
     lw_end_nest(l, lw_out_rank(l, 0));
     lw_kernel_end(l);

@@ -8,6 +8,7 @@ know another version of Unicode: letters that either side does not know stay out
 import argparse
 import os
 import random
+import re
 import shutil
 import sys
 import unicodedata
@@ -17,6 +18,7 @@ import onnxruntime
 from onnx import TensorProto, helper
 
 import harness
+import string_forms
 from bmc_ctypes import Loaded, ModelError
 from harness import WORK, run
 
@@ -219,6 +221,24 @@ def cast(t, bmc, work):
             t.check("%s and back" % x.dtype, np.array_equal(got[k + "n"], x, equal_nan=k in "fdh"))
 
 
+def forms(t, bmc, work):
+    """What moves strings, each node by itself."""
+    for label in string_forms.FORMS:
+        proto, feeds = string_forms.proto(label)
+        want = string_forms.wanted(label, *string_forms.proto(label))
+        path = os.path.join(work, "form.onnx")
+        with open(path, "wb") as f:
+            f.write(proto.SerializeToString())
+        for flags in SETTINGS:
+            so = os.path.join(work, "form-%s-%d.so" % (re.sub(r"\W", "", label), len(flags)))
+            made = run([bmc, path, "-o", so] + flags)
+            if not t.check("%s compiles %s" % (label, flags), made.status == 0, made.brief()):
+                continue
+            got = list(Loaded(so).run(feeds).values())
+            right = len(got) == len(want) and all(a.shape == np.shape(b) and a.tolist() == np.asarray(b).tolist() for a, b in zip(got, want))
+            t.check("%s %s" % (label, flags), right, (got, want))
+
+
 def map_model(nodes, inputs, outputs):
     info = lambda ports: [helper.make_value_info(n, p) for n, p in ports]
     graph = helper.make_graph(nodes, "maps", info(inputs), info(outputs))
@@ -283,7 +303,7 @@ def main():
     work = os.path.join(WORK, "strings")
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
-    for part in (case, stops, split, regex, cast, maps):
+    for part in (case, stops, split, regex, cast, forms, maps):
         part(t, bmc, work)
     return t.finish()
 
