@@ -163,7 +163,7 @@ static void check_buf(V *c, KBuf b)
             kverify_error(c->v, r->loc, "%%%s: a view of nothing", name);
             return;
         }
-        if (kbuf(c->m, r->base)->space == KS_SEQ || kbuf(c->m, r->base)->elem != r->elem)
+        if (kbuf(c->m, r->base)->space == KS_SEQ || dtype_info(kbuf(c->m, r->base)->elem)->bits != dtype_info(r->elem)->bits)
             kverify_error(c->v, r->loc, "%%%s: its base holds something else", name);
         else check_view_extent(c, b);
         break;

@@ -91,10 +91,16 @@ static bool expand_text(Graph *g, Node n)
     return ex_end(&x, &y, 1);
 }
 
+static bool saturates(const Graph *g, Node n)
+{
+    return (node_rec(g, n)->op == OP_CastLike ? ATTRS(g, n, CastLike)->saturate : ATTRS(g, n, Cast)->saturate) != 0;
+}
+
 static Value equivalent(Graph *g, Node n, uint32_t r)
 {
     (void)r;
     TypeId a = value_type(g, node_in(g, n, 0)), b = value_type(g, node_out(g, n, 0));
+    if (a.i && value_trec(g, node_in(g, n, 0))->elem == DT_F8E5M2 && saturates(g, n)) return VALUE_NONE;   /* infinities do not stay */
     return a.i && a.i == b.i ? node_in(g, n, 0) : VALUE_NONE;
 }
 

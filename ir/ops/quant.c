@@ -12,15 +12,16 @@
 #include <string.h>
 
 #define DTS_SCALE (DTS(DT_F32) | DTS(DT_F16) | DTS(DT_BF16) | DTS(DT_F8E8M0))
+#define DTS_QSCALE (DTS_SCALE | DTS(DT_I32))
 #define DTS_QINT                                                                                                       \
     (DTS(DT_I8) | DTS(DT_U8) | DTS(DT_I16) | DTS(DT_U16) | DTS(DT_I4) | DTS(DT_U4) | DTS(DT_I2) | DTS(DT_U2))
 #define DTS_Q (DTS_QINT | DTS_FLOAT8 | DTS(DT_F4E2M1))
 #define DTS_X (DTS(DT_F32) | DTS(DT_F16) | DTS(DT_BF16) | DTS(DT_I32))
 static const Port P_Q_IN[] = {
-    {"x", DTS_X, 0, 0}, {"y_scale", DTS_SCALE, 0, 0}, {"y_zero_point", DTS_Q, PORT_OPTIONAL, 0}, PORT_END};
+    {"x", DTS_X, 0, 0}, {"y_scale", DTS_QSCALE, 0, 0}, {"y_zero_point", DTS_Q, PORT_OPTIONAL, 0}, PORT_END};
 static const Port P_Q_OUT[] = {{"y", DTS_Q, 0, 0}, PORT_END};
 static const Port P_Q1_IN[] = {
-    {"x", DTS_X, 0, 0}, {"y_scale", DTS_SCALE, PORT_OPTIONAL, 0}, {"y_zero_point", DTS_Q, PORT_OPTIONAL, 0}, PORT_END};
+    {"x", DTS_X, 0, 0}, {"y_scale", DTS_QSCALE, PORT_OPTIONAL, 0}, {"y_zero_point", DTS_Q, PORT_OPTIONAL, 0}, PORT_END};
 static const Port P_D_IN[] = {{"x", DTS_Q | DTS(DT_I32), 0, 1},
                               {"x_scale", DTS_SCALE, 0, 0},
                               {"x_zero_point", DTS_Q | DTS(DT_I32), PORT_OPTIONAL, 1},

@@ -11,6 +11,7 @@
 #include <math.h>
 
 #define DTS_8 (DTS(DT_I8) | DTS(DT_U8))
+#define DTS_Q8 (DTS_8 | DTS_FLOAT8)
 #define DTS_S (DTS(DT_F32) | DTS(DT_F16) | DTS(DT_BF16))
 
 /* ---- how large sums become ---- */
@@ -168,11 +169,32 @@ static bool conv_integer_expand(Graph *g, Node n)
     return !e.failed;
 }
 
+/* What a factor stands for, as float32: (v - zero) * scale; parameters of the left one go along its rows. */
+static Value real_factor(Ex *e, const Factor *f, bool rows)
+{
+    int rank = ex_type(e, f->v)->rank;
+    Value zero = ex_cast(e, f->zero, DT_F32), scale = ex_cast(e, f->scale, DT_F32);
+    if (rows) zero = of_rows(e, zero, rank), scale = of_rows(e, scale, rank);
+    return ex2(e, OP_Mul, ex2(e, OP_Sub, ex_cast(e, f->v, DT_F32), zero), scale);
+}
+
+/* With 8-bit floats: QuantizeLinear(MatMul of what the factors stand for) */
+static bool qmatmul_real(Ex *e, const Factor *a, const Factor *b)
+{
+    Value y = ex2(e, OP_MatMul, real_factor(e, a, true), real_factor(e, b, false));
+    if (!y.i) return false;
+    void *attrs = ex_set(e, OP_QuantizeLinear, NULL, "axis", ex_rank(e, y) > 1 ? ex_rank(e, y) - 2 : 0);
+    Value scale = ex_cast(e, node_in(e->g, e->n, 6), DT_F32);
+    ex_result(e, 0, ex_op(e, OP_QuantizeLinear, (Value[]){y, scale, node_in(e->g, e->n, 7)}, 3, attrs));
+    return !e->failed;
+}
+
 static bool qmatmul_expand(Graph *g, Node n)
 {
     Ex e = ex_begin(g, n);
     Factor a = {node_in(g, n, 0), node_in(g, n, 1), node_in(g, n, 2)},
            b = {node_in(g, n, 3), node_in(g, n, 4), node_in(g, n, 5)};
+    if ((DTS(ex_elem(&e, a.v)) | DTS(ex_elem(&e, b.v)) | DTS(result_type(&e))) & DTS_FLOAT8) return qmatmul_real(&e, &a, &b);
     Value acc = ex_op(&e, OP_MatMulInteger, (Value[]){a.v, b.v, a.zero, b.zero}, 4, NULL);
     int rank = ex_type(&e, a.v)->rank;
     Value s = product(&e, of_rows(&e, a.scale, rank), b.scale);
@@ -357,6 +379,10 @@ static bool q_eval(Eval *e, const OpDesc *op, bool conv)
         double acc = ev_f(s, k) + (conv && ev_has(e, 8) ? ev_f(e->in[8], channel) : 0);
         float scale = fa * fb / sy, v = (float)acc * scale;
         double q = nearbyint(v) + zy;
+        if (!dtype_is_int(t)) {
+            small_eval(y, k, v + zy, true, "up");
+            continue;
+        }
         ev_set_i(y, k, (int64_t)(q < lo ? lo : q > lo + 255 ? lo + 255 : q));
     }
     return y != NULL;
@@ -368,6 +394,7 @@ static bool qconv_eval(Eval *e) { return q_eval(e, &op_Conv, true); }
 
 static const Port P_I32[] = {{"y", DTS(DT_I32), 0, 0}, PORT_END};
 static const Port P_8[] = {{"y", DTS_8, 0, 3}, PORT_END};
+static const Port P_Q8[] = {{"y", DTS_Q8, 0, 3}, PORT_END};
 static const Port P_MMI[] = {{"A", DTS_8, 0, 1},
                              {"B", DTS_8, 0, 2},
                              {"a_zero_point", DTS_8, PORT_OPTIONAL, 1},
@@ -378,9 +405,9 @@ static const Port P_CI[] = {{"x", DTS_8, 0, 1},
                             {"x_zero_point", DTS_8, PORT_OPTIONAL, 1},
                             {"w_zero_point", DTS_8, PORT_OPTIONAL, 2},
                             PORT_END};
-static const Port P_QMM[] = {{"a", DTS_8, 0, 1},       {"a_scale", DTS_S, 0, 0},      {"a_zero_point", DTS_8, 0, 1},
-                             {"b", DTS_8, 0, 2},       {"b_scale", DTS_S, 0, 0},      {"b_zero_point", DTS_8, 0, 2},
-                             {"y_scale", DTS_S, 0, 0}, {"y_zero_point", DTS_8, 0, 3}, PORT_END};
+static const Port P_QMM[] = {{"a", DTS_Q8, 0, 1},      {"a_scale", DTS_S, 0, 0},       {"a_zero_point", DTS_Q8, 0, 1},
+                             {"b", DTS_Q8, 0, 2},      {"b_scale", DTS_S, 0, 0},       {"b_zero_point", DTS_Q8, 0, 2},
+                             {"y_scale", DTS_S, 0, 0}, {"y_zero_point", DTS_Q8, 0, 3}, PORT_END};
 static const Port P_QC[] = {{"x", DTS_8, 0, 1},
                             {"x_scale", DTS(DT_F32), 0, 0},
                             {"x_zero_point", DTS_8, 0, 1},
@@ -421,7 +448,7 @@ const OpDesc op_QLinearMatMul = {.name = "QLinearMatMul",
                                  .since = 21,
                                  .cls = CLS_CONTRACT,
                                  .in = P_QMM,
-                                 .out = P_8,
+                                 .out = P_Q8,
                                  .infer = qmatmul_infer,
                                  .expand = qmatmul_expand,
                                  .eval = qmatmul_eval};

@@ -214,3 +214,13 @@ def loop(case):
 def scan(case):
     state, x = case.inputs[-2:]
     return [state, np.flip(x, 1) if case.attrs.get("scan_input_directions") else x]
+
+
+@formula("QLinearMatMul", "y = saturate((a_scale * (a - a_zero_point)) x (b_scale * (b - b_zero_point)) / y_scale + y_zero_point), rounded "
+         "to nearest even (the reference truncates 8-bit floats to integers)")
+def qlinear_matmul(case):
+    a, sa, za, b, sb, zb, sy, zy = wide(case)
+    y = np.matmul((a - za) * sa, (b - zb) * sb) / sy
+    target = values.element_of(case.types["T3"])[1]
+    low, high = (float(x) for x in values.limits(target))
+    return [np.clip((np.rint(y) if values.is_int(target) else y) + zy, low, high)]
