@@ -54,7 +54,7 @@ void lw_lies(Lw *l, KBuf b, LwView *v)
         v->at.dim[i] = r.dim[i];
         v->at.stride[i] = kbuf_stride(l->k, &r, i);
     }
-    while (kbuf(l->k, v->base)->space == KS_VIEW) {
+    while (kbuf(l->k, v->base)->space == KS_VIEW && kbuf(l->k, kbuf(l->k, v->base)->base)->elem == r.elem) {   /* BitCast reads another type */
         v->at.offset = dim_add(d, v->at.offset, kbuf(l->k, v->base)->offset);
         v->base = kbuf(l->k, v->base)->base;
     }

@@ -192,11 +192,12 @@ static void merge_dims(KModule *m, KBufRec *r, struct Axes at)
 static KBuf view_like(KModule *m, KBuf b, const KBufRec *want)
 {
     const KBufRec *r = kbuf(m, b);
-    KBuf base = r->space == KS_VIEW ? r->base : b;
-    Dim offset = r->space == KS_VIEW ? r->offset : dim_const(m->dims, 0);
+    bool through = r->space == KS_VIEW && kbuf(m, r->base)->elem == r->elem;   /* BitCast's views read another type */
+    KBuf base = through ? r->base : b;
+    Dim offset = through ? r->offset : dim_const(m->dims, 0);
     for (uint32_t i = 1; i < m->buf.n; i++) {
         const KBufRec *v = &m->buf.p[i];
-        bool same = v->space == KS_VIEW && v->base.i == base.i && dim_same(v->offset, offset) &&
+        bool same = v->space == KS_VIEW && v->base.i == base.i && v->elem == r->elem && dim_same(v->offset, offset) &&
                     v->rank == want->rank && v->dense == want->dense;
         for (int n = 0; n < want->rank && same; n++)
             same = dim_same(v->dim[n], want->dim[n]) && (v->dense || dim_same(v->stride[n], want->stride[n]));

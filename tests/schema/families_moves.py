@@ -93,6 +93,8 @@ def bitcast(c):
             x = (np.abs(values.draw(c.rng, "int8", (9,), "small")) & 1).astype(np.uint8).view(values.DTYPE[a])
         types = dict(c.types, T1="tensor(%s)" % a, T2="tensor(%s)" % b)
         yield c.case("as-%s-%s" % (a, b), [x], types=types, to=values.NUMBER[b])
+        yield c.case("cube-%s-%s" % (a, b), [x[:8].reshape(2, 2, 2)], types=types, to=values.NUMBER[b])
+        yield c.case("scalar-%s-%s" % (a, b), [x[0].reshape(())], types=types, to=values.NUMBER[b])
 
 
 def size_of(name):
