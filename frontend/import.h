@@ -51,6 +51,7 @@ typedef struct Import {
     VEC(Place *) place;        /* by Graph.id */
     Map dim_of;                /* dim_param -> Dim */
     Map fixed;                 /* dim_param -> its size, from --shape */
+    const ShapeOption *inner;  /* --shape of the sequence or optional that is read: that of its tensors */
     Map function;              /* hash of domain, name, overload -> index + 1 of the first; next_function chains */
     uint32_t *next_function;
     uint32_t called_nodes;     /* made by inlining so far */

@@ -86,8 +86,8 @@ bool dim_options_prepare(Import *im, const Onnx__GraphProto *g)
             if (!strcmp(g->input[i]->name, o->input)) v = g->input[i];
         if (!v) ok = option_fail(im, arena_printf(im->arena, "--shape %s: the model has no such input", o->input));
         else if (o->rank < 0 || o->rank > RANK_MAX) ok = option_fail(im, arena_printf(im->arena, "--shape %s: at most %d dims", o->input, RANK_MAX));
-        else if (v->type && v->type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE)
-            ok = option_fail(im, arena_printf(im->arena, "--shape %s: the input is not a tensor", o->input));
+        else if (v->type && v->type->value_case == ONNX__TYPE_PROTO__VALUE_MAP_TYPE)
+            ok = option_fail(im, arena_printf(im->arena, "--shape %s: the input is a map", o->input));
         else if (shape_of(v)) ok &= fix_names(im, o, shape_of(v));
     }
     return ok;
@@ -194,11 +194,18 @@ bool type_import_value(Import *im, const Onnx__TypeProto *t, TypeId *type, const
     const Onnx__TypeProto__Tensor *x = t->tensor_type;
     if ((*why = tensor_trouble(im->arena, x))) return false;
     Dim dim[RANK_MAX];
-    if (!x->shape) return *type = type_tensor_unranked(&m->types, (DType)x->elem_type), true;
-    for (size_t k = 0; k < x->shape->n_dim; k++)
-        dim[k] = value_of(x->shape->dim[k]) > 0 ? dim_const(&m->dims, value_of(x->shape->dim[k]))
-                                                : dim_sym(&m->dims, sym_new(&m->dims, (Name){0}, SYM_NODE, 0, INT64_MAX));
-    *type = type_tensor(&m->types, (DType)x->elem_type, (int)x->shape->n_dim, dim);
+    const ShapeOption *o = im->inner;
+    if (!x->shape && !o) return *type = type_tensor_unranked(&m->types, (DType)x->elem_type), true;
+    int rank = x->shape ? (int)x->shape->n_dim : o->rank;
+    if (o && o->rank != rank) return *why = arena_printf(im->arena, "--shape gives %d dims, the model %d", o->rank, rank), false;
+    for (int k = 0; k < rank; k++) {
+        int64_t size = x->shape ? value_of(x->shape->dim[k]) : -1;
+        if (o && size > 0 && o->dim[k] >= 0 && o->dim[k] != size)
+            return *why = arena_printf(im->arena, "--shape: axis %d is %lld in the model", k, (long long)size), false;
+        if (o && o->dim[k] >= 0) size = o->dim[k];
+        dim[k] = size > 0 || (o && size == 0) ? dim_const(&m->dims, size) : dim_sym(&m->dims, sym_new(&m->dims, (Name){0}, SYM_NODE, 0, INT64_MAX));
+    }
+    *type = type_tensor(&m->types, (DType)x->elem_type, rank, dim);
     return true;
 }
 
@@ -209,7 +216,10 @@ bool type_import_input(Import *im, const Onnx__ValueInfoProto *v, int32_t input,
         why = tensor_trouble(im->arena, v->type->tensor_type);
         if (!why) return tensor_input(im, v, v->type->tensor_type, input, type);
     } else if (v->type) {
-        if (holder_type(im, v->type, type, &why)) return true;
+        im->inner = shape_option(im, v->name);
+        bool ok = holder_type(im, v->type, type, &why);
+        im->inner = NULL;
+        if (ok) return true;
     } else why = "no type is given";
     return diag(im->m->diag, diag_file(im->m->source), E_IMPORT, arena_printf(im->arena, "input '%s': %s", v->name, why));
 }

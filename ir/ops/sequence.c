@@ -20,6 +20,16 @@ static const Port P_LENGTH[] = {{"length", DTS(DT_I64), 0, 0}, PORT_END};
 
 /* ---- elements ---- */
 
+bool sequence_need_rank(Infer *c, const TypeRec *of)
+{
+    Value v = node_in(c->g, c->n, 0);
+    if (of->kind != TY_TENSOR || of->rank != RANK_UNKNOWN) return true;
+    const char *name = value_name(c->g, v);
+    if (c->g == c->m->entry && !value_rec(c->g, v)->def.i)
+        return infer_fail(c, "the model does not say the rank of what its input '%s' holds: give it a shape, --shape %s=AxB (? for what the run decides)", name, name);
+    return infer_fail(c, "the rank of what '%s' holds must be known at compile time", name);
+}
+
 void sequence_put(Lw *l, KBuf q, Dim pos, KBuf v, TypeId type)
 {
     static const int kind_of[] = {[TY_SEQ] = BMC_SEQUENCE, [TY_OPT] = BMC_OPTIONAL, [TY_MAP] = BMC_MAP};
@@ -197,6 +207,8 @@ static bool eval_erase(Eval *e)
 static bool infer_at(Infer *c)
 {
     const TypeRec *el = elem_type(c, 0);
+    bool entry = c->g == c->m->entry && !value_rec(c->g, node_in(c->g, c->n, 0))->def.i;
+    if (entry && !sequence_need_rank(c, el)) return false;
     if (el->kind != TY_TENSOR || el->rank == RANK_UNKNOWN) return infer_set_type(c, 0, infer_in(c, 0)->of);
     TypeRec t = *el;
     for (int i = 0; i < t.rank; i++)

@@ -1,5 +1,6 @@
 /* sequence_tensor.c: between tensors and sequences: SplitToSequence, ConcatFromSequence. */
 #include "ir/ops/index.h"
+#include "ir/ops/sequence.h"
 #include <string.h>
 
 #define A_BUF(x) ((KArg){.kind = KA_BUF, .buf = (x)})
@@ -101,7 +102,8 @@ static bool join_infer(Infer *c)
     const TypeRec *t = type_rec(&c->m->types, infer_in(c, 0)->of);
     int64_t axis = a->axis;
     Dim dim[RANK_MAX];
-    if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN) return infer_fail(c, "the rank of the elements must be known");
+    if (t->kind != TY_TENSOR) return infer_fail(c, "the elements are no tensors");
+    if (!sequence_need_rank(c, t)) return false;
     int rank = t->rank + (a->new_axis != 0);
     if (rank > RANK_MAX) return infer_fail(c, "the result would have rank %d", rank);
     if (!infer_axis(c, &axis, rank)) return false;

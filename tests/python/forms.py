@@ -88,7 +88,7 @@ def check(tally, bmc, case):
     path = os.path.join(WORK, name)
     onnx.save(model, path + ".onnx")
     for level in "-O0", "-O2":
-        ran = harness.run([bmc, path + ".onnx", "-o", "%s%s.so" % (path, level), level])
+        ran = harness.run([bmc, path + ".onnx", "-o", "%s%s.so" % (path, level), level, *case.get("options", [])])
         if not tally.check("%s %s compiles" % (name, level), ran.status == 0, ran.brief()):
             continue
         loaded = bmc_ctypes.Loaded("%s%s.so" % (path, level), threads=2)

@@ -4,6 +4,7 @@
     model   ONNX's text form
     feeds   lists of inputs: arrays, lists (sequences), None (an optional without a value)
     patch   what the text form cannot say, done to the ModelProto
+    options of the compiler
     want    the outputs of each feed, or Fails(text), where no oracle is right; says why in a comment
 """
 

@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 from onnx import helper, numpy_helper
 
-from forms_case import CASES, HEAD, NO, YES, Fails, case, f, s
+from forms_case import CASES, HEAD, NO, YES, Fails, case, f, i, s
 
 
 def sparse(name, dense, flat):
@@ -255,3 +255,159 @@ g (KIND[N] x, KIND[M] y) => (seq(KIND[K]) q, KIND[A] a, KIND[B] b, optional(KIND
             ]
         ],
     )
+
+case(
+    "sequence_shape_given",
+    HEAD
+    + """
+g (seq(float[]) a, optional(float[]) o, int64 p) => (float[N] y, float[M] z, float[K] w)
+{
+   e = SequenceAt (a, p)
+   y = Neg (e)
+   z = ConcatFromSequence <axis = 0> (a)
+   g1 = OptionalGetElement (o)
+   w = Exp (g1)
+}
+""",
+    [[[f(1, 2), f(3)], f(1), s(1)]],
+    options=["--shape", "a=?", "--shape", "o=?"],
+    want=[[f(-3), f(1, 2, 3), np.exp(f(1))]],
+)
+
+case(
+    "sequence_ranks_differ",
+    HEAD
+    + """
+g (seq(float[]) a, float[N] x) => (seq(float[]) q, int64 n)
+{
+   q = SequenceInsert (a, x)
+   n = SequenceLength (q)
+}
+""",
+    [[[f(1, 2).reshape(1, 2)], f(1)], [[], f(1)]],
+)
+
+case(
+    "loop_concat_new_axis",
+    HEAD
+    + """
+g (int64 m, float[N] x) => (float[K,N] y, float[A] z)
+{
+   e = SequenceEmpty ()
+   q, r = Loop (m, , e, e) <body = l (int64 k, bool go, v, u) => (go2, w, t) {
+      go2 = Identity (go)
+      kf = Cast <to = 1> (k)
+      o = Add (x, kf)
+      w = SequenceInsert (v, o)
+      zero = Constant <value_int=0> ()
+      t = SequenceInsert (u, kf, zero) }>
+   y = ConcatFromSequence <axis = 0, new_axis = 1> (q)
+   z = ConcatFromSequence <axis = 0, new_axis = 1> (r)
+}
+""",
+    [[s(3), f(1, 2)]],
+)
+
+case(
+    "nested_loop_seq",
+    HEAD
+    + """
+g (int64 m, float[N] x) => (seq(float[K]) q, int64 n)
+{
+   e = SequenceEmpty ()
+   q = Loop (m, , e) <body = l (int64 k, bool go, v) => (go2, w) {
+      go2 = Identity (go)
+      w = Loop (k, , v) <body = l2 (int64 k2, bool g3, v2) => (g4, w2) {
+         g4 = Identity (g3)
+         t = Concat <axis = 0> (x, x)
+         w2 = SequenceInsert (v2, t) }> }>
+   n = SequenceLength (q)
+}
+""",
+    [[s(3), f(1, 2)], [s(0), f(1, 2)]],
+)
+
+case(
+    "seq_if_in_loop_erase",
+    HEAD
+    + """
+g (int64 m, seq(float[K]) a, float[J] x) => (seq(float[K]) q)
+{
+   q = Loop (m, , a) <body = l (int64 k, bool go, v) => (go2, w) {
+      go2 = Identity (go)
+      two = Constant <value_int = 2> ()
+      r = Mod (k, two)
+      c = Cast <to = 9> (r)
+      w = If (c) <
+         then_branch = t () => (p) { p = SequenceErase (v) },
+         else_branch = e () => (p) { p = SequenceInsert (v, x) }
+      > }>
+}
+""",
+    [[s(4), [f(1, 2)], f(3)], [s(3), [], f(3)]],
+)
+
+case(
+    "scan_seq_capture",
+    HEAD
+    + """
+g (float[T,2] x, seq(float[2]) a) => (float[T,2] y)
+{
+   y = Scan <num_scan_inputs = 1, body = b (u) => (o) {
+      z = Constant <value_int = 0> ()
+      e = SequenceAt (a, z)
+      o = Add (u, e) }> (x)
+}
+""",
+    [[np.ones((3, 2), np.float32), [f(1, 2)]]],
+)
+
+case(
+    "split_to_seq_map",
+    HEAD
+    + """
+g (float[N,2] x, int64[K] sp) => (float[A,B] y)
+{
+   q = SplitToSequence <axis=0> (x, sp)
+   r = SequenceMap (q) <body = b (e) => (t) { t = Softmax <axis=0> (e) }>
+   y = ConcatFromSequence <axis=0> (r)
+}
+""",
+    [[np.arange(8, dtype=np.float32).reshape(4, 2), i(1, 3)]],
+)
+
+case(
+    "optional_absent_in_loop",
+    HEAD
+    + """
+g (int64 m, optional(float[N]) o, float[N] x) => (float[N] y)
+{
+   y = Loop (m, , x) <body = l (int64 k, bool go, v) => (go2, w) {
+      go2 = Identity (go)
+      h = OptionalHasElement (o)
+      w = If (h) <
+         then_branch = t () => (p) { e = OptionalGetElement (o)  p = Add (v, e) },
+         else_branch = u () => (p) { p = Neg (v) }
+      > }>
+}
+""",
+    [[s(3), f(1, 2), f(5, 6)], [s(3), None, f(5, 6)]],
+    want=[[f(8, 12)], [f(-5, -6)]],
+)
+
+case(
+    "has_tensor_seq_none",
+    HEAD
+    + """
+g (float[N] x, seq(float[K]) a) => (bool p, bool q, bool r, float[N] y, seq(float[K]) b)
+{
+   p = OptionalHasElement (x)
+   q = OptionalHasElement (a)
+   r = OptionalHasElement ()
+   y = OptionalGetElement (x)
+   b = OptionalGetElement (a)
+}
+""",
+    [[f(1, 2), [f(3)]]],
+    want=[[YES, YES, NO, f(1, 2), [f(3)]]],
+)
