@@ -13,6 +13,7 @@
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
 #include "ir/ops/dft.h"
+#include "ir/ops/grad.h"
 #include <math.h>
 
 enum { X, AXIS, ROOTS };
@@ -437,4 +438,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_Fourier = {.name = "Fourier", .since = 1, .cls = CLS_OPAQUE, .flags = OPF_INTERNAL | OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT,
-                           .attrs = ATTRS_, .attrs_size = sizeof(Dft), .infer = infer, .lower = lower, .eval = eval};
+                           .attrs = ATTRS_, .attrs_size = sizeof(Dft), .infer = infer, .lower = lower, .grad = grad_fourier, .eval = eval};

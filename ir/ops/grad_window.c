@@ -89,12 +89,23 @@ static Value grouped(Grad *c, Value v, int64_t group)
     return ex2(x, OP_Reshape, v, ex_axis(x, OP_Concat, part, 3, 0));
 }
 
+/* a b' of each group. */
+static Value product(Grad *c, Value a, Value b, int64_t group)
+{
+    int64_t turn[3] = {0, 2, 1};
+    return c->x.failed ? VALUE_NONE : ex2(&c->x, OP_MatMul, a, ex_transpose(&c->x, b, group == 1 ? (int64_t[]){1, 0} : turn, group == 1 ? 2 : 3));
+}
+
+enum { NARROW = 16 }; /* channels of a group: with fewer the taps stand side by side in one product, or each would read the small side for a few columns */
+
 /* sum over n, o of small[n, m, o] large[n, c, o stride + t dilation], as weights [m, c/group, t..] */
 static Value taps(Grad *c, const Window *w, Value small, Value large, int64_t group, Value weights)
 {
     Ex *x = &c->x;
     Value *tap = arena_array(c->g->m->arena, Value, w->taps), rows = grouped(c, channels_first(c, small), group), all = channels_first(c, large);
-    int64_t at[WINDOW_MAX] = {0}, axes[WINDOW_MAX];
+    int64_t at[WINDOW_MAX] = {0}, axes[WINDOW_MAX], lo, channels;
+    dim_bounds(&c->g->m->dims, gr_dim(c, weights, 1), &lo, &channels);
+    bool together = channels < NARROW && w->taps > 1;
     for (int i = 0; i < w->n; i++) axes[i] = i + 2;
     for (int64_t t = 0; t < w->taps && !x->failed; t++) {
         int64_t start[WINDOW_MAX];
@@ -106,15 +117,15 @@ static Value taps(Grad *c, const Window *w, Value small, Value large, int64_t gr
         }
         Value in[5] = {all, ex_ints(x, start, (uint32_t)w->n), ex_axis(x, OP_Concat, end, (uint32_t)w->n, 0), ex_ints(x, axes, (uint32_t)w->n),
                        ex_ints(x, w->stride, (uint32_t)w->n)};
-        Value columns = grouped(c, ex_op(x, OP_Slice, in, 5, NULL), group);
-        int64_t turn[3] = {0, 2, 1};
-        columns = x->failed ? VALUE_NONE : ex_transpose(x, columns, group == 1 ? (int64_t[]){1, 0} : turn, group == 1 ? 2 : 3);
-        Value product = ex2(x, OP_MatMul, rows, columns);
-        tap[t] = ex2(x, OP_Unsqueeze, product, ex_int1(x, -1));
+        tap[t] = grouped(c, ex_op(x, OP_Slice, in, 5, NULL), group);
+        if (!together) tap[t] = ex2(x, OP_Unsqueeze, product(c, rows, tap[t], group), ex_int1(x, -1));
         for (int i = w->n - 1; i >= 0 && ++at[i] == w->kernel[i]; i--) at[i] = 0;
     }
-    Value dw = w->taps == 1 ? tap[0] : ex_axis(x, OP_Concat, tap, (uint32_t)w->taps, -1);
-    return gr_reshape(c, dw, weights);
+    Value dw = w->taps == 1 ? tap[0] : ex_axis(x, OP_Concat, tap, (uint32_t)w->taps, together ? -2 : -1);
+    if (!together) return gr_reshape(c, dw, weights);
+    Value part[3] = {ex_shape_part(x, weights, 0, 1), ex_int1(x, w->taps), ex_shape_part(x, weights, 1, 2)};
+    dw = ex2(x, OP_Reshape, product(c, rows, dw, group), ex_axis(x, OP_Concat, part, 3, 0)); /* [m, tap, c] */
+    return x->failed ? VALUE_NONE : gr_reshape(c, ex_transpose(x, dw, (int64_t[]){0, 2, 1}, 3), weights);
 }
 
 static void set_bias(Grad *c)

@@ -193,6 +193,8 @@ def windows(c):
         ((2, 3, 5, 5), (3, 1, 3, 3), (2, 3, 5, 5), {"group": 3, "pads": [1, 1, 1, 1]}),
         ((1, 2, 6, 7), (2, 2, 3, 3), (1, 2, 3, 4), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
         ((2, 3, 4, 4), (5, 3, 1, 1), (2, 5, 4, 4), {}),
+        ((2, 17, 4, 3), (3, 17, 2, 2), (2, 3, 4, 2), {"pads": [1, 0, 0, 0]}),
+        ((1, 34, 4), (4, 17, 2), (1, 4, 3), {"group": 2}),
     ):
         case("Conv", f(*x), f(*w), f(w[0]), out=[y], options={"static": ("x1", "x2"), "narrow": True}, **attrs)
     for x, w, y, attrs in (
@@ -269,6 +271,17 @@ def blocks(c):
     case("Attention", f(1, 4, 6), f(1, 4, 6), f(1, 4, 6), out=[(1, 4, 6)], q_num_heads=2, kv_num_heads=2, is_causal=1, options={"modes": (None,)})
     case("RotaryEmbedding", f(2, 2, 3, 4), f(3, 2), f(3, 2), c.rng.integers(0, 3, (2, 3)), out=[(2, 2, 3, 4)], options={"static": ("x0", "x1", "x2")})
     case("Dropout", f(3, 4), np.float64(0.5), np.bool_(False), out=[(3, 4)], options={"initializers": ("x1",)})
+    one = np.array(1)
+    for n in (5, 6):
+        case("DFT", f(2, n, 1), None, one, out=[(2, n, 2)])
+        case("DFT", f(2, n, 2), None, one, out=[(2, n, 2)], inverse=1, options={"modes": (None,)})
+        case("DFT", f(2, n, 1), None, one, out=[(2, n // 2 + 1, 2)], onesided=1)
+        case("DFT", f(2, n // 2 + 1, 2), np.array(n), one, out=[(2, n, 1)], onesided=1, inverse=1, options={"static": ("x0",)})
+    case("DFT", f(2, 6, 2), np.array(8), one, out=[(2, 8, 2)], options={"static": ("x0",)})
+    case("DFT", f(2, 6, 2), np.array(4), one, out=[(2, 4, 2)], options={"static": ("x0",)})
+    case("DFT", f(2, 34, 1), None, one, out=[(2, 34, 2)])
+    case("DFT", f(1, 67, 2), None, one, out=[(1, 67, 2)], inverse=1, options={"modes": (None,)})
+    case("STFT", f(1, 10, 1), np.array(2), f(4), np.array(4), out=[(1, 4, 3, 2)], options={"static": ("x2",)})
     T, B, I, H = 4, 2, 3, 3
     lens = np.array([4, 2], np.int32)
     for op, gates in (("LSTM", 4), ("GRU", 3), ("RNN", 1)):
