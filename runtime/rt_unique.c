@@ -55,8 +55,9 @@ static int64_t *sort_rows(const rt_rows *r, int64_t *v, int64_t *tmp, int64_t n)
     return v;
 }
 
-/* The same by keys. `v` has room for 4n; gives where the numbers of the rows stand. */
-static int64_t *sort_by_keys(const rt_rows *r, int64_t *v, int64_t n)
+/* The same by keys. `v` has room for 4n; gives where the numbers of the rows stand. *pair: for rows of one element, the
+ * keys in order (until `v` is used for something else). */
+static int64_t *sort_by_keys(const rt_rows *r, int64_t *v, int64_t n, const rt_pair **pair)
 {
     const rt_arg *x = r->x;
     rt_pair *p = (rt_pair *)v, *tmp = p + n;
@@ -69,6 +70,7 @@ static int64_t *sort_by_keys(const rt_rows *r, int64_t *v, int64_t n)
     }
     int64_t *at = p == (rt_pair *)v ? (int64_t *)tmp : v; /* the half that is free */
     for (int64_t i = 0; i < n; i++) at[i] = p[i].at;
+    *pair = r->outer * r->inner == 1 ? p : NULL;
     return at;
 }
 
@@ -90,15 +92,17 @@ int32_t rt_unique(bmc_ctx *c, rt_arg *arg, int32_t n_arg, int32_t tid, int32_t n
         if (i > axis) r.inner *= x->dim[i];
     }
     int64_t *v, *order;
+    const rt_pair *pair = NULL;
     bool has_key = x->dtype != BMC_STRING && x->dtype != BMC_C64 && x->dtype != BMC_C128;
-    if (has_key && r.outer * r.inner <= COLUMNS) v = sort_by_keys(&r, work, n);
+    if (has_key && r.outer * r.inner <= COLUMNS) v = sort_by_keys(&r, work, n, &pair);
     else {
         for (int64_t i = 0; i < n; i++) work[i] = i;
         v = sort_rows(&r, work, work + n, n);
     }
     order = v == work ? work + n : work;
     for (int64_t i = 0; i < n; i++) { /* groups in sorted order; the first of each is its lowest index */
-        if (!i || compare_rows(&r, v[i - 1], v[i])) {
+        bool fresh = !i || (pair ? pair[i - 1].key != pair[i].key : compare_rows(&r, v[i - 1], v[i]) != 0);
+        if (fresh) {
             first[m] = v[i];
             count[m++] = 0;
         }
