@@ -415,6 +415,63 @@ static void emit_rest(CgFn *f, Loop *l, LV from)
     LLVMPositionBuilderAtEnd(b, done);
 }
 
+/* Carries whose combined value is the same in any order: extremes, bits, sums of integers. */
+static bool any_order(CgFn *f, const Loop *l)
+{
+    for (uint32_t c = 0; c < l->n; c++) {
+        KOp op = l->in->combine[c];
+        bool exact = op == KOP_MIN || op == KOP_MAX || op == KOP_AND || op == KOP_OR || op == KOP_XOR;
+        if (!exact && dtype_is_float(carry_type(f, l, c))) return false;
+    }
+    return l->n > 0;
+}
+
+enum { CHAINS = 4, CHAINS_MAX = 2 /* carries */, CHAINS_SIZE = 24 /* instructions */ };
+
+/* A loop of few instructions mostly waits for its carries: rounds of CHAINS vectors, each with its own. *lo becomes
+ * where they end, acc[] what they give. `whole`: elements in whole vectors. */
+static void emit_chains(CgFn *f, Loop *l, LV whole, LV *lo, LV *acc)
+{
+    Cg *g = f->g;
+    LLVMBuilderRef b = g->b;
+    LV phi[CHAINS][CHAINS_MAX], next[CHAINS][CHAINS_MAX];
+    Cv out[CHAINS_MAX];
+    LV many = LLVMBuildAnd(b, whole, cg_i64(g, -CHAINS * LANES), ""), stop = LLVMBuildAdd(b, *lo, many, "");
+    LLVMBasicBlockRef from = cg_here(g), head = cg_block(g, f->fn, "chains"), done = cg_block(g, f->fn, "chains.end");
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSGT, many, cg_i64(g, 0), ""), head, done);
+    LLVMPositionBuilderAtEnd(b, head);
+    LV iv = LLVMBuildPhi(b, g->i64, "");
+    for (int u = 0; u < CHAINS; u++)
+        for (uint32_t c = 0; c < l->n; c++) phi[u][c] = LLVMBuildPhi(b, LLVMTypeOf(acc[c]), "");
+    f->mask = NULL;
+    for (int u = 0; u < CHAINS; u++) {
+        f->val[l->iv.i] = (Cv){LLVMBuildAdd(b, iv, cg_i64(g, u * LANES), ""), 1, CV_LIN};
+        for (uint32_t c = 0; c < l->n; c++) f->val[l->carry.i + c] = (Cv){phi[u][c], 0, CV_VEC};
+        nest_block(f, l->in->body, out, l->n);
+        for (uint32_t c = 0; c < l->n; c++) next[u][c] = cv_vec(f, out[c]);
+    }
+    LV iv2 = LLVMBuildAdd(b, iv, cg_i64(g, CHAINS * LANES), "");
+    LLVMBasicBlockRef last = cg_here(g);
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, iv2, stop, ""), head, done);
+    LLVMAddIncoming(iv, (LV[]){*lo, iv2}, (LLVMBasicBlockRef[]){from, last}, 2);
+    for (int u = 0; u < CHAINS; u++)
+        for (uint32_t c = 0; c < l->n; c++)
+            LLVMAddIncoming(phi[u][c], (LV[]){acc[c], next[u][c]}, (LLVMBasicBlockRef[]){from, last}, 2);
+    LLVMPositionBuilderAtEnd(b, done);
+    LV end[CHAINS][CHAINS_MAX];
+    for (int u = 0; u < CHAINS; u++)
+        for (uint32_t c = 0; c < l->n; c++) {
+            end[u][c] = LLVMBuildPhi(b, LLVMTypeOf(acc[c]), "");
+            LLVMAddIncoming(end[u][c], (LV[]){acc[c], next[u][c]}, (LLVMBasicBlockRef[]){from, last}, 2);
+        }
+    for (uint32_t c = 0; c < l->n; c++) {
+        acc[c] = end[0][c];
+        for (int u = 1; u < CHAINS; u++)
+            acc[c] = scalar_combine(f, l->in->combine[c], carry_type(f, l, c), acc[c], end[u][c]);
+    }
+    *lo = stop;
+}
+
 static void emit_vec(CgFn *f, Loop *l)
 {
     Cg *g = f->g;
@@ -438,17 +495,21 @@ static void emit_vec(CgFn *f, Loop *l)
     nest_hoist(f, l->inst, l->in->body, true);
     f->vec = true;
 
-    LV *main_acc = arena_array(&g->arena, LV, l->n + 1);
-    for (uint32_t c = 0; c < l->n; c++) main_acc[c] = first[c];
+    LV *main_acc = arena_array(&g->arena, LV, l->n + 1), *begin = arena_array(&g->arena, LV, l->n + 1), lo = l->lo;
+    for (uint32_t c = 0; c < l->n; c++) begin[c] = first[c];
+    if (g->opt->opt_level && (!known || k >= 2 * CHAINS * LANES) && l->n <= CHAINS_MAX && any_order(f, l) &&
+        emitted_size(f, l->in->body) <= CHAINS_SIZE)
+        emit_chains(f, l, whole, &lo, begin);
+    for (uint32_t c = 0; c < l->n; c++) main_acc[c] = begin[c];
     if (!known || k >= LANES) {
         LLVMBasicBlockRef from = cg_here(g), head = cg_block(g, f->fn, "vec"), out = cg_block(g, f->fn, "vec.rest");
         LV *phi = arena_array(&g->arena, LV, l->n + 1);
-        LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSGT, whole, cg_i64(g, 0), ""), head, out);
+        LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, lo, stop, ""), head, out);
         LLVMPositionBuilderAtEnd(b, head);
         LV iv = LLVMBuildPhi(b, g->i64, "");
         f->val[l->iv.i] = (Cv){iv, 1, CV_LIN};
         for (uint32_t c = 0; c < l->n; c++) {
-            phi[c] = LLVMBuildPhi(b, LLVMTypeOf(first[c]), "");
+            phi[c] = LLVMBuildPhi(b, LLVMTypeOf(begin[c]), "");
             f->val[l->carry.i + c] = (Cv){phi[c], 0, CV_VEC};
         }
         f->mask = NULL;
@@ -457,13 +518,13 @@ static void emit_vec(CgFn *f, Loop *l)
         LV iv2 = LLVMBuildAdd(b, iv, cg_i64(g, LANES), "");
         LLVMBasicBlockRef last = cg_here(g);
         LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, iv2, stop, ""), head, out);
-        LLVMAddIncoming(iv, (LV[]){l->lo, iv2}, (LLVMBasicBlockRef[]){from, last}, 2);
+        LLVMAddIncoming(iv, (LV[]){lo, iv2}, (LLVMBasicBlockRef[]){from, last}, 2);
         for (uint32_t c = 0; c < l->n; c++)
-            LLVMAddIncoming(phi[c], (LV[]){first[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
+            LLVMAddIncoming(phi[c], (LV[]){begin[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
         LLVMPositionBuilderAtEnd(b, out);
         for (uint32_t c = 0; c < l->n; c++) {
-            main_acc[c] = LLVMBuildPhi(b, LLVMTypeOf(first[c]), "");
-            LLVMAddIncoming(main_acc[c], (LV[]){first[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
+            main_acc[c] = LLVMBuildPhi(b, LLVMTypeOf(begin[c]), "");
+            LLVMAddIncoming(main_acc[c], (LV[]){begin[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
         }
     }
     if (!known && !l->n && !masks_cheap(f, l->in->body)) {
