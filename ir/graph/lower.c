@@ -327,6 +327,11 @@ bool lower_module(Module *m, KModule *k)
         if (t->kind == TY_TENSOR && t->rank == RANK_UNKNOWN)
             return diag(m->diag, diag_file(m->source), E_LOWER, arena_printf(m->arena, "input '%s' has no known rank: give it with --shape %s=...",
                                                                              value_name(g, g->in.p[i]), value_name(g, g->in.p[i])));
+        int deep = 0;
+        for (TypeId in = value_type(g, g->in.p[i]); type_rec(&m->types, in)->kind != TY_TENSOR && in.i; in = type_rec(&m->types, in)->of) deep++;
+        if (deep > 4)   /* bmc_port.of */
+            return diag(m->diag, diag_file(m->source), E_LOWER,
+                        arena_printf(m->arena, "input '%s' nests sequences and optionals more than four deep", value_name(g, g->in.p[i])));
     }
     input_ports(&l);
     for (uint32_t i = 0; i < m->check.n; i++)
