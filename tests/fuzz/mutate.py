@@ -22,7 +22,10 @@ sys.path[:0] = [os.path.join(HERE, "..", "python"), HERE]
 
 import onnx  # noqa: E402
 
+import numpy as np  # noqa: E402
+
 import harness  # noqa: E402
+import ml_gen  # noqa: E402
 import semantic  # noqa: E402
 import wire  # noqa: E402
 
@@ -46,6 +49,9 @@ def sources(real):
     for name, path in sorted(paths.items()):
         with open(path, "rb") as f:
             found.append((name, f.read()))
+    for version in (1, 3, 5):  # operators of ai.onnx.ml
+        model = ml_gen.mixture(version, np.random.default_rng(version))[0]
+        found.append(("ml%d" % version, model.SerializeToString()))
     return found
 
 

@@ -67,7 +67,7 @@ def normalizer(rng, version):
 
 
 def binarizer(rng, version):
-    x = matrix(rng, rows_of(rng), 4)
+    x = matrix(rng, rows_of(rng), 4, F32)     # ONNX Runtime has no other
     a = {"threshold": float(rng.choice([0, 1, -0.5, 2.25]))} if rng.random() < 0.7 else {}
     return Node(a, [x], [ONNX_TYPE[x.dtype]])
 
@@ -381,8 +381,18 @@ OPS = {
 
 def model_of(op, version, made):
     """One model with all the nodes, and its inputs."""
+    return model_of_all(version, [(op, m) for m in made])
+
+
+def mixture(version, rng):
+    """One model with a node of each operator that version has, and its inputs."""
+    newest = {op: max(v for o, v in OPS if o == op and v <= version) for op, v in OPS if v <= version}
+    return model_of_all(version, [(op, OPS[op, v](rng, v)) for op, v in sorted(newest.items())])
+
+
+def model_of_all(version, made):
     nodes, inputs, outputs, feeds = [], [], [], {}
-    for k, m in enumerate(made):
+    for k, (op, m) in enumerate(made):
         names = []
         for i, x in enumerate(m.inputs):
             names.append("x%d_%d" % (k, i))
