@@ -25,7 +25,7 @@ static const OptSpec opts[] = {{"l2", 0, "bytes of a core's L2; 0: the target's"
 enum {
     MEMBERS = 12,        /* in front of the convolution, and behind it */
     LOOK = 24,           /* nodes behind it that are looked at */
-    BANDS_MOST = 32,
+    BANDS_MOST = 8,       /* more would be mostly launches and seams */
     BYTES_PER_CYCLE = 12, /* of what stays in L2: written and read again */
     LAUNCH = 2000        /* cycles of three launches, and of what is cold in them */
 };
