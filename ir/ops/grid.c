@@ -117,7 +117,7 @@ static bool infer(Infer *c)
     if (padding_of(a) == UNKNOWN) return infer_fail(c, "padding_mode '%s' is unknown", a->padding_mode);
     if (!infer_need_rank(c, 0, 3, 6)) return false;
     rank = infer_rank(c, 0);
-    if (taps > 1 && !dtype_is_float(infer_elem(c, 0))) return infer_fail(c, "mode '%s' of %s is not supported", a->mode, dtype_info(infer_elem(c, 0))->onnx);
+    if (taps > 1 && !(DTS(infer_elem(c, 0)) & (DTS_NUM | DTS_BOOL))) return infer_fail(c, "mode '%s' of %s is not supported", a->mode, dtype_info(infer_elem(c, 0))->onnx);
     if (taps == 4 && rank > 5) return infer_fail(c, "mode '%s' over %d axes is not supported", a->mode, rank - 2);
     if (!infer_need_rank(c, 1, rank, rank) || !infer_must_eq(c, infer_dim(c, 1, 0), infer_dim(c, 0, 0), "batch") ||
         !infer_must_eq(c, infer_dim(c, 1, rank - 1), dim_const(c->d, rank - 2), "coordinates of a place"))
@@ -163,7 +163,10 @@ static Axis1 axis_taps(Lw *l, const Sample *a, KVal g, Dim extent)
     KVal v = a->align_corners ? kb_mul(b, kb_mul(b, up, half), kb_sub(b, len, one)) : kb_mul(b, kb_sub(b, kb_mul(b, up, len), one), half);
     KVal lo = f(l, g, a->align_corners ? 0 : -0.5), hi = kb_sub(b, len, a->align_corners ? one : half);
     if (taps == 1) v = kb_un(b, KOP_RINT, v);
-    if (pad == BORDER) v = kb_max(b, kb_min(b, v, kb_sub(b, len, one)), f(l, g, 0));
+    if (pad == BORDER) {   /* only what lies outside the image, which reaches half an element beyond the middles when corners are not aligned */
+        KVal outside = kb_bin(b, KOP_OR, kb_lt(b, v, lo), kb_bin(b, KOP_GT, v, hi));
+        v = kb_select(b, outside, kb_max(b, kb_min(b, v, kb_sub(b, len, one)), f(l, g, 0)), v);
+    }
     if (pad == REFLECTION) v = reflect(l, v, lo, hi);
     KVal floor = kb_un(b, KOP_FLOOR, v), first = kb_sub(b, kb_cast(b, DT_I64, floor), kb_i(b, taps == 4)), x = kb_sub(b, v, floor);
     if (taps == 2) r.weight[0] = kb_sub(b, one, x), r.weight[1] = x;
@@ -183,6 +186,7 @@ static bool lower(Lw *l, Node n)
     const Sample *a = ATTRS(l->g, n, Sample);
     int rank = lw_rank(l, 0), r = rank - 2, taps = taps_of(a), total = 1;
     DType t = dtype_compute(lw_elem(l, 1)), e = dtype_compute(lw_elem(l, 0));
+    DType s = dtype_is_float(e) ? e : DT_F64;   /* sums of integers, truncated */
     KVal out[RANK_MAX], at[RANK_MAX], place[RANK_MAX];
     Axis1 axis[4];
     lw_prepare_in(l);
@@ -209,17 +213,17 @@ static bool lower(Lw *l, Node n)
             in[k] = in[k].i ? kb_and(b, in[k], x->inside[q]) : x->inside[q];
             if (taps > 1) weight[k] = weight[k].i ? kb_mul(b, weight[k], x->weight[q]) : x->weight[q];
         }
-        if (taps > 1) weight[k] = kb_cast(b, e, weight[k]);
+        if (taps > 1) weight[k] = kb_cast(b, s, weight[k]);
     }
     at[0] = out[0], at[1] = out[1] = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 0, 1)));
     uint32_t x = kb_param(b, src, false);
     for (int k = 0; k < total; k++) {
         for (int i = 0, rest = k; i < r; i++, rest /= taps) at[2 + i] = axis[i].at[rest % taps];
         KVal v = kb_load_if(b, x, at, in[k], (KVal){0});
-        if (taps > 1) v = kb_mul(b, v, weight[k]);
+        if (taps > 1) v = kb_mul(b, kb_cast(b, s, v), weight[k]);
         sum = sum.i ? kb_add(b, sum, v) : v;
     }
-    lw_put(l, 0, out, sum);
+    lw_put(l, 0, out, taps > 1 ? kb_cast(b, e, sum) : sum);
     lw_end_nest(l, rank);
     lw_kernel_end(l);
     return true;
@@ -283,7 +287,8 @@ static bool eval(Eval *e)
             p[x->rank - 1] = r - 1 - d;
             double g = ev_f(grid, flat_index(grid, p)), n = (double)x->dim[2 + d], v = a->align_corners ? (g + 1) / 2 * (n - 1) : ((g + 1) * n - 1) / 2;
             if (taps_of(a) == 1) v = rint(v);
-            if (padding_of(a) == BORDER) v = v < 0 ? 0 : v > n - 1 ? n - 1 : v;
+            double edge = a->align_corners ? 0 : 0.5;
+            if (padding_of(a) == BORDER && (v < -edge || v > n - 1 + edge)) v = v < 0 ? 0 : n - 1;
             if (padding_of(a) == REFLECTION) v = ev_reflect(v, a->align_corners ? 0 : -0.5, n - (a->align_corners ? 1 : 0.5));
             place[d] = v;
         }

@@ -224,3 +224,11 @@ def qlinear_matmul(case):
     target = values.element_of(case.types["T3"])[1]
     low, high = (float(x) for x in values.limits(target))
     return [np.clip((np.rint(y) if values.is_int(target) else y) + zy, low, high)]
+
+
+@formula("DictVectorizer", "the output array will be equal in length to the index mapping vector [...] Any keys not present in the input "
+         "dictionary, will be zero in the output array; Y: \"A 1-D tensor\" (ONNX Runtime gives it two axes, the reference doubles)")
+def dict_vectorizer(case):
+    given, words = case.inputs[0], case.attrs.get("string_vocabulary") or case.attrs["int64_vocabulary"]
+    texts = "tensor(string)" in case.types.values()
+    return [np.array([given.get(w, "" if texts else 0) for w in words], object if texts else np.float64)]

@@ -8,6 +8,7 @@ answers(case) yields (who, outputs), cheapest first; outputs are arrays or lists
 """
 
 import functools
+import re
 import warnings
 
 import numpy as np
@@ -158,7 +159,7 @@ def elements(case):
     """The element types that a case feeds and returns."""
     found = {values.NAME[x.dtype] for x in case.inputs if isinstance(x, np.ndarray)}
     for kind in case.types.values():
-        found.add(values.element_of(kind)[1])
+        found |= set(re.findall(r"\w+", kind)) - {"tensor", "seq", "optional", "map"}
     return found
 
 
@@ -232,7 +233,7 @@ def round_to(outputs, case):
         port = schema.outputs[min(k, len(schema.outputs) - 1)]
         elem = values.element_of(case.types.get(port.type_str, port.type_str))[1]
         with np.errstate(all="ignore"):
-            found.append(np.asarray(y).astype(values.DTYPE[elem]) if isinstance(y, (np.ndarray, np.generic)) else y)
+            found.append(np.asarray(y).astype(values.DTYPE.get(elem, object)) if isinstance(y, (np.ndarray, np.generic)) else y)
     return found
 
 
