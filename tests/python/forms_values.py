@@ -411,3 +411,72 @@ g (float[N] x, seq(float[K]) a) => (bool p, bool q, bool r, float[N] y, seq(floa
     [[f(1, 2), [f(3)]]],
     want=[[YES, YES, NO, f(1, 2), [f(3)]]],
 )
+
+case(
+    "optional_loop_in_branch",
+    HEAD
+    + """
+g (bool c, int64 m, optional(float[N]) o, float[M] x) => (float[K] y, bool h)
+{
+   y = If (c) <
+      then_branch = t () => (r) {
+         r = Loop (m, , o) <body = l (int64 k, bool go, v) => (go2, w) {
+            go2 = Identity (go)
+            h1 = OptionalHasElement (v)
+            w = If (h1) <
+               then_branch = t2 () => (p) { p = OptionalGetElement (v) },
+               else_branch = e2 () => (p) { p = Neg (x) }
+            > }>
+      },
+      else_branch = e () => (r) { r = Exp (x) }
+   >
+   q = Loop (m, , o) <body = l3 (int64 k, bool go, v) => (go2, v2) {
+      go2 = Identity (go)
+      v2 = Identity (v) }>
+   h = OptionalHasElement (q)
+}
+""",
+    [
+        [YES, s(2), None, f(1, 2)],
+        [YES, s(2), f(5, 6, 7), f(1, 2)],
+        [NO, s(2), None, f(1, 2)],
+        [YES, s(0), None, f(1, 2)],
+        [YES, s(0), f(5), f(1, 2)],
+    ],
+    want=[[f(-1, -2), NO], [f(5, 6, 7), YES], [np.exp(f(1, 2)), NO], Fails("position 0"), [f(5), YES]],
+)
+
+FLEX_HEAD = '<ir_version: 13, opset_import: ["": 26, "ai.onnx.preview": 1, "local": 1]>'
+case(
+    "flex_attention_in_function",
+    FLEX_HEAD
+    + """
+g (float[1,2,L,4] q, float[1,2,S,4] k, float[1,2,S,4] v, float b) => (float[1,2,L,4] y)
+{
+   c = Exp (b)
+   y = local.f <m = m1 (sc) => (o) { o = Mul (sc, c) }> (q, k, v, b)
+}
+<domain: "local", opset_import: ["": 26, "ai.onnx.preview": 1]>
+f <m, p> (q, k, v, c) => (y)
+{
+   y = ai.onnx.preview.FlexAttention <score_mod: graph = @m, prob_mod: graph = @p> (q, k, v)
+}
+""",
+    [
+        [
+            np.sin(np.arange(24, dtype=np.float32)).reshape(1, 2, 3, 4),
+            np.cos(np.arange(40, dtype=np.float32)).reshape(1, 2, 5, 4),
+            np.sin(2 + np.arange(40, dtype=np.float32)).reshape(1, 2, 5, 4),
+            s(0.5, np.float32),
+        ]
+    ],
+    want="its graphs: one that the caller gives, one that nobody gives",
+)
+
+
+def scaled(q, k, v, b):
+    p = np.exp(q.astype(np.float64) @ k.swapaxes(2, 3) / 2 * np.exp(b))
+    return [(p / p.sum(-1, keepdims=True) @ v).astype(np.float32)]
+
+
+CASES[-1]["want"] = [scaled(*feed) for feed in CASES[-1]["feeds"]]
