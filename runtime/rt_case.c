@@ -136,10 +136,22 @@ static bool cased_behind(const char *p, size_t n, size_t at)
     return false;
 }
 
+/* A letter of ASCII, but the i of a language that has two. */
+static char ascii(rt_case how, char c)
+{
+    char first = how == RT_CASE_UPPER ? 'a' : 'A';
+    return how != RT_CASE_NONE && c >= first && c <= first + 25 ? (char)(c ^ 0x20) : c;
+}
+
 bool rt_case_text(rt_case how, bool turkic, const char *p, size_t n, char *to, size_t *len)
 {
     *len = 0;
     for (size_t at = 0; at < n;) {
+        if (!(p[at] & 0x80) && !(turkic && (p[at] | 0x20) == 'i')) {
+            if (to) to[*len] = ascii(how, p[at]);
+            at++, ++*len;
+            continue;
+        }
         size_t from = at;
         int32_t c = rt_utf8_get(p, n, &at);
         uint32_t out[3];

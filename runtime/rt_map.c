@@ -60,21 +60,49 @@ static uint32_t *index_find(const Index *t, const void *keys, int64_t i)
     return &t->at[h & t->mask];
 }
 
+/* false: no memory. The first of equal keys stays. */
+static bool index_make(bmc_ctx *x, Index *t, const void *key, int dtype, int64_t n)
+{
+    uint64_t size = 2;
+    while (size < 2 * (uint64_t)n) size *= 2;
+    *t = (Index){.key = key, .text = dtype == BMC_STRING, .mask = size - 1};
+    if (n >= UINT32_MAX || !(t->at = rt_heap_alloc(&x->rt->heap, size * sizeof(uint32_t), NULL))) return false;
+    memset(t->at, 0, size * sizeof *t->at);
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t *o = index_find(t, key, i);
+        if (!*o) *o = (uint32_t)i + 1;
+    }
+    return true;
+}
+
+int32_t rt_find(bmc_ctx *x, rt_arg *arg, int32_t n_arg, int32_t tid, int32_t nt)
+{
+    (void)n_arg, (void)tid, (void)nt;
+    Index t;
+    int64_t n = 1, keys = arg[1].dim[0], *to = arg[2].data;
+    for (int i = 0; i < arg[0].rank; i++) n *= arg[0].dim[i];
+    if (n && !(arg[0].data && to)) return no_memory(x);
+    if (n) memset(to, 0, (size_t)n * sizeof *to);
+    if (!index_make(x, &t, arg[1].data, arg[1].dtype, keys)) return no_memory(x);
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t at = *index_find(&t, arg[0].data, i);
+        to[i] = at ? at - 1 : keys;
+    }
+    rt_heap_free(&x->rt->heap, t.at);
+    return BMC_OK;
+}
+
 int32_t rt_map_pick(bmc_ctx *x, rt_arg *arg, int32_t n_arg, int32_t tid, int32_t nt)
 {
     (void)n_arg, (void)tid, (void)nt;
+    Index t;
     const rt_elem *keys, *values;
     size_t width = width_of(arg[2].dtype);
     int64_t n = arg[1].dim[0];
     if (n && !(arg[1].data && arg[2].data)) return no_memory(x);
     if (n) memset(arg[2].data, 0, (size_t)n * width);
     if (!map_of(x, &arg[0], &keys, &values)) return BMC_OK;
-    uint64_t size = 2;
-    while (size < 2 * (uint64_t)keys->dim[0]) size *= 2;
-    Index t = {keys->data, keys->dtype == BMC_STRING, rt_heap_alloc(&x->rt->heap, size * sizeof(uint32_t), NULL), size - 1};
-    if (!t.at || keys->dim[0] >= UINT32_MAX) return rt_heap_free(&x->rt->heap, t.at), no_memory(x);
-    memset(t.at, 0, size * sizeof *t.at);
-    for (int64_t i = 0; i < keys->dim[0]; i++) *index_find(&t, keys->data, i) = (uint32_t)i + 1;
+    if (!index_make(x, &t, keys->data, keys->dtype, keys->dim[0])) return no_memory(x);
     for (int64_t i = 0; i < n; i++) {
         uint32_t o = *index_find(&t, arg[1].data, i);
         if (o) memcpy((char *)arg[2].data + (size_t)i * width, (const char *)values->data + (o - 1) * width, width);

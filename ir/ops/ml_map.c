@@ -1,5 +1,5 @@
 /* ml_map.c: LabelEncoder, CategoryMapper and OneHotEncoder of ai.onnx.ml: a search through the keys for each element,
- * one nest. Numbers are put in order when compiling and found by halving.
+ * one nest. Numbers are put in order when compiling and found by halving, many strings by the runtime's hash table.
  *   y = value of the first key that is x, else the default: values stand in a table whose last entry is the default;
  *   NaN finds a NaN key
  *   OneHotEncoder: y[.., k] = x is category k; without `zeros`, an element of no category is an error of the run */
@@ -260,6 +260,28 @@ static bool lower_sorted(Lw *l, const OpDesc *op, const Table *t)
     return true;
 }
 
+/* Many strings: the runtime finds the places through a hash table, a nest fetches the values. */
+enum { STRINGS_FEW = 16 };
+
+static bool lower_strings(Lw *l, KBuf key, KBuf value)
+{
+    int rank = lw_rank(l, 0);
+    Dim dim[RANK_MAX];
+    KVal idx[RANK_MAX];
+    for (int i = 0; i < rank; i++) dim[i] = lw_dim(l, 0, i);
+    KBuf x = lw_in(l, 0), place = lw_temp(l, DT_I64, rank, dim);
+    lw_call(l, l->steps, "rt_find", 3, (KArg[]){{.kind = KA_BUF, .buf = x}, {.kind = KA_BUF, .buf = key}, {.kind = KA_BUF, .buf = place}});
+    lw_prepare_out(l);
+    Kb *b = lw_kernel(l, "label");
+    uint32_t pp = kb_param(b, place, false), pv = kb_param(b, value, false);
+    lw_nest_over(l, 0, idx);
+    KVal at = kb_load(b, pp, idx);
+    lw_put(l, 0, idx, kb_load(b, pv, &at));
+    lw_end_nest(l, rank);
+    lw_kernel_end(l);
+    return true;
+}
+
 static bool lower(Lw *l, Node n)
 {
     const Lab *a = ATTRS(l->g, n, Lab);
@@ -274,6 +296,7 @@ static bool lower(Lw *l, Node n)
     Dim keys = dim_const(d, t.n), values = dim_const(d, t.n + 1), dim[RANK_MAX];
     KBuf key = lw_const_buf(l, t.key, "keys", 1, &keys),
          value = one_hot ? (KBuf){0} : lw_const_buf(l, t.value, "values", 1, &values);
+    if (!one_hot && t.n > STRINGS_FEW) return lower_strings(l, key, value);
     lw_prepare_in(l);
     lw_prepare_out(l);
     Kb *b = lw_kernel(l, op->name);
@@ -352,11 +375,14 @@ static const Port P_MAP[] = {{"X", DTS(DT_I64) | DTS_STR, 0, 0}, PORT_END};
 static const Port P_HOT[] = {{"X", DTS_ML | DTS_STR, 0, 0}, PORT_END};
 static const Port P_HOT_OUT[] = {{"Y", DTS(DT_F32), 0, 0}, PORT_END};
 #define ML                                                                                                             \
-    .domain = "ai.onnx.ml", .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .attrs_size = sizeof(Lab), .infer = infer,    \
+    .domain = "ai.onnx.ml", .cls = CLS_OPAQUE, .attrs_size = sizeof(Lab), .infer = infer,    \
     .lower = lower, .eval = eval
 const OpDesc op_ml_LabelEncoder = {
+    .flags = OPF_STRIDED_OUT | OPF_IRREGULAR,
     .name = "LabelEncoder", .since = 4, .in = P_LABEL, .out = P_LABEL_OUT, .attrs = ENCODER, ML};
 const OpDesc op_ml_CategoryMapper = {
+    .flags = OPF_STRIDED_OUT | OPF_IRREGULAR,
     .name = "CategoryMapper", .since = 1, .in = P_MAP, .out = P_MAP, .attrs = MAPPER, ML};
 const OpDesc op_ml_OneHotEncoder = {
+    .flags = OPF_STRIDED_OUT,
     .name = "OneHotEncoder", .since = 1, .in = P_HOT, .out = P_HOT_OUT, .attrs = ONE_HOT, ML};

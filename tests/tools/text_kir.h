@@ -7,7 +7,8 @@
  *                            again after the passes (default: all).
  *                            "; run: inputs -> error N text": fails with that status and a message that has the text.
  *                            "; run: inputs -> safe": any status, but no access outside a buffer.
- *                            Values: f32[2]{1,2} str[1]{"a"} seq{...} */
+ *                            Values: f32[2]{1,2} str[1]{"a"} seq{...} opt{...}
+ *                            map{KEYS, VALUES} */
 #ifndef TEXT_KIR_H
 #define TEXT_KIR_H
 #include <math.h>

@@ -40,7 +40,7 @@ static void page(Arena *a, const char *path, const char *command, void (*write)(
 
 static const char *const IRREGULAR[] = {"ConcatFromSequence", "ImageDecoder", "Loop", "MapItems", "NonMaxSuppression", "NumberOf", "Optional", "OptionalGetElement", "OptionalHasElement", "Philox", "RegexFullMatch", "SequenceAt",
                                         "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength", "SplitToSequence",
-                                        "StringConcat", "StringNormalizer", "StringSplit", "TextOf", "TopK", "Unique", "DictVectorizer", "ZipMap"};
+                                        "StringConcat", "StringNormalizer", "StringSplit", "TextOf", "TopK", "Unique", "CategoryMapper", "DictVectorizer", "LabelEncoder", "ZipMap"};
 enum { N_IRREGULAR = sizeof IRREGULAR / sizeof *IRREGULAR };
 
 static const char *const FILE_OF[OP_COUNT] = {
