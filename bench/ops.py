@@ -133,7 +133,7 @@ def engines_of(files, feeds):
         except Exception as e:
             if name == OURS:
                 raise
-            failed[name] = " ".join(str(e).split())[:160]
+            failed[name] = " ".join(w for w in str(e).split() if "/" not in w)[:160]
     return made, failed
 
 
@@ -286,6 +286,17 @@ def page(results):
     return "\n".join(out)
 
 
+def brief(results):
+    """For the tree: four digits, nothing that is not there."""
+
+    def shorter(x):
+        if isinstance(x, dict):
+            return {k: shorter(v) for k, v in x.items() if v is not None}
+        return float("%.4g" % x) if isinstance(x, float) else x
+
+    return shorter(results)
+
+
 def line(name, size, r, m, bar):
     if "failed_bmc" in r:
         return "%-44s %-6s %s" % (name, size, r["failed_bmc"])
@@ -379,7 +390,7 @@ def main():
     if args.publish:
         import report
 
-        report.write(os.path.join(report.RESULTS, "ops.json"), json.dumps(results, indent=1) + "\n")
+        report.write(os.path.join(report.RESULTS, "ops.json"), json.dumps(brief(results), indent=1) + "\n")
         report.write(PAGE, page(results))
     assert engines and ops_table and ops_table_more
     return 1 if wrong else 0
