@@ -87,7 +87,10 @@ static bool is_text(const Graph *g, Node n)
 static bool expand_text(Graph *g, Node n)
 {
     Ex x = ex_begin(g, n);
-    Value y = cast_text_nodes(&x, ex_in(&x, 0), value_trec(g, node_out(g, n, 0))->elem);
+    DType to = value_trec(g, node_out(g, n, 0))->elem;
+    bool small = (DTS(to) & (DTS_FLOAT8 | DTS(DT_F8E8M0))) != 0;   /* saturate and round_mode hold for them */
+    Value y = cast_text_nodes(&x, ex_in(&x, 0), small ? DT_F32 : to);
+    if (small) y = ex_op(&x, OP_Cast, &y, 1, ex_set(&x, OP_Cast, ex_inherit(&x, OP_Cast), "to", to));
     return ex_end(&x, &y, 1);
 }
 

@@ -176,7 +176,16 @@ def lrn(case):
          "special values, rounding to powers of two by round_mode")
 def cast(case):
     x = case.inputs[0]
-    target = values.element_of(case.types["T2"])[1]
+    target, source = values.element_of(case.types["T2"])[1], values.NAME[x.dtype]
+    if "string" in (source, target) and source != target:  # "plain floating-point representation"; "3.14", "1000", "1e-5", "INF", "NaN"
+        if target == "string":
+            texts = [str(int(v)) if values.is_int(source) else str(np.float32(v)) for v in x.flat]
+            return [np.array(texts, object).reshape(x.shape)]
+        numbers = [float(v) for v in x.flat]
+        if target in values.FLOAT8 and case.attrs.get("saturate", 1):
+            low, high = (float(v) for v in values.limits(target))
+            numbers = [v if v != v else min(max(v, low), high) for v in numbers]
+        return [np.array([int(v) for v in numbers] if values.is_int(target) else numbers).reshape(x.shape)]
     if values.is_int(target) and values.is_int(values.NAME[x.dtype]):
         bits = int(target.lstrip("uint"))
         low = x.astype(np.int64) & ((1 << bits) - 1) if bits < 64 else x.astype(np.int64)
