@@ -119,6 +119,8 @@ def narrow(case, args, tally):
     """Gradients in float32 and float16 against those in float64."""
     wide = None
     for dtype, tol in ((np.float64, 0), (np.float32, 1e-5), (np.float16, 2e-2)):
+        if case.narrow == "float32" and dtype == np.float16:
+            break
         base = os.path.join(harness.WORK, "gradients", "%d%s" % (case.number, np.dtype(dtype).name))
         model, wrt = model_of(case, None, np.random.default_rng([args.seed, case.number]), dtype)
         onnx.save(model, base + ".onnx")
