@@ -1,7 +1,8 @@
 /* image.c: ImageDecoder: an encoded image (JPEG, PNG, BMP, TIFF, WebP, JPEG 2000, PNM) becomes u8[height, width,
  * channels]. The runtime's part `image` decodes it (runtime/image/), sized while running; models with this operator are
- * linked with its libraries. What cannot be decoded ends the run with BMC_E_FAIL, as it does in the standard's reference
- * (its text speaks of an empty matrix). No eval: a second decoder of each format would be no reference. */
+ * linked with its libraries. What cannot be decoded is an image of no rows and no columns, as the standard has it (its
+ * reference fails); no memory, and more than PIXELS_MAX pixels, end the run. No eval: a second decoder of each format
+ * would be no reference. */
 #include "ir/graph/lower.h"
 #include "ir/graph/infer.h"
 #include <string.h>
@@ -29,7 +30,7 @@ static bool infer(Infer *c)
     int format = format_of(ATTRS(c->g, c->n, Image));
     if (format < 0) return infer_fail(c, "pixel_format '%s' is unknown", ATTRS(c->g, c->n, Image)->pixel_format);
     if (!infer_need_rank(c, 0, 1, 1)) return false;
-    Dim dim[3] = {infer_node_dim(c, 0, 0, 1, PIXELS_MAX), infer_node_dim(c, 0, 1, 1, PIXELS_MAX),
+    Dim dim[3] = {infer_node_dim(c, 0, 0, 0, PIXELS_MAX), infer_node_dim(c, 0, 1, 0, PIXELS_MAX),
                   dim_const(c->d, format == 2 ? 1 : 3)};
     return infer_set(c, 0, DT_U8, 3, dim);
 }

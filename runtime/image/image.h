@@ -14,12 +14,13 @@ typedef struct rt_image {
     size_t n;     /* encoded */
     uint8_t *rgb; /* NULL before rt_image_begin */
     int64_t h, w;
+    bool refused;      /* the bytes are no image, for a reason that is theirs: the answer is an empty one */
     bmc_status status; /* of a failure */
 } rt_image;
 
 /* Memory for h rows of w pixels, with anything in it. false: empty, above RT_IMAGE_PIXELS_MAX, or no memory; the reason is left. */
 bool rt_image_begin(rt_image *, int64_t h, int64_t w);
-/* Leaves the reason, with the format's name in front; returns false. */
+/* The bytes are no image: leaves the reason, with the format's name in front; returns false. */
 bool rt_image_fail(rt_image *, const char *format, const char *why);
 static inline uint8_t *rt_image_row(const rt_image *m, int64_t y) { return m->rgb + 3 * m->w * y; }
 

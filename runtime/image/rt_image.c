@@ -1,7 +1,8 @@
 /* rt_image: an encoded image becomes u8[h, w, channels]: the format is told by its first bytes, its decoder gives
  * RGB, and that becomes what the model asks for.
  *   grey = (19595 R + 38470 G + 7471 B + 32768) / 65536        ITU-R 601-2, with the reference's rounding
- * Grey images are RGB with equal channels, so that the formula gives them back; alpha is dropped. */
+ * Grey images are RGB with equal channels, so that the formula gives them back; alpha is dropped. What is no image gives an
+ * empty one: "If it can't decode for any reason [...] it will return an empty matrix". */
 #include "runtime/image/image.h"
 #include <string.h>
 
@@ -10,6 +11,7 @@ bool rt_image_fail(rt_image *m, const char *format, const char *why)
     if (m->status == BMC_OK) {
         rt_detail(m->ctx, "%s image: %.100s", format, why);
         m->status = BMC_E_FAIL;
+        m->refused = true;
     }
     return false;
 }
@@ -17,7 +19,10 @@ bool rt_image_fail(rt_image *m, const char *format, const char *why)
 bool rt_image_begin(rt_image *m, int64_t h, int64_t w)
 {
     if (h < 1 || w < 1) return rt_image_fail(m, "empty", "no pixels");
-    if (h > RT_IMAGE_PIXELS_MAX / w) return rt_image_fail(m, "huge", "more than 2^28 pixels");
+    if (h > RT_IMAGE_PIXELS_MAX / w) {
+        rt_image_fail(m, "huge", "more than 2^28 pixels");
+        return m->refused = false;
+    }
     if (!rt_box_alloc(m->ctx, m->slot, 3 * h * w, 0)) {
         m->status = BMC_E_MEMORY;
         return false;
@@ -76,7 +81,8 @@ int32_t rt_image_decode(bmc_ctx *x, rt_arg *arg, int32_t n_arg, int32_t tid, int
     if (!m.data) return BMC_E_MEMORY; /* an allocation in front of the call failed */
     if (!decode(&m)) {
         if (!rt_box_alloc(x, m.slot, 0, 0)) return BMC_E_MEMORY;
-        return m.status;
+        if (m.refused) rt_detail(x, "%s", ""); /* of no error */
+        return m.refused ? BMC_OK : m.status;
     }
     convert(m.rgb, m.h * m.w, arg[4].value);
     *arg[2].sym = m.h;

@@ -81,7 +81,8 @@ static int decode(const uint8_t *data, size_t n, int64_t mode)
                      {.kind = RT_INT, .value = mode}};
     int32_t status = rt_image_decode(x, arg, 5, 0, 1);
     int64_t h = x->sym[1], w = x->sym[2], sum = 0;
-    int verdict = status == BMC_OK ? h > 0 && w > 0 ? 1 : -1 : h == 0 && w == 0 ? 0 : -1;
+    bool empty = h == 0 && w == 0;
+    int verdict = empty ? 0 : status == BMC_OK && h > 0 && w > 0 ? 1 : -1;
     const uint8_t *p = x->slot[1];
     for (int64_t k = 0; status == BMC_OK && k < h * w * (mode == 2 ? 1 : 3); k++) sum += p[k];
     if (sum < 0) verdict = -1;
