@@ -113,7 +113,7 @@ static bool runtime_present(Cg *g, Archives *a)
         a->path[a->n++] = part;
     }
     a->path[a->n++] = arena_printf(&g->arena, "%s/libbmc_rt.a", dir);
-    for (uint32_t k = 0; k < a->n; k++)
+    for (uint32_t k = a->n; k-- > 0;)   /* the plain runtime first: without it, the rest is missing for the same reason */
         if (access(a->path[k], R_OK)) return diag(g->m->diag, diag_file(a->path[k]), E_OPEN, strerror(errno));
     return true;
 }

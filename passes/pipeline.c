@@ -9,6 +9,7 @@ static const Pass *const o0[] = {
     &pass_differentiate, /* derivatives are ordinary nodes */
     &pass_dce,         /* what only shapes needed is gone */
     &pass_expand,      /* every op has a lowering */
+    &pass_infer,       /* sizes that nodes find have the names that expansion gave them */
     &pass_lower,       /* Kernel IR from here */
     &pass_plan_memory, /* every buffer has its place */
     &pass_barriers,    /* threads wait where one reads, or takes the memory of, what another wrote */
@@ -23,6 +24,7 @@ static const Pass *const o1[] = {
     &pass_fold,         /* what depends on constants only is a constant */
     &pass_infer,        /* constants that folding made may say more about shapes */
     &pass_expand,       /* every op has a lowering */
+    &pass_infer,        /* sizes that nodes find have the names that expansion gave them */
     &pass_canonicalize, /* also what expansion made */
     &pass_fold,
     &pass_cse, /* nothing is computed twice */
@@ -60,6 +62,7 @@ static const Pass *const o2[] = {
     &pass_fold,
     &pass_infer,
     &pass_expand,
+    &pass_infer,
     &pass_canonicalize,
     &pass_fold,
     &pass_cse,
