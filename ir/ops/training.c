@@ -58,9 +58,10 @@ static void one(Maths m, OpCode op, const Step *a, Value rate, Value count, cons
         out[0] = sub(m, x, quo(m, mul(m, r, g), add(m, root(m, h), num(m, a->epsilon))));
     } else {
         Value v = out[1] = add(m, mul(m, num(m, a->alpha), in[2]), mul(m, sub(m, num(m, 1), num(m, a->alpha)), g));
-        Value h = out[2] = add(m, mul(m, num(m, a->beta), in[3]), mul(m, sub(m, num(m, 1), num(m, a->beta)), mul(m, g, g))), t = ex_cast(m.x, count, m.t);
-        Value warm = quo(m, root(m, sub(m, num(m, 1), ex2(m.x, OP_Pow, num(m, a->beta), t))), sub(m, num(m, 1), ex2(m.x, OP_Pow, num(m, a->alpha), t)));
-        Value r = ex3(m.x, OP_Where, ex2(m.x, OP_Greater, count, zero), mul(m, rate, warm), rate);
+        Value h = out[2] = add(m, mul(m, num(m, a->beta), in[3]), mul(m, sub(m, num(m, 1), num(m, a->beta)), mul(m, g, g))), t = ex_cast(m.x, count, DT_F64);
+        Maths f = {m.x, DT_F64};   /* one scalar, and 1 - beta^t loses most digits at first */
+        Value warm = quo(f, root(f, sub(f, num(f, 1), ex2(m.x, OP_Pow, num(f, a->beta), t))), sub(f, num(f, 1), ex2(m.x, OP_Pow, num(f, a->alpha), t)));
+        Value r = ex3(m.x, OP_Where, ex2(m.x, OP_Greater, count, zero), mul(m, rate, ex_cast(m.x, warm, m.t)), rate);
         x = sub(m, x, quo(m, mul(m, r, v), add(m, root(m, h), num(m, a->epsilon))));
         out[0] = a->norm_coefficient_post != 0 ? mul(m, sub(m, num(m, 1), num(m, a->norm_coefficient_post)), x) : x;
     }

@@ -18,7 +18,6 @@ class Case:
         self.modes = options.get("modes", (None, "symbolic"))
         self.feed = options.get("feed", ())          # integers that are inputs all the same
         self.initializers = options.get("initializers", ())
-        self.plain = options.get("plain", True)      # also at -O0 (not: the program would check a size that expansion has renamed)
         self.narrow = options.get("narrow", False)   # in float32 and float16, too
         self.second = options.get("second", True)    # its gradient is differentiated, too
         self.tol = options.get("tol", 1e-7)
@@ -181,7 +180,7 @@ def moves(c):
         case("DepthToSpace", f(2, 8, 2, 3), out=[(2, 2, 4, 6)], blocksize=2, mode=mode)
     case("SpaceToDepth", f(2, 2, 4, 6), out=[(2, 8, 2, 3)], blocksize=2)
     case("CenterCropPad", f(5, 4), i([3, 7]), out=[(3, 7)])
-    case("Compress", f(4, 3), i([True, False, True, True]), out=[(3, 3)], axis=0, options={"plain": False})
+    case("Compress", f(4, 3), i([True, False, True, True]), out=[(3, 3)], axis=0)
 
 
 def windows(c):

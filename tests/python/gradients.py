@@ -205,7 +205,7 @@ def main():
             jobs += [lambda c=case, s=s: check(c, s, "", args, tally) for s in case.modes]
             if case.narrow:
                 jobs.append(lambda c=case: narrow(c, args, tally))
-            others = [k for k in CONFIGURATIONS if k and (case.plain or k != "-O0")] if args.full else []
+            others = [k for k in CONFIGURATIONS if k] if args.full else []
             jobs += [lambda c=case, k=k: check(c, c.modes[-1], k, args, tally) for k in others]
     harness.parallel(jobs, args.jobs)
     return tally.finish()
