@@ -174,6 +174,8 @@ bool keval_root(KEval *e, KLoc l, KBuf b, KMem *out)
     return true;
 }
 
+static int64_t elem_bits(DType t) { return t == DT_STR ? 8 * (int64_t)sizeof(bmc_string) : dtype_info(t)->bits; }
+
 bool keval_view(KEval *e, KLoc l, KBuf b, KView *v)
 {
     const KBufRec *r = kbuf(e->m, b);
@@ -183,8 +185,9 @@ bool keval_view(KEval *e, KLoc l, KBuf b, KView *v)
     *v = (KView){.name = name_str(e->m->names, r->name), .elem = r->elem, .rank = r->rank};
     for (; kbuf(e->m, root)->space == KS_VIEW; root = kbuf(e->m, root)->base) {
         if (!keval_dim(e, l, kbuf(e->m, root)->offset, &off)) return false;
-        v->offset += off;
+        v->offset += off * elem_bits(kbuf(e->m, root)->elem);
     }
+    v->offset /= elem_bits(r->elem);   /* views of complex elements have parts, of half the size */
     if (!keval_root(e, l, root, &mem)) return false;
     v->data = mem.p;
     v->trace = mem.trace;

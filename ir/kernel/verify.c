@@ -87,6 +87,13 @@ static void check_ports(V *c)
 }
 
 /* offset + sum (dim-1)*stride < elements of the base, where all of it is constant. */
+/* A view reads elements of its base's size, or the parts of complex ones. */
+static bool same_bits(DType base, DType view)
+{
+    int a = dtype_info(base)->bits, b = dtype_info(view)->bits;
+    return a == b || (dtype_info(base)->cls == DC_COMPLEX && a == 2 * b) || (dtype_info(view)->cls == DC_COMPLEX && b == 2 * a);
+}
+
 static void check_view_extent(V *c, KBuf b)
 {
     const KBufRec *r = kbuf(c->m, b), *base = kbuf(c->m, r->base);
@@ -99,6 +106,8 @@ static void check_view_extent(V *c, KBuf b)
     for (int i = 0; i < base->rank; i++) {
         if (!dim_is_const(c->m->dims, base->dim[i], &n) || __builtin_mul_overflow(count, n, &count)) return;
     }
+    if (dtype_info(base->elem)->bits > dtype_info(r->elem)->bits && __builtin_mul_overflow(count, 2, &count)) return;
+    if (dtype_info(base->elem)->bits < dtype_info(r->elem)->bits) count /= 2;
     for (int i = 0; i < r->rank; i++) {
         Dim st = kbuf_stride(c->m, r, i);
         if (!st.i || !dim_is_const(c->m->dims, r->dim[i], &n) || !dim_is_const(c->m->dims, st, &s)) return;
@@ -163,7 +172,7 @@ static void check_buf(V *c, KBuf b)
             kverify_error(c->v, r->loc, "%%%s: a view of nothing", name);
             return;
         }
-        if (kbuf(c->m, r->base)->space == KS_SEQ || dtype_info(kbuf(c->m, r->base)->elem)->bits != dtype_info(r->elem)->bits)
+        if (kbuf(c->m, r->base)->space == KS_SEQ || !same_bits(kbuf(c->m, r->base)->elem, r->elem))
             kverify_error(c->v, r->loc, "%%%s: its base holds something else", name);
         else check_view_extent(c, b);
         break;

@@ -1,10 +1,12 @@
 /* col2im.c: Col2Im: the columns of a convolution's windows, added up where they overlap: each pixel sums the windows that hold it.
- *   Y[n, c, i...] = sum over k... of X[n, c * prod(block) + k, window], window * stride = i + pad - k * dilation, where such a window exists */
+ *   Y[n, c, i...] = sum over k... of X[n, c * prod(block) + k, window], window * stride = i + pad - k * dilation, where such a window exists
+ * The sum of bools is whether one of them is true; complex numbers are added part by part. */
+#include "ir/ops/complex.h"
 #include "ir/ops/index.h"
 #include <string.h>
 
-static const Port P_IN[] = {{"input", DTS_NUM, 0, 1}, {"image_shape", DTS(DT_I64), PORT_SHAPE, 0}, {"block_shape", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
-static const Port P_OUT[] = {{"output", DTS_NUM, 0, 1}, PORT_END};
+static const Port P_IN[] = {{"input", DTS_NUM | DTS_BOOL | DTS_COMPLEX, 0, 1}, {"image_shape", DTS(DT_I64), PORT_SHAPE, 0}, {"block_shape", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
+static const Port P_OUT[] = {{"output", DTS_NUM | DTS_BOOL | DTS_COMPLEX, 0, 1}, PORT_END};
 typedef struct Col2Im { uint64_t set; AttrInts dilations, pads, strides; } Col2Im;
 static const AttrSpec ATTRS_[] = {A_INTS(Col2Im, dilations), A_INTS(Col2Im, pads), A_INTS(Col2Im, strides), A_END};
 
@@ -108,9 +110,24 @@ static bool lower(Lw *l, Node n)
     return true;
 }
 
-/* Naive: runs over the columns and adds each element to its pixel. */
-static bool eval(Eval *e)
+static bool must_expand(const Graph *g, Node n)
 {
+    return complex_first(g, n) || value_trec(g, node_in(g, n, 0))->elem == DT_BOOL;
+}
+
+static bool expand(Graph *g, Node n)
+{
+    if (complex_first(g, n)) return complex_expand(g, n, 1, NULL);
+    Ex x = ex_begin(g, n);
+    Value in[3] = {ex_cast(&x, ex_in(&x, 0), DT_I32), ex_in(&x, 1), ex_in(&x, 2)};
+    Value y = ex_cast(&x, ex_op(&x, OP_Col2Im, in, 3, node_rec(g, n)->attrs), DT_BOOL);
+    return ex_end(&x, &y, 1);
+}
+
+/* Naive: runs over the columns and adds each element to its pixel. */
+static bool eval_real(Eval *e, int which)
+{
+    (void)which;
     const Col2Im *a = ATTRS(e->g, e->n, Col2Im);
     const Tensor *x = e->in[0], *image = e->in[1], *block = e->in[2];
     int r = (int)image->count;
@@ -139,10 +156,13 @@ static bool eval(Eval *e)
         if (!in) continue;
         int64_t o = flat_index(y, at);
         if (dtype_is_float(y->elem)) ev_set_f(y, o, ev_f(y, o) + ev_f(x, k));
+        else if (y->elem == DT_BOOL) ev_set_i(y, o, ev_i(y, o) | ev_i(x, k));
         else ev_set_i(y, o, (int64_t)((uint64_t)ev_i(y, o) + (uint64_t)ev_i(x, k)));
     }
     return y != NULL;
 }
 
+static bool eval(Eval *e) { return dtype_is_complex(e->in[0]->elem) ? complex_eval(e, 1, eval_real) : eval_real(e, 0); }
+
 const OpDesc op_Col2Im = {.name = "Col2Im", .since = 18, .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Col2Im),
-                          .infer = infer, .lower = lower, .eval = eval};
+                          .infer = infer, .lower = lower, .expand = expand, .must_expand = must_expand, .eval = eval};

@@ -54,7 +54,7 @@ static void copy_lines(Lw *l, const Lines *x, KBuf src, KBuf out)
              q = kb_param(b, kbuf_view(l->k, out, (Name){0}, x->n + 1, all, NULL, dim_const(d, 0), l->loc), true);
     if (src.i) {
         KBufRec r = *kbuf(l->k, src);
-        bool view = r.space == KS_VIEW;
+        bool view = r.space == KS_VIEW && kbuf(l->k, r.base)->elem == r.elem;   /* BitCast reads another type */
         p = kb_param(b,
                      kbuf_view(l->k, view ? r.base : src, (Name){0}, x->n + 1, dim, stride,
                                view ? r.offset : dim_const(d, 0), l->loc),

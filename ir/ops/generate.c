@@ -173,8 +173,10 @@ static bool window_expand(Graph *g, Node n)
     Value i = ex_cast(&x, ex3(&x, OP_Range, ex_i(&x, DT_I64, 0), size, ex_i(&x, DT_I64, 1)), DT_F64);
     count = a->periodic ? size : ex2(&x, OP_Sub, size, ex_i(&x, DT_I64, 1));
     Value angle = ex2(&x, OP_Mul, i, ex2(&x, OP_Div, ex_f(&x, DT_F64, 6.283185307179586476925), ex_cast(&x, count, DT_F64)));
-    Value y = ex2(&x, OP_Sub, ex_f(&x, DT_F64, k[0]), ex2(&x, OP_Mul, ex_f(&x, DT_F64, k[1]), ex1(&x, OP_Cos, angle)));
+    /* the constant last: 0.5 + 0.08 + 0.42 is 1, while 0.42 + 0.5 + 0.08 is a bit less, which an integer type truncates to 0 */
+    Value y = ex2(&x, OP_Mul, ex_f(&x, DT_F64, -k[1]), ex1(&x, OP_Cos, angle));
     if (k[2] != 0) y = ex2(&x, OP_Add, y, ex2(&x, OP_Mul, ex_f(&x, DT_F64, k[2]), ex1(&x, OP_Cos, ex2(&x, OP_Add, angle, angle))));
+    y = ex2(&x, OP_Add, y, ex_f(&x, DT_F64, k[0]));
     y = ex_cast(&x, y, (DType)a->output_datatype);
     return ex_end(&x, &y, 1);
 }
@@ -186,7 +188,7 @@ static bool window_eval(Eval *e)
     int64_t size = ev_i(e->in[0], 0);
     Tensor *y = ev_out(e, 0, (DType)a->output_datatype, 1, &size);
     for (int64_t i = 0; y && i < size; i++) {
-        double t = 2 * acos(-1) * (double)i / (double)(a->periodic ? size : size - 1), v = k[0] - k[1] * cos(t) + k[2] * cos(2 * t);
+        double t = 2 * acos(-1) * (double)i / (double)(a->periodic ? size : size - 1), v = k[2] * cos(2 * t) - k[1] * cos(t) + k[0];
         if (dtype_is_float(y->elem)) ev_set_f(y, i, v);
         else ev_set_i(y, i, (int64_t)v);
     }

@@ -1,9 +1,11 @@
 /* nonzero.c: NonZero: the indices of the elements that are not zero, one column each, in row-major order: [rank, count]. The count is known only while running:
- * one kernel counts, its result becomes the node's symbol, a second kernel stores. A string is zero when it is empty. */
+ * one kernel counts, its result becomes the node's symbol, a second kernel stores. A string is zero when it is empty, a complex
+ * number when both its parts are. */
 #include "ir/ops/axes.h"
+#include "ir/ops/complex.h"
 #include "ir/ops/compose.h"
 
-static const Port P_IN[] = {{"X", DTS_NUM | DTS_BOOL | DTS_STR, 0, 0}, PORT_END};
+static const Port P_IN[] = {{"X", DTS_MOVE, 0, 0}, PORT_END};
 static const Port P_OUT[] = {{"Y", DTS(DT_I64), 0, 0}, PORT_END};
 
 static bool infer(Infer *c)
@@ -23,11 +25,21 @@ static KVal is_nonzero(Lw *l, const KVal *idx)
     return kb_bin(l->b, KOP_NE, x, dtype_is_float(t) ? kb_const_f(l->b, t, 0) : kb_const_i(l->b, t, 0));
 }
 
-static bool is_text(const Graph *g, Node n) { return value_trec(g, node_in(g, n, 0))->elem == DT_STR; }
+static bool must_expand(const Graph *g, Node n)
+{
+    return value_trec(g, node_in(g, n, 0))->elem == DT_STR || complex_first(g, n);
+}
 
-static bool expand_text(Graph *g, Node n)
+/* Of strings and complex numbers: NonZero of what tells whether they are zero. */
+static bool expand(Graph *g, Node n)
 {
     Ex x = ex_begin(g, n);
+    if (complex_first(g, n)) {
+        Value part[2], zero = ex_f(&x, dtype_part(ex_elem(&x, ex_in(&x, 0))), 0);
+        for (int k = 0; k < 2; k++) part[k] = ex1(&x, OP_Not, ex2(&x, OP_Equal, complex_part(&x, ex_in(&x, 0), k), zero));
+        Value any = ex1(&x, OP_NonZero, ex2(&x, OP_Or, part[0], part[1]));
+        return ex_end(&x, &any, 1);
+    }
     Value empty = ex2(&x, OP_Squeeze, ex_strings(&x, (const char *const[]){""}, 1), ex_int1(&x, 0));
     Value y = ex1(&x, OP_NonZero, ex1(&x, OP_Not, ex2(&x, OP_Equal, ex_in(&x, 0), empty)));
     return ex_end(&x, &y, 1);
@@ -72,7 +84,12 @@ static bool lower(Lw *l, Node n)
     return true;
 }
 
-static bool eval_zero(const Tensor *x, int64_t k) { return x->elem == DT_STR ? !((const bmc_string *)x->data)[k].len : ev_f(x, k) == 0; }
+static bool eval_zero(const Tensor *x, int64_t k)
+{
+    if (x->elem == DT_C64) return ((const float *)x->data)[2 * k] == 0 && ((const float *)x->data)[2 * k + 1] == 0;
+    if (x->elem == DT_C128) return ((const double *)x->data)[2 * k] == 0 && ((const double *)x->data)[2 * k + 1] == 0;
+    return x->elem == DT_STR ? !((const bmc_string *)x->data)[k].len : ev_f(x, k) == 0;
+}
 
 static bool eval(Eval *e)
 {
@@ -90,4 +107,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_NonZero = {.name = "NonZero", .since = 13, .cls = CLS_OPAQUE, .in = P_IN, .out = P_OUT, .infer = infer, .lower = lower,
-                           .expand = expand_text, .must_expand = is_text, .eval = eval};
+                           .expand = expand, .must_expand = must_expand, .eval = eval};

@@ -38,7 +38,7 @@ static KBuf pixels_of(Gp *x, KBuf in)
     x->n = 1;
     x->flat = true;
     x->dim[2] = dim[2];
-    bool view = r.space == KS_VIEW;
+    bool view = r.space == KS_VIEW && kbuf(l->k, r.base)->elem == r.elem;   /* BitCast reads another type */
     return kbuf_view(l->k, view ? r.base : in, r.name, 3, dim, (Dim[]){stride[0], stride[1], stride[last]}, view ? r.offset : (Dim){0}, l->loc);
 }
 

@@ -55,6 +55,10 @@ def cases():
         ("ScatterND", {}, [(4, 3), np.array([[2], [0]]), (2, 3)]),
         ("ScatterElements", {"axis": 0}, [(3, 2), np.array([[2, 0]]), (1, 2)]),
         ("Resize", {"mode": "nearest"}, [(1, 1, 2, 3), None, np.array([1, 1, 2, 2], np.float32)]),
+        ("NonZero", {}, [np.array([[0, 1j, 2], [0, 0, np.nan]])]),
+        ("NonZero", {}, [(3, 4)]),
+        ("Col2Im", {}, [(2, 8, 9), ints(4, 4), ints(2, 2)]),
+        ("Col2Im", {"pads": [1, 0, 1, 2], "strides": [2, 1]}, [(1, 4, 15), ints(4, 4), ints(2, 2)]),
         ("Shape", {}, [(3, 4)]),
         ("Size", {}, [(3, 4)]),
     ]
