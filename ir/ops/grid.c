@@ -3,6 +3,7 @@
  *   GridSample:  Y[n, c, o...] = sum over taps of X[n, c, place...] * weight;  places come last coordinate first
  * Each axis of a sample has 1 (nearest), 2 (linear) or 4 (cubic, a = -0.75) taps; a sample has their product. Places and weights are computed once for all channels. */
 #include "ir/ops/axes.h"
+#include "ir/ops/complex.h"
 #include <math.h>
 #include <string.h>
 
@@ -89,8 +90,8 @@ const OpDesc op_AffineGrid = {.name = "AffineGrid", .since = 20, .cls = CLS_OPAQ
 
 /* ---- GridSample ---- */
 
-static const Port P_IN[] = {{"X", DTS_ANY, 0, 1}, {"grid", DTS_FLOAT, 0, 2}, PORT_END};
-static const Port P_OUT[] = {{"Y", DTS_ANY, 0, 1}, PORT_END};
+static const Port P_IN[] = {{"X", DTS_MOVE, 0, 1}, {"grid", DTS_FLOAT, 0, 2}, PORT_END};
+static const Port P_OUT[] = {{"Y", DTS_MOVE, 0, 1}, PORT_END};
 typedef struct Sample { uint64_t set; int64_t align_corners; const char *mode, *padding_mode; } Sample;
 static const AttrSpec ATTRS_[] = {A_INT(Sample, align_corners, 0), A_STRING(Sample, mode, "linear"), A_STRING(Sample, padding_mode, "zeros"), A_END};
 
@@ -117,7 +118,7 @@ static bool infer(Infer *c)
     if (padding_of(a) == UNKNOWN) return infer_fail(c, "padding_mode '%s' is unknown", a->padding_mode);
     if (!infer_need_rank(c, 0, 3, 6)) return false;
     rank = infer_rank(c, 0);
-    if (taps > 1 && !(DTS(infer_elem(c, 0)) & (DTS_NUM | DTS_BOOL))) return infer_fail(c, "mode '%s' of %s is not supported", a->mode, dtype_info(infer_elem(c, 0))->onnx);
+    if (taps > 1 && !(DTS(infer_elem(c, 0)) & (DTS_NUM | DTS_BOOL | DTS_COMPLEX))) return infer_fail(c, "mode '%s' of %s is not supported", a->mode, dtype_info(infer_elem(c, 0))->onnx);
     if (taps == 4 && rank > 5) return infer_fail(c, "mode '%s' over %d axes is not supported", a->mode, rank - 2);
     if (!infer_need_rank(c, 1, rank, rank) || !infer_must_eq(c, infer_dim(c, 1, 0), infer_dim(c, 0, 0), "batch") ||
         !infer_must_eq(c, infer_dim(c, 1, rank - 1), dim_const(c->d, rank - 2), "coordinates of a place"))
@@ -270,8 +271,9 @@ static int64_t nearest(const Walk *w, int64_t base)
     return base;
 }
 
-static bool eval(Eval *e)
+static bool eval_real(Eval *e, int which)
 {
+    (void)which;
     const Sample *a = ATTRS(e->g, e->n, Sample);
     const Tensor *x = e->in[0], *grid = e->in[1];
     int64_t dim[RANK_MAX], i[RANK_MAX], p[RANK_MAX];
@@ -300,5 +302,11 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
+static bool eval(Eval *e) { return dtype_is_complex(e->in[0]->elem) ? complex_eval(e, 1, eval_real) : eval_real(e, 0); }
+
+/* Weights are real: the parts of complex numbers are sampled as two images. The nearest element is moved. */
+static bool must_expand(const Graph *g, Node n) { return complex_first(g, n) && taps_of(ATTRS(g, n, Sample)) > 1; }
+static bool expand(Graph *g, Node n) { return complex_expand(g, n, 1, NULL); }
+
 const OpDesc op_GridSample = {.name = "GridSample", .since = 22, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
-                              .attrs_size = sizeof(Sample), .infer = infer, .lower = lower, .eval = eval};
+                              .attrs_size = sizeof(Sample), .infer = infer, .lower = lower, .expand = expand, .must_expand = must_expand, .eval = eval};

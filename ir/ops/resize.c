@@ -2,6 +2,7 @@
  * resize_lower.c.
  *   y[o] = sum over the taps of every axis of  x[index of o, tap] * weight of o, tap
  * Resize before opset 11 had the coordinates of Upsample; Upsample before 9 its scales as an attribute. */
+#include "ir/ops/complex.h"
 #include "ir/ops/grad.h"
 #include "ir/ops/resize.h"
 #include <math.h>
@@ -177,7 +178,7 @@ bool resize_resolve(Graph *g, Node n, ResizeCase *c, const char **why)
     }
     if ((c->scales_at < 0) == (c->sizes_at < 0)) return *why = "one of scales and sizes must be given", false;
     c->by = c->sizes_at >= 0 ? BY_SIZES : BY_SCALES;
-    if (c->mode != RESIZE_NEAREST && !(DTS(x->elem) & DTS_NUM)) return *why = "only the nearest element can be taken of this type", false;
+    if (c->mode != RESIZE_NEAREST && !(DTS(x->elem) & (DTS_NUM | DTS_COMPLEX))) return *why = "only the nearest element can be taken of this type", false;
     if (a->antialias && c->mode == RESIZE_NEAREST) return *why = "antialias needs mode linear or cubic", false;
     if (!fits(g, n, c->scales_at, c->n_slot) || !fits(g, n, c->sizes_at, c->n_slot) || !fits(g, n, c->roi_at, 2 * c->n_slot))
         return *why = "scales, sizes or roi do not fit the number of axes", false;
@@ -321,7 +322,7 @@ static void window(const ResizeCase *c, double x, double scale, int64_t in, Line
     for (int t = 0; t < l->taps && (c->a->antialias || c->a->exclude_outside); t++) w[t] /= sum;
 }
 
-static bool eval(Eval *e)
+static bool eval_part(Eval *e, int which)
 {
     const Tensor *x = e->in[0];
     bool up = node_desc(e->g, e->n) == &op_Upsample;
@@ -330,6 +331,7 @@ static bool eval(Eval *e)
     const char *why;
     int n = x->rank, k_scales = up ? 1 : 2;
     if (up) plain.coordinate_transformation_mode = "asymmetric", plain.nearest_mode = "floor", plain.keep_aspect_ratio_policy = "stretch", plain.cubic_coeff_a = -0.75;
+    if (which) plain.extrapolation_value = 0;   /* a real number: nothing of it is imaginary */
     c.a = &plain;
     if (!words(&c, &why)) return ev_fail(e, "%s", why);
     const Tensor *scales = ev_has(e, (uint32_t)k_scales) && e->in[k_scales]->count ? e->in[k_scales] : NULL, *sizes = !up && ev_has(e, 3) && e->in[3]->count ? e->in[3] : NULL;
@@ -415,7 +417,25 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
+static bool eval(Eval *e) { return dtype_is_complex(e->in[0]->elem) ? complex_eval(e, 1, eval_part) : eval_part(e, 0); }
+
+/* Weights are real: the parts of complex numbers are resized one by one, where they do not only move. */
+static bool must_expand(const Graph *g, Node n)
+{
+    const Resize *a = ATTRS(g, n, Resize);
+    bool crop = node_desc(g, n) == &op_Resize && !strcmp(a->coordinate_transformation_mode, "tf_crop_and_resize");
+    return complex_first(g, n) && (crop || strcmp(a->mode, "nearest") != 0);
+}
+
+static bool expand(Graph *g, Node n)
+{
+    Resize *a = arena_memdup(g->m->arena, node_attrs(g, n), sizeof *a);
+    if (node_desc(g, n) == &op_Resize) a->extrapolation_value = 0;
+    return complex_expand(g, n, 1, a);
+}
+
 bool resize_lower(Lw *, Node);
-#define COMMON .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT | OPF_FOLLOWED, .out = P_OUT, .attrs_size = sizeof(Resize), .infer = infer, .equivalent = equivalent, .lower = resize_lower, .eval = eval
+#define COMMON .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT | OPF_FOLLOWED, .out = P_OUT, .attrs_size = sizeof(Resize), .infer = infer, .equivalent = equivalent, .lower = resize_lower, .eval = eval, \
+               .expand = expand, .must_expand = must_expand
 const OpDesc op_Resize = {.name = "Resize", .since = 19, COMMON, .in = P_RESIZE, .attrs = ATTRS_, .upgrade = upgrade, .grad = grad_resize};
 const OpDesc op_Upsample = {.name = "Upsample", .since = 10, COMMON, .in = P_UPSAMPLE, .attrs = UPSAMPLE_ATTRS, .upgrade = upsample_upgrade, .grad = grad_resize};

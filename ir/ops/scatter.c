@@ -6,7 +6,7 @@
  * Two forms that exporters write are something simpler:
  *   ScatterND with constant indices that are the coordinates of a box (x[:, 2:6] = u)     =>  Concat(Slice(data), updates, Slice(data)) along each axis cut
  *   ScatterElements along axis 0 with Expand(indices[n, 1, ...])                          =>  ScatterND(data, indices[n, 1], updates) */
-#include "ir/ops/compose.h"
+#include "ir/ops/complex.h"
 #include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 #include <math.h>
@@ -40,6 +40,8 @@ static bool infer_reduction(Infer *c)
     How h = how_of(name);
     DType e = infer_elem(c, 0);
     if (h == HOWS) return infer_fail(c, "reduction '%s' is unknown", name);
+    if ((h == MAX || h == MIN) && dtype_is_complex(e)) return infer_fail(c, "reduction '%s' of %s, which has no order", name, dtype_info(e)->onnx);
+    if (h != SET && dtype_is_complex(e)) return infer_need_rank(c, 0, 1, RANK_MAX - 1) && infer_need_rank(c, 2, 0, RANK_MAX - 1);
     return h == SET || dtype_is_int(e) || dtype_is_float(e) || infer_fail(c, "reduction '%s' of %s", name, dtype_info(e)->onnx);
 }
 
@@ -71,8 +73,33 @@ static void copy_data(Lw *l)
     lw_kernel_end(l);
 }
 
-static void update(Lw *l, How how, const KVal *at, KVal value, KVal ok)
+/* Complex numbers are added and multiplied as pairs of reals: u is where the update lies. */
+static void update_complex(Lw *l, How how, const KVal *at, const KVal *u, KVal ok)
 {
+    Kb *b = l->b;
+    int n = lw_out_rank(l, 0), n_u = lw_rank(l, 2);
+    uint32_t p = kb_param(b, complex_view(l, lw_out(l, 0)), true), q = kb_param(b, complex_view(l, lw_in_strided(l, 2)), false);
+    KVal y[RANK_MAX], x[2 * RANK_MAX], a[2], c[2], r[2];
+    memcpy(y, at, (size_t)n * sizeof *y), memcpy(x, u, (size_t)n_u * sizeof *x);
+    for (int k = 0; k < 2; k++) {
+        y[n] = x[n_u] = kb_i(b, k);
+        a[k] = kb_load_if(b, p, y, ok, (KVal){0}), c[k] = kb_load(b, q, x);
+    }
+    for (int k = 0; k < 2; k++) r[k] = kb_add(b, a[k], c[k]);
+    if (how == MUL) {
+        r[0] = kb_sub(b, kb_mul(b, a[0], c[0]), kb_mul(b, a[1], c[1]));
+        r[1] = kb_add(b, kb_mul(b, a[0], c[1]), kb_mul(b, a[1], c[0]));
+    }
+    for (int k = 0; k < 2; k++) y[n] = kb_i(b, k), kb_store_if(b, p, y, r[k], ok);
+}
+
+static void update(Lw *l, How how, const KVal *at, const KVal *u, KVal ok)
+{
+    if (how != SET && dtype_is_complex(lw_elem(l, 0))) {
+        update_complex(l, how, at, u, ok);
+        return;
+    }
+    KVal value = lw_at(l, 2, u);
     uint32_t p = kb_param(l->b, lw_out(l, 0), true);
     if (how != SET) value = kb_bin(l->b, KOPS[how], kb_load_if(l->b, p, at, ok, (KVal){0}), value);
     kb_store_if(l->b, p, at, value, ok);
@@ -109,7 +136,7 @@ static bool nd_lower(Lw *l, Node n)
         }
         at[i] = u[q - 1 + i - k] = kb_for(b, KLOOP_SEQ, lo, hi);
     }
-    update(l, how, at, lw_at(l, 2, u), ok);
+    update(l, how, at, u, ok);
     lw_end_nest(l, loops + seq);
     lw_kernel_end(l);
     return true;
@@ -190,6 +217,13 @@ static bool nd_rewrite(Graph *g, Node n)
 static bool ev_update(Eval *e, How how, Tensor *y, int64_t at, const Tensor *u, int64_t k)
 {
     if (how == SET) return ev_copy(y, at, u, k), true;
+    if (dtype_is_complex(y->elem)) {
+        Tensor a = *y, b = *u;
+        a.elem = b.elem = dtype_part(y->elem), a.count *= 2, b.count *= 2;
+        double p = ev_f(&a, 2 * at), q = ev_f(&a, 2 * at + 1), r = ev_f(&b, 2 * k), s = ev_f(&b, 2 * k + 1);
+        ev_set_f(&a, 2 * at, how == ADD ? p + r : p * r - q * s), ev_set_f(&a, 2 * at + 1, how == ADD ? q + s : p * s + q * r);
+        return true;
+    }
     if (dtype_is_float(y->elem)) {
         double a = ev_f(y, at), b = ev_f(u, k), m = isnan(a) || isnan(b) ? NAN : how == MAX ? fmax(a, b) : fmin(a, b);
         ev_set_f(y, at, how == ADD ? a + b : how == MUL ? a * b : m);
@@ -300,7 +334,7 @@ static bool elements_lower(Lw *l, Node n)
         i[k] = at[k] = kb_for(b, KLOOP_SEQ, lo, hi);
     }
     at[axis] = index_checked(l, lw_at(l, 1, i), lw_dim(l, 0, axis), &ok);
-    update(l, how_of(a->reduction), at, lw_at(l, 2, i), ok);
+    update(l, how_of(a->reduction), at, i, ok);
     lw_end_nest(l, rank + pieces);
     lw_kernel_end(l);
     return true;

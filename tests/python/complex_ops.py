@@ -5,6 +5,7 @@ complex64 and complex128, at -O0 and -O2, against numpy written out here (moves)
 """
 
 import argparse
+import copy
 import os
 import shutil
 import sys
@@ -18,6 +19,10 @@ import harness
 
 NP = {TensorProto.COMPLEX64: np.complex64, TensorProto.COMPLEX128: np.complex128}
 NAMES = {TensorProto.COMPLEX64: "complex64", TensorProto.COMPLEX128: "complex128"}
+# a region that reaches outside, where a real number stands; places, some of them outside, that float32 computes without rounding
+CROP = {"coordinate_transformation_mode": "tf_crop_and_resize", "extrapolation_value": 2.5}
+REGION = np.array([0, 0, 0.25, -0.25, 1, 1, 1.4, 0.9], np.float32)
+PLACES = (np.random.default_rng(5).integers(-42, 42, (2, 3, 2, 2)) / 32).astype(np.float32)
 I64, BOOL = TensorProto.INT64, TensorProto.BOOL
 
 
@@ -59,6 +64,17 @@ def cases():
         ("NonZero", {}, [(3, 4)]),
         ("Col2Im", {}, [(2, 8, 9), ints(4, 4), ints(2, 2)]),
         ("Col2Im", {"pads": [1, 0, 1, 2], "strides": [2, 1]}, [(1, 4, 15), ints(4, 4), ints(2, 2)]),
+        ("ScatterND", {"reduction": "add"}, [(4, 3), np.array([[2], [0], [2]]), (3, 3)]),
+        ("ScatterND", {"reduction": "mul"}, [(4, 3), np.array([[2, 1], [0, 0], [2, 1], [2, 1]]), (4,)]),
+        ("ScatterElements", {"axis": 0, "reduction": "add"}, [(3, 2), np.array([[2, 0], [2, 1]]), (2, 2)]),
+        ("ScatterElements", {"axis": 1, "reduction": "mul"}, [(3, 4), np.array([[2, 0, 2], [-1, 1, 0]]), (2, 3)]),
+        ("Resize", {"mode": "linear"}, [(1, 2, 3, 3), None, np.array([1, 1, 2, 1.5], np.float32)]),
+        ("Resize", {"mode": "cubic", "antialias": 1}, [(1, 1, 6, 5), None, np.array([1, 1, 0.5, 0.5], np.float32)]),
+        ("Resize", dict(CROP, mode="linear"), [(1, 1, 3, 4), REGION, None, ints(1, 1, 4, 5)]),
+        ("Resize", dict(CROP, mode="nearest"), [(1, 1, 3, 4), REGION, None, ints(1, 1, 4, 5)]),
+        ("GridSample", {"mode": "linear"}, [(2, 3, 4, 5), PLACES]),
+        ("GridSample", {"mode": "cubic", "padding_mode": "border"}, [(2, 3, 4, 5), PLACES]),
+        ("GridSample", {"mode": "nearest", "padding_mode": "reflection"}, [(2, 3, 4, 5), PLACES]),
         ("Shape", {}, [(3, 4)]),
         ("Size", {}, [(3, 4)]),
     ]
@@ -70,10 +86,15 @@ def cases():
 
 
 def reference(model, feeds, op):
-    if op != "Resize":
+    if op not in ("Resize", "GridSample"):
         return ReferenceEvaluator(model).run(None, feeds)
-    real = [ReferenceEvaluator(model).run(None, {k: part(v) for k, v in feeds.items()})[0] for part in (np.real, np.imag)]
-    return [real[0] + 1j * real[1]]  # it takes real parts only
+    model, real = copy.deepcopy(model), []  # it takes real parts only
+    for part in (np.real, np.imag):
+        for attribute in model.graph.node[0].attribute:
+            if attribute.name == "extrapolation_value" and part is np.imag:
+                attribute.f = 0.0
+        real.append(ReferenceEvaluator(model).run(None, {k: part(v).astype(np.float64) for k, v in feeds.items()})[0])
+    return [(real[0] + 1j * real[1]).astype(next(iter(feeds.values())).dtype)]
 
 
 def build(op, attributes, inputs, n_out, dtype):

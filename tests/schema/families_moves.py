@@ -280,8 +280,9 @@ def scatter(c):
                                   ("empty", (4, 2), (0, 2), 0)):
         yield c.case(name, [c.draw(0, shape), index(at, shape[axis], axis), c.draw(2, at)], axis=axis)
     yield c.case("negative", [c.draw(0, (5,)), (index((3,), 5) - 5) if c.version >= 11 else index((3,), 5), c.draw(2, (3,))])
-    numeric = c.elem() not in ("string", "bool") + values.COMPLEX
-    for how in () if not c.has("reduction") or not numeric else ("add", "mul", "max", "min")[:2 if c.version < 18 else 4]:
+    numeric = c.elem() not in ("string", "bool")
+    ordered = c.version >= 18 and c.elem() not in values.COMPLEX
+    for how in () if not c.has("reduction") or not numeric else ("add", "mul", "max", "min")[:4 if ordered else 2]:
         twice = np.array([[0, 1], [2, 1], [0, 0]], values.DTYPE[c.elem(1)])
         yield c.case(how, [c.draw(0, (3, 2), "small"), twice, c.draw(2, (3, 2), "small")], reduction=how)
 
@@ -291,8 +292,9 @@ def scatter_nd(c):
     yield c.case("points", [c.draw(0, (3, 4)), np.array([[0, 1], [2, 3], [1, 0]]), c.draw(2, (3,))])
     yield c.case("rows", [c.draw(0, (4, 3)), np.array([[1], [3]]), c.draw(2, (2, 3))])
     yield c.case("empty", [c.draw(0, (4, 3)), np.zeros((0, 1), np.int64), c.draw(2, (0, 3))])
-    numeric = c.elem() not in ("string", "bool") + values.COMPLEX
-    for how in () if not c.has("reduction") or not numeric else ("add", "mul", "max", "min")[:2 if c.version < 18 else 4]:
+    numeric = c.elem() not in ("string", "bool")
+    ordered = c.version >= 18 and c.elem() not in values.COMPLEX
+    for how in () if not c.has("reduction") or not numeric else ("add", "mul", "max", "min")[:4 if ordered else 2]:
         yield c.case(how, [c.draw(0, (4, 3), "small"), np.array([[1], [3], [1]]), c.draw(2, (3, 3), "small")], reduction=how)
 
 

@@ -271,7 +271,7 @@ def resize(c):
     scales = np.array([1, 1, 2, 1.5], np.float32)
     shape = (1, 2, 4, 4)
     x = c.draw(0, shape, "finite" if not values.is_int(c.elem()) else "small")
-    numeric = c.elem() not in ("string", "bool") + values.COMPLEX
+    numeric = c.elem() not in ("string", "bool")
     whole = 1.0 if values.is_int(c.elem()) else 1e-5  # weights are float32 as scales are; rounding to integers is open
     if c.version == 10:
         yield c.case("nearest", [x, scales], (1,), mode="nearest", kind="move")
@@ -302,7 +302,7 @@ def resize(c):
 def upsample(c):
     x = c.draw(0, (1, 2, 3, 3), "small")
     for mode in ("nearest", "linear") if c.version > 1 else ("nearest", "bilinear"):
-        if mode != "nearest" and c.elem() in ("string", "bool") + values.COMPLEX:
+        if mode != "nearest" and c.elem() in ("string", "bool"):
             continue
         how = {"kind": "move"} if mode == "nearest" else {"atol": 1.0 if values.is_int(c.elem()) else 0.0}
         if c.version == 1:
