@@ -18,7 +18,7 @@ typedef enum DTypeClass { DC_NONE, DC_FLOAT, DC_INT, DC_UINT, DC_BOOL, DC_STR, D
 typedef struct DTypeInfo { const char *name, *onnx; uint8_t bits; DTypeClass cls; DType compute; } DTypeInfo;
 /* name: "f32", "i64", "bool", "str", ... (text forms); onnx: "float", "int64", ... (messages); bits in memory;
  * compute: the type that arithmetic on it is done in (f16, bf16, f8*, f4 -> f32; i4 -> i8; others themselves). Complex
- * elements are carried, never computed with: c64 as the 64 bits of a u64, c128 as the two words of a str. */
+ * elements are carried: c64 as the 64 bits of a u64, c128 as the two words of a str; computed with are their parts (ir/ops/complex.h). */
 const DTypeInfo *dtype_info(DType);
 static inline const char *dtype_name(DType t) { return dtype_info(t)->name; }
 static inline bool dtype_is_float(DType t) { return dtype_info(t)->cls == DC_FLOAT; }
