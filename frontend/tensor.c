@@ -158,9 +158,41 @@ static bool strings(const OnnxFile *f, const Onnx__TensorProto *t, const TensorI
 
 /* ---- dense bytes in a file ---- */
 
+/* Floats of 6 bits: four of them in three bytes, the first one in the lowest bits. In memory each has a byte of its own. */
+static bool is_six(DType t) { return DTS(t) & DTS_FLOAT6; }
+int64_t tensor_raw_bytes(DType t, int64_t count) { return is_six(t) && count < INT64_MAX / 6 ? (6 * count + 7) / 8 : dtype_bytes(t, count); }
+
+static const uint8_t *unpack_six(Arena *a, const uint8_t *from, int64_t count)
+{
+    uint8_t *to = arena_array(a, uint8_t, count ? count : 1);
+    for (int64_t k = 0; k < count; k++) {
+        int64_t bit = 6 * k, at = bit / 8;
+        unsigned two = from[at] | (bit % 8 > 2 ? (unsigned)from[at + 1] << 8 : 0);
+        to[k] = two >> bit % 8 & 0x3f;
+    }
+    return to;
+}
+
+uint8_t *tensor_pack_six(Arena *a, const uint8_t *from, int64_t count)
+{
+    int64_t bytes = tensor_raw_bytes(DT_F6E2M3, count);
+    uint8_t *to = arena_array(a, uint8_t, bytes ? bytes : 1);
+    for (int64_t k = 0; k < count; k++) {
+        int64_t bit = 6 * k, at = bit / 8;
+        unsigned two = (from[k] & 0x3fu) << bit % 8;
+        to[at] |= (uint8_t)two;
+        if (bit % 8 > 2) to[at + 1] |= (uint8_t)(two >> 8);
+    }
+    return to;
+}
+
 static bool from_file(const OnnxFile *f, uint32_t file, int64_t off, const TensorInfo *i, Blob *out)
 {
     const uint8_t *map = f->blobs->file.p[file].map;
+    if (is_six(i->elem)) {
+        *out = blob_inline(f->blobs, i->elem, i->count, map ? unpack_six(f->arena, map + off, i->count) : (const uint8_t *)"");
+        return true;
+    }
     *out = i->count > KEEP_INLINE ? blob_raw(f->blobs, file, off, i->elem, i->count) : blob_inline(f->blobs, i->elem, i->count, map ? map + off : (const uint8_t *)"");
     return true;
 }
@@ -173,7 +205,7 @@ bool tensor_blob(const OnnxFile *f, const Onnx__TensorProto *t, const TensorInfo
         uint32_t file;
         int64_t off;
         if (i->elem == DT_STR) *why = "strings cannot be external";
-        return !*why && external_find(f, t, dtype_bytes(i->elem, i->count), &file, &off, why) && from_file(f, file, off, i, out);
+        return !*why && external_find(f, t, tensor_raw_bytes(i->elem, i->count), &file, &off, why) && from_file(f, file, off, i, out);
     }
     if (i->elem == DT_STR) {
         if (t->span_count) *why = "its data is not in string_data";
@@ -186,7 +218,7 @@ bool tensor_blob(const OnnxFile *f, const Onnx__TensorProto *t, const TensorInfo
     const Span *raw = NULL;
     for (uint64_t k = 0; k < t->span_count; k++)
         if (f->span.p[t->span_first + k].field == 9) raw = &f->span.p[t->span_first + k];   /* given twice: the last one holds */
-    int64_t bytes = dtype_bytes(i->elem, i->count);
+    int64_t bytes = tensor_raw_bytes(i->elem, i->count);
     if (!raw || (!raw->len && bytes)) return decode(f, t, i, out, why);
     if ((int64_t)raw->len == bytes) return from_file(f, f->file, (int64_t)raw->off, i, out);
     *why = arena_printf(f->arena, "raw_data has %zu bytes, its dims and type need %lld", raw->len, (long long)bytes);

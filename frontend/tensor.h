@@ -12,6 +12,10 @@ bool tensor_info(Arena *, const Onnx__TensorProto *, TensorInfo *, const char **
 /* The data as a constant: bytes that lie in the file as they are needed (raw, external, packed floats) are referred to when they are more than a few;
  * the rest is decoded. false: *why, and *external says that the trouble is with external data. */
 bool tensor_blob(const OnnxFile *, const Onnx__TensorProto *, const TensorInfo *, Blob *, const char **why, bool *external);
+/* Bytes of `count` elements in raw_data and in external files; as dtype_bytes but for floats of 6 bits, which are packed there. */
+int64_t tensor_raw_bytes(DType, int64_t count);
+/* Those bytes from a byte an element, in the arena. */
+uint8_t *tensor_pack_six(Arena *, const uint8_t *from, int64_t count);
 
 /* Both at once for a model; diagnosed as E_TENSOR or E_EXTERNAL at `loc`. `name`: for messages when the tensor has none of its own. */
 bool tensor_import(Module *, const OnnxFile *, const Onnx__TensorProto *, DiagLoc loc, const char *name, Blob *, TypeId *);

@@ -171,7 +171,8 @@ static Onnx__TensorProto *tensor_out(Out *w, const bmc_value *v)
     t->data_type = v->dtype;
     for (int k = 0; k < v->rank; k++) count *= v->dim[k];
     if (v->dtype != DT_STR) {
-        t->raw_data = (ProtobufCBinaryData){(size_t)dtype_bytes((DType)v->dtype, count), v->data};
+        t->raw_data = (ProtobufCBinaryData){(size_t)tensor_raw_bytes((DType)v->dtype, count), v->data};
+        if (DTS(v->dtype) & DTS_FLOAT6) t->raw_data.data = tensor_pack_six(a, v->data, count);
         return t;
     }
     const bmc_string *s = v->data;

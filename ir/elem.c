@@ -1,6 +1,6 @@
 /* elem.c: one decoder and one encoder for all floats of at most 16 bits, driven by a row of facts per type. The
  * formats: IEEE 754 binary16; bfloat16; the OCP 8-bit floats and E8M0 scale, the FNUZ variants (no infinity, no -0,
- * one nan), OCP FP4. */
+ * one nan), OCP FP6 and FP4. */
 #include "ir/elem.h"
 #include "base/bug.h"
 #include <math.h>
@@ -14,6 +14,8 @@ static const ElemFormat small[DT_COUNT] = {
     [DT_F8E5M2] = {5, 2, 15, 0x7b, 0x7c, 0x7e, false},
     [DT_F8E5M2FNUZ] = {5, 2, 16, 0x7f, 0, 0x80, true},
     [DT_F4E2M1] = {2, 1, 1, 0x7, 0, 0, false},
+    [DT_F6E2M3] = {2, 3, 1, 0x1f, 0, 0, false},
+    [DT_F6E3M2] = {3, 2, 3, 0x1f, 0, 0, false},
 };
 
 const ElemFormat *elem_format(DType t) { return &small[t]; }

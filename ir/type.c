@@ -32,6 +32,8 @@ static const DTypeInfo info[DT_COUNT] = {
     [DT_F8E8M0] = {"f8e8m0", "float8e8m0", 8, DC_FLOAT, DT_F32},
     [DT_U2] = {"u2", "uint2", 2, DC_UINT, DT_U8},
     [DT_I2] = {"i2", "int2", 2, DC_INT, DT_I8},
+    [DT_F6E2M3] = {"f6e2m3", "float6e2m3", 8, DC_FLOAT, DT_F32},
+    [DT_F6E3M2] = {"f6e3m2", "float6e3m2", 8, DC_FLOAT, DT_F32},
 };
 
 const DTypeInfo *dtype_info(DType t) { return &info[(unsigned)t < DT_COUNT ? t : DT_NONE]; }

@@ -11,7 +11,7 @@ typedef enum DType {
     DT_NONE = 0, DT_F32 = 1, DT_U8 = 2, DT_I8 = 3, DT_U16 = 4, DT_I16 = 5, DT_I32 = 6, DT_I64 = 7, DT_STR = 8, DT_BOOL = 9,
     DT_F16 = 10, DT_F64 = 11, DT_U32 = 12, DT_U64 = 13, DT_C64 = 14, DT_C128 = 15, DT_BF16 = 16,
     DT_F8E4M3FN = 17, DT_F8E4M3FNUZ = 18, DT_F8E5M2 = 19, DT_F8E5M2FNUZ = 20, DT_U4 = 21, DT_I4 = 22, DT_F4E2M1 = 23, DT_F8E8M0 = 24,
-    DT_U2 = 25, DT_I2 = 26, DT_COUNT = 27
+    DT_U2 = 25, DT_I2 = 26, DT_F6E2M3 = 27, DT_F6E3M2 = 28 /* a byte each in memory */, DT_COUNT = 29
 } DType;
 
 typedef enum DTypeClass { DC_NONE, DC_FLOAT, DC_INT, DC_UINT, DC_BOOL, DC_STR, DC_COMPLEX } DTypeClass;
@@ -42,8 +42,9 @@ typedef uint32_t DTypeSet;                      /* bit per DType */
 #define DTS_COMPLEX (DTS(DT_C64) | DTS(DT_C128))
 #define DTS_MOVE (DTS_ANY | DTS_COMPLEX)        /* everything that elements which only change place may be */
 #define DTS_FLOAT8 (DTS(DT_F8E4M3FN) | DTS(DT_F8E4M3FNUZ) | DTS(DT_F8E5M2) | DTS(DT_F8E5M2FNUZ))
+#define DTS_FLOAT6 (DTS(DT_F6E2M3) | DTS(DT_F6E3M2))
 #define DTS_PACKED (DTS(DT_U4) | DTS(DT_I4) | DTS(DT_U2) | DTS(DT_I2) | DTS(DT_F4E2M1))   /* several elements in a byte */
-#define DTS_SMALL (DTS_FLOAT8 | DTS_PACKED | DTS(DT_F8E8M0))  /* for storing and converting only */
+#define DTS_SMALL (DTS_FLOAT8 | DTS_FLOAT6 | DTS_PACKED | DTS(DT_F8E8M0))  /* for storing and converting only */
 #define DTS_INDEX (DTS(DT_I32) | DTS(DT_I64))
 
 typedef enum TypeKind { TY_NONE, TY_TENSOR, TY_SEQ, TY_OPT, TY_MAP } TypeKind;

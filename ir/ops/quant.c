@@ -15,7 +15,7 @@
 #define DTS_QSCALE (DTS_SCALE | DTS(DT_I32))
 #define DTS_QINT                                                                                                       \
     (DTS(DT_I8) | DTS(DT_U8) | DTS(DT_I16) | DTS(DT_U16) | DTS(DT_I4) | DTS(DT_U4) | DTS(DT_I2) | DTS(DT_U2))
-#define DTS_Q (DTS_QINT | DTS_FLOAT8 | DTS(DT_F4E2M1))
+#define DTS_Q (DTS_QINT | DTS_FLOAT8 | DTS_FLOAT6 | DTS(DT_F4E2M1))
 #define DTS_X (DTS(DT_F32) | DTS(DT_F16) | DTS(DT_BF16) | DTS(DT_I32))
 static const Port P_Q_IN[] = {
     {"x", DTS_X, 0, 0}, {"y_scale", DTS_QSCALE, 0, 0}, {"y_zero_point", DTS_Q, PORT_OPTIONAL, 0}, PORT_END};

@@ -172,6 +172,7 @@ static void elements(void)
         for (uint32_t code = 0; bits <= 16 && code < 1u << bits; code++) {
             uint32_t c = code;
             if (t == DT_BOOL && code > 1) continue;
+            if (DTS(t) & DTS_FLOAT6 && code > 63) break;
             memset(p, 0, sizeof p);
             memcpy(p, &c, 4);
             double x = elem_get_f((DType)t, p, 0);
@@ -226,6 +227,13 @@ static void elements(void)
                {DT_F4E2M1, 2.5, 2},
                {DT_F4E2M1, -7, -6},
                {DT_F4E2M1, 0.25, 0},
+               {DT_F6E2M3, 7.3, 7.5},
+               {DT_F6E2M3, -1e9, -7.5},
+               {DT_F6E2M3, 0.125, 0.125},
+               {DT_F6E2M3, 0.0625, 0},
+               {DT_F6E3M2, 27, 28},
+               {DT_F6E3M2, INFINITY, 28},
+               {DT_F6E3M2, -0.0625, -0.0625},
                {DT_F8E8M0, 1, 1},
                {DT_F8E8M0, 3, 2},
                {DT_F8E8M0, 6, 8},
