@@ -40,7 +40,9 @@ typedef struct DimsAttrs {
 
 static Value dims(Ranks *r, Graph *g, const Dim *dim, uint32_t n, DType type)
 {
-    DimsAttrs a = {.set = 1, .value = {arena_memdup(r->m->arena, dim, (n + 1) * sizeof *dim), n}, .dtype = type};
+    Dim *own = arena_array(r->m->arena, Dim, n + 1);
+    for (uint32_t k = 0; k < n; k++) own[k] = dim[k];
+    DimsAttrs a = {.set = 1, .value = {own, n}, .dtype = type};
     assert(op_desc(OP_Dims)->attrs_size == sizeof a);
     if (type != DT_I64) a.set |= 2 | 4; /* a scalar */
     Node made = graph_add(g, OP_Dims, NULL, 0, 1, &a, r->loc, NODE_NONE);
