@@ -16,6 +16,7 @@
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
 #include "ir/ops/contraction.h"
+#include "ir/ops/internal.h"
 #include <string.h>
 
 static const Port P_NONE[] = {PORT_END};
@@ -33,6 +34,26 @@ typedef struct DimsAttrs {
 } DimsAttrs;
 static const AttrSpec dims_attrs[] = {A_DIMS(DimsAttrs, value), A_INTS(DimsAttrs, shape) /* not given: one axis */,
                                       A_TYPE(DimsAttrs, dtype, DT_I64), A_END};
+
+static Value dims_node(Graph *g, const Dim *dim, uint32_t n, bool scalar, DType type, Loc loc)
+{
+    Dim *own = arena_array(g->m->arena, Dim, n + 1);
+    for (uint32_t k = 0; k < n; k++) own[k] = dim[k];
+    DimsAttrs a = {.set = 1 | (scalar ? 2 : 0) | (type != DT_I64 ? 4 : 0), .value = {own, n}, .dtype = type};
+    Node made = graph_add(g, OP_Dims, NULL, 0, 1, &a, loc, NODE_NONE);
+    return infer_node(g, made) ? node_out(g, made, 0) : VALUE_NONE;
+}
+
+Value dims_list(Graph *g, const Dim *dim, uint32_t n, Loc loc) { return dims_node(g, dim, n, false, DT_I64, loc); }
+Value dims_scalar(Graph *g, Dim dim, DType type, Loc loc) { return dims_node(g, &dim, 1, true, type, loc); }
+
+Value dims_called(Graph *g, Value x, const Dim *dim, uint32_t rank, Loc loc)
+{
+    Value s = dims_list(g, dim, rank, loc);
+    if (!s.i) return VALUE_NONE;
+    Node made = graph_add(g, OP_Reshape, (Value[]){x, s}, 2, 1, NULL, loc, NODE_NONE);
+    return infer_node(g, made) ? node_out(g, made, 0) : VALUE_NONE;
+}
 
 static bool dims_infer(Infer *c)
 {

@@ -8,6 +8,7 @@
  * program chooses by an `if` over the symbol before its first launch. Several options: all combinations. */
 #include "passes/graph/bucket.h"
 #include "ir/graph/infer.h"
+#include "ir/ops/internal.h"
 #include <assert.h>
 
 typedef struct Bucket {
@@ -50,31 +51,6 @@ static Dim with(Bucket *b, Dim x)
     }
 }
 
-typedef struct DimsAttrs {
-    uint64_t set;
-    AttrDims value;
-    AttrInts shape;
-    int64_t dtype;
-} DimsAttrs;
-
-static Value dims(Bucket *b, Graph *g, const Dim *dim, uint32_t n, DType type)
-{
-    DimsAttrs a = {.set = 1, .value = {arena_memdup(b->m->arena, dim, (n + 1) * sizeof *dim), n}, .dtype = type};
-    assert(op_desc(OP_Dims)->attrs_size == sizeof a);
-    if (type == DT_BOOL) a.set |= 2 | 4; /* a scalar */
-    Node made = graph_add(g, OP_Dims, NULL, 0, 1, &a, b->loc, NODE_NONE);
-    return infer_node(g, made) ? node_out(g, made, 0) : VALUE_NONE;
-}
-
-/* The same tensor under other dims: it has that shape whenever this version runs. */
-static Value called(Bucket *b, Graph *g, Value x, const Dim *dim, uint32_t rank)
-{
-    Value s = dims(b, g, dim, rank, DT_I64);
-    if (!s.i) return VALUE_NONE;
-    Node made = graph_add(g, OP_Reshape, (Value[]){x, s}, 2, 1, NULL, b->loc, NODE_NONE);
-    return infer_node(g, made) ? node_out(g, made, 0) : VALUE_NONE;
-}
-
 static bool is_tensor(const Module *m, TypeId t)
 {
     const TypeRec *r = type_rec(&m->types, t);
@@ -112,7 +88,7 @@ static Graph *version(Bucket *b, const Graph *from, const BucketOption *opt)
             same &= dim_same(now, dim_resolve(&m->dims, t.dim[i]));
             t.dim[i] = now;
         }
-        if (!same && !(map[body->in.p[k].i] = called(b, g, x, t.dim, t.rank)).i) return NULL;
+        if (!same && !(map[body->in.p[k].i] = dims_called(g, x, t.dim, t.rank, b->loc)).i) return NULL;
     }
     uint32_t n_sym = m->dims.sym.n;
     SymRec *before = arena_memdup(m->arena, m->dims.sym.p, n_sym * sizeof *before);
@@ -133,7 +109,7 @@ static Graph *version(Bucket *b, const Graph *from, const BucketOption *opt)
         TypeRec t = *type_rec(&m->types, want);
         bool entry = true;
         for (int i = 0; i < t.rank; i++) entry &= !dim_has_kind(&m->dims, dim_resolve(&m->dims, t.dim[i]), SYM_NODE);
-        if (entry && !(out[k] = called(b, g, out[k], t.dim, t.rank)).i) return NULL;
+        if (entry && !(out[k] = dims_called(g, out[k], t.dim, t.rank, b->loc)).i) return NULL;
     }
     graph_set_outputs(g, out, body->out.n);
     return g;
@@ -179,7 +155,7 @@ static bool choose(Bucket *b, Graph *g, const Graph *general, const BucketOption
         graph_set_outputs(rest, y, n_out);
         region[0] = rest;
     }
-    if (!(arg[0] = dims(b, g, &apart, 1, DT_BOOL)).i) return false;
+    if (!(arg[0] = dims_scalar(g, apart, DT_BOOL, b->loc)).i) return false;
     for (uint32_t k = 0; k < n_in; k++) arg[1 + k] = g->in.p[k];
     Node n = graph_add(g, OP_If, arg, 1 + n_in, n_out, NULL, b->loc, NODE_NONE);
     graph_set_region(g, n, region, 2);
@@ -234,7 +210,7 @@ bool bucket_specialise(Module *m, const BucketOption *opt, uint32_t n, uint32_t 
     *versions = count;
     Graph *general = graph_clone(g);
     Value *out = arena_array(m->arena, Value, g->out.n + 1);
-    Name *name = arena_memdup(m->arena, g->out_name.p, (g->out.n + 1) * sizeof *name);
+    Name *name = arena_memdup(m->arena, g->out_name.p, g->out.n * sizeof *name);
     uint32_t n_out = g->out.n;
     graph_set_outputs(g, NULL, 0);
     for (Node x = graph_last(g), p; x.i; x = p) {

@@ -13,6 +13,7 @@
  * version alone type-checks, the inputs simply have that rank. */
 #include "passes/graph/rank.h"
 #include "ir/graph/infer.h"
+#include "ir/ops/internal.h"
 #include <assert.h>
 
 typedef struct Ranks {
@@ -30,33 +31,6 @@ typedef struct Version {
     int at[4];
 } Version;
 enum { INPUTS_MAX = 2 }; /* 7 * 7 versions; three inputs would be 343 */
-
-typedef struct DimsAttrs {
-    uint64_t set;
-    AttrDims value;
-    AttrInts shape;
-    int64_t dtype;
-} DimsAttrs;
-
-static Value dims(Ranks *r, Graph *g, const Dim *dim, uint32_t n, DType type)
-{
-    Dim *own = arena_array(r->m->arena, Dim, n + 1);
-    for (uint32_t k = 0; k < n; k++) own[k] = dim[k];
-    DimsAttrs a = {.set = 1, .value = {own, n}, .dtype = type};
-    assert(op_desc(OP_Dims)->attrs_size == sizeof a);
-    if (type != DT_I64) a.set |= 2 | 4; /* a scalar */
-    Node made = graph_add(g, OP_Dims, NULL, 0, 1, &a, r->loc, NODE_NONE);
-    return infer_node(g, made) ? node_out(g, made, 0) : VALUE_NONE;
-}
-
-/* The same elements under other dims. */
-static Value called(Ranks *r, Graph *g, Value x, const Dim *dim, uint32_t rank)
-{
-    Value s = dims(r, g, dim, rank, DT_I64);
-    if (!s.i) return VALUE_NONE;
-    Node made = graph_add(g, OP_Reshape, (Value[]){x, s}, 2, 1, NULL, r->loc, NODE_NONE);
-    return infer_node(g, made) ? node_out(g, made, 0) : VALUE_NONE;
-}
 
 static bool is_tensor(const Module *m, TypeId t) { return t.i && type_rec(&m->types, t)->kind == TY_TENSOR; }
 static int rank_of(const Module *m, TypeId t) { return type_rec(&m->types, t)->rank; }
@@ -85,7 +59,7 @@ static bool version(Ranks *r, const int *at, Graph **made, const char **why)
         map[body->in.p[k].i] = graph_input(g, r->type[k], value_rec(body, body->in.p[k])->name);
     for (uint32_t i = 0; i < r->n; i++) {
         Value *x = &map[body->in.p[r->input[i]].i];
-        if (!(*x = called(r, g, *x, type_rec(&m->types, r->type[r->input[i]])->dim, (uint32_t)at[i])).i) return false;
+        if (!(*x = dims_called(g, *x, type_rec(&m->types, r->type[r->input[i]])->dim, (uint32_t)at[i], r->loc)).i) return false;
     }
     graph_inline(g, NODE_NONE, body, map);
     for (uint32_t k = 0; k < body->out.n; k++) out[k] = map[body->out.p[k].i];
@@ -121,8 +95,8 @@ static bool widen(Ranks *r, Graph *g, const bool *vary)
             return diag(m->diag, diag_file(m->source), E_LOWER,
                         arena_printf(m->arena, "a result of rank %d, where the rank depends on the inputs at most %d is possible", t.rank, RANK_ANY));
         for (int a = 0; a < RANK_ANY; a++) dim[a] = a < t.rank ? t.dim[a] : dim_const(&m->dims, 1);
-        if (!(out[k] = called(r, g, out[k], dim, RANK_ANY)).i) return false;
-        if (!(out[to++] = dims(r, g, &rank, 1, DT_I32)).i) return false;
+        if (!(out[k] = dims_called(g, out[k], dim, RANK_ANY, r->loc)).i) return false;
+        if (!(out[to++] = dims_scalar(g, rank, DT_I32, r->loc)).i) return false;
     }
     graph_set_outputs(g, out, to);
     return true;
@@ -174,7 +148,7 @@ static bool choose(Ranks *r, Graph *g, const Version *v, uint32_t n, const char 
         for (uint32_t k = 0; k < n_in; k++) graph_input(rest, r->type[k], value_rec(g, g->in.p[k])->name);
         if (!choose(r, rest, v + 1, n - 1, why)) return false;
     }
-    if (!(arg[0] = dims(r, g, &apart, 1, DT_BOOL)).i) return false;
+    if (!(arg[0] = dims_scalar(g, apart, DT_BOOL, r->loc)).i) return false;
     for (uint32_t k = 0; k < n_in; k++) arg[1 + k] = g->in.p[k];
     Node made = graph_add(g, OP_If, arg, 1 + n_in, n_out, NULL, r->loc, NODE_NONE);
     graph_set_region(g, made, (const Graph *const[]){rest, v->g}, 2);
