@@ -167,6 +167,10 @@ RT_HIDDEN void rt_put(rt_out *, const char *format, ...) __attribute__((format(p
 /* Sets the context's message (rt NULL: this thread's, for create and sizes) and returns `status`. */
 RT_HIDDEN bmc_status rt_say(rt_private *, bmc_status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 RT_HIDDEN void rt_detail(bmc_ctx *, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* BMC_E_MEMORY, with what there was none for as the detail. */
+RT_HIDDEN int32_t rt_no_memory(bmc_ctx *, const char *what);
+/* Elements of a tensor argument. */
+RT_HIDDEN int64_t rt_elements(const rt_arg *);
 /* Lowest error of the first nt threads, or BMC_OK. `explain`: also the message. */
 RT_HIDDEN bmc_status rt_lowest(bmc_ctx *, int nt, bool explain);
 RT_HIDDEN void rt_explain(bmc_ctx *, const rt_thread *, const char *const *message, uint32_t n_message);

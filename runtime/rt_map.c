@@ -2,11 +2,7 @@
 #include "runtime/rt_internal.h"
 #include <string.h>
 
-static int32_t no_memory(bmc_ctx *x)
-{
-    rt_detail(x, "a map");
-    return BMC_E_MEMORY;
-}
+static int32_t no_memory(bmc_ctx *x) { return rt_no_memory(x, "a map"); }
 
 static size_t width_of(int dtype) { return (size_t)rt_dtype_bits(dtype) / 8; }
 

@@ -4,19 +4,6 @@
 #include "runtime/rt_internal.h"
 #include <string.h>
 
-static int32_t no_memory(bmc_ctx *x)
-{
-    rt_detail(x, "strings");
-    return BMC_E_MEMORY;
-}
-
-static int64_t elements(const rt_arg *a)
-{
-    int64_t n = 1;
-    for (int i = 0; i < a->rank; i++) n *= a->dim[i];
-    return n;
-}
-
 typedef struct Stops { /* a hash table of the stop words, open addressing, at most half full */
     bmc_string *at;
     uint64_t mask;
@@ -48,9 +35,9 @@ static int32_t cased(Normalizer *z, rt_case how, rt_mem *work, const bmc_string 
         rt_detail(z->ctx, "element %lld is not valid UTF-8", (long long)i);
         return BMC_E_FAIL;
     }
-    if (work && work->bytes < len && !rt_mem_ensure(&z->ctx->rt->heap, work, 2 * len)) return no_memory(z->ctx);
+    if (work && work->bytes < len && !rt_mem_ensure(&z->ctx->rt->heap, work, 2 * len)) return rt_no_memory(z->ctx, "strings");
     char *p = work ? work->data : rt_text_alloc(z->ctx, len);
-    if (!p && len) return no_memory(z->ctx);
+    if (!p && len) return rt_no_memory(z->ctx, "strings");
     rt_case_text(how, z->turkic, all[i].ptr, all[i].len, p, &len);
     *to = (bmc_string){len ? p : "", len};
     return BMC_OK;
@@ -60,7 +47,7 @@ static int32_t stops_make(Normalizer *z, const bmc_string *word, int64_t n)
 {
     uint64_t size = 2;
     while (size < 2 * (uint64_t)n) size *= 2;
-    if (!(z->stops.at = rt_heap_alloc(&z->ctx->rt->heap, size * sizeof *word, NULL))) return no_memory(z->ctx);
+    if (!(z->stops.at = rt_heap_alloc(&z->ctx->rt->heap, size * sizeof *word, NULL))) return rt_no_memory(z->ctx, "strings");
     memset(z->stops.at, 0, size * sizeof *word);
     z->stops.mask = size - 1;
     for (int64_t i = 0; i < n; i++) {
@@ -93,11 +80,11 @@ int32_t rt_string_normalize(bmc_ctx *x, rt_arg *arg, int32_t n_arg, int32_t tid,
 {
     (void)n_arg, (void)tid, (void)nt;
     const bmc_string *from = arg[0].data, *stop = arg[1].data, *locale = arg[2].data;
-    int64_t n = elements(&arg[0]), n_stop = elements(&arg[1]), kept = 0;
+    int64_t n = rt_elements(&arg[0]), n_stop = rt_elements(&arg[1]), kept = 0;
     uint32_t slot = (uint32_t)arg[3].value;
     *arg[4].sym = 0;
     if (!rt_box_alloc(x, slot, (n ? n : 1) * (int64_t)sizeof *from, 0) || !locale || (n && !from) || (n_stop && !stop))
-        return no_memory(x);
+        return rt_no_memory(x, "strings");
     Normalizer z = {.ctx = x, .turkic = rt_case_turkic(locale->ptr, locale->len), .fold = !arg[6].value};
     int32_t status = n_stop ? stops_make(&z, stop, n_stop) : BMC_OK;
     if (!status) status = normalize(&z, (rt_case)arg[5].value, from, n, x->slot[slot], &kept);

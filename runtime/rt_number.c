@@ -6,19 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int64_t elements(const rt_arg *a)
-{
-    int64_t n = 1;
-    for (int i = 0; i < a->rank; i++) n *= a->dim[i];
-    return n;
-}
-
-static int32_t no_memory(bmc_ctx *x)
-{
-    rt_detail(x, "strings");
-    return BMC_E_MEMORY;
-}
-
 /* ---- numbers to text ---- */
 
 /* Does the text read back as v (in float when `single`)? Bits are compared: denormals may count as zero here. */
@@ -71,10 +58,10 @@ static size_t put_float(char *to, double v, bool single)
 int32_t rt_text_of(bmc_ctx *x, rt_arg *arg, int32_t n_arg, int32_t tid, int32_t nt)
 {
     (void)n_arg, (void)tid, (void)nt;
-    int64_t n = elements(&arg[0]);
+    int64_t n = rt_elements(&arg[0]);
     bmc_string *to = arg[1].data;
     const void *from = arg[0].data;
-    if (n && !(to && from)) return no_memory(x);
+    if (n && !(to && from)) return rt_no_memory(x, "strings");
     if (n) memset(to, 0, (size_t)n * sizeof *to);
     for (int64_t i = 0; i < n; i++) {
         char text[64];
@@ -86,7 +73,7 @@ int32_t rt_text_of(bmc_ctx *x, rt_arg *arg, int32_t n_arg, int32_t tid, int32_t 
         default: len = (size_t)sprintf(text, "%lld", (long long)((const int64_t *)from)[i]); break;
         }
         char *p = rt_text_alloc(x, len);
-        if (!p) return no_memory(x);
+        if (!p) return rt_no_memory(x, "strings");
         memcpy(p, text, len);
         to[i] = (bmc_string){p, len};
     }
@@ -172,17 +159,17 @@ static bool to_int(const Parsed *v, bool is_unsigned, int64_t *to)
 int32_t rt_number_of(bmc_ctx *x, rt_arg *arg, int32_t n_arg, int32_t tid, int32_t nt)
 {
     (void)n_arg, (void)tid, (void)nt;
-    int64_t n = elements(&arg[0]);
+    int64_t n = rt_elements(&arg[0]);
     int dtype = arg[1].dtype;
     const bmc_string *from = arg[0].data;
     void *to = arg[1].data;
-    if (n && !(to && from)) return no_memory(x);
+    if (n && !(to && from)) return rt_no_memory(x, "strings");
     if (n) memset(to, 0, (size_t)n * (size_t)rt_dtype_bits(dtype) / 8);
     for (int64_t i = 0; i < n; i++) {
         Parsed v;
         bool no_room = false, fits = true;
         if (!parse(x, from[i], dtype == BMC_BOOL, &v, &no_room)) {
-            if (no_room) return no_memory(x);
+            if (no_room) return rt_no_memory(x, "strings");
             rt_detail(x, "element %lld is not a number: '%.*s'", (long long)i, from[i].len < 40 ? (int)from[i].len : 40, from[i].ptr ? from[i].ptr : "");
             return BMC_E_FAIL;
         }

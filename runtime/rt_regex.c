@@ -4,13 +4,6 @@
 #include "runtime/rt_internal.h"
 #include <string.h>
 
-static int64_t elements(const rt_arg *a)
-{
-    int64_t n = 1;
-    for (int i = 0; i < a->rank; i++) n *= a->dim[i];
-    return n;
-}
-
 int32_t rt_regex_tables(bmc_ctx *x, rt_arg *arg, int32_t n_arg, int32_t tid, int32_t nt)
 {
     (void)n_arg;
@@ -18,7 +11,7 @@ int32_t rt_regex_tables(bmc_ctx *x, rt_arg *arg, int32_t n_arg, int32_t tid, int
     const uint8_t *class_of = arg[1].data, *accept = arg[3].data;
     const uint16_t *next = arg[2].data;
     uint8_t *to = arg[4].data;
-    int64_t n = elements(&arg[0]), n_class = arg[2].dim[1], first = n / nt * tid + (n % nt < tid ? n % nt : tid);
+    int64_t n = rt_elements(&arg[0]), n_class = arg[2].dim[1], first = n / nt * tid + (n % nt < tid ? n % nt : tid);
     int64_t last = first + n / nt + (tid < n % nt);
     if (n && !(text && to)) {
         rt_detail(x, "strings");
@@ -85,7 +78,7 @@ int32_t rt_regex_program(bmc_ctx *x, rt_arg *arg, int32_t n_arg, int32_t tid, in
     (void)n_arg, (void)tid, (void)nt;
     const bmc_string *text = arg[0].data;
     uint8_t *to = arg[2].data;
-    int64_t n = elements(&arg[0]);
+    int64_t n = rt_elements(&arg[0]);
     size_t m = (size_t)arg[1].dim[0];
     uint32_t *work = rt_heap_alloc(&x->rt->heap, 5 * m * sizeof *work + sizeof *work, NULL);
     if (!work || (n && !(text && to))) {

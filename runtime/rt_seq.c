@@ -53,11 +53,7 @@ static bool seq_reserve(rt_private *p, rt_seq *q, size_t n)
     return true;
 }
 
-static int32_t no_memory(bmc_ctx *x)
-{
-    rt_detail(x, "an element of a sequence");
-    return BMC_E_MEMORY;
-}
+static int32_t no_memory(bmc_ctx *x) { return rt_no_memory(x, "an element of a sequence"); }
 
 /* A copy of dense data as an element of its own. data NULL although there are elements: an allocation in front of the
  * call failed. */

@@ -45,6 +45,12 @@ void rt_detail(bmc_ctx *x, const char *format, ...)
     va_end(ap);
 }
 
+int32_t rt_no_memory(bmc_ctx *x, const char *what)
+{
+    rt_detail(x, "%s", what);
+    return BMC_E_MEMORY;
+}
+
 static bool lower(uint64_t at, int64_t index, int64_t want, const rt_thread *t)
 {
     if (at != t->err_step) return at < t->err_step;

@@ -55,19 +55,6 @@ int32_t rt_string_concat(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_
     return BMC_OK;
 }
 
-static int32_t no_memory(bmc_ctx *x)
-{
-    rt_detail(x, "strings");
-    return BMC_E_MEMORY;
-}
-
-static int64_t elements(const rt_arg *a)
-{
-    int64_t n = 1;
-    for (int i = 0; i < a->rank; i++) n *= a->dim[i];
-    return n;
-}
-
 /* ---- StringSplit ---- */
 
 typedef struct Splitter {
@@ -135,18 +122,18 @@ int32_t rt_string_split(bmc_ctx *x, rt_arg *arg, int32_t n_arg, int32_t tid, int
 {
     (void)n_arg, (void)tid, (void)nt;
     const bmc_string *from = arg[0].data, *delimiter = arg[4].data;
-    int64_t *count = arg[1].data, n = elements(&arg[0]), most = 0;
+    int64_t *count = arg[1].data, n = rt_elements(&arg[0]), most = 0;
     uint32_t slot = (uint32_t)arg[2].value;
     bmc_string piece;
     *arg[3].sym = 0;
-    if (!rt_box_alloc(x, slot, 0, 0) || !delimiter || (n && !(from && count))) return no_memory(x);
+    if (!rt_box_alloc(x, slot, 0, 0) || !delimiter || (n && !(from && count))) return rt_no_memory(x, "strings");
     for (int64_t i = 0; i < n; i++) {
         Splitter t = {from[i], *delimiter, arg[5].value, false};
         for (count[i] = 0; split_next(&t, &piece);) count[i]++;
         if (count[i] > most) most = count[i];
     }
-    if (n && most > PTRDIFF_MAX / (int64_t)sizeof piece / n) return no_memory(x);
-    if (!rt_box_alloc(x, slot, n * most * (int64_t)sizeof piece, 0)) return no_memory(x);
+    if (n && most > PTRDIFF_MAX / (int64_t)sizeof piece / n) return rt_no_memory(x, "strings");
+    if (!rt_box_alloc(x, slot, n * most * (int64_t)sizeof piece, 0)) return rt_no_memory(x, "strings");
     bmc_string *to = x->slot[slot];
     for (int64_t i = 0; i < n; i++, to += most) {
         Splitter t = {from[i], *delimiter, arg[5].value, false};

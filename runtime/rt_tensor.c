@@ -27,6 +27,13 @@ const char *rt_dtype_name(int t)
 }
 int rt_dtype_bits(int t) { return t >= 0 && t < (int)(sizeof DTYPES / sizeof *DTYPES) ? DTYPES[t].bits : 0; }
 
+int64_t rt_elements(const rt_arg *a)
+{
+    int64_t n = 1;
+    for (int i = 0; i < a->rank; i++) n *= a->dim[i];
+    return n;
+}
+
 size_t rt_dtype_align(int t)
 {
     if (t == BMC_STRING) return _Alignof(bmc_string);
