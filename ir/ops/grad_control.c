@@ -25,6 +25,27 @@ static void same_types(Graph *g, Node from, Node to)
     for (uint32_t r = 0; r < node_n_out(g, from); r++) value_rec(g, node_out(g, to, r))->type = value_type(g, node_out(g, from, r));
 }
 
+/* The node with `more` of its body's clone b as further results, the last ones: `kept`. It takes the place of the old one. */
+static bool keeping(Grad *c, Graph *b, const Value *more, uint32_t n_more, Value *kept)
+{
+    Graph *g = c->g;
+    NodeRec old = *node_rec(g, c->n);
+    uint32_t n = b->out.n;
+    Value *out = arena_array(g->m->arena, Value, n + n_more + 1), *in = arena_array(g->m->arena, Value, old.n_in + 1);
+    memcpy(out, b->out.p, n * sizeof *out);
+    memcpy(out + n, more, n_more * sizeof *out);
+    graph_set_outputs(b, out, n + n_more);
+    for (uint32_t k = 0; k < old.n_in; k++) in[k] = node_in(g, c->n, k);
+    Node made = graph_add(g, old.op, in, old.n_in, old.n_out + n_more, old.attrs, old.loc, c->n);
+    node_rec(g, made)->n_capture = old.n_capture;
+    graph_set_region(g, made, (const Graph *const[]){b}, 1);
+    same_types(g, c->n, made);
+    if (!infer_node(g, made)) return false;
+    for (uint32_t r = 0; r < old.n_out; r++) graph_replace_uses(g, node_out(g, c->n, r), node_out(g, made, r));
+    for (uint32_t k = 0; k < n_more; k++) kept[k] = node_out(g, made, old.n_out + k);
+    return true;
+}
+
 /* ---- Loop ---- */
 
 typedef struct LoopParts {
@@ -39,28 +60,14 @@ static LoopParts parts(const Grad *c)
     return (LoopParts){.body = n->region[0], .carried = carried, .captures = n->n_capture, .scans = n->n_out - carried};
 }
 
-/* The Loop with more scan outputs: its iterations, and each carried value as it was. It takes the place of the old one. kept[k]: for each carried value;
- * kept[carried]: the iterations. */
+/* The Loop with its iterations, and each carried value as it was, as more scan outputs. kept[k]: of each carried value; kept[carried]: the iterations. */
 static bool loop_keeping(Grad *c, const LoopParts *p, Value *kept)
 {
-    Graph *g = c->g, *b = graph_clone(p->body);
-    NodeRec old = *node_rec(g, c->n);
-    Arena *arena = g->m->arena;
-    uint32_t n = b->out.n;
-    Value *out = arena_array(arena, Value, n + p->carried + 1), *in = arena_array(arena, Value, old.n_in + 1);
-    memcpy(out, b->out.p, n * sizeof *out);
-    for (uint32_t k = 0; k < p->carried; k++) out[n + k] = b->in.p[2 + k];
-    out[n + p->carried] = b->in.p[0];
-    graph_set_outputs(b, out, n + p->carried + 1);
-    for (uint32_t k = 0; k < old.n_in; k++) in[k] = node_in(g, c->n, k);
-    Node l = graph_add(g, OP_Loop, in, old.n_in, old.n_out + p->carried + 1, NULL, old.loc, c->n);
-    node_rec(g, l)->n_capture = old.n_capture;
-    graph_set_region(g, l, (const Graph *const[]){b}, 1);
-    same_types(g, c->n, l);
-    if (!infer_node(g, l)) return false;
-    for (uint32_t r = 0; r < old.n_out; r++) graph_replace_uses(g, node_out(g, c->n, r), node_out(g, l, r));
-    for (uint32_t k = 0; k <= p->carried; k++) kept[k] = node_out(g, l, old.n_out + k);
-    return true;
+    Graph *b = graph_clone(p->body);
+    Value *more = arena_array(c->g->m->arena, Value, p->carried + 1);
+    memcpy(more, b->in.p + 2, p->carried * sizeof *more);
+    more[p->carried] = b->in.p[0];
+    return keeping(c, b, more, p->carried + 1, kept);
 }
 
 /* An input of the backward body for a value outside: `operand` grows by it. */
@@ -163,27 +170,11 @@ typedef struct ScanParts {
 
 static int64_t entry(AttrInts a, uint32_t k) { return k < a.n ? a.p[k] : 0; }
 
-/* The Scan with its states as they were before each iteration as more outputs, in its place. */
+/* The Scan with its states as they were before each iteration as more outputs. */
 static bool scan_keeping(Grad *c, const ScanParts *p, Value *kept)
 {
-    Graph *g = c->g, *b = graph_clone(p->body);
-    NodeRec old = *node_rec(g, c->n);
-    Arena *arena = g->m->arena;
-    uint32_t n = b->out.n;
-    Value *out = arena_array(arena, Value, n + p->states + 1), *in = arena_array(arena, Value, old.n_in + 1);
-    if (!p->states) return true;
-    memcpy(out, b->out.p, n * sizeof *out);
-    memcpy(out + n, b->in.p, p->states * sizeof *out);
-    graph_set_outputs(b, out, n + p->states);
-    for (uint32_t k = 0; k < old.n_in; k++) in[k] = node_in(g, c->n, k);
-    Node s = graph_add(g, OP_Scan, in, old.n_in, old.n_out + p->states, old.attrs, old.loc, c->n);
-    node_rec(g, s)->n_capture = old.n_capture;
-    graph_set_region(g, s, (const Graph *const[]){b}, 1);
-    same_types(g, c->n, s);
-    if (!infer_node(g, s)) return false;
-    for (uint32_t r = 0; r < old.n_out; r++) graph_replace_uses(g, node_out(g, c->n, r), node_out(g, s, r));
-    for (uint32_t k = 0; k < p->states; k++) kept[k] = node_out(g, s, old.n_out + k);
-    return true;
+    Graph *b = graph_clone(p->body);
+    return !p->states || keeping(c, b, b->in.p, p->states, kept);
 }
 
 /* The body of the Scan backwards: its operands, and what its attributes say of the scan inputs and outputs. */
