@@ -250,15 +250,22 @@ def changing_shapes(tally):
     tally.check("changing shapes: sides are multiples of 32", good and len({(s["h"], s["w"]) for s in drawn}) > 100)
 
 
-def single_ops(bmc, tally):
-    """bench/ops.py on two rows, and its page."""
-    import ops
+def peers(what):
+    """Are the peers there, or can they be installed? Else says what is left out."""
     import run as bench
 
     try:
         bench.make_venv()
     except (subprocess.CalledProcessError, OSError) as e:
-        print("skipped single operators: packages cannot be installed from PyPI (%s)" % e)
+        print("skipped %s: packages cannot be installed from PyPI (%s)" % (what, e))
+        return False
+    return True
+
+
+def single_ops(bmc, tally):
+    """bench/ops.py on two rows, and its page."""
+    import ops
+    if not peers("single operators"):
         return
     out = os.path.join(WORK, "ops.json")
     ran = run([sys.executable, os.path.join(BENCH, "ops.py"), "--quick", "--only", "unary: Relu;sorting: TopK, 10 of",
@@ -284,12 +291,7 @@ def single_ops(bmc, tally):
 
 def whole(bmc, tally):
     """bench/run.py itself, as a user starts it."""
-    import run as bench
-
-    try:
-        bench.make_venv()
-    except (subprocess.CalledProcessError, OSError) as e:
-        print("skipped the run with the peers: packages cannot be installed from PyPI (%s)" % e)
+    if not peers("the run with the peers"):
         return
     out = os.path.join(WORK, "results.json")
     if os.path.exists(out):
