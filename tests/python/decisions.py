@@ -314,6 +314,38 @@ def matrix_registers(t):
         t.tally.check("a CPU without AMX is told", ran.status == 1 and ("AMX" in ran.brief() or "missing here" in ran.brief()), ran.brief())
 
 
+PICK = """bir 1
+graph @main(%x: f32[N,6], %i: i64[M]) -> (%y) {
+  %y = Gather(%x, %i) {axis=0} !1 "pick" (Gather)
+}
+"""
+
+
+def unchecked(t):
+    """--unchecked leaves out the checks of indices and nothing else: the same numbers for good ones; without it a bad one
+    is an error that names the node, the index and its bound."""
+    t.write("pick.bir", PICK)
+    rng = np.random.default_rng(8)
+    x, i = rng.standard_normal((5, 6)).astype(np.float32), rng.integers(-5, 5, 9)
+    got = {}
+    for stem, flags in (("checked", []), ("unchecked", ["--unchecked"])):
+        if not (t.compile("pick.bir", stem + ".kir", *flags) and t.compile("pick.bir", stem + ".so", *flags)):
+            return
+        with open(t.path(stem + ".kir")) as f:
+            text = f.read()
+        t.tally.check(stem + ": checks in the code", ("record " in text) == (stem == "checked"))
+        t.tally.check(stem + ": the text says so", ("option unchecked" in text) == (stem == "unchecked"))
+        got[stem] = Loaded(t.path(stem + ".so")).run({"x": x, "i": i})["y"]
+        t.tally.check(stem + ": right", np.array_equal(got[stem], x[i]))
+    for bad in (5, -6):
+        try:
+            Loaded(t.path("checked.so")).run({"x": x, "i": np.array([0, bad])})
+            t.tally.check("index %d ends the run" % bad, False)
+        except ModelError as e:
+            said = e.status == E_INDEX and "pick" in str(e) and str(bad) in str(e) and "5" in str(e)
+            t.tally.check("index %d ends the run" % bad, said, e)
+
+
 def tables(t):
     """A table that is looked up and multiplied, transposed or not, is in the file once, and the numbers are the same as
     with two copies (-O0)."""
@@ -472,7 +504,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, filtering, budget, narrow, matrix_registers, tables, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, budget, narrow, matrix_registers, unchecked, tables, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:
