@@ -284,8 +284,7 @@ enum { SURE = 20, WORK_BITS = 16 };
 static void tune_choose(rt_private *p, const rt_need *need)
 {
     uint64_t work = need->work > 0 ? (uint64_t)need->work : 0;
-    uint32_t bits = 0;
-    while (bits < 63 && work >> bits > 1) bits++;
+    uint32_t bits = work ? 63u - (uint32_t)__builtin_clzll(work) : 0;
     p->tuned = bits < WORK_BITS ? 0 : (bits - WORK_BITS) / 2;
     if (p->tuned >= RT_TUNES) p->tuned = RT_TUNES - 1;
     p->work = need->work;
@@ -553,7 +552,7 @@ bmc_status rt_run(bmc_ctx *x, const bmc_value *in, bmc_value *out)
     bmc_status s;
     if (memo_fits(p, in, out)) {
         s = team_run(x);
-            if (!s) memcpy(out, p->memo_done, p->desc->info->n_output * sizeof *out);
+        if (!s) memcpy(out, p->memo_done, p->desc->info->n_output * sizeof *out);
     } else {
         s = run_first(x, in, out);
     }
