@@ -374,7 +374,7 @@ class Tests:
 def main():
     parser = argparse.ArgumentParser(description="models with symbolic dimensions against ONNX Runtime")
     parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
-    parser.add_argument("--seed")
+    parser.add_argument("--seed", type=int)
     parser.add_argument("-v", "--verbose", action="store_true")
     args = parser.parse_args()
     tally = harness.Tally(args.verbose)
