@@ -127,6 +127,14 @@ bmc_status rt_plan_for(rt_private *p, const rt_desc *d, int64_t *sym, const int6
     return BMC_OK;
 }
 
+/* Whether every size of an input has an upper bound: asked before planning for them, which would say what is missing. */
+static bool symbols_bounded(const rt_desc *d)
+{
+    for (uint32_t i = 0; i < d->info->n_symbol; i++)
+        if (d->info->symbol[i].input >= 0 && d->info->symbol[i].hi == INT64_MAX) return false;
+    return true;
+}
+
 bool rt_need_bytes(const rt_need *n, int nt, size_t *arena, size_t *scratch, size_t *total)
 {
     const int64_t most = PTRDIFF_MAX / 4;
@@ -239,7 +247,7 @@ bmc_status rt_create(const rt_desc *d, const bmc_config *config, void *mem, size
     rt_need run;
     size_t arena, scratch, all;
     bool fixed_size = d->info->n_symbol == 0;
-    if ((!mem || fixed_size) && rt_plan_for(NULL, d, x->sym, NULL, &run) == BMC_OK &&
+    if ((!mem || fixed_size) && symbols_bounded(d) && rt_plan_for(NULL, d, x->sym, NULL, &run) == BMC_OK &&
         rt_need_bytes(&run, n.nt, &arena, &scratch, &all) && (fixed_size || all <= EAGER_ARENA) &&
         !rt_mem_ensure(&p->heap, &p->arena, all) && fixed_size) {
         s = rt_say(NULL, BMC_E_MEMORY, "out of memory: %zu bytes for the arena%s", all,

@@ -306,6 +306,13 @@ static void test_mem(void)
     CHECK(rt_create(&add_desc, NULL, mem, 100, &x) == BMC_E_MEMORY && !x);
     CHECK(strstr(rt_message(NULL), "mem has 100 bytes, the context alone needs ") == rt_message(NULL));
     CHECK(alloc_calls == before);
+    bmc_symbol unbounded = add_info.symbol[0];
+    bmc_info info = add_info;
+    rt_desc d = add_desc;
+    unbounded.hi = INT64_MAX, info.symbol = &unbounded, d.info = &info;
+    CHECK(rt_create(&d, NULL, NULL, 0, &x) == BMC_OK); /* nothing is planned, and nothing said about it */
+    CHECK(strstr(rt_message(NULL), "mem has 100 bytes, the context alone needs ") == rt_message(NULL));
+    rt_destroy(x);
     free(mem);
 }
 
