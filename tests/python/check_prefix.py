@@ -64,6 +64,14 @@ def check_artifacts(tally, bmc, work, models):
         tally.check("digits.so, %s: never prints, exits or aborts" % label, not wrong, wrong)
         wrong = {s for s in undefined if re.match(r"GOMP_|omp_", s)}
         tally.check("digits.so, %s: no OpenMP symbol" % label, not wrong, wrong)
+        dynamic, parts = run(["readelf", "-dW", path]).out, run(["readelf", "-lW", path]).out
+        wrong = re.findall(r"\((?:INIT|FINI|INIT_ARRAY|FINI_ARRAY|TEXTREL)\)", dynamic)
+        tally.check("digits.so, %s: nothing runs when it is loaded" % label, not wrong, wrong)
+        mapped = re.findall(r"^ +LOAD .*", parts, re.M)
+        tally.check("digits.so, %s: two mappings" % label, len(mapped) == 2, parts)
+        written = [int(x.split()[5], 16) for x in re.findall(r"^ +(?:LOAD .* RW |GNU_RELRO ).*", parts, re.M)]
+        wrong = len(written) != 2 or written[0] > written[1]  # all of it is read-only after relocation
+        tally.check("digits.so, %s: no data that are written" % label, not wrong, parts)
 
 
 TEAM = """
