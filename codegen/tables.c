@@ -140,6 +140,17 @@ static LV slots_of(Cg *g, const KPort *p, uint32_t n, const char *name)
     return i32_table(g, v, n, name);
 }
 
+typedef struct Moved {
+    KBuf buf;
+    bool is;
+} Moved;
+
+static void find_moved(void *arg, KStep *s)
+{
+    Moved *m = arg;
+    m->is |= s->kind == KST_MOVE && s->src.i == m->buf.i;
+}
+
 static LV global(Cg *g, LV init, const char *name)
 {
     LV v = LLVMAddGlobal(g->mod, LLVMTypeOf(init), name);
@@ -203,7 +214,9 @@ bool tables_emit(Cg *g, LV body, LV plan, LV out_dims)
             *planned = arena_array(&g->arena, uint8_t, m->output.n + 1);
     for (uint32_t i = 0; i < m->output.n; i++) {
         const KBufRec *r = kbuf(m, m->output.p[i].buf);
-        boxed[i] = r->space == KS_BOX || r->space == KS_SEQ;
+        Moved moved = {m->output.p[i].buf, false};
+        kstep_each(&m->program, find_moved, &moved);
+        boxed[i] = r->space == KS_BOX && !moved.is ? RT_BOX_STAYS : r->space == KS_BOX || r->space == KS_SEQ ? RT_BOX : 0;
         planned[i] = r->space != KS_SEQ;
         for (int a = 0; a < r->rank; a++) planned[i] &= !dim_has_kind(m->dims, r->dim[a], SYM_NODE);
     }

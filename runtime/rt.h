@@ -69,7 +69,7 @@ typedef struct rt_desc {
     uint64_t weights_bytes, weights_hash; /* hash: XXH64 with seed 0 over weights_bytes; checked for files only */
     /* slot of each input and output; kind SEQUENCE, OPTIONAL, MAP: the slot holds an rt_seq */
     const uint32_t *in_slot, *out_slot;
-    const uint8_t *out_boxed;     /* 1: a box or sequence that body fills; 0: planned, slot set before body */
+    const uint8_t *out_boxed;     /* 0: planned, slot set before body; else a box or sequence that body fills: RT_BOX* */
     const uint32_t *sym_of_entry; /* info->symbol[i] is sym[sym_of_entry[i]] */
     const char *const *message;   /* texts: "node 'x' (Gather): index out of range" */
     uint32_t flags;               /* RT_FLUSH_DENORMALS | RT_THREADED | RT_TILES */
@@ -82,6 +82,8 @@ typedef struct rt_desc {
     const char *const *step_name; /* by step number: "node 'x' (Gather)"; n_step entries */
     uint32_t n_step;
 } rt_desc;
+#define RT_BOX 1
+#define RT_BOX_STAYS 2 /* a box that no step moves elsewhere: it may lie in the caller's memory */
 #define RT_FLUSH_DENORMALS 1u
 #define RT_THREADED 2u
 #define RT_TILES 4u /* uses matrix registers: the system is asked for them */
@@ -106,8 +108,8 @@ RT_HIDDEN void rt_message_text(char *to, size_t size, bmc_status, const char *te
  * BMC_E_SHAPE). After a call that returned a status, the text that the called function left (position, length, ...) is
  * shown behind the message. */
 RT_HIDDEN void rt_fail(bmc_ctx *, int32_t tid, uint32_t step, uint32_t msg, int32_t status, int64_t got, int64_t want);
-/* Memory of at least `bytes` for a box (kept when the capacity suffices), 64-byte aligned, never NULL for 0 bytes;
- * thread 0 only. Content is not kept unless `keep`. 0: out of memory, and rt_detail says how much; the caller notes it
+/* Memory of at least `bytes` for a box (kept when the capacity suffices), 64-byte aligned but for an output in the
+ * caller's memory, never NULL for 0 bytes; thread 0 only. Content is not kept unless `keep`. 0: out of memory, and rt_detail says how much; the caller notes it
  * (rt_fail). The box is NULL then, so no kernel may touch it: either a barrier stands between the allocation and its
  * first use, or serial steps are skipped while thread[0].err_step != 0. `bytes` comes from dims that data decides: the
  * caller multiplies with overflow checks and passes -1 for a size that overflowed. */

@@ -26,18 +26,28 @@ void rt_slot_lend(bmc_ctx *x, uint32_t slot, void *data)
     x->slot[slot] = data;
 }
 
+void rt_slot_offer(bmc_ctx *x, uint32_t slot, void *data, size_t bytes)
+{
+    rt_slot_lend(x, slot, data);
+    x->rt->tag[slot] = SLOT_OFFERED;
+    x->rt->cap[slot] = bytes;
+}
+
 int32_t rt_box_alloc(bmc_ctx *x, uint32_t slot, int64_t bytes, int32_t keep)
 {
     rt_private *p = x->rt;
-    if (bytes >= 0 && p->tag[slot] == SLOT_BOX && p->cap[slot] >= (uint64_t)bytes) return 1;
+    bool fits = bytes >= 0 && p->cap[slot] >= (uint64_t)bytes;
+    if (p->tag[slot] == SLOT_OFFERED && fits) p->tag[slot] = SLOT_TAKEN;
+    bool made = p->tag[slot] == SLOT_BOX || p->tag[slot] == SLOT_TAKEN;
+    if (made && fits) return 1;
     size_t cap = 0;
-    if (!keep || p->tag[slot] != SLOT_BOX) slot_free(x, slot);
+    if (!keep || !made) slot_free(x, slot);
     void *data = bytes >= 0 ? rt_heap_alloc(&p->heap, (size_t)bytes, &cap) : NULL;
     if (!data) {
         rt_detail(x, bytes < 0 ? "a tensor is larger than any memory" : "%lld bytes for a tensor", (long long)bytes);
         return 0;
     }
-    if (p->tag[slot] == SLOT_BOX) {
+    if (keep && made) {
         memcpy(data, x->slot[slot], p->cap[slot]);
         slot_free(x, slot);
     }

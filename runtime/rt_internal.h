@@ -48,7 +48,14 @@ RT_HIDDEN void rt_mem_free(rt_heap *, rt_mem *);
 static inline size_t rt_round(size_t n) { return (n + (RT_ALIGN - 1)) & ~(size_t)(RT_ALIGN - 1); }
 
 /* ---- the private part of a context ---- */
-enum { SLOT_EMPTY, SLOT_BOX, SLOT_SEQ, SLOT_LENT /* memory of the caller or of rt_private */ };
+enum {
+    SLOT_EMPTY,
+    SLOT_BOX,
+    SLOT_SEQ,
+    SLOT_LENT,    /* memory of the caller or of rt_private */
+    SLOT_OFFERED, /* the caller's memory for an output that is a box: no box yet */
+    SLOT_TAKEN,   /* the box lies in that memory */
+};
 
 /* An element of a sequence: a tensor, or a sequence, optional or map of its own (data is its rt_seq then). */
 typedef struct rt_elem {
@@ -131,7 +138,7 @@ struct rt_private {
     rt_omp omp;
     bool flush;   /* set flush-to-zero around the body */
     uint8_t *tag; /* SLOT_* of each slot */
-    size_t *cap;  /* BOX: capacity in bytes */
+    size_t *cap;  /* BOX, OFFERED, TAKEN: capacity in bytes; of others 0 */
     uint32_t n_sym, n_slot;
     rt_mem arena; /* the planned arena, then the scratch of each thread */
     size_t scratch_off,
@@ -206,6 +213,9 @@ RT_HIDDEN rt_seq *rt_seq_add_seq(rt_private *, rt_seq *, int kind);
 /* ---- rt_box.c ---- */
 RT_HIDDEN void rt_slots_clear(bmc_ctx *); /* frees all boxes and sequences, empties every slot */
 RT_HIDDEN void rt_slot_lend(bmc_ctx *, uint32_t slot, void *data);
+/* The caller's memory for an output that is a box: rt_box_alloc takes it when it is large enough. Not for boxes that
+ * move: their slot may be filled again while the memory is in use elsewhere. */
+RT_HIDDEN void rt_slot_offer(bmc_ctx *, uint32_t slot, void *data, size_t bytes);
 
 /* ---- rt_check.c ---- */
 /* Checks all inputs against the ports and binds the entry symbols. */

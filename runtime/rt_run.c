@@ -255,6 +255,8 @@ static bmc_status output_bind(bmc_ctx *x, const bmc_value *out, uint32_t o)
     if (port->alias >= 0) return BMC_OK; /* bound with its input */
     if (p->out_given[o] && port->kind == BMC_TENSOR)
         range_add(p, out[o].data, d->out_planned[o] ? p->out_bytes[o] : out[o].bytes, o, true);
+    if (d->out_boxed[o] == RT_BOX_STAYS && p->out_given[o] && p->tag[d->out_slot[o]] == SLOT_EMPTY)
+        rt_slot_offer(x, d->out_slot[o], out[o].data, out[o].bytes);
     if (d->out_boxed[o] || port->kind != BMC_TENSOR) return BMC_OK;
     void *data = out[o].data;
     if (!p->out_given[o]) {
@@ -391,7 +393,7 @@ static void tensor_give(rt_private *p, bmc_status *s, const char *name, bmc_valu
     v->flags = has_buffer ? 0 : BMC_LENT;
     if (!has_buffer) v->data = from;
     else if (capacity < bytes) say_small(p, s, name, v, capacity, bytes);
-    else if (bytes) memcpy(v->data, from, bytes);
+    else if (bytes && v->data != from) memcpy(v->data, from, bytes);
 }
 
 static bool strings_keep(bmc_ctx *x, const bmc_value *v)
@@ -467,7 +469,7 @@ static bmc_status outputs_give(bmc_ctx *x, bmc_value *out)
     for (uint32_t o = 0; o < d->info->n_output; o++) {
         const bmc_port *port = &d->info->output[o];
         bmc_value *v = &out[o];
-        void *from = x->slot[d->out_slot[o]];
+        void *from = p->tag[d->out_slot[o]] == SLOT_OFFERED ? NULL : x->slot[d->out_slot[o]];
         if (port->kind != BMC_TENSOR) {
             s = sequence_give(x, v, o, s);
             if (s && s != BMC_E_CAPACITY) return s;

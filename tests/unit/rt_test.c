@@ -335,19 +335,20 @@ static void nz_dims(const int64_t *sym, uint32_t o, int64_t *dim)
     (void)o;
     dim[0] = sym[2];
 }
+static uint32_t nz_slot = 2; /* where the result grows; 1: that of the output */
 static int32_t nz_body(bmc_ctx *x, int32_t tid, int32_t nt)
 {
     const int32_t *a = x->slot[0];
     int64_t n = x->sym[1], k = 0;
     for (int64_t i = 0; i < n; i++) {
         if (!a[i]) continue;
-        if (tid == 0 && !rt_box_alloc(x, 2, 8 * (k + 1), 1)) rt_fail(x, 0, RT_NO_STEP, RT_NO_MESSAGE, BMC_E_MEMORY, 0, 0);
+        if (tid == 0 && !rt_box_alloc(x, nz_slot, 8 * (k + 1), 1)) rt_fail(x, 0, RT_NO_STEP, RT_NO_MESSAGE, BMC_E_MEMORY, 0, 0);
         int32_t s = rt_barrier(x, tid, nt);
         if (s) return s;
-        ((int64_t *)x->slot[2])[k++] = i;
+        ((int64_t *)x->slot[nz_slot])[k++] = i;
     }
     x->sym[2] = k;
-    rt_box_move(x, 1, 2);
+    rt_box_move(x, 1, nz_slot);
     return BMC_OK;
 }
 static const rt_desc nz_desc = {.abi = BMC_ABI,
@@ -362,6 +363,40 @@ static const rt_desc nz_desc = {.abi = BMC_ABI,
                                 .out_dims = nz_dims,
                                 .body = nz_body,
                                 .out_planned = (const uint8_t[]){0}};
+
+/* A box that no step moves lies in the caller's memory as long as it fits in there. */
+static void test_in_place(void)
+{
+    enum { MANY = 5000, ROOM = 40 };
+    static int32_t data[MANY];
+    rt_desc desc = nz_desc;
+    desc.out_boxed = (const uint8_t[]){RT_BOX_STAYS};
+    nz_slot = 1;
+    bmc_ctx *x;
+    CHECK(rt_create(&desc, NULL, NULL, 0, &x) == BMC_OK);
+    for (int i = 0; i < MANY; i++) data[i] = i % 3 == 1;
+    int64_t room[ROOM];
+    bmc_value in = tensor(BMC_I32, data, sizeof data, 1, DIMS(100)), out = tensor(BMC_I64, room, sizeof room, 1, DIMS(0));
+    CHECK(rt_run(x, &in, &out) == BMC_OK && out.data == room && out.bytes == 33 * 8 && room[32] == 97 && !out.flags);
+    CHECK(x->slot[1] == room);
+    out = tensor(BMC_I64, room, 33 * 8, 1, DIMS(0));
+    CHECK(rt_run(x, &in, &out) == BMC_OK && x->slot[1] == room);
+    out = tensor(BMC_I64, room, 33 * 8 - 1, 1, DIMS(0)); /* grows out of it, and keeps what was in there */
+    CHECK(rt_run(x, &in, &out) == BMC_E_CAPACITY && out.bytes == 33 * 8 && x->slot[1] != room);
+    CHECK(((int64_t *)x->slot[1])[0] == 1 && ((int64_t *)x->slot[1])[32] == 97);
+    in.dim[0] = 0;
+    in.data = NULL;
+    out = tensor(BMC_I64, room, sizeof room, 1, DIMS(0)); /* no box at all */
+    CHECK(rt_run(x, &in, &out) == BMC_OK && out.data == room && out.bytes == 0);
+    in = tensor(BMC_I32, data, sizeof data, 1, DIMS(MANY));
+    out = no_value();
+    CHECK(rt_run(x, &in, &out) == BMC_OK && out.flags == BMC_LENT && out.data == x->slot[1]);
+    in = tensor(BMC_I32, room, sizeof room, 1, DIMS(ROOM * 2));
+    out = tensor(BMC_I64, room, sizeof room, 1, DIMS(0));
+    CHECK(rt_run(x, &in, &out) == BMC_E_INPUT);
+    rt_destroy(x);
+    nz_slot = 2;
+}
 
 static void test_boxed(void)
 {
@@ -660,6 +695,7 @@ int main(void)
     test_wrong_team();
     test_mem();
     test_boxed();
+    test_in_place();
     test_state();
     test_concurrent();
     test_busy();
