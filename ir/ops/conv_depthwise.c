@@ -4,7 +4,7 @@
  * The weights lie as [taps][channels], so that lanes over channels read whole vectors: constants are written that way
  * (the packed form with K = 1), others are brought into it by a kernel first. */
 #include "ir/ops/conv.h"
-#include "ir/ops/window_nest.h"
+#include "ir/ops/window_rows.h"
 
 typedef struct Dw {
     Lw *l;
@@ -61,7 +61,7 @@ bool conv_lower_depthwise(Lw *l, const ConvCase *c)
     lw_prepare_out(l);
     lw_kernel(l, "conv_depthwise");
     x.weights = kb_param(l->b, w, false);
-    window_nest(&n);
+    if (!window_rows_sum(&n)) window_nest(&n);
     lw_kernel_end(l);
     return true;
 }

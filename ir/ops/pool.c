@@ -4,7 +4,7 @@
 #include "ir/graph/eval.h"
 #include "ir/ops/grad.h"
 #include "ir/ops/pool.h"
-#include "ir/ops/window_nest.h"
+#include "ir/ops/window_rows.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -205,7 +205,7 @@ static bool lower(Lw *l, Node n)
     Kb *b = lw_kernel(l, op->name);
     x.src = kb_param(b, nest.in, false);
     if (indices) lower_indices(&x);
-    else window_nest(&nest);
+    else if (x.sum.kind != POOL_MAX || !window_rows_max(&nest, x.sum.type)) window_nest(&nest);
     lw_kernel_end(l);
     return true;
 }

@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+"""Windows over row-major maps, compiled:   windows.py [--bmc PATH] [--seed N]
+
+Pools and convolutions channel by channel of random shapes, pads, strides and dilations, NaN and infinities among the
+elements, as code for three CPUs and without optimisation, against loops in numpy. Inputs end with a page, with
+nothing behind it that may be read. One thread and two give the same bits.
+"""
+
+import argparse
+import itertools
+import os
+import shutil
+import sys
+
+import numpy as np
+
+import harness
+from bmc_ctypes import Loaded
+from check_bounds import at_page_end
+
+TARGETS = (["-O2"], ["-O0"], ["--cpu=x86-64-v3"], ["--cpu=x86-64"])
+TYPES = {"f32": np.float32, "f16": np.float16, "f64": np.float64, "i8": np.int8, "i32": np.int32}
+
+
+def text(name, array):
+    return ",".join("nan" if v != v else repr(v.item()) for v in array.ravel())
+
+
+def extent(size, k, stride, dilation, before, behind, ceil):
+    room = size + before + behind - ((k - 1) * dilation + 1)
+    if not ceil:
+        return room // stride + 1
+    return min(-(-room // stride) + 1, -(-(size + before) // stride))
+
+
+class Window:
+    """Random attributes for two spatial axes that fit the extents."""
+
+    def __init__(self, rng, size, ceil):
+        while True:
+            self.kernel = [int(v) for v in rng.integers(1, 6, 2)]
+            self.stride = [int(v) for v in rng.integers(1, 4, 2)]
+            self.dilation = [int(v) for v in rng.choice([1, 1, 1, 2, 3], 2)]
+            self.pads = [int(v) for v in rng.integers(0, 3, 4)]
+            self.ceil = ceil
+            each = zip(size, self.kernel, self.stride, self.dilation, self.pads[:2], self.pads[2:])
+            self.out = [extent(*e, ceil) for e in each]
+            if min(self.out) > 0:
+                return
+
+    def attrs(self):
+        names = ("strides", self.stride), ("dilations", self.dilation), ("pads", self.pads)
+        return ", ".join("%s=%s" % (n, v) for n, v in names)
+
+    def places(self, size):
+        """For each output position the taps inside: (position, [(tap, place), ...])."""
+        for o in itertools.product(*map(range, self.out)):
+            inside = []
+            for t in itertools.product(*map(range, self.kernel)):
+                p = tuple(o[i] * self.stride[i] - self.pads[i] + t[i] * self.dilation[i] for i in range(2))
+                if all(0 <= p[i] < size[i] for i in range(2)):
+                    inside.append((t, p))
+            yield o, inside
+
+
+def max_pool(rng, kind):
+    dtype, ceil = TYPES[kind], bool(rng.integers(2))
+    shape = [1 + int(rng.integers(2)), 2, int(rng.integers(1, 24)), int(rng.integers(1, 40))]
+    w = Window(rng, shape[2:], ceil)
+    if dtype == np.int8:
+        x = rng.integers(-128, 128, shape).astype(dtype)
+    else:
+        x = rng.standard_normal(shape).astype(dtype)
+        x[rng.random(shape) < 0.02] = np.nan
+        x[rng.random(shape) < 0.1] = -np.inf
+    want = np.full(shape[:2] + w.out, -np.inf if dtype != np.int8 else -128, dtype)
+    for o, inside in w.places(shape[2:]):
+        if inside:
+            want[:, :, o[0], o[1]] = np.max([x[:, :, p[0], p[1]] for _, p in inside], axis=0)
+    dims = "%d,2,%s" % (shape[0], "H,W" if rng.integers(2) else "%d,%d" % tuple(shape[2:]))
+    body = "%%y = MaxPool(%%x) {kernel_shape=%s, %s, ceil_mode=%d}" % (w.kernel, w.attrs(), ceil)
+    return "graph @g(%%x: %s[%s]) -> (%%y) {\n %s\n}\n" % (kind, dims, body), {"x": x}, want, 0
+
+
+def depthwise(rng, kind):
+    dtype = TYPES[kind]
+    channels, per = int(rng.integers(2, 4)), int(rng.choice([1, 1, 2]))
+    shape = [1 + int(rng.integers(2)), channels, int(rng.integers(1, 24)), int(rng.integers(1, 40))]
+    w = Window(rng, shape[2:], False)
+    x = rng.standard_normal(shape).astype(dtype)
+    k = rng.standard_normal([channels * per, 1] + w.kernel).astype(dtype)
+    bias = rng.standard_normal(channels * per).astype(dtype)
+    want = np.zeros([shape[0], channels * per] + w.out)
+    for o, inside in w.places(shape[2:]):
+        want[:, :, o[0], o[1]] = bias
+        for t, p in inside:
+            want[:, :, o[0], o[1]] += np.repeat(x[:, :, p[0], p[1]].astype(np.float64), per, 1) * k[:, 0, t[0], t[1]]
+    dims = "%d,%d,%s" % (shape[0], channels, "H,W" if rng.integers(2) else "%d,%d" % tuple(shape[2:]))
+    sizes = "%d,1,%d,%d" % (channels * per, *w.kernel)
+    lines = "%%w = const %s[%s] [%s]\n %%b = const %s[%d] [%s]\n" % (
+        kind, sizes, text("w", k), kind, channels * per, text("b", bias))
+    body = "%%c = Conv(%%x, %%w, %%b) {group=%d, %s}\n %%y = Relu(%%c)" % (channels, w.attrs())
+    graph = "graph @g(%%x: %s[%s]) -> (%%y) {\n %s %s\n}\n" % (kind, dims, lines, body)
+    return graph, {"x": x}, np.maximum(want, 0), {"f32": 1e-5, "f64": 1e-13, "f16": 2e-3}[kind]
+
+
+def near(got, want, tolerance):
+    if got.shape != want.shape:
+        return False
+    if not tolerance:
+        return np.array_equal(got, want, equal_nan=got.dtype.kind == "f")
+    return bool(np.all(np.abs(got - want) <= tolerance * (1 + np.abs(want))))
+
+
+def check(tally, bmc, work, name, case):
+    graph, feeds, want, tolerance = case
+    source = os.path.join(work, "case.bir")
+    with open(source, "w") as f:
+        f.write("bir 1\n" + graph)
+    for number, flags in enumerate(TARGETS):
+        artifact = os.path.join(work, "%s_%d.so" % (name.replace(" ", "_"), number))
+        label = "%s %s" % (name, " ".join(flags))
+        ran = harness.run([bmc, source, "-o", artifact] + flags)
+        if not tally.check(label + " compiles", ran.status == 0, ran.brief()):
+            continue
+        last = {k: at_page_end(v) for k, v in feeds.items()}
+        got = [Loaded(artifact, threads=n).run(last)["y"] for n in (1, 2)]
+        tally.check(label, near(got[0], want, tolerance), graph[:160])
+        tally.check(label + ": the same bits", got[0].tobytes() == got[1].tobytes())
+
+
+def main():
+    parser = argparse.ArgumentParser(description="windows over row-major maps, compiled")
+    parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cases", type=int, default=4, help="of each kind")
+    args = parser.parse_args()
+    bmc, tally = harness.needs_bmc(args.bmc), harness.Tally()
+    work = os.path.join(harness.WORK, "windows-%d" % os.getpid())
+    os.makedirs(work)
+    rng = np.random.default_rng(args.seed)
+    for make, kinds in ((max_pool, ("f32", "f16", "f64", "i8")), (depthwise, ("f32", "f64", "f16"))):
+        for number in range(args.cases):
+            kind = kinds[number % len(kinds)]
+            check(tally, bmc, work, "%s %s %d" % (make.__name__, kind, number), make(rng, kind))
+    shutil.rmtree(work)
+    return tally.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
