@@ -17,6 +17,10 @@ typedef struct Conv {
 /* Extents and padding from the operands' shapes (quant_int.c asks too). false: *why. */
 bool conv_resolve(Dims *, const Conv *, const TypeRec *x, const TypeRec *w, Window *, const char **why);
 
+/* A Conv with one input channel per group that is as fast with pixels of a line side by side as with channels: two
+ * spatial axes, a small kernel, lines that fill lanes. */
+bool conv_by_planes(const Graph *, Node);
+
 /* The same of a ConvTranspose, seen as the convolution that it turns round: w.in, w.out are its input's and its result's extents. */
 bool conv_transpose_resolve(const Graph *, Node, Window *, const char **why);
 

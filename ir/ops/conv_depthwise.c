@@ -6,6 +6,19 @@
 #include "ir/ops/conv.h"
 #include "ir/ops/window_rows.h"
 
+bool conv_by_planes(const Graph *g, Node n)
+{
+    Dims *d = &g->m->dims;
+    Window w;
+    const char *why;
+    int64_t width;
+    if (node_rec(g, n)->op != OP_Conv) return false;
+    const TypeRec *tx = value_trec(g, node_in(g, n, 0)), *tw = value_trec(g, node_in(g, n, 1));
+    const Conv *a = ATTRS(g, n, Conv);
+    if (a->group < 2 || tw->rank != 4 || !dim_is(d, dim_resolve(d, tw->dim[1]), 1) || !conv_resolve(d, a, tx, tw, &w, &why)) return false;
+    return w.taps <= WINDOW_ROWS_TAPS && (!dim_is_const(d, w.out[1], &width) || width >= K_LANES);
+}
+
 typedef struct Dw {
     Lw *l;
     uint32_t weights;

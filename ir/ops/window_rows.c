@@ -256,7 +256,7 @@ static void sum_rows(Wr *x, KVal first, int n)
     const Window *w = x->w;
     int a = x->last, r = x->banded;
     int64_t s = w->stride[r], d = w->dilation[r], span = (n - 1) * s + (w->kernel[r] - 1) * d + 1;
-    KVal acc[ROWS_BLOCK], out[4] = {x->out[0], x->out[1]}, shared[ROWS_TAPS], at[2];
+    KVal acc[ROWS_BLOCK], out[4] = {x->out[0], x->out[1]}, shared[WINDOW_ROWS_TAPS], at[2];
     for (int64_t t = 0; t < w->taps; t++) shared[t] = x->n->shared(x->n->arg, kb_i(b, t), x->out[1]);
     for (int q = 0; q < n; q++) acc[q] = x->n->init(x->n->arg, x->out[1]);
     out[2 + a] = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, w->out[a]));
@@ -283,7 +283,7 @@ static void sum_rows(Wr *x, KVal first, int n)
 bool window_rows_sum(const WindowNest *n)
 {
     Wr x;
-    if (n->factor || n->w->n != 2 || n->w->taps > ROWS_TAPS) return false;
+    if (n->factor || n->w->n != 2 || n->w->taps > WINDOW_ROWS_TAPS) return false;
     int64_t reach = (n->w->kernel[0] - 1) * n->w->dilation[0] + 1;
     if (!plan(&x, n, dtype_compute(kbuf(n->l->k, n->in)->elem), n->w->stride[0], reach)) return false;
     Kb *b = x.b;

@@ -2,9 +2,10 @@
  *   %y = Conv(%x, %w) : f32[N,64,56,56]              =>   : f32[N,64,56,56]@{0,2,3,1}
  *   %z = Relu(%y)     : f32[N,64,56,56]              =>   : f32[N,64,56,56]@{0,2,3,1}
  * Ops that work best channels-last (OPF_CHANNELS_LAST, or a group with such a member) get it, but for few channels that only the caller reads, and
- * pools and the like with no contraction beside them: an operand that lies so, or a reader that wants it. Views (Transpose, Slice, Reshape, ...) lie as their operand's memory
+ * pools, convolutions channel by channel and the like with no contraction beside them: an operand that lies so, or a reader that wants it. Views (Transpose, Slice, Reshape, ...) lie as their operand's memory
  * makes them. What stores by logical index follows its largest operand, channels-last first. Other contractions lie as the one Transpose that reads them wants it,
  * so that head splits and merges cost nothing. All else, and the model's inputs and outputs, are row-major; what must be row-major and is not is copied when lowered. */
+#include "ir/ops/conv.h"
 #include "passes/pass.h"
 
 typedef struct Lo { PassCtx *c; Graph *g; Module *m; } Lo;
@@ -25,16 +26,16 @@ static LayoutId channels_last(Module *m, int rank)
     return layout_intern(&m->types, &l);
 }
 
-static bool any_member(const Graph *g, Node n, bool (*is)(const OpDesc *))
+static bool any_member(const Graph *g, Node n, bool (*is)(const Graph *, Node))
 {
-    if (node_rec(g, n)->op != OP_Group) return is(node_desc(g, n));
+    if (node_rec(g, n)->op != OP_Group) return is(g, n);
     const Graph *r = node_rec(g, n)->region[0];
     for (Node k = graph_first(r); k.i; k = node_next(r, k))
-        if (is(node_desc(r, k))) return true;
+        if (is(r, k)) return true;
     return false;
 }
-static bool wants_channels_last(const OpDesc *d) { return d->flags & OPF_CHANNELS_LAST; }
-static bool contracts(const OpDesc *d) { return d->cls == CLS_CONTRACT; }
+static bool wants_channels_last(const Graph *g, Node n) { return node_desc(g, n)->flags & OPF_CHANNELS_LAST; }
+static bool contracts(const Graph *g, Node n) { return node_desc(g, n)->cls == CLS_CONTRACT && !conv_by_planes(g, n); }
 
 static bool stores_anywhere(const OpDesc *d)
 {
@@ -122,6 +123,8 @@ static bool leaves(Lo *s, Value out)
     return v->n_out_use && !v->n_use && dim_is_const(&s->m->dims, dim_resolve(&s->m->dims, value_trec(s->g, out)->dim[1]), &channels) && channels <= FEW;
 }
 
+static bool reads_channels_last(const Graph *g, Node n) { return wants_channels_last(g, n) && !conv_by_planes(g, n); }
+
 /* An operand lies channels-last, or a reader wants it so. */
 static bool among_channels_last(Lo *s, Node n, Value out)
 {
@@ -129,7 +132,7 @@ static bool among_channels_last(Lo *s, Node n, Value out)
     for (uint32_t k = 0; k < node_n_in(s->g, n); k++)
         if (tensor(s->g, node_in(s->g, n, k)) && value_trec(s->g, node_in(s->g, n, k))->layout.i == last.i) return true;
     for (uint32_t u = value_rec(s->g, out)->first_use; u; u = s->g->operand.p[u - 1].next_use)
-        if (any_member(s->g, s->g->operand.p[u - 1].user, wants_channels_last)) return true;
+        if (any_member(s->g, s->g->operand.p[u - 1].user, reads_channels_last)) return true;
     return false;
 }
 
