@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""The ONNX backend cases through bmc:   run.py [--bless] [--bin build/bin] [--filter TEXT] [--jobs N]
+"""The ONNX backend cases through bmc:   run.py [--full] [--bless] [--bin build/bin] [--filter TEXT] [--jobs N]
 
 Exports the cases when that has not been done (export.py), runs build/bin/bmc-conformance over all of them, and adds
 what the runner alone cannot know: every case whose operators are all in the table of `bmc check --list-ops` and whose
-types are all supported must pass, whatever the list says; at least 700 must pass; refusals are counted by reason.
+types are all supported must pass, whatever the list says; at least 2,023 must pass; refusals are counted by reason.
 --bless writes expected.txt, and the counts in README.md, anew from what happened: passes and refusals only, a wrong
 answer or a crash is never expected.
 
-The runner:  bmc-conformance --cases DIR --expected FILE --report FILE --jobs N [--filter TEXT]
+Four configurations: -O0 and -O2, AVX-512 (this CPU) and x86-64-v3, 1 and 2 threads. Each case runs in one, chosen by the
+hash of its name; with --full in all four.
+
+The runner:  bmc-conformance --cases DIR --expected FILE --report FILE --jobs N [--filter TEXT] [--config 0..3]
 The report:  one line per case, three fields with a tab between: name, verdict (pass refuse differs wrong crash timeout),
 message.
 """
@@ -25,7 +28,8 @@ import cases  # noqa: E402
 import export  # noqa: E402
 import harness  # noqa: E402
 
-AT_LEAST = 700
+AT_LEAST = 2023
+CONFIGS = {0: "-O2, native, 2 threads", 1: "-O0, native, 1 thread", 2: "-O2, x86-64-v3, 1 thread", 3: "-O0, x86-64-v3, 2 threads"}
 HEAD = """# What every ONNX backend case does: `name pass`, `name refuse REASON` for what bmc says it cannot do yet, or
 # `name differs`: elements are random, expected ones are numpy's; tests/python/random_ops.py looks at their statistics.
 # Written by tests/conformance/run.py --bless; read by build/bin/bmc-conformance. An unexpected pass fails the run, too.
@@ -94,21 +98,31 @@ def operators(bmc):
 
 def main():
     parser = argparse.ArgumentParser(description="the ONNX backend cases")
+    parser.add_argument("--full", action="store_true", help="every case in every configuration")
     parser.add_argument("--bless", action="store_true", help="write expected.txt from what happens")
     parser.add_argument("--bin", default=os.path.join(cases.TOP, "build", "bin"))
     parser.add_argument("--cases", default=cases.FOLDER)
     parser.add_argument("--filter", help="only cases whose name contains this")
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
-    if args.bless and args.filter:
-        parser.error("--bless needs all cases")
+    if args.bless and (args.filter or args.full):
+        parser.error("--bless needs all cases, once")
     tally = harness.Tally()
     tally.check("there are %d cases" % export.CASES, export.export(os.path.abspath(args.cases)) == export.CASES)
+    if args.bless and not os.path.exists(cases.EXPECTED):
+        open(cases.EXPECTED, "w").close()
+    for config in CONFIGS if args.full else (None,):
+        if config is not None:
+            print("configuration %d: %s" % (config, CONFIGS[config]), flush=True)
+        one_run(args, config, tally)
+    return tally.finish()
+
+
+def one_run(args, config, tally):
+    """All cases in one configuration, or each in its own."""
     report_path = os.path.join(args.cases, "report.txt")
     if os.path.exists(report_path):
         os.unlink(report_path)
-    if args.bless and not os.path.exists(cases.EXPECTED):
-        open(cases.EXPECTED, "w").close()
     command = [
         os.path.join(args.bin, "bmc-conformance"),
         "--cases",
@@ -121,15 +135,16 @@ def main():
         str(args.jobs),
     ]
     command += ["--filter", args.filter] if args.filter else []
+    command += ["--config", str(config)] if config is not None else []
     try:
         out = subprocess.run(command, stdout=subprocess.PIPE, text=True, errors="replace").stdout
     except OSError as error:
         sys.exit("FAIL %s\n0 passed, 1 failed" % error)
     counts = re.fullmatch(r"(\d+) passed, (\d+) failed", out.strip().split("\n")[-1])
     if not tally.check("the runner counts", counts is not None, out[-500:]):
-        return tally.finish()
+        return
     if not tally.check("some case has '%s' in its name" % args.filter, os.path.exists(report_path)):
-        return tally.finish()
+        return
     report = read_report(report_path)
     manifest = cases.manifest(args.cases)
     if args.bless:
@@ -153,7 +168,6 @@ def main():
         % (len(ops), len(covered), len(wrong))
     )
     tally.check("every covered case passes", covered and not wrong, "%d of %d do not" % (len(wrong), len(covered)))
-    return tally.finish()
 
 
 if __name__ == "__main__":

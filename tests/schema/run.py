@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Cases generated from the operators' schemas:   run.py [--full] [--seed N] [--filter TEXT] [--report FILE] [--mode M]
+"""Cases generated from the operators' schemas:   run.py [--full] [--seed N] [--filter TEXT] [--report FILE] [--ways W]
 
 For every version of every operator in onnx.defs and each type that each of its constraints allows (drafts.py), cases
 made by the operator's family (families*.py) go through `bmc run`, many in one model (batch.py), and must agree with
 ONNX's reference evaluator or ONNX Runtime (oracle.py). What does not stands in explained.txt, with the reason; an entry
 that is not needed any more fails too (with --full). Without --full: a twentieth of the types,
 seed N modulo 20 the N-th (0), so that a run can be repeated; what no run has seen is for --full.
---mode run: inputs are fed (default); fold: all are initializers, so that the compiler works out the answer.
-The report has one line per case: name, verdict, text, with tabs between. Verdicts: agrees, differs, refuse, fail, crash,
+A way is a level, a CPU, a number of threads, or that all inputs are initializers, so that the compiler works out the
+answer (WAYS; --ways NAME[,NAME]). Without --ways each group of cases has one of those that run, chosen by hash; --full: all ways.
+The report has one line per case and way: name, verdict, way and text, with tabs between. Verdicts: agrees, differs, refuse, fail, crash,
 no-oracle (nobody else runs it); a version and type without a case is a line with the verdict none.
 """
 
@@ -39,6 +40,17 @@ import values  # noqa: E402
 EXPLAINED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "explained.txt")
 SHARE = 20  # without --full one in so many types
 BATCH = 48
+TOGETHER = 12  # operators of one version in a model, where only some of their types are drawn
+
+# Options for bmc, and whether all inputs are initializers.
+WAYS = {
+    "O2": (("-O", "2", "--threads", "1"), False),
+    "O0": (("-O", "0", "--threads", "2"), False),
+    "O2-v3": (("-O", "2", "--threads", "2", "--cpu=x86-64-v3"), False),
+    "O0-v3": (("-O", "0", "--threads", "1", "--cpu=x86-64-v3"), False),
+    "fold": (("-O", "2", "--threads", "1"), True),
+}
+RUNNING = [w for w, (_, fixed) in WAYS.items() if not fixed]
 
 
 def judge(case, got):
@@ -91,36 +103,58 @@ def drawn(prefix, args):
     return args.full or (zlib.crc32(prefix.encode()) + args.seed) % SHARE == 0
 
 
-def one_version(job):
-    """All cases of one version of an operator: lines (name, verdict, text)."""
-    number, args = job
-    schema = drafts.schemas()[number]
+def some_versions(job):
+    """All cases of some operators that have one domain and version: lines (name, verdict, way and text)."""
+    numbers, args = job
     lines, todo = [], []
-    for draft in drafts.drafts(schema, args.seed if args.reseed else 0):
-        if not drawn(draft.prefix, args) or not wanted(draft.prefix + "/", args):
-            continue
-        try:
-            forms = drafts.cases_of(draft)
-        except Exception as error:
-            forms = []
-            lines.append((draft.prefix, "crash", "the test itself: %r" % error))
-        todo += forms
-        if not forms:
-            lines.append((draft.prefix, "none", "no family makes cases of it"))
+    for number in numbers:
+        for draft in drafts.drafts(drafts.schemas()[number], args.seed if args.reseed else 0):
+            if not drawn(draft.prefix, args) or not wanted(draft.prefix + "/", args):
+                continue
+            try:
+                forms = drafts.cases_of(draft)
+            except Exception as error:
+                forms = []
+                lines.append((draft.prefix, "crash", "the test itself: %r" % error))
+            todo += forms
+            if not forms:
+                lines.append((draft.prefix, "none", "no family makes cases of it"))
     apart = [[c for c in todo if ("complex" in str(c.types)) == odd] for odd in (False, True)]
     for some in (part[first:first + BATCH] for part in apart for first in range(0, len(part), BATCH)):
-        runner = batch.Runner(args.bmc, ["-O", args.level] + args.option, args.mode == "fold")
-        try:
-            got = runner.results(some)
-        except Exception as error:
-            lines += [(c.name, "crash", "the test itself: %r" % error) for c in some]
-            continue
-        for case in some:
-            try:
-                lines.append((case.name,) + tuple(judge(case, got[case.name])))
-            except Exception as error:
-                lines.append((case.name, "crash", "the test itself: %r" % error))
+        ways = args.ways or [RUNNING[zlib.crc32(some[0].name.encode()) % len(RUNNING)]]
+        known = {}  # name: [(outputs, verdict)], so that the oracles are asked once for equal outputs
+        for way in ways:
+            lines += [(n, v, "%s: %s" % (way, t)) for n, v, t in in_one_way(some, way, args, known)]
     return lines
+
+
+def in_one_way(some, way, args, known):
+    """(name, verdict, text) of cases of one model."""
+    options, fixed = WAYS[way]
+    try:
+        results = batch.Runner(args.bmc, list(options) + args.option, fixed).results(some)
+    except Exception as error:
+        return [(c.name, "crash", "the test itself: %r" % error) for c in some]
+    lines = []
+    for case in some:
+        got, seen = results[case.name], known.setdefault(case.name, [])
+        verdict = next((v for before, v in seen if same_bits(got, before)), None)
+        if verdict is None:
+            try:
+                verdict = tuple(judge(case, got))
+            except Exception as error:
+                verdict = ("crash", "the test itself: %r" % error)
+            seen.append((got, verdict))
+        lines.append((case.name,) + verdict)
+    return lines
+
+
+def same_bits(x, y):
+    if isinstance(x, np.ndarray) and isinstance(y, np.ndarray) and x.dtype != object:
+        return x.dtype == y.dtype and x.shape == y.shape and x.tobytes() == y.tobytes()
+    if type(x) is list and type(y) is list:
+        return len(x) == len(y) and all(same_bits(a, b) for a, b in zip(x, y))
+    return False
 
 
 def explained():
@@ -140,24 +174,36 @@ def main():
     parser.add_argument("--seed", type=int, default=None, help="which twentieth of the types is drawn")
     parser.add_argument("--reseed", action="store_true", help="other values, too, by the seed")
     parser.add_argument("--filter", default="")
-    parser.add_argument("--mode", choices=("run", "fold"), default="run")
-    parser.add_argument("--level", default="2")
-    parser.add_argument("--option", action="append", default=[], help="more for bmc, as --option=--cpu=x86-64-v3")
+    parser.add_argument("--ways", default="", help="some of " + ",".join(WAYS))
+    parser.add_argument("--option", action="append", default=[], help="more for bmc, as --option=--unchecked")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--report", default=os.path.join(harness.WORK, "schema.txt"))
     parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
     args = parser.parse_args()
     args.bmc = harness.needs_bmc(args.bmc)
     args.seed = args.seed or 0
+    args.ways = [w for w in args.ways.split(",") if w] or (list(WAYS) if args.full else ["O2"] if args.filter else [])
+    if set(args.ways) - set(WAYS):
+        parser.error("--ways: some of " + ",".join(WAYS))
     if args.filter:
         args.full = True
-    jobs = [(k, args) for k, s in enumerate(drafts.schemas()) if wanted(name_of(s) + "/", args, "/")]
+    jobs = [(part, args) for part in parts_of(args)]
     with multiprocessing.Pool(args.jobs) as pool:
-        lines = sorted(x for some in pool.imap_unordered(one_version, jobs, chunksize=1) for x in some)
+        lines = sorted(x for some in pool.imap_unordered(some_versions, jobs, chunksize=1) for x in some)
     os.makedirs(os.path.dirname(args.report), exist_ok=True)
     with open(args.report, "w", encoding="utf-8") as f:
         f.writelines("%s\t%s\t%s\n" % (n, v, " ".join(t.split())[:600]) for n, v, t in lines)
     return conclude(args, lines)
+
+
+def parts_of(args):
+    """Numbers of the wanted schemas, in lists of what goes into one model."""
+    together = {}
+    for k, s in enumerate(drafts.schemas()):
+        if wanted(name_of(s) + "/", args, "/"):
+            together.setdefault((s.domain, s.since_version), []).append(k)
+    size = 1 if args.full else TOGETHER
+    return [part[first:first + size] for part in together.values() for first in range(0, len(part), size)]
 
 
 def name_of(schema):

@@ -1,10 +1,12 @@
 /* conformance: the ONNX project's backend cases, as tests/conformance/export.py writes them, through libbmc.
- *   bmc-conformance --cases DIR --expected FILE --report FILE [--jobs N] [--filter TEXT] [-O N] [--cpu NAME] [--threads N]
+ *   bmc-conformance --cases DIR --expected FILE --report FILE [--jobs N] [--filter TEXT] [--config 0..3]
  * Each case runs in a process of its own with a time limit, so that a crash or a hang is a verdict like any other: it compiles
  * CASE/model.onnx to a temporary .so, loads it, runs every test_data_set_K and compares with the stored outputs under the
  * tolerances of DIR/manifest.txt. The report has one line per case: name, verdict (pass refuse differs wrong crash timeout), message,
  * with a tab between. `refuse` means: a message at compile time; `differs`: the right types and dims, other values. A case passes here when its verdict is the one that the
- * expected list has for it; the last line is "N passed, N failed". */
+ * expected list has for it; the last line is "N passed, N failed".
+ * A configuration is a level, a CPU and a number of threads: any two settings of any two of them meet in one of the four. Without
+ * --config each case gets one by the hash of its name. */
 #include <getopt.h>
 #include <math.h>
 #include <signal.h>
@@ -20,11 +22,15 @@
 
 enum { SECONDS = 60, JOBS_MAX = 64, TEXT_MAX = 3000 };   /* a result fits into a pipe: the parent reads it after the end */
 
+typedef struct Config { const char *opt_level, *cpu, *threads; } Config;
+static const Config CONFIG[] = {{"2", "native", "2"}, {"0", "native", "1"}, {"2", "x86-64-v3", "1"}, {"0", "x86-64-v3", "2"}};
+enum { CONFIGS = sizeof CONFIG / sizeof *CONFIG };
+
 typedef struct Case { const char *name; double rtol, atol; const char *verdict, *message; } Case;
 typedef struct Runner {
     Arena arena;
-    const char *cases, *expected, *report, *filter, *cpu, *opt_level, *threads, *temp;
-    int jobs;
+    const char *cases, *expected, *report, *filter, *temp;
+    int jobs, config;   /* config: < 0 by hash */
     VEC(Case) c;
 } Runner;
 
@@ -80,6 +86,14 @@ static void check_data(Child *c, const Case *x, Loaded *l)
     }
 }
 
+static const Config *config_of(const Runner *r, const Case *x)
+{
+    if (r->config >= 0) return &CONFIG[r->config];
+    uint32_t h = 2166136261u;   /* FNV-1a */
+    for (const char *p = x->name; *p; p++) h = (h ^ (unsigned char)*p) * 16777619u;
+    return &CONFIG[(h ^ h >> 16) % CONFIGS];
+}
+
 static void run_case(const Runner *r, const Case *x, int to)
 {
     Child *c = calloc(1, sizeof *c);
@@ -92,10 +106,10 @@ static void run_case(const Runner *r, const Case *x, int to)
     if (setjmp(s->out_of_memory)) verdict(c, "crash", "out of memory");
     const char *folder = arena_printf(&s->arena, "%s/%s", r->cases, x->name);
     const char *so = arena_printf(&s->arena, "%s/%d.so", r->temp, (int)getpid());
-    char *args[16] = {"bmc", "run", arena_printf(&s->arena, "%s/model.onnx", folder), "-O", (char *)r->opt_level};
-    int n = 5;
-    if (r->cpu) args[n++] = "--cpu", args[n++] = (char *)r->cpu;
-    if (r->threads) args[n++] = "--threads", args[n++] = (char *)r->threads;
+    const Config *f = config_of(r, x);
+    char *args[] = {"bmc", "run", arena_printf(&s->arena, "%s/model.onnx", folder), "-O", (char *)f->opt_level, "--cpu",
+                    (char *)f->cpu, "--threads", (char *)f->threads};
+    int n = sizeof args / sizeof *args;
     if (!options_parse(&s->arena, &s->diag, n, args, &s->opt)) verdict(c, "crash", c->error);
     if (!session_compile(s, so)) verdict(c, c->error ? "refuse" : "wrong", c->error ? c->error : "failed without a message");
     Loaded l;
@@ -244,28 +258,25 @@ int main(int argc, char **argv)
     static const struct option LONG[] = {
         {"cases", required_argument, NULL, 'c'}, {"expected", required_argument, NULL, 'e'},
         {"report", required_argument, NULL, 'r'}, {"jobs", required_argument, NULL, 'j'},
-        {"filter", required_argument, NULL, 'f'}, {"cpu", required_argument, NULL, 'u'},
-        {"threads", required_argument, NULL, 't'}, {"opt-level", required_argument, NULL, 'O'}, {NULL, 0, NULL, 0},
+        {"filter", required_argument, NULL, 'f'}, {"config", required_argument, NULL, 'g'}, {NULL, 0, NULL, 0},
     };
     char temp[] = "/tmp/bmc-conformance-XXXXXX";
-    Runner r = {.opt_level = "2", .jobs = 2, .temp = temp};
+    Runner r = {.jobs = 2, .config = -1, .temp = temp};
     arena_init(&r.arena, "conformance", NULL);
-    for (int c; (c = getopt_long(argc, argv, "O:", LONG, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
         switch (c) {
         case 'c': r.cases = optarg; break;
         case 'e': r.expected = optarg; break;
         case 'r': r.report = optarg; break;
         case 'j': r.jobs = atoi(optarg); break;
         case 'f': r.filter = optarg; break;
-        case 'u': r.cpu = optarg; break;
-        case 't': r.threads = optarg; break;
-        case 'O': r.opt_level = optarg; break;
+        case 'g': r.config = atoi(optarg); break;
         default: printf("0 passed, 1 failed\n"); return 2;
         }
     }
-    if (!r.cases || !r.expected || !r.report || r.jobs < 1 || r.jobs > JOBS_MAX) {
-        fprintf(stderr, "usage: bmc-conformance --cases DIR --expected FILE --report FILE [--jobs N] [--filter TEXT] [-O N] "
-                        "[--cpu NAME] [--threads N]\n0 passed, 1 failed\n");
+    if (!r.cases || !r.expected || !r.report || r.jobs < 1 || r.jobs > JOBS_MAX || r.config >= CONFIGS) {
+        fprintf(stderr, "usage: bmc-conformance --cases DIR --expected FILE --report FILE [--jobs N] [--filter TEXT] "
+                        "[--config 0..3]\n0 passed, 1 failed\n");
         return 2;
     }
     if (!read_cases(&r)) return fail(r.cases);
