@@ -1,6 +1,7 @@
 /* argmax.c: ArgMax, ArgMin: the index of the extreme along one axis; the first one, or the last with select_last_index. NaN counts as the extreme.
  * One loop with two carries: the best value and its index. Along an innermost axis two sweeps that can run in lanes: the best value, then where it (or a NaN) stands. */
 #include "ir/ops/axes.h"
+#include "ir/ops/index.h"
 #include <math.h>
 
 static const Port P_IN[] = {{"data", DTS_NUM, 0, 1}, PORT_END};
@@ -62,6 +63,7 @@ static bool lower(Lw *l, Node n)
     lw_prepare_in(l);
     lw_prepare_out(l);
     bool sweeps = side_by_side(l, axis);
+    index_check(l, dim_const(&l->m->dims, 1), KREL_LE, lw_dim(l, 0, axis), "the reduced axis is empty");
     Kb *b = lw_kernel(l, node_desc(l->g, n)->name);
     KVal out[RANK_MAX], idx[RANK_MAX];
     lw_nest_over(l, 0, out);

@@ -44,6 +44,8 @@ static bool infer(Infer *c)
     if (a->group < 1) return infer_fail(c, "group is %lld", (long long)a->group);
     if (!resolve(c->d, a, infer_in(c, 0), infer_in(c, 1), &w, &why)) return infer_fail(c, "%s", why);
     if (!infer_must_eq(c, infer_dim(c, 0, 1), dim_mul(c->d, infer_dim(c, 1, 1), dim_const(c->d, a->group)), "input channels")) return false;
+    for (int i = 0; i < w.n; i++)
+        if (!infer_must_eq(c, infer_dim(c, 1, 2 + i), dim_const(c->d, w.kernel[i]), "kernel_shape")) return false;
     int64_t oc;
     if (dim_is_const(c->d, infer_dim(c, 1, 0), &oc) && oc % a->group) return infer_fail(c, "%lld output channels in %lld groups", (long long)oc, (long long)a->group);
     if (infer_has(c, 2) && (!infer_need_rank(c, 2, 1, 1) || !infer_must_eq(c, infer_dim(c, 2, 0), infer_dim(c, 1, 0), "length of the bias"))) return false;
