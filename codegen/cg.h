@@ -35,6 +35,7 @@ typedef struct Cg {
     uint32_t *slot;                 /* by KBuf.i: slot number */
     uint32_t n_slot;
     Map kernel_fn;                  /* Kernel * -> LV */
+    Map foreign;                    /* Kernel * -> the parameters that may be a caller's memory (ahead.c) */
     VEC(const char *) message;      /* the module's, then those of checks and failures */
     VEC(KLoc) step;                 /* by step number */
     Map tick;                       /* with profile: KStep * -> its number in program order, from 1 */
@@ -129,6 +130,12 @@ void nest_block(CgFn *, KBlock, Cv *yield, uint32_t n_yield);
 void nest_only(CgFn *, const KInst *, uint32_t n);   /* these of a block alone, in that order */
 void nest_hoist(CgFn *, KInst loop, KBlock body, bool loads);
 bool turn_emit(CgFn *, KInst loop);            /* turn.c: a SEQ loop that is a block to transpose; false: it is none */
+
+/* ---- ahead.c ---- */
+enum { AHEAD_LEAST = 128 /* trips */, AHEAD_SIZE = 40 /* instructions */ };
+void ahead_find(Cg *);                         /* before the first kernel */
+/* A VEC loop with that body and index, from lo on: elements in front of the first whole vector that it stores; NULL: no matter. Emits before the loop. */
+LV ahead_elements(CgFn *, KBlock body, KVal iv, LV lo);
 
 /* ---- macc.c ---- */
 void macc_emit(CgFn *, KInst);

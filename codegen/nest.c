@@ -472,6 +472,32 @@ static void emit_chains(CgFn *f, Loop *l, LV whole, LV *lo, LV *acc)
     *lo = stop;
 }
 
+/* The first `many` < 16 lanes from `at` on, if any. */
+static void emit_some(CgFn *f, Loop *l, LV at, LV many, LV *acc)
+{
+    Cg *g = f->g;
+    LLVMBuilderRef b = g->b;
+    Cv *next = arena_array(&g->arena, Cv, l->n + 1);
+    LLVMBasicBlockRef from = cg_here(g), some = cg_block(g, f->fn, "some"), out = cg_block(g, f->fn, "some.end");
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntNE, many, cg_i64(g, 0), ""), some, out);
+    LLVMPositionBuilderAtEnd(b, some);
+    LV mask = f->mask = tail_mask(f, many);
+    f->val[l->iv.i] = (Cv){at, 1, CV_LIN};
+    for (uint32_t c = 0; c < l->n; c++) f->val[l->carry.i + c] = (Cv){acc[c], 0, CV_VEC};
+    nest_block(f, l->in->body, next, l->n);
+    LV *done = arena_array(&g->arena, LV, l->n + 1);
+    for (uint32_t c = 0; c < l->n; c++) done[c] = LLVMBuildSelect(b, mask, cv_vec(f, next[c]), acc[c], "");
+    LLVMBasicBlockRef last = cg_here(g);
+    LLVMBuildBr(b, out);
+    LLVMPositionBuilderAtEnd(b, out);
+    for (uint32_t c = 0; c < l->n; c++) {
+        LV p = LLVMBuildPhi(b, LLVMTypeOf(acc[c]), "");
+        LLVMAddIncoming(p, (LV[]){acc[c], done[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
+        acc[c] = p;
+    }
+    f->mask = NULL;
+}
+
 static void emit_vec(CgFn *f, Loop *l)
 {
     Cg *g = f->g;
@@ -487,15 +513,25 @@ static void emit_vec(CgFn *f, Loop *l)
     bool known = cg_const(n, &k);
     if (known && k < 0) n = cg_i64(g, 0), k = 0;
     if (!known) n = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, n, cg_i64(g, 0), ""), n, cg_i64(g, 0), "");
-    LV rest = LLVMBuildAnd(b, n, cg_i64(g, LANES - 1), ""), whole = LLVMBuildSub(b, n, rest, ""),
-       stop = LLVMBuildAdd(b, l->lo, whole, "");
     LLVMBasicBlockRef skip = cg_here(g), end = cg_block(g, f->fn, "vec.end"), pre = cg_block(g, f->fn, "vec.pre");
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSGT, n, cg_i64(g, 0), ""), pre, end);
     LLVMPositionBuilderAtEnd(b, pre);
     nest_hoist(f, l->inst, l->in->body, true);
+    LV lo = l->lo, ahead = NULL;
+    if (g->opt->opt_level && !l->n && (!known || k >= AHEAD_LEAST) && masks_cheap(f, l->in->body))
+        ahead = ahead_elements(f, l->in->body, l->iv, lo);
     f->vec = true;
+    if (ahead) {
+        ahead = cg_intrinsic(g, "llvm.umin", g->i64, (LV[]){ahead, n}, 2);
+        emit_some(f, l, lo, ahead, acc);
+        n = LLVMBuildSub(b, n, ahead, "");
+        lo = LLVMBuildAdd(b, lo, ahead, "");
+        known = false;
+    }
+    LV rest = LLVMBuildAnd(b, n, cg_i64(g, LANES - 1), ""), whole = LLVMBuildSub(b, n, rest, ""),
+       stop = LLVMBuildAdd(b, lo, whole, "");
 
-    LV *main_acc = arena_array(&g->arena, LV, l->n + 1), *begin = arena_array(&g->arena, LV, l->n + 1), lo = l->lo;
+    LV *main_acc = arena_array(&g->arena, LV, l->n + 1), *begin = arena_array(&g->arena, LV, l->n + 1);
     for (uint32_t c = 0; c < l->n; c++) begin[c] = first[c];
     if (g->opt->opt_level && (!known || k >= 2 * CHAINS * LANES) && l->n <= CHAINS_MAX && any_order(f, l) &&
         emitted_size(f, l->in->body) <= CHAINS_SIZE)
@@ -530,23 +566,7 @@ static void emit_vec(CgFn *f, Loop *l)
     if (!known && !l->n && !masks_cheap(f, l->in->body)) {
         emit_rest(f, l, stop);
     } else if (!known || k % LANES) {
-        LLVMBasicBlockRef from = cg_here(g), tail = cg_block(g, f->fn, "tail"), out = cg_block(g, f->fn, "tail.end");
-        LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntNE, rest, cg_i64(g, 0), ""), tail, out);
-        LLVMPositionBuilderAtEnd(b, tail);
-        f->mask = tail_mask(f, rest);
-        f->val[l->iv.i] = (Cv){stop, 1, CV_LIN};
-        for (uint32_t c = 0; c < l->n; c++) f->val[l->carry.i + c] = (Cv){main_acc[c], 0, CV_VEC};
-        LV mask = f->mask;
-        nest_block(f, l->in->body, next, l->n);
-        for (uint32_t c = 0; c < l->n; c++) acc[c] = LLVMBuildSelect(b, mask, cv_vec(f, next[c]), main_acc[c], "");
-        LLVMBasicBlockRef last = cg_here(g);
-        LLVMBuildBr(b, out);
-        LLVMPositionBuilderAtEnd(b, out);
-        for (uint32_t c = 0; c < l->n; c++) {
-            LV p = LLVMBuildPhi(b, LLVMTypeOf(first[c]), "");
-            LLVMAddIncoming(p, (LV[]){main_acc[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
-            main_acc[c] = p;
-        }
+        emit_some(f, l, stop, rest, main_acc);
     }
     f->vec = false;
     f->mask = NULL;

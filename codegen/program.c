@@ -664,6 +664,7 @@ LV program_out_dims(Cg *g)
 bool program_emit(Cg *g)
 {
     program_slots(g);
+    ahead_find(g);
     g->message.n = 0;
     for (uint32_t i = 0; i < g->m->message.n; i++)
         vec_push(&g->arena, &g->message, g->m->message.p[i] ? g->m->message.p[i] : "");

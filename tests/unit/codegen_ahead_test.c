@@ -1,0 +1,60 @@
+/* codegen_ahead_test: results in a caller's memory, wherever it lies (codegen/ahead.c): every distance to a line of the
+ * cache, rows of a fixed and of a free length, elements of one to eight bytes; nothing beside the result is touched. */
+#include "tests/unit/codegen_unit.h"
+
+enum { ROWS = 3, COLS = 150, GUARD = 80 };
+
+/* y[i, j] = cast(x[i, j] + i); the length of a row is a symbol if `free_cols`. */
+static void test_rows(const char *cpu, DType to, bool free_cols)
+{
+    Unit u;
+    unit_open(&u, cpu);
+    Sym s = sym_new(&u.dims, name_of(&u.names, "n"), SYM_ENTRY, 0, COLS);
+    u.dims.sym.p[s.i].input = 0;
+    u.dims.sym.p[s.i].axis = 1;
+    Dim d[] = {dim_k(&u, ROWS), free_cols ? dim_sym(&u.dims, s) : dim_k(&u, COLS)};
+    KBuf x = port(&u, false, "x", DT_I32, 2, d), y = port(&u, true, "y", to, 2, d);
+    Kb *b = kb_new(&u.m, "rows", (KLoc){0});
+    uint32_t px = kb_param(b, x, false), py = kb_param(b, y, true);
+    KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, ROWS)), j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, d[1]));
+    KVal at[] = {i, j}, v = kb_add(b, kb_load(b, px, at), kb_cast(b, DT_I32, i));
+    kb_store(b, py, at, kb_cast(b, to, v));
+    kb_end(b);
+    kb_end(b);
+    kb_finish(b, &u.m.program);
+    unit_plan(&u);
+    int bytes = dtype_info(to)->bits / 8;
+    static _Alignas(64) unsigned char room[2 * GUARD + ROWS * COLS * 8];
+    static int32_t in[ROWS * COLS];
+    for (int threads = 1; threads <= 2; threads++) {
+        if (!unit_load(&u, 2, threads)) continue;
+        for (int ahead = 0; ahead < 64; ahead += bytes)
+            for (int cols = COLS; cols > 0; cols = free_cols ? cols - 37 : 0) {
+                for (int k = 0; k < ROWS * cols; k++) in[k] = k % 101;
+                memset(room, 0xa5, sizeof room);
+                unsigned char *out = room + 64 + ahead;
+                int64_t dim[] = {ROWS, cols};
+                bmc_value vi = value(DT_I32, in, 2, dim), vo = value(to, out, 2, dim);
+                CHECK(u.model->run(u.ctx, &vi, &vo) == BMC_OK);
+                bool same = true, clean = true;
+                for (int k = 0; k < ROWS * cols; k++)
+                    same &= kscalar_load(to, out, k).i == in[k] + k / cols;
+                for (unsigned char *p = room; p < room + sizeof room; p++)
+                    clean &= (p >= out && p < out + ROWS * cols * bytes) || *p == 0xa5;
+                CHECK(same && clean);
+            }
+        unit_unload(&u);
+    }
+    unit_close(&u);
+}
+
+int main(void)
+{
+    if (!unit_setup()) return 1;
+    static const DType types[] = {DT_I8, DT_I16, DT_I32, DT_I64};
+    const char *const cpus[] = {"native", "x86-64-v3"};
+    for (int c = 0; c < 2; c++)
+        for (int t = 0; t < 4; t++) test_rows(cpus[c], types[t], t % 2 == c);
+    CHECK(rmdir(dir) == 0);
+    return check_done();
+}
