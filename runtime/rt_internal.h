@@ -26,12 +26,14 @@ typedef struct rt_heap {
 
 typedef struct rt_mem {
     void *data;
-    size_t bytes;
-} rt_mem; /* bytes: capacity */
+    size_t bytes, present;
+} rt_mem; /* bytes: capacity; present: so many of them the system has been asked to provide */
 
 RT_HIDDEN void rt_heap_init(rt_heap *); /* grows by malloc */
 RT_HIDDEN void rt_heap_init_fixed(rt_heap *, void *mem, size_t bytes);
 RT_HIDDEN void *rt_heap_alloc(rt_heap *, size_t bytes, size_t *capacity_or_null); /* 64-byte aligned; NULL: no memory */
+/* Room for allocations whose rt_heap_cost together is `bytes`. */
+RT_HIDDEN bool rt_heap_reserve(rt_heap *, size_t bytes);
 RT_HIDDEN void rt_heap_free(rt_heap *, void *);                                   /* NULL: nothing */
 /* After a run: another huge page under the newest large chunk, if it has been used for some runs. Content stays. */
 RT_HIDDEN void rt_heap_settle(rt_heap *);
@@ -44,6 +46,8 @@ RT_HIDDEN size_t rt_heap_cost(size_t bytes); /* what an allocation of that size 
 RT_HIDDEN size_t rt_heap_fixed_cost(void);   /* what a fixed heap takes for itself */
 /* Makes m hold at least `bytes` (old content lost when it has to grow). */
 RT_HIDDEN bool rt_mem_ensure(rt_heap *, rt_mem *, size_t bytes);
+/* The first `bytes` of it are about to be written: their pages are fetched at once instead of one fault each. */
+RT_HIDDEN void rt_mem_present(rt_heap *, rt_mem *, size_t bytes);
 RT_HIDDEN void rt_mem_free(rt_heap *, rt_mem *);
 static inline size_t rt_round(size_t n) { return (n + (RT_ALIGN - 1)) & ~(size_t)(RT_ALIGN - 1); }
 

@@ -262,6 +262,7 @@ static bmc_status output_bind(bmc_ctx *x, const bmc_value *out, uint32_t o)
     if (!p->out_given[o]) {
         if (!rt_mem_ensure(&p->heap, &p->out_mem[o], p->out_bytes[o]))
             return no_memory(p, p->out_bytes[o], "output", port->name);
+        rt_mem_present(&p->heap, &p->out_mem[o], p->out_bytes[o]);
         data = p->out_mem[o].data;
     }
     rt_slot_lend(x, d->out_slot[o], data);
@@ -276,6 +277,7 @@ static bmc_status memory_ready(bmc_ctx *x, const rt_need *need)
         return rt_say(p, BMC_E_MEMORY, "the model needs more memory than there can be for these inputs");
     if (!rt_mem_ensure(&p->heap, &p->arena, total))
         return rt_say(p, BMC_E_MEMORY, "out of memory: %zu bytes for the arena (%d threads)", total, p->nt);
+    rt_mem_present(&p->heap, &p->arena, p->scratch_off + p->scratch_each); /* other threads fetch their own scratch */
     x->arena = p->arena.data;
     return BMC_OK;
 }

@@ -3,6 +3,7 @@
  *
  *   rt_parts_test [--stress N]     N: rounds of the barrier test (default 100000, 20000 under ThreadSanitizer) */
 #include "tests/unit/rt_check.h"
+#include <sys/mman.h>
 #include <xxhash.h>
 
 #if defined(__SANITIZE_THREAD__)
@@ -77,6 +78,46 @@ static void test_heap(void)
     CHECK(h.held < 6 * 3000000 + (8 << 20));
     rt_heap_destroy(&h);
 }
+
+/* ================= pages: as many as are asked for are there, and no more */
+#if defined(__linux__)
+static size_t pages_there(const void *from, size_t bytes)
+{
+    static unsigned char there[1 << 14];
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), n = 0;
+    uintptr_t first = ((uintptr_t)from + page - 1) & ~(page - 1), end = ((uintptr_t)from + bytes) & ~(page - 1);
+    if (mincore((void *)first, end - first, there)) return 0;
+    for (size_t i = 0; i < (end - first) / page; i++) n += there[i] & 1;
+    return n;
+}
+
+static void test_present(void)
+{
+    enum { POPULATE_WRITE = 23 };
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    void *probe = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    bool able = !madvise(probe, page, POPULATE_WRITE); /* from Linux 5.14 on; before, nothing happens */
+    munmap(probe, page);
+    for (size_t bytes = (size_t)512 << 10; bytes <= (size_t)33 << 20; bytes += (size_t)65 << 18) {
+        rt_heap h;
+        rt_mem m = {0};
+        rt_heap_init(&h);
+        CHECK(rt_mem_ensure(&h, &m, bytes) && m.present == 0);
+        size_t before = pages_there(m.data, bytes); /* more than 1: a system that gives huge pages unasked */
+        rt_mem_present(&h, &m, 100); /* few: left to faults */
+        CHECK(pages_there(m.data, bytes) == before);
+        for (int part = 1; part <= 2; part++) {
+            rt_mem_present(&h, &m, bytes / 2 * (size_t)part);
+            size_t there = pages_there(m.data, bytes), all = bytes / 2 * (size_t)part / page;
+            CHECK(!able || (there + 1 >= all && (before > 1 || there <= all + 1)));
+        }
+        memset(m.data, 1, bytes);
+        rt_mem_free(&h, &m);
+        CHECK(m.present == 0 && !m.data);
+        rt_heap_destroy(&h);
+    }
+}
+#endif
 
 /* ================= the barrier alone */
 static long stress_rounds = STRESS;
@@ -594,6 +635,9 @@ int main(int argc, char **argv)
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (argc == 3 && !strcmp(argv[1], "--stress")) stress_rounds = atol(argv[2]);
     test_heap();
+#if defined(__linux__)
+    test_present();
+#endif
     test_barrier();
     test_seq();
     test_nest();
