@@ -40,7 +40,7 @@ SANITIZER = {
 
 def sources(real):
     """(name, bytes) of the models that are mutated."""
-    paths = harness.own_models(os.path.join(harness.WORK, "models"))
+    paths = harness.own_models()
     for name in ("mnist_8_zoo", "mlperf_tiny_ad", "mlperf_tiny_ic_resnet8", "silero_vad_op18_ifless"):
         path = os.path.join(real, name, "model.onnx")
         if os.path.exists(path):

@@ -29,7 +29,7 @@ sys.path.insert(0, BENCH)
 
 def profile(bmc, tally):
     """mnist_mlp is 784-128-10: two products with bias, a ReLU, and a softmax that is small beside them."""
-    models = harness.own_models(os.path.join(harness.WORK, "models"))
+    models = harness.own_models()
     ran = run([bmc, "profile", models["mnist_mlp"], "--threads", "1", "--dim", "batch=7", "--seconds", "0.2", "--json"])
     if not tally.check("bmc profile mnist_mlp", ran.status == 0, ran.brief()):
         return
@@ -156,7 +156,7 @@ def rows(tally):
     real = os.path.join(WORK, "real")  # a model with stored inputs
     stored = os.path.join(real, "minilm_l6", "test_data_set_0")
     os.makedirs(stored, exist_ok=True)
-    made = harness.own_models(os.path.join(harness.WORK, "models"))
+    made = harness.own_models()
     ids = helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "seq"])
     out = helper.make_tensor_value_info("y", TensorProto.INT64, ["batch", "seq"])
     graph = helper.make_graph([helper.make_node("Neg", ["input_ids"], ["y"])], "g", [ids], [out])

@@ -247,7 +247,7 @@ def main():
     os.makedirs(work)
     if install(tally, args.build, prefix):
         bmc = os.path.join(prefix, "bin", "bmc")
-        own = harness.own_models(os.path.join(harness.WORK, "models"))
+        own = harness.own_models()
         models = {"digits": own["digits"], "mlp": own["mnist_mlp"]}
         check_artifacts(tally, bmc, work, models)
         check_team(tally, work)

@@ -102,8 +102,8 @@ LARGE = (("resnet50", 3, True), ("bert_base", 5, True), ("swin_t", 8, False))
 def hydrated_apart(name):
     """Path of an own graph with weights, made by another process: see measured()."""
     here = os.path.dirname(os.path.abspath(__file__))
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import e2e_models; print(e2e_models.hydrated(*sys.argv[2:]))"
-    ran = harness.run([sys.executable, "-c", code, here, name, os.path.join(harness.WORK, "models")], limit=300)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import harness; print(harness.hydrated(sys.argv[2]))"
+    ran = harness.run([sys.executable, "-c", code, here, name], limit=300)
     return ran.out.strip()
 
 
@@ -191,7 +191,7 @@ def main():
         shutil.rmtree(work, ignore_errors=True)
         return tally.finish()
     out = os.path.join(work, "out.so")
-    jobs = [("mnist_cnn", harness.own_models(os.path.join(harness.WORK, "models"))["mnist_cnn"], 0.5)]
+    jobs = [("mnist_cnn", harness.own_models()["mnist_cnn"], 0.5)]
     for m, n, k in ((128, 128, 128), (512, 512, 512), (128, 3072, 768), (3136, 64, 576)):
         path = os.path.join(work, "%dx%dx%d.onnx" % (m, n, k))
         gemm_model(path, m, k, n, "MatMul")

@@ -285,21 +285,9 @@ REAL = {
 }
 
 
-def hydrated(name, folder):
-    """Path of an own graph with its weights filled in."""
-    from hydrate import hydrate
-
-    os.makedirs(folder, exist_ok=True)
-    source, path = os.path.join(TOP, "models", "graphs", name + ".onnx"), os.path.join(folder, name + ".onnx")
-    if not os.path.exists(path) or os.path.getmtime(path) < os.path.getmtime(source):
-        onnx.save(hydrate(onnx.load(source)), path + ".part")
-        os.replace(path + ".part", path)
-    return path
-
-
 def collect(real, only=None, large=True):
     """{name: function that opens it}; a message for real models that are not here."""
-    folder, found = os.path.join(harness.WORK, "models"), {}
+    found = {}
 
     def wanted(name, keywords):
         return (not only or name in only) and (large or not keywords.get("large"))
@@ -308,7 +296,7 @@ def collect(real, only=None, large=True):
         found["digits"] = lambda: Model("digits", os.path.join(TOP, "models", "digits", "digits.onnx"))
     for name, (kind, keywords) in GRAPHS.items():
         if wanted(name, keywords):
-            found[name] = lambda n=name, k=kind, w=keywords: k(n, hydrated(n, folder), **w)
+            found[name] = lambda n=name, k=kind, w=keywords: k(n, harness.hydrated(n), **w)
     missing = []
     for name, (kind, keywords) in REAL.items():
         path = os.path.join(real, name, "model.onnx")

@@ -63,7 +63,7 @@ def object_counts(scan_out, cpu):
 
 def counts(args, name):
     """({what: how many}, None), or None and why."""
-    path = e2e_models.hydrated(name, os.path.join(harness.WORK, "models"))
+    path = harness.hydrated(name)
     folder = os.path.join(harness.WORK, "gate")
     os.makedirs(folder, exist_ok=True)
     out = os.path.join(folder, name + ".kir")
@@ -136,7 +136,7 @@ def judge(ceiling, made, bless, why, tally, name):
 
 def check_dump(args, tally):
     """bert_base after the last graph pass, as a person reads it."""
-    path = e2e_models.hydrated("bert_base", os.path.join(harness.WORK, "models"))
+    path = harness.hydrated("bert_base")
     out = os.path.join(harness.WORK, "gate", "bert_base.bir")
     ran = harness.run([args.bmc, path, "-o", out, "--stop-after=layout"], limit=300)
     if not tally.check("bert_base.bir is written", ran.status == 0, ran.brief()):

@@ -145,17 +145,20 @@ def dims_of(value_info):
     return [d.dim_value if d.HasField("dim_value") else d.dim_param for d in value_info.type.tensor_type.shape.dim]
 
 
-def own_models(out):
-    """Paths of the repository's models, weights filled where they are stored without: {name: path}."""
+def hydrated(name, folder=None):
+    """Path of one of the repository's graphs with its weights filled in, in folder (default: build/test-work/models)."""
     from hydrate import hydrate
 
-    os.makedirs(out, exist_ok=True)
-    paths = {"digits": os.path.join(TOP, "models", "digits", "digits.onnx")}
-    for name in ("mnist_mlp", "mnist_cnn", "ddpg", "dqn"):
-        path = os.path.join(out, name + ".onnx")
-        source = os.path.join(TOP, "models", "graphs", name + ".onnx")
-        if not os.path.exists(path) or os.path.getmtime(path) < os.path.getmtime(source):
-            onnx.save(hydrate(onnx.load(source)), path + ".part")
-            os.replace(path + ".part", path)
-        paths[name] = path
-    return paths
+    folder = folder or os.path.join(WORK, "models")
+    os.makedirs(folder, exist_ok=True)
+    source, path = os.path.join(TOP, "models", "graphs", name + ".onnx"), os.path.join(folder, name + ".onnx")
+    if not os.path.exists(path) or os.path.getmtime(path) < os.path.getmtime(source):
+        onnx.save(hydrate(onnx.load(source)), path + ".part")
+        os.replace(path + ".part", path)
+    return path
+
+
+def own_models(folder=None):
+    """The repository's small models, weights filled in as hydrated() does: {name: path}."""
+    paths = {name: hydrated(name, folder) for name in ("mnist_mlp", "mnist_cnn", "ddpg", "dqn")}
+    return {"digits": os.path.join(TOP, "models", "digits", "digits.onnx"), **paths}
