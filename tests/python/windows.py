@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Windows over row-major maps, compiled:   windows.py [--bmc PATH] [--seed N]
 
-Pools and convolutions channel by channel of random shapes, pads, strides and dilations, NaN and infinities among the
+Pools, convolutions channel by channel and deformed ones of random shapes, pads, strides and dilations, NaN and infinities among the
 elements, as code for three CPUs and without optimisation, against loops in numpy. Inputs end with a page, with
 nothing behind it that may be read. One thread and two give the same bits.
 """
@@ -104,6 +104,53 @@ def depthwise(rng, kind):
     return graph, {"x": x}, np.maximum(want, 0), {"f32": 1e-5, "f64": 1e-13, "f16": 2e-3}[kind]
 
 
+def deformed(rng, kind):
+    dtype = TYPES[kind]
+    group, offsets = int(rng.choice([1, 1, 2])), int(rng.choice([1, 2]))
+    channels, results, masked = 4 * int(rng.integers(1, 6)), 2 * int(rng.integers(1, 5)), bool(rng.integers(2))
+    shape = [1 + int(rng.integers(2)), channels, int(rng.integers(1, 9)), int(rng.integers(1, 40))]
+    w = Window(rng, shape[2:], False)
+    taps = w.kernel[0] * w.kernel[1]
+    x = rng.standard_normal(shape).astype(dtype)
+    k = rng.standard_normal([results, channels // group] + w.kernel).astype(dtype)
+    bias = rng.standard_normal(results).astype(dtype)
+    move = (rng.standard_normal([shape[0], offsets, taps, 2] + w.out) * 3).round(2).astype(dtype)
+    move[rng.random(move.shape) < 0.02] = 1e9
+    factor = rng.random([shape[0], offsets, taps] + w.out).astype(dtype)
+    columns = np.zeros([shape[0], channels, taps] + w.out)
+    around = np.zeros([shape[0], channels, shape[2] + 3, shape[3] + 3])  # one in front, two behind
+    around[:, :, 1:-2, 1:-2] = x
+    for b, c, t in itertools.product(range(shape[0]), range(channels), range(taps)):
+        og = c * offsets // channels
+        for o in itertools.product(*map(range, w.out)):
+            tap = divmod(t, w.kernel[1])
+            at = [o[i] * w.stride[i] - w.pads[i] + tap[i] * w.dilation[i] + float(move[(b, og, t, i) + o]) for i in range(2)]
+            if not all(-1 < at[i] < shape[2 + i] for i in range(2)):
+                continue
+            (y, v), (z, u) = ((int(a // 1), a % 1) for a in at)
+            near_by = around[b, c, y + 1 : y + 3, z + 1 : z + 3]
+            value = np.array([1 - v, v]) @ near_by @ np.array([1 - u, u])
+            columns[(b, c, t) + o] = value * (factor[(b, og, t) + o] if masked else 1)
+    columns = columns.reshape([shape[0], group, channels // group, taps] + w.out)
+    weights = k.astype(np.float64).reshape(group, results // group, channels // group, taps)
+    want = np.einsum("gokt,bgktyx->bgoyx", weights, columns).reshape([shape[0], results] + w.out)
+    want += bias.reshape(1, -1, 1, 1)
+    free = bool(rng.integers(2))
+    places = "R,S" if free else "%d,%d" % tuple(w.out)
+    args = ["%%x: %s[%d,%d,%s]" % (kind, shape[0], channels, "H,W" if free else "%d,%d" % tuple(shape[2:]))]
+    args.append("%%o: %s[%d,%d,%s]" % (kind, shape[0], offsets * taps * 2, places))
+    args += ["%%m: %s[%d,%d,%s]" % (kind, shape[0], offsets * taps, places)] * masked
+    lines = "%%w = const %s%s [%s]\n %%b = const %s[%d] [%s]\n" % (
+        kind, list(k.shape), text("w", k), kind, results, text("b", bias))
+    attrs = "group=%d, offset_group=%d, kernel_shape=%s, %s" % (group, offsets, w.kernel, w.attrs())
+    body = "%%y = DeformConv(%%x, %%w, %%o, %%b%s) {%s}" % (", %m" if masked else "", attrs)
+    feeds = {"x": x, "o": move.reshape([shape[0], -1] + w.out)}
+    if masked:
+        feeds["m"] = factor.reshape([shape[0], -1] + w.out)
+    graph = "graph @g(%s) -> (%%y) {\n %s %s\n}\n" % (", ".join(args), lines, body)
+    return graph, feeds, want, {"f32": 1e-4, "f64": 1e-12}[kind]
+
+
 def near(got, want, tolerance):
     if got.shape != want.shape:
         return False
@@ -129,6 +176,9 @@ def check(tally, bmc, work, name, case):
         tally.check(label + ": the same bits", got[0].tobytes() == got[1].tobytes())
 
 
+KINDS = (max_pool, ("f32", "f16", "f64", "i8")), (depthwise, ("f32", "f64", "f16")), (deformed, ("f32", "f64"))
+
+
 def main():
     parser = argparse.ArgumentParser(description="windows over row-major maps, compiled")
     parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
@@ -139,7 +189,7 @@ def main():
     work = os.path.join(harness.WORK, "windows-%d" % os.getpid())
     os.makedirs(work)
     rng = np.random.default_rng(args.seed)
-    for make, kinds in ((max_pool, ("f32", "f16", "f64", "i8")), (depthwise, ("f32", "f64", "f16"))):
+    for make, kinds in KINDS:
         for number in range(args.cases):
             kind = kinds[number % len(kinds)]
             check(tally, bmc, work, "%s %s %d" % (make.__name__, kind, number), make(rng, kind))
