@@ -210,6 +210,10 @@ static bool infer(Infer *c)
     for (uint32_t k = 1; k < node_n_in(c->g, c->n); k++)
         if (infer_has(c, k) && !infer_need_rank(c, k, 1, 1)) return false;
     if (!resize_resolve(c->g, c->n, &r, &why)) return infer_fail(c, "%s", why);
+    int given[] = {r.scales_at, r.sizes_at, r.roi_at};
+    for (int k = 0; k < 3; k++)
+        if (given[k] >= 0 && !infer_must_eq(c, infer_dim(c, (uint32_t)given[k], 0), dim_const(c->d, k == 2 ? 2 * r.n_slot : r.n_slot), "a number for each axis"))
+            return false;
     for (int i = 0; i < r.rank; i++) dim[i] = r.axis[i].out.i ? r.axis[i].out : infer_node_dim(c, 0, i, 0, INT64_MAX);
     return infer_set(c, 0, infer_elem(c, 0), r.rank, dim);
 }

@@ -84,6 +84,8 @@ static bool lower(Lw *l, Node n)
     KBuf src = lw_in_strided(l, 0);
     lw_in_strided(l, 1), lw_in_strided(l, 2);
     lw_out(l, 0);
+    Dims *d = &l->m->dims;
+    for (int i = 2; i < 4; i++) index_check(l, dim_min(d, dim_const(d, 1), lw_dim(l, 1, 0)), KREL_LE, lw_dim(l, 0, i), "the image is empty");
     Kb *b = lw_kernel(l, "roi_align");
     KVal zero = kb_i(b, 0), hi[4] = {kb_dim(b, lw_out_dim(l, 0, 0)), kb_dim(b, channels), kb_i(b, a->output_height), kb_i(b, a->output_width)}, ok;
     uint32_t x = kb_param(b, src, false), acc = kb_local(b, "acc", t, 1, &channels);
