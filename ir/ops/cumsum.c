@@ -3,6 +3,7 @@
  *   par run of columns { y[0, j] = x[0, j] in lanes;  for i = 1.. { for j in the run, in lanes: y[i, j] = y[i-1, j] + x[i, j] } }
  * The axis is an operand: known at compile time as a rule; else the kernel exists once per axis and the program chooses. */
 #include "ir/ops/axes.h"
+#include "ir/ops/compose.h"
 #include "ir/ops/grad.h"
 #include <string.h>
 
@@ -164,7 +165,37 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
+/* CumProd as a Scan of products, which is differentiated at zeros, too, any number of times. It is lowered by itself. */
+static bool cumprod_expand(Graph *g, Node n)
+{
+    const CumSum *a = ATTRS(g, n, CumSum);
+    Ex e = ex_begin(g, n), *x = &e;
+    Value in = ex_in(x, 0), part[2];
+    const Content *known = infer_value_content(g, ex_in(x, 1));
+    TypeRec t = *ex_type(x, in);
+    int64_t axis, reverse = a->reverse;
+    if (!known || known->n != 1 || !dim_is_const(&g->m->dims, dim_resolve(&g->m->dims, known->d[0]), &axis)) return false;
+    if (axis < 0) axis += t.rank;
+    part[0] = ex_shape_part(x, in, 0, axis), part[1] = ex_shape_part(x, in, axis + 1, t.rank);
+    Value one = ex2(x, OP_Expand, ex_f(x, t.elem, 1), ex_axis(x, OP_Concat, part, 2, 0));
+    for (int i = (int)axis; i + 1 < t.rank; i++) t.dim[i] = t.dim[i + 1];
+    TypeId slice = type_tensor(&g->m->types, t.elem, t.rank - 1, t.dim);
+    Graph *b = graph_new(g->m, "products");
+    Ex y = {.g = b, .loc = x->loc};
+    Value before = graph_input(b, slice, (Name){0}), here = graph_input(b, slice, (Name){0}), after = ex2(&y, OP_Mul, before, here);
+    if (x->failed || y.failed) return false;
+    graph_set_outputs(b, (Value[]){after, a->exclusive ? before : after}, 2);
+    static const char *const AXES[] = {"scan_input_axes", "scan_output_axes"}, *const DIRS[] = {"scan_input_directions", "scan_output_directions"};
+    void *attrs = ex_set(x, OP_Scan, NULL, "num_scan_inputs", 1);
+    for (int k = 0; k < 2; k++) attrs = ex_set_ints(x, OP_Scan, ex_set_ints(x, OP_Scan, attrs, AXES[k], &axis, 1), DIRS[k], &reverse, 1);
+    Node scan = graph_add(g, OP_Scan, (Value[]){one, in}, 2, 2, attrs, x->loc, x->n);
+    graph_set_region(g, scan, (const Graph *const[]){b}, 1);
+    if (!infer_node(g, scan)) return false;
+    Value all = node_out(g, scan, 1);
+    return ex_end(x, &all, 1);
+}
+
 const OpDesc op_CumSum = {.name = "CumSum", .since = 14, .cls = CLS_ROW, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(CumSum),
                           .infer = infer, .lower = lower, .grad = grad_cumsum, .eval = eval};
 const OpDesc op_CumProd = {.name = "CumProd", .since = 26, .cls = CLS_ROW, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(CumSum),
-                           .infer = infer, .lower = lower, .eval = eval};
+                           .infer = infer, .lower = lower, .expand = cumprod_expand, .eval = eval};

@@ -46,18 +46,57 @@ bool grad_reduce_extremum(Grad *c)
     return gr_set(c, 0, gr_where(c, hit, share, gr_num(c, 0, X))), true;
 }
 
-/* The product of all others: y/x; with one 0 among them only that one has a derivative, with more none. */
-bool grad_reduce_prod(Grad *c)
+/* The product of all others, where only the run knows the axes: y/x; with one 0 among them only that one has a derivative, with more none. A second
+ * derivative is right away from zeros. */
+static Value others_by_division(Grad *c)
 {
     Value zero = gr_num(c, 0, X), one = gr_num(c, 1, X), nil = gr_test(c, OP_Equal, X, 0), safe = gr_where(c, nil, one, X);
-    if (c->x.failed) return false;
+    if (c->x.failed) return VALUE_NONE;
     Value count = gr_fit(c, ex_cast(&c->x, nil, gr_elem(c, X)), y(c));
     Value in[2] = {safe, gr_in(c, 1)}, rest = VALUE_NONE;
     Node again = gr_again(c, in, 2, 1);
     if (again.i) rest = kept(c, node_out(c->g, again, 0));
     Value others = gr_where(c, gr_test(c, OP_Equal, count, 0), gr_div(c, rest, safe), zero);
-    Value alone = gr_where(c, ex2(&c->x, OP_And, nil, gr_test(c, OP_Equal, count, 1)), rest, others);
-    return factor(c, alone);
+    return gr_where(c, ex2(&c->x, OP_And, nil, gr_test(c, OP_Equal, count, 1)), rest, others);
+}
+
+/* The product of those before times that of those after, the reduced axes as one behind the others: no division, so that zeros are nothing special, and
+ * derivatives of it are right again. */
+bool grad_reduce_prod(Grad *c)
+{
+    Ex *x = &c->x;
+    Dims *d = &c->g->m->dims;
+    Value axes = gr_in(c, 1), others;
+    const Content *known = axes.i ? infer_value_content(c->g, axes) : NULL;
+    int rank = gr_rank(c, X), n = 0;
+    bool reduced[RANK_MAX] = {false}, constant = !axes.i || known, all = !axes.i || (known && !known->n);
+    for (uint32_t k = 0; known && k < known->n; k++) {
+        int64_t a;
+        if (dim_is_const(d, dim_resolve(d, known->d[k]), &a)) reduced[a < 0 ? a + rank : a] = true;
+        else constant = false;
+    }
+    if (!constant) return factor(c, others_by_division(c));
+    if (!rank || (all && gr_int(c, "noop_with_empty_axes"))) return gr_set(c, 0, gr_dy(c)), true;
+    int64_t perm[RANK_MAX], back[RANK_MAX];
+    Dim dim[RANK_MAX], row[RANK_MAX], len = dim_const(d, 1);
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = 0; i < rank; i++)
+            if ((all || reduced[i]) == pass) {
+                dim[n] = gr_dim(c, X, i);
+                if (pass) len = dim_mul(d, len, dim[n]);
+                else row[n] = dim[n];
+                perm[n] = i, back[i] = n++;
+            }
+    int kept_axes = 0;
+    while (kept_axes < rank && !(all || reduced[perm[kept_axes]])) kept_axes++;
+    row[kept_axes] = len;
+    Value rows = ex_shaped(x, ex_transpose(x, X, perm, (uint32_t)rank), row, kept_axes + 1), part[2];
+    for (int reverse = 0; reverse < 2; reverse++) {
+        void *attrs = ex_set(x, OP_CumProd, ex_set(x, OP_CumProd, NULL, "exclusive", 1), "reverse", reverse);
+        part[reverse] = ex_op(x, OP_CumProd, (Value[]){rows, ex_i(x, DT_I64, kept_axes)}, 2, attrs);
+    }
+    others = ex_transpose(x, ex_shaped(x, gr_mul(c, part[0], part[1]), dim, rank), back, (uint32_t)rank);
+    return factor(c, others);
 }
 
 /* The sum over what comes later, where the operator sums over what came before. */

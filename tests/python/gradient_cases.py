@@ -134,11 +134,16 @@ def reductions(c):
         case(op, c.spread(2, 3, 4), np.array([2, 0]), out=[(3,)], keepdims=0)
     zeros = f(3, 4, away=(0,))
     zeros[1, 2] = zeros[2, 0] = zeros[2, 1] = 0
-    case("ReduceProd", zeros, axes, out=[(3, 1)], name="ReduceProd of zeros", options={"second": False})
+    case("ReduceProd", zeros, axes, out=[(3, 1)], name="ReduceProd of zeros")
+    case("ReduceProd", zeros, out=[()], keepdims=0, name="ReduceProd of zeros, all axes")
+    case("ReduceProd", zeros, axes, out=[(3, 1)], name="ReduceProd of zeros, run-time axes", options={"feed": ("x1",), "static": ("x1",), "second": False})
     case("ReduceSum", f(2, 3, 4), axes, out=[(2, 1, 4)], name="ReduceSum, run-time axes", options={"feed": ("x1",), "static": ("x1",)})
     case("ReduceMax", c.spread(2, 3), axes, out=[(2,)], keepdims=0, name="ReduceMax, run-time axes", options={"feed": ("x1",), "static": ("x1",)})
     for attrs in ({}, {"exclusive": 1}, {"reverse": 1}, {"exclusive": 1, "reverse": 1}):
         case("CumSum", f(3, 4), np.array(1), out=[(3, 4)], **attrs)
+        case("CumProd", f(3, 4), np.array(1), out=[(3, 4)], options={"opset": 26}, **attrs)
+    case("CumProd", zeros, np.array(-2), out=[(3, 4)], name="CumProd of zeros", options={"opset": 26})
+    case("CumProd", f(5), np.array([0]), out=[(5,)], name="CumProd of a vector", options={"opset": 26})
 
 
 def moves(c):
