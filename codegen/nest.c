@@ -522,7 +522,8 @@ static void emit_vec(CgFn *f, Loop *l)
         ahead = ahead_elements(f, l->in->body, l->iv, lo);
     f->vec = true;
     if (ahead) {
-        ahead = cg_intrinsic(g, "llvm.umin", g->i64, (LV[]){ahead, n}, 2);
+        LV enough = LLVMBuildICmp(b, LLVMIntSGE, n, cg_i64(g, AHEAD_LEAST), "");
+        ahead = LLVMBuildSelect(b, enough, ahead, cg_i64(g, 0), "");
         emit_some(f, l, lo, ahead, acc);
         n = LLVMBuildSub(b, n, ahead, "");
         lo = LLVMBuildAdd(b, lo, ahead, "");
