@@ -1,5 +1,6 @@
 /* ml_map.c: LabelEncoder, CategoryMapper and OneHotEncoder of ai.onnx.ml: a search through the keys for each element,
- * one nest. Numbers are put in order when compiling and found by halving, many strings by the runtime's hash table.
+ * one nest. Numbers are put in order when compiling and found by halving, whole ones that lie close together in a
+ * table by value, many strings by the runtime's hash table.
  *   y = value of the first key that is x, else the default: values stand in a table whose last entry is the default;
  *   NaN finds a NaN key
  *   OneHotEncoder: y[.., k] = x is category k; without `zeros`, an element of no category is an error of the run */
@@ -237,23 +238,51 @@ static KVal found(Lw *l, KVal x, uint32_t key, uint32_t place, int64_t n, KVal N
     return kb_select(b, same(b, x, kb_load(b, key, &at)), kb_load(b, place, &at), N);
 }
 
-static bool lower_sorted(Lw *l, const OpDesc *op, const Table *t)
+/* Whole numbers that lie close together: a table of places from the least key to the largest; 0: too far apart. */
+enum { SPAN_ANY = 4096, SPAN_MAX = 1 << 16, SPAN_OF_KEYS = 8 };
+
+static int64_t spread(Blobs *bs, const Table *t, Blob key, Blob *place, int64_t n, int64_t *least)
+{
+    if (!dtype_is_int(t->key_type) || t->key_type == DT_U64) return 0;
+    uint64_t low = (uint64_t)blob_get_i(bs, key, 0), span = (uint64_t)blob_get_i(bs, key, n - 1) - low + 1;
+    if (span - 1 >= SPAN_MAX || /* 0: all of 64 bits */
+         (span > SPAN_ANY && span > SPAN_OF_KEYS * (uint64_t)n)) return 0;
+    int32_t *at = arena_array(bs->arena, int32_t, span);
+    for (uint64_t k = 0; k < span; k++) at[k] = (int32_t)t->n;
+    for (int64_t k = 0; k < n; k++) at[(uint64_t)blob_get_i(bs, key, k) - low] = (int32_t)blob_get_i(bs, *place, k);
+    *place = blob_inline(bs, DT_I32, (int64_t)span, at);
+    *least = (int64_t)low;
+    return (int64_t)span;
+}
+
+static KVal looked_up(Lw *l, KVal x, uint32_t place, int64_t least, int64_t span, KVal N)
+{
+    Kb *b = l->b;
+    x = kb_cast(b, DT_I64, x);
+    KVal inside = kb_and(b, kb_ge(b, x, kb_i(b, least)), kb_bin(b, KOP_LE, x, kb_i(b, least + span - 1)));
+    KVal at = kb_select(b, inside, kb_sub(b, x, kb_i(b, least)), kb_i(b, 0));
+    return kb_select(b, inside, kb_cast(b, DT_I64, kb_load(b, place, &at)), N);
+}
+
+static bool lower_numbers(Lw *l, const OpDesc *op, const Table *t)
 {
     Dims *d = &l->m->dims;
     Blob key, place;
-    int64_t n = in_order(&l->m->blobs, t, &key, &place);
-    Dim keys = dim_const(d, n), values = dim_const(d, t->n + 1), dim[RANK_MAX];
-    KBuf bk = lw_const_buf(l, key, "keys", 1, &keys), bp = lw_const_buf(l, place, "places", 1, &keys),
+    int64_t n = in_order(&l->m->blobs, t, &key, &place), least = 0;
+    int64_t span = spread(&l->m->blobs, t, key, &place, n, &least);
+    Dim keys = dim_const(d, n), places = dim_const(d, span ? span : n), values = dim_const(d, t->n + 1), dim[RANK_MAX];
+    KBuf bk = span ? (KBuf){0} : lw_const_buf(l, key, "keys", 1, &keys), bp = lw_const_buf(l, place, "places", 1, &places),
          bv = lw_const_buf(l, t->value, "values", 1, &values);
     int rank = lw_rank(l, 0);
     lw_prepare_in(l);
     lw_prepare_out(l);
     Kb *b = lw_kernel(l, op->name);
-    uint32_t pk = kb_param(b, bk, false), pp = kb_param(b, bp, false), pv = kb_param(b, bv, false);
+    uint32_t pk = span ? 0 : kb_param(b, bk, false), pp = kb_param(b, bp, false), pv = kb_param(b, bv, false);
     KVal idx[RANK_MAX];
     for (int i = 0; i < rank; i++) dim[i] = lw_dim(l, 0, i);
     lw_nest(l, rank, dim, idx);
-    KVal at = found(l, lw_at(l, 0, idx), pk, pp, n, kb_i(b, t->n));
+    KVal x = lw_at(l, 0, idx), N = kb_i(b, t->n);
+    KVal at = span ? looked_up(l, x, pp, least, span, N) : found(l, x, pk, pp, n, N);
     lw_put(l, 0, idx, kb_load(b, pv, &at));
     lw_end_nest(l, rank);
     lw_kernel_end(l);
@@ -292,7 +321,7 @@ static bool lower(Lw *l, Node n)
     int rank = lw_rank(l, 0);
     if (!table(&l->m->blobs, op, a, lw_elem(l, 0), &t, &why)) return lw_fail(l, "%s", why);
     bool one_hot = op->attrs == ONE_HOT;
-    if (!one_hot && t.key_type != DT_STR && t.n > 2) return lower_sorted(l, op, &t);
+    if (!one_hot && t.key_type != DT_STR && t.n > 2) return lower_numbers(l, op, &t);
     Dim keys = dim_const(d, t.n), values = dim_const(d, t.n + 1), dim[RANK_MAX];
     KBuf key = lw_const_buf(l, t.key, "keys", 1, &keys),
          value = one_hot ? (KBuf){0} : lw_const_buf(l, t.value, "values", 1, &values);
