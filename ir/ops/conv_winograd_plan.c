@@ -14,15 +14,15 @@ enum {
     TILES_RUNNING = 48, /* of a block of an image of unknown size, */
     PIXELS_GUESS = 56 * 56, /* and how many pixels it is taken to have */
     PANEL = 64,         /* output channels of a panel */
-    PANELS_MOST = 4,    /* of them together, where inputs stream */
+    PANELS_MOST = 8,    /* of them together: each panel reads the transformed inputs anew */
     UNITS = 8,          /* so many pieces of work are welcome for sharing among threads, */
     CHANNELS_OWN = 128, /* if a group keeps so many output channels: the input transform is repeated for each group */
     CALL = 120          /* cycles around a product of planes */
 };
 static const double STORE = 2.5,     /* cycles of a vector of products beside its multiply-adds */
     UNSHARED = 1.15, ODD = 0.5;      /* prices for fewer pieces than half of UNITS, for one that two threads do not share */
-/* Bytes per cycle that arrive from memory, and from the next cache beside the work. */
-static const double MEMORY_RATE = 6, NEXT_RATE = 20;
+/* Bytes per cycle that arrive from memory, from the next cache beside the work, and from L2. */
+static const double MEMORY_RATE = 6, NEXT_RATE = 20, NEAR_RATE = 25;
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
@@ -59,9 +59,11 @@ static WinogradPlan plan(const KTarget *t, int m, int64_t ic, int64_t oc, int64_
     p.cycles += (double)(tiles * planes * strips) * s * STORE + (double)(blocks * panels * planes) * CALL;
     p.cycles += (double)p.bytes / MEMORY_RATE;
     if (p.bytes > l2 / 2) p.cycles += (double)p.bytes * (double)(blocks - 1) / NEXT_RATE;
+    /* what transforms and multiply-adds do not hide: every panel but the first reads the inputs again; with strips of
+     * weights beside them, what L2 does not hold is read from further away, and the products written */
     int64_t v = planes * 4 * block * ic, sums = planes * 4 * block * panel;
-    if (v + sums > l2 / 8 * 5) p.cycles += (double)(v * blocks * panels) / NEXT_RATE;
-    if (sums > l2 / 4) p.cycles += 2 * (double)(sums * blocks * panels) / NEXT_RATE;
+    p.cycles += (double)(v * blocks * (panels - 1)) / NEAR_RATE;
+    if (v + sums > l2 / 8 * 7) p.cycles += (double)((v + 2 * sums) * blocks * panels) / NEXT_RATE;
     int64_t units = blocks * p.groups;
     if (units < UNITS / 2) p.cycles *= UNSHARED;
     p.cycles *= 1 + ODD * ((double)(units + units % 2) / (double)units - 1);

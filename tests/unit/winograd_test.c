@@ -89,9 +89,28 @@ static void weights(int m)
             }
 }
 
+/* Blocks and panels: all columns in one panel where many blocks share the weights, as few pieces as threads like where
+ * there are few, and never more scratch than a few caches. */
+static void plans(void)
+{
+    KTarget t = {.vec_bits = 512, .vec_regs = 32, .fma = true, .l2_bytes = 2 << 20};
+    WinogradPlan wide = winograd_plan(&t, 2, 256, 256, 784), larger = winograd_plan(&t, 2, 512, 512, 196), few = winograd_plan(&t, 2, 512, 512, 49);
+    CHECK(wide.panel == 256 && wide.groups == 1 && wide.tiles * 8 < 784);
+    CHECK(larger.panel == 512 && larger.groups == 1 && larger.tiles * 4 <= 196);
+    CHECK(few.tiles == 49 && few.groups == 4 && few.panel * few.groups <= 512);
+    for (int64_t c = 16; c <= 512; c += 48)
+        for (int64_t tiles = 1; tiles < 20000; tiles = tiles * 3 + 1)
+            for (int m = 2; m <= 4; m += 2) {
+                WinogradPlan p = winograd_plan(&t, m, c, c, tiles);
+                CHECK(p.tiles >= 1 && p.tiles <= 64 && p.panel >= 16 && p.panel <= 512 && p.groups >= 1 && p.cycles > 0);
+                CHECK(p.bytes >= (m + 2) * (m + 2) * c * c * 4);
+            }
+}
+
 int main(void)
 {
     Winograd w;
+    plans();
     identity(2);
     identity(4);
     CHECK(!winograd_make(3, &w) && !winograd_make(0, &w));
