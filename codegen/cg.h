@@ -19,7 +19,7 @@ typedef LLVMValueRef LV;
 typedef LLVMTypeRef LT;
 
 /* What the code generator itself asks about a target; from cpu and feature string. */
-typedef struct CgIsa { bool x86, arm, sse41, avx, avx2, f16c, fma, avx512, bf16, amx_bf16; } CgIsa;
+typedef struct CgIsa { bool x86, arm, sse41, avx, avx2, f16c, fma, avx512, bf16, avx512_vnni, avx_vnni, amx_bf16; } CgIsa;
 
 typedef struct Cg {
     KModule *m;

@@ -254,6 +254,7 @@ void macc_emit(CgFn *f, KInst i)
         .m_inner = m->m_inner,
         .b_packed = m->b_packed,
         .b_pairs = m->b_pairs,
+        .quads = m->quads,
         .b_next = m->b_next,
         .a_row = row_distance(f, m),
         .a_near = f->k->param.p[m->a].space == KS_LOCAL,

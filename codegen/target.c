@@ -205,6 +205,8 @@ CgIsa target_isa(const KTarget *t)
     isa.f16c = has(t->triple, have, "f16c");
     isa.fma = has(t->triple, have, "fma");
     isa.bf16 = has(t->triple, have, "avx512bf16");
+    isa.avx512_vnni = has(t->triple, have, "avx512vnni");
+    isa.avx_vnni = has(t->triple, have, "avxvnni");
     isa.amx_bf16 = has(t->triple, have, "amx-tile") && has(t->triple, have, "amx-bf16");
     isa.avx512 = has(t->triple, have, "avx512f") && has(t->triple, have, "avx512vl") &&
                  has(t->triple, have, "avx512bw") && has(t->triple, have, "avx512dq");
@@ -279,6 +281,7 @@ bool codegen_target(Arena *a, Diag *d, const char *triple, const char *cpu, KTar
     out->vec_regs = isa.avx512 || isa.arm ? 32 : 16;
     if (isa.avx512 && isa.amx_bf16) out->bf16 = KDOTS_TILES;
     else if (isa.avx512 && isa.bf16 && !strncmp(out->cpu, "znver", 5)) out->bf16 = KDOTS_PAIRS; /* Intel's is half as fast as fp32 (docs/PERFORMANCE.md) */
+    out->bytes = isa.avx512 ? (isa.avx512_vnni ? KBYTES_FOURS : KBYTES_TWOS) : isa.avx2 ? (isa.avx_vnni ? KBYTES_FOURS : KBYTES_TWOS) : isa.avx ? KBYTES_ONES : isa.x86 ? KBYTES_TWOS : KBYTES_ONES;
     bool measured = here && native;
     out->l1_bytes = measured ? cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 32 << 10) : 32 << 10;
     out->l2_bytes = measured ? cache_bytes(_SC_LEVEL2_CACHE_SIZE, 512 << 10) : isa.avx512 ? 1 << 20 : 512 << 10;

@@ -308,6 +308,102 @@ static void k_dots(const Tile *t, const Operands *o, V *a_ptr, V b_off, V *acc)
     }
 }
 
+/* ---- quads: groups of four bytes (KMacc) ---- */
+static V load_quads(const Tile *t, LLVMTypeRef type, V ptr, unsigned align)
+{
+    V v = LLVMBuildLoad2(t->b, type, ptr, "");
+    LLVMSetAlignment(v, align);
+    return v;
+}
+
+static V same(const Tile *t, int64_t x)
+{
+    V k[16];
+    for (unsigned l = 0; l < 16; l++) k[l] = LLVMConstInt(t->i32, (uint64_t)x, 1);
+    return LLVMConstVector(k, 16);
+}
+
+/* f(acc, x, y), or f(x, y) of pairs of 16 bits, on parts of the sixteen lanes as the target's registers have them. */
+static V in_parts(const Tile *t, const char *name, unsigned lanes, V acc, V x, V y)
+{
+    V part[4];
+    LLVMTypeRef halves = LLVMVectorType(LLVMInt16TypeInContext(t->e->cx), 2 * lanes);
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name)), n = 16 / lanes;
+    assert(id);
+    V f = LLVMGetIntrinsicDeclaration(t->e->mod, id, NULL, 0), in[3] = {acc, x, y};
+    for (unsigned p = 0; p < n; p++) {
+        V lane[16], arg[3];
+        unsigned args = 0;
+        for (unsigned l = 0; l < lanes; l++) lane[l] = LLVMConstInt(t->i32, p * lanes + l, 0);
+        for (unsigned i = acc ? 0 : 1; i < 3; i++) {
+            V v = n == 1 ? in[i] : LLVMBuildShuffleVector(t->b, in[i], LLVMGetPoison(t->vec), LLVMConstVector(lane, lanes), "");
+            arg[args++] = acc ? v : LLVMBuildBitCast(t->b, v, halves, "");
+        }
+        part[p] = LLVMBuildCall2(t->b, LLVMIntrinsicGetType(t->e->cx, id, NULL, 0), f, arg, args, "");
+    }
+    for (unsigned width = lanes; n > 1; width *= 2, n /= 2)
+        for (unsigned p = 0; p < n / 2; p++) {
+            V lane[16];
+            for (unsigned l = 0; l < 2 * width; l++) lane[l] = LLVMConstInt(t->i32, l, 0);
+            part[p] = LLVMBuildShuffleVector(t->b, part[2 * p], part[2 * p + 1], LLVMConstVector(lane, 2 * width), "");
+        }
+    return part[0];
+}
+
+/* What one of `turns` passes over the bytes of a group multiplies: all four; those at even or odd places, widened to 16 bits; one of them, to 32. Of A zeros, of B its
+ * sign stand above. */
+static V quad_part(const Tile *t, V v, unsigned turn, unsigned turns, bool sign)
+{
+    if (turns == 1) return v;
+    if (turns == 4) {
+        if (!sign) return LLVMBuildAnd(t->b, LLVMBuildLShr(t->b, v, LLVMConstInt(LLVMTypeOf(v), 8 * turn, 0), ""), LLVMConstInt(LLVMTypeOf(v), 255, 0), "");
+        return LLVMBuildAShr(t->b, LLVMBuildShl(t->b, v, same(t, 24 - 8 * (int64_t)turn), ""), same(t, 24), "");
+    }
+    LLVMTypeRef halves = LLVMVectorType(LLVMInt16TypeInContext(t->e->cx), 32);
+    V eight[32];
+    for (unsigned l = 0; l < 32; l++) eight[l] = LLVMConstInt(LLVMInt16TypeInContext(t->e->cx), 8, 0);
+    V by = LLVMConstVector(eight, 32), h;
+    if (!sign && !turn) return LLVMBuildAnd(t->b, v, same(t, 0x00ff00ff), "");
+    h = LLVMBuildBitCast(t->b, v, halves, "");
+    if (!sign) h = LLVMBuildLShr(t->b, h, by, "");
+    else h = LLVMBuildAShr(t->b, turn ? h : LLVMBuildShl(t->b, h, by, ""), by, "");
+    return LLVMBuildBitCast(t->b, h, t->vec, "");
+}
+
+/* One group of k: acc += four products each. */
+static void k_quads(const Tile *t, const Operands *o, V *a_ptr, V b_off, V *acc)
+{
+    const TileEmit *e = t->e;
+    unsigned turns = e->target->bytes == KBYTES_FOURS ? 1 : e->target->bytes == KBYTES_TWOS ? 2 : 4, lanes = e->target->vec_bits >= 512 ? 16 : e->target->vec_bits == 256 ? 8 : 4;
+    const char *name = turns == 1 ? (lanes == 16 ? "llvm.x86.avx512.vpdpbusd.512" : "llvm.x86.avx512.vpdpbusd.256")
+                                  : lanes == 16 ? "llvm.x86.avx512.pmaddw.d.512" : lanes == 8 ? "llvm.x86.avx2.pmadd.wd" : "llvm.x86.sse2.pmadd.wd";
+    assert(e->sums == 1 && (turns > 1 || lanes > 4) && (e->a_type == DT_U8 || e->a_always));
+    unsigned at_once = turns == 2 ? 2 : 1;   /* both halves of B stay in registers, so that those of A need not; of four parts one at a time */
+    for (unsigned first = 0; first < turns; first += at_once) {
+        V b[2][TILE_MAX];
+        for (unsigned s = 0; s < o->w; s++) {
+            V off = s ? add(t, b_off, mul(t, e->b_strip, k64(t, s))) : b_off;
+            V v = load_quads(t, t->vec, gep(t, t->b_mem, first ? o->b_odd : o->b, off), dtype_info(e->b_type)->bits / 8);
+            for (unsigned h = 0; h < at_once; h++) b[h][s] = quad_part(t, v, first + h, turns, true);
+        }
+        for (unsigned i = 0; i < o->h; i++) {
+            V a = load_quads(t, t->i32, a_ptr[i], 1);
+            if (e->a_type == DT_I8 && turns == 4) a = LLVMBuildXor(t->b, a, LLVMConstInt(t->i32, 0x80808080, 0), "");
+            if (turns < 4) a = splat(t, a);
+            if (e->a_type == DT_I8 && turns < 4) a = LLVMBuildXor(t->b, a, same(t, 0x80808080), "");
+            for (unsigned h = 0; h < at_once; h++) {
+                V part = quad_part(t, a, first + h, turns, false);
+                if (turns == 4) part = splat(t, part);
+                for (unsigned s = 0; s < o->w; s++) {
+                    V *to = &acc[i * o->w + s];
+                    if (turns == 1) *to = in_parts(t, name, lanes, *to, part, b[h][s]);
+                    else *to = LLVMBuildAdd(t->b, *to, turns == 2 ? in_parts(t, name, lanes, NULL, part, b[h][s]) : LLVMBuildMul(t->b, part, b[h][s], ""), "");
+                }
+            }
+        }
+    }
+}
+
 /* level 3: L1, 2: L2 */
 static void prefetch(const Tile *t, V ptr, unsigned level)
 {
@@ -351,7 +447,8 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
     }
     for (unsigned u = 0; u < step; u++) {
         for (unsigned i = 0; i < o->h && !o->own_stride; i++) p[i] = gep(t, t->a_mem, o->a[i], a_next);
-        if (step == 1 || !is_dots(t)) k_step(t, o, p, b_next, e->b_pairs && u % 2, out);
+        if (e->quads) k_quads(t, o, p, b_next, out);
+        else if (step == 1 || !is_dots(t)) k_step(t, o, p, b_next, e->b_pairs && u % 2, out);
         else if (u % 2 == 0) k_dots(t, o, p, b_next, out);
         if (!e->b_pairs || step == 1) b_next = add(t, b_next, e->b_k);
         else if (u % 2) b_next = add(t, b_next, mul(t, e->b_k, k64(t, 2)));
@@ -433,7 +530,7 @@ static void operands_at(const Tile *t, Operands *o, V tt, V col)
         if (i == 0) {
             V strip = LLVMBuildAShr(t->b, col, k64(t, 4), "");
             o->b = gep(t, t->b_mem, e->b_base, add(t, b_off, mul(t, strip, e->b_strip)));
-            o->b_odd = e->b_pairs ? hidden(t, o->b) : NULL;
+            o->b_odd = e->b_pairs || (e->quads && e->target->bytes == KBYTES_ONES) ? hidden(t, o->b) : NULL;
         }
     }
 }
@@ -446,7 +543,8 @@ static void operands_at(const Tile *t, Operands *o, V tt, V col)
 static void prefetch_plan(const Tile *t, Operands *o, V row, V col)
 {
     const TileEmit *e = t->e;
-    int64_t rows, cols, a_bytes = dtype_info(e->a_type)->bits / 8, strip_bytes = 16 * (dtype_info(e->b_type)->bits / 8) * e->sums;   /* of an element's sums, side by side */
+    int64_t rows, cols, group = e->quads ? 4 : 1, a_bytes = dtype_info(e->a_type)->bits / 8;
+    int64_t strip_bytes = e->quads ? 64 : 16 * (dtype_info(e->b_type)->bits / 8) * e->sums;   /* of an element's sums, side by side */
     if (o->own_stride) return;   /* no register left for another address */
     bool known = is_const(e->rows, &rows);
     if (!e->m_inner || (known ? rows <= o->h : o->h < t->mr)) return;   /* few rows are a stream, which hardware sees; a rest of rows has little time */
@@ -471,10 +569,10 @@ static void prefetch_plan(const Tile *t, Operands *o, V row, V col)
         b->ptr = gep(t, LLVMInt8TypeInContext(e->cx), b->ptr, share);
     }
     int64_t K;
-    if (!e->a_near && few_cols && is_k(e->T, 1) && is_const(e->K, &K) && e->a_row && is_k(e->a_k, 1)) {   /* windows of several taps overlap: the next rows are there */
+    if (!e->a_near && few_cols && is_k(e->T, 1) && is_const(e->K, &K) && e->a_row && is_k(e->a_k, group)) {   /* windows of several taps overlap: the next rows are there */
         Ahead *a = &o->ahead[o->n_ahead++];
-        bool dense = e->a_row == K;   /* rows back to back: one stream */
-        a->step = dense ? o->h * a_bytes : a_bytes;
+        bool dense = e->a_row == K * group;   /* rows back to back: one stream */
+        a->step = (dense ? o->h : 1) * a_bytes * group;
         a->row = dense ? 0 : e->a_row * a_bytes;
         a->ptr = gep(t, t->a_mem, o->a[0], k64(t, o->h * e->a_row));
     }
@@ -682,7 +780,7 @@ bool tile_emit(const TileEmit *e)
     t.a_mem = type_mem(&t, e->a_type);
     t.b_mem = type_mem(&t, e->b_type);
     int64_t K;
-    t.zero_row = !e->a_always && is_k(e->a_k, 1) && is_const(e->K, &K) && K * (dtype_info(e->a_type)->bits / 8) <= ZERO_ROW_MAX;
+    t.zero_row = !e->a_always && is_k(e->a_k, 1) && !e->quads && is_const(e->K, &K) && K * (dtype_info(e->a_type)->bits / 8) <= ZERO_ROW_MAX;
     if (!e->a_always && !t.zero_row && t.mr > ROWS_STRIDED) t.mr = ROWS_STRIDED;
     int64_t cols;
     unsigned strip = regs_per_strip(&t) * e->sums;

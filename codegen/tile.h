@@ -18,7 +18,7 @@ typedef struct TileEmit {
     bool b_packed;                      /* strips are zero-padded to 16 columns: no masks on B */
     bool a_always;                      /* addr never yields a false predicate */
     bool a_near;                        /* A is scratch of the thread: it is in a near cache */
-    bool b_pairs;                       /* as in KMacc */
+    bool b_pairs, quads;                /* as in KMacc */
     int64_t b_next;                     /* as in KMacc */
     int64_t a_row;                      /* elements from a row of A to the next, the same for all rows; 0: not known */
     bool heavy_epilogue;                /* the epilogue is long (transcendentals): emit it once per tile in a loop over stored accumulators, not mr*nv times */

@@ -26,6 +26,9 @@ typedef struct Build {
     KVal strip_k;     /* rows that a strip has room for */
     uint32_t a16, a;  /* local: this block's rows of A as bf16; 0: A is read where it lies. All of A as one row of elements */
     int64_t a16_row, a16_tap;   /* elements */
+    uint32_t a8;                /* local: this block's rows of A as u8, all taps side by side, rounded up to groups of four; 0: A is read where it lies */
+    Dim elements;               /* quads: the length of k in elements */
+    int64_t group;              /* elements per step of k: 4 of quads, else 1 */
     bool tiles;                 /* products in matrix registers: a block's K is rounded up to a16_tap, with zeros in a16 */
     KVal z, m0, n0, t0, k0;
 } Build;
@@ -37,32 +40,34 @@ static int64_t known(Kb *b, Dim d) { int64_t k; return is_const(b, d, &k) ? k : 
 static int64_t next_strips(Kb *b, const Build *x)
 {
     const Contract *c = x->c;
-    return c->b_packed && x->sum ? c->pack_kc * round_up(known(b, c->N), 16) : 0;
+    return c->b_packed && x->sum ? c->pack_kc * x->group * round_up(known(b, c->N), 16) : 0;
 }
 
 static void build_macc(Kb *b, Build *x, KVal rows, KVal cols, KVal taps, KVal klen)
 {
     const Contract *c = x->c;
     bool packed = c->b_packed || x->strips;
-    KMacc spec = {.a = x->a16 ? x->a16 : c->a, .b = x->strips ? x->strips : c->b, .mr = (uint8_t)x->choice.mr, .nv = (uint8_t)x->choice.nv, .m_inner = x->choice.m_inner,
-                  .b_packed = packed, .b_pairs = packed && !x->strips && c->b_pairs, .acc = c->acc, .b_next = next_strips(b, x)};
+    int64_t strip_row = 16 * (c->b_packed ? x->group : 1);   /* elements of a strip's k; B in strips made here is whole groups */
+    KMacc spec = {.a = x->a16 ? x->a16 : x->a8 ? x->a8 : c->a, .b = x->strips ? x->strips : c->b, .mr = (uint8_t)x->choice.mr, .nv = (uint8_t)x->choice.nv, .m_inner = x->choice.m_inner,
+                  .b_packed = packed, .b_pairs = packed && !x->strips && c->b_pairs, .quads = c->quads, .acc = c->acc, .b_next = next_strips(b, x)};
     KVal args[KM_ARGS];
     args[KM_ROWS] = rows;
     args[KM_COLS] = cols;
     args[KM_K] = x->tiles ? kb_i(b, x->a16_tap) : klen;
     args[KM_T] = taps;
-    args[KM_AK] = c->a_k.i && !x->a16 ? c->a_k : kb_i(b, 1);
-    args[KM_BK] = packed ? kb_i(b, 16) : c->b_k.i ? c->b_k : kb_dim(b, c->N);
-    args[KM_BSTRIP] = x->strips ? kb_mul(b, x->strip_k, kb_i(b, 16)) : kb_i(b, packed ? c->pack_kc * 16 : 16);
+    args[KM_AK] = c->a_k.i && !x->a16 && !c->quads ? c->a_k : kb_i(b, x->group);
+    args[KM_BK] = packed ? kb_i(b, strip_row) : c->b_k.i ? c->b_k : kb_dim(b, c->N);
+    args[KM_BSTRIP] = x->strips ? kb_mul(b, x->strip_k, kb_i(b, 16)) : kb_i(b, packed ? c->pack_kc * strip_row : 16);
     KbMacc m;
     kb_macc(b, &m, &spec, args);
     KVal a_off, pred = {0}, t = kb_add(b, x->t0, m.t);
     if (x->a16) a_off = kb_add(b, kb_mul(b, m.i, kb_i(b, x->a16_row)), kb_mul(b, m.t, kb_i(b, x->a16_tap)));
-    else c->a_addr(c->arg, b, x->z, t, kb_add(b, x->m0, m.i), x->k0, &a_off, &pred);
+    else if (x->a8) a_off = kb_add(b, kb_mul(b, m.i, kb_mul(b, kb_dim(b, c->K), kb_i(b, x->group))), kb_mul(b, x->k0, kb_i(b, x->group)));
+    else c->a_addr(c->arg, b, x->z, t, kb_add(b, x->m0, m.i), kb_mul(b, x->k0, kb_i(b, x->group)), &a_off, &pred);
     KVal b_off = kb_i(b, 0);
     if (c->b_packed) {   /* whole K blocks before this one, then whole strips of this one */
-        b_off = kb_add(b, c->b_addr(c->arg, b, x->z, t, x->k0), kb_mul(b, x->k0, kb_i(b, round_up(known(b, c->N), 16))));
-        b_off = kb_add(b, b_off, kb_mul(b, x->n0, kb_i(b, c->pack_kc)));
+        b_off = kb_add(b, c->b_addr(c->arg, b, x->z, t, x->k0), kb_mul(b, x->k0, kb_i(b, x->group * round_up(known(b, c->N), 16))));
+        b_off = kb_add(b, b_off, kb_mul(b, x->n0, kb_i(b, c->pack_kc * x->group)));
     } else if (!x->strips) b_off = kb_add(b, c->b_addr(c->arg, b, x->z, t, x->k0), x->n0);
     kb_macc_addr(b, &m, a_off, pred, b_off);
     kb_macc_epilogue(b, &m);
@@ -134,6 +139,57 @@ static void a16_blocks(Kb *b, Build *x, const TileProblem *p)
     x->a = flat_a(b, x->c);
 }
 
+/* a8[i][t*K + k] = A of this block as u8; zeros behind the last. K: elements of a tap. */
+static void build_a8(Kb *b, Build *x, KVal rows, Dim taps, Dim K)
+{
+    const Contract *c = x->c;
+    KVal i = kb_for(b, KLOOP_SEQ, kb_i(b, 0), rows), len = kb_dim(b, K);
+    KVal t = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, taps)), k = kb_for(b, KLOOP_VEC, kb_i(b, 0), len);
+    kb_store(b, x->a8, (KVal[]){i, kb_add(b, kb_mul(b, t, len), k)}, c->a_load(c->arg, b, x->z, t, kb_add(b, x->m0, i), k));
+    kb_end(b);
+    kb_end(b);
+    Dims *d = kb_module(b)->dims;
+    Dim all = dim_mul(d, taps, K);
+    if (!dim_multiple_of(d, all, 4)) {
+        k = kb_for(b, KLOOP_SEQ, kb_dim(b, all), kb_dim(b, dim_mul(d, c->K, dim_const(d, 4))));
+        kb_store(b, x->a8, (KVal[]){i, k}, kb_const_i(b, DT_U8, 0));
+        kb_end(b);
+    }
+    kb_end(b);
+}
+
+/* Room for A as bytes that fit the dots: a quarter of L2; the columns of a block are worth the copy. */
+static void a8_blocks(Kb *b, Build *x, const TileProblem *p)
+{
+    enum { COLUMNS_LEAST = 512, LONG = 4096 /* groups of a row of unknown length */ };
+    const KTarget *target = &kb_module(b)->target;
+    Dims *d = kb_module(b)->dims;
+    TileChoice *t = &x->choice;
+    int64_t most = (target->l2_bytes > 256 << 10 ? target->l2_bytes : 256 << 10) / 4, row = 4 * (p->K < 0 ? LONG : p->K);
+    while (t->mb > t->mr && t->mb * row > most) t->mb = round_up(t->mb / 2, t->mr);
+    if (p->N > t->nb && t->nb < COLUMNS_LEAST && !t->kc) t->nb = COLUMNS_LEAST;
+    x->a8 = kb_local(b, "a8", DT_U8, 2, (Dim[]){dim_const(d, t->mb), dim_mul(d, x->c->K, dim_const(d, 4))});
+}
+
+/* Four elements of column n from row 4*k on, the first in the lowest byte; `pred`: the column exists, 0: always. */
+static KVal strip_quad(Kb *b, Build *x, KVal k, KVal n, KVal pred)
+{
+    const Contract *c = x->c;
+    KVal sum = {0};
+    bool whole = dim_multiple_of(kb_module(b)->dims, x->elements, 4);
+    for (int64_t j = 0; j < 4; j++) {
+        KVal at = kb_add(b, kb_mul(b, kb_add(b, x->k0, k), kb_i(b, 4)), kb_i(b, j)), there = pred;
+        if (!whole && j) {
+            KVal in = kb_lt(b, at, kb_dim(b, x->elements));
+            there = pred.i ? kb_and(b, pred, in) : in;
+        }
+        KVal v = kb_cast(b, DT_I32, kb_bitcast(b, DT_U8, c->b_load(c->arg, b, x->z, kb_i(b, 0), at, n, there)));
+        if (j) v = kb_bin(b, KOP_SHL, v, kb_const_i(b, DT_I32, 8 * j));
+        sum = sum.i ? kb_bin(b, KOP_OR, sum, v) : v;
+    }
+    return sum;
+}
+
 /* Row k of `count` strips from s on: strips[s][k][j] = B[k0 + k][n0 + 16*s + j], zeros behind the last column */
 static void build_strip_rows(Kb *b, Build *x, KVal cols, KVal s, KVal k, int64_t count)
 {
@@ -141,6 +197,11 @@ static void build_strip_rows(Kb *b, Build *x, KVal cols, KVal s, KVal k, int64_t
     bool whole = dim_multiple_of(kb_module(b)->dims, c->N, K_LANES);   /* blocks are whole strips: no strip is cut */
     for (int64_t u = 0; u < count; u++) {
         KVal at = kb_add(b, s, kb_i(b, u)), first = kb_mul(b, at, kb_i(b, K_LANES)), j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, K_LANES)), n = kb_add(b, first, j);
+        if (c->quads) {
+            kb_store(b, x->strips, (KVal[]){at, k, j}, strip_quad(b, x, k, kb_add(b, x->n0, n), whole ? (KVal){0} : kb_lt(b, n, cols)));
+            kb_end(b);
+            continue;
+        }
         kb_store(b, x->strips, (KVal[]){at, k, j},
                  c->b_load(c->arg, b, x->z, kb_i(b, 0), kb_add(b, x->k0, k), kb_add(b, x->n0, n), whole ? (KVal){0} : kb_lt(b, n, cols)));
         kb_end(b);
@@ -293,15 +354,26 @@ void contract_build(Kb *b, const Contract *c)
 {
     KModule *m = kb_module(b);
     Dims *d = m->dims;
-    int64_t K = known(b, c->K);
     if (c->b_dot) {
         build_dot(b, c);
         return;
     }
+    Contract groups;
+    Dim taps = c->T, tap = c->K;
+    if (c->quads) {   /* from here on K counts groups of four, of all taps */
+        assert(c->acc == DT_I32 && !c->b_pairs && c->a_load && (c->b_packed ? c->pack_kc % 4 == 0 : c->b_load != NULL));
+        groups = *c;
+        groups.T = dim_const(d, 1);
+        groups.K = dim_ceildiv(d, dim_mul(d, taps, tap), dim_const(d, 4));
+        groups.pack_kc /= 4;
+        c = &groups;
+    }
+    int64_t K = known(b, c->K);
     assert(!c->b_packed || (K >= 0 && known(b, c->N) >= 0 && c->pack_kc > 0));
     DType a_type = kb_kernel(b)->param.p[c->a].elem, b_type = kb_kernel(b)->param.p[c->b].elem;
     TileProblem p = {.acc = c->acc, .a_type = a_type, .b_type = b_type, .M = known(b, c->M), .N = known(b, c->N), .K = K, .T = known(b, c->T),
                      .a_row_bytes = c->a_row_bytes, .a_plain = c->a_plain, .b_packed = c->b_packed, .pack_kc = c->pack_kc};
+    if (c->quads) p.a_type = p.b_type = DT_I32, p.quads = true;
     if (c->b_load) {
         assert(!c->b_packed && dim_is(d, c->T, 1));
         p.b_type = c->acc;
@@ -310,11 +382,17 @@ void contract_build(Kb *b, const Contract *c)
     }
     bool a16 = c->b_pairs && c->a_buf.i && m->target.bf16 && a_type == DT_F32 && K > 0 && p.T > 0;
     if (a16) p.a_type = DT_BF16, p.a_plain = true, p.a_row_bytes = 2, p.tiles = m->target.bf16 == KDOTS_TILES;
-    Build x = {.c = c, .choice = contract_choose(&m->target, &p)};
+    int64_t ak;
+    bool in_place = c->quads && c->a_plain && (!c->a_k.i || (kx_const_i(kb_kernel(b), d, c->a_k, &ak) && ak == 1)) && dim_is(d, taps, 1) && dim_multiple_of(d, tap, 4);
+    bool a8 = c->quads && !in_place;
+    p.a_signed = in_place && a_type == DT_I8;
+    if (a8) p.a_plain = true, p.a_row_bytes = K > 0 ? 4 * K : 0;
+    Build x = {.c = c, .choice = contract_choose(&m->target, &p), .group = c->quads ? 4 : 1, .elements = tap};
     if (c->b_load) contract_choose_strips(&m->target, &p, &x.choice);
     else contract_share(&m->target, &p, known(b, c->Z), &x.choice);
     if (dim_is(d, c->T, 0)) x.choice.kc = x.choice.tc = 0; /* a sum of nothing has no blocks */
     if (a16) a16_blocks(b, &x, &p);
+    if (a8) a8_blocks(b, &x, &p);
     const TileChoice *t = &x.choice;
     Dim blocks_n = dim_ceildiv(d, c->N, dim_const(d, t->nb)), blocks_m = row_blocks(d, c, t, dim_is(d, blocks_n, 1));
     bool one_m = dim_is(d, blocks_m, 1), one_n = dim_is(d, blocks_n, 1);
@@ -331,6 +409,7 @@ void contract_build(Kb *b, const Contract *c)
     KVal rows = one_m ? kb_dim(b, c->M) : dim_multiple_of(d, c->M, t->mb) ? kb_i(b, t->mb) : kb_min(b, kb_dim(b, mb), kb_sub(b, kb_dim(b, c->M), x.m0));
     KVal cols = one_n ? kb_dim(b, c->N) : dim_multiple_of(d, c->N, t->nb) ? kb_i(b, t->nb) : kb_min(b, kb_i(b, t->nb), kb_sub(b, kb_dim(b, c->N), x.n0));
     x.t0 = x.k0 = zero;
+    if (a8) build_a8(b, &x, rows, taps, tap);
     if (c->b_load) {
         Dim size[3] = {dim_const(d, ceil_div(t->nb, K_LANES)), t->kc ? dim_const(d, t->kc) : c->K, dim_const(d, K_LANES)};
         assert(t->nb % K_LANES == 0);

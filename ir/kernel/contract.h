@@ -10,6 +10,8 @@ typedef struct Contract {
     DType acc;
     bool b_packed;                     /* B is in strips, [T][K/kc][N/16][kc][16] with kc = pack_kc (RECIPE_PACK; K and N padded with zeros); else row-major in place */
     bool b_pairs;                      /* with b_packed: bf16, two k side by side (KMacc); pack_kc is contract_pairs_kc's */
+    bool quads;                        /* bytes, sums in i32 that wrap (KMacc): a product of A as u8 (i8: + 128) and B as i8. B packed as groups of four, pack_kc is
+                                          contract_quads_kc's; or by b_load, which gives i8. A stays where it lies if its rows are whole groups; else a_load */
     int64_t pack_kc;                   /* length of a K block of packed B: contract_pack_kc's */
     bool b_dot;                        /* B is [N][K rounded up to 16] instead (contract_is_dot; packed, T is 1, A without predicate); needs a_buf */
     KBuf a_buf;                        /* the buffer behind parameter `a`; with b_pairs, too: A is rounded to bf16 if the target multiplies pairs */
@@ -18,6 +20,7 @@ typedef struct Contract {
     KVal (*b_load)(void *arg, Kb *, KVal z, KVal t, KVal k, KVal n, KVal pred);
     bool b_rows;                       /* with b_load: columns are neighbours after all, copied for the sake of speed (contract_copies_b) */
     void *arg;
+    KVal (*a_load)(void *arg, Kb *, KVal z, KVal t, KVal m, KVal k);   /* quads: an element of A as u8, whatever stands for absent ones; always given */
     /* element offset of A for (z, t, row m, first k = k0) and whether it exists (0: always); of B for (z, t): in place for (k0, column 0), packed
      * the start of batch t (k0 and columns are added here) */
     void (*a_addr)(void *arg, Kb *, KVal z, KVal t, KVal m, KVal k0, KVal *off, KVal *pred);
@@ -31,6 +34,8 @@ int64_t contract_pack_kc(const KTarget *, DType acc, int64_t K);   /* K block fo
 
 /* K block for B packed as bf16 pairs, from the one for f32: whole pairs; whole rows of matrix registers where the target has them. */
 int64_t contract_pairs_kc(const KTarget *, int64_t kc);
+/* K block, in elements, for B packed as groups of four bytes. */
+int64_t contract_quads_kc(const KTarget *, int64_t K);
 /* How many times as many products of bf16 pairs as f32 multiply-adds the target does in the same time (its tables' figure: 1, 2 or 16). */
 int64_t contract_pairs_gain(const KTarget *);
 
@@ -43,7 +48,7 @@ typedef struct TileChoice {
     bool m_inner;            /* rows run inside columns */
     int64_t kc, tc, mb, nb;  /* K, reduction batches, rows, columns per macc; kc, tc 0: all */
 } TileChoice;
-typedef struct TileProblem { DType acc, a_type, b_type; int64_t M, N, K, T, a_row_bytes; bool a_plain, b_packed, tiles /* in matrix registers */; int64_t pack_kc; } TileProblem;
+typedef struct TileProblem { DType acc, a_type, b_type; int64_t M, N, K, T, a_row_bytes; bool a_plain, b_packed, tiles /* in matrix registers */; int64_t pack_kc; bool quads /* types are i32, K and pack_kc count groups */, a_signed /* i8 there */; } TileProblem;
 TileChoice contract_choose(const KTarget *, const TileProblem *);
 /* Issue slots (half cycles) of one output batch with the tile that is chosen for it: to compare ways of posing a problem. M, N, K, T known. */
 int64_t contract_cost(const KTarget *, const TileProblem *);

@@ -45,7 +45,9 @@ static bool tile_fits(const KTarget *t, const TileProblem *p, unsigned mr, unsig
 {
     unsigned s = regs_per_strip(t, p->acc), more = !t->fma || !dtype_is_float(p->acc);
     if (p->a_type != p->acc || p->b_type != p->acc) more += 2;
-    return (mr + 1) * nv * s + 1 + more <= t->vec_regs;
+    if (p->quads && t->bytes != KBYTES_FOURS) more += p->a_signed ? 3 : 2;
+    unsigned rows_of_b = p->quads && t->bytes == KBYTES_TWOS ? 2 : 1;   /* its halves */
+    return (mr + rows_of_b) * nv * s + 1 + more <= t->vec_regs;
 }
 
 /* Issue slots of a k step: two multiply-add and two load ports, latency 4 of a multiply-add. */
@@ -142,6 +144,8 @@ int64_t contract_pack_kc(const KTarget *t, DType acc, int64_t K)
 }
 
 int64_t contract_pairs_kc(const KTarget *t, int64_t kc) { return round_up(kc, t->bf16 == KDOTS_TILES ? AMX_K : 2); }
+
+int64_t contract_quads_kc(const KTarget *t, int64_t K) { return 4 * contract_pack_kc(t, DT_I32, ceil_div(K, 4)); }
 
 int64_t contract_pairs_gain(const KTarget *t) { return t->bf16 == KDOTS_TILES ? 16 : t->bf16 == KDOTS_PAIRS ? 2 : 1; }
 

@@ -128,9 +128,10 @@ static void walk_macc(Walk *w, const KInstRec *r, double times)
         }
     double rows = (double)x[KM_ROWS], cols = (double)x[KM_COLS], depth = (double)x[KM_K] * (double)x[KM_T];
     if (rows <= 0 || cols <= 0) return;
-    w->flops += times * 2 * rows * cols * depth * r->macc->sums;
-    w->touch[r->macc->a] += times * rows * depth;
-    w->touch[r->macc->b] += times * cols * depth * r->macc->sums;
+    double group = r->macc->quads ? 4 : 1, of_b = w->k->param.p[r->macc->b].elem == DT_I32 ? 1 : group;
+    w->flops += times * 2 * rows * cols * depth * group * r->macc->sums;
+    w->touch[r->macc->a] += times * rows * depth * group;
+    w->touch[r->macc->b] += times * cols * depth * of_b * r->macc->sums;
     if (r->macc->init.i) walk(w, r->macc->init, times * rows * cols);
     walk(w, r->macc->epi, times * rows * cols);
 }

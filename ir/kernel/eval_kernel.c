@@ -186,6 +186,22 @@ static bool operand(Run *r, const KInstRec *i, uint32_t param, int64_t at, DType
     return true;
 }
 
+/* Products of group n of a row and a column of quads are added up in *acc. a: where the row's elements begin; -1: the row is absent. b: the same of the column's strip. */
+static bool quad(Run *r, const KInstRec *i, int64_t a, int64_t b, int64_t col, KScalar *acc)
+{
+    const KMacc *x = i->macc;
+    bool whole = r->view[x->b].elem == DT_I32;
+    for (int64_t j = 0; j < 4; j++) {
+        KScalar va = {.i = 0}, vb;
+        if (a >= 0 && !operand(r, i, x->a, a + j, DT_I32, &va)) return false;
+        if (!operand(r, i, x->b, b + (whole ? col % K_LANES : 4 * (col % K_LANES) + j), DT_I32, &vb)) return false;
+        if (whole) vb.i = (int8_t)((uint64_t)vb.i >> 8 * j);
+        if (a >= 0 && r->view[x->a].elem == DT_I8) va.i += 128;
+        acc->i = (int32_t)((uint64_t)acc->i + (uint64_t)(va.i * vb.i));
+    }
+    return true;
+}
+
 static bool macc(Run *r, const KInstRec *i)
 {
     const Kernel *k = r->k;
@@ -216,6 +232,10 @@ static bool macc(Run *r, const KInstRec *i)
             for (int64_t t = 0; t < T; t++)
                 for (int64_t q = 0; q < K * x->sums; q++) {
                     int64_t n = q / x->sums, g = q % x->sums;
+                    if (x->quads) {
+                        if (!quad(r, i, addr[t].there ? addr[t].a + n * ak : -1, addr[t].b + col / K_LANES * bstrip + n * bk, col, &acc[0])) return false;
+                        continue;
+                    }
                     in[0] = (KScalar){.i = 0};
                     if (addr[t].there && !operand(r, i, x->a, addr[t].a + n * ak, x->acc, &in[0])) return false;
                     int64_t at = x->b_pairs ? n / 2 * 2 * bk + 2 * (col % K_LANES) + n % 2 : n * bk + col % K_LANES;

@@ -57,12 +57,14 @@ typedef enum KLoop { KLOOP_SEQ, KLOOP_PAR, KLOOP_VEC } KLoop;
  * takes all of them: gates of a recurrent cell, a value and its gate.
  * A and B are addressed as flat element arrays. Packed B: b_k = 16, b_strip = kc*16, zero-padded to whole strips; B in place (row-major): b_k = row stride,
  * b_strip = 16, columns beyond `cols` are not read. With `b_pairs` (bf16, packed, f32 sums) two k lie side by side: element k of a column at
- * k/2*2*b_k + 2*column + k%2. `mr` x `nv` (rows x strips) is the register tile, `order` which loop runs inside: pure schedule, any value gives
+ * k/2*2*b_k + 2*column + k%2. With `quads` (bytes, packed, i32 sums that wrap) K counts groups of four elements, all else counts elements: group k of a row is the
+ * four at a_off + k*a_k, that of a column the four at b_off + (j/16)*b_strip + k*b_k + 4*(j%16). Of A u8, or i8 and then x + 128 is what is multiplied; of B i8, or i32
+ * whose bytes they are, the lowest first, and which are counted as one element. `mr` x `nv` (rows x strips) is the register tile, `order` which loop runs inside: pure schedule, any value gives
  * the same sums (k ascending within t ascending, fused multiply-add for floats where the target has it). Instruction args: rows, cols, K, T, a_k, b_k, b_strip, b_sum (0 when there
  * is one sum).
  * Blocks: addr(t,i) yields a_off, pred, b_off | init(i,j) yields acc... | epilogue(acc...,i,j) yields nothing. i, j, t, k are i64. */
 enum { KM_SUMS_MAX = 4 };
-typedef struct KMacc { uint32_t a, b; /* kernel params */ uint8_t mr, nv, sums /* 1..KM_SUMS_MAX; 0 in a spec: 1 */; bool m_inner; bool b_packed, b_pairs; DType acc; KBlock addr, init /* may be 0 */, epi;
+typedef struct KMacc { uint32_t a, b; /* kernel params */ uint8_t mr, nv, sums /* 1..KM_SUMS_MAX; 0 in a spec: 1 */; bool m_inner; bool b_packed, b_pairs, quads; DType acc; KBlock addr, init /* may be 0 */, epi;
     int64_t b_next; /* a hint for prefetching packed B: elements from the first strip of this macc to the one read after its last; 0: right behind the last */ } KMacc;
 enum { KM_ROWS, KM_COLS, KM_K, KM_T, KM_AK, KM_BK, KM_BSTRIP, KM_BSUM, KM_ARGS };
 
@@ -179,12 +181,16 @@ typedef struct KLocRec { int32_t node; Name node_name; Name op; } KLocRec;
 typedef enum KDots { KDOTS_NONE, KDOTS_PAIRS, KDOTS_TILES } KDots;
 enum { AMX_ROWS = 16, AMX_K = 32 };   /* of one register of bf16: rows, and elements of k in each */
 
+/* How it adds up products of bytes: widened to 32 bits one by one; widened to 16 bits, two at a time (pmaddwd); four at a time (vpdpbusd). */
+typedef enum KBytes { KBYTES_ONES, KBYTES_TWOS, KBYTES_FOURS } KBytes;
+
 typedef struct KTarget {
     const char *triple, *cpu, *features;   /* as LLVM takes them; features may be "" */
     uint16_t vec_bits;                      /* widest useful vector: 128, 256, 512 */
     uint16_t vec_regs;                      /* 16 or 32 */
     bool fma;
     KDots bf16;                             /* products of bf16 pairs at more than the rate of f32 multiply-adds */
+    KBytes bytes;
     uint32_t l1_bytes, l2_bytes;            /* data caches of one core */
 } KTarget;
 

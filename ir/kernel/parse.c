@@ -75,6 +75,7 @@ static bool parse_target(KParse *f)
         return false;
     t->fma = lex_accept_ident(x, "fma");
     t->bf16 = lex_accept_ident(x, "bf16") ? KDOTS_PAIRS : lex_accept_ident(x, "amx") ? KDOTS_TILES : KDOTS_NONE;
+    t->bytes = lex_accept_ident(x, "bytes2") ? KBYTES_TWOS : lex_accept_ident(x, "bytes4") ? KBYTES_FOURS : KBYTES_ONES;
     if (!lex_expect_ident(x, "l1") || !small_int(f, 0, UINT32_MAX, &l1) || !lex_expect_ident(x, "l2") ||
         !small_int(f, 0, UINT32_MAX, &l2))
         return false;

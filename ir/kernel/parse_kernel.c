@@ -341,6 +341,7 @@ static bool macc(P *p)
     spec.m_inner = lex_accept_ident(p->x, "m_inner");
     spec.b_packed = lex_accept_ident(p->x, "packed");
     spec.b_pairs = lex_accept_ident(p->x, "pairs");
+    spec.quads = !spec.b_pairs && lex_accept_ident(p->x, "quads");
     if (lex_accept_ident(p->x, "next") &&
         (!lex_expect(p->x, '(') || !lex_int(p->x, &spec.b_next) || !lex_expect(p->x, ')')))
         return false;

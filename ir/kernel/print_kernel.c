@@ -282,7 +282,7 @@ static void print_macc(P *p, const KInstRec *r)
     epi[x->sums] = "i";
     epi[x->sums + 1] = "j";
     str_printf(p->s, "macc<%s> %%%s, %%%s tile(%u, %u)%s%s%s", dtype_name(x->acc), p->param[x->a], p->param[x->b], x->mr,
-               x->nv, x->m_inner ? " m_inner" : "", x->b_packed ? " packed" : "", x->b_pairs ? " pairs" : "");
+               x->nv, x->m_inner ? " m_inner" : "", x->b_packed ? " packed" : "", x->b_pairs ? " pairs" : x->quads ? " quads" : "");
     if (x->b_next) str_printf(p->s, " next(%lld)", (long long)x->b_next);
     if (x->sums > 1) str_printf(p->s, " sums(%u)", x->sums);
     for (uint32_t n = 0; n < r->n_arg && n < (x->sums > 1 ? KM_ARGS : KM_BSUM); n++) {

@@ -285,6 +285,9 @@ static void check_macc(V *c, KInst i)
     if (!x->mr || !x->nv) err(c, "%s: empty tile", who(c, i));
     if (x->b_pairs && (!x->b_packed || x->acc != DT_F32 || c->k->param.p[x->b].elem != DT_BF16))
         err(c, "%s: pairs are packed bf16 and give f32", who(c, i));
+    DType ea = c->k->param.p[x->a].elem, eb = c->k->param.p[x->b].elem;
+    if (x->quads && (!x->b_packed || x->b_pairs || x->acc != DT_I32 || x->sums != 1 || (ea != DT_U8 && ea != DT_I8) || (eb != DT_I8 && eb != DT_I32)))
+        err(c, "%s: quads are bytes, packed in B, and give one i32", who(c, i));
     if (x->sums < 1 || x->sums > KM_SUMS_MAX) {
         err(c, "%s: %u sums", who(c, i), x->sums);
         c->failed = true;
@@ -302,6 +305,11 @@ static void check_macc(V *c, KInst i)
     if (y.i && kinst(c->k, y)->n_arg == 3 &&
         kx_depends(c->k, karg(c->k, kinst(c->k, y), 2), (KVal){kblock(c->k, x->addr)->param + 1}))
         err(c, "%s: b_off depends on the row", who(c, i));
+    if (x->quads && ea == DT_I8 && y.i && kinst(c->k, y)->n_arg == 3) {
+        KInst pred = kval(c->k, karg(c->k, kinst(c->k, y), 1))->def;
+        if (!pred.i || kinst(c->k, pred)->op != KOP_CONST || !kinst(c->k, pred)->imm.i)
+            err(c, "%s: rows of i8 quads are always there", who(c, i));
+    }
 }
 
 /* ---- blocks ---- */

@@ -55,7 +55,7 @@ bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
     recipe.kind = RECIPE_PACK;
     recipe.src[0] = blob;
     recipe.n_src = 1;
-    recipe.g = r->pairs ? 2 : 1;
+    recipe.g = r->pairs ? 2 : r->quads ? 4 : 1;
     Dim size = dim_const(&l->m->dims, shape->batch * r->batch);
     r->buf = lw_const_buf(l, blob_derived(&l->m->blobs, narrow ? DT_BF16 : b->elem, shape->batch * r->batch, &recipe), "packed", 1, &size);
     return true;
@@ -70,6 +70,12 @@ bool contraction_pack_kc(Lw *l, Blob blob, int64_t kc, int64_t T, int64_t K, int
 bool contraction_pack(Lw *l, Blob blob, DType acc, int64_t T, int64_t K, int64_t N, int64_t off, int64_t stride_t, int64_t stride_k, int64_t stride_n, RightSide *r)
 {
     return contraction_pack_kc(l, blob, contract_pack_kc(&l->k->target, acc, K), T, K, N, off, stride_t, stride_k, stride_n, r);
+}
+
+bool contraction_pack_quads(Lw *l, Blob blob, int64_t T, int64_t K, int64_t N, int64_t stride_t, int64_t stride_k, int64_t stride_n, RightSide *r)
+{
+    r->quads = true;
+    return contraction_pack_kc(l, blob, contract_quads_kc(&l->k->target, K), T, K, N, 0, stride_t, stride_k, stride_n, r);
 }
 
 bool contraction_pack_matrix(Lw *l, Blob blob, DType acc, int64_t K, int64_t N, int64_t stride_k, int64_t stride_n, RightSide *r)

@@ -74,7 +74,10 @@ typedef struct Mm {
     uint32_t pa, pb;
     double alpha, beta;
     bool bias;
+    bool bytes;          /* ByteMatMul: groups of four, sums in i32 */
 } Mm;
+
+static DType sum_type(const Mm *x) { return x->bytes ? DT_I32 : dtype_compute(lw_elem(x->l, 0)); }
 
 static Dim stride_of(Lw *l, KBuf buf, int axis)
 {
@@ -152,7 +155,18 @@ static KVal mm_b_load(void *arg, Kb *b, KVal z, KVal t, KVal k, KVal n, KVal pre
         if (x->m[i].b >= 0) idx[x->m[i].b] = kb_i(b, 0); /* of extent 1 */
     idx[x->b_k] = k;
     if (x->b_n >= 0) idx[x->b_n] = n;
-    return pred.i ? kb_load_if(b, x->pb, idx, pred, (KVal){0}) : kb_load(b, x->pb, idx);
+    bool flip = x->bytes && lw_elem(x->l, 1) == DT_U8;
+    KVal half = flip ? kb_const_i(b, DT_U8, 128) : (KVal){0};
+    KVal v = pred.i ? kb_load_if(b, x->pb, idx, pred, half) : kb_load(b, x->pb, idx);
+    return flip ? kb_bitcast(b, DT_I8, kb_bin(b, KOP_XOR, v, half)) : v;
+}
+
+/* An element of A as products of bytes want it: unsigned. */
+static KVal mm_a_byte(void *arg, Kb *b, KVal z, KVal t, KVal m, KVal k)
+{
+    (void)t;
+    KVal v = mm_a_load(arg, b, z, m, k);
+    return kb_type(b, v) == DT_U8 ? v : kb_bin(b, KOP_XOR, kb_bitcast(b, DT_U8, v), kb_const_i(b, DT_U8, 128));
 }
 
 static KVal scaled(Kb *b, KVal v, double k)
@@ -264,6 +278,7 @@ static bool pack(Mm *x, DType acc)
         }
     sk = x->b_k == rank - 1 ? 1 : N;
     sn = x->b_n == rank - 1 ? 1 : K;
+    if (x->bytes) return lw_elem(l, 1) == DT_I8 && contraction_pack_quads(l, blob, T, K, N, K * N, sk, sn, &x->right);
     bool dots = T == 1 && dim_is(d, stride_of(l, x->a, x->a_k), 1) && lw_row_major(l, x->a);
     if (dots) return contraction_pack_matrix(l, blob, acc, K, N, sk, sn, &x->right);
     return contraction_pack(l, blob, acc, T, K, N, 0, K * N, sk, sn, &x->right);
@@ -276,7 +291,7 @@ static bool transpose_few(Mm *x, int64_t M, int64_t N, int64_t K)
     Lw *l = x->l;
     Dims *d = &l->m->dims;
     DType t = dtype_compute(lw_elem(l, 0));
-    if (x->nz || M < ROWS || N < 2 || !contract_is_dot(&l->k->target, t, N, K) || !lw_row_major(l, x->a) ||
+    if (x->bytes || x->nz || M < ROWS || N < 2 || !contract_is_dot(&l->k->target, t, N, K) || !lw_row_major(l, x->a) ||
         !dim_is(d, stride_of(l, x->a, x->a_k), 1))
         return false;
     int64_t row = (K + K_LANES - 1) / K_LANES * K_LANES;
@@ -342,7 +357,9 @@ static void mm_kernel(Mm *x, Form form, const char *stem)
                   .T = dim_const(d, 1),
                   .a = x->pa,
                   .b = x->pb,
-                  .acc = dtype_compute(lw_elem(l, 0)),
+                  .acc = sum_type(x),
+                  .quads = x->bytes,
+                  .a_load = mm_a_byte,
                   .b_packed = x->right.packed,
                   .b_pairs = x->right.pairs,
                   .pack_kc = x->right.kc,
@@ -381,7 +398,7 @@ static bool mm_lower(Mm *x, const Axis *batch, int n, const char *stem)
     int64_t m, nn;
     bool few_rows = false;
     x->b = (KBuf){0};
-    if (!pack(x, dtype_compute(lw_elem(l, 0)))) {
+    if (!pack(x, sum_type(x))) {
         x->b = lw_in_strided(l, 1);
         for (int i = 0; i < x->nz; i++)
             if (x->z[i].b >= 0) x->z[i].b_stride = stride_of(l, x->b, x->z[i].b);
@@ -391,7 +408,8 @@ static bool mm_lower(Mm *x, const Axis *batch, int n, const char *stem)
         (void)dim_is_const(d, x->M, &extent[0]);
         (void)dim_is_const(d, x->N, &extent[1]);
         (void)dim_is_const(d, x->K, &extent[2]);
-        if (!n_runs) form = STRIPS;
+        if (x->bytes) form = n_runs ? STRIPS_OF_ROWS : STRIPS, k_runs = false;
+        else if (!n_runs) form = STRIPS;
         else if (contract_copies_b(&l->k->target, dtype_compute(lw_elem(l, 0)), extent[0], extent[1], extent[2]))
             form = STRIPS_OF_ROWS;
         if (k_runs && dim_is_const(d, x->N, &nn) && nn <= FEW) form = DOTS_BY_ROWS;
@@ -421,13 +439,14 @@ static bool mm_lower(Mm *x, const Axis *batch, int n, const char *stem)
     return true;
 }
 
-static bool matmul_lower(Lw *l, Node n)
+bool contraction_matmul(Lw *l, Node n)
 {
     (void)n;
     int ra = lw_rank(l, 0), rb = lw_rank(l, 1), ba = ra > 2 ? ra - 2 : 0, bb = rb > 2 ? rb - 2 : 0,
         batch = ba > bb ? ba : bb;
     Mm x = {.l = l,
             .alpha = 1,
+            .bytes = dtype_info(lw_elem(l, 0))->bits == 8,
             .a_row = ra == 1 ? -1 : ra - 2,
             .a_k = ra - 1,
             .b_k = rb == 1 ? 0 : rb - 2,
@@ -500,7 +519,7 @@ const OpDesc op_MatMul = {.name = "MatMul",
                           .out = P_OUT,
                           .infer = matmul_infer,
                           .rewrite = matmul_one_hot,
-                          .lower = matmul_lower,
+                          .lower = contraction_matmul,
                           .grad = grad_matmul, .eval = matmul_eval,
                           .cost = matmul_cost};
 

@@ -1,6 +1,7 @@
 /* quant_int.c: products of 8-bit integers: MatMulInteger, ConvInteger, and QLinearMatMul, QLinearConv on top of them;
  * DynamicQuantizeLinear.
- *   MatMulInteger(a, b, za, zb)  =>  Cast<i32>(Round(MatMul(real(a) - za, real(b) - zb)))
+ *   MatMulInteger(a, b, za, zb)  =>  ByteMatMul(a, b) - za * (sums of b's columns) - .. ; with vectors as ConvInteger:
+ *   ConvInteger(a, b, za, zb)    =>  Cast<i32>(Round(Conv(real(a) - za, real(b) - zb)))
  *   QLinearMatMul(..)            =>  Quantize(Cast<f32>(MatMulInteger(..)) * (sa * sb / sy), zy)
  * and convolutions likewise. `real` is f32 where every partial sum of the integer products stays within 2^24, so that
  * float arithmetic is exact in any order (from the type's range and, for constant weights, the sum of their
@@ -109,9 +110,50 @@ static Value of_rows(Ex *e, Value p, int rank)
     return quant_along(e, p, 2, 0);
 }
 
+/* The zero point of bytes that are taken as x + by: none if it is nothing. */
+static Value zero_of(Ex *e, Value zero, int64_t by)
+{
+    Blob blob;
+    const BlobRec *b = readable(e, zero, &blob);
+    bool nothing = b || !zero.i;
+    for (int64_t k = 0; nothing && k < (b ? b->count : 0); k++) nothing = blob_get_i(&e->g->m->blobs, blob, k) == -by;
+    if (!zero.i) return by ? ex_i(e, DT_I32, by) : VALUE_NONE;
+    if (nothing) return VALUE_NONE;
+    zero = ex_cast(e, zero, DT_I32);
+    return by ? ex2(e, OP_Add, zero, ex_i(e, DT_I32, by)) : zero;
+}
+
+static Value plus(Ex *e, Value x, int64_t by) { return by ? ex2(e, OP_Add, x, ex_i(e, DT_I32, by)) : x; }
+
+/* sum (A - za) (B - zb) = sum A B - za (sum of B's column - K zb) - zb sum of A's row, for A = a + up, B = b - down as
+ * ByteMatMul has them. All of it wraps, so all of it is right. */
+static Value matmul_bytes(Ex *e, Factor a, Factor b)
+{
+    int rank = ex_rank(e, a.v);
+    int64_t up = ex_elem(e, a.v) == DT_I8 ? 128 : 0, down = ex_elem(e, b.v) == DT_U8 ? 128 : 0;
+    int64_t columns = ex_rank(e, b.v) - 2, rows = rank - 1;
+    Value za = zero_of(e, of_rows(e, a.zero, rank), up), zb = zero_of(e, b.zero, -down), right = b.v;
+    if (down && value_is_const(e->g, right)) right = ex_cast(e, plus(e, ex_cast(e, right, DT_I32), -down), DT_I8);
+    Value acc = ex2(e, OP_ByteMatMul, a.v, right);
+    if (za.i) {
+        Value wide = plus(e, ex_cast(e, b.v, DT_I32), -down), sum = ex_reduce(e, OP_ReduceSum, wide, &columns, 1, true);
+        if (zb.i) {
+            Dim count = ex_type(e, a.v)->dim[rank - 1];
+            sum = ex2(e, OP_Sub, sum, ex2(e, OP_Mul, zb, ex_cast(e, ex_dims(e, &count, 1), DT_I32)));
+        }
+        acc = ex2(e, OP_Sub, acc, ex2(e, OP_Mul, za, sum));
+    }
+    if (zb.i) {
+        Value sum = ex_reduce(e, OP_ReduceSum, plus(e, ex_cast(e, a.v, DT_I32), up), &rows, 1, true);
+        acc = ex2(e, OP_Sub, acc, ex2(e, OP_Mul, zb, sum));
+    }
+    return acc;
+}
+
 static Value matmul_i32(Ex *e, Factor a, Factor b)
 {
     if (e->failed) return VALUE_NONE;
+    if (ex_rank(e, a.v) > 1 && ex_rank(e, b.v) > 1) return matmul_bytes(e, a, b);
     const TypeRec *ta = ex_type(e, a.v), *tb = ex_type(e, b.v);
     int64_t K = known(e, ta->dim[ta->rank - 1]), N = tb->rank == 2 ? known(e, tb->dim[1]) : -1;
     int rank = ta->rank;

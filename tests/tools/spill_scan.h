@@ -33,7 +33,7 @@ static inline bool spill_word(const char *text, const char *const *words)
 /* Marks in frame[] the registers that hold a copy of the stack pointer: x86 rbp, rbx; arm x29. */
 static inline void spill_decode(SpillInst *i, const char *text, bool arm, bool frame[2])
 {
-    static const char *const fma86[] = {"vfmadd", "vfmsub", "vfnmadd", "vdpbf16", "vpdpbusd", NULL}, *const mul86[] = {"mulps", "mulpd", NULL};
+    static const char *const fma86[] = {"vfmadd", "vfmsub", "vfnmadd", "vdpbf16", "vpdpbusd", "pmaddwd", NULL}, *const mul86[] = {"mulps", "mulpd", NULL};
     static const char *const fma_arm[] = {"fmla", NULL}, *const mul_arm[] = {"\tfmul\t", NULL};
     static const char *const math86[] = {"div", "sqrt", "round", "rndscale", "scalef", "maxp", "minp", NULL}, *const math_arm[] = {"fdiv", "fsqrt", "frint", "fmax", "fmin", NULL};
     snprintf(i->text, sizeof i->text, "%.95s", text);

@@ -9,12 +9,15 @@
 
 #include <stdlib.h>
 
-typedef struct Problem { int64_t Z, M, N, K, T; bool packed, guarded, symbolic, by_k, dot, copied, pairs, tiles; DType type; int64_t kc; } Problem;
-typedef struct Test { Problem p; uint32_t b, c; int64_t lda; } Test;
+typedef struct Problem { int64_t Z, M, N, K, T; bool packed, guarded, symbolic, by_k, dot, copied, pairs, tiles, quads, a_signed; DType type; int64_t kc; } Problem;
+typedef struct Test { Problem p; uint32_t a, b, c; int64_t lda; } Test;
 
-static DType b_type(const Problem *p) { return p->pairs ? DT_BF16 : p->type; }
+static DType b_type(const Problem *p) { return p->quads ? DT_I8 : p->pairs ? DT_BF16 : p->type; }
+static DType a_type(const Problem *p) { return !p->quads ? p->type : p->a_signed ? DT_I8 : DT_U8; }
 static int64_t strips(const Problem *p) { return (p->N + 15) / 16; }
 static int64_t b_batch(const Problem *p) { return p->dot ? p->N * ((p->K + 15) / 16 * 16) : p->packed ? (p->K + p->kc - 1) / p->kc * p->kc * strips(p) * 16 : p->K * p->N; }
+/* Of quads all taps are one long k. */
+static int64_t b_size(const Problem *p) { return p->quads && p->packed ? p->Z * ((p->T * p->K + p->kc - 1) / p->kc * p->kc * strips(p) * 16) : p->Z * p->T * b_batch(p); }
 static bool present(const Problem *p, int64_t t, int64_t m) { return !p->guarded || (m + t) % 3 != 0; }
 static int64_t a_at(const Test *x, int64_t z, int64_t t, int64_t m, int64_t k)
 {
@@ -24,6 +27,10 @@ static int64_t a_at(const Test *x, int64_t z, int64_t t, int64_t m, int64_t k)
 static int64_t b_at(const Problem *p, int64_t z, int64_t t, int64_t k, int64_t n)
 {
     int64_t batch = (z * p->T + t) * b_batch(p);
+    if (p->quads && p->packed) {
+        k += t * p->K;
+        return z * (b_size(p) / p->Z) + (k / p->kc * strips(p) + n / 16) * p->kc * 16 + k % p->kc / 4 * 64 + n % 16 * 4 + k % 4;
+    }
     if (p->dot) return batch + n * ((p->K + 15) / 16 * 16) + k;
     if (p->pairs) return batch + (k / p->kc * strips(p) + n / 16) * p->kc * 16 + k % p->kc / 2 * 32 + n % 16 * 2 + k % 2;
     return batch + (p->packed ? ((k / p->kc * strips(p) + n / 16) * p->kc + k % p->kc) * 16 + n % 16 : k * p->N + n);
@@ -41,6 +48,7 @@ static void on_a(void *arg, Kb *b, KVal z, KVal t, KVal m, KVal k0, KVal *off, K
 static KVal on_b(void *arg, Kb *b, KVal z, KVal t, KVal k0)
 {
     const Test *x = arg;
+    if (x->p.quads && x->p.packed) return kb_mul(b, z, kb_i(b, b_size(&x->p) / x->p.Z));
     KVal off = kb_mul(b, kb_add(b, kb_mul(b, z, kb_i(b, x->p.T)), t), kb_i(b, b_batch(&x->p)));
     return x->p.packed ? off : kb_add(b, off, kb_mul(b, k0, kb_i(b, x->p.N)));
 }
@@ -49,6 +57,17 @@ static KVal on_b_load(void *arg, Kb *b, KVal z, KVal t, KVal k, KVal n, KVal pre
     const Test *x = arg;
     KVal at = kb_add(b, on_b(arg, b, z, t, k), n);
     return pred.i ? kb_load_if(b, x->b, &at, pred, (KVal){0}) : kb_load(b, x->b, &at);
+}
+static KVal on_a_load(void *arg, Kb *b, KVal z, KVal t, KVal m, KVal k)
+{
+    const Test *x = arg;
+    KVal off, pred = {0}, half = kb_const_i(b, a_type(&x->p), -128), at[2];
+    on_a(arg, b, z, t, m, kb_i(b, 0), &off, &pred);
+    off = kb_add(b, off, x->p.by_k ? kb_mul(b, k, kb_i(b, x->lda)) : k);
+    at[0] = kb_div(b, off, kb_i(b, x->lda));
+    at[1] = kb_bin(b, KOP_REM, off, kb_i(b, x->lda));
+    KVal v = pred.i ? kb_load_if(b, x->a, at, pred, x->p.a_signed ? half : (KVal){0}) : kb_load(b, x->a, at);
+    return x->p.a_signed ? kb_bitcast(b, DT_U8, kb_bin(b, KOP_XOR, v, half)) : v;
 }
 static void on_store(void *arg, Kb *b, KVal z, KVal m, KVal n, KVal acc)
 {
@@ -90,6 +109,7 @@ static void plan_locals(KModule *m)
 static void put(DType t, void *p, int64_t i, int64_t v)
 {
     if (t == DT_F32) ((float *)p)[i] = (float)v;
+    else if (t == DT_I8 || t == DT_U8) ((int8_t *)p)[i] = (int8_t)(v == -3 ? 128 : v == 4 ? 255 : v == 3 ? 127 : 37 * v); /* the ends of both */
     else if (t == DT_F64) ((double *)p)[i] = (double)v;
     else if (t == DT_BF16) {
         float f = (float)v; /* small integers: exact */
@@ -100,6 +120,7 @@ static void put(DType t, void *p, int64_t i, int64_t v)
 static double get(DType t, const void *p, int64_t i)
 {
     if (t == DT_BF16) return elem_get_f(t, p, i);
+    if (t == DT_I8 || t == DT_U8) return t == DT_U8 ? ((const uint8_t *)p)[i] : ((const int8_t *)p)[i];
     return t == DT_F32 ? ((const float *)p)[i] : t == DT_F64 ? ((const double *)p)[i] : ((const int32_t *)p)[i];
 }
 
@@ -120,7 +141,7 @@ static bool right(const Test *x, const void *a, const void *b, const void *c)
             for (int64_t n = 0; n < p->N; n++) {
                 double sum = (double)n;
                 for (int64_t t = 0; t < p->T; t++)
-                    for (int64_t k = 0; k < p->K && present(p, t, m); k++) sum += get(p->type, a, a_at(x, z, t, m, k)) * get(b_type(p), b, b_at(p, z, t, k, n));
+                    for (int64_t k = 0; k < p->K && present(p, t, m); k++) sum += (get(a_type(p), a, a_at(x, z, t, m, k)) + (p->a_signed ? 128 : 0)) * get(b_type(p), b, b_at(p, z, t, k, n));
                 double got = get(p->type, c, (z * p->M + m) * p->N + n);
                 if (got == sum) continue;
                 printf("    Z%lld M%lld N%lld K%lld T%lld packed %d guarded %d symbolic %d by_k %d %s: C[%lld,%lld,%lld] is %g, expected %g\n", (long long)p->Z,
@@ -132,10 +153,14 @@ static bool right(const Test *x, const void *a, const void *b, const void *c)
 }
 
 /* Counts which schedules were seen: the test is worth something only when all of them were. */
-static int seen_dots, seen_tiles, seen_pairs, seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks, seen_copied_blocks;
+static int seen_quads[3], seen_dots, seen_tiles, seen_pairs, seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks, seen_copied_blocks;
 
 static void note_schedule(const KModule *m, const Problem *p)
 {
+    if (p->quads) {
+        seen_quads[m->target.bytes]++;
+        return;
+    }
     TileProblem q = {.acc = p->type, .a_type = p->type, .b_type = b_type(p), .M = p->symbolic ? -1 : p->M, .N = p->N, .K = p->K, .T = p->T, .b_packed = p->packed, .pack_kc = p->kc};
     TileChoice c = contract_choose(&m->target, &q);
     if (p->copied) {
@@ -225,24 +250,25 @@ static void problem_test(Problem p, const char *cpu, uint64_t seed)
     if (m.target.bf16 == KDOTS_TILES) m.target.features = arena_printf(&ar, "%s%s+amx-tile,+amx-bf16", m.target.features, *m.target.features ? "," : "");
     seen_dots += m.target.bf16 == KDOTS_PAIRS;
     seen_tiles += m.target.bf16 == KDOTS_TILES;
-    p.kc = contract_pack_kc(&m.target, p.type, p.K);
+    if (p.quads && seed % 3 == 0) m.target.bytes = seed % 2 ? KBYTES_ONES : KBYTES_TWOS;
+    p.kc = p.quads ? contract_quads_kc(&m.target, p.T * p.K) : contract_pack_kc(&m.target, p.type, p.K);
     if (p.pairs) p.kc = contract_pairs_kc(&m.target, p.kc);
     note_schedule(&m, &p);
     Test x = {.p = p, .lda = (p.by_k ? p.M : p.K) + 1};
-    int64_t a_rows = p.Z * p.T * (p.by_k ? p.K : p.M), a_len = a_rows * x.lda, b_len = p.Z * p.T * b_batch(&p), c_len = p.Z * p.M * p.N;
+    int64_t a_rows = p.Z * p.T * (p.by_k ? p.K : p.M), a_len = a_rows * x.lda, b_len = b_size(&p), c_len = p.Z * p.M * p.N;
     Dim rows = dim_const(&dims, p.M);
     if (p.symbolic) {
         Sym s = sym_new(&dims, name_of(&names, "M"), SYM_ENTRY, 0, INT64_MAX);
         dims.sym.p[s.i].input = dims.sym.p[s.i].axis = 0;
         rows = dim_sym(&dims, s);
     }
-    KBuf ka = port(&m, false, "a", p.type, 2, (Dim[]){p.symbolic ? rows : dim_const(&dims, a_rows), dim_const(&dims, x.lda)});
+    KBuf ka = port(&m, false, "a", a_type(&p), 2, (Dim[]){p.symbolic ? rows : dim_const(&dims, a_rows), dim_const(&dims, x.lda)});
     KBuf kb = port(&m, false, "b", b_type(&p), 1, (Dim[]){dim_const(&dims, b_len)});
     KBuf kc = port(&m, true, "c", p.type, 3, (Dim[]){dim_const(&dims, p.Z), rows, dim_const(&dims, p.N)});
     Kb *b = kb_new(&m, "contract", (KLoc){0});
     Contract c = {.Z = dim_const(&dims, p.Z), .M = rows, .N = dim_const(&dims, p.N), .K = dim_const(&dims, p.K), .T = dim_const(&dims, p.T), .acc = p.type,
-                  .b_packed = p.packed, .b_pairs = p.pairs, .pack_kc = p.kc, .b_dot = p.dot, .a_buf = ka, .arg = &x, .a_addr = on_a, .b_addr = on_b, .store = on_store, .a_plain = !p.guarded};
-    c.a = kb_param(b, ka, false);
+                  .b_packed = p.packed, .b_pairs = p.pairs, .quads = p.quads, .a_load = p.quads ? on_a_load : NULL, .pack_kc = p.kc, .b_dot = p.dot, .a_buf = ka, .arg = &x, .a_addr = on_a, .b_addr = on_b, .store = on_store, .a_plain = !p.guarded};
+    c.a = x.a = kb_param(b, ka, false);
     c.b = x.b = kb_param(b, kb, false);
     if (p.copied) {
         c.b_load = on_b_load;
@@ -258,10 +284,10 @@ static void problem_test(Problem p, const char *cpu, uint64_t seed)
     size_t size = (size_t)dtype_bytes(p.type, 1);
     void *va = malloc((size_t)a_len * size + 1), *vb = malloc((size_t)b_len * size + 1), *vc = calloc((size_t)c_len + 1, size);
     Rng r = {seed};
-    for (int64_t i = 0; i < a_len; i++) put(p.type, va, i, rng_in(&r, -3, 4));
+    for (int64_t i = 0; i < a_len; i++) put(a_type(&p), va, i, rng_in(&r, -3, 4));
     for (int64_t i = 0; i < b_len; i++) put(b_type(&p), vb, i, rng_in(&r, -3, 4));
     int64_t da[] = {p.symbolic ? p.M : a_rows, x.lda}, dc[] = {p.Z, p.M, p.N};
-    bmc_value in[] = {value(p.type, va, 2, da), value(b_type(&p), vb, 1, &b_len)}, out = value(p.type, vc, 3, dc);
+    bmc_value in[] = {value(a_type(&p), va, 2, da), value(b_type(&p), vb, 1, &b_len)}, out = value(p.type, vc, 3, dc);
     CodegenJit *jit = NULL;
     if (CHECK(codegen_jit(&m, &(CodegenOptions){.opt_level = p.tiles && seed % 4 == 0 ? 0 : 2, .verify = true, .threads = true, .producer = "test"}, &jit))) {
         const bmc_model *model = codegen_jit_model(jit);
@@ -315,6 +341,16 @@ int main(void)
         if (rng_in(&r, 0, 14) == 0) p.K = 0;
         problem_test(p, i % 3 || (p.pairs && i % 2) ? "native" : "x86-64-v3", i);
     }
+    for (uint64_t i = 0; i < 40; i++) {   /* groups of four bytes */
+        Problem p = {.Z = i % 5 ? 1 : 2, .M = rng_in(&r, 1, 60), .N = rng_in(&r, 1, 150), .K = rng_in(&r, 1, 60), .T = 1, .packed = rng_in(&r, 0, 2) != 0, .type = DT_I32, .quads = true, .a_signed = i & 1};
+        if (i % 7 == 1) p.K = rng_in(&r, 0, 1) ? 1800 : rng_in(&r, 1500, 2000);
+        if (i % 7 == 2) p.T = 9, p.guarded = p.packed = true;
+        if (i % 7 == 3) p.symbolic = true, p.Z = 1, p.M = rng_in(&r, 0, 300);
+        if (i % 7 == 4) p.by_k = true;
+        if (i % 7 == 5) p.M = rng_in(&r, 300, 500), p.K = 4 * rng_in(&r, 1, 40);
+        p.copied = !p.packed;
+        problem_test(p, i % 4 ? "native" : "x86-64-v3", i);
+    }
     for (uint64_t i = 0; has_avx512() && amx_available() && i < 24; i++) {   /* matrix registers, emulated where the CPU has none */
         Problem p = {.Z = i % 5 ? 1 : 2, .M = rng_in(&r, 1, 90), .N = rng_in(&r, 1, 100), .K = rng_in(&r, 1, 100), .T = 1, .packed = true, .type = DT_F32, .pairs = true, .tiles = true};
         switch (i % 6) {
@@ -340,6 +376,7 @@ int main(void)
     }
     share_test();
     CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2 && seen_copied_blocks > 2 && seen_pairs > 5);
+    CHECK(seen_quads[KBYTES_ONES] > 2 && seen_quads[KBYTES_TWOS] > 2);
     CHECK(seen_dots > 2 || !has_bf16_dots());
     CHECK(seen_tiles == 24 || !has_avx512());
     printf("pairs multiplied %d times, in matrix registers %d times (%lu instructions emulated), ", seen_dots, seen_tiles, amx_emulated());

@@ -20,7 +20,11 @@ static bool runs_never(void) { return false; }
 #if defined __x86_64__
 static bool runs_v3(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 static bool runs_v4(void) { return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq"); }
+static bool runs_avxvnni(void) { return runs_v3() && __builtin_cpu_supports("avxvnni"); }
+static bool runs_vnni(void) { return runs_v4() && __builtin_cpu_supports("avx512vnni"); }
 #else
+#define runs_avxvnni runs_never
+#define runs_vnni runs_never
 #define runs_v3 runs_never
 #define runs_v4 runs_never
 #undef runs_always
@@ -28,15 +32,18 @@ static bool runs_v4(void) { return __builtin_cpu_supports("avx512f") && __builti
 #endif
 
 static const Isa isas[] = {
-    {{"x86_64-unknown-linux-gnu", "x86-64", "", 128, 16, false, false, 32768, 262144}, runs_always, false},
-    {{"x86_64-unknown-linux-gnu", "x86-64-v3", "", 256, 16, true, false, 32768, 262144}, runs_v3, false},
-    {{"x86_64-unknown-linux-gnu", "x86-64-v4", "", 512, 32, true, false, 32768, 1048576}, runs_v4, false},
-    {{"aarch64-unknown-linux-gnu", "generic", "", 128, 32, true, false, 32768, 524288}, runs_never, true},
+    {{"x86_64-unknown-linux-gnu", "x86-64", "", 128, 16, false, false, KBYTES_TWOS, 32768, 262144}, runs_always, false},
+    {{"x86_64-unknown-linux-gnu", "x86-64-v3", "", 256, 16, true, false, KBYTES_TWOS, 32768, 262144}, runs_v3, false},
+    {{"x86_64-unknown-linux-gnu", "x86-64-v4", "", 512, 32, true, false, KBYTES_TWOS, 32768, 1048576}, runs_v4, false},
+    {{"x86_64-unknown-linux-gnu", "x86-64-v3", "+avxvnni", 256, 16, true, false, KBYTES_FOURS, 32768, 262144}, runs_avxvnni, false},
+    {{"x86_64-unknown-linux-gnu", "x86-64-v4", "+avx512vnni", 512, 32, true, false, KBYTES_FOURS, 32768, 1048576}, runs_vnni, false},
+    {{"aarch64-unknown-linux-gnu", "generic", "", 128, 32, true, false, KBYTES_ONES, 32768, 524288}, runs_never, true},
 };
 
 /* ---- the code under test ---- */
-static const DType type_a[TC_TYPES] = {DT_F32, DT_F64, DT_I32, DT_BF16, DT_U8, DT_I64}, type_b[TC_TYPES] = {DT_F32, DT_F64, DT_I32, DT_F32, DT_I8, DT_I64},
-                   type_c[TC_TYPES] = {DT_F32, DT_F64, DT_I32, DT_F32, DT_I32, DT_I64};
+static const DType type_a[TC_TYPES] = {DT_F32, DT_F64, DT_I32, DT_BF16, DT_U8, DT_I64, DT_U8, DT_I8},
+                   type_b[TC_TYPES] = {DT_F32, DT_F64, DT_I32, DT_F32, DT_I8, DT_I64, DT_I8, DT_I8},
+                   type_c[TC_TYPES] = {DT_F32, DT_F64, DT_I32, DT_F32, DT_I32, DT_I64, DT_I32, DT_I32};
 
 typedef struct Emit { const TileCase *c; LLVMContextRef cx; LLVMModuleRef mod; LLVMBuilderRef b; LLVMTypeRef i64, elem; LLVMValueRef p[TP_COUNT], out; } Emit;
 
@@ -48,7 +55,7 @@ static void on_addr(void *arg, LLVMValueRef t, LLVMValueRef row, LLVMValueRef *a
     LLVMBuilderRef b = x->b;
     LLVMValueRef strips = LLVMBuildAShr(b, LLVMBuildAdd(b, x->p[TP_COLS], num(x, 15), ""), num(x, 4), "");
     LLVMValueRef batch = LLVMBuildMul(b, t, x->p[TP_K], "");
-    *b_off = x->c->packed ? LLVMBuildMul(b, LLVMBuildMul(b, batch, strips, ""), num(x, 16), "") : LLVMBuildMul(b, batch, x->p[TP_LDB], "");
+    *b_off = x->c->packed ? LLVMBuildMul(b, LLVMBuildMul(b, batch, strips, ""), num(x, 16 * tc_group(x->c)), "") : LLVMBuildMul(b, batch, x->p[TP_LDB], "");
     LLVMValueRef r = LLVMBuildSub(b, LLVMBuildAdd(b, row, t, ""), LLVMBuildSDiv(b, x->p[TP_T], num(x, 2), ""), "");
     switch (x->c->mode) {
     case TC_TRANSPOSED: *a_off = row; break;
@@ -141,12 +148,13 @@ static void case_emit(LLVMContextRef cx, LLVMModuleRef mod, const KTarget *targe
         LLVMValueRef at = num(&x, i), at_ptr = LLVMBuildGEP2(x.b, x.i64, LLVMGetParam(fn, 3), &at, 1, "");
         x.p[i] = c->known ? num(&x, known[i]) : LLVMBuildLoad2(x.b, x.i64, at_ptr, "");
     }
+    int64_t group = tc_group(c);
     bool by_k = c->mode == TC_TRANSPOSED || c->mode == TC_CONV_STRIDED;
     TileEmit e = {
         .cx = cx, .mod = mod, .b = x.b, .fn = fn, .target = target, .a_type = type_a[c->type], .b_type = type_b[c->type], .acc = type_c[c->type],
-        .mr = mr, .nv = nv, .sums = 1, .b_sum = num(&x, 0), .m_inner = c->m_inner, .b_packed = c->packed, .a_always = c->mode != TC_CONV && c->mode != TC_CONV_STRIDED, .heavy_epilogue = c->heavy,
-        .rows = x.p[TP_ROWS], .cols = x.p[TP_COLS], .K = x.p[TP_K], .T = x.p[TP_T], .a_k = by_k ? x.p[TP_LDA] : num(&x, 1),
-        .b_k = c->packed ? num(&x, 16) : x.p[TP_LDB], .b_strip = c->packed ? LLVMBuildMul(x.b, x.p[TP_K], num(&x, 16), "") : num(&x, 16),
+        .mr = mr, .nv = nv, .sums = 1, .b_sum = num(&x, 0), .m_inner = c->m_inner, .b_packed = c->packed, .quads = tc_quads(c), .a_always = c->mode != TC_CONV && c->mode != TC_CONV_STRIDED, .heavy_epilogue = c->heavy,
+        .rows = x.p[TP_ROWS], .cols = x.p[TP_COLS], .K = x.p[TP_K], .T = x.p[TP_T], .a_k = by_k ? x.p[TP_LDA] : num(&x, group),
+        .b_k = c->packed ? num(&x, 16 * group) : x.p[TP_LDB], .b_strip = c->packed ? LLVMBuildMul(x.b, x.p[TP_K], num(&x, 16 * group), "") : num(&x, 16),
         .a_base = LLVMGetParam(fn, 0), .b_base = LLVMGetParam(fn, 1), .arg = &x,
         .addr = on_addr, .init = c->init ? on_init : NULL, .epilogue = on_epilogue, .load_scalar = on_scalar, .load_vector = on_vector,
     };
@@ -189,6 +197,7 @@ static LLVMMemoryBufferRef object_of(LLVMModuleRef mod, const KTarget *k)
 static void tile_of(const KTarget *k, const TileCase *c, unsigned *mr, unsigned *nv)
 {
     TileProblem p = {.acc = type_c[c->type], .a_type = type_a[c->type], .b_type = type_b[c->type], .M = 240, .N = 192, .K = 256, .T = 1, .b_packed = c->packed, .pack_kc = 256};
+    if (tc_quads(c)) p.a_type = p.b_type = DT_I32, p.quads = true, p.a_signed = type_a[c->type] == DT_I8;
     TileChoice t = contract_choose(k, &p);
     *mr = t.mr;
     *nv = t.nv;
@@ -198,6 +207,8 @@ static void tile_of(const KTarget *k, const TileCase *c, unsigned *mr, unsigned 
 typedef struct Cases { TileCase *p; size_t n, room; } Cases;
 static void cases_add(Cases *s, TileCase c)
 {
+    if (tc_quads(&c)) c.packed = 1;
+    if (c.type == TC_QUADS_OF_SIGNED && (c.mode == TC_CONV || c.mode == TC_CONV_STRIDED)) c.type = TC_QUADS;   /* rows of these are always there */
     if (s->n == s->room) s->p = realloc(s->p, (s->room = s->room ? 2 * s->room : 64) * sizeof *s->p);
     s->p[s->n++] = c;
 }
