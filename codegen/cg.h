@@ -9,6 +9,7 @@
 #include <llvm-c/Core.h>
 #include <llvm-c/DebugInfo.h>
 #include <llvm-c/TargetMachine.h>
+#include <stdio.h>
 #include "base/bug.h"
 #include "base/map.h"
 #include "codegen/codegen.h"
@@ -168,9 +169,15 @@ typedef struct CgData {
 } CgData;
 bool data_layout(Cg *);
 int64_t data_string_off(Cg *, Blob);
-bool data_write_object(Cg *, const char *path);
+/* hole: a section without contents in the place of the weights, which are written into the linked file. */
+bool data_write_object(Cg *, const char *path, bool hole);
+bool data_write_into(Cg *, const char *linked);
 bool data_write_file(Cg *, const char *path);
 bool data_hash(Cg *);                          /* sets data->hash; for weights in a side file */
+
+/* ---- place.c ---- */
+/* Leaves the file, open for reading and writing, at the contents of that object; false: it has none of that size. */
+bool place_find(Cg *, FILE *, const char *name, int64_t bytes, int64_t *at);
 
 /* ---- target.c ---- */
 void target_init_llvm(void);

@@ -3,8 +3,9 @@
  * page-aligned read-only section; large ones (a page and up) start on a page of their own, so that untouched weights
  * are never read from disk. String tensors are records {address, length}: they need relocations and lie in a section
  * of their own, their bytes in a third.
- * The ELF64 relocatable file is streamed: header, sections in order, symbols last. PACK recipes are evaluated a
- * panel (kc x 16 columns) at a time. */
+ * The ELF64 relocatable file is streamed: header, sections in order, symbols last. For a linker it holds the place of
+ * the weights only, and they are streamed into what it has made (place.c). PACK recipes are evaluated a panel (kc x 16
+ * columns) at a time. */
 #include "codegen/cg.h"
 #include "runtime/bmc.h"
 
@@ -308,7 +309,7 @@ static bool write_pieces(Out *o)
 /* ---- ELF ---- */
 enum { S_NULL, S_WEIGHTS, S_BYTES, S_RECORDS, S_RELA, S_STACK, S_SYMTAB, S_STRTAB, S_SHSTRTAB, S_COUNT };
 
-bool data_write_object(Cg *g, const char *path)
+bool data_write_object(Cg *g, const char *path, bool hole)
 {
     CgData *d = g->data;
     bool arm = !strncmp(g->m->target.triple, "aarch64", 7);
@@ -334,8 +335,9 @@ bool data_write_object(Cg *g, const char *path)
                                  .sh_offset = (Elf64_Off)o.at,
                                  .sh_size = (Elf64_Xword)d->bytes,
                                  .sh_addralign = PAGE};
-    if (!g->weights_out) ok = write_pieces(&o);
-    else sh[S_WEIGHTS].sh_size = 0;
+    if (g->weights_out) sh[S_WEIGHTS].sh_size = 0;
+    else if (hole) sh[S_WEIGHTS].sh_type = SHT_NOBITS;
+    else ok = write_pieces(&o);
 
     int64_t bytes_at = o.at, records = d->text_records / (int64_t)sizeof(bmc_string);
     for (uint32_t i = 0; ok && i < d->text.n; i++) {
@@ -431,6 +433,16 @@ bool data_write_object(Cg *g, const char *path)
     out_bytes(&o, &eh, sizeof eh);
     ok &= out_close(&o);
     return ok;
+}
+
+bool data_write_into(Cg *g, const char *linked)
+{
+    const char *name = arena_printf(&g->arena, "bmc_weights_%s", g->m->prefix);
+    Out o = {.g = g, .f = fopen(linked, "r+b"), .path = linked};
+    if (!o.f) return diag(g->m->diag, diag_file(linked), E_OPEN, strerror(errno));
+    bool found = place_find(g, o.f, name, g->data->bytes, &o.at), ok = found && write_pieces(&o);
+    ok &= out_close(&o);
+    return found ? ok : diag(g->m->diag, diag_file(linked), E_LINK, "the linker has lost the place of the weights");
 }
 
 /* The side file: the pieces alone, mapped as they are. */

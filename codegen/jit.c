@@ -75,7 +75,7 @@ static LLVMErrorRef add_weights(Cg *g, LLVMOrcLLJITRef jit, bool *ok)
     close(fd);
     LLVMMemoryBufferRef buffer = NULL;
     char *text = NULL;
-    *ok = data_write_object(g, path);
+    *ok = data_write_object(g, path, false);
     if (*ok && LLVMCreateMemoryBufferWithContentsOfFile(path, &buffer, &text)) {
         *ok = diag(g->m->diag, diag_file(path), E_READ, text);
         LLVMDisposeMessage(text);

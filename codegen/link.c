@@ -1,5 +1,5 @@
-/* link.c: from the two objects (code, weights) to what the user asked for, with the system's own tools started
- * directly, never through a shell.
+/* link.c: from the two objects (code, the place of the weights) to what the user asked for, with the system's own tools
+ * started directly, never through a shell. Weights are written last, where the linker has put their place.
  *   .so cc -shared with the runtime archives; only PREFIX_model and bmc_model stay visible
  *   .o  cc -r with the members of the runtime that are needed, then objcopy --localize-hidden: two models link into
  *       one program
@@ -135,11 +135,17 @@ static void add_words(Cg *g, Args *a, const char *text)
     }
 }
 
+/* The weights object holds their place only: now they are written, once, where it has come to lie. */
+static bool fill(Cg *g, const char *linked)
+{
+    return !g->data->bytes || g->weights_out || data_write_into(g, linked);
+}
+
 /* Up to so many bytes of constants the code and they are one mapping, which is a fifth of the time that the loader takes: two system calls and a page
  * fault less. Larger ones stay apart from what can be executed. */
 #define TOGETHER ((int64_t)4 << 20)
 
-/* The system's default linker: ld.lld links a gigabyte faster, but maps input and output whole (860 MB at most for 400 MB of weights, ld.bfd 465 MB). */
+/* The system's default linker. */
 static bool link_shared(Cg *g, const char *object, const char *weights, const char *out)
 {
     Archives with;
@@ -156,7 +162,7 @@ static bool link_shared(Cg *g, const char *object, const char *weights, const ch
     add(&a, "-Wl,--gc-sections,-Bsymbolic,-z,defs,-z,noexecstack,-z,relro,-z,now,--as-needed");
     if (g->data->bytes < TOGETHER) add(&a, "-Wl,-z,noseparate-code");
     if (!g->opt->debug) add(&a, "-Wl,--build-id=none");
-    return run_args(g, &a);
+    return run_args(g, &a) && fill(g, out);
 }
 
 static bool link_partial(Cg *g, const char *object, const char *weights, const char *out)
@@ -176,7 +182,7 @@ static bool link_partial(Cg *g, const char *object, const char *weights, const c
     add(&b, tool(g, "objcopy", "objcopy"));
     add(&b, "--localize-hidden");
     add(&b, out);
-    return run_args(g, &b);
+    return run_args(g, &b) && fill(g, out);
 }
 
 static bool link_archive(Cg *g, const char *object, const char *weights, const char *out)

@@ -96,7 +96,7 @@ static bool emit(Cg *g)
     if (o->kind == CG_LL || o->kind == CG_ASM) {
         ok = object_write(g, o->kind, linked);
     } else {
-        ok = object_write(g, CG_OBJECT, object) && (!need_data || data_write_object(g, weights));
+        ok = object_write(g, CG_OBJECT, object) && (!need_data || data_write_object(g, weights, true));
         ok = ok && link_output(g, object, need_data ? weights : NULL, linked);
     }
     if (ok && g->weights_out)
