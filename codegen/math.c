@@ -58,7 +58,7 @@ static V libm_call(Em *e, const char *name, const V *arg, unsigned n)
 static V exp_minus_abs(Em *e, V x)
 {
     V neg = LLVMBuildFNeg(e->b, em_abs(e, x), "");
-    return libm_call(e, "exp", &neg, 1);
+    return math_exp_f64(e, &neg);
 }
 
 /* as math_sigmoid_f32 */
@@ -77,7 +77,7 @@ static V softplus_f64(Em *e, const V *a)
 }
 
 static const MathFn functions[] = {
-    {"exp", 1, math_exp_f32, NULL, true},
+    {"exp", 1, math_exp_f32, math_exp_f64, true},
     {"exp2", 1, math_exp2_f32, NULL, true},
     {"log", 1, math_log_f32, NULL, true},
     {"tanh", 1, math_tanh_f32, NULL, true},

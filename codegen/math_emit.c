@@ -50,16 +50,35 @@ V em_intrinsic(Em *e, const char *name, const V *a, unsigned n)
 
 bool em_has_scale(const Em *e) { return e->m->scalef && e->lanes == 16; }
 
+/* The instruction on one register. */
+static V scale_register(Em *e, const char *name, V x, V n, LLVMTypeRef mask)
+{
+    enum { ROUND_AS_SET = 4 };
+    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
+    assert(id != 0 && em_has_scale(e));
+    V fn = LLVMGetIntrinsicDeclaration(e->m->mod, id, NULL, 0);
+    LLVMTypeRef i32 = LLVMInt32TypeInContext(e->m->cx);
+    V arg[5] = {x, n, LLVMConstNull(LLVMTypeOf(x)), LLVMConstAllOnes(mask), LLVMConstInt(i32, ROUND_AS_SET, false)};
+    return LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->m->cx, id, NULL, 0), fn, arg, 5, "");
+}
+
+/* Lanes first .. first+n-1 of a, then of b. */
+static V lanes_from(Em *e, V a, V b, unsigned first, unsigned n)
+{
+    V pick[16];
+    for (unsigned i = 0; i < n; i++) pick[i] = LLVMConstInt(LLVMInt32TypeInContext(e->m->cx), first + i, false);
+    return LLVMBuildShuffleVector(e->b, a, b, LLVMConstVector(pick, n), "");
+}
+
 V em_scale(Em *e, V x, V n)
 {
-    static const char name[] = "llvm.x86.avx512.mask.scalef.ps.512";
-    enum { ROUND_AS_SET = 4 };
-    unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
-    assert(id != 0 && em_has_scale(e));
-    LLVMTypeRef i16 = LLVMInt16TypeInContext(e->m->cx), i32 = LLVMInt32TypeInContext(e->m->cx);
-    V fn = LLVMGetIntrinsicDeclaration(e->m->mod, id, NULL, 0);
-    V arg[5] = {x, n, LLVMConstNull(e->f32), LLVMConstAllOnes(i16), LLVMConstInt(i32, ROUND_AS_SET, false)};
-    return LLVMBuildCall2(e->b, LLVMIntrinsicGetType(e->m->cx, id, NULL, 0), fn, arg, 5, "");
+    LLVMTypeRef i8 = LLVMInt8TypeInContext(e->m->cx), i16 = LLVMInt16TypeInContext(e->m->cx);
+    if (!is_double(x)) return scale_register(e, "llvm.x86.avx512.mask.scalef.ps.512", x, n, i16);
+    V half[2], none = LLVMGetPoison(LLVMTypeOf(x));
+    for (unsigned i = 0; i < 2; i++)
+        half[i] = scale_register(e, "llvm.x86.avx512.mask.scalef.pd.512", lanes_from(e, x, none, 8 * i, 8),
+                                 lanes_from(e, n, none, 8 * i, 8), i8);
+    return lanes_from(e, half[0], half[1], 0, 16);
 }
 
 V em_add(Em *e, V a, V b) { return LLVMBuildFAdd(e->b, a, b, ""); }

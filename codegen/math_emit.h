@@ -68,11 +68,12 @@ V em_sign(Em *e, V x);          /* the sign bit of x, as integer */
 V em_put_sign(Em *e, V x, V s); /* x with the sign bit s or-ed in */
 
 bool em_has_scale(const Em *e); /* x * 2^n in one instruction */
-V em_scale(Em *e, V x, V n);    /* that: rounded once, n a whole float */
+V em_scale(Em *e, V x, V n);    /* that: rounded once, n a whole float; floats or doubles */
 /* A call of the intrinsic `name` overloaded on the type of a[0]. */
 V em_intrinsic(Em *e, const char *name, const V *a, unsigned n);
 
 /* The kernels, by file. */
+V math_exp_f64(Em *e, const V *a); /* math_f64.c */
 V math_exp_f32(Em *e, const V *a); /* math_f32.c: single precision throughout */
 V math_exp2_f32(Em *e, const V *a);
 V math_log_f32(Em *e, const V *a);

@@ -471,6 +471,50 @@ static void test_f64(Test *t, const char *name, Ref ref)
     check(t, ok, what, "differs from libm");
 }
 
+/* Lanes in double precision: the largest error in ULP over the range of exp, for every target, against long double. */
+static void test_exp_f64(Test *t)
+{
+    static double x[CHUNK], y[CHUNK];
+    static const double edge[] = {0, -0.0, INFINITY, -INFINITY, NAN, 0x1p-60, 0x1p-1074, 1e300, -1e300,
+                                  709.78271289338397, 709.78271289338409, -708.39641853226408, -708.4,
+                                  -745.13321910194111, -745.13321910194122, -745.2};
+    enum { N_EDGE = sizeof edge / sizeof *edge };
+    for (int k = 0; k < t->n_targets; k++) {
+        char what[64];
+        double worst = 0, at = 0;
+        uint64_t seed = 7;
+        bool ends = true;
+        Loop loop = compile(t, &t->target[k], "exp", true, LANES, 1);
+        if (!loop) {
+            check(t, false, "exp in double", "math_function gives no such function");
+            continue;
+        }
+        for (int chunk = 0; chunk < (t->full ? 4096 : 64); chunk++) {
+            double span = chunk % 2 ? 0x1p-63 * 746 : 0x1p-61;
+            for (int i = 0; i < CHUNK; i++) x[i] = (double)(int64_t)next_random(&seed) * span;
+            for (int i = 0; i < N_EDGE && !chunk; i++) x[i] = edge[i];
+            call(loop, 1, x, NULL, y);
+            for (int i = 0; i < CHUNK; i++) {
+                long double r = expl((long double)x[i]);
+                double near = (double)r;
+                if (isnan(near) || isinf(near) || near == 0) {
+                    ends &= isnan(near) ? isnan(y[i]) : y[i] == near;
+                    continue;
+                }
+                if (near < 0x1p-1022 && t->target[k].flush) continue;
+                int e;
+                frexp(near, &e);
+                double ulp = (double)(fabsl((long double)y[i] - r) / ldexpl(1, e - 53 < -1074 ? -1074 : e - 53));
+                if (!(ulp <= worst)) worst = ulp, at = x[i];
+            }
+        }
+        snprintf(what, sizeof what, "exp in double, %s", t->target[k].name);
+        printf("%-9s %-9s max %.3f ULP at (%a), in double\n", "exp", t->target[k].name, worst, at);
+        check(t, worst < 1, what, "is wrong by more than its bar");
+        check(t, ends, what, "is wrong at infinity, zero or NaN");
+    }
+}
+
 static bool wanted(int argc, char **argv, const char *name)
 {
     bool any = false, hit = false;
@@ -517,6 +561,7 @@ int main(int argc, char **argv)
         test_lanes(&t, cases[i].name, 1);
         test_f64(&t, cases[i].name, cases[i].ref);
     }
+    if (wanted(argc, argv, "exp") && !t.bench) test_exp_f64(&t);
     if (wanted(argc, argv, "pow")) {
         test_pow(&t);
         if (!t.bench) test_lanes(&t, "pow", 2), test_f64(&t, "pow", NULL);
