@@ -188,6 +188,22 @@ static LV round_to_odd(Cg *g, LV x)
 }
 
 /* ---- integers ---- */
+/* x / d in lanes, d not 0 and not -1. x86 has no vector division of integers, and LLVM would divide lane by lane: but
+ * the quotient of two floats that hold them exactly, rounded, lies on the same side of every whole number as their
+ * true quotient, which is at least 1/d from those that it is not (a part of 1/x, more than the rounding). */
+static LV int_quotient(Cg *g, bool sign, LV x, LV d)
+{
+    LLVMBuilderRef b = g->b;
+    LT t = LLVMTypeOf(x);
+    unsigned bits = LLVMGetTypeKind(t) == LLVMVectorTypeKind ? LLVMGetIntTypeWidth(LLVMGetElementType(t)) : 64;
+    if (bits > 32 || !g->isa.x86 || LLVMIsConstant(d))
+        return sign ? LLVMBuildSDiv(b, x, d, "") : LLVMBuildUDiv(b, x, d, "");
+    LT real = type_like(g, x, bits > 16 ? DT_F64 : DT_F32);
+    LV p = sign ? LLVMBuildSIToFP(b, x, real, "") : LLVMBuildUIToFP(b, x, real, "");
+    LV q = LLVMBuildFDiv(b, p, sign ? LLVMBuildSIToFP(b, d, real, "") : LLVMBuildUIToFP(b, d, real, ""), "");
+    return sign ? LLVMBuildFPToSI(b, q, t, "") : LLVMBuildFPToUI(b, q, t, "");
+}
+
 /* q and r of a truncating division that never traps: x/0 = 0 (r = 0), MIN/-1 = MIN (r = 0). The divisors 0 and -1
  * become 1 by addition: LLVM 19's instcombine takes x / select(c, 1, <0, 2, ...>) for x, as if one zero lane made
  * all lanes undefined. */
@@ -201,7 +217,7 @@ static void int_div(Cg *g, bool sign, LV x, LV d, LV *q, LV *r)
         LV up = LLVMBuildZExt(b, by_minus, LLVMTypeOf(d), "");
         safe = LLVMBuildAdd(b, safe, LLVMBuildAdd(b, up, up, ""), "");
     }
-    LV quot = sign ? LLVMBuildSDiv(b, x, safe, "") : LLVMBuildUDiv(b, x, safe, "");
+    LV quot = int_quotient(g, sign, x, safe);
     if (r) {
         LV rest = LLVMBuildSub(b, x, LLVMBuildMul(b, quot, safe, ""), "");
         *r = pick(g, bad, zero, rest); /* d = -1: safe is 1, the rest is 0 */
