@@ -112,12 +112,18 @@ static bool eye_infer(Infer *c)
 
 static bool eye_lower(Lw *l, Node n)
 {
-    KVal i[RANK_MAX];
-    lw_out(l, 0);
+    KBuf y = lw_out(l, 0); /* a row of zeros, then its one: nothing to compare for each element */
     Kb *b = lw_kernel(l, "eye");
-    lw_nest_over(l, 0, i);
-    lw_put(l, 0, i, kb_cast(b, lw_out_elem(l, 0), kb_eq(b, i[1], kb_add(b, i[0], kb_i(b, ATTRS(l->g, n, EyeLike)->k)))));
-    lw_end_nest(l, 2);
+    uint32_t p = kb_param(b, y, true);
+    KVal zero = kb_i(b, 0), one = kb_i(b, 1), columns = kb_dim(b, lw_out_dim(l, 0, 1));
+    DType e = lw_out_elem(l, 0);
+    KVal i = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_out_dim(l, 0, 0))), j = kb_for(b, KLOOP_PAR, zero, columns);
+    kb_store(b, p, (KVal[]){i, j}, kb_cast(b, e, zero));
+    kb_end(b);
+    j = kb_add(b, i, kb_i(b, ATTRS(l->g, n, EyeLike)->k));
+    kb_store_if(b, p, (KVal[]){i, j}, kb_cast(b, e, one),
+                kb_and(b, kb_ge(b, j, zero), kb_lt(b, j, columns)));
+    kb_end(b);
     lw_kernel_end(l);
     return true;
 }
