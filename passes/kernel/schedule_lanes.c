@@ -157,13 +157,16 @@ static KVal blocks(Out *o, int l)
     return kb_bin(b, KOP_FLOORDIV, kb_add(b, bound(o, l), kb_i(b, K_LANES - 1)), kb_i(b, K_LANES));
 }
 
+/* Columns of a block: fewer than there are lanes where there are no more. */
+static int64_t columns(const Nest *s, int j) { return s->trip[j] >= 0 && s->trip[j] < K_LANES ? s->trip[j] : K_LANES; }
+
 /* Loops over a block whose first elements are i0, j0. */
 static void tile(Out *o, int i, int j, KVal i0, KVal j0, bool whole)
 {
     Kb *b = o->b;
     KVal size = kb_i(b, K_LANES), zero = kb_i(b, 0);
     if (whole) {
-        KVal vi = kb_for(b, KLOOP_SEQ, zero, size), vj = kb_for(b, KLOOP_VEC, zero, size);
+        KVal vi = kb_for(b, KLOOP_SEQ, zero, size), vj = kb_for(b, KLOOP_VEC, zero, kb_i(b, columns(o->s, j)));
         o->map[variable(o->s, i).i] = kb_add(b, i0, vi);
         o->map[variable(o->s, j).i] = kb_add(b, j0, vj);
     } else {
@@ -185,9 +188,11 @@ static void transpose(Out *o, int i)
         if (l != i) open(o, l, KLOOP_PAR, zero, bound(o, l));
     KVal q = kb_for(b, KLOOP_PAR, zero, blocks(o, j)), p = kb_for(b, KLOOP_PAR, zero, blocks(o, i));
     KVal i0 = kb_mul(b, p, size), j0 = kb_mul(b, q, size);
-    bool all = o->s->trip[i] >= 0 && o->s->trip[j] >= 0 && o->s->trip[i] % K_LANES == 0 && o->s->trip[j] % K_LANES == 0;
+    int64_t cols = columns(o->s, j);
+    bool all = o->s->trip[i] >= 0 && o->s->trip[j] >= 0 && o->s->trip[i] % K_LANES == 0 && o->s->trip[j] % cols == 0;
     if (!all) {
-        KVal fits = kb_and(b, kb_bin(b, KOP_LE, kb_add(b, i0, size), bound(o, i)), kb_bin(b, KOP_LE, kb_add(b, j0, size), bound(o, j)));
+        KVal fits = kb_bin(b, KOP_LE, kb_add(b, i0, size), bound(o, i));
+        if (cols == K_LANES) fits = kb_and(b, fits, kb_bin(b, KOP_LE, kb_add(b, j0, size), bound(o, j)));
         KVal whole = kb_cast(b, DT_I64, fits);
         kb_for(b, KLOOP_SEQ, zero, whole);
         tile(o, i, j, i0, j0, true);
