@@ -127,6 +127,10 @@ LV access_read(Cg *, DType, LV ptr, bool vec, LV mask);   /* one element or 16 i
 
 /* ---- nest.c ---- */
 LV nest_kernel(Cg *, const Kernel *);          /* the function */
+/* Which of 0..total-1 (i64) this thread runs: [result, *to), from the block where the builder then stands; both i64,
+ * equal where there is nothing. *again: the block that comes after the range; replaced by the one that finds the next
+ * range where there may be one, which goes to the former *again when there is none. */
+LV share_range(CgFn *, LV total, LV *to, LLVMBasicBlockRef *again);
 void nest_block(CgFn *, KBlock, Cv *yield, uint32_t n_yield);
 void nest_only(CgFn *, const KInst *, uint32_t n);   /* these of a block alone, in that order */
 void nest_hoist(CgFn *, KInst loop, KBlock body, bool loads);

@@ -1,8 +1,8 @@
 /* nest.c: a kernel's blocks and loops.
  *   SEQ a counted loop, carries are phis.
  *   PAR the outermost perfect nest is one loop over the product of its trip counts; thread tid runs [n*tid/nt,
- *       n*(tid+1)/nt). The indices start from one division and then count like an odometer. PAR loops further inside
- *       run as SEQ.
+ *       n*(tid+1)/nt), in a long launch piece by piece, and then pieces of what others have not begun (rt_share.c).
+ *       The indices start from one division and then count like an odometer. PAR loops further inside run as SEQ.
  *   VEC steps of 16 lanes without a mask, then one masked step for the rest. A carry with a combine has one partial
  *       result per lane, starting from the identity; at the end lanes are combined l with l+8, +4, +2, +1 and the
  *       initial value comes last (kir.h), so bits do not depend on the ISA.
@@ -658,11 +658,9 @@ static void emit_par(CgFn *f, KInst i)
         trip[d] = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, n, zero, ""), n, zero, "");
         total = total ? LLVMBuildMul(b, total, trip[d], "") : trip[d];
     }
-    LV tid = LLVMBuildSExt(b, f->tid, g->i64, ""), nt = LLVMBuildSExt(b, f->nt, g->i64, "");
-    LV from = LLVMBuildUDiv(b, LLVMBuildMul(b, total, tid, ""), nt, ""),
-       to = LLVMBuildUDiv(b, LLVMBuildMul(b, total, LLVMBuildAdd(b, tid, one, ""), ""), nt, "");
     LLVMBasicBlockRef pre = cg_block(g, f->fn, "par.pre"), head = cg_block(g, f->fn, "par"),
-                      done = cg_block(g, f->fn, "par.end");
+                      done = cg_block(g, f->fn, "par.end"), again = done;
+    LV to, from = share_range(f, total, &to, &again);
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntULT, from, to, ""), pre, done);
     LLVMPositionBuilderAtEnd(b, pre);
     hoist_block(f, i, nest[0].in->body, nest[0].in->body,
@@ -695,7 +693,7 @@ static void emit_par(CgFn *f, KInst i)
         next[d] = up;
     }
     LLVMBasicBlockRef last = cg_here(g);
-    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntULT, at2, to, ""), head, done);
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntULT, at2, to, ""), head, again);
     LLVMAddIncoming(at, (LV[]){from, at2}, (LLVMBasicBlockRef[]){pre, last}, 2);
     for (uint32_t d = 0; d < depth; d++)
         LLVMAddIncoming(phi[d], (LV[]){start[d], next[d]}, (LLVMBasicBlockRef[]){pre, last}, 2);

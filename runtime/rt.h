@@ -36,7 +36,8 @@ typedef struct rt_thread {
     int32_t err_status; /* 0: BMC_E_INDEX */
     uint32_t ran;       /* serial number of the last run that reached this thread */
     int64_t err_got, err_want;
-    uint64_t pad;
+    uint32_t dealt; /* launches of this run that rt_part dealt out and this thread is through with */
+    uint32_t pad;
 } rt_thread;
 
 struct bmc_ctx {
@@ -100,6 +101,10 @@ RT_HIDDEN const char *rt_message(const bmc_ctx *);
 /* ---- called by generated bodies ---- */
 /* Waits for all nt threads; returns the sticky status (the same on every thread). nt == 1 returns at once. */
 RT_HIDDEN int32_t rt_barrier(bmc_ctx *, int32_t tid, int32_t nt);
+/* The next part of a launch's 0..total-1 (total < 2^31, the same on every thread) for this thread: from << 32 | to. 0:
+ * everything has been given away, and the thread goes on; until then it must ask again. All nt threads must come here
+ * for the same launches in the same order; no barrier is needed in between. */
+RT_HIDDEN uint64_t rt_part(bmc_ctx *, int32_t tid, int32_t nt, int64_t total);
 /* Notes an error of this thread; the lowest (step, index, bound) becomes the message. */
 RT_HIDDEN void rt_record(bmc_ctx *, int32_t tid, uint32_t step, uint32_t msg, int64_t index, int64_t bound);
 /* The text of an error: {got} and {want} are replaced by the numbers; where it has neither, they follow in brackets. */

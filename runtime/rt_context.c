@@ -34,6 +34,7 @@ static bmc_ctx *context_place(Carve *c, const Counts *n)
     ctx.rt = p;
     ctx.thread = carve(c, (size_t)n->nt, sizeof *ctx.thread);
     rt_inbox *inbox = carve(c, (size_t)n->nt, sizeof *inbox);
+    rt_share *share = carve(c, (size_t)n->nt, sizeof *share);
     ctx.sym = carve(c, n->n_sym, sizeof *ctx.sym);
     ctx.slot = carve(c, n->n_slot, sizeof *ctx.slot);
     uint8_t *tag = carve(c, n->n_slot, sizeof *tag);
@@ -50,6 +51,7 @@ static bmc_ctx *context_place(Carve *c, const Counts *n)
     memset(c->base, 0, c->at);
     *x = ctx;
     p->inbox = inbox;
+    p->share = share;
     p->tag = tag;
     p->cap = cap;
     p->in_copy = in_copy;

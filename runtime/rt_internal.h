@@ -82,6 +82,10 @@ typedef struct rt_inbox {
     _Alignas(64) _Atomic int32_t cpu; /* 1 + where the thread was when a run began; 0: not known (rt_apart.c) */
     uint32_t moved;                   /* the run in which it was last moved */
 } rt_inbox;
+/* What is left of a thread's part of a launch (rt_share.c): number of the launch << 32 | first index not given away. */
+typedef struct rt_share {
+    _Alignas(64) _Atomic uint64_t next;
+} rt_share;
 
 /* One piece of the caller's memory that a run touches, for the overlap check. */
 typedef struct rt_range {
@@ -137,6 +141,7 @@ struct rt_private {
     uint32_t spin, yield; /* looks at a flag before a thread sleeps; every yield-th look gives the CPU away */
     uint32_t gen, serial;
     rt_inbox *inbox;
+    rt_share *share; /* one for each thread */
     void (*team)(void *pool, void (*fn)(void *arg, int tid, int nt), void *arg, int nt);
     void *pool;
     rt_omp omp;

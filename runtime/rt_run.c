@@ -41,6 +41,7 @@ static void thread_main(void *arg, int tid, int nt)
     rt_thread *t = &x->thread[tid];
     t->err_step = 0;
     t->sense = p->gen;
+    t->dealt = 0;
     t->scratch = (uint8_t *)p->arena.data + p->scratch_off + (size_t)tid * p->scratch_each;
     FpState fp = fp_enter(p->flush);
     int32_t s = p->desc->body(x, tid, nt);
@@ -62,6 +63,7 @@ static bmc_status team_run(bmc_ctx *x)
         p->gen = 0;
     }
     p->serial++;
+    for (int t = 0; t < p->nt; t++) atomic_store_explicit(&p->share[t].next, 0, memory_order_relaxed);
     p->nt_run = 0;
     p->body_status = 0;
     if (p->nt_plan == 1) {

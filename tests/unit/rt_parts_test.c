@@ -174,6 +174,57 @@ static void test_barrier(void)
         }
 }
 
+/* ================= rt_part: every index of a launch is given out once, whoever is late */
+enum { SHARE_LAUNCHES = 300, SHARE_MOST = 211 };
+static _Atomic uint8_t share_seen[SHARE_LAUNCHES][SHARE_MOST];
+static _Atomic int64_t share_done[SHARE_LAUNCHES];
+static int64_t share_total(int launch) { return launch % 7 ? launch * 37 % SHARE_MOST : launch % 3; }
+
+static int32_t share_body(bmc_ctx *x, int32_t tid, int32_t nt)
+{
+    for (int launch = 0; launch < SHARE_LAUNCHES; launch++) {
+        int64_t total = share_total(launch);
+        for (uint64_t part; (part = rt_part(x, tid, nt, total));) {
+            int64_t from = (int64_t)(part >> 32), to = (int64_t)(part & UINT32_MAX);
+            if (from < 0 || from >= to || to > total) rt_fail(x, tid, 1, 0, BMC_E_FAIL, from, to);
+            /* one thread stays in its piece until the others have done all the rest */
+            if (launch % nt == tid)
+                while (atomic_load(&share_done[launch]) < total - (to - from)) usleep(10);
+            for (int64_t i = from; i < to; i++) atomic_fetch_add(&share_seen[launch][i], 1);
+            atomic_fetch_add(&share_done[launch], to - from);
+        }
+        if (launch % 4 == 3) { /* launches follow each other with and without a barrier */
+            int32_t s = rt_barrier(x, tid, nt);
+            if (s) return s;
+        }
+    }
+    return rt_barrier(x, tid, nt);
+}
+
+static void test_share(void)
+{
+    rt_desc desc = stress_desc;
+    desc.body = share_body;
+    for (int nt = 2; nt <= 5; nt++) {
+        bmc_ctx *x;
+        bmc_config c = config_of(nt);
+        int most = nt;
+        c.pool = &most;
+        CHECK(rt_create(&desc, &c, NULL, 0, &x) == BMC_OK);
+        for (int run = 0; run < 2; run++) {
+            memset((void *)share_seen, 0, sizeof share_seen);
+            memset((void *)share_done, 0, sizeof share_done);
+            CHECK(rt_run(x, NULL, NULL) == BMC_OK);
+            long wrong = 0;
+            for (int launch = 0; launch < SHARE_LAUNCHES; launch++)
+                for (int64_t i = 0; i < SHARE_MOST; i++)
+                    wrong += share_seen[launch][i] != (i < share_total(launch));
+            CHECK(wrong == 0);
+        }
+        rt_destroy(x);
+    }
+}
+
 /* ================= model "seq": s = [a, b, a] + sequence given; strings */
 static const bmc_port sq_in[] = {
     {.name = "given", .kind = BMC_SEQUENCE, .dtype = BMC_F32, .rank = 1, .dim = {-2}, .alias = -1},
@@ -639,6 +690,7 @@ int main(int argc, char **argv)
     test_present();
 #endif
     test_barrier();
+    test_share();
     test_seq();
     test_nest();
     test_interp();
