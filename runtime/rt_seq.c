@@ -207,6 +207,17 @@ int32_t rt_seq_length(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t n
     return BMC_OK;
 }
 
+int32_t rt_seq_rank(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
+{
+    (void)n, (void)tid, (void)nt;
+    rt_elem *e = elem_at(x, &arg[0], &arg[1]);
+    *arg[2].sym = e ? e->rank : 0;
+    if (!e) return BMC_E_INDEX;
+    if (e->kind == BMC_TENSOR) return BMC_OK;
+    rt_detail(x, "the element is no tensor");
+    return BMC_E_SHAPE;
+}
+
 int32_t rt_seq_dims(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
 {
     (void)tid, (void)nt;

@@ -492,7 +492,8 @@ bool infer_graph(Graph *g)
         }
         if (!typed && !ok) continue;
         Node moved = infer_sink(g, n);
-        if (moved.i) n = moved;
+        if (!moved.i) moved = infer_arms(g, n);
+        n = infer_trim(g, moved.i ? moved : n);
         if (!infer_node(g, n)) ok = false;
     }
     return ok;

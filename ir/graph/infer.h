@@ -14,6 +14,12 @@ void infer_known(Infer *);                                       /* known.c: aft
 
 /* A node that uses a result of an If whose branches have different ranks moves into both (sink.c). The new If, not inferred yet; 0: nothing to do. */
 Node infer_sink(Graph *, Node user);
+/* An If without the results of unknown rank that all users have moved away from, if it has any: in place of n, not inferred yet; else n. */
+Node infer_trim(Graph *, Node n);
+/* The same as infer_sink for one operand of which code has to know more than its type says (OpDesc.knows), where the branches know it. */
+Node infer_sink_operand(Graph *, Node user, uint32_t k);
+/* A node that needs to know what only the run does gets an operand that says it, out of an If (arms.c). The first of the new nodes, not inferred yet; 0: nothing to do. */
+Node infer_arms(Graph *, Node);
 
 bool infer_has(const Infer *, uint32_t k);                       /* operand present */
 const TypeRec *infer_in(const Infer *, uint32_t k);              /* its type; kind TY_NONE when unknown */

@@ -84,6 +84,7 @@ typedef struct OpDesc {
     int since;                       /* newest opset whose meaning this is; older models are upgraded to it */
     OpClass cls;
     uint32_t flags;
+    uint8_t knows;                   /* bit k: code has to know how long operand k is along its last axis, or of which rank what it holds is (arms.c) */
     uint16_t kop;                    /* ELTWISE ops that are exactly one kernel instruction (KOp of kir.h): stands for `scalar` */
     const Port *in, *out;
     const AttrSpec *attrs; uint32_t attrs_size;

@@ -8,17 +8,37 @@
 #include "base/bug.h"
 #include "ir/graph/infer.h"
 
-/* A tensor of unknown rank that comes out of an If whose branches know it. */
-static bool sinks(const Graph *g, Value v)
+static bool fails(const Graph *branch)
+{
+    Node first = graph_first(branch);
+    return first.i && node_rec(branch, first)->op == OP_Fail;
+}
+
+/* Of unknown rank, or holding what is; with `length` also: of unknown length of the last axis. */
+static bool is_open(const Graph *g, Value v, bool length)
+{
+    const Module *m = g->m;
+    const TypeRec *t = value_trec(g, v);
+    int64_t k;
+    if (t->kind == TY_SEQ || t->kind == TY_OPT) {
+        t = type_rec(&m->types, t->of);
+        return length && t->kind == TY_TENSOR && t->rank == RANK_UNKNOWN;
+    }
+    if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN) return t->kind == TY_TENSOR;
+    return length && t->rank && !dim_is_const(&m->dims, dim_resolve((Dims *)&m->dims, t->dim[t->rank - 1]), &k);
+}
+
+/* It comes out of an If, and each branch knows. */
+static bool sinks(const Graph *g, Value v, bool length)
 {
     if (!v.i || !value_type(g, v).i || !value_rec(g, v)->def.i) return false;
-    const TypeRec *t = value_trec(g, v);
     const NodeRec *n = node_rec(g, value_rec(g, v)->def);
-    if (t->kind != TY_TENSOR || t->rank != RANK_UNKNOWN || n->op != OP_If) return false;
+    if (n->op != OP_If || !is_open(g, v, length)) return false;
     for (uint32_t k = 0; k < n->n_region; k++) {
         const Graph *r = n->region[k];
         Value o = r->out.p[value_rec(g, v)->result];
-        if (!value_type(r, o).i || (value_trec(r, o)->rank == RANK_UNKNOWN && !sinks(r, o))) return false;
+        if (fails(r)) continue;
+        if (!value_type(r, o).i || (is_open(r, o, length) && !sinks(r, o, length))) return false;
     }
     return true;
 }
@@ -33,58 +53,96 @@ static bool used_from(const Graph *g, Node from, Value v)
     return false;
 }
 
-/* Operand k of the user, inside a branch; captures that are new become operands of the If. */
+/* What moves into a branch: the user, and in front of it Ifs whose results it takes, too. */
 typedef VEC(Value) Values;
-static Value inside(Graph *g, Graph *branch, Node owner, Value v, const Value *out, Values *operand)
+typedef struct Moved {
+    Node owner, node[RANK_MAX];
+    uint32_t n;
+    Values operand;          /* of the new If */
+    const Value *out;        /* the branch's results */
+    Node copy[RANK_MAX];
+} Moved;
+
+/* Operand k of a moved node, inside a branch; captures that are new become operands of the If. */
+static Value inside(Graph *g, Graph *branch, Moved *x, Value v)
 {
     const ValueRec *r = value_rec(g, v);
     if (!v.i) return VALUE_NONE;
-    if (r->def.i && r->def.i == owner.i) return out[r->result];
+    if (r->def.i && r->def.i == x->owner.i) return x->out[r->result];
+    for (uint32_t k = 0; k < x->n && r->def.i; k++)
+        if (x->node[k].i == r->def.i && x->copy[k].i) return node_out(branch, x->copy[k], r->result);
     if (r->data.i) return graph_const(branch, r->data, r->type, r->name);
     uint32_t k = 1;
-    while (k < operand->n && operand->p[k].i != v.i) k++;
-    if (k == operand->n) vec_push(g->m->arena, operand, v);
+    while (k < x->operand.n && x->operand.p[k].i != v.i) k++;
+    if (k == x->operand.n) vec_push(g->m->arena, &x->operand, v);
     if (k - 1 == branch->in.n) graph_input(branch, r->type, r->name);
     return branch->in.p[k - 1];
 }
 
-static void copy_into(Graph *g, Node user, Graph *branch, Node owner, const Value *out, Values *operand, Values *result)
+static void copy_into(Graph *g, Graph *branch, Moved *x, Values *result)
 {
     Arena *a = g->m->arena;
-    const NodeRec *u = node_rec(g, user);
-    Value *in = arena_array(a, Value, u->n_in + 1);
-    for (uint32_t k = 0; k < u->n_in; k++) in[k] = inside(g, branch, owner, node_in(g, user, k), out, operand);
-    Node c = graph_add(branch, u->op, in, u->n_in, u->n_out, u->attrs, u->loc, NODE_NONE);
-    node_rec(branch, c)->n_capture = u->n_capture;
-    const Graph **region = arena_array(a, const Graph *, u->n_region + 1);
-    for (uint32_t k = 0; k < u->n_region; k++) region[k] = graph_clone(u->region[k]);
-    if (u->n_region) graph_set_region(branch, c, region, u->n_region);
-    for (uint32_t k = 0; k < u->n_out; k++) vec_push(a, result, node_out(branch, c, k));
+    for (uint32_t i = 0; i < x->n; i++) x->copy[i] = NODE_NONE;
+    for (uint32_t i = 0; i < x->n; i++) {
+        const NodeRec *u = node_rec(g, x->node[i]);
+        Value *in = arena_array(a, Value, u->n_in + 1);
+        for (uint32_t k = 0; k < u->n_in; k++) in[k] = inside(g, branch, x, node_in(g, x->node[i], k));
+        Node c = x->copy[i] = graph_add(branch, u->op, in, u->n_in, u->n_out, u->attrs, u->loc, NODE_NONE);
+        node_rec(branch, c)->n_capture = u->n_capture;
+        const Graph **region = arena_array(a, const Graph *, u->n_region + 1);
+        for (uint32_t k = 0; k < u->n_region; k++) region[k] = graph_clone(u->region[k]);
+        if (u->n_region) graph_set_region(branch, c, region, u->n_region);
+        if (i + 1 < x->n) continue;
+        for (uint32_t k = 0; k < u->n_out; k++) vec_push(a, result, node_out(branch, c, k));
+    }
 }
 
-/* A copy of If `from` with the results that are used in [at, end), stands before `at`; takes over those uses. With `user` (== at): that node moves into it. */
-static Node if_copy(Graph *g, Node from, Node at, Node user)
+/* A branch that fails has no use for what it is given: as many results as are asked for. */
+static Graph *failing(const Graph *branch, uint32_t n_out)
+{
+    Module *m = branch->m;
+    Graph *r = graph_new(m, "fail");
+    const NodeRec *f = node_rec(branch, graph_first(branch));
+    Value *out = arena_array(m->arena, Value, n_out + 1);
+    for (uint32_t k = 0; k < branch->in.n; k++) graph_input(r, value_type(branch, branch->in.p[k]), (Name){0});
+    Node n = graph_add(r, OP_Fail, NULL, 0, n_out, f->attrs, f->loc, NODE_NONE);
+    for (uint32_t k = 0; k < n_out; k++) out[k] = node_out(r, n, k);
+    graph_set_outputs(r, out, n_out);
+    return r;
+}
+
+/* A copy of If `from` with the results that are used in [at, end), stands before `at`; takes over those uses. With nodes to move, the last of which stands at `at`:
+ * they move into it, and its results become the If's. */
+static Node if_copy(Graph *g, Node at, Moved *x)
 {
     Arena *a = g->m->arena;
-    Values operand = {0};
-    uint32_t n_out = node_n_out(g, from), n_kept = 0, n_user = user.i ? node_n_out(g, user) : 0;
+    Node from = x->owner, user = x->n ? x->node[x->n - 1] : NODE_NONE;
+    uint32_t n_out = node_n_out(g, from), n_kept = 0, n_user = x->n ? node_n_out(g, user) : 0;
     bool *kept = arena_array(a, bool, n_out + 1);
     Graph *branch[2];
-    for (uint32_t k = 0; k < node_n_in(g, from); k++) vec_push(a, &operand, node_in(g, from, k));
-    for (uint32_t r = 0; r < n_out; r++) n_kept += kept[r] = used_from(g, user.i ? node_next(g, user) : at, node_out(g, from, r));
+    for (uint32_t k = 0; k < node_n_in(g, from); k++) vec_push(a, &x->operand, node_in(g, from, k));
+    for (uint32_t r = 0; r < n_out; r++) n_kept += kept[r] = used_from(g, x->n ? node_next(g, user) : at, node_out(g, from, r));
     for (uint32_t k = 0; k < 2; k++) {
         Values result = {0};
-        branch[k] = graph_clone(node_rec(g, from)->region[k]);
+        const Graph *old = node_rec(g, from)->region[k];
+        if (fails(old)) {
+            branch[k] = failing(old, n_kept + n_user);
+            continue;
+        }
+        branch[k] = graph_clone((Graph *)old);
         Value *out = arena_array(a, Value, n_out + 1);
         for (uint32_t r = 0; r < n_out; r++) {
             out[r] = branch[k]->out.p[r];
             if (kept[r]) vec_push(a, &result, out[r]);
         }
-        if (user.i) copy_into(g, user, branch[k], from, out, &operand, &result);
+        x->out = out;
+        copy_into(g, branch[k], x, &result);
         graph_set_outputs(branch[k], result.p, result.n);
     }
-    Node n = graph_add(g, OP_If, operand.p, operand.n, n_kept + n_user, NULL, node_rec(g, from)->loc, at);
-    node_rec(g, n)->n_capture = operand.n - 1;
+    for (uint32_t k = 0; k < 2; k++) /* of a branch that fails */
+        while (branch[k]->in.n + 1 < x->operand.n) graph_input(branch[k], value_type(g, x->operand.p[branch[k]->in.n + 1]), (Name){0});
+    Node n = graph_add(g, OP_If, x->operand.p, x->operand.n, n_kept + n_user, NULL, node_rec(g, from)->loc, at);
+    node_rec(g, n)->n_capture = x->operand.n - 1;
     graph_set_region(g, n, (const Graph *const[]){branch[0], branch[1]}, 2);
     Value *gout = arena_array(a, Value, g->out.n + 1);
     Name *name = arena_array(a, Name, g->out.n + 1);
@@ -94,7 +152,7 @@ static Node if_copy(Graph *g, Node from, Node at, Node user)
         Value old = node_out(g, from, r), by = node_out(g, n, to++);
         for (Node m = at; m.i; m = node_next(g, m))
             for (uint32_t k = 0; k < node_n_in(g, m); k++)
-                if (node_in(g, m, k).i == old.i) graph_set_input(g, m, k, by);
+                if (node_in(g, m, k).i == old.i && m.i != user.i) graph_set_input(g, m, k, by);
         for (uint32_t k = 0; k < g->out.n; k++)
             if (gout[k].i == old.i) gout[k] = by;
     }
@@ -104,18 +162,66 @@ static Node if_copy(Graph *g, Node from, Node at, Node user)
     return n;
 }
 
-Node infer_sink(Graph *g, Node user)
+static bool before(const Graph *g, Node a, Node b)
 {
-    Node from = NODE_NONE;
-    for (uint32_t k = 0; k < node_n_in(g, user) && !from.i; k++)
-        if (sinks(g, node_in(g, user, k))) from = value_rec(g, node_in(g, user, k))->def;
-    if (!from.i) return NODE_NONE;
-    Node n = if_copy(g, from, user, user);
+    for (Node n = node_next(g, a); n.i; n = node_next(g, n))
+        if (n.i == b.i) return true;
+    return false;
+}
+
+/* The user moves into the last of the Ifs; the others move along, and take it in there. */
+static Node sink_into(Graph *g, Node user, const Node *from, uint32_t n_from)
+{
+    Moved x = {0};
+    uint32_t last = 0;
+    for (uint32_t k = 1; k < n_from; k++)
+        if (before(g, from[last], from[k])) last = k;
+    x.owner = from[last];
+    for (uint32_t k = 0; k < n_from; k++)
+        if (k != last) x.node[x.n++] = from[k];
+    x.node[x.n++] = user;
+    Node n = if_copy(g, user, &x);
     graph_erase(g, user);
-    if (node_used(g, from)) {   /* by nodes in between */
-        Node rest = if_copy(g, from, node_next(g, from), NODE_NONE);
+    for (uint32_t k = 0; k + 1 < x.n; k++)
+        if (!node_used(g, x.node[k])) graph_erase(g, x.node[k]);
+    if (node_used(g, x.owner)) {   /* by nodes in between */
+        Node rest = if_copy(g, node_next(g, x.owner), &(Moved){.owner = x.owner});
         if (!infer_node(g, rest)) return NODE_NONE;
     }
-    graph_erase(g, from);
+    graph_erase(g, x.owner);
     return n;
+}
+
+Node infer_sink(Graph *g, Node user)
+{
+    Node from[RANK_MAX];
+    uint32_t n = 0;
+    for (uint32_t k = 0; k < node_n_in(g, user) && n < RANK_MAX; k++) {
+        if (!sinks(g, node_in(g, user, k), false)) continue;
+        Node d = value_rec(g, node_in(g, user, k))->def;
+        uint32_t i = 0;
+        while (i < n && from[i].i != d.i) i++;
+        if (i == n) from[n++] = d;
+    }
+    return n ? sink_into(g, user, from, n) : NODE_NONE;
+}
+
+Node infer_sink_operand(Graph *g, Node user, uint32_t k)
+{
+    if (!sinks(g, node_in(g, user, k), true)) return NODE_NONE;
+    return sink_into(g, user, &value_rec(g, node_in(g, user, k))->def, 1);
+}
+
+Node infer_trim(Graph *g, Node n)
+{
+    if (node_rec(g, n)->op != OP_If) return n;
+    bool idle = false;
+    for (uint32_t r = 0; r < node_n_out(g, n) && !idle; r++) {
+        Value v = node_out(g, n, r);
+        idle = !value_used(g, v) && value_type(g, v).i && value_trec(g, v)->kind == TY_TENSOR && value_trec(g, v)->rank == RANK_UNKNOWN;
+    }
+    if (!idle) return n;
+    Node by = if_copy(g, n, &(Moved){.owner = n});
+    graph_erase(g, n);
+    return by;
 }

@@ -164,5 +164,5 @@ static bool eval_real(Eval *e, int which)
 
 static bool eval(Eval *e) { return dtype_is_complex(e->in[0]->elem) ? complex_eval(e, 1, eval_real) : eval_real(e, 0); }
 
-const OpDesc op_Col2Im = {.name = "Col2Im", .since = 18, .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Col2Im),
+const OpDesc op_Col2Im = {.name = "Col2Im", .since = 18, .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT, .knows = 6, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Col2Im),
                           .infer = infer, .lower = lower, .expand = expand, .must_expand = must_expand, .eval = eval};

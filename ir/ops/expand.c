@@ -188,7 +188,7 @@ static bool expand_eval(Eval *e)
 
 static Value nothing_new(Graph *g, Node n, uint32_t r) { return (void)r, axes_unmoved(g, n); }
 
-const OpDesc op_Expand = {.name = "Expand", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_EXPAND, .out = P_OUT, .infer = expand_infer, .propagate = expand_propagate, .equivalent = nothing_new,
+const OpDesc op_Expand = {.name = "Expand", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .knows = 2, .in = P_EXPAND, .out = P_OUT, .infer = expand_infer, .propagate = expand_propagate, .equivalent = nothing_new,
                           .route = expand_route, .view = expand_view, .lower = expand_lower, .grad = grad_expand, .eval = expand_eval};
 
 /* ---- Tile ---- */

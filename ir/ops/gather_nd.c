@@ -78,5 +78,5 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_GatherND = {.name = "GatherND", .since = 13, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
+const OpDesc op_GatherND = {.name = "GatherND", .since = 13, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .knows = 2, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
                             .attrs_size = sizeof(GatherNd), .infer = infer, .lower = lower, .grad = grad_gather_nd, .eval = eval};

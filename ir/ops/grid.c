@@ -85,7 +85,7 @@ static bool affine_eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_AffineGrid = {.name = "AffineGrid", .since = 20, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_AFFINE, .out = P_GRID, .attrs = AFFINE_ATTRS,
+const OpDesc op_AffineGrid = {.name = "AffineGrid", .since = 20, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .knows = 2, .in = P_AFFINE, .out = P_GRID, .attrs = AFFINE_ATTRS,
                               .attrs_size = sizeof(Affine), .infer = affine_infer, .lower = affine_lower, .eval = affine_eval};
 
 /* ---- GridSample ---- */

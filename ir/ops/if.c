@@ -52,6 +52,14 @@ static void make_fail(Infer *c, Graph *r, const Graph *other, const char *why)
     graph_set_outputs(r, o, other->out.n);
 }
 
+static bool fails(const Graph *r) { return graph_first(r).i && node_rec(r, graph_first(r))->op == OP_Fail; }
+
+/* A branch that fails gives whatever the other one does. */
+static void fail_as(Graph *r, const Graph *other)
+{
+    for (uint32_t k = 0; k < r->out.n; k++) value_rec(r, r->out.p[k])->type = value_type(other, other->out.p[k]);
+}
+
 static bool infer(Infer *c)
 {
     NodeRec *n = node_rec(c->g, c->n);
@@ -73,12 +81,15 @@ static bool infer(Infer *c)
         Graph *dead = br[taken ? 1 : 0];
         const char *w;
         if (!infer_try(dead, &w)) make_fail(c, dead, br[taken ? 0 : 1], w);
+        if (fails(dead)) fail_as(dead, br[taken ? 0 : 1]);
         return true;
     }
     for (int k = 0; k < 2; k++) ok[k] = infer_try(br[k], &why[k]);
     if (!ok[0] && !ok[1]) return infer_graph(br[0]) && false;
-    for (int k = 0; k < 2; k++)
+    for (int k = 0; k < 2; k++) {
         if (!ok[k]) make_fail(c, br[k], br[1 - k], why[k]);
+        if (fails(br[k]) && !fails(br[1 - k])) fail_as(br[k], br[1 - k]);
+    }
     for (uint32_t r = 0; r < node_n_out(c->g, c->n); r++) {
         ValueRec *res = value_rec(c->g, node_out(c->g, c->n, r));
         TypeId a = value_type(br[0], br[0]->out.p[r]), b = value_type(br[1], br[1]->out.p[r]), t;
@@ -123,13 +134,13 @@ static bool lower(Lw *l, Node n)
         if (only >= 0 && k != only) continue;
         KSteps *to = only >= 0 ? outer : k == 0 ? s->body : s->other;
         const Graph *r = node_rec(l->g, n)->region[k];
-        bool fails = graph_first(r).i && node_rec(r, graph_first(r))->op == OP_Fail;
-        for (uint32_t o = 0; o < n_out; o++) res[o] = !fails && planned(l, o) ? lw_out(l, o) : (KBuf){0};
+        bool failing = fails(r);
+        for (uint32_t o = 0; o < n_out; o++) res[o] = !failing && planned(l, o) ? lw_out(l, o) : (KBuf){0};
         if (!lw_region(l, (uint32_t)k, to, cap, n_cap, res)) return false;
         l->steps = to;
         for (uint32_t o = 0; o < n_out; o++) {
             const TypeRec *t = value_trec(r, r->out.p[o]);
-            if (fails) continue;
+            if (failing) continue;
             if (t->kind == TY_TENSOR) lw_bind_dims(l, o, t->dim);
             KBuf dst = lw_out(l, o);
             if (kbuf(l->k, dst)->space == KS_BOX && (only < 0 && k == 1)) lw_realloc(l, dst);

@@ -89,6 +89,37 @@ static bool unwrap(Infer *c, uint32_t k)
     return infer_node(c->g, e);
 }
 
+static Value element_0(Graph *g, Value seq, Loc loc, Node before)
+{
+    Value zero = graph_const(g, blob_splat_i(&g->m->blobs, DT_I64, 1, 0), type_tensor(&g->m->types, DT_I64, 0, NULL), (Name){0});
+    return node_out(g, graph_add(g, OP_SequenceAt, (Value[]){seq, zero}, 2, 1, NULL, loc, before), 0);
+}
+
+/* Carried value k changes its rank: a sequence of one is carried instead, whose element may have any.
+ *   %y = Loop(.., %x)  body(.., %v) -> (.., %w)   =>   %q = SequenceConstruct(%x)
+ *                                                      %p = Loop(.., %q)  body(.., %s) { %v = SequenceAt(%s, 0) .. %t = SequenceConstruct(%w) } -> (.., %t)
+ *                                                      %y = SequenceAt(%p, 0) */
+static bool box(Infer *c, Graph *b, uint32_t k)
+{
+    Loc loc = node_rec(c->g, c->n)->loc;
+    Value x = node_in(c->g, c->n, 2 + k), in = b->in.p[2 + k], y = node_out(c->g, c->n, k), by;
+    Node q = graph_add(c->g, OP_SequenceConstruct, &x, 1, 1, NULL, loc, c->n);
+    graph_set_input(c->g, c->n, 2 + k, node_out(c->g, q, 0));
+    by = element_0(b, in, loc, graph_first(b));
+    graph_replace_uses(b, in, by);
+    graph_set_input(b, value_rec(b, by)->def, 0, in);
+    Value *out = arena_memdup(c->m->arena, b->out.p, b->out.n * sizeof *b->out.p);
+    out[1 + k] = node_out(b, graph_add(b, OP_SequenceConstruct, &out[1 + k], 1, 1, NULL, loc, NODE_NONE), 0);
+    graph_set_outputs(b, out, b->out.n);
+    by = element_0(c->g, y, loc, node_next(c->g, c->n));
+    graph_replace_uses(c->g, y, by);
+    graph_set_input(c->g, value_rec(c->g, by)->def, 0, y);
+    value_rec(c->g, y)->type = (TypeId){0};
+    if (!infer_node(c->g, q)) return false;
+    value_rec(b, in)->type = value_type(c->g, node_out(c->g, q, 0));
+    return true;
+}
+
 static bool infer(Infer *c)
 {
     NodeRec *n = node_rec(c->g, c->n);
@@ -126,6 +157,11 @@ static bool infer(Infer *c)
                 if (!infer_join(c->m, *at, value_type(b, b->out.p[1 + k]), "loop", &t))
                     return infer_fail(c, "carried value %u changes its type in the body", k);
                 t = keep_symbols(c, t, *at, init);
+            }
+            if (type_rec(ty, t)->kind == TY_TENSOR && type_rec(ty, t)->rank == RANK_UNKNOWN) {
+                if (!box(c, b, k)) return false;
+                changed = true;
+                continue;
             }
             if (t.i != at->i) {
                 *at = t;

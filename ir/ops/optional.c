@@ -125,5 +125,5 @@ static bool get_eval(Eval *e)
 
 const OpDesc op_OptionalHasElement = {.name = "OptionalHasElement", .since = 28, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_OPT, .out = P_HAS_OUT,
                                       .infer = has_infer, .lower = has_lower, .eval = has_eval};
-const OpDesc op_OptionalGetElement = {.name = "OptionalGetElement", .since = 28, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_GET, .out = P_GET_OUT,
+const OpDesc op_OptionalGetElement = {.name = "OptionalGetElement", .since = 28, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .knows = 1, .in = P_GET, .out = P_GET_OUT,
                                       .infer = get_infer, .lower = get_lower, .eval = get_eval};

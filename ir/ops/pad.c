@@ -40,6 +40,7 @@ static bool pad_axes(Infer *c, int rank, uint32_t n, int64_t *axes, uint32_t *k,
             if (!infer_need_rank(c, 3, 1, 1)) return false;
             if (!dim_is_const(c->d, infer_dim(c, 3, 0), &count)) return infer_fail(c, "the number of axes must be known at compile time");
             *run = true;
+            if (count > rank) return infer_fail(c, "%lld axes for rank %d", (long long)count, rank);
             return 2 * count == n || infer_fail(c, "%u pads for %lld axes", n, (long long)count);
         }
         if (!axes_mark(axes, *k, rank, mark, &bad)) return infer_fail(c, "axis %lld is out of range, or given twice", (long long)bad);
@@ -196,5 +197,5 @@ static Value equivalent(Graph *g, Node n, uint32_t r)
     return c ? node_in(g, n, 0) : VALUE_NONE;
 }
 
-const OpDesc op_Pad = {.name = "Pad", .since = 25, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Pad), .upgrade = upgrade,
+const OpDesc op_Pad = {.name = "Pad", .since = 25, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .knows = 10, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Pad), .upgrade = upgrade,
                        .infer = infer, .equivalent = equivalent, .lower = lower, .grad = grad_pad, .eval = eval};

@@ -148,7 +148,7 @@ static bool philox_eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_Philox = {.name = "Philox", .since = 1, .cls = CLS_OPAQUE, .flags = OPF_INTERNAL | OPF_RANDOM | OPF_IRREGULAR | OPF_STRIDED_OUT, .in = P_SHAPE,
+const OpDesc op_Philox = {.name = "Philox", .since = 1, .cls = CLS_OPAQUE, .flags = OPF_INTERNAL | OPF_RANDOM | OPF_IRREGULAR | OPF_STRIDED_OUT, .knows = 1, .in = P_SHAPE,
                           .out = P_REAL, .attrs = PHILOX_ATTRS, .attrs_size = sizeof(Philox), .infer = philox_infer, .lower = philox_lower, .eval = philox_eval};
 
 /* The key of a node's own seed, a float: its bits, and one more so that it is no context's small number. */

@@ -309,7 +309,7 @@ static bool eval(Eval *e)
     return true;
 }
 
-#define REDUCE .cls = CLS_REDUCE, .flags = OPF_ROW_GROUP, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Reduce), .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval
+#define REDUCE .cls = CLS_REDUCE, .flags = OPF_ROW_GROUP, .knows = 2, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Reduce), .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval
 
 const OpDesc op_ReduceSum = {.name = "ReduceSum", .since = 13, REDUCE, .grad = grad_reduce_sum};
 const OpDesc op_ReduceMean = {.name = "ReduceMean", .since = 18, REDUCE, .grad = grad_reduce_mean};
@@ -319,7 +319,7 @@ const OpDesc op_ReduceL2 = {.name = "ReduceL2", .since = 18, REDUCE, .grad = gra
 const OpDesc op_ReduceSumSquare = {.name = "ReduceSumSquare", .since = 18, REDUCE, .grad = grad_reduce_sum_square};
 const OpDesc op_ReduceLogSum = {.name = "ReduceLogSum", .since = 18, REDUCE, .grad = grad_reduce_log_sum};
 const OpDesc op_ReduceLogSumExp = {.name = "ReduceLogSumExp", .since = 18, REDUCE, .grad = grad_reduce_log_sum_exp};
-const OpDesc op_ReduceMax = {.name = "ReduceMax", .since = 20, .cls = CLS_REDUCE, .in = P_IN_BOOL, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Reduce),
+const OpDesc op_ReduceMax = {.name = "ReduceMax", .since = 20, .cls = CLS_REDUCE, .knows = 2, .in = P_IN_BOOL, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Reduce),
                              .upgrade = upgrade, .infer = infer, .lower = lower, .grad = grad_reduce_extremum, .eval = eval};
-const OpDesc op_ReduceMin = {.name = "ReduceMin", .since = 20, .cls = CLS_REDUCE, .in = P_IN_BOOL, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Reduce),
+const OpDesc op_ReduceMin = {.name = "ReduceMin", .since = 20, .cls = CLS_REDUCE, .knows = 2, .in = P_IN_BOOL, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Reduce),
                              .upgrade = upgrade, .infer = infer, .lower = lower, .grad = grad_reduce_extremum, .eval = eval};

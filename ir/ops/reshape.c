@@ -198,7 +198,7 @@ static bool regroup_route(Lw *l, Node n, const KVal *out, Route *r)
     return true;
 }
 
-const OpDesc op_Reshape = {.name = "Reshape", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP | OPF_DEFAULTS, .in = P_SHAPE, .out = P_OUT, .attrs = RESHAPE_ATTRS, .attrs_size = sizeof(Reshape),
+const OpDesc op_Reshape = {.name = "Reshape", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP | OPF_DEFAULTS, .knows = 2, .in = P_SHAPE, .out = P_OUT, .attrs = RESHAPE_ATTRS, .attrs_size = sizeof(Reshape),
                            .upgrade = reshape_upgrade, .infer = reshape_infer, .propagate = same_content, .equivalent = same_shape, .route = regroup_route, .view = view, .lower = reshape_lower, .grad = grad_reshape, .eval = reshape_eval};
 
 /* ---- Flatten ---- */
@@ -319,7 +319,12 @@ static bool squeeze_infer(Infer *c)
         if (!infer_ints(c, 1, axes, RANK_MAX, &n)) return infer_run_axes(c, -1);
         if (!axes_mark(axes, n, rank, mark, &bad)) return infer_fail(c, "axis %lld is out of range for rank %d, or given twice", (long long)bad, rank);
     } else
-        for (int i = 0; i < rank; i++) mark[i] = dim_is(c->d, infer_dim(c, 0, i), 1);
+        for (int i = 0; i < rank; i++) {
+            int64_t lo, hi;
+            dim_bounds(c->d, infer_dim(c, 0, i), &lo, &hi);
+            mark[i] = dim_is(c->d, infer_dim(c, 0, i), 1);
+            if (!mark[i] && lo <= 1 && hi >= 1) return infer_set(c, 0, infer_elem(c, 0), -1, NULL);   /* whether it is 1, the run decides (arms.c) */
+        }
     for (int i = 0; i < rank; i++) {
         if (!mark[i]) dim[out++] = infer_dim(c, 0, i);
         else if (!infer_must_eq(c, infer_dim(c, 0, i), dim_const(c->d, 1), "squeezed dimension")) return false;
@@ -367,7 +372,7 @@ static bool unsqueeze_eval(Eval *e)
     return eval_as(e, rank, dim);
 }
 
-const OpDesc op_Squeeze = {.name = "Squeeze", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .in = P_AXES_OPT, .out = P_OUT, .attrs = AXES_ATTRS, .attrs_size = sizeof(Axes),
+const OpDesc op_Squeeze = {.name = "Squeeze", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .knows = 2, .in = P_AXES_OPT, .out = P_OUT, .attrs = AXES_ATTRS, .attrs_size = sizeof(Axes),
                            .upgrade = axes_upgrade, .infer = squeeze_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = squeeze_lower, .grad = grad_reshape, .eval = squeeze_eval};
-const OpDesc op_Unsqueeze = {.name = "Unsqueeze", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .in = P_AXES, .out = P_OUT, .attrs = AXES_ATTRS, .attrs_size = sizeof(Axes),
+const OpDesc op_Unsqueeze = {.name = "Unsqueeze", .since = 25, .cls = CLS_MOVE, .flags = OPF_CHEAP, .knows = 2, .in = P_AXES, .out = P_OUT, .attrs = AXES_ATTRS, .attrs_size = sizeof(Axes),
                              .upgrade = axes_upgrade, .infer = unsqueeze_infer, .propagate = same_content, .equivalent = same_shape, .view = view, .lower = unsqueeze_lower, .grad = grad_reshape, .eval = unsqueeze_eval};

@@ -266,7 +266,7 @@ static bool nd_eval(Eval *e)
     return true;
 }
 
-const OpDesc op_ScatterND = {.name = "ScatterND", .since = 18, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_ND, .out = P_OUT, .attrs = ND_ATTRS,
+const OpDesc op_ScatterND = {.name = "ScatterND", .since = 18, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .knows = 2, .in = P_ND, .out = P_OUT, .attrs = ND_ATTRS,
                              .attrs_size = sizeof(Scatter), .infer = nd_infer, .rewrite = nd_rewrite, .lower = nd_lower, .grad = grad_scatter, .eval = nd_eval};
 
 /* ---- ScatterElements, Scatter ---- */

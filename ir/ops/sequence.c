@@ -260,7 +260,7 @@ const OpDesc op_SequenceInsert = {.name = "SequenceInsert", .since = 11, .cls = 
                                   .infer = infer_insert, .lower = lower_insert, .eval = eval_insert};
 const OpDesc op_SequenceErase = {.name = "SequenceErase", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_ERASE, .out = P_SEQ,
                                  .lower = lower_erase, .eval = eval_erase};
-const OpDesc op_SequenceAt = {.name = "SequenceAt", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_AT, .out = P_TENSOR,
+const OpDesc op_SequenceAt = {.name = "SequenceAt", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .knows = 1, .in = P_AT, .out = P_TENSOR,
                               .infer = infer_at, .lower = lower_at, .eval = eval_at};
 const OpDesc op_SequenceLength = {.name = "SequenceLength", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_SEQ, .out = P_LENGTH,
                                   .infer = infer_length, .lower = lower_length, .eval = eval_length};

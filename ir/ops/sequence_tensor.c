@@ -169,5 +169,5 @@ static bool join_eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_ConcatFromSequence = {.name = "ConcatFromSequence", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_SEQ, .out = P_TENSOR, .attrs = JOIN_ATTRS,
+const OpDesc op_ConcatFromSequence = {.name = "ConcatFromSequence", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .knows = 1, .in = P_SEQ, .out = P_TENSOR, .attrs = JOIN_ATTRS,
                                       .attrs_size = sizeof(Join), .infer = join_infer, .lower = join_lower, .eval = join_eval};

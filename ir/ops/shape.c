@@ -239,7 +239,7 @@ static bool fill_eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_ConstantOfShape = {.name = "ConstantOfShape", .since = 25, .cls = CLS_SHAPE, .in = P_SHAPE, .out = P_ANY, .attrs = FILL_ATTRS, .attrs_size = sizeof(Fill),
+const OpDesc op_ConstantOfShape = {.name = "ConstantOfShape", .since = 25, .cls = CLS_SHAPE, .knows = 1, .in = P_SHAPE, .out = P_ANY, .attrs = FILL_ATTRS, .attrs_size = sizeof(Fill),
                                    .infer = fill_infer, .propagate = fill_propagate, .lower = fill_lower, .eval = fill_eval};
 
 /* ---- Range: start, start+delta, ... below (above) limit: max(ceil((limit-start)/delta), 0) elements ---- */

@@ -133,6 +133,7 @@ static bool slice_infer(Infer *c)
     for (int i = 0; i < rank; i++) len[i] = dim[i] = infer_dim(c, 0, i);
     if (!dim_is_const(c->d, infer_dim(c, 1, 0), &k) || k > RANK_MAX) return infer_fail(c, "the number of starts must be known at compile time");
     n = (uint32_t)k;
+    if (!dim_is_const(c->d, infer_dim(c, 2, 0), &k) || k != n) return infer_fail(c, "there must be one end for each start");
     if (cut_at_run(c)) return infer_cut_at_run(c, k);
     if (!steps_and_axes(c, n, axes, steps)) return false;
     if (infer_content(c, 1, &s, &n) && infer_content(c, 2, &e, &ne)) {
@@ -371,7 +372,7 @@ static Value slice_equivalent(Graph *g, Node n, uint32_t r)
     return axes_unmoved(g, n);
 }
 
-const OpDesc op_Slice = {.name = "Slice", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .in = P_SLICE, .out = P_OUT, .attrs = SLICE_ATTRS, .attrs_size = sizeof(Slice), .upgrade = slice_upgrade,
+const OpDesc op_Slice = {.name = "Slice", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .knows = 2 | 4 | 8 | 16, .in = P_SLICE, .out = P_OUT, .attrs = SLICE_ATTRS, .attrs_size = sizeof(Slice), .upgrade = slice_upgrade,
                          .infer = slice_infer, .propagate = slice_propagate, .equivalent = slice_equivalent, .rewrite = slice_rewrite, .view = slice_view, .lower = slice_lower, .grad = grad_slice, .eval = slice_eval};
 
 /* ---- Split ---- */

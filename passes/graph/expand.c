@@ -45,6 +45,23 @@ static bool expand_graph(PassCtx *c, Graph *g, int round, bool *changed)
     return true;
 }
 
+/* A value made here has symbols of its own: regions that capture it still speak of the old one's. */
+static bool captures_differ(const Graph *g)
+{
+    for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
+        const NodeRec *r = node_rec(g, n);
+        for (uint32_t k = 0; k < r->n_region; k++) {
+            const Graph *in = r->region[k];
+            for (uint32_t i = 1; i <= r->n_capture; i++) {
+                Value v = node_in(g, n, r->n_in - i);
+                if (v.i && value_type(g, v).i != value_type(in, in->in.p[in->in.n - i]).i) return true;
+            }
+            if (captures_differ(in)) return true;
+        }
+    }
+    return false;
+}
+
 static PassResult run(PassCtx *c)
 {
     bool any = false, changed = true;
@@ -53,6 +70,7 @@ static PassResult run(PassCtx *c)
         if (!expand_graph(c, c->m->entry, round, &changed)) return PASS_FAILED;
         any |= changed;
     }
+    if (any && captures_differ(c->m->entry) && !infer_graph(c->m->entry)) return PASS_FAILED;
     return any ? PASS_CHANGED : PASS_UNCHANGED;
 }
 

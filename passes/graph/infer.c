@@ -11,6 +11,7 @@
  * said anew about what stands there now. */
 #include "base/bug.h"
 #include "ir/graph/infer.h"
+#include "passes/graph/rank.h"
 #include "passes/pass.h"
 
 static const Content *known(Graph *g, Value v, TypeId *type)
@@ -170,7 +171,7 @@ static PassResult run(PassCtx *c)
     for (uint32_t narrowed = c->m->dims.narrowed + 1;
          narrowed != c->m->dims.narrowed;) { /* bounds found late hold early */
         narrowed = c->m->dims.narrowed;
-        if (!infer_graph(c->m->entry)) return PASS_FAILED;
+        if (!infer_graph(c->m->entry) || !rank_results(c->m)) return PASS_FAILED;
     }
     drop_stale_checks(c);
     bool changed = fingerprint(c) != before;

@@ -37,6 +37,47 @@ static int rank_of(const Module *m, TypeId t) { return type_rec(&m->types, t)->r
 
 static bool unranked(const Module *m, TypeId t) { return is_tensor(m, t) && rank_of(m, t) == RANK_UNKNOWN; }
 
+/* The arms of an If give it in different ranks. */
+static bool of_arms(const Graph *g, Value v)
+{
+    Node from = value_rec(g, v)->def;
+    return from.i && node_rec(g, from)->op == OP_If && unranked(g->m, value_type(g, v));
+}
+
+/* Result k goes through one more node: with all axes, and its rank behind it in *rank; or, with `of`, of that rank alone. */
+static Value passed(Graph *g, Value v, int of, Value *rank)
+{
+    struct {
+        uint64_t set;
+        int64_t rank;
+    } a = {1, of};
+    assert(op_desc(OP_OfRank)->attrs_size == sizeof a);
+    Loc loc = node_rec(g, value_rec(g, v)->def)->loc;
+    Node n = graph_add(g, rank ? OP_AnyRank : OP_OfRank, &v, 1, rank ? 2 : 1, rank ? NULL : &a, loc, NODE_NONE);
+    if (rank) *rank = node_out(g, n, 1);
+    return node_out(g, n, 0);
+}
+
+/* What the model declares decides where the run would: of the arms that give a result, those of that rank stay. */
+static bool declare(Module *m, Graph *g)
+{
+    bool changed = false;
+    Value *out = arena_array(m->arena, Value, g->out.n + 1);
+    Name *name = arena_array(m->arena, Name, g->out.n + 1);
+    for (uint32_t k = 0; k < g->out.n; k++) {
+        out[k] = g->out.p[k];
+        name[k] = g->out_name.p[k].i ? g->out_name.p[k] : value_rec(g, out[k])->name;
+        TypeId want = k < m->out_decl.n ? m->out_decl.p[k] : (TypeId){0};
+        if (!of_arms(g, out[k]) || !is_tensor(m, want) || unranked(m, want)) continue;
+        out[k] = passed(g, out[k], rank_of(m, want), NULL);
+        changed = true;
+    }
+    if (!changed) return false;
+    graph_set_outputs(g, out, g->out.n);
+    for (uint32_t k = 0; k < g->out.n; k++) g->out_name.p[k] = name[k];
+    return true;
+}
+
 /* Do the results have the ranks that the model declares? */
 static bool as_declared(const Ranks *r, const Graph *g)
 {
@@ -64,8 +105,9 @@ static bool version(Ranks *r, const int *at, Graph **made, const char **why)
     graph_inline(g, NODE_NONE, body, map);
     for (uint32_t k = 0; k < body->out.n; k++) out[k] = map[body->out.p[k].i];
     graph_set_outputs(g, out, body->out.n);
+    if (!infer_try(g, why) || (declare(m, g) && !infer_try(g, why))) return false;
     *why = "a result has another rank than the model declares";
-    return infer_try(g, why) && as_declared(r, g);
+    return as_declared(r, g);
 }
 
 /* Which results have a rank that depends on the version. */
@@ -73,9 +115,9 @@ static bool *results_vary(Ranks *r, const Version *v, uint32_t n)
 {
     bool *vary = arena_array(r->m->arena, bool, r->general->out.n + 1);
     for (uint32_t k = 0; k < r->general->out.n; k++)
-        for (uint32_t i = 1; i < n; i++) {
+        for (uint32_t i = 0; i < n; i++) {
             TypeId a = value_type(v[0].g, v[0].g->out.p[k]), b = value_type(v[i].g, v[i].g->out.p[k]);
-            if (is_tensor(r->m, a) && is_tensor(r->m, b)) vary[k] |= rank_of(r->m, a) != rank_of(r->m, b);
+            if (is_tensor(r->m, a) && is_tensor(r->m, b)) vary[k] |= rank_of(r->m, a) != rank_of(r->m, b) || unranked(r->m, a);
         }
     return vary;
 }
@@ -85,11 +127,17 @@ static bool widen(Ranks *r, Graph *g, const bool *vary)
 {
     Module *m = r->m;
     uint32_t n = g->out.n, to = n;
+    bool again = false;
     Value *out = arena_array(m->arena, Value, 2 * n + 1);
     for (uint32_t k = 0; k < n; k++) {
         out[k] = g->out.p[k];
         if (!vary[k]) continue;
         const TypeRec t = *value_trec(g, out[k]);
+        if (t.rank == RANK_UNKNOWN) {
+            out[k] = passed(g, out[k], 0, &out[to++]);
+            again = true;
+            continue;
+        }
         Dim dim[RANK_ANY], rank = dim_const(&m->dims, t.rank);
         if (t.rank > RANK_ANY)
             return diag(m->diag, diag_file(m->source), E_LOWER,
@@ -99,7 +147,7 @@ static bool widen(Ranks *r, Graph *g, const bool *vary)
         if (!(out[to++] = dims_scalar(g, rank, DT_I32, r->loc)).i) return false;
     }
     graph_set_outputs(g, out, to);
-    return true;
+    return !again || infer_graph(g);
 }
 
 /* 0 where the ranks are those of the version. */
@@ -255,4 +303,28 @@ bool rank_specialise(Module *m)
         if (k < m->out_decl.n) m->out_decl.p[k] = (TypeId){0};
     }
     return true;
+}
+
+bool rank_results(Module *m)
+{
+    Graph *g = m->entry;
+    uint32_t n = g->out.n, to = n;
+    if (declare(m, g) && !infer_graph(g)) return false;
+    Value *out = arena_array(m->arena, Value, 2 * n + 1);
+    Name *name = arena_array(m->arena, Name, 2 * n + 1);
+    for (uint32_t k = 0; k < n; k++) {
+        out[k] = g->out.p[k];
+        name[k] = g->out_name.p[k].i ? g->out_name.p[k] : value_rec(g, out[k])->name;
+        if (!of_arms(g, out[k])) continue;
+        if (!name[k].i) name[k] = module_fresh_name(m, "result");
+        name[to] = module_fresh_name(m, "rank");
+        vec_push(m->arena, &m->rank, (RankRec){name[k], name[to]});
+        out[k] = passed(g, out[k], 0, &out[to]);
+        if (k < m->out_decl.n) m->out_decl.p[k] = (TypeId){0};
+        to++;
+    }
+    if (to == n) return true;
+    graph_set_outputs(g, out, to);
+    for (uint32_t k = 0; k < to; k++) g->out_name.p[k] = name[k];
+    return infer_graph(g);
 }

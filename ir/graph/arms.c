@@ -1,0 +1,211 @@
+/* arms: code knows the rank of every tensor, but a model may leave it to the run: the length of a shape that it computes
+ * is the rank of a Reshape's result, and what a sequence holds may have any rank. A node that needs to know gets an
+ * operand that says it: an If for each possibility, whose results differ in type; sink.c then moves the node, and what
+ * follows until ranks agree again, into the arms.
+ *   %y = Reshape(%x, %s)          %n = Shape(%s) {start=-1}
+ *   ; s: i64[n]             =>    %s1 = If(Equal(%n, 0) | %s)  then { Reshape(%s, [0]) : i64[0] }
+ *                                                              else { If(Equal(%n, 1) | %s) ... else { Fail } }
+ *                                 %y = Reshape(%x, %s1)
+ *   %y = SequenceAt(%q, %i)       %n = RankOf(%q, %i)
+ *   ; q: seq<f32[*]>        =>    %q1 = If(Equal(%n, 0) | %q)  then { OfRank(%q) {rank=0} : seq<f32[]> }  else ...
+ *                                 %y = SequenceAt(%q1, %i)
+ * OpDesc.knows lists such operands. Later users of the same operand take the narrowed one as well: they meet in the same
+ * arms. A Squeeze that leaves the axes to the run is the Reshape that it stands for. */
+#include "base/bug.h"
+#include "ir/graph/infer.h"
+
+enum { ARMS_MAX = 8 }; /* the longest shape, the highest rank */
+
+typedef struct ReshapeAttrs {
+    uint64_t set;
+    int64_t allowzero;
+    AttrInts shape;
+} ReshapeAttrs;
+
+static bool holds_unranked(const Graph *g, Value v)
+{
+    const TypeRec *t = value_trec(g, v);
+    if (t->kind != TY_SEQ && t->kind != TY_OPT) return false;
+    const TypeRec *of = type_rec(&g->m->types, t->of);
+    return of->kind == TY_TENSOR && of->rank == RANK_UNKNOWN;
+}
+
+static bool long_unknown(const Graph *g, Value v)
+{
+    const TypeRec *t = value_trec(g, v);
+    int64_t k;
+    if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN || !t->rank) return false;
+    return !dim_is_const(&g->m->dims, dim_resolve(&g->m->dims, t->dim[t->rank - 1]), &k);
+}
+
+/* Operand k leaves open what the node's code has to know. */
+static bool open_operand(const Graph *g, Node n, uint32_t k)
+{
+    Value v = node_in(g, n, k);
+    if (k >= 8 || !(node_desc(g, n)->knows >> k & 1) || !v.i || !value_type(g, v).i) return false;
+    return holds_unranked(g, v) || long_unknown(g, v);
+}
+
+/* Does the node type-check, and to results of known rank? Leaves no trace. */
+static bool settles(Graph *g, Node n)
+{
+    Diag *d = g->m->diag;
+    int errors = d->errors;
+    const char *first = d->first_error;
+    uint32_t checks = g->m->check.n;
+    d->quiet++;
+    bool ok = infer_node(g, n);
+    d->quiet--;
+    d->first_error = first;
+    d->errors = errors;
+    for (uint32_t r = 0; ok && r < node_n_out(g, n); r++) {
+        const TypeRec *t = value_trec(g, node_out(g, n, r));
+        ok = t->kind != TY_TENSOR || t->rank != RANK_UNKNOWN;
+    }
+    if (!ok) g->m->check.n = checks;
+    return ok;
+}
+
+static Value const_ints(Graph *g, const int64_t *v, uint32_t n)
+{
+    Dim dim = dim_const(&g->m->dims, n);
+    return graph_const(g, blob_inline(&g->m->blobs, DT_I64, n, v), type_tensor(&g->m->types, DT_I64, 1, &dim), (Name){0});
+}
+
+static Node add(Graph *g, OpCode op, const Value *in, uint32_t n, const void *attrs, Loc loc, Node before)
+{
+    return graph_add(g, op, in, n, 1, attrs, loc, before);
+}
+
+/* ---- the arms ---- */
+
+typedef struct Arms {
+    Module *m;
+    int rank;     /* of the operand, whose last axis is narrowed; -1: of what it holds, the rank is */
+    TypeId type, count;
+    Loc loc;
+} Arms;
+
+static Value narrowed(const Arms *a, Graph *g, Value v, int64_t known)
+{
+    struct {
+        uint64_t set;
+        int64_t rank;
+    } of = {1, known};
+    if (a->rank < 0) {
+        assert(op_desc(OP_OfRank)->attrs_size == sizeof of);
+        return node_out(g, add(g, OP_OfRank, &v, 1, &of, a->loc, NODE_NONE), 0);
+    }
+    int64_t dim[RANK_MAX] = {0}; /* 0: as it is, but of a list */
+    ReshapeAttrs zero = {.set = 1, .allowzero = a->rank == 1};
+    dim[a->rank - 1] = known;
+    assert(op_desc(OP_Reshape)->attrs_size == sizeof zero && (known || a->rank == 1));
+    return node_out(g, add(g, OP_Reshape, (Value[]){v, const_ints(g, dim, (uint32_t)a->rank)}, 2, &zero, a->loc, NODE_NONE), 0);
+}
+
+static void fails(const Arms *a, Graph *g)
+{
+    struct {
+        uint64_t set;
+        const char *message;
+    } fail = {1, arena_printf(a->m->arena, a->rank < 0 ? "a tensor of more than %d dimensions, where the run decides the rank"
+                                                       : "a shape of more than %d dimensions, where the run decides the rank", ARMS_MAX)};
+    assert(op_desc(OP_Fail)->attrs_size == sizeof fail);
+    Value v = node_out(g, add(g, OP_Fail, NULL, 0, &fail, a->loc, NODE_NONE), 0);
+    graph_set_outputs(g, &v, 1);
+}
+
+/* The If for `known` and all above it, before a node; count: what the run has. */
+static Node chain(const Arms *a, Graph *g, Value v, Value count, int64_t known, int64_t last, Node before)
+{
+    Graph *arm[2] = {graph_new(a->m, "rank"), graph_new(a->m, "ranks")};
+    Value in[2][2];
+    for (int k = 0; k < 2; k++) {
+        in[k][0] = graph_input(arm[k], a->type, value_rec(g, v)->name);
+        in[k][1] = graph_input(arm[k], a->count, (Name){0});
+    }
+    Value one = narrowed(a, arm[0], in[0][0], known), is = const_ints(g, &known, 1);
+    graph_set_outputs(arm[0], &one, 1);
+    if (known == last) fails(a, arm[1]);
+    else {
+        Value rest = node_out(arm[1], chain(a, arm[1], in[1][0], in[1][1], known + 1, last, NODE_NONE), 0);
+        graph_set_outputs(arm[1], &rest, 1);
+    }
+    is = node_out(g, add(g, OP_Equal, (Value[]){count, is}, 2, NULL, a->loc, before), 0);
+    Node made = add(g, OP_If, (Value[]){is, v, count}, 3, NULL, a->loc, before);
+    node_rec(g, made)->n_capture = 2;
+    graph_set_region(g, made, (const Graph *const[]){arm[0], arm[1]}, 2);
+    return made;
+}
+
+/* What the operand leaves open becomes an If before the node. */
+static Node narrow(Graph *g, Node n, uint32_t k)
+{
+    Module *m = g->m;
+    Value v = node_in(g, n, k), count, pos = node_in(g, n, 1);
+    const TypeRec *t = value_trec(g, v);
+    Dim one = dim_const(&m->dims, 1);
+    Arms a = {.m = m, .rank = t->kind == TY_TENSOR ? t->rank : -1, .type = value_type(g, v), .loc = node_rec(g, n)->loc};
+    int64_t lo = 0, hi = ARMS_MAX;
+    a.count = type_tensor(&m->types, DT_I64, 1, &one);
+    Node first;
+    if (a.rank < 0) {
+        bool at = node_rec(g, n)->op == OP_SequenceAt;
+        first = add(g, OP_RankOf, (Value[]){v, pos}, at ? 2 : 1, NULL, a.loc, n);
+    } else {
+        struct {
+            uint64_t set;
+            int64_t start, end;
+        } shape = {1, -1, INT64_MAX};
+        dim_bounds(&m->dims, dim_resolve(&m->dims, t->dim[t->rank - 1]), &lo, &hi);
+        if (lo > ARMS_MAX) lo = ARMS_MAX;
+        if (lo < (a.rank > 1)) lo = a.rank > 1;
+        if (hi > ARMS_MAX) hi = ARMS_MAX;
+        if (hi < lo) hi = lo;
+        assert(op_desc(OP_Shape)->attrs_size == sizeof shape);
+        first = add(g, OP_Shape, &v, 1, &shape, a.loc, n);
+    }
+    count = node_out(g, first, 0);
+    Value by = node_out(g, chain(&a, g, v, count, lo, hi, n), 0);
+    bool shared = a.rank >= 0;
+    for (Node u = n; u.i; u = shared ? node_next(g, u) : NODE_NONE)
+        for (uint32_t i = 0; i < node_n_in(g, u) && i < 8; i++)
+            if (node_in(g, u, i).i == v.i && node_desc(g, u)->knows >> i & 1) graph_set_input(g, u, i, by);
+    return first;
+}
+
+/* Squeeze(x)  =>  Reshape(x, Compress(Shape(x), Shape(x) != 1)) {allowzero=1} */
+static Node squeeze_of_any(Graph *g, Node n)
+{
+    Loc loc = node_rec(g, n)->loc;
+    Value x = node_in(g, n, 0);
+    ReshapeAttrs zero = {.set = 1, .allowzero = 1};
+    Node first = add(g, OP_Shape, &x, 1, NULL, loc, n);
+    Value shape = node_out(g, first, 0), one = const_ints(g, (int64_t[]){1}, 1);
+    Value is = node_out(g, add(g, OP_Equal, (Value[]){shape, one}, 2, NULL, loc, n), 0);
+    Value other = node_out(g, add(g, OP_Not, &is, 1, NULL, loc, n), 0);
+    Value dims = node_out(g, add(g, OP_Compress, (Value[]){shape, other}, 2, NULL, loc, n), 0);
+    Value y = node_out(g, add(g, OP_Reshape, (Value[]){x, dims}, 2, &zero, loc, n), 0);
+    graph_replace_uses(g, node_out(g, n, 0), y);
+    graph_erase(g, n);
+    return first;
+}
+
+Node infer_arms(Graph *g, Node n)
+{
+    uint32_t k = 0, n_in = node_n_in(g, n);
+    const NodeRec *r = node_rec(g, n);
+    if (!node_desc(g, n)->knows) return NODE_NONE;
+    if (r->op == OP_Squeeze && !node_in(g, n, 1).i) {
+        bool ranked = value_type(g, node_in(g, n, 0)).i && value_trec(g, node_in(g, n, 0))->rank != RANK_UNKNOWN;
+        return ranked && !settles(g, n) ? squeeze_of_any(g, n) : NODE_NONE;
+    }
+    while (k < n_in && !open_operand(g, n, k)) k++;
+    if (k == n_in || settles(g, n)) return NODE_NONE;
+    for (; k < n_in; k++) {
+        if (!open_operand(g, n, k)) continue;
+        Node from = infer_sink_operand(g, n, k);
+        return from.i ? from : narrow(g, n, k);
+    }
+    return NODE_NONE;
+}

@@ -1,0 +1,307 @@
+#!/usr/bin/env python3
+"""Ranks that only the run decides, inside a model and at its ends:   ranks.py [--bmc FILE] [--seed N] [NAME...]
+
+Shapes and lists of axes of unknown length, squeezed axes that may be 1, branches and loops whose values change their
+rank, sequences and optionals that hold tensors of any rank. Each model is compiled at -O0 and for x86-64-v3 and runs
+with one and two threads; the answers are ONNX Runtime's, the ONNX project's reference's where that does not run it.
+"""
+
+import argparse
+import os
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+import harness
+from bmc_ctypes import E_FAIL, Loaded, ModelError
+from harness import WORK, run
+
+F, I, B = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+CONFIGS = (["-O0"], ["-O2", "--cpu=x86-64-v3"])
+CASES = {}
+
+
+def value(name, elem, shape=None):
+    return helper.make_tensor_value_info(name, elem, shape)
+
+
+def sequence(name):
+    return helper.make_tensor_sequence_value_info(name, F, None)
+
+
+def optional(name):
+    return helper.make_value_info(name, helper.make_optional_type_proto(helper.make_tensor_type_proto(F, None)))
+
+
+def node(op, inputs, outputs, **attrs):
+    return helper.make_node(op, inputs.split(" ") if inputs else [], outputs.split(" "), **attrs)
+
+
+def body(nodes, outputs, inputs=()):
+    return helper.make_graph(nodes, "body", list(inputs), list(outputs))
+
+
+def ints(*values):
+    return np.array(values, np.int64)
+
+
+def case(f):
+    """f(floats): nodes, inputs, outputs, feeds, and constants by name."""
+    CASES[f.__name__] = f
+    return f
+
+
+SHAPED = [value("x", F, ["n"]), value("s", I, ["k"])]  # a list of numbers and the shape they take
+
+
+def shapes(floats, *more):
+    return [{"x": floats(n), "s": ints(*s)} for n, s in [(6, [6]), (6, [2, 3]), (8, [1, 2, 1, 2, 2, 1]), *more]]
+
+
+@case
+def reshape(floats):
+    nodes = [node("Reshape", "x s", "h"), node("Relu", "h", "r"), node("Add", "r c", "a"), node("ReduceSum", "r", "y", keepdims=0)]
+    feeds = shapes(floats, (6, [1, -1, 2, 1]), (1, []))
+    return nodes, SHAPED, [value("a", F), value("y", F, [])], feeds, {"c": np.float32(1.5)}
+
+
+@case
+def declared(floats):
+    """The model says the result's rank: other shapes end in an error."""
+    return [node("Reshape", "x s", "h"), node("Neg", "h", "y")], SHAPED, [value("y", F, ["p", "q"])], shapes(floats)[1:2], {}
+
+
+@case
+def product(floats):
+    nodes = [node("Reshape", "x s", "h"), node("MatMul", "h w", "u"), node("Softmax", "u", "v"), node("Transpose", "v", "y")]
+    feeds = [{"x": floats(n), "s": ints(*s)} for n, s in [(6, [2, 3]), (6, [1, 1, 2, 3]), (3, [3])]]
+    return nodes, SHAPED, [value("y", F)], feeds, {"w": floats(3, 4)}
+
+
+@case
+def one_shape_twice(floats):
+    nodes = [node("Reshape", "x s", "h"), node("Reshape", "z s", "g"), node("Add", "h g", "y")]
+    feeds = [dict(feed, z=floats(*feed["x"].shape)) for feed in shapes(floats)]
+    return nodes, [*SHAPED, value("z", F, ["n"])], [value("y", F)], feeds, {}
+
+
+@case
+def two_shapes(floats):
+    nodes = [node("Reshape", "x s", "h"), node("Expand", "x t", "g"), node("Mul", "h g", "u"), node("Relu", "u", "y")]
+    feeds = [{"x": floats(1), "s": ints(*s), "t": ints(*t)} for s, t in [((1,), (2, 3)), ((1, 1, 1), (4,)), ((), (5,))]]
+    return nodes, [*SHAPED, value("t", I, ["l"])], [value("y", F)], feeds, {}
+
+
+@case
+def filled(floats):
+    nodes = [node("ConstantOfShape", "s", "h"), node("Shape", "h", "y"), node("RandomNormalLike", "h", "r"), node("Shape", "r", "z")]
+    feeds = [{"s": ints(2, 3)}, {"s": ints()}, {"s": ints(4)}]
+    return nodes, SHAPED[1:], [value("y", I), value("h", F), value("z", I)], feeds, {}
+
+
+@case
+def counted(floats):
+    """How many elements are not zero is the rank."""
+    nodes = [node("NonZero", "x", "z"), node("Squeeze", "z zero", "p"), node("Gather", "d p", "s"), node("Expand", "one s", "y")]
+    feeds = [{"x": np.array(x, np.float32), "d": ints(2, 4, 3)} for x in ([1, 0, 1], [1, 1, 1], [0, 0, 0])]
+    ports = [value("x", F, ["n"]), value("d", I, ["n"])]
+    return nodes, ports, [value("y", F)], feeds, {"zero": ints(0), "one": np.float32(1)}
+
+
+@case
+def axes(floats):
+    nodes = [node("Squeeze", "x a", "s"), node("Unsqueeze", "x b", "u"), node("ReduceSum", "x c", "r", keepdims=0)]
+    ports = [value("x", F, [1, "n", 1]), value("a", I, ["i"]), value("b", I, ["j"]), value("c", I, ["k"])]
+    lists = [([0], [0], [0]), ([0, 2], [0, 4], [2, 0]), ([2], [-1, 0, 1], [0, 1, 2])]
+    feeds = [{"x": floats(1, 3, 1), "a": ints(*a), "b": ints(*b), "c": ints(*c)} for a, b, c in lists]
+    return nodes, ports, [value("s", F), value("u", F), value("r", F)], feeds, {}
+
+
+@case
+def ones(floats):
+    """A Squeeze of whatever is 1."""
+    nodes = [node("Squeeze", "x", "h"), node("Relu", "h", "y")]
+    feeds = [{"x": floats(*s)} for s in [(2, 4, 3), (1, 4, 3), (2, 1, 3), (1, 1, 3), (1, 0, 3)]]
+    return nodes, [value("x", F, ["n", "m", 3])], [value("y", F)], feeds, {}
+
+
+@case
+def depths(floats):
+    nodes = [node("GatherND", "x i", "y"), node("ScatterND", "x i y", "z")]
+    feeds = [{"x": floats(2, 3, 4), "i": np.array(i)} for i in ([[0, 1], [1, 2]], [[1], [0]], [[0, 1, 3]])]
+    return nodes, [value("x", F, [2, 3, 4]), value("i", I, ["n", "k"])], [value("y", F), value("z", F)], feeds, {}
+
+
+@case
+def cuts(floats):
+    nodes = [node("Slice", "x s e a", "y"), node("Pad", "x p  a", "z")]
+    ports = [value("x", F, ["n", "m"]), *(value(n, I, ["k"]) for n in "sea"), value("p", I, ["l"])]
+    lists = [([1], [3], [1], [1, 0]), ([1, 2], [3, 6], [1, 0], [1, 0, 2, 1])]
+    feeds = [{"x": floats(5, 6), "s": ints(*s), "e": ints(*e), "a": ints(*a), "p": ints(*p)} for s, e, a, p in lists]
+    return nodes, ports, [value("y", F), value("z", F)], feeds, {}
+
+
+@case
+def blocks(floats):
+    ports = [value("x", F, ["n", "c", "l"]), value("s", I, ["k"]), value("b", I, ["k"])]
+    feeds = [{"x": floats(1, 4, n), "s": ints(*s), "b": ints(*b)} for n, s, b in [(6, [3, 4], [2, 2]), (3, [4], [2])]]
+    return [node("Col2Im", "x s b", "y")], ports, [value("y", F)], feeds, {}
+
+
+@case
+def branches(floats):
+    then, other = [node("Identity", "x", "t")], [node("Unsqueeze", "x zero", "e")]
+    nodes = [node("If", "c", "y", then_branch=body(then, [value("t", F)]), else_branch=body(other, [value("e", F)])), node("Shape", "y", "s")]
+    feeds = [{"c": np.array(c), "x": floats(3)} for c in (True, False)]
+    return nodes, [value("c", B, []), value("x", F, ["n"])], [value("y", F), value("s", I)], feeds, {"zero": ints(0)}
+
+
+def loop(nodes, inputs, outputs, carried, results):
+    """A Loop of n rounds."""
+    ports = [value("i", I, []), value("on", B, []), *carried]
+    yields = [value("go", B, []), *results]
+    inside = body([*nodes, node("Identity", "yes", "go")], yields, ports)
+    return node("Loop", "n yes" + inputs, outputs, body=inside)
+
+
+@case
+def growing(floats):
+    """A carried value gains an axis in each round, another one is made of it."""
+    inside = [node("Unsqueeze", "v zero", "w"), node("ReduceSum", "w", "u", keepdims=0), node("Add", "p u", "q")]
+    carried, results = [value("v", F), value("p", F, [])], [value("w", F), value("q", F, [])]
+    nodes = [loop(inside, " x z", "h r", carried, results), node("Relu", "h", "y")]
+    feeds = [{"n": np.int64(n), "x": floats(3), "z": floats()} for n in (0, 1, 2, 5)]
+    ports = [value("n", I, []), value("x", F, ["m"]), value("z", F, [])]
+    return nodes, ports, [value("y", F), value("r", F, [])], feeds, {"zero": ints(0), "yes": np.array(True)}
+
+
+@case
+def captured(floats):
+    nodes = [node("Reshape", "x s", "h"), loop([node("Add", "v h", "w")], " z", "y", [value("v", F)], [value("w", F)])]
+    feeds = [dict(feed, n=np.int64(2), z=floats()) for feed in shapes(floats)[:2]]
+    return nodes, [*SHAPED, value("n", I, []), value("z", F, [])], [value("y", F)], feeds, {"yes": np.array(True)}
+
+
+@case
+def elements(floats):
+    nodes = [node("SequenceConstruct", "a b c", "q"), node("SequenceAt", "q i", "h"), node("Relu", "h", "y")]
+    ports = [value("a", F, ["n"]), value("b", F, ["n", "m"]), value("c", F, []), value("i", I, [])]
+    feeds = [{"a": floats(3), "b": floats(3, 2), "c": floats(), "i": np.int64(i)} for i in (0, 1, 2, -1)]
+    return nodes, ports, [value("y", F)], feeds, {}
+
+
+@case
+def given_elements(floats):
+    """A sequence at the input, whose elements have any rank."""
+    nodes = [node("SequenceAt", "q i", "h"), node("Relu", "h", "y"), node("SequenceLength", "q", "n")]
+    feeds = [{"q": [floats(3), floats(2, 3), floats()], "i": np.int64(i)} for i in (0, 1, 2)]
+    return nodes, [sequence("q"), value("i", I, [])], [value("y", F), value("n", I, [])], feeds, {}
+
+
+@case
+def joined(floats):
+    nodes = [node("ConcatFromSequence", "q", "y", axis=0, new_axis=1)]
+    return nodes, [sequence("q")], [value("y", F)], [{"q": [floats(*s), floats(*s)]} for s in [(3,), (2, 3), ()]], {}
+
+
+@case
+def maybe(floats):
+    then = body([node("Optional", "x", "t")], [optional("t")])
+    other = body([node("Unsqueeze", "x zero", "u"), node("Optional", "u", "e")], [optional("e")])
+    nodes = [node("If", "c", "o", then_branch=then, else_branch=other), node("OptionalGetElement", "o", "h"), node("Relu", "h", "y")]
+    feeds = [{"c": np.array(c), "x": floats(3)} for c in (True, False)]
+    return nodes, [value("c", B, []), value("x", F, ["n"])], [value("y", F)], feeds, {"zero": ints(0)}
+
+
+class Tests:
+    def __init__(self, bmc, tally, rng):
+        self.bmc, self.tally, self.rng = bmc, tally, rng
+        self.out = os.path.join(WORK, "ranks")
+        os.makedirs(self.out, exist_ok=True)
+
+    def floats(self, *shape):
+        return self.rng.standard_normal(shape).astype(np.float32)
+
+    def expected(self, model, feeds):
+        try:
+            session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+            return [session.run(None, feed) for feed in feeds]
+        except Exception:  # a model that ONNX Runtime does not take
+            return [ReferenceEvaluator(model).run(None, feed) for feed in feeds]
+
+    def build(self, name, nodes, inputs, outputs, consts):
+        used = {i for n in nodes for i in n.input} | {"yes", "zero"}
+        stored = [numpy_helper.from_array(np.asarray(a), n) for n, a in consts.items() if n in used]
+        graph = helper.make_graph(nodes, name, inputs, outputs, stored)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+    def compiled(self, name, model, options):
+        path, so = os.path.join(self.out, name + ".onnx"), os.path.join(self.out, name + ".so")
+        onnx.save(model, path)
+        ran = run([self.bmc, path, "-o", so, *options])
+        return so if self.tally.check("%s compiles %s" % (name, " ".join(options)), ran.status == 0, ran.brief()) else None
+
+    def run(self, name):
+        nodes, inputs, outputs, feeds, consts = CASES[name](self.floats)
+        model = self.build(name, nodes, inputs, outputs, consts)
+        wants = self.expected(model, feeds)
+        for options in CONFIGS:
+            so = self.compiled(name, model, options)
+            for threads in (1, 2) if so else ():
+                loaded = Loaded(so, threads=threads)
+                for k, (feed, want) in enumerate(zip(feeds, wants)):
+                    label = "%s %d, %s, %d threads" % (name, k, " ".join(options), threads)
+                    try:
+                        got = loaded.run(feed)
+                    except ModelError as e:
+                        self.tally.check(label, False, e)
+                        continue
+                    for port, w in zip(model.graph.output, want):
+                        g = np.asarray(got[port.name])
+                        same = g.shape == np.shape(w) and np.allclose(g, w, rtol=1e-5, atol=1e-6)
+                        self.tally.check("%s: %s" % (label, port.name), same, "%s for %s" % (g.shape, np.shape(w)))
+                loaded.close()
+
+    def refused(self):
+        """What no version is made for is an error of the run."""
+        wrong = {
+            "reshape": [(ints(*[1] * 9), E_FAIL, "at most 6"), (ints(*[1] * 7), E_FAIL, "at most 6"), (ints(4), None, "6")],
+            "declared": [(ints(6), E_FAIL, "rank 1"), (ints(1, 2, 3), E_FAIL, "rank 3")],
+        }
+        for name, cases in wrong.items():
+            nodes, inputs, outputs, _, consts = CASES[name](self.floats)
+            so = self.compiled(name, self.build(name, nodes, inputs, outputs, consts), ["-O2"])
+            for shape, status, text in cases if so else ():
+                loaded = Loaded(so)
+                try:
+                    loaded.run({"x": self.floats(6 if status is None or name == "declared" else 1), "s": shape})
+                    self.tally.check("refused: %s %s" % (name, shape), False, "it ran")
+                except ModelError as e:
+                    ok = (status is None or e.status == status) and text in e.message
+                    self.tally.check("refused: %s %s" % (name, shape), ok, e)
+                loaded.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description="ranks that the run decides, against ONNX Runtime and the reference")
+    parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("-v", "--verbose", action="store_true")
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+    tally = harness.Tally(args.verbose)
+    rng = np.random.default_rng(harness.fresh_seed(args.seed))
+    onnxruntime.set_default_logger_severity(4)
+    t = Tests(harness.needs_bmc(args.bmc), tally, rng)
+    for name in args.names or CASES:
+        t.run(name)
+    if not args.names:
+        t.refused()
+    return tally.finish()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
