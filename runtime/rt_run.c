@@ -1,6 +1,6 @@
 /* rt_run: one run of a model, as rt.h tells it. Nothing of the caller's is written before everything has been checked;
  * outputs whose dims depend on data are handed over afterwards. A call that says the same as the one before, bit for
- * bit, needs no second check: its plan, memory and slots are still right (`memo`). */
+ * bit but for the places of inputs, needs no second check: its plan, memory and slots are still right (`memo`). */
 #include "runtime/rt_internal.h"
 #include <string.h>
 
@@ -518,15 +518,42 @@ static bool memo_possible(const bmc_ctx *x, const bmc_value *in)
     return true;
 }
 
-static bool memo_fits(const rt_private *p, const bmc_value *in, const bmc_value *out)
+/* An input that lies elsewhere than in the call before: only its place is looked at. false: prepare anew. */
+static bool memo_move(bmc_ctx *x, const bmc_value *v, uint32_t i)
 {
+    rt_private *p = x->rt;
+    bmc_value as_before = *v;
+    as_before.data = p->memo_in[i].data;
+    if (memcmp(&as_before, &p->memo_in[i], sizeof as_before) || p->desc->info->input[i].alias >= 0) return false;
+    if (!v->data || !as_before.data || (uintptr_t)v->data % rt_dtype_align(v->dtype)) return false;
+    if (rt_heap_owns(&p->heap, v->data)) return false;
+    for (uint32_t k = 0; k < p->n_range; k++) {
+        rt_range *r = &p->range[k];
+        if (r->out || r->port != i) continue;
+        r->hi = (const char *)v->data + ((const char *)r->hi - (const char *)r->lo);
+        r->lo = v->data;
+    }
+    p->memo_in[i].data = v->data;
+    rt_slot_lend(x, p->desc->in_slot[i], v->data);
+    return true;
+}
+
+static bool memo_fits(bmc_ctx *x, const bmc_value *in, const bmc_value *out)
+{
+    rt_private *p = x->rt;
     const bmc_info *f = p->desc->info;
+    bool moved = false;
     if (!p->memo || !in || !out || p->text) return false;
-    if (memcmp(in, p->memo_in, f->n_input * sizeof *in)) return false;
     for (uint32_t o = 0; o < f->n_output; o++)
         if (memcmp(&out[o], &p->memo_done[o], sizeof *out) && memcmp(&out[o], &p->memo_out[o], sizeof *out))
             return false;
-    return true;
+    if (!memcmp(in, p->memo_in, f->n_input * sizeof *in)) return true;
+    for (uint32_t i = 0; i < f->n_input; i++) {
+        if (!memcmp(&in[i], &p->memo_in[i], sizeof *in)) continue;
+        if (!memo_move(x, &in[i], i)) return false;
+        moved = true;
+    }
+    return !moved || !rt_overlap_check(p);
 }
 
 static bmc_status run_first(bmc_ctx *x, const bmc_value *in, bmc_value *out)
@@ -556,7 +583,7 @@ bmc_status rt_run(bmc_ctx *x, const bmc_value *in, bmc_value *out)
     p->message[0] = p->detail[0] = 0;
     p->status = BMC_OK;
     bmc_status s;
-    if (memo_fits(p, in, out)) {
+    if (memo_fits(x, in, out)) {
         s = team_run(x);
         if (!s) memcpy(out, p->memo_done, p->desc->info->n_output * sizeof *out);
     } else {

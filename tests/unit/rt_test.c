@@ -685,6 +685,52 @@ static void test_same_call(void)
     }
 }
 
+/* The same call with inputs that lie elsewhere: their places are checked, nothing is planned. */
+static void test_moved(void)
+{
+    rt_desc d = add_desc;
+    d.plan = counting_plan;
+    bmc_config c = config_of(1);
+    bmc_ctx *x;
+    CHECK(rt_create(&d, &c, NULL, 0, &x) == BMC_OK);
+    bmc_value in[2] = {tensor(BMC_F32, buf_x, 80, 2, DIMS(5, 4)), tensor(BMC_F32, buf_y, 80, 2, DIMS(5, 4))};
+    bmc_value out = tensor(BMC_F32, buf_z, sizeof buf_z, 2, DIMS(0, 0));
+    add_fill();
+    plans = 0;
+    CHECK(rt_run(x, in, &out) == BMC_OK && plans == 1 && add_right(buf_z, 5));
+    in[0].data = buf_x + 4;
+    CHECK(rt_run(x, in, &out) == BMC_OK && plans == 1 && buf_z[0] == buf_x[4] + buf_y[0]);
+    in[0].data = buf_y, in[1].data = buf_x;
+    CHECK(rt_run(x, in, &out) == BMC_OK && plans == 1 && add_right(buf_z, 5));
+    in[0].data = in[1].data; /* inputs may be the same memory */
+    CHECK(rt_run(x, in, &out) == BMC_OK && plans == 1 && buf_z[3] == 2 * buf_x[3]);
+    in[1].data = buf_z + 19;
+    CHECK(rt_run(x, in, &out) == BMC_E_INPUT && buf_z[3] == 2 * buf_x[3]);
+    TEXT(x, "output 'z' overlaps input 'y' in memory");
+    in[1].data = buf_z + 20;
+    CHECK(rt_run(x, in, &out) == BMC_OK);
+    in[1].data = buf_z + 16;
+    CHECK(rt_run(x, in, &out) == BMC_E_INPUT);
+    in[0].data = buf_y, in[1].data = buf_x;
+    plans = 0;
+    CHECK(rt_run(x, in, &out) == BMC_OK && plans == 1 && add_right(buf_z, 5));
+    in[1].data = (char *)buf_x + 2;
+    CHECK(rt_run(x, in, &out) == BMC_E_INPUT);
+    TEXT(x, "input 'y': the address of data is not a multiple of 4");
+    in[1].data = buf_x;
+    CHECK(rt_run(x, in, &out) == BMC_OK);
+    in[1].data = NULL;
+    CHECK(rt_run(x, in, &out) == BMC_E_INPUT);
+    in[1].data = buf_x + 4;
+    CHECK(rt_run(x, in, &out) == BMC_OK);
+    plans = 0;
+    in[1].data = buf_x, in[1].bytes = 76; /* moved, and too short */
+    CHECK(rt_run(x, in, &out) == BMC_E_INPUT);
+    in[1].bytes = 80;
+    CHECK(rt_run(x, in, &out) == BMC_OK && plans == 1 && add_right(buf_z, 5));
+    rt_destroy(x);
+}
+
 int main(void)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -700,5 +746,6 @@ int main(void)
     test_concurrent();
     test_busy();
     test_same_call();
+    test_moved();
     return check_summary();
 }
