@@ -18,8 +18,8 @@ LV cv_vec(CgFn *f, Cv c)
     LV s = cg_splat(g, c.v);
     if (c.kind == CV_UNI) return s;
     LV step[LANES];
-    for (int i = 0; i < LANES; i++) step[i] = cg_i64(g, c.coef * i);
-    return LLVMBuildAdd(g->b, s, LLVMConstVector(step, LANES), "");
+    for (unsigned i = 0; i < g->lanes; i++) step[i] = cg_i64(g, c.coef * i);
+    return LLVMBuildAdd(g->b, s, LLVMConstVector(step, g->lanes), "");
 }
 
 Cv cv_add(CgFn *f, Cv a, Cv b)
@@ -82,8 +82,7 @@ static Cv index_value(CgFn *f, KVal v)
     return c;
 }
 
-/* Flat offset, in elements, of an index list. */
-static Cv flat_offset(CgFn *f, const KInstRec *in)
+Cv access_offset(CgFn *f, const KInstRec *in)
 {
     Cv off = cv_uni(cg_i64(f->g, 0));
     KVal idx[RANK_MAX];
@@ -115,16 +114,16 @@ LV access_read(Cg *g, DType t, LV p, bool vec, LV mask)
     if (!vec) {
         raw = cg_load(g, mem, p, elem_align(t));
     } else if (!mask) {
-        raw = cg_load(g, cg_vec_type(mem), p, elem_align(t));
+        raw = cg_load(g, cg_vec_type(g, mem), p, elem_align(t));
     } else {
-        LT v = cg_vec_type(mem);
+        LT v = cg_vec_type(g, mem);
         raw = masked(g, "llvm.masked.load", (LT[]){v, g->ptr},
                      (LV[]){p, cg_i32(g, elem_align(t)), mask, LLVMConstNull(v)}, 4);
     }
     return scalar_from_mem(g, t, raw);
 }
 
-static LV all_true(Cg *g) { return LLVMConstAllOnes(cg_vec_type(g->i1)); }
+static LV all_true(Cg *g) { return LLVMConstAllOnes(cg_vec_type(g, g->i1)); }
 
 /* Elements of 4 or 2 bits: the byte they share, shifted. `off` may be a vector. */
 static LV read_packed(CgFn *f, DType t, LV base, LV off, LV mask)
@@ -134,10 +133,10 @@ static LV read_packed(CgFn *f, DType t, LV base, LV off, LV mask)
     int bits = dtype_info(t)->bits, per = 8 / bits, log = per == 2 ? 1 : 2;
     LT ot = LLVMTypeOf(off);
     bool vec = LLVMGetTypeKind(ot) == LLVMVectorTypeKind;
-    LT byte = vec ? cg_vec_type(g->i8) : g->i8;
+    LT byte = vec ? cg_vec_type(g, g->i8) : g->i8;
     LV at = LLVMBuildAShr(b, off, cg_int_like(ot, log), ""), p = LLVMBuildGEP2(b, g->i8, base, &at, 1, ""), raw;
     if (vec)
-        raw = masked(g, "llvm.masked.gather", (LT[]){byte, cg_vec_type(g->ptr)},
+        raw = masked(g, "llvm.masked.gather", (LT[]){byte, cg_vec_type(g, g->ptr)},
                      (LV[]){p, cg_i32(g, 1), mask ? mask : all_true(g), LLVMConstNull(byte)}, 4);
     else raw = cg_load(g, g->i8, p, 1);
     LV sh = LLVMBuildMul(b, LLVMBuildTrunc(b, LLVMBuildAnd(b, off, cg_int_like(ot, per - 1), ""), byte, ""),
@@ -247,21 +246,22 @@ static bool few_vectors(Cg *g, DType t, int64_t coef)
 
 static LV read_apart(Cg *g, DType t, LV base, LV off, int64_t coef)
 {
-    LT vt = cg_vec_type(cg_mem_type(g, t));
-    int64_t low = coef < 0 ? (LANES - 1) * coef : 0, last = coef < 0 ? 0 : (LANES - 1) * coef; /* relative to lane 0 */
+    LT vt = cg_vec_type(g, cg_mem_type(g, t));
+    int64_t lanes = g->lanes, end = (lanes - 1) * coef, low = coef < 0 ? end : 0,
+            last = coef < 0 ? 0 : end; /* relative to lane 0 */
     LV p = elem_ptr(g, t, base, off), v = NULL;
-    for (int64_t at = low, done = 0; done < LANES; at += LANES) {
-        int64_t first = at + LANES - 1 > last ? last - LANES + 1 : at;
+    for (int64_t at = low, done = 0; done < lanes; at += lanes) {
+        int64_t first = at + lanes - 1 > last ? last - lanes + 1 : at;
         LV from = cg_i64(g, first),
            part = cg_load(g, vt, LLVMBuildGEP2(g->b, cg_mem_type(g, t), p, &from, 1, ""), elem_align(t));
         LV pick[LANES];
-        for (int i = 0; i < LANES; i++) {
+        for (int i = 0; i < lanes; i++) {
             int64_t e = i * coef - first;
-            bool here = e >= 0 && e < LANES && (i * coef >= at);
-            pick[i] = here ? cg_i32(g, e + (v ? LANES : 0)) : v ? cg_i32(g, i) : LLVMGetPoison(g->i32);
+            bool here = e >= 0 && e < lanes && (i * coef >= at);
+            pick[i] = here ? cg_i32(g, e + (v ? lanes : 0)) : v ? cg_i32(g, i) : LLVMGetPoison(g->i32);
             done += here;
         }
-        v = LLVMBuildShuffleVector(g->b, v ? v : part, v ? part : LLVMGetPoison(vt), LLVMConstVector(pick, LANES), "");
+        v = LLVMBuildShuffleVector(g->b, v ? v : part, v ? part : LLVMGetPoison(vt), LLVMConstVector(pick, g->lanes), "");
     }
     return scalar_from_mem(g, t, v);
 }
@@ -269,20 +269,20 @@ static LV read_apart(Cg *g, DType t, LV base, LV off, int64_t coef)
 static LV read_lanes_masked(CgFn *f, DType t, LV base, Cv off, LV mask)
 {
     Cg *g = f->g;
-    LT mem = cg_vec_type(cg_mem_type(g, t));
+    LT mem = cg_vec_type(g, cg_mem_type(g, t));
     if (off.kind == CV_LIN && off.coef == 1) return access_read(g, t, elem_ptr(g, t, base, off.v), true, mask);
     if (off.kind == CV_LIN && !mask && few_vectors(g, t, off.coef)) return read_apart(g, t, base, off.v, off.coef);
     LV p;
     if (off.kind == CV_LIN) {
         LV step[LANES];
-        for (int i = 0; i < LANES; i++) step[i] = cg_i64(g, off.coef * i);
-        LV lanes = LLVMConstVector(step, LANES);
+        for (unsigned i = 0; i < g->lanes; i++) step[i] = cg_i64(g, off.coef * i);
+        LV lanes = LLVMConstVector(step, g->lanes);
         p = LLVMBuildGEP2(g->b, cg_mem_type(g, t), elem_ptr(g, t, base, off.v), &lanes, 1, "");
     } else {
         LV lanes = cv_vec(f, off);
         p = LLVMBuildGEP2(g->b, cg_mem_type(g, t), base, &lanes, 1, "");
     }
-    LV raw = masked(g, "llvm.masked.gather", (LT[]){mem, cg_vec_type(g->ptr)},
+    LV raw = masked(g, "llvm.masked.gather", (LT[]){mem, cg_vec_type(g, g->ptr)},
                     (LV[]){p, cg_i32(g, elem_align(t)), mask ? mask : all_true(g), LLVMConstNull(mem)}, 4);
     return scalar_from_mem(g, t, raw);
 }
@@ -290,7 +290,8 @@ static LV read_lanes_masked(CgFn *f, DType t, LV base, Cv off, LV mask)
 /* Is every lane of the mask on? */
 static LV mask_full(Cg *g, LV mask)
 {
-    return LLVMBuildICmp(g->b, LLVMIntEQ, LLVMBuildBitCast(g->b, mask, g->i16, ""), LLVMConstAllOnes(g->i16), "");
+    LT bits = LLVMIntTypeInContext(g->cx, g->lanes);
+    return LLVMBuildICmp(g->b, LLVMIntEQ, LLVMBuildBitCast(g->b, mask, bits, ""), LLVMConstAllOnes(bits), "");
 }
 
 /* Under a predicate outside of tails nearly always all lanes are on (the inside of a padded image): where that is
@@ -326,7 +327,7 @@ static LV and_mask(Cg *g, LV a, LV b) { return !a ? b : !b ? a : LLVMBuildAnd(g-
 static LV opaque_mask(Cg *g, LV mask)
 {
     if (!mask || LLVMIsConstant(mask) || g->m->target.vec_bits >= 512) return mask;
-    LT wide = cg_vec_type(g->i32), real = cg_vec_type(LLVMFloatTypeInContext(g->cx));
+    LT wide = cg_vec_type(g, g->i32), real = cg_vec_type(g, LLVMFloatTypeInContext(g->cx));
     LV v = LLVMBuildBitCast(g->b, LLVMBuildSExt(g->b, mask, wide, ""), real, "");
     unsigned id = LLVMLookupIntrinsicID("llvm.arithmetic.fence", sizeof "llvm.arithmetic.fence" - 1);
     v = cg_call(g, LLVMGetIntrinsicDeclaration(g->mod, id, &real, 1), &v, 1, "");
@@ -337,10 +338,10 @@ LV access_row(CgFn *f, const KInstRec *in, int64_t further)
 {
     Cg *g = f->g;
     DType t = f->k->param.p[in->param].elem;
-    Cv off = flat_offset(f, in);
+    Cv off = access_offset(f, in);
     assert(off.kind == CV_UNI);
     LV at = LLVMBuildAdd(g->b, off.v, cg_i64(g, further), "");
-    return cg_load(g, cg_vec_type(cg_mem_type(g, t)), elem_ptr(g, t, f->param[in->param], at), elem_align(t));
+    return cg_load(g, cg_vec_type(g, cg_mem_type(g, t)), elem_ptr(g, t, f->param[in->param], at), elem_align(t));
 }
 
 Cv access_load(CgFn *f, const KInstRec *in)
@@ -350,7 +351,7 @@ Cv access_load(CgFn *f, const KInstRec *in)
     DType t = buf->elem;
     LV base = f->param[in->param];
     uint32_t extra = in->n_arg - buf->rank;
-    Cv off = flat_offset(f, in), pred = {0}, alt = {0};
+    Cv off = access_offset(f, in), pred = {0}, alt = {0};
     if (extra > 0) pred = index_value(f, karg(f->k, in, buf->rank));
     if (extra > 1) alt = index_value(f, karg(f->k, in, buf->rank + 1u));
     int64_t k;
@@ -370,7 +371,7 @@ Cv access_load(CgFn *f, const KInstRec *in)
         return (Cv){v, 0, CV_VEC};
     }
     LV other = alt.kind ? (wide ? cv_vec(f, alt) : alt.v)
-                        : LLVMConstNull(wide ? cg_vec_type(cg_type(g, in->type)) : cg_type(g, in->type));
+                        : LLVMConstNull(wide ? cg_vec_type(g, cg_type(g, in->type)) : cg_type(g, in->type));
     LLVMBasicBlockRef from = cg_here(g), yes = cg_block(g, f->fn, "load"), done = cg_block(g, f->fn, "load.end");
     LLVMBuildCondBr(g->b, pred.v, yes, done);
     LLVMPositionBuilderAtEnd(g->b, yes);
@@ -399,18 +400,19 @@ static void write_scalar(CgFn *f, const KBufRec *buf, LV base, LV off, LV v)
 /* Lanes `coef` elements apart, all active: the vectors that hold them, each stored under a constant mask. */
 static void write_apart(Cg *g, DType t, LV v, LV p, int64_t coef)
 {
-    LT mem = cg_mem_type(g, t), vt = cg_vec_type(mem);
-    for (int64_t at = 0; at <= (LANES - 1) * coef; at += LANES) {
+    LT mem = cg_mem_type(g, t), vt = cg_vec_type(g, mem);
+    int64_t lanes = g->lanes;
+    for (int64_t at = 0; at <= (lanes - 1) * coef; at += lanes) {
         LV pick[LANES], on[LANES], first = cg_i64(g, at);
-        for (int i = 0; i < LANES; i++) {
-            bool here = (at + i) % coef == 0 && (at + i) / coef < LANES;
+        for (int i = 0; i < lanes; i++) {
+            bool here = (at + i) % coef == 0 && (at + i) / coef < lanes;
             pick[i] = here ? cg_i32(g, (at + i) / coef) : LLVMGetPoison(g->i32);
             on[i] = LLVMConstInt(g->i1, here, false);
         }
-        LV part = LLVMBuildShuffleVector(g->b, v, LLVMGetPoison(vt), LLVMConstVector(pick, LANES), "");
+        LV part = LLVMBuildShuffleVector(g->b, v, LLVMGetPoison(vt), LLVMConstVector(pick, g->lanes), "");
         LV to = LLVMBuildGEP2(g->b, mem, p, &first, 1, "");
         masked(g, "llvm.masked.store", (LT[]){vt, g->ptr},
-               (LV[]){part, to, cg_i32(g, elem_align(t)), LLVMConstVector(on, LANES)}, 4);
+               (LV[]){part, to, cg_i32(g, elem_align(t)), LLVMConstVector(on, g->lanes)}, 4);
     }
 }
 
@@ -418,7 +420,7 @@ static void write_lanes(CgFn *f, const KBufRec *buf, LV base, Cv off, LV v, LV m
 {
     Cg *g = f->g;
     DType t = buf->elem;
-    LT mem = cg_mem_type(g, t), vt = cg_vec_type(mem);
+    LT mem = cg_mem_type(g, t), vt = cg_vec_type(g, mem);
     v = scalar_to_mem(g, t, v);
     if (off.kind == CV_LIN && off.coef == 1) {
         LV p = elem_ptr(g, t, base, off.v);
@@ -431,16 +433,18 @@ static void write_lanes(CgFn *f, const KBufRec *buf, LV base, Cv off, LV v, LV m
         return;
     }
     LV at = cv_vec(f, off), p = LLVMBuildGEP2(g->b, mem, base, &at, 1, "");
-    masked(g, "llvm.masked.scatter", (LT[]){vt, cg_vec_type(g->ptr)},
+    masked(g, "llvm.masked.scatter", (LT[]){vt, cg_vec_type(g, g->ptr)},
            (LV[]){v, p, cg_i32(g, elem_align(t)), mask ? mask : all_true(g)}, 4);
 }
+
+bool access_whole(DType t) { return !packed_type(t) && dtype_compute(t) != DT_STR; }
 
 void access_store(CgFn *f, const KInstRec *in)
 {
     Cg *g = f->g;
     const KBufRec *buf = &f->k->param.p[in->param];
     LV base = f->param[in->param];
-    Cv off = flat_offset(f, in), value = index_value(f, karg(f->k, in, buf->rank)), pred = {0};
+    Cv off = access_offset(f, in), value = index_value(f, karg(f->k, in, buf->rank)), pred = {0};
     if (in->n_arg > buf->rank + 1u) pred = index_value(f, karg(f->k, in, buf->rank + 1u));
     int64_t k;
     if (pred.kind == CV_UNI && cg_const(pred.v, &k)) {
@@ -480,8 +484,8 @@ static LV record_lanes_fn(CgFn *f)
     LV fn = LLVMGetNamedFunction(g->mod, "bmc.record16");
     if (fn) return fn;
     LLVMBasicBlockRef from = cg_here(g);
-    LT vi = cg_vec_type(g->i64);
-    fn = cg_fn(g, "bmc.record16", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, cg_vec_type(g->i1), vi, vi}, 7, true);
+    LT vi = cg_vec_type(g, g->i64);
+    fn = cg_fn(g, "bmc.record16", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, cg_vec_type(g, g->i1), vi, vi}, 7, true);
     unsigned cold = LLVMGetEnumAttributeKindForName("noinline", 8);
     LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(g->cx, cold, 0));
     LLVMBasicBlockRef entry = cg_block(g, fn, "entry"), loop = cg_block(g, fn, "loop"), bad = cg_block(g, fn, "bad"),

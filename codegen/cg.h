@@ -26,6 +26,7 @@ typedef struct Cg {
     KModule *m;
     const CodegenOptions *opt;
     Arena arena;                    /* dies with the compile */
+    unsigned lanes;                 /* of the vectors being emitted: LANES, fewer in a VEC loop that goes in parts (nest.c) */
     LLVMContextRef cx;
     LLVMModuleRef mod;
     LLVMTargetMachineRef tm;
@@ -75,14 +76,14 @@ bool cg_open(Cg *, KModule *, const CodegenOptions *);
 void cg_close(Cg *);
 LT cg_type(Cg *, DType);                       /* compute type in a register: bool is i1, str is {ptr, i64} */
 LT cg_mem_type(Cg *, DType);                   /* as it lies in memory: bool i8, f16 and bf16 i16, smaller floats i8 */
-LT cg_vec_type(LT);
+LT cg_vec_type(Cg *, LT);                      /* g->lanes of them */
 LV cg_i32(Cg *, int64_t);
 LV cg_i64(Cg *, int64_t);
 bool cg_const(LV, int64_t *);
 LV cg_int_like(LT, int64_t);                   /* constant of a scalar or vector type */
 LV cg_real_like(LT, double);
 LV cg_splat(Cg *, LV);
-LV cg_iota(Cg *, LT elem);                     /* <0, 1, ..., 15> */
+LV cg_iota(Cg *, LT elem);                     /* <0, 1, ...> */
 LV cg_intrinsic(Cg *, const char *name, LT overload, LV *arg, unsigned n);
 LV cg_call(Cg *, LV fn, LV *arg, unsigned n, const char *name);
 LV cg_fn(Cg *, const char *name, LT ret, LT *arg, unsigned n, bool internal);   /* with the target's attributes */
@@ -118,9 +119,11 @@ LV cv_vec(CgFn *, Cv);                         /* as <16 x T> */
 Cv cv_add(CgFn *, Cv, Cv);
 Cv cv_mul(CgFn *, Cv, Cv);
 LV access_dim(CgFn *, Dim);                    /* cached in the entry block */
+Cv access_offset(CgFn *, const KInstRec *);    /* flat offset in elements, of a load or store */
 Cv access_load(CgFn *, const KInstRec *);
 LV access_row(CgFn *, const KInstRec *load, int64_t further);   /* 16 elements in a row from there on, memory form */
 void access_store(CgFn *, const KInstRec *);
+bool access_whole(DType);                      /* an element is whole bytes, no string */
 void access_record(CgFn *, const KInstRec *);
 bool access_mask_cheap(Cg *, DType);           /* a masked access costs what a plain one costs */
 LV access_read(Cg *, DType, LV ptr, bool vec, LV mask);   /* one element or 16 in a row, in compute form */
@@ -134,6 +137,8 @@ LV share_range(CgFn *, LV total, LV *to, LLVMBasicBlockRef *again);
 void nest_block(CgFn *, KBlock, Cv *yield, uint32_t n_yield);
 void nest_only(CgFn *, const KInst *, uint32_t n);   /* these of a block alone, in that order */
 void nest_hoist(CgFn *, KInst loop, KBlock body, bool loads);
+unsigned weave_lanes(CgFn *, KBlock body);      /* weave.c: lanes that go at once in a VEC loop without carries */
+KInst weave_stores(CgFn *, KInst first);       /* in a VEC loop, this store and those behind it that belong to it; the last one */
 bool turn_emit(CgFn *, KInst loop);            /* turn.c: a SEQ loop that is a block to transpose; false: it is none */
 
 /* ---- ahead.c ---- */

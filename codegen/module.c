@@ -62,7 +62,7 @@ static LLVMTargetMachineRef machine(Cg *g)
 
 bool cg_open(Cg *g, KModule *m, const CodegenOptions *opt)
 {
-    *g = (Cg){.m = m, .opt = opt};
+    *g = (Cg){.m = m, .opt = opt, .lanes = LANES};
     arena_init(&g->arena, "codegen", m->arena->oom);
     LLVMResetFatalErrorHandler(); /* one of an earlier call: the same */
     LLVMInstallFatalErrorHandler(fatal);
@@ -141,7 +141,7 @@ LT cg_mem_type(Cg *g, DType t)
     }
 }
 
-LT cg_vec_type(LT t) { return LLVMVectorType(t, LANES); }
+LT cg_vec_type(Cg *g, LT t) { return LLVMVectorType(t, g->lanes); }
 
 static bool is_vector(LT t) { return LLVMGetTypeKind(t) == LLVMVectorTypeKind; }
 
@@ -155,39 +155,39 @@ bool cg_const(LV v, int64_t *k)
     return true;
 }
 
-static LV splat_const(LV c)
+static LV splat_const(LV c, unsigned n)
 {
     LV v[LANES];
-    for (int i = 0; i < LANES; i++) v[i] = c;
-    return LLVMConstVector(v, LANES);
+    assert(n <= LANES);
+    for (unsigned i = 0; i < n; i++) v[i] = c;
+    return LLVMConstVector(v, n);
 }
 
 LV cg_int_like(LT t, int64_t v)
 {
-    return is_vector(t) ? splat_const(LLVMConstInt(LLVMGetElementType(t), (uint64_t)v, true))
+    return is_vector(t) ? splat_const(LLVMConstInt(LLVMGetElementType(t), (uint64_t)v, true), LLVMGetVectorSize(t))
                         : LLVMConstInt(t, (uint64_t)v, true);
 }
 
 LV cg_real_like(LT t, double v)
 {
-    return is_vector(t) ? splat_const(LLVMConstReal(LLVMGetElementType(t), v)) : LLVMConstReal(t, v);
+    return is_vector(t) ? splat_const(LLVMConstReal(LLVMGetElementType(t), v), LLVMGetVectorSize(t)) : LLVMConstReal(t, v);
 }
 
 LV cg_splat(Cg *g, LV s)
 {
     LT t = LLVMTypeOf(s);
-    if (LLVMIsConstant(s) && !LLVMIsAGlobalValue(s)) return splat_const(s);
-    LT vt = cg_vec_type(t);
+    if (LLVMIsConstant(s) && !LLVMIsAGlobalValue(s)) return splat_const(s, g->lanes);
+    LT vt = cg_vec_type(g, t);
     LV one = LLVMBuildInsertElement(g->b, LLVMGetPoison(vt), s, cg_i32(g, 0), "");
-    return LLVMBuildShuffleVector(g->b, one, LLVMGetPoison(vt), LLVMConstNull(cg_vec_type(g->i32)), "");
+    return LLVMBuildShuffleVector(g->b, one, LLVMGetPoison(vt), LLVMConstNull(cg_vec_type(g, g->i32)), "");
 }
 
 LV cg_iota(Cg *g, LT elem)
 {
-    (void)g;
     LV v[LANES];
-    for (int i = 0; i < LANES; i++) v[i] = LLVMConstInt(elem, (uint64_t)i, false);
-    return LLVMConstVector(v, LANES);
+    for (unsigned i = 0; i < g->lanes; i++) v[i] = LLVMConstInt(elem, (uint64_t)i, false);
+    return LLVMConstVector(v, g->lanes);
 }
 
 /* ---- functions ---- */

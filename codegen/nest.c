@@ -3,7 +3,8 @@
  *   PAR the outermost perfect nest is one loop over the product of its trip counts; thread tid runs [n*tid/nt,
  *       n*(tid+1)/nt), in a long launch piece by piece, and then pieces of what others have not begun (rt_share.c).
  *       The indices start from one division and then count like an odometer. PAR loops further inside run as SEQ.
- *   VEC steps of 16 lanes without a mask, then one masked step for the rest. A carry with a combine has one partial
+ *   VEC steps of 16 lanes without a mask, then one masked step for the rest; much arithmetic without carries goes in
+ *       parts of a register's lanes (weave.c). A carry with a combine has one partial
  *       result per lane, starting from the identity; at the end lanes are combined l with l+8, +4, +2, +1 and the
  *       initial value comes last (kir.h), so bits do not depend on the ISA.
  * Pure instructions and loads from buffers that the kernel does not write are emitted in front of the outermost loop
@@ -104,8 +105,8 @@ static bool compare_linear(CgFn *f, KOp op, Cv a, Cv c, Cv *out)
     diff = cg_intrinsic(g, "llvm.smin", g->i64, (LV[]){diff, cg_i64(g, INT32_MAX)}, 2);
     diff = cg_intrinsic(g, "llvm.smax", g->i64, (LV[]){diff, cg_i64(g, INT32_MIN)}, 2);
     LV lane[LANES];
-    for (int i = 0; i < LANES; i++) lane[i] = cg_i32(g, coef * i);
-    LV v = LLVMBuildICmp(g->b, predicate[op], LLVMConstVector(lane, LANES),
+    for (unsigned i = 0; i < g->lanes; i++) lane[i] = cg_i32(g, coef * i);
+    LV v = LLVMBuildICmp(g->b, predicate[op], LLVMConstVector(lane, g->lanes),
                          cg_splat(g, LLVMBuildTrunc(g->b, diff, g->i32, "")), "");
     *out = (Cv){v, 0, CV_VEC};
     return true;
@@ -125,11 +126,11 @@ static bool divide_linear(CgFn *f, KOp op, Cv a, Cv by, Cv *out)
     q = LLVMBuildSub(b, q, LLVMBuildZExt(b, neg, g->i64, ""), "");
     r = LLVMBuildAdd(b, r, LLVMBuildSelect(b, neg, k, zero, ""), "");
     LV lane[LANES];
-    for (int i = 0; i < LANES; i++) lane[i] = cg_i32(g, a.coef * i);
-    LV n = LLVMBuildAdd(b, cg_splat(g, LLVMBuildTrunc(b, r, g->i32, "")), LLVMConstVector(lane, LANES), "");
+    for (unsigned i = 0; i < g->lanes; i++) lane[i] = cg_i32(g, a.coef * i);
+    LV n = LLVMBuildAdd(b, cg_splat(g, LLVMBuildTrunc(b, r, g->i32, "")), LLVMConstVector(lane, g->lanes), "");
     LV k32 = cg_int_like(LLVMTypeOf(n), d), small;
     small = op == KOP_MOD ? LLVMBuildURem(b, n, k32, "") : LLVMBuildUDiv(b, n, k32, "");
-    LV wide = LLVMBuildZExt(b, small, cg_vec_type(g->i64), "");
+    LV wide = LLVMBuildZExt(b, small, cg_vec_type(g, g->i64), "");
     *out = (Cv){op == KOP_MOD ? wide : LLVMBuildAdd(b, cg_splat(g, q), wide, ""), 0, CV_VEC};
     return true;
 }
@@ -216,7 +217,8 @@ void nest_block(CgFn *f, KBlock b, Cv *yield, uint32_t n_yield)
     for (KInst i = kblock(f->k, b)->first; i.i; i = kinst(f->k, i)->next) {
         const KInstRec *in = kinst(f->k, i);
         if (in->op != KOP_YIELD) {
-            emit_inst(f, i);
+            if (in->op == KOP_STORE && f->vec) i = weave_stores(f, i);
+            else emit_inst(f, i);
             continue;
         }
         debug_at(f, i);
@@ -376,8 +378,8 @@ static LV tail_mask(CgFn *f, LV rest)
     int64_t k;
     if (cg_const(rest, &k)) {
         LV m[LANES];
-        for (int i = 0; i < LANES; i++) m[i] = LLVMConstInt(g->i1, i < k, false);
-        return LLVMConstVector(m, LANES);
+        for (unsigned i = 0; i < g->lanes; i++) m[i] = LLVMConstInt(g->i1, i < (uint64_t)k, false);
+        return LLVMConstVector(m, g->lanes);
     }
     LV n = cg_splat(g, LLVMBuildTrunc(g->b, rest, g->i32, ""));
     return LLVMBuildICmp(g->b, LLVMIntULT, cg_iota(g, g->i32), n, "");
@@ -502,7 +504,8 @@ static void emit_vec(CgFn *f, Loop *l)
 {
     Cg *g = f->g;
     LLVMBuilderRef b = g->b;
-    assert(!f->vec);
+    assert(!f->vec && g->lanes == LANES);
+    g->lanes = l->n ? LANES : weave_lanes(f, l->in->body);
     LV *acc = arena_array(&g->arena, LV, l->n + 1), *first = arena_array(&g->arena, LV, l->n + 1);
     Cv *next = arena_array(&g->arena, Cv, l->n + 1);
     for (uint32_t c = 0; c < l->n; c++)
@@ -518,7 +521,7 @@ static void emit_vec(CgFn *f, Loop *l)
     LLVMPositionBuilderAtEnd(b, pre);
     nest_hoist(f, l->inst, l->in->body, true);
     LV lo = l->lo, ahead = NULL;
-    if (g->opt->opt_level && !l->n && (!known || k >= AHEAD_LEAST) && masks_cheap(f, l->in->body))
+    if (g->opt->opt_level && !l->n && g->lanes == LANES && (!known || k >= AHEAD_LEAST) && masks_cheap(f, l->in->body))
         ahead = ahead_elements(f, l->in->body, l->iv, lo);
     f->vec = true;
     if (ahead) {
@@ -529,7 +532,7 @@ static void emit_vec(CgFn *f, Loop *l)
         lo = LLVMBuildAdd(b, lo, ahead, "");
         known = false;
     }
-    LV rest = LLVMBuildAnd(b, n, cg_i64(g, LANES - 1), ""), whole = LLVMBuildSub(b, n, rest, ""),
+    LV rest = LLVMBuildAnd(b, n, cg_i64(g, g->lanes - 1), ""), whole = LLVMBuildSub(b, n, rest, ""),
        stop = LLVMBuildAdd(b, lo, whole, "");
 
     LV *main_acc = arena_array(&g->arena, LV, l->n + 1), *begin = arena_array(&g->arena, LV, l->n + 1);
@@ -538,7 +541,7 @@ static void emit_vec(CgFn *f, Loop *l)
         emitted_size(f, l->in->body) <= CHAINS_SIZE)
         emit_chains(f, l, whole, &lo, begin);
     for (uint32_t c = 0; c < l->n; c++) main_acc[c] = begin[c];
-    if (!known || k >= LANES) {
+    if (!known || k >= g->lanes) {
         LLVMBasicBlockRef from = cg_here(g), head = cg_block(g, f->fn, "vec"), out = cg_block(g, f->fn, "vec.rest");
         LV *phi = arena_array(&g->arena, LV, l->n + 1);
         LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, lo, stop, ""), head, out);
@@ -552,7 +555,7 @@ static void emit_vec(CgFn *f, Loop *l)
         f->mask = NULL;
         nest_block(f, l->in->body, next, l->n);
         for (uint32_t c = 0; c < l->n; c++) acc[c] = cv_vec(f, next[c]);
-        LV iv2 = LLVMBuildAdd(b, iv, cg_i64(g, LANES), "");
+        LV iv2 = LLVMBuildAdd(b, iv, cg_i64(g, g->lanes), "");
         LLVMBasicBlockRef last = cg_here(g);
         LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, iv2, stop, ""), head, out);
         LLVMAddIncoming(iv, (LV[]){lo, iv2}, (LLVMBasicBlockRef[]){from, last}, 2);
@@ -566,11 +569,12 @@ static void emit_vec(CgFn *f, Loop *l)
     }
     if (!known && !l->n && !masks_cheap(f, l->in->body)) {
         emit_rest(f, l, stop);
-    } else if (!known || k % LANES) {
+    } else if (!known || k % g->lanes) {
         emit_some(f, l, stop, rest, main_acc);
     }
     f->vec = false;
     f->mask = NULL;
+    g->lanes = LANES;
     LLVMBasicBlockRef ran = cg_here(g);
     LLVMBuildBr(b, end);
     LLVMPositionBuilderAtEnd(b, end);

@@ -10,12 +10,12 @@
 static LT type_like(Cg *g, LV like, DType t) /* type t with as many lanes as `like` */
 {
     LT s = cg_type(g, t);
-    return LLVMGetTypeKind(LLVMTypeOf(like)) == LLVMVectorTypeKind ? cg_vec_type(s) : s;
+    return LLVMGetTypeKind(LLVMTypeOf(like)) == LLVMVectorTypeKind ? cg_vec_type(g, s) : s;
 }
 
 static LT lanes_like(LV like, LT s)
 {
-    return LLVMGetTypeKind(LLVMTypeOf(like)) == LLVMVectorTypeKind ? cg_vec_type(s) : s;
+    return LLVMGetTypeKind(LLVMTypeOf(like)) == LLVMVectorTypeKind ? LLVMVectorType(s, LLVMGetVectorSize(LLVMTypeOf(like))) : s;
 }
 static LV int_k(LV like, int64_t k) { return cg_int_like(LLVMTypeOf(like), k); }
 static LV real_k(LV like, double k) { return cg_real_like(LLVMTypeOf(like), k); }
@@ -341,7 +341,7 @@ static LV math_call(CgFn *f, const char *name, LV *x, unsigned n)
     Cg *g = f->g;
     LT t = LLVMTypeOf(x[0]);
     bool vec = LLVMGetTypeKind(t) == LLVMVectorTypeKind;
-    LV fn = math_function(&g->math, name, vec ? LLVMGetElementType(t) : t, vec ? LANES : 1, f->fn);
+    LV fn = math_function(&g->math, name, vec ? LLVMGetElementType(t) : t, vec ? g->lanes : 1, f->fn);
     if (!fn) {
         if (!g->failed++)
             diag(g->m->diag, kloc_diag(g->m, f->k->loc), E_LLVM,

@@ -7,7 +7,7 @@
 
 static LT lanes_like(LV like, LT s)
 {
-    return LLVMGetTypeKind(LLVMTypeOf(like)) == LLVMVectorTypeKind ? cg_vec_type(s) : s;
+    return LLVMGetTypeKind(LLVMTypeOf(like)) == LLVMVectorTypeKind ? LLVMVectorType(s, LLVMGetVectorSize(LLVMTypeOf(like))) : s;
 }
 static LV k(LV like, int64_t v) { return cg_int_like(LLVMTypeOf(like), v); }
 static LV pick(Cg *g, LV c, LV a, LV b) { return LLVMBuildSelect(g->b, c, a, b, ""); }
