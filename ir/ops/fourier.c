@@ -3,18 +3,16 @@
  * c and s hold the N-th roots of unity in double; N may differ from x's extent (cut, or filled with zeros). inverse
  * divides by N; onesided leaves out what symmetry gives (forwards), or takes it from there and gives real parts.
  *
- * One kernel, parallel over the rows; a row is transformed in scratch of the thread, real and imaginary parts apart:
- * forwards in double, since a spectrum has small values beside large ones; backwards in the type of x. The axis may be
- * an operand: a kernel for each. Known N: Stockham's self-sorting passes (Cochran et al., "What is the fast Fourier transform?", 1967; Van
- * Loan, "Computational frameworks for the FFT", 1992), one per factor r of N, s the product of the factors before:
- *   to[q + s (r p + k)] = root^(p k s) * sum over j of from[q + s (p + m j)] * root^(j k N/r)      q < s, p < m = N/(r s)
- * Lanes are q; in the first passes, where s is small, q + s p. Factors up to 16 are unrolled butterflies, larger ones
- * sums over j, and from 62 on a convolution takes the place of all passes. N not known: the definition. */
+ * One kernel, parallel over the rows, which are transformed in scratch of the thread (fft.c): forwards in double, since
+ * a spectrum has small values beside large ones; backwards in the type of x. An even number of real values is half as
+ * many complex ones (Sorensen et al., "Real-valued fast Fourier transform algorithms", 1987). The first pass reads the
+ * operand, the last one writes the result where no other step stands between. The axis may be an operand: a kernel for
+ * each. N not known: the definition. */
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
 #include "ir/ops/dft.h"
+#include "ir/ops/fft.h"
 #include "ir/ops/grad.h"
-#include <math.h>
 
 enum { X, AXIS, ROOTS };
 static const Port P_IN[] = {{"x", DTS_FLOAT, 0, 1}, {"axis", DTS(DT_I64), PORT_OPTIONAL | PORT_SHAPE, 0}, {"roots", DTS(DT_F64), PORT_VARIADIC, 0}, PORT_END};
@@ -46,344 +44,350 @@ static bool infer(Infer *c)
     return infer_set(c, 0, infer_elem(c, X), rank, dim);
 }
 
-typedef struct Cx {
-    KVal re, im;
-} Cx;
-
-typedef struct Fft {
-    Lw *l;
-    Kb *b;
+typedef struct Fourier {
+    Fft fft;
     const Dft *a;
     int rank, axis;
     Dim points;
     int64_t N;         /* 0: not known */
-    DType t;           /* of the passes */
-    bool back;         /* their direction */
-    bool conj;         /* the roots at hand turn the other way */
+    bool half;         /* N real values are N/2 complex ones */
+    bool whole;        /* blocks of columns have no rest */
+    int lane_axis;     /* with columns: the axis they are along */
     uint32_t x;        /* parameter: operand 0 */
-    uint32_t c, s;     /* parameters: cosines and sines; the same one: [2, N] */
-    uint32_t row[2];   /* locals [2, N]: the row, and where the next pass puts it */
-    int now;           /* which of them holds the row */
-    KVal idx[RANK_MAX];
-} Fft;
+    uint32_t c, s;     /* parameters: cosines and sines (N not known) */
+    uint32_t half_turns, chirp, spectrum; /* parameters: roots of N; of 2N at squares; what is convolved with */
+    KVal idx[RANK_MAX], block; /* the row at hand; first column */
+} Fourier;
 
-/* Element `at` of a table [2, ...] of complex numbers. */
-static Cx entry(Fft *f, uint32_t table, KVal at)
+static bool mirrored(const Fourier *f) { return f->a->onesided && f->a->inverse; }
+
+/* Element (re, im) `at` of a table [count][2] of constants, or [2][count] where that is read in lanes. */
+static Cx constant(Fourier *f, uint32_t table, KVal at, int64_t count)
 {
-    Kb *b = f->b;
-    return (Cx){kb_load(b, table, (KVal[]){kb_i(b, 0), at}), kb_load(b, table, (KVal[]){kb_i(b, 1), at})};
-}
-static void enter(Fft *f, uint32_t table, KVal at, Cx v)
-{
-    kb_store(f->b, table, (KVal[]){kb_i(f->b, 0), at}, v.re);
-    kb_store(f->b, table, (KVal[]){kb_i(f->b, 1), at}, v.im);
-}
-static Cx get(Fft *f, int which, KVal at) { return entry(f, f->row[which], at); }
-static void set(Fft *f, int which, KVal at, Cx v) { enter(f, f->row[which], at, v); }
-static Cx conjugate(Fft *f, Cx x) { return (Cx){x.re, kb_sub(f->b, kb_const_f(f->b, f->t, 0), x.im)}; }
-static Cx root(Fft *f, KVal at)
-{
-    Cx w = f->c == f->s ? entry(f, f->c, at) : (Cx){kb_load(f->b, f->c, &at), kb_load(f->b, f->s, &at)};
-    w = (Cx){kb_cast(f->b, f->t, w.re), kb_cast(f->b, f->t, w.im)};
-    return f->conj ? conjugate(f, w) : w;
-}
-static Cx add(Fft *f, Cx x, Cx y) { return (Cx){kb_add(f->b, x.re, y.re), kb_add(f->b, x.im, y.im)}; }
-static Cx sub(Fft *f, Cx x, Cx y) { return (Cx){kb_sub(f->b, x.re, y.re), kb_sub(f->b, x.im, y.im)}; }
-static Cx mul(Fft *f, Cx x, Cx y)
-{
-    Kb *b = f->b;
-    return (Cx){kb_sub(b, kb_mul(b, x.re, y.re), kb_mul(b, x.im, y.im)), kb_add(b, kb_mul(b, x.re, y.im), kb_mul(b, x.im, y.re))};
+    Kb *b = f->fft.b;
+    KVal im = kb_add(b, at, kb_i(b, count));
+    return (Cx){kb_load(b, table, &at), kb_load(b, table, &im)};
 }
 
-static double cosine(int64_t k, int64_t r) { return cos(2 * 3.14159265358979323846 * (double)(k % r) / (double)r); }
-
-/* x times root k of r; the eighths cost no or few multiplications. */
-static Cx turn(Fft *f, Cx x, int64_t k, int64_t r)
+/* ---- what is read and written ---- */
+static void place(Fourier *f, KVal at, KVal part, KVal *idx)
 {
-    Kb *b = f->b;
-    KVal zero = kb_const_f(b, f->t, 0);
-    if (8 * k % r == 0) {
-        int64_t eighth = 8 * k / r % 8;
-        if (eighth == 0) return x;
-        Cx quarter = f->back ? (Cx){kb_sub(b, zero, x.im), x.re} : (Cx){x.im, kb_sub(b, zero, x.re)};
-        Cx half = {kb_sub(b, zero, x.re), kb_sub(b, zero, x.im)};
-        if (eighth == 2) return quarter;
-        if (eighth == 4) return half;
-        if (eighth == 6) return (Cx){kb_sub(b, zero, quarter.re), kb_sub(b, zero, quarter.im)};
-    }
-    double sine = cosine(4 * k - r, 4 * r);
-    Cx w = {kb_const_f(b, f->t, cosine(k, r)), kb_const_f(b, f->t, f->back ? sine : -sine)};
-    return mul(f, x, w);
-}
-
-/* The transform of r values in registers: halves while r is even, else the definition. */
-static void butterfly(Fft *f, int64_t r, const Cx *v, Cx *out)
-{
-    Kb *b = f->b;
-    Cx even[8] = {{{0}, {0}}}, odd[8] = {{{0}, {0}}}, e[8], o[8];
-    if (r == 1) out[0] = v[0];
-    else if (r % 2 == 0) {
-        for (int64_t j = 0; j < r / 2; j++) even[j] = v[2 * j], odd[j] = v[2 * j + 1];
-        butterfly(f, r / 2, even, e);
-        butterfly(f, r / 2, odd, o);
-        for (int64_t k = 0; k < r / 2; k++) {
-            Cx t = turn(f, o[k], k, r);
-            out[k] = add(f, e[k], t);
-            out[k + r / 2] = sub(f, e[k], t);
-        }
-    } else { /* root k and root r - k are conjugate: sums and differences of such pairs meet real factors only */
-        Cx plus[8], minus[8];
-        int64_t h = r / 2;
-        out[0] = v[0];
-        for (int64_t j = 1; j <= h; j++) {
-            plus[j] = add(f, v[j], v[r - j]);
-            minus[j] = sub(f, v[j], v[r - j]);
-            out[0] = add(f, out[0], plus[j]);
-        }
-        for (int64_t k = 1; k <= h; k++) {
-            Cx even_part = v[0], odd_part = {{0}, {0}};
-            for (int64_t j = 1; j <= h; j++) {
-                KVal c = kb_const_f(b, f->t, cosine(j * k, r)), s = kb_const_f(b, f->t, f->back ? cosine(4 * j * k - r, 4 * r) : -cosine(4 * j * k - r, 4 * r));
-                even_part = add(f, even_part, (Cx){kb_mul(b, c, plus[j].re), kb_mul(b, c, plus[j].im)});
-                Cx part = {kb_mul(b, s, minus[j].im), kb_mul(b, s, minus[j].re)};
-                odd_part = j == 1 ? part : add(f, odd_part, part);
-            }
-            out[k] = (Cx){kb_sub(b, even_part.re, odd_part.re), kb_add(b, even_part.im, odd_part.im)};
-            out[r - k] = (Cx){kb_add(b, even_part.re, odd_part.re), kb_sub(b, even_part.im, odd_part.im)};
-        }
-    }
-}
-
-enum { LONG = 61 /* factors above go by a convolution */, UNROLLED = 16, LANES = 16 /* a pass with s below has its lanes along q + s p */ };
-
-/* The largest factor that a pass takes of `rest`. Four at a time keep everything in registers. */
-static int64_t factor(int64_t rest)
-{
-    if (rest % 4 == 0) return 4;
-    for (int64_t r = 2; r * r <= rest; r++)
-        if (rest % r == 0) return r;
-    return rest;
-}
-
-static int64_t largest(int64_t n)
-{
-    int64_t most = 1;
-    for (int64_t r = factor(n); n > 1; n /= r, r = factor(n)) most = r > most ? r : most;
-    return most;
-}
-
-static void pass(Fft *f, int64_t r, int64_t s)
-{
-    int from = f->now;
-    Kb *b = f->b;
-    int64_t N = f->N, m = N / (r * s);
-    bool flat = s < LANES;
-    KVal p = {0}, zero = kb_i(b, 0), at, to, k = zero;
-    bool unrolled = r <= UNROLLED;
-    if (!flat) p = kb_for(b, KLOOP_SEQ, zero, kb_i(b, m));
-    if (!unrolled) k = kb_for(b, KLOOP_SEQ, zero, kb_i(b, r));
-    KVal i = kb_for(b, KLOOP_VEC, zero, kb_i(b, flat ? N / r : s));
-    if (flat) p = s == 1 ? i : kb_div(b, i, kb_i(b, s));
-    at = flat ? i : kb_add(b, i, kb_mul(b, p, kb_i(b, s)));                      /* q + s p */
-    to = kb_add(b, at, kb_mul(b, p, kb_i(b, s * (r - 1))));                      /* q + s r p */
-    KVal ps = kb_mul(b, p, kb_i(b, s));
-    if (unrolled) {
-        Cx v[UNROLLED] = {{{0}, {0}}}, out[UNROLLED];
-        for (int64_t j = 0; j < r; j++) v[j] = get(f, from, kb_add(b, at, kb_i(b, s * m * j)));
-        butterfly(f, r, v, out);
-        for (int64_t j = 0; j < r; j++) {
-            if (j && m > 1) out[j] = mul(f, out[j], root(f, kb_mul(b, ps, kb_i(b, j))));
-            set(f, !from, kb_add(b, to, kb_i(b, s * j)), out[j]);
-        }
-    } else {
-        KbLoop loop;
-        KVal none = kb_const_f(b, f->t, 0), init[2] = {none, none};
-        kb_loop(b, &loop, KLOOP_SEQ, zero, kb_i(b, r), 2, init, NULL);
-        KVal turned = kb_mul(b, kb_bin(b, KOP_REM, kb_mul(b, loop.iv, k), kb_i(b, r)), kb_i(b, N / r));
-        Cx t = mul(f, get(f, from, kb_add(b, at, kb_mul(b, loop.iv, kb_i(b, s * m)))), root(f, turned));
-        KVal next[2] = {kb_add(b, loop.carry[0], t.re), kb_add(b, loop.carry[1], t.im)};
-        kb_loop_end(b, &loop, next);
-        Cx sum = {loop.result[0], loop.result[1]};
-        if (m > 1) sum = mul(f, sum, root(f, kb_mul(b, ps, k)));
-        set(f, !from, kb_add(b, to, kb_mul(b, k, kb_i(b, s))), sum);
-    }
-    kb_end(b);
-    if (!unrolled) kb_end(b);
-    if (!flat) kb_end(b);
-    f->now = !from;
-}
-
-static void passes(Fft *f)
-{
-    for (int64_t done = 1, r; done < f->N; done *= r) pass(f, r = factor(f->N / done), done);
-}
-
-static void scratch(Fft *f)
-{
-    Dim local[2] = {dim_const(&f->l->m->dims, 2), dim_const(&f->l->m->dims, f->N)};
-    f->row[0] = kb_local(f->b, "row", f->t, 2, local);
-    if (f->N > 1) f->row[1] = kb_local(f->b, "next", f->t, 2, local);
-    f->now = 0;
-}
-
-/* Point i of the row that is transformed. */
-static Cx point(Fft *f, KVal i)
-{
-    Kb *b = f->b;
-    Dims *d = &f->l->m->dims;
-    bool mirror = f->a->onesided && f->a->inverse, complex = dim_is(d, lw_dim(f->l, X, f->rank - 1), 2);
-    Dim have = lw_dim(f->l, X, f->axis);
-    KVal n = kb_dim(b, f->points), none = kb_const_f(b, f->t, 0), at = i, flip = {0}, idx[RANK_MAX];
     for (int k = 0; k < f->rank; k++) idx[k] = f->idx[k];
-    if (mirror) {
-        flip = kb_lt(b, kb_div(b, n, kb_i(b, 2)), i);
-        at = kb_select(b, flip, kb_sub(b, n, i), i);
-    }
-    bool all = !mirror && dim_le(d, f->points, have) == TRI_YES;
-    KVal there = all ? (KVal){0} : kb_lt(b, at, kb_dim(b, have));
+    if (f->fft.columns) idx[f->lane_axis] = kb_add(f->fft.b, f->block, f->fft.column);
     idx[f->axis] = at;
-    idx[f->rank - 1] = kb_i(b, 0);
-    Cx v = {kb_cast(b, f->t, kb_load_if(b, f->x, idx, there, (KVal){0})), none};
+    idx[f->rank - 1] = part;
+}
+
+/* Element `at` of the operand's row, lo <= at < hi; behind its end zero. */
+static Cx element(Fourier *f, KVal at, int64_t lo, int64_t hi)
+{
+    Kb *b = f->fft.b;
+    Dims *d = &f->fft.l->m->dims;
+    Dim have = lw_dim(f->fft.l, X, f->axis);
+    int64_t n = -1;
+    KVal idx[RANK_MAX], there = {0};
+    Cx v = {{0}, {0}};
+    if (dim_is_const(d, have, &n) && lo >= n) return v;
+    if (n < hi) there = kb_lt(b, at, kb_dim(b, have));
+    place(f, at, kb_i(b, 0), idx);
+    v.re = kb_cast(b, f->fft.t, kb_load_if(b, f->x, idx, there, (KVal){0}));
+    if (!dim_is(d, lw_dim(f->fft.l, X, f->rank - 1), 2)) return v;
     idx[f->rank - 1] = kb_i(b, 1);
-    if (complex) v.im = kb_cast(b, f->t, kb_load_if(b, f->x, idx, there, (KVal){0}));
-    if (mirror) v.im = kb_select(b, flip, kb_sub(b, none, v.im), v.im);
+    v.im = kb_cast(b, f->fft.t, kb_load_if(b, f->x, idx, there, (KVal){0}));
     return v;
 }
 
-/* Stores element k of the result's row. */
-static void put(Fft *f, KVal k, Cx v)
+/* Point i of the row that is transformed. */
+static Cx point(void *arg, Fft *fft, KVal i, int64_t lo, int64_t hi)
 {
-    Kb *b = f->b;
-    DType t = dtype_compute(lw_elem(f->l, X));
-    KVal idx[RANK_MAX];
-    for (int i = 0; i < f->rank; i++) idx[i] = f->idx[i];
-    idx[f->axis] = k;
-    if (f->a->inverse) {
-        KVal part = kb_div(b, kb_const_f(b, f->t, 1), kb_cast(b, f->t, kb_dim(b, f->points)));
-        v = (Cx){kb_mul(b, v.re, part), kb_mul(b, v.im, part)};
-    }
-    idx[f->rank - 1] = kb_i(b, 0);
-    lw_put(f->l, 0, idx, kb_cast(b, t, v.re));
-    idx[f->rank - 1] = kb_i(b, 1);
-    if (!(f->a->onesided && f->a->inverse)) lw_put(f->l, 0, idx, kb_cast(b, t, v.im));
+    Fourier *f = arg;
+    Kb *b = fft->b;
+    if (!mirrored(f)) return element(f, i, lo, hi);
+    KVal n = kb_dim(b, f->points), flip = kb_lt(b, kb_div(b, n, kb_i(b, 2)), i), at = kb_select(b, flip, kb_sub(b, n, i), i);
+    Cx v = element(f, at, 0, INT64_MAX);
+    v.im = kb_select(b, flip, kb_un(b, KOP_NEG, v.im), v.im);
+    return v;
 }
 
-static int open_rows(Fft *f)
+/* Two real values as one complex one. */
+static Cx pair(void *arg, Fft *fft, KVal i, int64_t lo, int64_t hi)
+{
+    Fourier *f = arg;
+    Kb *b = fft->b;
+    KVal at = kb_mul(b, i, kb_i(b, 2));
+    Cx even = element(f, at, 2 * lo, 2 * hi - 1), odd = element(f, kb_add(b, at, kb_i(b, 1)), 2 * lo + 1, 2 * hi);
+    return (Cx){even.re, odd.re};
+}
+
+static Cx half_turn(Fourier *f, KVal i) { return constant(f, f->half_turns, i, f->N / 2); }
+
+/* Half a spectrum y as that of N/2 complex points: y[i] + conj y[N/2 - i] + i root^i (y[i] - conj y[N/2 - i]). */
+static Cx folded(void *arg, Fft *fft, KVal i, int64_t lo, int64_t hi)
+{
+    Fourier *f = arg;
+    int64_t n = f->N / 2;
+    Cx y = element(f, i, lo, hi), z = fft_conj(fft, element(f, kb_sub(fft->b, kb_i(fft->b, n), i), n - hi + 1, n - lo + 1));
+    if (!lo) { /* the imaginary parts of the first and the last, if any, do not count */
+        KVal some = kb_lt(fft->b, kb_i(fft->b, 0), i), none = kb_const_f(fft->b, fft->t, 0);
+        if (y.im.i) y.im = kb_select(fft->b, some, y.im, none);
+        if (z.im.i) z.im = kb_select(fft->b, some, z.im, none);
+    }
+    Cx t = fft_mul(fft, fft_sub(fft, y, z), half_turn(f, i));
+    return fft_add(fft, fft_add(fft, y, z), (Cx){t.im.i ? kb_un(fft->b, KOP_NEG, t.im) : t.im, t.re});
+}
+
+/* Stores element k of the result's row. */
+static void put(Fourier *f, KVal k, Cx v)
+{
+    Kb *b = f->fft.b;
+    DType t = dtype_compute(lw_elem(f->fft.l, X));
+    KVal idx[RANK_MAX], zero = kb_const_f(b, f->fft.t, 0);
+    if (f->a->inverse && f->N) v = fft_scale(&f->fft, v, 1 / (double)f->N);
+    if (f->a->inverse && !f->N) {
+        KVal part = kb_div(b, kb_const_f(b, f->fft.t, 1), kb_cast(b, f->fft.t, kb_dim(b, f->points)));
+        v = (Cx){kb_mul(b, v.re, part), kb_mul(b, v.im, part)};
+    }
+    place(f, k, kb_i(b, 0), idx);
+    lw_put(f->fft.l, 0, idx, kb_cast(b, t, v.re.i ? v.re : zero));
+    idx[f->rank - 1] = kb_i(b, 1);
+    if (!mirrored(f)) lw_put(f->fft.l, 0, idx, kb_cast(b, t, v.im.i ? v.im : zero));
+}
+
+static void put_sink(void *arg, Fft *fft, KVal k, Cx v)
+{
+    (void)fft;
+    put(arg, k, v);
+}
+
+static void put_pair(void *arg, Fft *fft, KVal k, Cx v)
+{
+    Kb *b = fft->b;
+    KVal at = kb_mul(b, k, kb_i(b, 2));
+    put(arg, at, (Cx){v.re, {0}});
+    put(arg, kb_add(b, at, kb_i(b, 1)), (Cx){v.im, {0}});
+}
+
+static Dim stored(const Fourier *f) { return bins(&f->fft.l->m->dims, f->a, f->points); }
+
+/* ---- the rows ---- */
+/* Par loops over all rows; with columns over blocks of them. */
+static int open_rows(Fourier *f)
 {
     int loops = 0;
-    for (int i = 0; i < f->rank - 1; i++)
-        if (i != f->axis) f->idx[i] = kb_for(f->b, KLOOP_PAR, kb_i(f->b, 0), kb_dim(f->b, lw_dim(f->l, X, i))), loops++;
+    Kb *b = f->fft.b;
+    Dims *d = &f->fft.l->m->dims;
+    for (int i = 0; i < f->rank - 1; i++) {
+        if (i == f->axis) continue;
+        Dim n = lw_dim(f->fft.l, X, i), c = dim_const(d, f->fft.columns);
+        bool blocks = f->fft.columns && i == f->lane_axis;
+        if (blocks) n = dim_div(d, dim_add(d, n, dim_sub(d, c, dim_const(d, 1))), c);
+        f->idx[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, n));
+        if (blocks) f->block = kb_mul(b, f->idx[i], kb_i(b, f->fft.columns));
+        loops++;
+    }
     return loops;
 }
 
-static Dim stored(const Fft *f) { return bins(&f->l->m->dims, f->a, f->points); }
-
-/* Large prime factors, by a cyclic convolution of a length M that has none (Bluestein, "A linear filtering approach to
- * the computation of discrete Fourier transform", 1970): with chirp[n] = root of 2N to the n^2,
- *   y[k] = chirp[k] * sum over n of (x[n] chirp[n]) * conj(chirp[k - n])
- * A first kernel makes chirp, the roots of M and the spectrum of conj(chirp), divided by M. */
-static void bluestein(Fft f, KBuf x)
+/* Over each point and what there is of the columns. */
+static KVal open_points(Fourier *f, int64_t n)
 {
-    Lw *l = f.l;
+    Fft *fft = &f->fft;
+    Kb *b = fft->b;
+    if (!fft->columns || f->whole) return fft_points(fft, 0, n);
+    KVal at = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_i(b, n)), left = kb_sub(b, kb_dim(b, lw_dim(fft->l, X, f->lane_axis)), f->block);
+    fft->column = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_min(b, left, kb_i(b, fft->columns)));
+    return at;
+}
+
+/* Rows side by side in lanes: those of a short transform, and of one along another axis than the innermost. */
+static void choose_columns(Fourier *f)
+{
+    enum { SHORT = 32, FEW = 4 };
+    Lw *l = f->fft.l;
     Dims *d = &l->m->dims;
-    int64_t N = f.N, M = INT64_MAX;
-    for (int64_t odd = 1; odd <= 5; odd += 2) {
-        int64_t m = odd;
-        while (m < 2 * N - 1) m *= 2;
-        if (m < M) M = m;
+    int64_t most = 0, n;
+    bool inner = f->axis < f->rank - 2;
+    for (int i = f->rank - 2; i >= 0; i--) {
+        if (i == f->axis || (inner && i < f->rank - 2)) continue;
+        if (!dim_is_const(d, lw_dim(l, X, i), &n)) n = 64;
+        if (n > most) most = n, f->lane_axis = i;
     }
-    Dim two = dim_const(d, 2);
-    KBuf chirps = lw_temp(l, DT_F64, 2, (Dim[]){two, f.points}), roots = lw_temp(l, DT_F64, 2, (Dim[]){two, dim_const(d, M)}),
-         spectrum = lw_temp(l, DT_F64, 2, (Dim[]){two, dim_const(d, M)});
-    bool inverse = f.back;
-    f.t = DT_F64, f.N = M, f.back = f.conj = false;
-    for (int second = 0; second < 2; second++) {
-        Kb *b = f.b = lw_kernel(l, second ? "fourier" : "chirp");
-        KVal zero = kb_i(b, 0), m = kb_i(b, M), n = kb_i(b, N), none = kb_const_f(b, DT_F64, 0);
-        uint32_t chirp = kb_param(b, chirps, !second), b_hat = kb_param(b, spectrum, !second);
-        f.c = f.s = kb_param(b, roots, !second);
-        scratch(&f);
-        if (!second) {
-            KVal i = kb_for(b, KLOOP_VEC, zero, n), square = kb_bin(b, KOP_REM, kb_mul(b, i, i), kb_i(b, 2 * N));
-            KVal angle = kb_mul(b, kb_cast(b, DT_F64, square), kb_const_f(b, DT_F64, (inverse ? 1 : -1) * 3.14159265358979323846 / (double)N));
-            enter(&f, chirp, i, (Cx){kb_un(b, KOP_COS, angle), kb_un(b, KOP_SIN, angle)});
-            kb_end(b);
-            i = kb_for(b, KLOOP_VEC, zero, m);
-            angle = kb_mul(b, kb_cast(b, DT_F64, i), kb_const_f(b, DT_F64, -2 * 3.14159265358979323846 / (double)M));
-            enter(&f, f.c, i, (Cx){kb_un(b, KOP_COS, angle), kb_un(b, KOP_SIN, angle)});
-            kb_end(b);
-            i = kb_for(b, KLOOP_VEC, zero, m);
-            KVal far = kb_min(b, i, kb_sub(b, m, i)), there = kb_lt(b, far, n);
-            Cx v = {kb_load_if(b, chirp, (KVal[]){zero, far}, there, (KVal){0}), kb_load_if(b, chirp, (KVal[]){kb_i(b, 1), far}, there, (KVal){0})};
-            set(&f, 0, i, conjugate(&f, v));
-            kb_end(b);
-            passes(&f);
-            i = kb_for(b, KLOOP_VEC, zero, m);
-            KVal part = kb_const_f(b, DT_F64, 1 / (double)M);
-            v = get(&f, f.now, i);
-            enter(&f, b_hat, i, (Cx){kb_mul(b, v.re, part), kb_mul(b, v.im, part)});
-            kb_end(b);
-        } else {
-            f.x = kb_param(b, x, false);
-            int loops = open_rows(&f);
-            KVal i = kb_for(b, KLOOP_VEC, zero, n);
-            set(&f, 0, i, mul(&f, point(&f, i), entry(&f, chirp, i)));
-            kb_end(b);
-            i = kb_for(b, KLOOP_VEC, n, m);
-            set(&f, 0, i, (Cx){none, none});
-            kb_end(b);
-            passes(&f);
-            i = kb_for(b, KLOOP_VEC, zero, m);
-            set(&f, f.now, i, mul(&f, get(&f, f.now, i), entry(&f, b_hat, i)));
-            kb_end(b);
-            f.back = f.conj = true;
-            passes(&f);
-            KVal k = kb_for(b, KLOOP_VEC, zero, kb_dim(b, stored(&f)));
-            put(&f, k, mul(&f, get(&f, f.now, k), entry(&f, chirp, k)));
-            kb_end(b);
-            lw_end_nest(l, loops);
-        }
-        lw_kernel_end(l);
+    if (most < FEW || (!inner && f->fft.n > SHORT)) return;
+    f->fft.columns = f->fft.t == DT_F64 ? 8 : 16;
+    f->whole = dim_is_const(d, lw_dim(l, X, f->lane_axis), &n) && n % f->fft.columns == 0;
+}
+
+/* The spectrum of N real values from that of N/2 complex ones z, for k < N/2:
+ *   y[k], y[k + N/2] = e +- root^k o,    2 e = z[k] + conj z[-k],    2 i o = z[k] - conj z[-k] */
+static void unfold(Fourier *f)
+{
+    Fft *fft = &f->fft;
+    Kb *b = fft->b;
+    int64_t n = f->N / 2;
+    if (fft->columns) fft->column = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, fft->columns));
+    fft_set(fft, kb_i(b, n), fft_get(fft, kb_i(b, 0)));
+    if (fft->columns) kb_end(b);
+    KVal k = open_points(f, n);
+    Cx z = fft_get(fft, k), c = fft_conj(fft, fft_get(fft, kb_sub(b, kb_i(b, n), k)));
+    Cx e = fft_scale(fft, fft_add(fft, z, c), 0.5), d = fft_scale(fft, fft_sub(fft, z, c), 0.5);
+    Cx o = fft_mul(fft, (Cx){d.im, kb_un(b, KOP_NEG, d.re)}, half_turn(f, k));
+    put(f, k, fft_add(fft, e, o));
+    if (!f->a->onesided) put(f, kb_add(b, k, kb_i(b, n)), fft_sub(fft, e, o));
+    fft_points_end(fft);
+    if (!f->a->onesided) return;
+    KVal first = kb_i(b, 0);
+    if (fft->columns) {
+        KVal left = kb_sub(b, kb_dim(b, lw_dim(fft->l, X, f->lane_axis)), f->block);
+        fft->column = kb_for(b, KLOOP_VEC, first, kb_min(b, left, kb_i(b, fft->columns)));
     }
+    z = fft_get(fft, first);
+    put(f, kb_i(b, n), (Cx){kb_sub(b, z.re, z.im), {0}});
+    if (fft->columns) kb_end(b);
+}
+
+/* In an open kernel: all rows, N known and without large prime factors. */
+static void transform(Fourier *f)
+{
+    Fft *fft = &f->fft;
+    int64_t out;
+    FftSource source = f->half ? (mirrored(f) ? folded : pair) : point;
+    FftSink sink = f->half ? (mirrored(f) ? put_pair : NULL) : put_sink;
+    int loops = open_rows(f);
+    if (!f->half && (!dim_is_const(&fft->l->m->dims, stored(f), &out) || out != f->N)) sink = NULL;
+    if (fft->columns && !f->whole) {
+        KVal i = open_points(f, fft->n);
+        fft_set(fft, i, source(f, fft, i, 0, fft->n));
+        fft_points_end(fft);
+        source = NULL, sink = NULL;
+    }
+    fft_run(fft, source, sink, f);
+    if (f->half && !mirrored(f)) unfold(f);
+    else if (!sink) {
+        bool pairs = f->half;
+        KVal k = open_points(f, pairs ? fft->n : out);
+        (pairs ? put_pair : put_sink)(f, fft, k, fft_get(fft, k));
+        fft_points_end(fft);
+    }
+    lw_end_nest(fft->l, loops);
+}
+
+static void known(Fourier f, KBuf x)
+{
+    Lw *l = f.fft.l;
+    bool real_in = dim_is(&l->m->dims, lw_dim(l, X, f.rank - 1), 1);
+    KBuf turns = {0};
+    f.half = f.N % 2 == 0 && (mirrored(&f) || (real_in && !f.a->inverse));
+    f.fft.n = f.half ? f.N / 2 : f.N;
+    choose_columns(&f);
+    fft_turns(&f.fft);
+    if (f.half) {
+        double *v = arena_array(l->k->arena, double, (size_t)f.N);
+        for (int64_t k = 0; k < f.N / 2; k++) fft_root(k, f.N, f.fft.back, &v[k], &v[f.N / 2 + k]);
+        turns = fft_const(l, f.fft.t, f.N, v, "half");
+    }
+    f.fft.b = lw_kernel(l, "fourier");
+    f.x = kb_param(f.fft.b, x, false);
+    if (f.half) f.half_turns = kb_param(f.fft.b, turns, false);
+    fft_open(&f.fft);
+    transform(&f);
+    lw_kernel_end(l);
+}
+
+/* ---- large prime factors ---- */
+static Cx chirp_at(Fourier *f, KVal i) { return constant(f, f->chirp, i, f->N); }
+
+static Cx chirped(void *arg, Fft *fft, KVal i, int64_t lo, int64_t hi)
+{
+    Fourier *f = arg;
+    Kb *b = fft->b;
+    if (lo >= f->N) return (Cx){{0}, {0}};
+    if (hi <= f->N) return fft_mul(fft, point(f, fft, i, lo, hi), chirp_at(f, i));
+    KVal inside = kb_lt(b, i, kb_i(b, f->N)), at = kb_min(b, i, kb_i(b, f->N - 1)), none = kb_const_f(b, fft->t, 0);
+    Cx v = fft_mul(fft, point(f, fft, at, lo, f->N), chirp_at(f, at));
+    if (!v.re.i) return v;
+    return (Cx){kb_select(b, inside, v.re, none), kb_select(b, inside, v.im, none)};
+}
+
+static Cx filtered(void *arg, Fft *fft, KVal i, int64_t lo, int64_t hi)
+{
+    Fourier *f = arg;
+    (void)lo, (void)hi;
+    return fft_mul(fft, fft_get(fft, i), constant(f, f->spectrum, i, fft->n));
+}
+
+/* By a cyclic convolution of a length M that has none (Bluestein, "A linear filtering approach to the computation of
+ * discrete Fourier transform", 1970): with chirp[n] = root of 2N to the n^2,
+ *   y[k] = chirp[k] * sum over n of (x[n] chirp[n]) * conj(chirp[k - n])
+ * chirp and the spectrum of conj(chirp), divided by M, are constants. */
+static void bluestein(Fourier f, KBuf x)
+{
+    Lw *l = f.fft.l;
+    Arena *arena = l->k->arena;
+    int64_t N = f.N, M = fft_round_up(2 * N - 1, arena);
+    double *chirp = arena_array(arena, double, 2 * (size_t)N), *from = arena_array(arena, double, 2 * (size_t)M),
+           *to = arena_array(arena, double, 2 * (size_t)M), *spectrum = arena_array(arena, double, 2 * (size_t)M);
+    for (int64_t i = 0; i < N; i++) {
+        double *re = &chirp[i], *im = &chirp[N + i];
+        fft_root(i * i % (2 * N), 2 * N, f.fft.back, re, im);
+        from[2 * i] = *re, from[2 * i + 1] = -*im;
+        if (i) from[2 * (M - i)] = *re, from[2 * (M - i) + 1] = -*im;
+    }
+    fft_host(M, false, from, to, arena);
+    for (int64_t i = 0; i < M; i++) spectrum[i] = to[2 * i] / (double)M, spectrum[M + i] = to[2 * i + 1] / (double)M;
+    f.fft.t = DT_F64, f.fft.n = M, f.fft.back = false;
+    fft_turns(&f.fft);
+    Fft second = f.fft;
+    second.back = true;
+    fft_turns(&second);
+    KBuf chirps = fft_const(l, DT_F64, 2 * N, chirp, "chirp"), b_hat = fft_const(l, DT_F64, 2 * M, spectrum, "spectrum");
+    Kb *b = f.fft.b = lw_kernel(l, "fourier");
+    f.x = kb_param(b, x, false), f.chirp = kb_param(b, chirps, false), f.spectrum = kb_param(b, b_hat, false);
+    fft_open(&f.fft);
+    int loops = open_rows(&f);
+    fft_run(&f.fft, chirped, NULL, &f);
+    f.fft.back = true;
+    f.fft.turn = second.turns.i ? kb_param(b, second.turns, false) : 0;
+    fft_run(&f.fft, filtered, NULL, &f);
+    KVal k = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, stored(&f)));
+    put(&f, k, fft_mul(&f.fft, fft_get(&f.fft, k), chirp_at(&f, k)));
+    kb_end(b);
+    lw_end_nest(l, loops);
+    lw_kernel_end(l);
+}
+
+/* ---- a number of points that only the run knows: the definition ---- */
+static void unknown(Fourier f, KBuf x, KBuf cosines, KBuf sines)
+{
+    Lw *l = f.fft.l;
+    Kb *b = f.fft.b = lw_kernel(l, "fourier");
+    DType t = f.fft.t;
+    KbLoop loop;
+    f.x = kb_param(b, x, false), f.c = kb_param(b, cosines, false), f.s = kb_param(b, sines, false);
+    int loops = open_rows(&f);
+    KVal none = kb_const_f(b, t, 0), len = kb_dim(b, f.points), init[2] = {none, none};
+    KVal k = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, stored(&f)));
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), len, 2, init, NULL);
+    KVal at = kb_bin(b, KOP_REM, kb_mul(b, loop.iv, k), len);
+    Cx w = {kb_cast(b, t, kb_load(b, f.c, &at)), kb_cast(b, t, kb_load(b, f.s, &at))};
+    Cx v = fft_mul(&f.fft, point(&f, &f.fft, loop.iv, 0, INT64_MAX), w);
+    KVal next[2] = {kb_add(b, loop.carry[0], v.re), kb_add(b, loop.carry[1], v.im)};
+    kb_loop_end(b, &loop, next);
+    put(&f, k, (Cx){loop.result[0], loop.result[1]});
+    kb_end(b);
+    lw_end_nest(l, loops);
+    lw_kernel_end(l);
 }
 
 /* Transforms that axis with the roots of operands c, s. */
 static void along(Lw *l, Node n, int axis, KBuf x, uint32_t c, uint32_t s)
 {
-    Fft f = {.l = l, .a = ATTRS(l->g, n, Dft), .rank = lw_rank(l, X), .axis = axis, .points = lw_dim(l, c, 0)};
-    f.back = f.a->inverse != 0;
-    f.t = f.back ? dtype_compute(lw_elem(l, X)) : DT_F64;
+    Fourier f = {.fft = {.l = l}, .a = ATTRS(l->g, n, Dft), .rank = lw_rank(l, X), .axis = axis, .points = lw_dim(l, c, 0)};
+    f.fft.back = f.a->inverse != 0;
+    f.fft.t = f.fft.back ? dtype_compute(lw_elem(l, X)) : DT_F64;
     dim_is_const(&l->m->dims, f.points, &f.N);
-    if (f.N && largest(f.N) > LONG) {
-        bluestein(f, x);
-        return;
-    }
-    KBuf cosines = lw_in(l, c), sines = lw_in(l, s);
-    Kb *b = f.b = lw_kernel(l, "fourier");
-    f.x = kb_param(b, x, false), f.c = kb_param(b, cosines, false), f.s = kb_param(b, sines, false);
-    KVal zero = kb_i(b, 0), none = kb_const_f(b, f.t, 0);
-    if (f.N) scratch(&f);
-    int loops = open_rows(&f);
-    if (f.N) {
-        KVal i = kb_for(b, KLOOP_VEC, zero, kb_i(b, f.N));
-        set(&f, 0, i, point(&f, i));
-        kb_end(b);
-        passes(&f);
-    }
-    KVal k = kb_for(b, KLOOP_VEC, zero, kb_dim(b, stored(&f)));
-    if (f.N) put(&f, k, get(&f, f.now, k));
-    else {
-        KbLoop loop;
-        KVal len = kb_dim(b, f.points), init[2] = {none, none};
-        kb_loop(b, &loop, KLOOP_SEQ, zero, len, 2, init, NULL);
-        Cx t = mul(&f, point(&f, loop.iv), root(&f, kb_bin(b, KOP_REM, kb_mul(b, loop.iv, k), len)));
-        KVal next[2] = {kb_add(b, loop.carry[0], t.re), kb_add(b, loop.carry[1], t.im)};
-        kb_loop_end(b, &loop, next);
-        put(&f, k, (Cx){loop.result[0], loop.result[1]});
-    }
-    kb_end(b);
-    lw_end_nest(l, loops);
-    lw_kernel_end(l);
+    if (!f.N) unknown(f, x, lw_in(l, c), lw_in(l, s));
+    else if (fft_largest(f.N) > FFT_LONG) bluestein(f, x);
+    else known(f, x);
 }
 
 static bool lower(Lw *l, Node n)
