@@ -117,6 +117,28 @@ bool lw_views(Lw *l)
     return true;
 }
 
+/* An output of the model that would be a view of a row-major copy of operand k: the copy is made where the caller wants it. */
+static bool brought_to_output(Lw *l, uint32_t r, uint32_t k)
+{
+    Value v = node_out(l->g, l->n, r);
+    const TypeRec *t = value_trec(l->g, v);
+    KBuf in = lw_in_strided(l, k);
+    if (kbuf(l->k, in)->space == KS_SEQ || lw_row_major(l, in) || l->s->frame->buf[v.i].i || t->kind != TY_TENSOR || t->layout.i ||
+        !entry_dims(l, t) || entry_output(l, v) < 0)
+        return false;
+    for (uint32_t i = 0; i < l->s->dense.n; i++)
+        if (l->s->dense.p[i].from.i == in.i) return false;
+    KBuf out = lw_out(l, r);
+    LwView y, x;
+    lw_lies(l, out, &y);
+    lw_lies(l, in, &x);
+    x.base = y.base;
+    strides_of_layout(&l->m->dims, NULL, &x.at);
+    x.at.offset = y.at.offset;
+    lw_copy(l, l->steps, make_view(l, &x, (Name){0}), in);
+    return true;
+}
+
 void lw_view(Lw *l, uint32_t r, uint32_t k)
 {
     Value v = node_out(l->g, l->n, r);
@@ -125,6 +147,7 @@ void lw_view(Lw *l, uint32_t r, uint32_t k)
     y.base = x.base;
     result_dims(l, v, &y.at);
     if (strides_row_major(&l->m->dims, &x.at) || !strides_reshape(&l->m->dims, &x.at, &y.at) || !representable(&y.at)) {
+        if (brought_to_output(l, r, k)) return;
         lw_lies(l, lw_in(l, k), &x);
         y.base = x.base;
         strides_of_layout(&l->m->dims, NULL, &y.at);
