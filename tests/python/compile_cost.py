@@ -8,7 +8,7 @@ command with its linker). On a Gemm model with 400 MB of weights: the largest re
 --full: resnet50 in at most 3 s, bert_base in 5 s, swin_t in 8 s, in 1.3 x model + 200 MB; and for the first two:
 dlopen and create in at most 5 ms with the file in the page cache, a first run in at most 1.3 times a later one
 + 10 ms for every 100 MB of weights (each in a process of its own, best of five). The artifacts of all own graphs (and
-of the models named after --sizes alone): at most what distinct constants take + 2 % + 1 MB + transformed weights.
+of the models or files named after --sizes alone): at most what distinct constants take + 2 % + 1 MB + transformed weights.
 """
 
 import argparse
@@ -165,18 +165,23 @@ def distinct_bytes(path):
     return sum(seen.values())
 
 
+def most_bytes(constants, winograd):
+    """What an artifact may have, given the bytes of its distinct constants and of its transformed weights."""
+    return int(1.02 * constants) + MB + winograd
+
+
 def sizes(tally, bmc, work, names):
     import e2e_models
 
     out = os.path.join(work, "sized.so")
     for name in names or e2e_models.GRAPHS:
-        path = hydrated_apart(name)
+        path = name if name.endswith(".onnx") else hydrated_apart(name)
         ran = harness.run([bmc, path, "-o", out, "--stats"], limit=300)
         if not tally.check(name + " compiles", ran.status == 0, ran.brief()):
             continue
         winograd = re.search(r"(\d+)\s+winograd: bytes of transformed weights", ran.out + ran.err)
         constants, size = distinct_bytes(path), os.path.getsize(out)
-        most = 1.02 * constants + MB + (int(winograd.group(1)) if winograd else 0)
+        most = most_bytes(constants, int(winograd.group(1)) if winograd else 0)
         text = "%s: %.2f MB, constants %.2f MB, at most %.2f MB" % (name, size / MB, constants / MB, most / MB)
         tally.check(text, size <= most)
         os.remove(out)
@@ -185,7 +190,7 @@ def sizes(tally, bmc, work, names):
 def main():
     parser = argparse.ArgumentParser(description="time and memory of compiling")
     parser.add_argument("--full", action="store_true", help="large models, and loading them")
-    parser.add_argument("--sizes", nargs="*", help="only the sizes of artifacts, of these own graphs or all")
+    parser.add_argument("--sizes", nargs="*", help="only the sizes of artifacts, of these own graphs or files, or all")
     parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
     args = parser.parse_args()
     bmc = harness.needs_bmc(args.bmc)
