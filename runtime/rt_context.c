@@ -247,9 +247,6 @@ bmc_status rt_create(const rt_desc *d, const bmc_config *config, void *mem, size
     p->all_threads = c.all_threads;
     p->flush = (d->flags & RT_FLUSH_DENORMALS) && !c.keep_denormals;
     x->seed = c.seed;
-    bool crowded = n.nt > 1 && n.nt > rt_usable_cpus(); /* more threads than CPUs: the late one needs this CPU */
-    p->spin = crowded ? 64 : 2000;
-    p->yield = crowded ? 4 : 50;
     if ((s = rt_weights_find(x, &c))) {
         rt_destroy(x);
         return s;

@@ -55,6 +55,14 @@ static void thread_main(void *arg, int tid, int nt)
 
 enum { RATE_BITS = 20 };
 
+/* Asked when the first team starts: reading what the process may use takes as long as loading a small model. */
+static void patience_choose(rt_private *p)
+{
+    bool crowded = p->nt > rt_usable_cpus(); /* more threads than CPUs: the late one needs this CPU */
+    p->spin = crowded ? 64 : 2000;
+    p->yield = crowded ? 4 : 50;
+}
+
 static bmc_status team_run(bmc_ctx *x)
 {
     rt_private *p = x->rt;
@@ -73,6 +81,7 @@ static bmc_status team_run(bmc_ctx *x)
     } else {
         rt_tune *tune = &p->tune[p->tuned];
         p->nt_use = !p->all_threads && rt_tune_alone(tune) ? 1 : p->nt_plan;
+        if (!p->spin && p->nt_use > 1) patience_choose(p);
         uint64_t begin = rt_now();
         if (!rt_team(p, thread_main, x, p->nt_use))
             return rt_say(p, BMC_E_FAIL,

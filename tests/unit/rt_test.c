@@ -99,6 +99,7 @@ static void test_run(void)
         c.pool = &most;
         bmc_ctx *x;
         CHECK(rt_create(&add_desc, &c, NULL, 0, &x) == BMC_OK);
+        CHECK(!x->rt->spin); /* create does not look at the machine */
         for (int64_t n = 1; n <= 1000; n = n * 3 + 2) {
             bmc_value out = tensor(BMC_F32, buf_z, sizeof buf_z, 2, DIMS(0, 0));
             add_fill();
@@ -114,6 +115,7 @@ static void test_run(void)
             CHECK(add_right(own.data, n));
             CHECK(add_run(x, n, &own) == BMC_OK && add_right(own.data, n)); /* passed again as it was filled */
         }
+        CHECK((x->rt->spin > 0) == (threads[k] > 1));
         bmc_value out = no_value();
         long before = alloc_calls;
         for (int i = 0; i < 10; i++) CHECK(add_run(x, 100, &out) == BMC_OK);
