@@ -350,6 +350,15 @@ static Dim row_blocks(Dims *d, const Contract *c, const TileChoice *t, bool alon
     return dim_max(d, n, dim_min(d, even, dim_max(d, half, dim_mul(d, dim_const(d, 4), dim_sub(d, n, dim_const(d, 1))))));
 }
 
+/* Can quads of A be read where they lie? */
+static bool quads_in_place(Kb *b, const Contract *c)
+{
+    Dims *d = kb_module(b)->dims;
+    int64_t ak = 1;
+    if (c->a_k.i && (!kx_const_i(kb_kernel(b), d, c->a_k, &ak) || ak != 1)) return false;
+    return c->a_padded || (c->a_plain && dim_is(d, c->T, 1) && dim_multiple_of(d, c->K, 4));
+}
+
 void contract_build(Kb *b, const Contract *c)
 {
     KModule *m = kb_module(b);
@@ -360,11 +369,12 @@ void contract_build(Kb *b, const Contract *c)
     }
     Contract groups;
     Dim taps = c->T, tap = c->K;
-    if (c->quads) {   /* from here on K counts groups of four, of all taps */
+    bool a8 = c->quads && !quads_in_place(b, c);
+    if (c->quads) {   /* from here on K counts groups of four; of all taps where these are brought together */
         assert(c->acc == DT_I32 && !c->b_pairs && c->a_load && (c->b_packed ? c->pack_kc % 4 == 0 : c->b_load != NULL));
         groups = *c;
-        groups.T = dim_const(d, 1);
-        groups.K = dim_ceildiv(d, dim_mul(d, taps, tap), dim_const(d, 4));
+        if (a8) groups.T = dim_const(d, 1);
+        groups.K = dim_ceildiv(d, a8 ? dim_mul(d, taps, tap) : tap, dim_const(d, 4));
         groups.pack_kc /= 4;
         c = &groups;
     }
@@ -382,12 +392,9 @@ void contract_build(Kb *b, const Contract *c)
     }
     bool a16 = c->b_pairs && c->a_buf.i && m->target.bf16 && a_type == DT_F32 && K > 0 && p.T > 0;
     if (a16) p.a_type = DT_BF16, p.a_plain = true, p.a_row_bytes = 2, p.tiles = m->target.bf16 == KDOTS_TILES;
-    int64_t ak;
-    bool in_place = c->quads && c->a_plain && (!c->a_k.i || (kx_const_i(kb_kernel(b), d, c->a_k, &ak) && ak == 1)) && dim_is(d, taps, 1) && dim_multiple_of(d, tap, 4);
-    bool a8 = c->quads && !in_place;
-    p.a_signed = in_place && a_type == DT_I8;
+    p.a_signed = c->quads && !a8 && a_type == DT_I8;
     if (a8) p.a_plain = true, p.a_row_bytes = K > 0 ? 4 * K : 0;
-    Build x = {.c = c, .choice = contract_choose(&m->target, &p), .group = c->quads ? 4 : 1, .elements = tap};
+    Build x = {.c = c, .choice = contract_choose(&m->target, &p), .group = c->quads ? 4 : 1, .elements = dim_mul(d, taps, tap)};
     if (c->b_load) contract_choose_strips(&m->target, &p, &x.choice);
     else contract_share(&m->target, &p, known(b, c->Z), &x.choice);
     if (dim_is(d, c->T, 0)) x.choice.kc = x.choice.tc = 0; /* a sum of nothing has no blocks */

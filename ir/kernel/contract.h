@@ -11,7 +11,8 @@ typedef struct Contract {
     bool b_packed;                     /* B is in strips, [T][K/kc][N/16][kc][16] with kc = pack_kc (RECIPE_PACK; K and N padded with zeros); else row-major in place */
     bool b_pairs;                      /* with b_packed: bf16, two k side by side (KMacc); pack_kc is contract_pairs_kc's */
     bool quads;                        /* bytes, sums in i32 that wrap (KMacc): a product of A as u8 (i8: + 128) and B as i8. B packed as groups of four, pack_kc is
-                                          contract_quads_kc's; or by b_load, which gives i8. A stays where it lies if its rows are whole groups; else a_load */
+                                          contract_quads_kc's; or by b_load, which gives i8. A stays where it lies if its rows are whole groups, or a_padded: what stands behind them may be read; else a_load */
+    bool a_padded;
     int64_t pack_kc;                   /* length of a K block of packed B: contract_pack_kc's */
     bool b_dot;                        /* B is [N][K rounded up to 16] instead (contract_is_dot; packed, T is 1, A without predicate); needs a_buf */
     KBuf a_buf;                        /* the buffer behind parameter `a`; with b_pairs, too: A is rounded to bf16 if the target multiplies pairs */

@@ -37,6 +37,8 @@ typedef struct ConvCase {
 bool conv_lower_depthwise(Lw *, const ConvCase *);
 /* Contractions by the tile: one group, or groups with channels enough. */
 bool conv_lower_macc(Lw *, const ConvCase *);
+/* The same of bytes (ByteConv): one group; operand 2 is what stands around the image (absent: 0), the result i32. */
+bool conv_lower_bytes(Lw *, const ConvCase *);
 /* Minimal filtering with tiles of m x m outputs (conv_winograd.h): 3 x 3, stride 1, constant weights, f32. */
 bool conv_lower_winograd(Lw *, const ConvCase *, int m);
 /* A plain nest, whatever the groups: always. */
@@ -63,7 +65,7 @@ void conv_rows_addr(Kb *, const ConvRows *, KVal m, KVal t, KVal *off, KVal *pre
 bool conv_rows_affine(Kb *, const ConvRows *, int64_t *distance);
 void conv_rows_pixel(Kb *, const ConvRows *, KVal m, KVal *o); /* output position of row m */
 /* A copy of operand 0 with channels innermost and `before` and `behind` zeros around each spatial axis (NULL: none):
- * [N, C, spatial'] as a view. */
+ * [N, C, spatial'] as a view. Bytes: as u8, operand 2 around them, and room for a group of four behind the last. */
 KBuf conv_channels_last(Lw *, const Dim *before, const Dim *behind);
 /* Operand 0 with pixels of a line side by side and zeros around each spatial axis, [N, C, spatial'] row-major: a copy,
  * or the operand when it lies so. Only if conv_planes_fit: no extent of zeros is negative. */

@@ -2,7 +2,10 @@
  * addresses that jump, or than a question at every tap. */
 #include "ir/ops/conv.h"
 
-enum { FEW_STORED = 8 /* so many channels are stored one after the other */ };
+enum {
+    FEW_STORED = 8, /* so many channels are stored one after the other */
+    LAST_GROUP = 4  /* bytes behind the copy that a group of four may reach */
+};
 
 /* Position `at` of an axis of extent n, shifted by the zeros before it; what of the bounds is not provable goes to
  * *inside. */
@@ -26,6 +29,22 @@ static bool at_least(Dims *d, Dim x, int64_t least)
     return lo >= least;
 }
 
+/* Bytes to be multiplied (ByteConv) are copied as u8, i8 with another sign bit; around the image stands operand 2, else 0. */
+static bool is_bytes(Lw *l) { return dtype_info(lw_elem(l, 0))->bits == 8 && dtype_is_int(lw_elem(l, 0)); }
+
+static KVal around(Lw *l)
+{
+    Kb *b = l->b;
+    if (!is_bytes(l)) return kb_const_f(b, dtype_compute(lw_elem(l, 0)), 0);
+    return lw_has(l, 2) ? lw_at(l, 2, (KVal[]){kb_i(b, 0)}) : kb_const_i(b, lw_elem(l, 0), 0);
+}
+
+static KVal as_stored(Lw *l, KVal v)
+{
+    Kb *b = l->b;
+    return kb_type(b, v) == DT_I8 ? kb_bin(b, KOP_XOR, kb_bitcast(b, DT_U8, v), kb_const_i(b, DT_U8, 128)) : v;
+}
+
 /* Lines of pixels side by side, each with `left` elements of zeros in front of it and zeros behind it: the innermost
  * axis. Axes outside it have zeros of their own. */
 typedef struct Lines {
@@ -42,7 +61,7 @@ static void copy_lines(Lw *l, const Lines *x, KBuf src, KBuf out)
     Kb *b = l->b;
     Dims *d = &l->m->dims;
     Dim dim[RANK_MAX], stride[RANK_MAX], all[RANK_MAX];
-    KVal to[RANK_MAX], from[RANK_MAX], inside = {0}, zero = kb_const_f(b, dtype_compute(lw_elem(l, 0)), 0);
+    KVal to[RANK_MAX], from[RANK_MAX], inside = {0}, empty = around(l), zero = as_stored(l, empty);
     for (int i = 0; i < x->n; i++) {
         dim[i] = x->extent[i], stride[i] = x->stride[i];
         all[i] = x->before[i].i
@@ -70,7 +89,7 @@ static void copy_lines(Lw *l, const Lines *x, KBuf src, KBuf out)
         to[x->n] = kb_add(b, j, kb_dim(b, at));
         if (i != 1) kb_store(b, q, to, zero);
         else if (!src.i) kb_store_if(b, q, to, zero, kb_un(b, KOP_NOT, inside));
-        else kb_store(b, q, to, inside.i ? kb_load_if(b, p, from, inside, (KVal){0}) : kb_load(b, p, from));
+        else kb_store(b, q, to, as_stored(l, inside.i ? kb_load_if(b, p, from, inside, is_bytes(l) ? empty : (KVal){0}) : kb_load(b, p, from)));
         kb_end(b);
     }
     lw_end_nest(l, x->n);
@@ -118,7 +137,14 @@ KBuf conv_channels_last(Lw *l, const Dim *before, const Dim *behind)
     Dim at = mem[rank - 1];
     for (int i = n - 1; i >= 0; i--) stride[2 + i] = at, at = dim_mul(d, at, mem[1 + i]);
     stride[0] = at;
-    KBuf src = lw_in_strided(l, 0), out = lw_temp(l, lw_elem(l, 0), rank, mem);
+    KBuf src = lw_in_strided(l, 0), out;
+    if (is_bytes(l)) {   /* groups of four may begin with the last byte */
+        Dim count = mem[0];
+        for (int i = 1; i < rank; i++) count = dim_mul(d, count, mem[i]);
+        count = dim_add(d, count, dim_const(d, LAST_GROUP));
+        out = lw_temp(l, DT_U8, 1, &count);
+        lw_prepare_in(l);
+    } else out = lw_temp(l, lw_elem(l, 0), rank, mem);
     KBuf view = kbuf_view(l->k, out, (Name){0}, rank, dim, stride, dim_const(d, 0), l->loc);
     Kb *b = lw_kernel(l, before ? "conv_pad" : "conv_nhwc");
     if (before && dim_is(d, kbuf_stride(l->k, kbuf(l->k, src), 1), 1) &&
@@ -141,9 +167,10 @@ KBuf conv_channels_last(Lw *l, const Dim *before, const Dim *behind)
         from[2 + k] = before ? unpadded(b, to[2 + k], before[k], behind[k], lw_dim(l, 0, 2 + k), &inside) : to[2 + k];
     }
     uint32_t p = kb_param(b, src, false), q = kb_param(b, view, true);
+    KVal empty = is_bytes(l) && inside.i ? around(l) : (KVal){0};
     for (int64_t c = 0; c < (rows ? channels : 1); c++) {
         from[1] = to[1] = rows ? kb_i(b, c) : i[rank - 1];
-        kb_store(b, q, to, inside.i ? kb_load_if(b, p, from, inside, (KVal){0}) : kb_load(b, p, from));
+        kb_store(b, q, to, as_stored(l, inside.i ? kb_load_if(b, p, from, inside, empty) : kb_load(b, p, from)));
     }
     if (rows) kb_end(b);
     lw_end_nest(l, loops);

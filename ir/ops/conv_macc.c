@@ -12,6 +12,7 @@
  *                     group has strips of its own
  * An input that lies otherwise (channels apart) is copied to channels-last first. Constant weights are packed when
  * compiling, others are reordered by a kernel. */
+#include "base/bug.h"
 #include "ir/ops/conv.h"
 
 enum {
@@ -128,7 +129,9 @@ typedef struct Cm {
     KVal b_t, b_k;     /* in place: elements from a tap, a k to the next */
     KVal b_group;      /* elements of B from a group to the next */
     bool packed;
-    bool by_line; /* outer batches are lines of pixels along the last axis: z = image, line */
+    bool bytes;       /* ByteConv */
+    uint32_t flat, w; /* its operands where weights are not constant: the copy as one row, [OC, IC, taps] */
+    bool by_line;     /* outer batches are lines of pixels along the last axis: z = image, line */
     Dim lines;    /* of an image */
 } Cm;
 
@@ -193,7 +196,7 @@ static void on_store(void *arg, Kb *b, KVal z, KVal m, KVal n, KVal acc)
     idx[0] = image(x, b, z);
     idx[1] = x->c->group == 1 ? n : kb_add(b, kb_mul(b, group(x, b, z), kb_dim(b, x->c->ocg)), n);
     position(x, b, z, m, idx + 2);
-    if (lw_has(x->l, 2)) acc = kb_add(b, acc, lw_at(x->l, 2, &idx[1]));
+    if (!x->bytes && lw_has(x->l, 2)) acc = kb_add(b, acc, lw_at(x->l, 2, &idx[1]));
     lw_put(x->l, 0, idx, acc);
 }
 
@@ -247,6 +250,7 @@ static bool lines_pay(Lw *l, const ConvCase *c, const Known *k, bool merged, boo
     const KTarget *t = &l->k->target;
     DType e = lw_elem(l, 0);
     int last = w->n - 1;
+    bool quads = dtype_info(e)->bits == 8;
     int64_t out = 1, line, in = 1, width = w->kernel[last];
     if (!k->all || c->group > 1 || !dim_is_const(d, w->out[last], &line) || line < 1) return false;
     for (int i = 0; i < w->n; i++) {
@@ -262,9 +266,11 @@ static bool lines_pay(Lw *l, const ConvCase *c, const Known *k, bool merged, boo
                      .N = k->ocg,
                      .K = k->icg * (merged ? width : 1),
                      .T = w->taps / (merged ? width : 1),
-                     .b_packed = true};
+                     .b_packed = true,
+                     .quads = quads};
+    if (quads) p.acc = p.a_type = p.b_type = DT_I32, p.K = (p.K + 3) / 4;
     bool padded = w->padded && !copied, merge = w->dilation[last] == 1;
-    int64_t bytes = dtype_info(p.acc)->bits / 8;
+    int64_t bytes = quads ? 1 : dtype_info(p.acc)->bits / 8;
     if (k->ocg * k->icg * w->taps * bytes > t->l2_bytes / 4) return false; /* every line reads them all */
     p.a_plain = !w->padded && w->n == 1;
     p.a_row_bytes = w->stride[last] * k->icg * bytes;
@@ -272,6 +278,7 @@ static bool lines_pay(Lw *l, const ConvCase *c, const Known *k, bool merged, boo
     p.a_plain = true;
     p.M = line;
     p.K = k->icg * (merge ? width : 1);
+    if (quads) p.K = (p.K + 3) / 4;
     p.T = w->taps / (merge ? width : 1);
     int64_t then = contract_cost(t, &p) * (out / line) + (padded ? in * k->ic / K_LANES * COPY_SLOTS : 0);
     return then < now - now / 10;
@@ -283,6 +290,29 @@ static Dim reach_behind(Dims *d, const Window *w, int i)
     Dim reach = dim_add(d, dim_mul(d, dim_sub(d, w->out[i], dim_const(d, 1)), dim_const(d, w->stride[i])),
                         dim_const(d, (w->kernel[i] - 1) * w->dilation[i] + 1));
     return dim_sub(d, dim_sub(d, reach, w->begin[i]), w->in[i]);
+}
+
+static void rows_of_window(Dims *d, const Window *w, ConvRows *r)
+{
+    r->n = w->n;
+    for (int i = 0; i < w->n; i++) {
+        r->out[i] = w->out[i], r->in[i] = w->in[i], r->taps[i] = w->kernel[i], r->stride[i] = w->stride[i];
+        r->step[i] = w->dilation[i], r->first[i] = dim_sub(d, dim_const(d, 0), w->begin[i]);
+        r->below[i] = w->below[i], r->above[i] = w->above[i];
+    }
+}
+
+/* The input with its padding, channels innermost; nothing is absent in it. */
+static KBuf padded_copy(Lw *l, const Window *w, ConvRows *r)
+{
+    Dims *d = &l->m->dims;
+    Dim behind[WINDOW_MAX];
+    for (int i = 0; i < w->n; i++) behind[i] = reach_behind(d, w, i);
+    KBuf src = conv_channels_last(l, w->begin, behind);
+    for (int i = 0; i < w->n; i++)
+        r->first[i] = dim_const(d, 0), r->below[i] = r->above[i] = false, r->in[i] = kbuf(l->k, src)->dim[2 + i];
+    conv_rows_lie(l, r, src);
+    return src;
 }
 
 static void put_pixel(void *arg, Kb *b, KVal n, const KVal *o, KVal oc, KVal acc)
@@ -352,13 +382,9 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
     Known k = known(l, c);
     int last = w->n - 1;
     if (c->group > 1 && !(k.all && k.ocg >= GROUP_OC)) return false;
-    Cm x = {.l = l, .c = c, .rows = {.n = w->n}};
+    Cm x = {.l = l, .c = c};
     ConvRows *r = &x.rows;
-    for (int i = 0; i < w->n; i++) {
-        r->out[i] = w->out[i], r->in[i] = w->in[i], r->taps[i] = w->kernel[i], r->stride[i] = w->stride[i],
-        r->step[i] = w->dilation[i];
-        r->first[i] = dim_sub(d, dim_const(d, 0), w->begin[i]), r->below[i] = w->below[i], r->above[i] = w->above[i];
-    }
+    rows_of_window(d, w, r);
     if (lower_pixels(l, &x, &k)) return true;
 
     /* The input: as it lies, with channels brought together, or padded too. */
@@ -369,12 +395,7 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
     bool merged = merge && (few || apart || run) && (few || (!r->below[last] && !r->above[last]));
     x.by_line = lines_pay(l, c, &k, merged, few);
     if ((few && (w->padded || !run)) || (x.by_line && w->padded)) {
-        Dim behind[WINDOW_MAX];
-        for (int i = 0; i < w->n; i++) behind[i] = reach_behind(d, w, i);
-        src = conv_channels_last(l, w->begin, behind);
-        for (int i = 0; i < w->n; i++)
-            r->first[i] = dim_const(d, 0), r->below[i] = r->above[i] = false, r->in[i] = kbuf(l->k, src)->dim[2 + i];
-        conv_rows_lie(l, r, src);
+        src = padded_copy(l, w, r);
     } else {
         if (apart) {
             src = conv_channels_last(l, NULL, NULL);
@@ -438,6 +459,109 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
                     .store = on_store,
                     .a_plain = x.by_line || (affine && T == 1),
                     .a_row_bytes = x.by_line || affine ? distance * dtype_bytes(lw_elem(l, 0), 1) : 0};
+    contract_build(b, &con);
+    lw_kernel_end(l);
+    return true;
+}
+
+/* ---- bytes ---- */
+
+static KVal byte_a(void *arg, Kb *b, KVal z, KVal t, KVal m, KVal k)
+{
+    const Cm *x = arg;
+    KVal off, pred = {0};
+    on_a(arg, b, z, t, m, k, &off, &pred);
+    assert(!pred.i);
+    return kb_load(b, x->flat, &off);
+}
+
+static KVal byte_b(void *arg, Kb *b, KVal z, KVal t, KVal k, KVal n, KVal pred)
+{
+    const Cm *x = arg;
+    (void)z, (void)t;
+    bool flip = lw_elem(x->l, 1) == DT_U8;
+    KVal half = flip ? kb_const_i(b, DT_U8, 128) : (KVal){0}, ic = kb_dim(b, x->c->icg);
+    KVal idx[3] = {n, kb_bin(b, KOP_REM, k, ic), kb_div(b, k, ic)};
+    KVal v = pred.i ? kb_load_if(b, x->w, idx, pred, half) : kb_load(b, x->w, idx);
+    return flip ? kb_bitcast(b, DT_I8, kb_bin(b, KOP_XOR, v, half)) : v;
+}
+
+bool conv_lower_bytes(Lw *l, const ConvCase *c)
+{
+    Dims *d = &l->m->dims;
+    const Window *w = &c->w;
+    Known k = known(l, c);
+    int last = w->n - 1;
+    Cm x = {.l = l, .c = c, .bytes = true};
+    ConvRows *r = &x.rows;
+    assert(c->group == 1);
+    rows_of_window(d, w, r);
+    k.all &= lw_elem(l, 1) == DT_I8;
+
+    /* The input: where it lies, if every row of a tile is whole groups; else with its padding and something behind. */
+    KBuf src = lw_in_strided(l, 0);
+    conv_rows_lie(l, r, src);
+    bool merge = may_merge(c, &k), absent = false, together = dim_is(d, r->lie_channel, 1);
+    bool run = together && dim_same(r->lie[last], c->ic);
+    for (int i = 0; i < w->n; i++) absent |= w->below[i] || w->above[i];
+    bool copied = !k.all || absent || !together || k.icg * (merge && run ? w->kernel[last] : 1) % 4;
+    if (copied) src = padded_copy(l, w, r);
+    else merge = merge && run;
+    x.by_line = lines_pay(l, c, &k, merge, true);
+    x.lines = dim_const(d, 1);
+    for (int i = 0; i < last; i++) x.lines = dim_mul(d, x.lines, r->out[i]);
+
+    RightSide right = {.quads = true};
+    int64_t width = merge ? w->kernel[last] : 1, T = w->taps / width, K = width * k.icg;
+    Recipe shape = {.batch = T,
+                    .K = K,
+                    .N = k.oc,
+                    .kc = contract_quads_kc(&l->k->target, K),
+                    .stride_t = width,
+                    .stride_k = w->taps,
+                    .stride_n = k.icg * w->taps};
+    if (merge) shape.k_in = k.icg, shape.stride_q = 1;
+    x.packed = k.all && contraction_pack_as(l, k.weights, &shape, &right);
+    KBuf weights = x.packed ? right.buf : lw_in(l, 1), flat = {0};
+    if (!x.packed) {
+        if (!copied) src = padded_copy(l, w, r);
+        x.by_line = merge = false;
+        T = w->taps;
+        weights = kbuf_view(l->k, weights, (Name){0}, 3, (Dim[]){c->oc, c->icg, dim_const(d, T)}, NULL, dim_const(d, 0), l->loc);
+        KBuf root = kbuf_root(l->k, src);
+        Dim count = kbuf_count(l->k, root);
+        flat = kbuf_view(l->k, root, (Name){0}, 1, &count, NULL, dim_const(d, 0), l->loc);
+    }
+    if (merge) r->taps[last] = 1;
+
+    lw_prepare_in(l);
+    lw_prepare_out(l);
+    Kb *b = lw_kernel(l, "conv");
+    if (x.packed) x.tap_elems = right.batch;
+    else x.flat = kb_param(b, flat, false);
+    int64_t distance = 0;
+    bool affine = conv_rows_affine(b, r, &distance);
+    if (x.by_line && !dim_is_const(d, pixel_step(d, r, last), &distance)) distance = 0;
+    Contract con = {.Z = dim_mul(d, c->batch, x.by_line ? x.lines : dim_const(d, 1)),
+                    .M = x.by_line ? r->out[last] : conv_rows_count(d, r),
+                    .N = c->oc,
+                    .K = x.packed ? dim_const(d, K) : c->icg,
+                    .T = dim_const(d, T),
+                    .a = x.packed ? kb_param(b, src, false) : x.flat,
+                    .b = x.w = kb_param(b, weights, false),
+                    .acc = DT_I32,
+                    .quads = true,
+                    .a_padded = x.packed,
+                    .a_load = byte_a,
+                    .b_load = x.packed ? NULL : byte_b,
+                    .b_packed = x.packed,
+                    .pack_kc = right.kc,
+                    .arg = &x,
+                    .a_addr = on_a,
+                    .b_addr = on_b,
+                    .store = on_store,
+                    .a_plain = x.by_line || (affine && T == 1),
+                    .a_row_bytes = x.by_line || affine ? distance : 0};
     contract_build(b, &con);
     lw_kernel_end(l);
     return true;

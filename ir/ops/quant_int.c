@@ -1,6 +1,8 @@
 /* quant_int.c: products of 8-bit integers: MatMulInteger, ConvInteger, and QLinearMatMul, QLinearConv on top of them;
  * DynamicQuantizeLinear.
- *   MatMulInteger(a, b, za, zb)  =>  ByteMatMul(a, b) - za * (sums of b's columns) - .. ; with vectors as ConvInteger:
+ *   MatMulInteger(a, b, za, zb)  =>  ByteMatMul(a, b) - za * (sums of b's columns) - ..
+ *   ConvInteger(a, b, za, zb)    =>  ByteConv(a, b, za) - za * (sums of b's channels) - ..
+ * and of vectors and of several groups
  *   ConvInteger(a, b, za, zb)    =>  Cast<i32>(Round(Conv(real(a) - za, real(b) - zb)))
  *   QLinearMatMul(..)            =>  Quantize(Cast<f32>(MatMulInteger(..)) * (sa * sb / sy), zy)
  * and convolutions likewise. `real` is f32 where every partial sum of the integer products stays within 2^24, so that
@@ -162,9 +164,39 @@ static Value matmul_i32(Ex *e, Factor a, Factor b)
     return to_i32(e, ex2(e, OP_MatMul, x, y), t);
 }
 
+/* The same of a convolution of one group. The padding stands for za, so that all windows are whole. */
+static Value conv_bytes(Ex *e, Factor x, Factor w, const Conv *a)
+{
+    int rank = ex_rank(e, x.v);
+    int64_t up = ex_elem(e, x.v) == DT_I8 ? 128 : 0, down = ex_elem(e, w.v) == DT_U8 ? 128 : 0, axes[RANK_MAX];
+    for (int i = 1; i < rank; i++) axes[i - 1] = i;
+    Value zero = x.zero.i ? quant_along(e, x.zero, 0, 0) : VALUE_NONE;
+    Value zx = zero_of(e, zero, up), zw = zero_of(e, quant_along(e, w.zero, rank, 1), -down), right = w.v;
+    if (down && value_is_const(e->g, right)) right = ex_cast(e, plus(e, ex_cast(e, right, DT_I32), -down), DT_I8);
+    Conv c = *a;
+    Value acc = ex_op(e, OP_ByteConv, (Value[]){x.v, right, zero}, 3, &c);
+    if (zx.i) {
+        Value sum = plus(e, ex_cast(e, w.v, DT_I32), -down);
+        sum = ex_reduce(e, OP_ReduceSum, sum, axes, (uint32_t)rank - 1, false);
+        acc = ex2(e, OP_Sub, acc, ex2(e, OP_Mul, zx, quant_along(e, sum, rank, 1)));
+    }
+    if (zw.i) { /* sums of windows are a convolution with ones */
+        Dim dim[RANK_MAX], count = dim_const(&e->g->m->dims, 1);
+        const TypeRec *t = ex_type(e, w.v);
+        for (int i = 0; i < rank; i++) dim[i] = i ? t->dim[i] : count;
+        for (int i = 1; i < rank; i++) count = dim_mul(&e->g->m->dims, count, t->dim[i]);
+        Value ones = ex2(e, OP_Expand, ex_i(e, DT_I8, 1), ex_dims(e, dim, rank));
+        Value sum = ex_op(e, OP_ByteConv, (Value[]){x.v, ones, zero}, 3, &c);
+        if (zx.i) sum = ex2(e, OP_Sub, sum, ex2(e, OP_Mul, zx, ex_cast(e, ex_dims(e, &count, 1), DT_I32)));
+        acc = ex2(e, OP_Sub, acc, ex2(e, OP_Mul, zw, sum));
+    }
+    return acc;
+}
+
 static Value conv_i32(Ex *e, Factor x, Factor w, const Conv *a)
 {
     if (e->failed) return VALUE_NONE;
+    if (a->group == 1) return conv_bytes(e, x, w, a);
     const TypeRec *tw = ex_type(e, w.v);
     int64_t count = 1, oc = known(e, tw->dim[0]);
     int rank = tw->rank;
