@@ -3,6 +3,7 @@
  *   UNI           one scalar load, the result is uniform
  *   LIN, coef 1   a 16-lane load or store (masked in tails and under predicates)
  *   LIN           a few vectors and shuffles for short strides, else as VEC
+ *   REP, coef 1   loads: a short vector, each element several times; else as VEC
  *   VEC           gather, scatter
  * A uniform predicate is a branch around the access. Alignment is that of one element: buffers of callers promise no
  * more. */
@@ -11,6 +12,9 @@
 
 Cv cv_uni(LV v) { return (Cv){v, 0, CV_UNI}; }
 
+static bool repeats(CvKind k) { return k >= CV_REP2 && k <= CV_REP8; }
+static unsigned lanes_each(CvKind k) { return repeats(k) ? 2u << (k - CV_REP2) : 1; }
+
 LV cv_vec(CgFn *f, Cv c)
 {
     Cg *g = f->g;
@@ -18,14 +22,16 @@ LV cv_vec(CgFn *f, Cv c)
     LV s = cg_splat(g, c.v);
     if (c.kind == CV_UNI) return s;
     LV step[LANES];
-    for (unsigned i = 0; i < g->lanes; i++) step[i] = cg_i64(g, c.coef * i);
+    for (unsigned i = 0; i < g->lanes; i++) step[i] = cg_i64(g, c.coef * (int)(i / lanes_each(c.kind)));
     return LLVMBuildAdd(g->b, s, LLVMConstVector(step, g->lanes), "");
 }
 
 Cv cv_add(CgFn *f, Cv a, Cv b)
 {
     LLVMBuilderRef bb = f->g->b;
-    if (a.kind == CV_VEC || b.kind == CV_VEC) return (Cv){LLVMBuildAdd(bb, cv_vec(f, a), cv_vec(f, b), ""), 0, CV_VEC};
+    if (repeats(a.kind) && b.kind == CV_UNI) return (Cv){LLVMBuildAdd(bb, a.v, b.v, ""), a.coef, a.kind};
+    if (repeats(b.kind) && a.kind == CV_UNI) return cv_add(f, b, a);
+    if (a.kind > CV_LIN || b.kind > CV_LIN) return (Cv){LLVMBuildAdd(bb, cv_vec(f, a), cv_vec(f, b), ""), 0, CV_VEC};
     int64_t coef = a.coef + b.coef, k;
     LV v = cg_const(a.v, &k) && k == 0 ? b.v : cg_const(b.v, &k) && k == 0 ? a.v : LLVMBuildAdd(bb, a.v, b.v, "");
     return (Cv){v, coef, coef ? CV_LIN : CV_UNI};
@@ -42,12 +48,22 @@ Cv cv_mul(CgFn *f, Cv a, Cv b)
     }
     if (b.kind == CV_UNI && cg_const(b.v, &k) && k == 1) return a;
     if (a.kind == CV_UNI && b.kind == CV_UNI) return cv_uni(LLVMBuildMul(bb, a.v, b.v, ""));
-    if (a.kind == CV_LIN && b.kind == CV_UNI && cg_const(b.v, &k)) {
+    if ((a.kind == CV_LIN || repeats(a.kind)) && b.kind == CV_UNI && cg_const(b.v, &k)) {
         int64_t coef;
         if (!__builtin_mul_overflow(a.coef, k, &coef))
-            return (Cv){LLVMBuildMul(bb, a.v, b.v, ""), coef, coef ? CV_LIN : CV_UNI};
+            return (Cv){LLVMBuildMul(bb, a.v, b.v, ""), coef, coef ? a.kind : CV_UNI};
     }
     return (Cv){LLVMBuildMul(bb, cv_vec(f, a), cv_vec(f, b), ""), 0, CV_VEC};
+}
+
+bool cv_repeat(CgFn *f, KVal iv, Cv at, Cv by, Cv *out)
+{
+    int64_t d;
+    if (!f->whole.i || iv.i != f->whole.i || at.kind != CV_LIN || !f->g->isa.avx512) return false;
+    if (!cg_const(by.v, &d) || (d != 2 && d != 4 && d != 8)) return false;
+    int log = __builtin_ctzll((uint64_t)d);
+    *out = (Cv){LLVMBuildAShr(f->g->b, at.v, cg_i64(f->g, log), ""), 1, (CvKind)(CV_REP2 + log - 1)};
+    return true;
 }
 
 /* ---- dims: in the entry block, once each ---- */
@@ -266,10 +282,31 @@ static LV read_apart(Cg *g, DType t, LV base, LV off, int64_t coef)
     return scalar_from_mem(g, t, v);
 }
 
+/* The 16/rep elements from p on, each `rep` times; those of which a lane is wanted. */
+static LV read_repeated(Cg *g, DType t, LV p, unsigned rep, LV mask)
+{
+    unsigned n = LANES / rep;
+    LT mem = cg_mem_type(g, t), vt = LLVMVectorType(mem, n);
+    LV pick[LANES], some = NULL, raw, none = LLVMGetPoison(cg_vec_type(g, g->i1));
+    for (unsigned r = 0; mask && r < rep; r++) {
+        for (unsigned i = 0; i < n; i++) pick[i] = cg_i32(g, i * rep + r);
+        LV lanes = LLVMBuildShuffleVector(g->b, mask, none, LLVMConstVector(pick, n), "");
+        some = some ? LLVMBuildOr(g->b, some, lanes, "") : lanes;
+    }
+    if (some)
+        raw = masked(g, "llvm.masked.load", (LT[]){vt, g->ptr},
+                     (LV[]){p, cg_i32(g, elem_align(t)), some, LLVMConstNull(vt)}, 4);
+    else raw = cg_load(g, vt, p, elem_align(t));
+    for (unsigned i = 0; i < LANES; i++) pick[i] = cg_i32(g, i / rep);
+    raw = LLVMBuildShuffleVector(g->b, raw, LLVMGetPoison(vt), LLVMConstVector(pick, LANES), "");
+    return scalar_from_mem(g, t, raw);
+}
+
 static LV read_lanes_masked(CgFn *f, DType t, LV base, Cv off, LV mask)
 {
     Cg *g = f->g;
     LT mem = cg_vec_type(g, cg_mem_type(g, t));
+    if (repeats(off.kind) && off.coef == 1) return read_repeated(g, t, elem_ptr(g, t, base, off.v), lanes_each(off.kind), mask);
     if (off.kind == CV_LIN && off.coef == 1) return access_read(g, t, elem_ptr(g, t, base, off.v), true, mask);
     if (off.kind == CV_LIN && !mask && few_vectors(g, t, off.coef)) return read_apart(g, t, base, off.v, off.coef);
     LV p;
@@ -360,7 +397,7 @@ Cv access_load(CgFn *f, const KInstRec *in)
         else return alt.kind ? alt : cv_uni(LLVMConstNull(cg_type(g, in->type)));
     }
     bool lanes = off.kind != CV_UNI || pred.kind == CV_VEC;
-    bool wide = lanes || alt.kind == CV_VEC || alt.kind == CV_LIN; /* the result varies */
+    bool wide = lanes || alt.kind > CV_UNI; /* the result varies */
     if (pred.kind != CV_UNI) {
         if (!lanes)
             return cv_uni(packed_type(t) ? read_packed(f, t, base, off.v, NULL)

@@ -72,6 +72,7 @@ LV ahead_elements(CgFn *f, KBlock body, KVal iv, LV lo)
     int size = 0;
     for (KInst i = kblock(f->k, body)->first; i.i; i = kinst(f->k, i)->next) {
         const KInstRec *in = kinst(f->k, i);
+        if (in->op == KOP_FLOORDIV && karg(f->k, in, 0).i == iv.i) return NULL; /* elements repeated in whole vectors */
         if (in->op == KOP_FOR || in->op == KOP_MACC || kop_info(in->op)->flags & KF_MATH || ++size > AHEAD_SIZE) return NULL;
         if (in->op != KOP_STORE || store || in->param >= 64 || !(foreign >> in->param & 1)) continue;
         int64_t stride;

@@ -3,7 +3,8 @@
  * A module becomes one LLVM module: a function per kernel `k(ctx, tid, nt, step, buffer...)`, one per runtime call, body/plan/out_dims and the tables of
  * runtime/rt.h. A kernel's values are emitted in one of two modes: scalar, or inside a VEC loop, where a value is
  *     UNI  the same in all lanes: kept as a scalar          LIN  i64, base + coef * lane: kept as the scalar of lane 0, so that contiguous
- *     VEC  a <16 x T>                                            accesses are seen without any analysis and addresses stay scalar. */
+ *     VEC  a <16 x T>                                            accesses are seen without any analysis and addresses stay scalar.
+ *     REPn i64, base + coef * (lane / n): each element n times; in indices only */
 #ifndef BMC_CODEGEN_CG_H
 #define BMC_CODEGEN_CG_H
 #include <llvm-c/Core.h>
@@ -54,7 +55,7 @@ typedef struct Cg {
     uint32_t failed;                /* diagnostics given by LLVM */
 } Cg;
 
-typedef enum CvKind { CV_NONE, CV_UNI, CV_LIN, CV_VEC } CvKind;
+typedef enum CvKind { CV_NONE, CV_UNI, CV_LIN, CV_REP2, CV_REP4, CV_REP8, CV_VEC } CvKind;
 typedef struct Cv { LV v; int64_t coef; CvKind kind; } Cv;
 
 /* One kernel being emitted. */
@@ -68,6 +69,7 @@ typedef struct CgFn {
     Map dims;                       /* Dim -> LV, in the entry block */
     bool vec;                       /* inside a VEC loop or a tile's epilogue */
     LV mask;                        /* active lanes; NULL: all */
+    KVal whole;                     /* the index of the VEC loop if its vectors begin at multiples of 16 */
     uint32_t *line, at_line;        /* with -g: by KInst, its line in the .kir */
 } CgFn;
 
@@ -118,6 +120,8 @@ Cv cv_uni(LV);
 LV cv_vec(CgFn *, Cv);                         /* as <16 x T> */
 Cv cv_add(CgFn *, Cv, Cv);
 Cv cv_mul(CgFn *, Cv, Cv);
+/* floor(iv / d) in the loop whose index is f->whole; false: nothing better than lanes. */
+bool cv_repeat(CgFn *, KVal iv, Cv at, Cv d, Cv *out);
 LV access_dim(CgFn *, Dim);                    /* cached in the entry block */
 Cv access_offset(CgFn *, const KInstRec *);    /* flat offset in elements, of a load or store */
 Cv access_load(CgFn *, const KInstRec *);

@@ -144,12 +144,14 @@ static void emit_pure(CgFn *f, KInst i)
     for (uint32_t a = 0; a < in->n_arg; a++) {
         arg[a] = f->val[karg(f->k, in, a).i];
         assert(arg[a].kind);
+        if (arg[a].kind > CV_LIN) arg[a] = (Cv){cv_vec(f, arg[a]), 0, CV_VEC};
         wide |= arg[a].kind != CV_UNI;
         lin |= arg[a].kind == CV_LIN;
     }
     Cv *out = &f->val[in->res];
     DType t = in->n_arg ? kval(f->k, karg(f->k, in, in->op == KOP_SELECT ? 1 : 0))->type : in->type;
     LLVMBuilderRef b = f->g->b;
+    if (in->op == KOP_FLOORDIV && cv_repeat(f, karg(f->k, in, 0), arg[0], arg[1], out)) return;
     if (lin && t == DT_I64) { /* what keeps lanes at a constant distance */
         bool all_scalar = arg[0].kind != CV_VEC && (in->n_arg < 2 || arg[1].kind != CV_VEC);
         if (in->op == KOP_ADD) {
@@ -524,6 +526,8 @@ static void emit_vec(CgFn *f, Loop *l)
     if (g->opt->opt_level && !l->n && g->lanes == LANES && (!known || k >= AHEAD_LEAST) && masks_cheap(f, l->in->body))
         ahead = ahead_elements(f, l->in->body, l->iv, lo);
     f->vec = true;
+    int64_t first_at;
+    f->whole = !ahead && g->lanes == LANES && cg_const(lo, &first_at) && first_at % LANES == 0 ? l->iv : (KVal){0};
     if (ahead) {
         LV enough = LLVMBuildICmp(b, LLVMIntSGE, n, cg_i64(g, AHEAD_LEAST), "");
         ahead = LLVMBuildSelect(b, enough, ahead, cg_i64(g, 0), "");
@@ -573,6 +577,7 @@ static void emit_vec(CgFn *f, Loop *l)
         emit_some(f, l, stop, rest, main_acc);
     }
     f->vec = false;
+    f->whole = (KVal){0};
     f->mask = NULL;
     g->lanes = LANES;
     LLVMBasicBlockRef ran = cg_here(g);

@@ -1,6 +1,6 @@
 /* resize_lower.c: the loops of Resize and Upsample.
  * Few taps (nearest, linear, cubic in two dimensions): one nest over the result; positions and weights of each axis come
- * from tables (resize_table.c) and are loaded outside the loop over channels, when those lie innermost:
+ * from tables (resize_table.c; none where elements are repeated) and are loaded outside the loop over channels, when those lie innermost:
  *   y[n, c, oh, ow] = sum over i, j of  x[n, c, index_h[oh][i], index_w[ow][j]] * weight_h[oh][i] * weight_w[ow][j]
  * Many (antialias, three dimensions): one axis after the other, through memory in the type of the sums. */
 #include "ir/ops/resize.h"
@@ -167,7 +167,9 @@ static void terms(Nest *n, int i, KVal w)
         n->acc = l.carry[0];
     }
     for (int64_t k = 0; k < (loop ? 1 : t->n_taps); k++) {
-        KVal tap = loop ? l.iv : kb_i(b, k), at = kb_cast(b, DT_I64, table_at(n, t->index, i, tap)), f = w;
+        KVal tap = loop ? l.iv : kb_i(b, k), f = w, at;
+        if (t->times) at = kb_bin(b, KOP_FLOORDIV, n->out[i], kb_i(b, t->times));
+        else at = kb_cast(b, DT_I64, table_at(n, t->index, i, tap));
         if (t->crop) {
             KVal off = kb_lt(b, at, kb_i(b, 0));
             if (!loop && k == 0) n->outside = n->outside.i ? kb_bin(b, KOP_OR, n->outside, off) : off;

@@ -133,6 +133,15 @@ static double number(Kb *b, KVal v)
     return dtype_is_float(r->type) ? r->imm.f : (double)r->imm.i;
 }
 
+/* Each of `in` elements so many times in a row; 0: something else. */
+static int64_t repeated(const int32_t *index, int64_t in, int64_t out)
+{
+    if (out % in) return 0;
+    for (int64_t o = 0; o < out; o++)
+        if (index[o] != o / (out / in)) return 0;
+    return out / in;
+}
+
 static bool constants(Rt *x, ResizeTable *t)
 {
     Lw *l = x->l;
@@ -160,6 +169,7 @@ static bool constants(Rt *x, ResizeTable *t)
         }
     }
     l->b = NULL;
+    if (x->c->mode == RESIZE_NEAREST && n == 1 && (t->times = repeated(index, in, out))) return true;
     Dim dim[2] = {x->a->out, t->taps};
     t->index = lw_const_buf(l, blob_inline(&l->m->blobs, DT_I32, out * n, index), "index", 2, dim);
     if (x->c->mode == RESIZE_NEAREST) return true;
