@@ -282,14 +282,22 @@ int rt_usable_cpus(void)
     return q && q < n ? q : n;
 }
 
+/* No core of this machine runs a second thread: one file says so, else there is one for each CPU to be read. */
+static bool cores_are_cpus(void)
+{
+    char text[8];
+    return file_text("/sys/devices/system/cpu/smt/active", text, sizeof text) && text[0] == '0';
+}
+
 /* Physical cores of the CPUs that the process may use, at most what its control group grants and what OpenMP was told.
  */
 int rt_default_threads(void)
 {
     CpuSet allowed;
-    int n = allowed_cpus(&allowed), cores = 0;
-    for (long c = 0; n > 1 && c < CPUS_MAX; c++) {
+    int n = allowed_cpus(&allowed), left = n > 1 && !cores_are_cpus() ? n : 0, cores = left ? 0 : n;
+    for (long c = 0; left; c++) {
         if (!cpu_in(&allowed, c)) continue;
+        left--;
         char path[128], text[512];
         snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%ld/topology/thread_siblings_list", c);
         cores += !file_text(path, text, sizeof text) || list_lowest(text, &allowed) == c;
