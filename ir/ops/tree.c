@@ -2,8 +2,9 @@
  * x, and the sum of these leaves' weights.
  *   leaf[t] = walk(root[t])             16 trees in a vector, as many steps as the deepest of them has
  *   y[n, c] = sum over t of weight[leaf[t], c]
- * A step has no branch. It waits for loads that each need the one before, so several vectors (`walks`) go side by side;
- * roots are padded to whole groups. And it costs loads from 16 places, so nodes take as few as they can. Two forms:
+ * A step has no branch. It waits for loads that each need the one before, so several vectors (`walks`) go side by side,
+ * of other trees or, where a row has too few, of other rows; roots are padded to whole groups. And it costs loads from
+ * 16 places, so nodes take as few as they can. Two forms:
  *   pairs    {children, flags, feature in one word; bits of the split}. The children of a node stand side by side, `yes`
  *            first; a leaf compares with NaN, which nothing fulfils, and its second child is itself. Operand `leaves` says
  *            which leaf a node is. Three loads a step, that of x among them.
@@ -59,8 +60,8 @@ typedef struct Fw {
     const ForestAttrs *a;
     DType t;
     uint32_t x, nodes, splits;
+    uint32_t root, depth, weight, leaves, leaf; /* leaves 0: records; leaf: scratch, [rows][trees] */
     bool wide;
-    KVal row;
 } Fw;
 
 static KVal field(const Fw *w, KVal node, int k) { return kb_load(w->b, w->nodes, (KVal[]){node, kb_i(w->b, k)}); }
@@ -73,8 +74,8 @@ static KVal flag(const Fw *w, KVal head, int bit)
 static int missing_bit(const ForestAttrs *a) { return a->shift ? 1 << a->feature_bits : TREE_MISSING; }
 static int strict_bit(const ForestAttrs *a) { return a->shift ? 2 << a->feature_bits : TREE_STRICT; }
 
-/* One step of a walk: the next node (i32). */
-static KVal step(const Fw *w, KVal at)
+/* One step of a walk for a row: the next node (i32). */
+static KVal step(const Fw *w, KVal row, KVal at)
 {
     Kb *b = w->b;
     KVal node = kb_cast(b, DT_I64, at), head = field(w, node, 0);
@@ -82,7 +83,7 @@ static KVal step(const Fw *w, KVal at)
     bool flags = w->a->missing || w->a->strict == 2 || w->a->shift;
     int features = w->a->shift ? (1 << w->a->feature_bits) - 1 : TREE_FEATURE;
     KVal feature = kb_cast(b, DT_I64, flags ? kb_and(b, head, kb_const_i(b, DT_I32, features)) : head);
-    KVal x = kb_load(b, w->x, (KVal[]){w->row, feature}), less = kb_lt(b, x, split), leq = kb_bin(b, KOP_LE, x, split);
+    KVal x = kb_load(b, w->x, (KVal[]){row, feature}), less = kb_lt(b, x, split), leq = kb_bin(b, KOP_LE, x, split);
     KVal yes = w->a->strict == 1   ? less
                : w->a->strict == 0 ? leq
                                    : kb_select(b, flag(w, head, strict_bit(w->a)), less, leq);
@@ -94,11 +95,58 @@ static KVal step(const Fw *w, KVal at)
     return kb_select(b, yes, field(w, node, 2), field(w, node, 3));
 }
 
+/* leaf[r][t] for `rows` rows from `first` on. */
+static void walk(const Fw *w, Lw *l, KVal first, int rows)
+{
+    Kb *b = w->b;
+    int walks = (int)w->a->walks, all = walks * rows;
+    KVal zero = kb_i(b, 0), q = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 3, 0)));
+    KVal steps = kb_cast(b, DT_I64, kb_load(b, w->depth, &q)), lo = kb_mul(b, q, kb_i(b, K_LANES * walks));
+    KVal t = kb_for(b, KLOOP_VEC, lo, kb_add(b, lo, kb_i(b, K_LANES))), to[WALKS_MAX][2], row[WALKS_MAX];
+    KVal start[WALKS_MAX], next[WALKS_MAX];
+    for (int k = 0; k < all; k++) {
+        to[k][0] = kb_i(b, k / walks);
+        to[k][1] = kb_add(b, t, kb_i(b, K_LANES * (k % walks)));
+        row[k] = kb_add(b, first, to[k][0]);
+        start[k] = kb_load(b, w->root, &to[k][1]);
+    }
+    KbLoop loop;
+    kb_loop(b, &loop, KLOOP_SEQ, zero, steps, (uint32_t)all, start, NULL);
+    for (int k = 0; k < all; k++) next[k] = step(w, row[k], loop.carry[k]);
+    kb_loop_end(b, &loop, next);
+    for (int k = 0; k < all; k++) {
+        KVal at_leaf = kb_cast(b, DT_I64, loop.result[k]);
+        kb_store(b, w->leaf, to[k], w->leaves ? kb_load(b, w->leaves, &at_leaf) : loop.result[k]);
+    }
+    kb_end(b);
+    kb_end(b);
+}
+
+/* y[first + r] from leaf[r], for `rows` rows. */
+static void weigh(const Fw *w, Lw *l, KVal first, int rows)
+{
+    Kb *b = w->b;
+    TreeCombine how = (TreeCombine)w->a->combine;
+    KOp op = how == TREE_MIN ? KOP_MIN : how == TREE_MAX ? KOP_MAX : KOP_ADD, combine[WALKS_MAX];
+    double start = how == TREE_MIN ? INFINITY : how == TREE_MAX ? -INFINITY : 0;
+    KVal zero = kb_i(b, 0), c = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 4, 1))), init[WALKS_MAX], sum[WALKS_MAX];
+    for (int r = 0; r < rows; r++) combine[r] = op, init[r] = kb_const_f(b, w->t, start);
+    KbLoop loop;
+    kb_loop(b, &loop, KLOOP_VEC, zero, kb_i(b, w->a->trees), (uint32_t)rows, init, combine);
+    for (int r = 0; r < rows; r++) {
+        KVal at = kb_cast(b, DT_I64, kb_load(b, w->leaf, (KVal[]){kb_i(b, r), loop.iv}));
+        sum[r] = kb_bin(b, op, loop.carry[r], kb_load(b, w->weight, (KVal[]){at, c}));
+    }
+    kb_loop_end(b, &loop, sum);
+    for (int r = 0; r < rows; r++) lw_put(l, 0, (KVal[]){kb_add(b, first, kb_i(b, r)), c}, loop.result[r]);
+    kb_end(b);
+}
+
 static bool lower(Lw *l, Node n)
 {
     const ForestAttrs *a = ATTRS(l->g, n, ForestAttrs);
     Dims *d = &l->m->dims;
-    Dim trees = dim_const(d, a->trees), padded = lw_dim(l, 2, 0), F = lw_dim(l, 0, 1);
+    Dim padded = lw_dim(l, 2, 0), F = lw_dim(l, 0, 1), all = lw_dim(l, 0, 0);
     if (dim_le(d, dim_const(d, a->features), F) != TRI_YES) {
         KStep *s = lw_step(l, KST_CHECK);
         s->a = dim_const(d, a->features), s->b = F, s->rel = KREL_LE,
@@ -108,46 +156,31 @@ static bool lower(Lw *l, Node n)
     for (uint32_t k = 0; k < 7; k++) in[k] = lw_has(l, k) ? lw_in(l, k) : (KBuf){0};
     lw_prepare_out(l);
     Kb *b = lw_kernel(l, "forest");
-    Fw w = {.b = b,
-            .a = a,
-            .t = lw_elem(l, 0),
-            .x = kb_param(b, in[0], false),
-            .nodes = kb_param(b, in[1], false),
-            .wide = in[5].i != 0};
-    uint32_t root = kb_param(b, in[2], false), depth = kb_param(b, in[3], false), weight = kb_param(b, in[4], false);
-    uint32_t leaves = a->shift ? kb_param(b, in[6], false) : 0;
+    Fw w = {.b = b, .a = a, .t = lw_elem(l, 0), .wide = in[5].i != 0};
+    w.x = kb_param(b, in[0], false);
+    w.nodes = kb_param(b, in[1], false);
+    w.root = kb_param(b, in[2], false);
+    w.depth = kb_param(b, in[3], false);
+    w.weight = kb_param(b, in[4], false);
+    if (a->shift) w.leaves = kb_param(b, in[6], false);
     if (w.wide) w.splits = kb_param(b, in[5], false);
-    KVal zero = kb_i(b, 0), T = kb_dim(b, trees);
-    w.row = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_dim(l, 0, 0)));
-    uint32_t leaf = kb_local(b, "leaf", DT_I32, 1, &padded);
-    KVal q = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 3, 0))), steps = kb_cast(b, DT_I64, kb_load(b, depth, &q)),
-         lo = kb_mul(b, q, kb_i(b, K_LANES * a->walks));
-    KVal t = kb_for(b, KLOOP_VEC, lo, kb_add(b, lo, kb_i(b, K_LANES))), tree[WALKS_MAX], start[WALKS_MAX],
-         next[WALKS_MAX];
-    for (int k = 0; k < a->walks; k++) {
-        tree[k] = kb_add(b, t, kb_i(b, K_LANES * k));
-        start[k] = kb_load(b, root, &tree[k]);
+    int64_t rows = WALKS_MAX / a->walks;
+    if (dim_le(d, all, dim_const(d, rows - 1)) == TRI_YES) rows = 1;
+    w.leaf = kb_local(b, "leaf", DT_I32, 2, (Dim[]){dim_const(d, rows), padded});
+    KVal zero = kb_i(b, 0), blocks = kb_dim(b, dim_ceildiv(d, all, dim_const(d, rows)));
+    KVal block = kb_for(b, KLOOP_PAR, zero, blocks), r = block;
+    if (rows > 1) { /* whole blocks, and the rows of the last one */
+        KVal first = kb_mul(b, block, kb_i(b, rows)), here = kb_min(b, kb_i(b, rows), kb_sub(b, kb_dim(b, all), first));
+        KVal whole = kb_bin(b, KOP_FLOORDIV, here, kb_i(b, rows));
+        kb_for(b, KLOOP_SEQ, zero, whole);
+        walk(&w, l, first, (int)rows);
+        weigh(&w, l, first, (int)rows);
+        kb_end(b);
+        r = kb_add(b, first, kb_for(b, KLOOP_SEQ, kb_mul(b, whole, kb_i(b, rows)), here));
     }
-    KbLoop loop;
-    kb_loop(b, &loop, KLOOP_SEQ, zero, steps, (uint32_t)a->walks, start, NULL);
-    for (int k = 0; k < a->walks; k++) next[k] = step(&w, loop.carry[k]);
-    kb_loop_end(b, &loop, next);
-    for (int k = 0; k < a->walks; k++) {
-        KVal at_leaf = kb_cast(b, DT_I64, loop.result[k]);
-        kb_store(b, leaf, &tree[k], a->shift ? kb_load(b, leaves, &at_leaf) : loop.result[k]);
-    }
-    kb_end(b);
-    kb_end(b);
-    KVal c = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 4, 1)));
-    KOp combine = a->combine == TREE_MIN ? KOP_MIN : a->combine == TREE_MAX ? KOP_MAX : KOP_ADD;
-    KVal init = kb_const_f(b, w.t, a->combine == TREE_MIN ? INFINITY : a->combine == TREE_MAX ? -INFINITY : 0), sum;
-    kb_loop(b, &loop, KLOOP_VEC, zero, T, 1, &init, &combine);
-    KVal at = kb_cast(b, DT_I64, kb_load(b, leaf, &loop.iv));
-    sum = kb_bin(b, combine, loop.carry[0], kb_load(b, weight, (KVal[]){at, c}));
-    kb_loop_end(b, &loop, &sum);
-    lw_put(l, 0, (KVal[]){w.row, c}, loop.result[0]);
-    kb_end(b);
-    kb_end(b);
+    walk(&w, l, r, 1);
+    weigh(&w, l, r, 1);
+    lw_end_nest(l, rows > 1 ? 2 : 1);
     lw_kernel_end(l);
     return true;
 }
