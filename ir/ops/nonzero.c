@@ -45,21 +45,23 @@ static bool expand(Graph *g, Node n)
     return ex_end(&x, &y, 1);
 }
 
-/* Sequential loops over all axes with the running count; stores positions when `to` is given. */
-static KVal walk(Lw *l, int axis, KVal *idx, KVal n, uint32_t to, bool store)
+/* Sequential loops over all axes with the running count. With `store`, every position is stored at the place of the next
+ * hit until one that hits stays there: no branch that depends on data, but for those behind the last hit. */
+static KVal walk(Lw *l, int axis, KVal *idx, KVal n, uint32_t to, Dim many, bool store)
 {
     Kb *b = l->b;
     int rank = lw_rank(l, 0);
     if (axis == rank) {
         KVal hit = is_nonzero(l, idx);
-        for (int i = 0; store && i < rank; i++) kb_store_if(b, to, (KVal[]){kb_i(b, i), n}, idx[i], hit);
+        KVal room = store ? kb_lt(b, n, kb_dim(b, many)) : hit;
+        for (int i = 0; store && i < rank; i++) kb_store_if(b, to, (KVal[]){kb_i(b, i), n}, idx[i], room);
         return kb_add(b, n, kb_cast(b, DT_I64, hit));
     }
     KbLoop loop;
     KOp add = KOP_ADD;   /* counting alone may go in any order */
     kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, axis)), 1, &n, store ? NULL : &add);
     idx[axis] = loop.iv;
-    KVal next = walk(l, axis + 1, idx, loop.carry[0], to, store);
+    KVal next = walk(l, axis + 1, idx, loop.carry[0], to, many, store);
     kb_loop_end(b, &loop, &next);
     return loop.result[0];
 }
@@ -72,14 +74,14 @@ static bool lower(Lw *l, Node n)
     lw_prepare_in(l);
     KBuf count = lw_temp(l, DT_I64, 0, NULL);
     Kb *b = lw_kernel(l, "nonzero_count");
-    kb_store(b, kb_param(b, count, true), NULL, walk(l, 0, idx, kb_i(b, 0), 0, false));
+    kb_store(b, kb_param(b, count, true), NULL, walk(l, 0, idx, kb_i(b, 0), 0, (Dim){0}, false));
     lw_kernel_end(l);
     Dim dim[2] = {dim_const(d, lw_rank(l, 0)), dim_sym(d, lw_load_sym(l, count, dim_const(d, 0), "nonzero", 0, INT64_MAX))};
     lw_bind_dims(l, 0, dim);
     KBuf o = lw_out(l, 0);
     if (lw_rank(l, 0) == 0) return true;   /* [0, count]: nothing to store */
     b = lw_kernel(l, "nonzero");
-    walk(l, 0, idx, kb_i(b, 0), kb_param(b, o, true), true);
+    walk(l, 0, idx, kb_i(b, 0), kb_param(b, o, true), dim[1], true);
     lw_kernel_end(l);
     return true;
 }
