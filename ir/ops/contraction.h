@@ -38,7 +38,10 @@ bool contraction_matmul(Lw *, Node);
 /* Lowers the open Group node of kind attention (attention_group.c). past: causal, else DIM_NONE. */
 bool attention_lower(Lw *, Dim past);
 
-/* MatMul's rewrite hook: rows with a single one times a constant matrix are a Gather (matmul_one_hot.c). */
+/* Rewrite hooks: a product of dequantised operands is one of integers (dequantized.c). */
+bool dequantized_matmul(Graph *, Node);
+bool dequantized_conv(Graph *, Node);
+/* MatMul's rewrite hook, too: rows with a single one times a constant matrix are a Gather (matmul_one_hot.c). */
 bool matmul_one_hot(Graph *, Node);
 
 #endif

@@ -115,4 +115,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_Conv = {.name = "Conv", .since = 22, .cls = CLS_CONTRACT, .flags = OPF_STRIDED_OUT | OPF_CHANNELS_LAST, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Conv),
-                        .infer = infer, .lower = lower, .grad = grad_conv, .eval = eval};
+                        .infer = infer, .rewrite = dequantized_conv, .lower = lower, .grad = grad_conv, .eval = eval};

@@ -511,6 +511,8 @@ static Cost matmul_cost(const Graph *g, Node n)
     return (Cost){.flops = 2 * out * (double)k, .bytes = 4 * out};
 }
 
+static bool matmul_rewrite(Graph *g, Node n) { return dequantized_matmul(g, n) || matmul_one_hot(g, n); }
+
 const OpDesc op_MatMul = {.name = "MatMul",
                           .since = 13,
                           .cls = CLS_CONTRACT,
@@ -518,7 +520,7 @@ const OpDesc op_MatMul = {.name = "MatMul",
                           .in = P_MATMUL,
                           .out = P_OUT,
                           .infer = matmul_infer,
-                          .rewrite = matmul_one_hot,
+                          .rewrite = matmul_rewrite,
                           .lower = contraction_matmul,
                           .grad = grad_matmul, .eval = matmul_eval,
                           .cost = matmul_cost};
