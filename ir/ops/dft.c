@@ -1,7 +1,8 @@
 /* dft.c: DFT and STFT, in terms of an internal operator that transforms one axis (fourier.c) and needs the roots of
  * unity as operands; known lengths fold them into constants.
  *   DFT(x, n, axis)   =>  Fourier(x, axis, Cos(t), Sin(t)),              t = Range(0, n) * 2 pi / n, negative forwards
- *   STFT(x, step, w)  =>  DFT(Gather(x, frame * step + place, 1) * w)    frames of w's length */
+ *   STFT(x, step, w)  =>  DFT(Gather(x, frame * step + place, 1) * w)    frames of w's length
+ * An STFT whose frames are known lowers as it is. */
 #include "ir/graph/eval.h"
 #include "ir/ops/axes.h"
 #include "ir/ops/compose.h"
@@ -227,6 +228,33 @@ static bool stft_expand(Graph *g, Node n)
     return ex_end(&x, &y, 1);
 }
 
+/* Length and distance of frames, when they are known. */
+static bool stft_known(Infer *c, int64_t *len, int64_t *step)
+{
+    const Dim *v;
+    uint32_t n;
+    if (!infer_content(c, STFT_STEP, &v, &n) || n != 1 || !dim_is_const(c->d, dim_resolve(c->d, v[0]), step)) return false;
+    if (infer_has(c, STFT_WINDOW)) return dim_is_const(c->d, infer_dim(c, STFT_WINDOW, 0), len);
+    if (!infer_has(c, STFT_LENGTH)) return dim_is_const(c->d, infer_dim(c, STFT_X, 1), len);
+    return infer_content(c, STFT_LENGTH, &v, &n) && n == 1 && dim_is_const(c->d, dim_resolve(c->d, v[0]), len);
+}
+
+static bool stft_must_expand(const Graph *g, Node n)
+{
+    Infer c = {.m = g->m, .g = (Graph *)(uintptr_t)g, .n = n, .op = node_desc(g, n), .d = &g->m->dims};
+    int64_t len, step;
+    return !stft_known(&c, &len, &step);
+}
+
+static bool stft_lower(Lw *l, Node n)
+{
+    Infer c = {.m = l->g->m, .g = l->g, .n = n, .op = node_desc(l->g, n), .d = &l->g->m->dims};
+    int64_t len, step;
+    if (!stft_known(&c, &len, &step)) return lw_fail(l, "frames of a length that only the run knows");
+    fourier_frames(l, len, step, lw_has(l, STFT_WINDOW) ? STFT_WINDOW : 0, ATTRS(l->g, n, Stft)->onesided);
+    return true;
+}
+
 static bool stft_eval(Eval *e)
 {
     const Tensor *x = e->in[STFT_X], *w = ev_has(e, STFT_WINDOW) ? e->in[STFT_WINDOW] : NULL;
@@ -249,5 +277,5 @@ static bool stft_eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_STFT = {.name = "STFT", .since = 17, .cls = CLS_OPAQUE, .in = P_STFT, .out = P_OUT, .attrs = STFT_ATTRS, .attrs_size = sizeof(Stft),
-                        .infer = stft_infer, .expand = stft_expand, .eval = stft_eval};
+const OpDesc op_STFT = {.name = "STFT", .since = 17, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT | OPF_EXPANDS, .in = P_STFT, .out = P_OUT, .attrs = STFT_ATTRS, .attrs_size = sizeof(Stft),
+                        .infer = stft_infer, .expand = stft_expand, .must_expand = stft_must_expand, .lower = stft_lower, .eval = stft_eval};

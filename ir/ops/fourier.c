@@ -47,16 +47,23 @@ static bool infer(Infer *c)
 typedef struct Fourier {
     Fft fft;
     const Dft *a;
+    DType elem;
     int rank, axis;
+    Dim dim[RANK_MAX]; /* of what is transformed: operand 0, or frames of it */
     Dim points;
     int64_t N;         /* 0: not known */
+    int64_t n;         /* complex points */
     bool half;         /* N real values are N/2 complex ones */
+    bool pairs;        /* two rows of real values are one of complex ones */
     bool whole;        /* blocks of columns have no rest */
-    int lane_axis;     /* with columns: the axis they are along */
-    uint32_t x;        /* parameter: operand 0 */
+    int lane_axis;     /* with columns: the axis they are along; with pairs: the one whose rows make pairs */
+    int64_t step;      /* 0, or: element at of frame i is at i * step + at, its axis is left out in operand 0 */
+    KBuf window_in;    /* frames are multiplied by it, if any */
+    uint32_t x, window; /* parameters */
     uint32_t c, s;     /* parameters: cosines and sines (N not known) */
     uint32_t half_turns, chirp, spectrum; /* parameters: roots of N; of 2N at squares; what is convolved with */
-    KVal idx[RANK_MAX], block; /* the row at hand; first column */
+    Fft back;          /* the second transform of a convolution */
+    KVal idx[RANK_MAX], block, mate; /* the row at hand; first column; the other row of a pair */
 } Fourier;
 
 static bool mirrored(const Fourier *f) { return f->a->onesided && f->a->inverse; }
@@ -78,22 +85,38 @@ static void place(Fourier *f, KVal at, KVal part, KVal *idx)
     idx[f->rank - 1] = part;
 }
 
-/* Element `at` of the operand's row, lo <= at < hi; behind its end zero. */
+/* A part of element `at` of the row. */
+static KVal part_of(Fourier *f, KVal at, int64_t part, KVal there)
+{
+    Kb *b = f->fft.b;
+    KVal idx[RANK_MAX], v;
+    place(f, at, kb_i(b, part), idx);
+    if (f->step) { /* [batch, frame, at, part] of [batch, signal, part] */
+        idx[1] = kb_add(b, kb_mul(b, idx[1], kb_i(b, f->step)), at);
+        idx[2] = idx[3];
+    }
+    v = kb_cast(b, f->fft.t, kb_load_if(b, f->x, idx, there, (KVal){0}));
+    return f->window ? kb_mul(b, v, kb_cast(b, f->fft.t, kb_load(b, f->window, &at))) : v;
+}
+
+/* Element `at` of the row, lo <= at < hi; behind its end zero. */
 static Cx element(Fourier *f, KVal at, int64_t lo, int64_t hi)
 {
     Kb *b = f->fft.b;
     Dims *d = &f->fft.l->m->dims;
-    Dim have = lw_dim(f->fft.l, X, f->axis);
+    Dim have = f->dim[f->axis];
     int64_t n = -1;
-    KVal idx[RANK_MAX], there = {0};
+    KVal there = {0};
     Cx v = {{0}, {0}};
     if (dim_is_const(d, have, &n) && lo >= n) return v;
     if (n < hi) there = kb_lt(b, at, kb_dim(b, have));
-    place(f, at, kb_i(b, 0), idx);
-    v.re = kb_cast(b, f->fft.t, kb_load_if(b, f->x, idx, there, (KVal){0}));
-    if (!dim_is(d, lw_dim(f->fft.l, X, f->rank - 1), 2)) return v;
-    idx[f->rank - 1] = kb_i(b, 1);
-    v.im = kb_cast(b, f->fft.t, kb_load_if(b, f->x, idx, there, (KVal){0}));
+    v.re = part_of(f, at, 0, there);
+    if (f->pairs) {
+        KVal first = f->idx[f->lane_axis];
+        f->idx[f->lane_axis] = f->mate;
+        v.im = part_of(f, at, 0, there);
+        f->idx[f->lane_axis] = first;
+    } else if (dim_is(d, f->dim[f->rank - 1], 2)) v.im = part_of(f, at, 1, there);
     return v;
 }
 
@@ -103,7 +126,8 @@ static Cx point(void *arg, Fft *fft, KVal i, int64_t lo, int64_t hi)
     Fourier *f = arg;
     Kb *b = fft->b;
     if (!mirrored(f)) return element(f, i, lo, hi);
-    KVal n = kb_dim(b, f->points), flip = kb_lt(b, kb_div(b, n, kb_i(b, 2)), i), at = kb_select(b, flip, kb_sub(b, n, i), i);
+    KVal n = kb_dim(b, f->points), flip = kb_lt(b, kb_div(b, n, kb_i(b, 2)), i);
+    KVal at = kb_select(b, flip, kb_sub(b, n, i), i);
     Cx v = element(f, at, 0, INT64_MAX);
     v.im = kb_select(b, flip, kb_un(b, KOP_NEG, v.im), v.im);
     return v;
@@ -126,7 +150,8 @@ static Cx folded(void *arg, Fft *fft, KVal i, int64_t lo, int64_t hi)
 {
     Fourier *f = arg;
     int64_t n = f->N / 2;
-    Cx y = element(f, i, lo, hi), z = fft_conj(fft, element(f, kb_sub(fft->b, kb_i(fft->b, n), i), n - hi + 1, n - lo + 1));
+    Cx y = element(f, i, lo, hi), z = element(f, kb_sub(fft->b, kb_i(fft->b, n), i), n - hi + 1, n - lo + 1);
+    z = fft_conj(fft, z);
     if (!lo) { /* the imaginary parts of the first and the last, if any, do not count */
         KVal some = kb_lt(fft->b, kb_i(fft->b, 0), i), none = kb_const_f(fft->b, fft->t, 0);
         if (y.im.i) y.im = kb_select(fft->b, some, y.im, none);
@@ -140,7 +165,7 @@ static Cx folded(void *arg, Fft *fft, KVal i, int64_t lo, int64_t hi)
 static void put(Fourier *f, KVal k, Cx v)
 {
     Kb *b = f->fft.b;
-    DType t = dtype_compute(lw_elem(f->fft.l, X));
+    DType t = dtype_compute(f->elem);
     KVal idx[RANK_MAX], zero = kb_const_f(b, f->fft.t, 0);
     if (f->a->inverse && f->N) v = fft_scale(&f->fft, v, 1 / (double)f->N);
     if (f->a->inverse && !f->N) {
@@ -178,12 +203,18 @@ static int open_rows(Fourier *f)
     Dims *d = &f->fft.l->m->dims;
     for (int i = 0; i < f->rank - 1; i++) {
         if (i == f->axis) continue;
-        Dim n = lw_dim(f->fft.l, X, i), c = dim_const(d, f->fft.columns);
-        bool blocks = f->fft.columns && i == f->lane_axis;
-        if (blocks) n = dim_div(d, dim_add(d, n, dim_sub(d, c, dim_const(d, 1))), c);
+        Dim n = f->dim[i], c = dim_const(d, f->fft.columns);
+        bool blocks = f->fft.columns && i == f->lane_axis, pairs = f->pairs && i == f->lane_axis;
+        if (pairs) c = dim_const(d, 2);
+        if (blocks || pairs) n = dim_div(d, dim_add(d, n, dim_sub(d, c, dim_const(d, 1))), c);
         f->idx[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, n));
         if (blocks) f->block = kb_mul(b, f->idx[i], kb_i(b, f->fft.columns));
         loops++;
+    }
+    if (f->pairs) { /* an odd last one is its own mate */
+        KVal *i = &f->idx[f->lane_axis];
+        *i = kb_mul(b, *i, kb_i(b, 2));
+        f->mate = kb_min(b, kb_add(b, *i, kb_i(b, 1)), kb_dim(b, dim_sub(d, f->dim[f->lane_axis], dim_const(d, 1))));
     }
     return loops;
 }
@@ -194,7 +225,7 @@ static KVal open_points(Fourier *f, int64_t n)
     Fft *fft = &f->fft;
     Kb *b = fft->b;
     if (!fft->columns || f->whole) return fft_points(fft, 0, n);
-    KVal at = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_i(b, n)), left = kb_sub(b, kb_dim(b, lw_dim(fft->l, X, f->lane_axis)), f->block);
+    KVal at = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_i(b, n)), left = kb_sub(b, kb_dim(b, f->dim[f->lane_axis]), f->block);
     fft->column = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_min(b, left, kb_i(b, fft->columns)));
     return at;
 }
@@ -209,12 +240,16 @@ static void choose_columns(Fourier *f)
     bool inner = f->axis < f->rank - 2;
     for (int i = f->rank - 2; i >= 0; i--) {
         if (i == f->axis || (inner && i < f->rank - 2)) continue;
-        if (!dim_is_const(d, lw_dim(l, X, i), &n)) n = 64;
+        if (!dim_is_const(d, f->dim[i], &n)) n = 64;
         if (n > most) most = n, f->lane_axis = i;
     }
-    if (most < FEW || (!inner && f->fft.n > SHORT)) return;
+    bool real = dim_is(d, f->dim[f->rank - 1], 1) && !f->a->inverse;
+    if (most < FEW || (!inner && f->n > SHORT)) {
+        f->pairs = real && !f->half && most > 1;
+        return;
+    }
     f->fft.columns = f->fft.t == DT_F64 ? 8 : 16;
-    f->whole = dim_is_const(d, lw_dim(l, X, f->lane_axis), &n) && n % f->fft.columns == 0;
+    f->whole = dim_is_const(d, f->dim[f->lane_axis], &n) && n % f->fft.columns == 0;
 }
 
 /* The spectrum of N real values from that of N/2 complex ones z, for k < N/2:
@@ -237,7 +272,7 @@ static void unfold(Fourier *f)
     if (!f->a->onesided) return;
     KVal first = kb_i(b, 0);
     if (fft->columns) {
-        KVal left = kb_sub(b, kb_dim(b, lw_dim(fft->l, X, f->lane_axis)), f->block);
+        KVal left = kb_sub(b, kb_dim(b, f->dim[f->lane_axis]), f->block);
         fft->column = kb_for(b, KLOOP_VEC, first, kb_min(b, left, kb_i(b, fft->columns)));
     }
     z = fft_get(fft, first);
@@ -245,113 +280,162 @@ static void unfold(Fourier *f)
     if (fft->columns) kb_end(b);
 }
 
-/* In an open kernel: all rows, N known and without large prime factors. */
-static void transform(Fourier *f)
+/* The spectra of two rows of real values from that z of one plus i times the other: (z[k] + conj z[-k]) / 2 and
+ * (z[k] - conj z[-k]) / 2i. */
+static void part(Fourier *f, int64_t out)
 {
     Fft *fft = &f->fft;
-    int64_t out;
-    FftSource source = f->half ? (mirrored(f) ? folded : pair) : point;
-    FftSink sink = f->half ? (mirrored(f) ? put_pair : NULL) : put_sink;
-    int loops = open_rows(f);
-    if (!f->half && (!dim_is_const(&fft->l->m->dims, stored(f), &out) || out != f->N)) sink = NULL;
-    if (fft->columns && !f->whole) {
-        KVal i = open_points(f, fft->n);
-        fft_set(fft, i, source(f, fft, i, 0, fft->n));
-        fft_points_end(fft);
-        source = NULL, sink = NULL;
-    }
-    fft_run(fft, source, sink, f);
-    if (f->half && !mirrored(f)) unfold(f);
-    else if (!sink) {
-        bool pairs = f->half;
-        KVal k = open_points(f, pairs ? fft->n : out);
-        (pairs ? put_pair : put_sink)(f, fft, k, fft_get(fft, k));
-        fft_points_end(fft);
-    }
-    lw_end_nest(fft->l, loops);
-}
-
-static void known(Fourier f, KBuf x)
-{
-    Lw *l = f.fft.l;
-    bool real_in = dim_is(&l->m->dims, lw_dim(l, X, f.rank - 1), 1);
-    KBuf turns = {0};
-    f.half = f.N % 2 == 0 && (mirrored(&f) || (real_in && !f.a->inverse));
-    f.fft.n = f.half ? f.N / 2 : f.N;
-    choose_columns(&f);
-    fft_turns(&f.fft);
-    if (f.half) {
-        double *v = arena_array(l->k->arena, double, (size_t)f.N);
-        for (int64_t k = 0; k < f.N / 2; k++) fft_root(k, f.N, f.fft.back, &v[k], &v[f.N / 2 + k]);
-        turns = fft_const(l, f.fft.t, f.N, v, "half");
-    }
-    f.fft.b = lw_kernel(l, "fourier");
-    f.x = kb_param(f.fft.b, x, false);
-    if (f.half) f.half_turns = kb_param(f.fft.b, turns, false);
-    fft_open(&f.fft);
-    transform(&f);
-    lw_kernel_end(l);
+    Kb *b = fft->b;
+    fft_set(fft, kb_i(b, f->n), fft_get(fft, kb_i(b, 0)));
+    KVal k = fft_points(fft, 0, out), first = f->idx[f->lane_axis];
+    Cx z = fft_get(fft, k), c = fft_conj(fft, fft_get(fft, kb_sub(b, kb_i(b, f->n), k)));
+    Cx e = fft_scale(fft, fft_add(fft, z, c), 0.5), d = fft_scale(fft, fft_sub(fft, z, c), 0.5);
+    put(f, k, e);
+    f->idx[f->lane_axis] = f->mate;
+    put(f, k, (Cx){d.im, kb_un(b, KOP_NEG, d.re)});
+    f->idx[f->lane_axis] = first;
+    fft_points_end(fft);
 }
 
 /* ---- large prime factors ---- */
-static Cx chirp_at(Fourier *f, KVal i) { return constant(f, f->chirp, i, f->N); }
-
-static Cx chirped(void *arg, Fft *fft, KVal i, int64_t lo, int64_t hi)
-{
-    Fourier *f = arg;
-    Kb *b = fft->b;
-    if (lo >= f->N) return (Cx){{0}, {0}};
-    if (hi <= f->N) return fft_mul(fft, point(f, fft, i, lo, hi), chirp_at(f, i));
-    KVal inside = kb_lt(b, i, kb_i(b, f->N)), at = kb_min(b, i, kb_i(b, f->N - 1)), none = kb_const_f(b, fft->t, 0);
-    Cx v = fft_mul(fft, point(f, fft, at, lo, f->N), chirp_at(f, at));
-    if (!v.re.i) return v;
-    return (Cx){kb_select(b, inside, v.re, none), kb_select(b, inside, v.im, none)};
-}
-
-static Cx filtered(void *arg, Fft *fft, KVal i, int64_t lo, int64_t hi)
-{
-    Fourier *f = arg;
-    (void)lo, (void)hi;
-    return fft_mul(fft, fft_get(fft, i), constant(f, f->spectrum, i, fft->n));
-}
-
 /* By a cyclic convolution of a length M that has none (Bluestein, "A linear filtering approach to the computation of
- * discrete Fourier transform", 1970): with chirp[n] = root of 2N to the n^2,
- *   y[k] = chirp[k] * sum over n of (x[n] chirp[n]) * conj(chirp[k - n])
+ * discrete Fourier transform", 1970): with chirp[j] = root of 2n to the j^2,
+ *   y[k] = chirp[k] * sum over j of (x[j] chirp[j]) * conj(chirp[k - j])
  * chirp and the spectrum of conj(chirp), divided by M, are constants. */
-static void bluestein(Fourier f, KBuf x)
+static void chirps(Fourier *f, KBuf *chirp_in, KBuf *spectrum_in)
 {
-    Lw *l = f.fft.l;
+    Lw *l = f->fft.l;
     Arena *arena = l->k->arena;
-    int64_t N = f.N, M = fft_round_up(2 * N - 1, arena);
-    double *chirp = arena_array(arena, double, 2 * (size_t)N), *from = arena_array(arena, double, 2 * (size_t)M),
+    int64_t n = f->n, M = fft_round_up(2 * n - 1, arena);
+    double *chirp = arena_array(arena, double, 2 * (size_t)n), *from = arena_array(arena, double, 2 * (size_t)M),
            *to = arena_array(arena, double, 2 * (size_t)M), *spectrum = arena_array(arena, double, 2 * (size_t)M);
-    for (int64_t i = 0; i < N; i++) {
-        double *re = &chirp[i], *im = &chirp[N + i];
-        fft_root(i * i % (2 * N), 2 * N, f.fft.back, re, im);
+    for (int64_t i = 0; i < 2 * M; i++) from[i] = 0;
+    for (int64_t i = 0; i < n; i++) {
+        double *re = &chirp[i], *im = &chirp[n + i];
+        fft_root(i * i % (2 * n), 2 * n, f->fft.back, re, im);
         from[2 * i] = *re, from[2 * i + 1] = -*im;
         if (i) from[2 * (M - i)] = *re, from[2 * (M - i) + 1] = -*im;
     }
     fft_host(M, false, from, to, arena);
     for (int64_t i = 0; i < M; i++) spectrum[i] = to[2 * i] / (double)M, spectrum[M + i] = to[2 * i + 1] / (double)M;
-    f.fft.t = DT_F64, f.fft.n = M, f.fft.back = false;
-    fft_turns(&f.fft);
-    Fft second = f.fft;
-    second.back = true;
-    fft_turns(&second);
-    KBuf chirps = fft_const(l, DT_F64, 2 * N, chirp, "chirp"), b_hat = fft_const(l, DT_F64, 2 * M, spectrum, "spectrum");
-    Kb *b = f.fft.b = lw_kernel(l, "fourier");
-    f.x = kb_param(b, x, false), f.chirp = kb_param(b, chirps, false), f.spectrum = kb_param(b, b_hat, false);
-    fft_open(&f.fft);
-    int loops = open_rows(&f);
-    fft_run(&f.fft, chirped, NULL, &f);
-    f.fft.back = true;
-    f.fft.turn = second.turns.i ? kb_param(b, second.turns, false) : 0;
-    fft_run(&f.fft, filtered, NULL, &f);
-    KVal k = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, stored(&f)));
-    put(&f, k, fft_mul(&f.fft, fft_get(&f.fft, k), chirp_at(&f, k)));
-    kb_end(b);
-    lw_end_nest(l, loops);
+    f->fft.n = M, f->fft.back = false;
+    f->back = f->fft;
+    f->back.back = true;
+    fft_turns(&f->fft);
+    fft_turns(&f->back);
+    *chirp_in = fft_const(l, DT_F64, 2 * n, chirp, "chirp");
+    *spectrum_in = fft_const(l, DT_F64, 2 * M, spectrum, "spectrum");
+}
+
+typedef struct Filter {
+    Fourier *f;
+    FftSource source;
+} Filter;
+
+static Cx chirped(void *arg, Fft *fft, KVal i, int64_t lo, int64_t hi)
+{
+    Filter *x = arg;
+    Fourier *f = x->f;
+    Kb *b = fft->b;
+    if (lo >= f->n) return (Cx){{0}, {0}};
+    if (hi <= f->n) return fft_mul(fft, x->source(f, fft, i, lo, hi), constant(f, f->chirp, i, f->n));
+    KVal inside = kb_lt(b, i, kb_i(b, f->n)), at = kb_min(b, i, kb_i(b, f->n - 1)), none = kb_const_f(b, fft->t, 0);
+    Cx v = fft_mul(fft, x->source(f, fft, at, lo, f->n), constant(f, f->chirp, at, f->n));
+    if (!v.re.i) return v;
+    return (Cx){kb_select(b, inside, v.re, none), kb_select(b, inside, v.im, none)};
+}
+
+static Cx stored_row(void *arg, Fft *fft, KVal i, int64_t lo, int64_t hi)
+{
+    (void)arg, (void)lo, (void)hi;
+    return fft_get(fft, i);
+}
+
+static Cx filtered(void *arg, Fft *fft, KVal i, int64_t lo, int64_t hi)
+{
+    Filter *x = arg;
+    (void)lo, (void)hi;
+    return fft_mul(fft, fft_get(fft, i), constant(x->f, x->f->spectrum, i, fft->n));
+}
+
+/* The transform of n points, from source (NULL: the row) to sink (NULL: the row). */
+static void engine(Fourier *f, FftSource source, FftSink sink)
+{
+    Fft *fft = &f->fft;
+    Filter x = {f, source ? source : stored_row};
+    if (!f->chirp) {
+        fft_run(fft, source, sink, f);
+        return;
+    }
+    fft_run(fft, chirped, NULL, &x);
+    f->back.b = fft->b, f->back.now = fft->now;
+    f->back.row[0] = fft->row[0], f->back.row[1] = fft->row[1];
+    fft_run(&f->back, filtered, NULL, &x);
+    fft->now = f->back.now;
+    KVal k = fft_points(fft, 0, f->n);
+    Cx v = fft_mul(fft, fft_get(fft, k), constant(f, f->chirp, k, f->n));
+    if (sink) sink(f, fft, k, v);
+    else fft_set(fft, k, v);
+    fft_points_end(fft);
+}
+
+/* ---- a known number of points ---- */
+/* In an open kernel: all rows. */
+static void rows(Fourier *f)
+{
+    Fft *fft = &f->fft;
+    int64_t out = 0;
+    bool unfolds = f->half && !mirrored(f), direct = !unfolds && !f->pairs, all;
+    FftSource source = f->half ? (mirrored(f) ? folded : pair) : point;
+    FftSink sink = f->half ? put_pair : put_sink;
+    all = dim_is_const(&fft->l->m->dims, stored(f), &out) && out == f->N;
+    int loops = open_rows(f);
+    if (!direct || (!f->half && !all)) sink = NULL;
+    if (fft->columns && !f->whole) {
+        KVal i = open_points(f, f->n);
+        fft_set(fft, i, source(f, fft, i, 0, f->n));
+        fft_points_end(fft);
+        source = NULL, sink = NULL;
+    }
+    engine(f, source, sink);
+    if (unfolds) unfold(f);
+    else if (f->pairs) part(f, out);
+    else if (!sink) {
+        KVal k = open_points(f, f->half ? f->n : out);
+        (f->half ? put_pair : put_sink)(f, fft, k, fft_get(fft, k));
+        fft_points_end(fft);
+    }
+    lw_end_nest(fft->l, loops);
+}
+
+static void known(Fourier *f, KBuf x)
+{
+    Lw *l = f->fft.l;
+    Kb *b;
+    bool real_in = dim_is(&l->m->dims, f->dim[f->rank - 1], 1);
+    KBuf turns = {0}, chirp = {0}, spectrum = {0};
+    f->half = f->N % 2 == 0 && (mirrored(f) || (real_in && !f->a->inverse));
+    f->n = f->fft.n = f->half ? f->N / 2 : f->N;
+    bool convolution = fft_largest(f->n) > FFT_LONG;
+    if (convolution) f->fft.t = DT_F64;
+    choose_columns(f);
+    if (f->half) {
+        double *v = arena_array(l->k->arena, double, (size_t)f->N);
+        for (int64_t k = 0; k < f->N / 2; k++) fft_root(k, f->N, f->fft.back, &v[k], &v[f->N / 2 + k]);
+        turns = fft_const(l, f->fft.t, f->N, v, "half");
+    }
+    if (convolution) chirps(f, &chirp, &spectrum);
+    else fft_turns(&f->fft);
+    b = f->fft.b = lw_kernel(l, "fourier");
+    f->x = kb_param(b, x, false);
+    if (f->window_in.i) f->window = kb_param(b, f->window_in, false);
+    if (f->half) f->half_turns = kb_param(b, turns, false);
+    if (convolution) {
+        f->chirp = kb_param(b, chirp, false), f->spectrum = kb_param(b, spectrum, false);
+        if (f->back.turns.i) f->back.turn = kb_param(b, f->back.turns, false);
+    }
+    fft_open(&f->fft);
+    rows(f);
     lw_kernel_end(l);
 }
 
@@ -378,16 +462,36 @@ static void unknown(Fourier f, KBuf x, KBuf cosines, KBuf sines)
     lw_kernel_end(l);
 }
 
+static Fourier begin(Lw *l, const Dft *a, int rank, int axis, Dim points)
+{
+    Fourier f = {.fft = {.l = l}, .a = a, .elem = lw_elem(l, X), .rank = rank, .axis = axis, .points = points};
+    f.fft.back = a->inverse != 0;
+    f.fft.t = f.fft.back ? dtype_compute(f.elem) : DT_F64;
+    dim_is_const(&l->m->dims, points, &f.N);
+    return f;
+}
+
 /* Transforms that axis with the roots of operands c, s. */
 static void along(Lw *l, Node n, int axis, KBuf x, uint32_t c, uint32_t s)
 {
-    Fourier f = {.fft = {.l = l}, .a = ATTRS(l->g, n, Dft), .rank = lw_rank(l, X), .axis = axis, .points = lw_dim(l, c, 0)};
-    f.fft.back = f.a->inverse != 0;
-    f.fft.t = f.fft.back ? dtype_compute(lw_elem(l, X)) : DT_F64;
-    dim_is_const(&l->m->dims, f.points, &f.N);
+    Fourier f = begin(l, ATTRS(l->g, n, Dft), lw_rank(l, X), axis, lw_dim(l, c, 0));
+    for (int i = 0; i < f.rank; i++) f.dim[i] = lw_dim(l, X, i);
     if (!f.N) unknown(f, x, lw_in(l, c), lw_in(l, s));
-    else if (fft_largest(f.N) > FFT_LONG) bluestein(f, x);
-    else known(f, x);
+    else known(&f, x);
+}
+
+void fourier_frames(Lw *l, int64_t n, int64_t step, uint32_t window, bool onesided)
+{
+    Dims *d = &l->m->dims;
+    Dft *a = arena_new(l->k->arena, Dft);
+    a->onesided = onesided;
+    KBuf x = lw_in_strided(l, X);
+    Fourier f = begin(l, a, 4, 2, dim_const(d, n));
+    f.dim[0] = lw_dim(l, X, 0), f.dim[1] = lw_out_dim(l, 0, 1), f.dim[2] = f.points, f.dim[3] = lw_dim(l, X, 2);
+    f.step = step;
+    if (window) f.window_in = lw_in(l, window);
+    lw_prepare_out(l);
+    known(&f, x);
 }
 
 static bool lower(Lw *l, Node n)

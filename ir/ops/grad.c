@@ -84,7 +84,8 @@ static bool expand_path(Sweep *s, bool *changed)
         uint32_t before = g->node.n;
         int errors = g->m->diag->errors;
         /* what must_expand names are rare forms: the expansion says nothing of the others */
-        if (!d->expand || (d->must_expand && !d->must_expand(g, n))) return no_derivative(g, n, "the operator has no derivative");
+        bool rare = d->must_expand && !(d->flags & OPF_EXPANDS) && !d->must_expand(g, n);
+        if (!d->expand || rare) return no_derivative(g, n, "the operator has no derivative");
         if (!d->expand(g, n)) return g->m->diag->errors > errors ? false : no_derivative(g, n, "this form cannot be expanded");
         for (uint32_t i = before; i < g->node.n; i++)
             if (!g->node.p[i].dead && !infer_node(g, (Node){i})) return false;

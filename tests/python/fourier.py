@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""DFT of many lengths and forms against numpy in double:   fourier.py [--bmc FILE]
+"""DFT and STFT of many lengths and forms against numpy in double:   fourier.py [--bmc FILE]
 
 Lengths that take one pass, several, sums and convolutions; rows in lanes, with a rest and without; cut and filled;
 halves of spectra in both directions; along each axis. Two threads give the same bits.
@@ -35,6 +35,20 @@ def cases():
         yield shape, axis, shape[axis] - 3, 0, int(shape[-1] == 1)
 
 
+# signal, length, step, window, onesided
+FRAMES = [((2, 90, 1), 16, 5, 1, 1), ((1, 90, 1), 25, 10, 1, 0), ((3, 200, 1), 67, 30, 1, 1), ((1, 1500, 1), 400, 160, 1, 1)]
+FRAMES += [((2, 90, 2), 20, 7, 1, 0), ((2, 33, 1), 33, 1, 0, 1), ((1, 700, 1), 122, 60, 0, 0), ((2, 600, 1), 512, 32, 1, 1)]
+
+
+def frames(x, window, length, step, onesided):
+    z = x[..., 0].astype(np.float64)
+    if x.shape[-1] == 2:
+        z = z + 1j * x[..., 1]
+    z = np.stack([z[:, i : i + length] for i in range(0, z.shape[1] - length + 1, step)], 1) * window.astype(np.float64)
+    y = np.fft.rfft(z, axis=2) if onesided else np.fft.fft(z, axis=2)
+    return np.stack([y.real, y.imag], -1)
+
+
 def reference(x, axis, n, inverse, onesided):
     z = x[..., 0].astype(np.float64)
     if x.shape[-1] == 2:
@@ -54,6 +68,11 @@ def model(all_cases):
         if n:
             text.append("  %%n%d = const i64[] [%d]" % (i, n))
         text.append("  %%y%d = DFT(%%x%d, %s, %%a%d) {inverse=%d, onesided=%d}" % (i, i, "%%n%d" % i if n else "_", i, inverse, onesided))
+    for i, (shape, length, step, window, onesided) in enumerate(FRAMES):
+        args += ["%%s%d: f32[%s]" % (i, ",".join(map(str, shape))), "%%w%d: f32[%d]" % (i, length)]
+        outs.append("%%f%d" % i)
+        text += ["  %%p%d = const i64[] [%d]" % (i, step), "  %%l%d = const i64[] [%d]" % (i, length)]
+        text.append("  %%f%d = STFT(%%s%d, %%p%d, %s, %%l%d) {onesided=%d}" % (i, i, i, "%%w%d" % i if window else "_", i, onesided))
     return "bir 1\ngraph @main(%s) -> (%s) {\n%s\n}\n" % (", ".join(args), ", ".join(outs), "\n".join(text))
 
 
@@ -69,6 +88,8 @@ def main():
     with open(os.path.join(work, "fourier.bir"), "w") as f:
         f.write(model(every))
     feeds = {"x%d" % i: random.standard_normal(c[0]).astype(np.float32) for i, c in enumerate(every)}
+    for i, (shape, length, *_) in enumerate(FRAMES):
+        feeds["s%d" % i], feeds["w%d" % i] = (random.standard_normal(d).astype(np.float32) for d in (shape, length))
     for flags in ([], ["--cpu=x86-64-v3"], ["-O0"]):
         so = os.path.join(work, "fourier%s.so" % "".join(flags))
         made = run([bmc, os.path.join(work, "fourier.bir"), "-o", so] + flags)
@@ -86,6 +107,12 @@ def main():
             if t.check(label + ": shape", y.shape == want.shape, y.shape):
                 off = np.abs(y - want).max() / np.abs(want).max()
                 t.check(label, off <= (INVERSE if inverse else FORWARD), off)
+        for i, (shape, length, step, window, onesided) in enumerate(FRAMES):
+            want = frames(feeds["s%d" % i], feeds["w%d" % i] if window else np.ones(length), length, step, onesided)
+            y, label = got["f%d" % i], "%s: STFT of %s, %d points every %d, window=%d, onesided=%d" % (flags, shape, length, step, window, onesided)
+            if t.check(label + ": shape", y.shape == want.shape, y.shape):
+                off = np.abs(y - want).max() / np.abs(want).max()
+                t.check(label, off <= FORWARD, off)
     return t.finish()
 
 
