@@ -121,6 +121,29 @@ static void copy_rows(Lw *l, KBuf src, KBuf out, const Dim *mem, const Dim *befo
     copy_lines(l, &x, src, out);
 }
 
+/* Operand 0 with channels innermost and nothing around: a plain nest, which goes in blocks. */
+static KBuf channels_together(Lw *l, KBuf src)
+{
+    Dims *d = &l->m->dims;
+    int rank = lw_rank(l, 0);
+    Dim mem[RANK_MAX], dim[RANK_MAX], stride[RANK_MAX], step = lw_dim(l, 0, 1);
+    KVal i[RANK_MAX], at[RANK_MAX];
+    for (int a = 0; a < rank; a++) dim[a] = lw_dim(l, 0, a), mem[!a ? 0 : a == 1 ? rank - 1 : a - 1] = dim[a];
+    stride[1] = dim_const(d, 1);
+    for (int a = rank - 1; a > 1; a--) stride[a] = step, step = dim_mul(d, step, dim[a]);
+    stride[0] = step;
+    KBuf out = lw_temp(l, lw_elem(l, 0), rank, mem);
+    KBuf view = kbuf_view(l->k, out, (Name){0}, rank, dim, stride, dim_const(d, 0), l->loc);
+    Kb *b = lw_kernel(l, "conv_nhwc");
+    uint32_t p = kb_param(b, src, false), q = kb_param(b, view, true);
+    lw_nest(l, rank, mem, i);
+    for (int a = 0; a < rank; a++) at[a] = i[!a ? 0 : a == 1 ? rank - 1 : a - 1];
+    kb_store(b, q, at, kb_load(b, p, at));
+    lw_end_nest(l, rank);
+    lw_kernel_end(l);
+    return view;
+}
+
 KBuf conv_channels_last(Lw *l, const Dim *before, const Dim *behind)
 {
     Dims *d = &l->m->dims;
@@ -144,6 +167,9 @@ KBuf conv_channels_last(Lw *l, const Dim *before, const Dim *behind)
         count = dim_add(d, count, dim_const(d, LAST_GROUP));
         out = lw_temp(l, DT_U8, 1, &count);
         lw_prepare_in(l);
+        int64_t few;
+        bool apart = !dim_is(d, kbuf_stride(l->k, kbuf(l->k, src), 1), 1), some = dim_is_const(d, dim[1], &few) && few <= FEW_STORED;
+        if (before && apart && !some && lines_hold(d, before[n - 1], mem[n])) src = channels_together(l, src);
     } else out = lw_temp(l, lw_elem(l, 0), rank, mem);
     KBuf view = kbuf_view(l->k, out, (Name){0}, rank, dim, stride, dim_const(d, 0), l->loc);
     Kb *b = lw_kernel(l, before ? "conv_pad" : "conv_nhwc");

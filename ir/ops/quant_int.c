@@ -134,7 +134,7 @@ static Value matmul_bytes(Ex *e, Factor a, Factor b)
     int rank = ex_rank(e, a.v);
     int64_t up = ex_elem(e, a.v) == DT_I8 ? 128 : 0, down = ex_elem(e, b.v) == DT_U8 ? 128 : 0;
     int64_t columns = ex_rank(e, b.v) - 2, rows = rank - 1;
-    Value za = zero_of(e, of_rows(e, a.zero, rank), up), zb = zero_of(e, b.zero, -down), right = b.v;
+    Value za = of_rows(e, zero_of(e, a.zero, up), rank), zb = zero_of(e, b.zero, -down), right = b.v;
     if (down && value_is_const(e->g, right)) right = ex_cast(e, plus(e, ex_cast(e, right, DT_I32), -down), DT_I8);
     Value acc = ex2(e, OP_ByteMatMul, a.v, right);
     if (za.i) {
@@ -170,8 +170,7 @@ static Value conv_bytes(Ex *e, Factor x, Factor w, const Conv *a)
     int rank = ex_rank(e, x.v);
     int64_t up = ex_elem(e, x.v) == DT_I8 ? 128 : 0, down = ex_elem(e, w.v) == DT_U8 ? 128 : 0, axes[RANK_MAX];
     for (int i = 1; i < rank; i++) axes[i - 1] = i;
-    Value zero = x.zero.i ? quant_along(e, x.zero, 0, 0) : VALUE_NONE;
-    Value zx = zero_of(e, zero, up), zw = zero_of(e, quant_along(e, w.zero, rank, 1), -down), right = w.v;
+    Value zero = x.zero, zx = zero_of(e, zero, up), zw = quant_along(e, zero_of(e, w.zero, -down), rank, 1), right = w.v;
     if (down && value_is_const(e->g, right)) right = ex_cast(e, plus(e, ex_cast(e, right, DT_I32), -down), DT_I8);
     Conv c = *a;
     Value acc = ex_op(e, OP_ByteConv, (Value[]){x.v, right, zero}, 3, &c);
