@@ -59,11 +59,12 @@ static WinogradPlan plan(const KTarget *t, int m, int64_t ic, int64_t oc, int64_
     p.cycles += (double)(tiles * planes * strips) * s * STORE + (double)(blocks * panels * planes) * CALL;
     p.cycles += (double)p.bytes / MEMORY_RATE;
     if (p.bytes > l2 / 2) p.cycles += (double)p.bytes * (double)(blocks - 1) / NEXT_RATE;
-    /* what transforms and multiply-adds do not hide: every panel but the first reads the inputs again; with strips of
-     * weights beside them, what L2 does not hold is read from further away, and the products written */
+    /* what transforms and multiply-adds do not hide: every panel but the first reads the inputs again; what L2 does not
+     * hold beside strips of weights is read from further away, and the products written, too */
     int64_t v = planes * 4 * block * ic, sums = planes * 4 * block * panel;
+    double beyond = 1 - (double)(l2 / 8 * 7) / (double)(v + sums);
     p.cycles += (double)(v * blocks * (panels - 1)) / NEAR_RATE;
-    if (v + sums > l2 / 8 * 7) p.cycles += (double)((v + 2 * sums) * blocks * panels) / NEXT_RATE;
+    if (beyond > 0) p.cycles += (double)((v + 2 * sums) * blocks * panels) * beyond / NEXT_RATE;
     int64_t units = blocks * p.groups;
     if (units < UNITS / 2) p.cycles *= UNSHARED;
     p.cycles *= 1 + ODD * ((double)(units + units % 2) / (double)units - 1);
@@ -78,11 +79,11 @@ WinogradPlan winograd_plan(const KTarget *t, int m, int64_t ic, int64_t oc, int6
         return plan(t, m, ic, oc, PIXELS_GUESS / (m * m), max64(min64(fit, TILES_RUNNING), TILES_LEAST), widest);
     }
     WinogradPlan best = {.cycles = INFINITY};
-    for (int64_t wide = 1; wide <= PANELS_MOST; wide *= 2)
+    int64_t all = ceil_div(oc, K_LANES) * K_LANES;
+    for (int64_t panel = widest; panel <= PANELS_MOST * PANEL; panel = panel < all ? min64(2 * panel, all) : INT64_MAX)
         for (int64_t most = TILES_LEAST; most <= TILES_MOST; most += 4) {
-            int64_t block = ceil_div(tiles, ceil_div(tiles, most)), panel = wide * PANEL;
-            if (wide > 1 && panel > oc) break;
-            WinogradPlan p = plan(t, m, ic, oc, tiles, block, wide == 1 ? widest : panel);
+            int64_t block = ceil_div(tiles, ceil_div(tiles, most));
+            WinogradPlan p = plan(t, m, ic, oc, tiles, block, panel);
             if (p.cycles < best.cycles * 0.99) best = p;
         }
     return best;
