@@ -50,10 +50,10 @@ static KVal coordinate(Rt *x, KVal o)
         KVal flat = kb_eq(b, wide, one);
         return kb_select(b, flat, zero, kb_div(b, kb_mul(b, at, last), kb_select(b, flat, one, kb_sub(b, wide, one))));
     }
-    default: { /* COORD_CROP */
+    default: { /* COORD_CROP: the quotient last, as the definition has it, so that the last element lies on the edge, not behind it */
         KVal part = kb_sub(b, x->end, x->start), many = kb_bin(b, KOP_GT, out, one);
-        KVal step = kb_div(b, kb_mul(b, part, last), kb_select(b, many, kb_sub(b, out, one), one));
-        KVal spread = kb_add(b, kb_mul(b, x->start, last), kb_mul(b, at, step));
+        KVal far = kb_div(b, kb_mul(b, kb_mul(b, at, part), last), kb_select(b, many, kb_sub(b, out, one), one));
+        KVal spread = kb_add(b, kb_mul(b, x->start, last), far);
         return kb_select(b, many, spread, kb_mul(b, kb_mul(b, half, kb_add(b, x->start, x->end)), last));
     }
     }
