@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Forms of models around the operators: functions, control flow, sparse tensors, sequences and optionals.
+"""Forms of models around the operators: functions, control flow, sparse tensors, sequences and optionals, how elements
+are stored (forms_tensors.py).
 
     forms.py [--bmc BMC] [--filter TEXT] [-v]
 
@@ -22,6 +23,7 @@ import harness  # noqa: E402
 import bmc_ctypes  # noqa: E402
 import forms_flow  # noqa: E402,F401
 import forms_functions  # noqa: E402,F401
+import forms_tensors  # noqa: E402
 import forms_values  # noqa: E402,F401
 from forms_case import CASES, Fails  # noqa: E402
 
@@ -120,6 +122,8 @@ def main():
     for case in CASES:
         if options.filter in case["name"]:
             check(tally, options.bmc, case)
+    if options.filter in "tensors":
+        forms_tensors.check(tally, options.bmc, WORK)
     return tally.finish()
 
 

@@ -249,7 +249,8 @@ def text_of(x):
     elif kind == "bool":
         items = ["%d" % v for v in x.flat]
     else:
-        items = [repr(float(v)) if x.dtype.kind == "f" else "%d" % v for v in x.flat]
+        whole = x.view(np.int64) if x.dtype == np.uint64 else x  # the text form's integers have a sign
+        items = [repr(float(v)) if kind[0] in "bf" else "%d" % v for v in whole.flat]
     return "%s[%s]{%s}" % (kind, ",".join(str(d) for d in x.shape), ",".join(items))
 
 
