@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Complex tensors through every operator that takes them:   complex_ops.py [--bmc PATH] [--filter TEXT]
+"""Complex tensors through every operator that takes them:   complex_ops.py [--full] [--bmc PATH] [--filter TEXT]
 
-complex64 and complex128, at -O0 and -O2, against numpy written out here (moves) or ONNX's reference evaluator.
+complex64 and complex128, at -O0 and -O2 for two CPUs (--full: both levels for both), against numpy written out here (moves) or ONNX's reference evaluator.
 """
 
 import argparse
@@ -132,6 +132,7 @@ def main():
     parser = argparse.ArgumentParser(description="complex tensors")
     parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
     parser.add_argument("--filter", default="")
+    parser.add_argument("--full", action="store_true")
     args = parser.parse_args()
     bmc, tally = harness.needs_bmc(args.bmc), harness.Tally()
     folder = os.path.join(harness.WORK, "complex-%d" % os.getpid())
@@ -144,11 +145,11 @@ def main():
             model, feeds, want = build(op, attributes, inputs, n_out, dtype)
             path = os.path.join(folder, "model.onnx")
             onnx.save(model, path)
-            for level in ("-O0", "-O2"):
+            for flags in harness.configurations(args.full):
                 n += 1
                 artifact = os.path.join(folder, "%d.so" % n)
-                what = "%s %s %s" % (name, NAMES[dtype], level)
-                ran = harness.run([bmc, path, "-o", artifact, level, "--threads=off"])
+                what = "%s %s %s" % (name, NAMES[dtype], " ".join(flags))
+                ran = harness.run([bmc, path, "-o", artifact, *flags, "--threads=off"])
                 if not tally.check(what + " compiles", ran.status == 0, ran.brief()):
                     continue
                 got = list(Loaded(artifact).run(feeds).values())

@@ -2,9 +2,9 @@
 """Forms of models around the operators: functions, control flow, sparse tensors, sequences and optionals, how elements
 are stored (forms_tensors.py).
 
-    forms.py [--bmc BMC] [--filter TEXT] [-v]
+    forms.py [--full] [--bmc BMC] [--filter TEXT] [-v]
 
-Each model is written in ONNX's text form, compiled at -O0 and -O2, and run on each of its feeds. What it has to give is
+Each model is written in ONNX's text form, compiled at -O0 and -O2, for two CPUs (--full: both levels for both), and run on each of its feeds. What it has to give is
 asked of ONNX Runtime; where that does not take the model, of the reference evaluator; where both are known to be wrong
 (`want`), it is written out here. Shapes and element types must be equal, numbers to 1e-5. A run that must fail names its
 message.
@@ -70,7 +70,7 @@ def model_of(case):
     return model
 
 
-def check(tally, bmc, case):
+def check(tally, bmc, case, full):
     name = case["name"]
     model = model_of(case)
     names = [i.name for i in model.graph.input]
@@ -89,8 +89,9 @@ def check(tally, bmc, case):
         return
     path = os.path.join(WORK, name)
     onnx.save(model, path + ".onnx")
-    for level in "-O0", "-O2":
-        ran = harness.run([bmc, path + ".onnx", "-o", "%s%s.so" % (path, level), level, *case.get("options", [])])
+    for flags in harness.configurations(full):
+        level = "".join(flags)
+        ran = harness.run([bmc, path + ".onnx", "-o", "%s%s.so" % (path, level), *flags, *case.get("options", [])])
         if not tally.check("%s %s compiles" % (name, level), ran.status == 0, ran.brief()):
             continue
         loaded = bmc_ctypes.Loaded("%s%s.so" % (path, level), threads=2)
@@ -114,6 +115,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
     parser.add_argument("--filter", default="")
+    parser.add_argument("--full", action="store_true")
     parser.add_argument("-v", action="store_true")
     options = parser.parse_args()
     harness.needs_bmc(options.bmc)
@@ -121,7 +123,7 @@ def main():
     tally = harness.Tally(options.v)
     for case in CASES:
         if options.filter in case["name"]:
-            check(tally, options.bmc, case)
+            check(tally, options.bmc, case, options.full)
     if options.filter in "tensors":
         forms_tensors.check(tally, options.bmc, WORK)
     return tally.finish()

@@ -102,6 +102,11 @@ def parallel(jobs, workers=2):
         return [f.result() for f in [pool.submit(job) for job in jobs]]
 
 
+def configurations(full):
+    """Options of the compiler: a level and a CPU, two that share neither; `full`: all four."""
+    return [["-O2"], ["-O0", "--cpu=x86-64-v3"]] + ([["-O0"], ["-O2", "--cpu=x86-64-v3"]] if full else [])
+
+
 def fresh_seed(given=None):
     """The seed of this run, printed so that a failure can be had again."""
     seed = int(given) if given is not None else int.from_bytes(os.urandom(4), "little")

@@ -2,7 +2,7 @@
 """The operators of ai.onnx.ml, every version, against ONNX Runtime:   ml_ops.py [--bmc FILE] [--seed N] [--rounds N] [--only OP] [--full]
 
 Nodes are made at random over what the attributes allow (ml_gen.py), some twenty in a model, which is compiled, run on one and two threads
-and compared with ONNX Runtime. --full: more rounds, and -O0 and x86-64-v3, too. A node that ONNX Runtime refuses is made anew.
+and compared with ONNX Runtime. --full: more rounds, at -O0 and for x86-64-v3, too. A node that ONNX Runtime refuses is made anew.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def main():
     work = os.path.join(WORK, "ml")
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
-    configurations = [[], ["-O0", "--cpu=x86-64-v3"]] if args.full else [[]]
+    configurations = harness.configurations(True) if args.full else [["-O2"]]
     for op, version in ml_gen.OPS:
         for r in range(args.rounds * (5 if args.full else 1)):
             if args.only in op:

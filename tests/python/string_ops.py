@@ -24,7 +24,7 @@ import string_forms
 from bmc_ctypes import Loaded, ModelError
 from harness import WORK, run
 
-SETTINGS = ([], ["-O0", "--cpu=x86-64-v3", "--threads=2"])
+SETTINGS = [[], ["-O0", "--cpu=x86-64-v3", "--threads=2"]]  # --full: two more
 
 
 def texts(*items):
@@ -334,7 +334,10 @@ def maps(t, bmc, work):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
-    bmc = harness.needs_bmc(parser.parse_args().bmc)
+    parser.add_argument("--full", action="store_true")
+    args = parser.parse_args()
+    bmc = harness.needs_bmc(args.bmc)
+    SETTINGS.extend([["-O0"], ["--cpu=x86-64-v3", "--threads=2"]] if args.full else [])
     t = harness.Tally()
     work = os.path.join(WORK, "strings")
     shutil.rmtree(work, ignore_errors=True)

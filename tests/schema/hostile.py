@@ -196,7 +196,7 @@ def sizes_in(model):
 
 def child(artifact, todo, at):
     """In a process of its own: every run. `at`: shared memory that says which one."""
-    from bmc_ctypes import E_MEMORY, Loaded, ModelError
+    from bmc_ctypes import E_MEMORY, OK, TENSOR, Loaded, empty_output, given
 
     with open("/proc/self/statm", encoding="ascii") as f:
         used = int(f.read().split()[0]) * mmap.PAGESIZE
@@ -207,12 +207,13 @@ def child(artifact, todo, at):
     for k, (_, feeds) in enumerate(todo):
         at[:4] = struct.pack("i", k)
         fed = {n: at_page_end(x) if isinstance(x, np.ndarray) and x.dtype != object and x.size else x for n, x in feeds.items()}
+        outputs = [empty_output() for _ in loaded.outputs]
         try:
-            at[4 + k] = GOOD if sum(size_of(y) for y in loaded.run(fed).values()) < LARGE else MUCH
+            status = loaded.raw_run([given(p, fed[p.name.decode()]) for p in loaded.inputs], outputs)
         except MemoryError:
-            at[4 + k] = MUCH
-        except ModelError as error:
-            at[4 + k] = MUCH if error.status == E_MEMORY else ERROR
+            status = E_MEMORY
+        many = sum(np.prod(y.dim[:y.rank], dtype=np.float64) for y in outputs if y.kind == TENSOR)
+        at[4 + k] = MUCH if status == E_MEMORY or many > LARGE else GOOD if status == OK else ERROR
 
 
 GOOD, ERROR, MUCH = 1, 2, 3
