@@ -231,7 +231,7 @@ bool ev_map1(Eval *e, double (*f)(double), int64_t (*fi)(int64_t))
     if (!y) return false;
     for (int64_t k = 0; k < y->count; k++) {
         if (dtype_is_float(x->elem)) ev_set_f(y, k, f(ev_f(x, k)));
-        else ev_set_i(y, k, fi ? fi(ev_i(x, k)) : f_to_i64(f((double)ev_i(x, k))));
+        else ev_set_i(y, k, fi ? fi(ev_i(x, k)) : f_to_i64(f(ev_f(x, k))));
     }
     return true;
 }

@@ -210,7 +210,8 @@ static double f_shrink(double x, const void *p)
     const Shrink *a = p;
     return x < -att(a->lambd) ? x + att(a->bias) : x > att(a->lambd) ? x - att(a->bias) : 0;
 }
-static bool eval_relu(Eval *e) { return eval_with(e, f_relu); }
+static int64_t i_relu(int64_t x) { return x > 0 ? x : 0; }
+static bool eval_relu(Eval *e) { return dtype_is_float(e->in[0]->elem) ? eval_with(e, f_relu) : ev_map1(e, NULL, i_relu); }
 static bool eval_leaky(Eval *e) { return eval_with(e, f_leaky); }
 static bool eval_elu(Eval *e) { return eval_with(e, f_elu); }
 static bool eval_selu(Eval *e) { return eval_with(e, f_selu); }

@@ -122,7 +122,14 @@ static bool eval(Eval *e)
     Tensor *y = ev_out(e, 0, to, x->rank, x->dim);
     for (int64_t k = 0; y && k < y->count; k++) {
         if ((to == DT_STR) != (x->elem == DT_STR)) {
-            if (!cast_text_eval(e, y, k, x, k)) return false;
+            if (!(DTS(to) & (DTS_FLOAT8 | DTS(DT_F8E8M0)))) {
+                if (!cast_text_eval(e, y, k, x, k)) return false;
+                continue;
+            }
+            float value;   /* 8 bits and less: by way of float32, rounded and saturated as asked */
+            Tensor number = {.kind = TY_TENSOR, .elem = DT_F32, .count = 1, .data = &value};
+            if (!cast_text_eval(e, &number, 0, x, k)) return false;
+            eval_small(e, y, k, value);
         } else if (to == DT_STR) ev_copy(y, k, x, k);
         else if (DTS(to) & (DTS_FLOAT8 | DTS(DT_F8E8M0))) eval_small(e, y, k, ev_f(x, k));
         else if (dtype_is_float(x->elem) && !(DTS(to) & DTS_PACKED & ~DTS(DT_F4E2M1))) ev_set_f(y, k, ev_f(x, k));

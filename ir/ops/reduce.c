@@ -250,6 +250,16 @@ static bool prod_propagate(Infer *c)
 
 /* ---- reference ---- */
 
+/* An end of a type of integers, or bool. */
+static int64_t end_of(DType t, bool highest)
+{
+    int bits = dtype_info(t)->bits;
+    if (t == DT_BOOL) return highest;
+    if (dtype_is_signed(t)) return highest ? INT64_MAX >> (64 - bits) : INT64_MIN >> (64 - bits);
+    return highest ? (int64_t)(UINT64_MAX >> (64 - bits)) : 0;
+}
+static bool below(DType t, int64_t a, int64_t b) { return t == DT_U64 ? (uint64_t)a < (uint64_t)b : a < b; }
+
 static bool eval(Eval *e)
 {
     const Tensor *x = e->in[0];
@@ -270,7 +280,8 @@ static bool eval(Eval *e)
     if (!y) return false;
     for (int64_t o = 0; o < y->count; o++) {
         double acc = 0, lo = INFINITY, hi = -INFINITY, prod = 1, count = 0;
-        int64_t iacc = 0, ilo = INT64_MAX, ihi = INT64_MIN, iprod = 1;
+        bool f = dtype_is_float(x->elem);
+        int64_t iacc = 0, ilo = f ? 0 : end_of(x->elem, true), ihi = f ? 0 : end_of(x->elem, false), iprod = 1;
         for (int pass = 0; pass < 2; pass++)    /* second sweep: exponentials relative to the maximum */
             for (int64_t i = 0; i < x->count; i++) {
                 int64_t idx[RANK_MAX], to[RANK_MAX], at = 0;
@@ -282,7 +293,7 @@ static bool eval(Eval *e)
                 for (int r = 0; r < rank; r++) at = at * dim[r] + to[r];
                 if (at != o) continue;
                 double v = ev_f(x, i);
-                int64_t w = dtype_is_float(x->elem) ? 0 : ev_i(x, i);
+                int64_t w = f ? 0 : ev_i(x, i);
                 if (pass == 1) {
                     if (k->op == OP_ReduceLogSumExp) acc += exp(v - (isfinite(hi) ? hi : 0));
                     continue;
@@ -294,10 +305,9 @@ static bool eval(Eval *e)
                 prod *= v, iacc = (int64_t)((uint64_t)iacc + (uint64_t)w), iprod = (int64_t)((uint64_t)iprod * (uint64_t)w);
                 if (v < lo || isnan(v)) lo = v;
                 if (v > hi || isnan(v)) hi = v;
-                if (w < ilo) ilo = w;
-                if (w > ihi) ihi = w;
+                if (below(x->elem, w, ilo)) ilo = w;
+                if (below(x->elem, ihi, w)) ihi = w;
             }
-        bool f = dtype_is_float(x->elem);
         double r = k->combine == KOP_MAX ? hi : k->combine == KOP_MIN ? lo : k->combine == KOP_MUL ? prod : acc;
         int64_t ir = k->combine == KOP_MAX ? ihi : k->combine == KOP_MIN ? ilo : k->combine == KOP_MUL ? iprod : iacc;
         if (k->post == POST_MEAN) r = acc / count, ir = count ? iacc / (int64_t)count : 0;

@@ -64,12 +64,13 @@ static double e_neg(double x) { return -x; }
 static double e_sigmoid(double x) { return x >= 0 ? 1 / (1 + exp(-x)) : exp(x) / (1 + exp(x)); }
 static double e_sign(double x) { return isnan(x) ? x : (x > 0) - (x < 0); }
 static int64_t i_neg(int64_t x) { return (int64_t)-(uint64_t)x; }
+static int64_t i_same(int64_t x) { return x; }
 static int64_t i_abs(int64_t x) { return x < 0 ? i_neg(x) : x; }
 static int64_t i_sign(int64_t x) { return (x > 0) - (x < 0); }
 static int64_t i_not(int64_t x) { return ~x; }
 static double e_none(double x) { return x; }
 
-static bool eval_abs(Eval *e) { return ev_map1(e, fabs, dtype_is_signed(e->in[0]->elem) ? i_abs : NULL); }
+static bool eval_abs(Eval *e) { return ev_map1(e, fabs, dtype_is_signed(e->in[0]->elem) ? i_abs : i_same); }
 static bool eval_neg(Eval *e) { return ev_map1(e, e_neg, i_neg); }
 static bool eval_sign(Eval *e)
 {
