@@ -78,11 +78,11 @@ class Parts:
                 continue
             name = "%sx%d" % (prefix, k)
             names.append(name)
-            if isinstance(value, np.ndarray) and (k in case.fixed or all_fixed):
-                self.initializers.append(numpy_helper.from_array(value, name))
-                continue
             port = schema.inputs[min(k, len(schema.inputs) - 1)]
             kind = case.types.get(port.type_str, port.type_str)
+            if isinstance(value, np.ndarray) and (k in case.fixed or (all_fixed and kind.startswith("tensor("))):
+                self.initializers.append(numpy_helper.from_array(value, name))
+                continue
             if isinstance(value, np.ndarray) and kind.startswith("tensor("):
                 elem = values.NAME[value.dtype]
                 self.inputs.append(helper.make_tensor_value_info(name, values.NUMBER[elem], value.shape))
