@@ -85,7 +85,22 @@ static Value shape_value(Graph *g, const Dim *dim, int rank, Loc loc, Node befor
 static Value reshaped(Graph *g, Value x, const Dim *dim, int rank, Loc loc, Node before)
 {
     Value s = shape_value(g, dim, rank, loc, before);
-    return s.i ? add_node(g, OP_Reshape, (Value[]){x, s}, 2, NULL, loc, before) : VALUE_NONE;
+    struct {
+        uint64_t set;
+        int64_t allowzero;
+        AttrInts shape;
+    } a = {.set = 1, .allowzero = 1};
+    Dims *d = &g->m->dims;
+    const TypeRec *t = value_trec(g, x);
+    bool zero = false; /* an extent that may be 0 and is not the operand's at that place */
+    for (int i = 0; i < rank; i++) {
+        int64_t lo, hi;
+        Dim to = dim_resolve(d, dim[i]);
+        dim_bounds(d, to, &lo, &hi);
+        zero |= lo < 1 && (i >= t->rank || dim_eq(d, dim_resolve(d, t->dim[i]), to) != TRI_YES);
+    }
+    assert(op_desc(OP_Reshape)->attrs_size == sizeof a);
+    return s.i ? add_node(g, OP_Reshape, (Value[]){x, s}, 2, zero ? &a : NULL, loc, before) : VALUE_NONE;
 }
 
 /* ---- moves that meet ---- */
