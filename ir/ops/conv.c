@@ -48,6 +48,8 @@ static bool infer(Infer *c)
         if (!infer_must_eq(c, infer_dim(c, 1, 2 + i), dim_const(c->d, w.kernel[i]), "kernel_shape")) return false;
     int64_t oc;
     if (dim_is_const(c->d, infer_dim(c, 1, 0), &oc) && oc % a->group) return infer_fail(c, "%lld output channels in %lld groups", (long long)oc, (long long)a->group);
+    Dim groups = dim_const(c->d, a->group), outs = infer_dim(c, 1, 0);
+    if (a->group > 1 && !infer_must_eq(c, dim_mul(c->d, dim_div(c->d, outs, groups), groups), outs, "output channels in groups")) return false;
     if (infer_has(c, 2) && (!infer_need_rank(c, 2, 1, 1) || !infer_must_eq(c, infer_dim(c, 2, 0), infer_dim(c, 1, 0), "length of the bias"))) return false;
     dim[0] = infer_dim(c, 0, 0);
     dim[1] = infer_dim(c, 1, 0);

@@ -115,6 +115,8 @@ static bool infer(Infer *c)
     int64_t ic;
     if (dim_is_const(c->d, infer_dim(c, 0, 1), &ic) && ic % a->group)
         return infer_fail(c, "%lld input channels in %lld groups", (long long)ic, (long long)a->group);
+    Dim groups = dim_const(c->d, a->group), ins = infer_dim(c, 0, 1);
+    if (a->group > 1 && !infer_must_eq(c, dim_mul(c->d, dim_div(c->d, ins, groups), groups), ins, "input channels in groups")) return false;
     oc = dim_mul(c->d, infer_dim(c, 1, 1), dim_const(c->d, a->group));
     if (infer_has(c, 2) &&
         (!infer_need_rank(c, 2, 1, 1) || !infer_must_eq(c, infer_dim(c, 2, 0), oc, "length of the bias")))
