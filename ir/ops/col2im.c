@@ -3,6 +3,7 @@
  * The sum of bools is whether one of them is true; complex numbers are added part by part. */
 #include "ir/ops/complex.h"
 #include "ir/ops/index.h"
+#include "ir/ops/grad.h"
 #include <string.h>
 
 static const Port P_IN[] = {{"input", DTS_NUM | DTS_BOOL | DTS_COMPLEX, 0, 1}, {"image_shape", DTS(DT_I64), PORT_SHAPE, 0}, {"block_shape", DTS(DT_I64), PORT_SHAPE, 0}, PORT_END};
@@ -165,4 +166,4 @@ static bool eval_real(Eval *e, int which)
 static bool eval(Eval *e) { return dtype_is_complex(e->in[0]->elem) ? complex_eval(e, 1, eval_real) : eval_real(e, 0); }
 
 const OpDesc op_Col2Im = {.name = "Col2Im", .since = 18, .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT, .knows = 6, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Col2Im),
-                          .infer = infer, .lower = lower, .expand = expand, .must_expand = must_expand, .eval = eval};
+                          .infer = infer, .lower = lower, .expand = expand, .must_expand = must_expand, .grad = grad_col2im, .eval = eval};

@@ -6,6 +6,7 @@
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
+#include "ir/ops/grad.h"
 #include <math.h>
 
 static const Port P_IN[] = {{"X", DTS_FLOAT, 0, 1}, PORT_END};
@@ -138,4 +139,5 @@ const OpDesc op_Det = {.name = "Det",
                        .out = P_OUT,
                        .infer = infer,
                        .lower = lower,
+                       .grad = grad_det,
                        .eval = eval};

@@ -90,6 +90,7 @@ static inline Value gr_test(Grad *c, OpCode op, Value a, double k) { return ex2(
     H(matmul) H(gemm) H(conv) H(conv_transpose) H(average_pool) H(max_pool) H(lp_pool) H(global_average_pool) H(global_max_pool) H(global_lp_pool)    \
     H(resize)                                                                                                                                        \
     H(softmax) H(log_softmax) H(layer_norm) H(rms_norm) H(batch_norm) H(lrn) H(fourier)                                                                         \
+    H(max_unpool) H(col2im) H(affine_grid) H(det) H(grid_sample)                                                                                     \
     H(loop) H(scan) H(if)
 #define GRAD_HOOK(name) bool grad_##name(Grad *);
 GRAD_HOOKS(GRAD_HOOK)

@@ -4,6 +4,7 @@
  * Each axis of a sample has 1 (nearest), 2 (linear) or 4 (cubic, a = -0.75) taps; a sample has their product. Places and weights are computed once for all channels. */
 #include "ir/ops/axes.h"
 #include "ir/ops/complex.h"
+#include "ir/ops/grad.h"
 #include <math.h>
 #include <string.h>
 
@@ -86,7 +87,7 @@ static bool affine_eval(Eval *e)
 }
 
 const OpDesc op_AffineGrid = {.name = "AffineGrid", .since = 20, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .knows = 2, .in = P_AFFINE, .out = P_GRID, .attrs = AFFINE_ATTRS,
-                              .attrs_size = sizeof(Affine), .infer = affine_infer, .lower = affine_lower, .eval = affine_eval};
+                              .attrs_size = sizeof(Affine), .infer = affine_infer, .lower = affine_lower, .grad = grad_affine_grid, .eval = affine_eval};
 
 /* ---- GridSample ---- */
 
@@ -309,4 +310,5 @@ static bool must_expand(const Graph *g, Node n) { return complex_first(g, n) && 
 static bool expand(Graph *g, Node n) { return complex_expand(g, n, 1, NULL); }
 
 const OpDesc op_GridSample = {.name = "GridSample", .since = 22, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
-                              .attrs_size = sizeof(Sample), .infer = infer, .lower = lower, .expand = expand, .must_expand = must_expand, .eval = eval};
+                              .attrs_size = sizeof(Sample), .infer = infer, .lower = lower, .expand = expand, .must_expand = must_expand,
+                              .grad = grad_grid_sample, .eval = eval};

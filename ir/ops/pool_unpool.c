@@ -3,6 +3,7 @@
  * what is added stands behind along each axis. Two elements with one index: the later one stays, so one thread stores. */
 #include "ir/graph/eval.h"
 #include "ir/ops/window.h"
+#include "ir/ops/grad.h"
 
 static const Port P_IN[] = {{"X", DTS_FLOAT, 0, 1}, {"I", DTS(DT_I64), 0, 0}, {"output_shape", DTS(DT_I64), PORT_OPTIONAL | PORT_SHAPE, 0}, PORT_END};
 static const Port P_OUT[] = {{"output", DTS_FLOAT, 0, 1}, PORT_END};
@@ -129,4 +130,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_MaxUnpool = {.name = "MaxUnpool", .since = 22, .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
-                             .attrs_size = sizeof(Unpool), .infer = infer, .lower = lower, .eval = eval};
+                             .attrs_size = sizeof(Unpool), .infer = infer, .lower = lower, .grad = grad_max_unpool, .eval = eval};

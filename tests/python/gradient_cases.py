@@ -229,6 +229,31 @@ def windows(c):
     case("Upsample", f(1, 2, 3, 3), scales, out=[(1, 2, 6, 4)], mode="linear", options={"opset": 9, "modes": (None,)})
 
 
+def places(c):
+    """Operators that say where elements are, and determinants."""
+    f, case, i = c.f, c.case, np.array
+    case("MaxUnpool", f(1, 2, 2, 2), i([[[[5, 7], [13, 15]], [[16, 19], [26, 31]]]]), out=[(1, 2, 4, 4)], kernel_shape=[2, 2], strides=[2, 2],
+         options={"static": ("x0",)})
+    case("MaxUnpool", f(1, 1, 2, 2), i([[[[5, 7], [13, 15]]]]), i([1, 1, 5, 6]), out=[(1, 1, 5, 6)], kernel_shape=[2, 2], strides=[2, 2],
+         options={"static": ("x0",)})
+    case("Col2Im", f(2, 8, 12), i([4, 5]), i([2, 2]), out=[(2, 2, 4, 5)], options={"static": ("x0",)})
+    case("Col2Im", f(1, 6, 6), i([5, 4]), i([2, 3]), out=[(1, 1, 5, 4)], strides=[2, 1], pads=[1, 0, 0, 1], dilations=[2, 1], options={"static": ("x0",)})
+    for align in (0, 1):
+        case("AffineGrid", f(2, 2, 3), i([2, 1, 3, 4]), out=[(2, 3, 4, 2)], align_corners=align, options={"static": ("x0",)})
+    case("AffineGrid", f(1, 3, 4), i([1, 1, 2, 3, 2]), out=[(1, 2, 3, 2, 3)], options={"static": ("x0",)})
+    singular = f(3, 3)
+    singular[2] = singular[0] - 2 * singular[1]
+    for name, x, options in (("Det", f(3, 3), {}), ("Det of several", f(2, 4, 4), {}), ("Det without an inverse", singular, {}), ("Det of zeros", np.zeros((2, 2)), {}),
+                             ("Det of one", f(2, 1, 1), {})):
+        case("Det", x, out=[x.shape[:-2]], name=name, options=options)
+    for mode in ("linear", "cubic", "nearest"):
+        for padding in ("zeros", "border", "reflection"):
+            align = int(mode == "cubic" or padding == "border")
+            case("GridSample", f(2, 2, 4, 5), f(2, 3, 2, 2, lo=-1.3, hi=1.3), out=[(2, 2, 3, 2)], mode=mode, padding_mode=padding, align_corners=align,
+                 options={"modes": (None, "symbolic") if padding == "zeros" else (None,), "tol": 1e-6})
+    case("GridSample", f(1, 2, 3, 2, 4), f(1, 2, 2, 1, 3, lo=-1.1, hi=1.1), out=[(1, 2, 2, 2, 1)], options={"modes": (None,), "tol": 1e-6})
+
+
 def norms(c):
     f, case = c.f, c.case
     ms = {"domain": "com.microsoft"}
@@ -338,6 +363,6 @@ def graphs(c):
 
 def cases(rng):
     c = Cases(rng)
-    for family in (unary, binary, products, reductions, moves, windows, norms, losses, blocks, graphs):
+    for family in (unary, binary, products, reductions, moves, windows, places, norms, losses, blocks, graphs):
         family(c)
     return c.list
