@@ -145,6 +145,8 @@ unsigned weave_lanes(CgFn *, KBlock body);      /* weave.c: lanes that go at onc
 KInst weave_stores(CgFn *, KInst first);       /* in a VEC loop, this store and those behind it that belong to it; the last one */
 bool turn_emit(CgFn *, KInst loop);            /* turn.c: a SEQ loop that is a block to transpose; false: it is none */
 
+bool copy_emit(CgFn *, KInst loop);            /* copy.c: a PAR loop that only copies a large buffer; false: it is none */
+
 /* ---- ahead.c ---- */
 enum { AHEAD_LEAST = 128 /* trips */, AHEAD_SIZE = 40 /* instructions */ };
 void ahead_find(Cg *);                         /* before the first kernel */

@@ -713,6 +713,7 @@ static void emit_for(CgFn *f, KInst i)
 {
     Loop l = loop_of(f, i);
     if (l.in->loop == KLOOP_PAR && f->k->parallel && kblock(f->k, l.in->block)->owner.i == 0) {
+        if (copy_emit(f, i)) return;
         emit_par(f, i);
         return;
     }

@@ -48,6 +48,38 @@ static void test_rows(const char *cpu, DType to, bool free_cols)
     unit_close(&u);
 }
 
+/* A copy of a whole buffer, larger than the cache of a core (codegen/copy.c), in chunks as the schedule makes them. */
+static void test_copy(void)
+{
+    enum { CHUNK = 1024, MANY = (1 << 20) + 77 };
+    Unit u;
+    unit_open(&u, "native");
+    u.m.target.l2_bytes = 1 << 20;
+    Dim d = dim_k(&u, MANY);
+    KBuf x = port(&u, false, "x", DT_I32, 1, &d), y = port(&u, true, "y", DT_I32, 1, &d);
+    Kb *b = kb_new(&u.m, "copy", (KLoc){0});
+    uint32_t px = kb_param(b, x, false), py = kb_param(b, y, true);
+    KVal size = kb_i(b, CHUNK), c = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, (MANY + CHUNK - 1) / CHUNK)), lo = kb_mul(b, c, size);
+    KVal j = kb_for(b, KLOOP_VEC, lo, kb_min(b, kb_add(b, lo, size), kb_i(b, MANY)));
+    kb_store(b, py, &j, kb_load(b, px, &j));
+    kb_end(b);
+    kb_end(b);
+    kb_finish(b, &u.m.program);
+    unit_plan(&u);
+    static int32_t in[MANY], out[MANY + 2];
+    for (int threads = 1; threads <= 3; threads++) {
+        if (!unit_load(&u, 2, threads)) continue;
+        for (int k = 0; k < MANY; k++) in[k] = k * 7 + threads;
+        out[0] = out[MANY + 1] = -1;
+        int64_t dim[] = {MANY};
+        bmc_value vi = value(DT_I32, in, 1, dim), vo = value(DT_I32, out + 1, 1, dim);
+        CHECK(u.model->run(u.ctx, &vi, &vo) == BMC_OK);
+        CHECK(!memcmp(in, out + 1, sizeof in) && out[0] == -1 && out[MANY + 1] == -1);
+        unit_unload(&u);
+    }
+    unit_close(&u);
+}
+
 int main(void)
 {
     if (!unit_setup()) return 1;
@@ -55,6 +87,7 @@ int main(void)
     const char *const cpus[] = {"native", "x86-64-v3"};
     for (int c = 0; c < 2; c++)
         for (int t = 0; t < 4; t++) test_rows(cpus[c], types[t], t % 2 == c);
+    test_copy();
     CHECK(rmdir(dir) == 0);
     return check_done();
 }
