@@ -127,18 +127,46 @@ static Value zero_of(Ex *e, Value zero, int64_t by)
 
 static Value plus(Ex *e, Value x, int64_t by) { return by ? ex2(e, OP_Add, x, ex_i(e, DT_I32, by)) : x; }
 
+/* Constant u8 weights as i8, less 128: by one bit, so that they stay as large as they are and fold. */
+static Value as_signed(Ex *e, Value w)
+{
+    if (ex_elem(e, w) != DT_U8 || !value_is_const(e->g, w)) return w;
+    w = ex2(e, OP_BitwiseXor, w, ex_i(e, DT_U8, 128));
+    return ex_op(e, OP_BitCast, &w, 1, ex_set(e, OP_BitCast, NULL, "to", DT_I8));
+}
+
+/* Sums of weights plus `by` for each result, as i32: of a matrix' columns, or of all that belongs to an output channel.
+ * Those of constants are made here: wider, the weights would not be folded. */
+static Value weight_sums(Ex *e, Value w, bool columns, int64_t by)
+{
+    if (e->failed) return VALUE_NONE;
+    const TypeRec *t = ex_type(e, w);
+    int rank = t->rank;
+    int64_t axes[RANK_MAX], results = known(e, t->dim[columns ? rank - 1 : 0]);
+    Blob blob;
+    const BlobRec *b = readable(e, w, &blob);
+    if (b && results > 0 && b->count <= LOOK_MAX && (rank == 2 || !columns)) {
+        int64_t *sum = arena_array(e->g->m->arena, int64_t, results), each = b->count / results;
+        for (int64_t k = 0; k < b->count; k++)
+            sum[columns ? k % results : k / each] += blob_get_i(&e->g->m->blobs, blob, k) + by;
+        return ex_cast(e, ex_ints(e, sum, (uint32_t)results), DT_I32);
+    }
+    for (int i = 1; i < rank; i++) axes[i - 1] = i;
+    if (columns) axes[0] = rank - 2;
+    return ex_reduce(e, OP_ReduceSum, plus(e, ex_cast(e, w, DT_I32), by), axes, columns ? 1 : (uint32_t)rank - 1, columns);
+}
+
 /* sum (A - za) (B - zb) = sum A B - za (sum of B's column - K zb) - zb sum of A's row, for A = a + up, B = b - down as
  * ByteMatMul has them. All of it wraps, so all of it is right. */
 static Value matmul_bytes(Ex *e, Factor a, Factor b)
 {
     int rank = ex_rank(e, a.v);
     int64_t up = ex_elem(e, a.v) == DT_I8 ? 128 : 0, down = ex_elem(e, b.v) == DT_U8 ? 128 : 0;
-    int64_t columns = ex_rank(e, b.v) - 2, rows = rank - 1;
-    Value za = of_rows(e, zero_of(e, a.zero, up), rank), zb = zero_of(e, b.zero, -down), right = b.v;
-    if (down && value_is_const(e->g, right)) right = ex_cast(e, plus(e, ex_cast(e, right, DT_I32), -down), DT_I8);
-    Value acc = ex2(e, OP_ByteMatMul, a.v, right);
+    int64_t rows = rank - 1;
+    Value za = of_rows(e, zero_of(e, a.zero, up), rank), zb = zero_of(e, b.zero, -down);
+    Value acc = ex2(e, OP_ByteMatMul, a.v, as_signed(e, b.v));
     if (za.i) {
-        Value wide = plus(e, ex_cast(e, b.v, DT_I32), -down), sum = ex_reduce(e, OP_ReduceSum, wide, &columns, 1, true);
+        Value sum = weight_sums(e, b.v, true, -down);
         if (zb.i) {
             Dim count = ex_type(e, a.v)->dim[rank - 1];
             sum = ex2(e, OP_Sub, sum, ex2(e, OP_Mul, zb, ex_cast(e, ex_dims(e, &count, 1), DT_I32)));
@@ -168,16 +196,13 @@ static Value matmul_i32(Ex *e, Factor a, Factor b)
 static Value conv_bytes(Ex *e, Factor x, Factor w, const Conv *a)
 {
     int rank = ex_rank(e, x.v);
-    int64_t up = ex_elem(e, x.v) == DT_I8 ? 128 : 0, down = ex_elem(e, w.v) == DT_U8 ? 128 : 0, axes[RANK_MAX];
-    for (int i = 1; i < rank; i++) axes[i - 1] = i;
-    Value zero = x.zero, zx = zero_of(e, zero, up), zw = quant_along(e, zero_of(e, w.zero, -down), rank, 1), right = w.v;
-    if (down && value_is_const(e->g, right)) right = ex_cast(e, plus(e, ex_cast(e, right, DT_I32), -down), DT_I8);
+    int64_t up = ex_elem(e, x.v) == DT_I8 ? 128 : 0, down = ex_elem(e, w.v) == DT_U8 ? 128 : 0;
+    Value zero = x.zero, zx = zero_of(e, zero, up), zw = quant_along(e, zero_of(e, w.zero, -down), rank, 1), right = as_signed(e, w.v);
     Conv c = *a;
     Value acc = ex_op(e, OP_ByteConv, (Value[]){x.v, right, zero}, 3, &c);
     if (zx.i) {
-        Value sum = plus(e, ex_cast(e, w.v, DT_I32), -down);
-        sum = ex_reduce(e, OP_ReduceSum, sum, axes, (uint32_t)rank - 1, false);
-        acc = ex2(e, OP_Sub, acc, ex2(e, OP_Mul, zx, quant_along(e, sum, rank, 1)));
+        Value sum = quant_along(e, weight_sums(e, w.v, false, -down), rank, 1);
+        acc = ex2(e, OP_Sub, acc, ex2(e, OP_Mul, zx, sum));
     }
     if (zw.i) { /* sums of windows are a convolution with ones */
         Dim dim[RANK_MAX], count = dim_const(&e->g->m->dims, 1);
