@@ -195,31 +195,62 @@ static bool pack_elements(Cg *g, Blob src, DType elem, int64_t first, int64_t n,
     return true;
 }
 
+/* n pieces of `bytes` each, to every step-th place. Sizes known here are moves, not calls. */
+static void spread(uint8_t *to, int64_t step, const uint8_t *from, int64_t n, int64_t bytes)
+{
+    if (step == 1) {
+        memcpy(to, from, (size_t)(n * bytes));
+    } else if (bytes == 4) {
+        for (int64_t i = 0; i < n; i++) memcpy(to + i * step * 4, from + i * 4, 4);
+    } else {
+        for (int64_t i = 0; i < n; i++) memcpy(to + i * step * bytes, from + i * bytes, (size_t)bytes);
+    }
+}
+
+/* Rows [k0, k0 + n) of the column that begins at element `at`, run by run of what the recipe says of rows. */
+static bool column_read(Cg *g, const Recipe *r, DType elem, int64_t at, int64_t k0, int64_t n, uint8_t *row)
+{
+    const BlobRec *src = blob_rec(g->m->blobs, r->src[0]);
+    bool plain = (src->kind == BLOB_RAW || src->kind == BLOB_INLINE) && src->elem == elem && whole_bytes(elem) == 4;
+    int64_t e = whole_bytes(elem);
+    for (int64_t k = k0, run; k < k0 + n; k += run) {
+        int64_t first = at + recipe_k(r, k), rest = k0 + n - k;
+        run = r->k_in && r->k_in - k % r->k_in < rest ? r->k_in - k % r->k_in : rest;
+        uint8_t *to = row + (k - k0) * e;
+        if (r->stride_k == 1) {
+            if (!pack_elements(g, r->src[0], elem, first, run, to)) return false;
+        } else if (plain) {
+            int64_t last = first + (run - 1) * r->stride_k;
+            assert(first >= 0 && last >= 0 && first < src->count && last < src->count);
+            const uint8_t *from = (const uint8_t *)src->data + 4 * first;
+            for (int64_t i = 0; i < run; i++) memcpy(to + 4 * i, from + 4 * i * r->stride_k, 4);
+        } else {
+            for (int64_t i = 0; i < run; i++)
+                if (!pack_elements(g, r->src[0], elem, first + i * r->stride_k, 1, to + i * e)) return false;
+        }
+    }
+    return true;
+}
+
 static bool pack_panel(Cg *g, const Recipe *r, DType elem, int64_t t, int64_t k0, int64_t s, uint8_t *row, uint8_t *out)
 {
     int64_t sides = r->sides ? r->sides : 1, n0 = s / sides * LANES;
-    unsigned e = whole_bytes(elem);
-    int64_t kn = r->K - k0 < r->kc ? r->K - k0 : r->kc, cols = r->N - n0 < LANES ? r->N - n0 : LANES,
+    int64_t e = whole_bytes(elem), kn = r->K - k0 < r->kc ? r->K - k0 : r->kc, cols = r->N - n0 < LANES ? r->N - n0 : LANES,
             base = r->src_off + t * r->stride_t + s % sides * r->stride_side;
     if (kn < r->kc || cols < LANES || r->kc % r->g) memset(out, 0, (size_t)(round_up(r->kc, r->g) * LANES) * e);
     if (r->stride_n == 1) {
         for (int64_t k = 0; k < kn; k++) {
             if (!pack_elements(g, r->src[0], elem, base + recipe_k(r, k0 + k) + n0, cols, row)) return false;
-            for (int64_t n = 0; n < cols; n++)
-                memcpy(out + (size_t)(((k / r->g) * LANES + n) * r->g + k % r->g) * e, row + (size_t)n * e, e);
+            spread(out + (k / r->g * LANES * r->g + k % r->g) * e, r->g, row, cols, e);
         }
         return true;
     }
     for (int64_t n = 0; n < cols; n++) {
         int64_t at = base + (n0 + n) * r->stride_n;
-        if (r->stride_k == 1 && !r->k_in) {
-            if (!pack_elements(g, r->src[0], elem, at + k0, kn, row)) return false;
-        } else {
-            for (int64_t k = 0; k < kn; k++)
-                if (!pack_elements(g, r->src[0], elem, at + recipe_k(r, k0 + k), 1, row + (size_t)k * e)) return false;
-        }
-        for (int64_t k = 0; k < kn; k++)
-            memcpy(out + (size_t)(((k / r->g) * LANES + n) * r->g + k % r->g) * e, row + (size_t)k * e, e);
+        if (!column_read(g, r, elem, at, k0, kn, row)) return false;
+        int64_t group = r->g * e, whole = kn / r->g; /* bytes of g rows in a column; so many of them */
+        spread(out + n * group, LANES, row, whole, group);
+        memcpy(out + (whole * LANES + n) * group, row + whole * group, (size_t)((kn - whole * r->g) * e));
     }
     return true;
 }
