@@ -220,7 +220,7 @@ Node infer_trim(Graph *g, Node n)
         Value v = node_out(g, n, r);
         idle = !value_used(g, v) && value_type(g, v).i && value_trec(g, v)->kind == TY_TENSOR && value_trec(g, v)->rank == RANK_UNKNOWN;
     }
-    if (!idle) return n;
+    if (!idle || !node_used(g, n)) return n;   /* one that nobody uses is dead: an If without results there is not */
     Node by = if_copy(g, n, &(Moved){.owner = n});
     graph_erase(g, n);
     return by;
