@@ -77,12 +77,27 @@ static Node add(Graph *g, OpCode op, const Value *in, uint32_t n, const void *at
     return graph_add(g, op, in, n, 1, attrs, loc, before);
 }
 
+static Value dims(Graph *g, const Dim *dim, uint32_t n, Loc loc)
+{
+    Dim *own = arena_array(g->m->arena, Dim, n + 1);
+    struct {
+        uint64_t set;
+        AttrDims value;
+        AttrInts shape;
+        int64_t dtype;
+    } a = {.set = 1, .value = {own, n}, .dtype = DT_I64};
+    assert(op_desc(OP_Dims)->attrs_size == sizeof a);
+    for (uint32_t k = 0; k < n; k++) own[k] = dim[k];
+    return node_out(g, add(g, OP_Dims, NULL, 0, &a, loc, NODE_NONE), 0);
+}
+
 /* ---- the arms ---- */
 
 typedef struct Arms {
     Module *m;
     int rank;     /* of the operand, whose last axis is narrowed; -1: of what it holds, the rank is */
     TypeId type, count;
+    const Dim *dim; /* of an input with all axes: these, as many as the rank is */
     Loc loc;
 } Arms;
 
@@ -92,6 +107,10 @@ static Value narrowed(const Arms *a, Graph *g, Value v, int64_t known)
         uint64_t set;
         int64_t rank;
     } of = {1, known};
+    if (a->dim) {
+        Value s = dims(g, a->dim, (uint32_t)known, a->loc);
+        return node_out(g, add(g, OP_Reshape, (Value[]){v, s}, 2, NULL, a->loc, NODE_NONE), 0);
+    }
     if (a->rank < 0) {
         assert(op_desc(OP_OfRank)->attrs_size == sizeof of);
         return node_out(g, add(g, OP_OfRank, &v, 1, &of, a->loc, NODE_NONE), 0);
@@ -172,6 +191,26 @@ static Node narrow(Graph *g, Node n, uint32_t k)
         for (uint32_t i = 0; i < node_n_in(g, u) && i < 8; i++)
             if (node_in(g, u, i).i == v.i && node_desc(g, u)->knows >> i & 1) graph_set_input(g, u, i, by);
     return first;
+}
+
+void infer_arms_of_input(Graph *g, Value x, Dim rank, const Dim *dim)
+{
+    Module *m = g->m;
+    Dim one = dim_const(&m->dims, 1);
+    Arms a = {.m = m, .dim = dim, .type = value_type(g, x), .count = type_tensor(&m->types, DT_I64, 1, &one), .loc = {.node = -1}};
+    Node first = graph_first(g);
+    Value count = dims(g, &rank, 1, a.loc);
+    Node made = chain(&a, g, x, count, 0, RANK_ANY, NODE_NONE), is = value_rec(g, node_in(g, made, 0))->def;
+    Value y = node_out(g, made, 0);
+    if (first.i) {
+        graph_move_before(g, value_rec(g, count)->def, first);
+        graph_move_before(g, is, first);
+        graph_move_before(g, made, first);
+    }
+    Name name = value_rec(g, x)->name;
+    graph_replace_uses(g, x, y);
+    graph_set_input(g, made, 1, x);
+    value_rec(g, x)->name = name;
 }
 
 /* Squeeze(x)  =>  Reshape(x, Compress(Shape(x), Shape(x) != 1)) {allowzero=1} */

@@ -28,6 +28,19 @@ static bool is_open(const Graph *g, Value v, bool length)
     return length && t->rank && !dim_is_const(&m->dims, dim_resolve((Dims *)&m->dims, t->dim[t->rank - 1]), &k);
 }
 
+/* What holds tensors is only followed into the arms that were made for it: a box would be undone. */
+static bool narrows(const Graph *g, Value v)
+{
+    Node d = value_rec(g, v)->def;
+    if (value_trec(g, v)->kind == TY_TENSOR) return true;
+    if (!d.i || node_rec(g, d)->op != OP_If) return d.i && node_rec(g, d)->op == OP_OfRank;
+    for (uint32_t k = 0; k < 2; k++) {   /* the last of them */
+        const Graph *r = node_rec(g, d)->region[k];
+        if (!fails(r) && !narrows(r, r->out.p[value_rec(g, v)->result])) return false;
+    }
+    return true;
+}
+
 /* It comes out of an If, and each branch knows. */
 static bool sinks(const Graph *g, Value v, bool length)
 {
@@ -38,7 +51,7 @@ static bool sinks(const Graph *g, Value v, bool length)
         const Graph *r = n->region[k];
         Value o = r->out.p[value_rec(g, v)->result];
         if (fails(r)) continue;
-        if (!value_type(r, o).i || (is_open(r, o, length) && !sinks(r, o, length))) return false;
+        if (!value_type(r, o).i || (is_open(r, o, length) ? !sinks(r, o, length) : !narrows(r, o))) return false;
     }
     return true;
 }
@@ -59,6 +72,7 @@ typedef struct Moved {
     Node owner, node[RANK_MAX];
     uint32_t n;
     Values operand;          /* of the new If */
+    int32_t deciding;        /* the user's operand whose length matters, else -1: all whose rank does */
     const Value *out;        /* the branch's results */
     Node copy[RANK_MAX];
 } Moved;
@@ -92,7 +106,10 @@ static void copy_into(Graph *g, Graph *branch, Moved *x, Values *result)
         const Graph **region = arena_array(a, const Graph *, u->n_region + 1);
         for (uint32_t k = 0; k < u->n_region; k++) region[k] = graph_clone(u->region[k]);
         if (u->n_region) graph_set_region(branch, c, region, u->n_region);
-        if (i + 1 < x->n) continue;
+        if (i + 1 < x->n) {   /* what is known of it, so that the user finds it */
+            for (uint32_t k = 0; k < u->n_out; k++) value_rec(branch, node_out(branch, c, k))->type = value_type(g, node_out(g, x->node[i], k));
+            continue;
+        }
         for (uint32_t k = 0; k < u->n_out; k++) vec_push(a, result, node_out(branch, c, k));
     }
 }
@@ -110,6 +127,8 @@ static Graph *failing(const Graph *branch, uint32_t n_out)
     graph_set_outputs(r, out, n_out);
     return r;
 }
+
+static Node sink_on(Graph *g, Node user, int32_t deciding);
 
 /* A copy of If `from` with the results that are used in [at, end), stands before `at`; takes over those uses. With nodes to move, the last of which stands at `at`:
  * they move into it, and its results become the If's. */
@@ -138,6 +157,7 @@ static Node if_copy(Graph *g, Node at, Moved *x)
         x->out = out;
         copy_into(g, branch[k], x, &result);
         graph_set_outputs(branch[k], result.p, result.n);
+        if (x->n) sink_on(branch[k], x->copy[x->n - 1], x->deciding);   /* to the bottom at once: inferring level by level would double the work at each */
     }
     for (uint32_t k = 0; k < 2; k++) /* of a branch that fails */
         while (branch[k]->in.n + 1 < x->operand.n) graph_input(branch[k], value_type(g, x->operand.p[branch[k]->in.n + 1]), (Name){0});
@@ -170,9 +190,9 @@ static bool before(const Graph *g, Node a, Node b)
 }
 
 /* The user moves into the last of the Ifs; the others move along, and take it in there. */
-static Node sink_into(Graph *g, Node user, const Node *from, uint32_t n_from)
+static Node sink_into(Graph *g, Node user, const Node *from, uint32_t n_from, int32_t deciding)
 {
-    Moved x = {0};
+    Moved x = {.deciding = deciding};
     uint32_t last = 0;
     for (uint32_t k = 1; k < n_from; k++)
         if (before(g, from[last], from[k])) last = k;
@@ -192,10 +212,47 @@ static Node sink_into(Graph *g, Node user, const Node *from, uint32_t n_from)
     return n;
 }
 
+enum { LEAVES_MAX = 100 };
+
+/* How many arms give v, in all. */
+static uint32_t leaves(const Graph *g, Value v)
+{
+    Node d = value_rec(g, v)->def;
+    uint32_t n = 0;
+    if (!d.i || node_rec(g, d)->op != OP_If || !is_open(g, v, false)) return 1;
+    for (uint32_t k = 0; k < 2; k++) {
+        const Graph *r = node_rec(g, d)->region[k];
+        if (!fails(r)) n += leaves(r, r->out.p[value_rec(g, v)->result]);
+    }
+    return n;
+}
+
+/* Where two values of many ranks have met there are more arms than ranks: the arms put what they give into a sequence of one, whose
+ * element is taken out again by its rank.
+ *   %y = Neg(%s)     =>     %q = SequenceConstruct(%s)   %e = SequenceAt(%q, 0)   %y = Neg(%e) */
+static Node box(Graph *g, Node user, Value v)
+{
+    Loc loc = node_rec(g, user)->loc;
+    Node from = value_rec(g, v)->def, q = graph_add(g, OP_SequenceConstruct, &v, 1, 1, NULL, loc, user);
+    Value zero = graph_const(g, blob_splat_i(&g->m->blobs, DT_I64, 1, 0), type_tensor(&g->m->types, DT_I64, 0, NULL), (Name){0});
+    Node e = graph_add(g, OP_SequenceAt, (Value[]){node_out(g, q, 0), zero}, 2, 1, NULL, loc, user);
+    for (Node n = user; n.i; n = node_next(g, n))
+        for (uint32_t k = 0; k < node_n_in(g, n); k++)
+            if (node_in(g, n, k).i == v.i) graph_set_input(g, n, k, node_out(g, e, 0));
+    return sink_into(g, q, &from, 1, -1);
+}
+
 Node infer_sink(Graph *g, Node user)
 {
     Node from[RANK_MAX];
     uint32_t n = 0;
+    uint32_t all = 1, most = 0, widest = 0;
+    for (uint32_t k = 0; k < node_n_in(g, user) && k < RANK_MAX && node_rec(g, user)->op != OP_SequenceConstruct; k++) {
+        uint32_t have = sinks(g, node_in(g, user, k), false) ? leaves(g, node_in(g, user, k)) : 1;
+        if (all <= LEAVES_MAX) all *= have;
+        if (have > most) most = have, widest = k;
+    }
+    if (all > LEAVES_MAX && most > RANK_ANY + 3) return box(g, user, node_in(g, user, widest));
     for (uint32_t k = 0; k < node_n_in(g, user) && n < RANK_MAX; k++) {
         if (!sinks(g, node_in(g, user, k), false)) continue;
         Node d = value_rec(g, node_in(g, user, k))->def;
@@ -203,13 +260,18 @@ Node infer_sink(Graph *g, Node user)
         while (i < n && from[i].i != d.i) i++;
         if (i == n) from[n++] = d;
     }
-    return n ? sink_into(g, user, from, n) : NODE_NONE;
+    return n ? sink_into(g, user, from, n, -1) : NODE_NONE;
 }
 
 Node infer_sink_operand(Graph *g, Node user, uint32_t k)
 {
     if (!sinks(g, node_in(g, user, k), true)) return NODE_NONE;
-    return sink_into(g, user, &value_rec(g, node_in(g, user, k))->def, 1);
+    return sink_into(g, user, &value_rec(g, node_in(g, user, k))->def, 1, (int32_t)k);
+}
+
+static Node sink_on(Graph *g, Node user, int32_t deciding)
+{
+    return deciding < 0 ? infer_sink(g, user) : infer_sink_operand(g, user, (uint32_t)deciding);
 }
 
 Node infer_trim(Graph *g, Node n)

@@ -8,6 +8,7 @@
  *           %y, %y.rank = If(%c | %x)
  *             then(%x) { the next version; behind the last one Fail }
  *             else(%x) { %1 = Reshape(%x, [a,b])  the model  %y = Reshape(%2, [n,m,1,1,1,1])  %y.rank = 2 }
+ * With more such inputs than INPUTS_MAX, each is taken apart by itself, where it is used (ir/graph/arms.c).
  * Results whose rank differs between versions have RANK_ANY axes, too, and a scalar beside them that says how many
  * count; both are made for the program's ends (KPort.rank), the graph in between has nothing special. Where one
  * version alone type-checks, the inputs simply have that rank. */
@@ -30,7 +31,7 @@ typedef struct Version {
     Graph *g; /* takes the inputs with all axes */
     int at[4];
 } Version;
-enum { INPUTS_MAX = 2 }; /* 7 * 7 versions; three inputs would be 343 */
+enum { INPUTS_MAX = 2 }; /* 7 * 7 versions of the whole model; three inputs would be 343 */
 
 static bool is_tensor(const Module *m, TypeId t) { return t.i && type_rec(&m->types, t)->kind == TY_TENSOR; }
 static int rank_of(const Module *m, TypeId t) { return type_rec(&m->types, t)->rank; }
@@ -233,10 +234,6 @@ static bool find_inputs(Ranks *r)
     for (uint32_t k = 0; k < g->in.n; k++) {
         r->type[k] = value_type(g, g->in.p[k]);
         if (!unranked(m, r->type[k])) continue;
-        if (r->n == INPUTS_MAX)
-            return diag(m->diag, diag_file(m->source), E_LOWER,
-                        arena_printf(m->arena, "more than %d inputs have no known rank: give that of '%s' with --shape %s=...", INPUTS_MAX,
-                                     value_name(g, g->in.p[k]), value_name(g, g->in.p[k])));
         Dim dim[RANK_ANY];
         for (int a = 0; a <= RANK_ANY; a++) {
             bool axis = a < RANK_ANY;
@@ -264,12 +261,24 @@ static void clear(Ranks *r)
     for (uint32_t k = 0; k < g->in.n; k++) value_rec(g, g->in.p[k])->type = r->type[k];
 }
 
+/* More combinations than versions of a model make sense: each input has arms of its own, as far as its rank matters. */
+static void each_alone(Ranks *r)
+{
+    Graph *g = r->m->entry;
+    for (uint32_t i = 0; i < r->n; i++) {
+        Value x = g->in.p[r->input[i]];
+        value_rec(g, x)->type = r->type[r->input[i]];
+        infer_arms_of_input(g, x, dim_sym(&r->m->dims, r->rank[i]), type_rec(&r->m->types, r->type[r->input[i]])->dim);
+    }
+}
+
 bool rank_specialise(Module *m)
 {
     Graph *g = m->entry;
     Ranks r = {.m = m};
     if (!find_inputs(&r)) return false;
     if (!r.n) return true;
+    if (r.n > INPUTS_MAX) return each_alone(&r), true;
     uint32_t n = 0, count = 1, n_out = g->out.n;
     for (uint32_t i = 0; i < r.n; i++) count *= RANK_ANY + 1;
     assert(count <= RANKS_MAX);

@@ -216,6 +216,15 @@ def maybe(floats):
     return nodes, [value("c", B, []), value("x", F, ["n"])], [value("y", F)], feeds, {"zero": ints(0)}
 
 
+@case
+def three_inputs(floats):
+    """More inputs without a rank than there are versions of a whole model for."""
+    nodes = [node("Add", "a b", "s"), node("Mul", "s c", "y")]
+    ranks = [((3,), (2, 3), ()), ((), (), (1, 2, 1, 3)), ((2, 1, 3), (4, 1), (3,))]
+    feeds = [dict(zip("abc", (floats(*s) for s in shape))) for shape in ranks]
+    return nodes, [value(n, F) for n in "abc"], [value("y", F)], feeds, {}
+
+
 class Tests:
     def __init__(self, bmc, tally, rng):
         self.bmc, self.tally, self.rng = bmc, tally, rng
