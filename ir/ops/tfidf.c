@@ -5,6 +5,7 @@
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
 #include "ir/graph/lower.h"
+#include "base/map.h"
 #include <string.h>
 
 /* ---- NgramCounts(x, pool, first, length, begin) ----
@@ -28,8 +29,134 @@ static bool count_infer(Infer *c)
     return infer_set(c, 0, DT_I64, 2, (Dim[]){infer_dim(c, X, 0), dim_sub(c->d, infer_dim(c, BEGIN, 0), dim_const(c->d, 1))});
 }
 
+/* ---- known numbers: a tree of the n-grams, its edges (node, token) -> node in a table that is looked up by a hash.
+ * Node 0 is the root; an entry that is not used has node -1. */
+enum { PROBES = 4, SALTS = 200 };
+static const uint64_t NODE_SALT = 0x9e3779b97f4a7c15u;
+
+typedef struct Edges {
+    uint32_t n;                     /* edges, and nodes but the root */
+    int64_t *from, *token, *counts; /* edge i leads to node i + 1; its coordinate or -1 */
+    int64_t longest;
+    uint64_t salt, mask;
+    int64_t *table;                 /* [3][mask + PROBES]: node, token, to */
+} Edges;
+
+static uint64_t edge_hash(const Edges *e, int64_t from, int64_t token)
+{
+    return ((uint64_t)token * e->salt + (uint64_t)from * NODE_SALT) >> 32 & e->mask;
+}
+
+/* All edges within PROBES places of their hash. */
+static bool edges_placed(Edges *e)
+{
+    int64_t *t = e->table, size = (int64_t)e->mask + PROBES;
+    for (int64_t i = 0; i < 3 * size; i++) t[i] = i < size ? -1 : 0;
+    for (uint32_t i = 0; i < e->n; i++) {
+        int64_t h = (int64_t)edge_hash(e, e->from[i], e->token[i]), at = h;
+        while (at < h + PROBES && t[at] >= 0) at++;
+        if (at == h + PROBES) return false;
+        t[at] = e->from[i], t[size + at] = e->token[i], t[2 * size + at] = i + 1;
+    }
+    return true;
+}
+
+/* false: an operand that is not known, or n-grams that do not make such a table. */
+static bool edges(Lw *l, Edges *e)
+{
+    Blobs *bs = &l->m->blobs;
+    Arena *arena = l->k->arena;
+    Blob pool, first, length, begin;
+    if (lw_elem(l, X) == DT_STR || !lw_const(l, POOL, &pool) || !lw_const(l, FIRST, &first)) return false;
+    if (!lw_const(l, LENGTH, &length) || !lw_const(l, BEGIN, &begin)) return false;
+    Blob of[4] = {pool, first, length, begin};
+    for (int i = 0; i < 4; i++)
+        if (blob_rec(bs, of[i])->kind == BLOB_DERIVED) return false;
+    int64_t D = blob_rec(bs, begin)->count - 1, most = 1;
+    for (int64_t g = 0; g < blob_rec(bs, first)->count; g++) most += blob_get_i(bs, length, g);
+    if (most > 1 << 20) return false;
+    int64_t *memory = arena_array(arena, int64_t, 3 * (size_t)most);
+    e->from = memory, e->token = memory + most, e->counts = memory + 2 * most;
+    Map known; /* place of an edge by (node, token), as number of the token in the pool's order */
+    map_init(&known, arena);
+    for (int64_t d = 0; d < D; d++)
+        for (int64_t g = blob_get_i(bs, begin, d); g < blob_get_i(bs, begin, d + 1); g++) {
+            int64_t node = 0, len = blob_get_i(bs, length, g);
+            if (len > e->longest) e->longest = len;
+            for (int64_t i = 0; i < len; i++) {
+                int64_t token = blob_get_i(bs, pool, blob_get_i(bs, first, g) + i);
+                uint64_t key = (uint64_t)token * 0xd6e8feb86659fd93u ^ (uint64_t)node * NODE_SALT, at;
+                if (!map_get(&known, key, &at)) {
+                    at = e->n++;
+                    e->from[at] = node, e->token[at] = token, e->counts[at] = -1;
+                    map_put(&known, key, at);
+                } else if (e->from[at] != node || e->token[at] != token) return false;
+                node = (int64_t)at + 1;
+            }
+            if (!node || e->counts[node - 1] >= 0) return false; /* none, or twice */
+            e->counts[node - 1] = d;
+        }
+    if (!e->n) return false;
+    for (e->mask = 1; e->mask < 2 * (uint64_t)e->n; e->mask *= 2) continue;
+    for (int grow = 0; grow < 3; grow++, e->mask *= 2) {
+        uint64_t size = e->mask--;
+        e->table = arena_array(arena, int64_t, 3 * (size_t)(e->mask + PROBES));
+        e->salt = NODE_SALT;
+        for (int i = 0; i < SALTS; i++, e->salt = e->salt * 6364136223846793005u + 1442695040888963407u)
+            if (edges_placed(e)) return true;
+        e->mask = size;
+    }
+    return false;
+}
+
+/* Every row is walked once for each place and distance, down the tree as long as an edge is there. */
+static bool count_by_tree(Lw *l, const Edges *e, int64_t max_skip)
+{
+    Dims *d = &l->m->dims;
+    int64_t size = (int64_t)e->mask + PROBES;
+    Dim sizes[2] = {dim_const(d, 3), dim_const(d, size)}, nodes = dim_const(d, e->n);
+    KBuf table = lw_const_buf(l, blob_inline(&l->m->blobs, DT_I64, 3 * size, e->table), "edges", 2, sizes),
+         counts = lw_const_buf(l, blob_inline(&l->m->blobs, DT_I64, e->n, e->counts), "counts", 1, &nodes);
+    KBuf x = lw_in(l, X), y = lw_out(l, 0);
+    Kb *b = lw_kernel(l, "ngrams");
+    uint32_t px = kb_param(b, x, false), pt = kb_param(b, table, false), pc = kb_param(b, counts, false),
+             py = kb_param(b, y, true);
+    KVal zero = kb_i(b, 0), one = kb_i(b, 1), none = kb_i(b, -1), C = kb_dim(b, lw_dim(l, X, 1));
+    KVal row = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_dim(l, X, 0)));
+    KVal col = kb_for(b, KLOOP_VEC, zero, kb_dim(b, lw_out_dim(l, 0, 1)));
+    kb_store(b, py, (KVal[]){row, col}, zero);
+    kb_end(b);
+    KVal skip = kb_for(b, KLOOP_SEQ, zero, kb_i(b, e->longest > 1 ? max_skip + 1 : 1));
+    KVal place = kb_for(b, KLOOP_SEQ, zero, C);
+    KVal node = zero, apart = kb_add(b, skip, one);
+    for (int64_t i = 0; i < e->longest; i++) {
+        KVal at = kb_add(b, place, kb_mul(b, kb_i(b, i), apart));
+        KVal there = kb_and(b, kb_lt(b, at, C), kb_ge(b, node, zero));
+        KVal token = kb_load_if(b, px, (KVal[]){row, at}, there, (KVal){0}), to = none;
+        KVal h = kb_add(b, kb_mul(b, token, kb_i(b, (int64_t)e->salt)), kb_mul(b, node, kb_i(b, (int64_t)NODE_SALT)));
+        h = kb_and(b, kb_bin(b, KOP_SHR, h, kb_i(b, 32)), kb_i(b, (int64_t)e->mask));
+        for (int64_t k = 0; k < PROBES; k++) {
+            KVal slot = kb_add(b, h, kb_i(b, k));
+            KVal from = kb_load(b, pt, (KVal[]){zero, slot}), by = kb_load(b, pt, (KVal[]){one, slot});
+            KVal same = kb_and(b, kb_eq(b, from, node), kb_eq(b, by, token));
+            to = kb_select(b, kb_and(b, same, there), kb_load(b, pt, (KVal[]){kb_i(b, 2), slot}), to);
+        }
+        node = to;
+        KVal edge = kb_max(b, zero, kb_sub(b, node, one)), coordinate = kb_load(b, pc, &edge);
+        KVal counts_now = kb_and(b, kb_ge(b, coordinate, zero), kb_lt(b, zero, node));
+        if (!i) counts_now = kb_and(b, counts_now, kb_eq(b, skip, zero)); /* single tokens have no distance */
+        KVal to_y[2] = {row, kb_max(b, zero, coordinate)};
+        kb_store_if(b, py, to_y, kb_add(b, kb_load_if(b, py, to_y, counts_now, (KVal){0}), one), counts_now);
+    }
+    for (int i = 0; i < 3; i++) kb_end(b);
+    lw_kernel_end(l);
+    return true;
+}
+
 static bool count_lower(Lw *l, Node n)
 {
+    Edges e = {0};
+    if (edges(l, &e)) return count_by_tree(l, &e, ATTRS(l->g, n, Count)->max_skip);
     KBuf in[5];
     uint32_t p[5];
     for (uint32_t k = 0; k < 5; k++) in[k] = lw_in(l, k);
