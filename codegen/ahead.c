@@ -73,6 +73,7 @@ LV ahead_elements(CgFn *f, KBlock body, KVal iv, LV lo)
     for (KInst i = kblock(f->k, body)->first; i.i; i = kinst(f->k, i)->next) {
         const KInstRec *in = kinst(f->k, i);
         if (in->op == KOP_FLOORDIV && karg(f->k, in, 0).i == iv.i) return NULL; /* elements repeated in whole vectors */
+        if (in->op == KOP_DIV) return NULL; /* takes longer than any store */
         if (in->op == KOP_FOR || in->op == KOP_MACC || kop_info(in->op)->flags & KF_MATH || ++size > AHEAD_SIZE) return NULL;
         if (in->op != KOP_STORE || store || in->param >= 64 || !(foreign >> in->param & 1)) continue;
         int64_t stride;
@@ -83,7 +84,7 @@ LV ahead_elements(CgFn *f, KBlock body, KVal iv, LV lo)
     unsigned bits = dtype_info(buf->elem)->bits, bytes = buf->elem == DT_BOOL ? 1 : bits / 8, whole = bytes * LANES;
     if (whole > g->m->target.vec_bits / 8u) whole = g->m->target.vec_bits / 8u;
     if (bits < 8 && buf->elem != DT_BOOL) return NULL;
-    if (bytes > 8 || whole < 16) return NULL;
+    if (bytes > 8 || whole < 32) return NULL; /* of 16 bytes one in four crosses a line */
     KVal idx[RANK_MAX];
     Dim stride[RANK_MAX];
     LV off = cg_i64(g, 0);
