@@ -145,6 +145,20 @@ static bool fill(Cg *g, const char *linked)
  * fault less. Larger ones stay apart from what can be executed. */
 #define TOGETHER ((int64_t)4 << 20)
 
+/* The same, but a failure leaves no trace. */
+static bool try_args(Cg *g, Args *a)
+{
+    Diag *d = g->m->diag;
+    int errors = d->errors;
+    const char *first = d->first_error;
+    d->quiet++;
+    bool ok = run_args(g, a);
+    d->quiet--;
+    d->errors = errors;
+    d->first_error = first;
+    return ok;
+}
+
 /* The system's default linker. */
 static bool link_shared(Cg *g, const char *object, const char *weights, const char *out)
 {
@@ -160,9 +174,14 @@ static bool link_shared(Cg *g, const char *object, const char *weights, const ch
     for (uint32_t k = 0; k < with.n_lib; k++) add_words(g, &a, with.lib[k]->flags);
     add(&a, "-lm");
     add(&a, "-Wl,--gc-sections,-Bsymbolic,-z,defs,-z,noexecstack,-z,relro,-z,now,--as-needed");
-    if (g->data->bytes < TOGETHER) add(&a, "-Wl,-z,noseparate-code");
     if (!g->opt->debug) add(&a, "-Wl,--build-id=none");
-    return run_args(g, &a) && fill(g, out);
+    bool done = false;
+    if (g->data->bytes < TOGETHER) {
+        add(&a, "-Wl,-z,noseparate-code");
+        done = try_args(g, &a); /* gold does not know the option; it does so unasked */
+        a.n--;
+    }
+    return (done || run_args(g, &a)) && fill(g, out);
 }
 
 static bool link_partial(Cg *g, const char *object, const char *weights, const char *out)

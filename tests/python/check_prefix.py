@@ -72,6 +72,19 @@ def check_artifacts(tally, bmc, work, models):
         written = [int(x.split()[5], 16) for x in re.findall(r"^ +(?:LOAD .* RW |GNU_RELRO ).*", parts, re.M)]
         wrong = len(written) != 2 or written[0] > written[1]  # all of it is read-only after relocation
         tally.check("digits.so, %s: no data that are written" % label, not wrong, parts)
+    for linker in ("gold", "lld"):
+        if not shutil.which("ld." + linker):
+            continue
+        path, tools = os.path.join(work, "digits-%s.so" % linker), os.path.join(work, "tools-" + linker)
+        os.makedirs(tools, exist_ok=True)
+        with open(os.path.join(tools, "cc"), "w") as f:
+            f.write('#!/bin/sh\nexec gcc -fuse-ld=%s "$@"\n' % linker)
+        os.chmod(os.path.join(tools, "cc"), 0o755)
+        found = ["PATH=%s:%s" % (tools, os.environ["PATH"])]
+        ran = run(ENV + found + [bmc, models["digits"], "-o", path, "--name=digits"], cwd=work)
+        if tally.check("digits.so, linked by " + linker, ran.status == 0 and not ran.err, ran.brief()):
+            ran = run(ENV + [bmc, "run", path, "--input", "image=zeros"], cwd=work)
+            tally.check("digits.so, linked by %s, runs" % linker, ran.status == 0, ran.brief())
 
 
 TEAM = """
