@@ -11,26 +11,29 @@ static const Port P_OUT[] = {{"Y", DTS_FLOAT, 0, 1}, PORT_END};
 static const AttrSpec ATTRS_[] = {A_INT(Conv, group, 1), A_STRING(Conv, auto_pad, "NOTSET"), A_INTS(Conv, kernel_shape), A_INTS(Conv, strides), A_INTS(Conv, dilations),
                                   A_INTS(Conv, pads), {.name = "winograd", .kind = ATTR_INT, .offset = offsetof(Conv, winograd), .internal = true}, A_END};
 
-/* The weights' shape fixes the kernel: it must be known. */
-static bool resolve(Dims *d, const Conv *a, const TypeRec *x, const TypeRec *w, Window *win, const char **why)
+bool conv_extents(Dims *d, const Conv *a, const TypeRec *x, const TypeRec *w, Window *win, const char **why)
 {
     int n = x->rank - 2;
-    int64_t kernel[WINDOW_MAX];
+    int64_t extent;
+    Dim kernel[WINDOW_MAX];
     if (n > WINDOW_MAX) return *why = "too many spatial axes", false;
     if (a->kernel_shape.n && (int)a->kernel_shape.n != n) return *why = "kernel_shape does not fit the number of spatial axes", false;
     for (int i = 0; i < n; i++) {
-        if (!dim_is_const(d, dim_resolve(d, w->dim[2 + i]), &kernel[i])) {
-            if (!a->kernel_shape.n) return *why = "the kernel's size must be known at compile time", false;
-            kernel[i] = a->kernel_shape.p[i];
-        } else if (a->kernel_shape.n && a->kernel_shape.p[i] != kernel[i]) return *why = "kernel_shape differs from the weights' shape", false;
+        kernel[i] = dim_resolve(d, w->dim[2 + i]);
+        if (!a->kernel_shape.n) continue;
+        if (dim_is_const(d, kernel[i], &extent) && a->kernel_shape.p[i] != extent) return *why = "kernel_shape differs from the weights' shape", false;
+        kernel[i] = dim_const(d, a->kernel_shape.p[i]);
     }
     WindowAttrs wa = {.strides = a->strides, .dilations = a->dilations, .pads = a->pads, .auto_pad = a->auto_pad};
     Dim in[WINDOW_MAX];
     for (int i = 0; i < n; i++) in[i] = dim_resolve(d, x->dim[2 + i]);
-    return window_resolve(d, n, in, kernel, &wa, win, why);
+    return window_extents(d, n, in, kernel, &wa, win, why);
 }
 
-bool conv_resolve(Dims *d, const Conv *a, const TypeRec *x, const TypeRec *w, Window *win, const char **why) { return resolve(d, a, x, w, win, why); }
+bool conv_resolve(Dims *d, const Conv *a, const TypeRec *x, const TypeRec *w, Window *win, const char **why)
+{
+    return conv_extents(d, a, x, w, win, why) && (win->taps || (*why = "the kernel's size must be known at compile time", false));
+}
 
 static bool infer(Infer *c)
 {
@@ -42,10 +45,10 @@ static bool infer(Infer *c)
     Dim dim[RANK_MAX];
     if (!infer_need_rank(c, 1, rank, rank)) return false;
     if (a->group < 1) return infer_fail(c, "group is %lld", (long long)a->group);
-    if (!resolve(c->d, a, infer_in(c, 0), infer_in(c, 1), &w, &why)) return infer_fail(c, "%s", why);
+    if (!conv_extents(c->d, a, infer_in(c, 0), infer_in(c, 1), &w, &why)) return infer_fail(c, "%s", why);
     if (!infer_must_eq(c, infer_dim(c, 0, 1), dim_mul(c->d, infer_dim(c, 1, 1), dim_const(c->d, a->group)), "input channels")) return false;
     for (int i = 0; i < w.n; i++)
-        if (!infer_must_eq(c, infer_dim(c, 1, 2 + i), dim_const(c->d, w.kernel[i]), "kernel_shape")) return false;
+        if (!infer_must_eq(c, infer_dim(c, 1, 2 + i), w.extent[i], "kernel_shape")) return false;
     int64_t oc;
     if (dim_is_const(c->d, infer_dim(c, 1, 0), &oc) && oc % a->group) return infer_fail(c, "%lld output channels in %lld groups", (long long)oc, (long long)a->group);
     Dim groups = dim_const(c->d, a->group), outs = infer_dim(c, 1, 0);
@@ -65,8 +68,9 @@ static bool lower(Lw *l, Node n)
     Dims *d = &l->m->dims;
     ConvCase c = {.group = a->group, .batch = lw_dim(l, 0, 0), .ic = lw_dim(l, 0, 1), .oc = lw_dim(l, 1, 0), .icg = lw_dim(l, 1, 1)};
     const char *why;
-    if (!resolve(d, a, value_trec(l->g, node_in(l->g, n, 0)), value_trec(l->g, node_in(l->g, n, 1)), &c.w, &why)) return lw_fail(l, "%s", why);
+    if (!conv_extents(d, a, value_trec(l->g, node_in(l->g, n, 0)), value_trec(l->g, node_in(l->g, n, 1)), &c.w, &why)) return lw_fail(l, "%s", why);
     c.ocg = dim_div(d, c.oc, dim_const(d, a->group));
+    if (!c.w.taps) return conv_lower_nest(l, &c); /* a kernel whose size only the run knows */
     if (a->group > 1 && dim_is(d, c.icg, 1) && conv_lower_depthwise(l, &c)) return true;
     if (a->winograd > 0 && conv_lower_winograd(l, &c, (int)a->winograd)) return true;
     return conv_lower_macc(l, &c) || conv_lower_nest(l, &c);
@@ -87,7 +91,7 @@ static bool eval(Eval *e)
     for (int i = 0; i < x->rank; i++) tx.dim[i] = dim_const(&dims, x->dim[i]), tw.dim[i] = dim_const(&dims, k->dim[i]);
     Window w;
     const char *why;
-    if (!resolve(&dims, a, &tx, &tw, &w, &why)) return ev_fail(e, "%s", why);
+    if (!conv_resolve(&dims, a, &tx, &tw, &w, &why)) return ev_fail(e, "%s", why);
     int64_t dim[RANK_MAX] = {x->dim[0], k->dim[0]}, begin[WINDOW_MAX], in = 1, out = 1, icg = k->dim[1], ocg = k->dim[0] / a->group;
     for (int i = 0; i < w.n; i++) {
         dim_is_const(&dims, w.out[i], &dim[2 + i]);

@@ -14,7 +14,9 @@ typedef struct Conv {
     int64_t winograd; /* tiles of winograd x winograd outputs (the pass `winograd` decides), 0: direct, -1: so for good */
 } Conv;
 
-/* Extents and padding from the operands' shapes (quant_int.c asks too). false: *why. */
+/* Extents and padding from the operands' shapes. false: *why. conv_resolve: nor for a kernel whose size only the run
+ * knows. */
+bool conv_extents(Dims *, const Conv *, const TypeRec *x, const TypeRec *w, Window *, const char **why);
 bool conv_resolve(Dims *, const Conv *, const TypeRec *x, const TypeRec *w, Window *, const char **why);
 
 /* A Conv with one input channel per group that is as fast with pixels of a line side by side as with channels: two

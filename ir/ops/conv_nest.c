@@ -12,7 +12,7 @@ static KVal taps(Lw *l, const Window *w, int i, const KVal *out, KVal *xi, KVal 
     }
     KbLoop loop;
     KOp add = KOP_ADD;
-    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_i(b, w->kernel[i]), 1, &acc, &add);
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, w->extent[i]), 1, &acc, &add);
     wi[2 + i] = loop.iv;
     xi[2 + i] = window_at(b, w, i, out[2 + i], loop.iv);
     KVal inside = pred;

@@ -61,22 +61,23 @@ static bool resolve(Dims *d, const ConvT *a, const TypeRec *x, const TypeRec *wt
             return *why = "an attribute does not fit the number of spatial axes", false;
     if (a->pads.n && (int)a->pads.n != 2 * n) return *why = "pads do not fit the number of spatial axes", false;
     Dim zero = dim_const(d, 0), one = dim_const(d, 1);
+    bool free = false;
     for (int i = 0; i < n; i++) {
-        int64_t k, s = attr_at(a->strides, i, 1), l = attr_at(a->dilations, i, 1),
+        int64_t k = 1, s = attr_at(a->strides, i, 1), l = attr_at(a->dilations, i, 1),
                    extra = attr_at(a->output_padding, i, 0), reach;
-        if (!dim_is_const(d, dim_resolve(d, wt->dim[2 + i]), &k)) {
-            if (!a->kernel_shape.n) return *why = "the kernel's size must be known at compile time", false;
-            k = a->kernel_shape.p[i];
-        } else if (a->kernel_shape.n && a->kernel_shape.p[i] != k)
-            return *why = "kernel_shape differs from the weights' shape", false;
+        Dim extent = dim_resolve(d, wt->dim[2 + i]);
+        bool known = dim_is_const(d, extent, &k);
+        if (known && a->kernel_shape.n && a->kernel_shape.p[i] != k) return *why = "kernel_shape differs from the weights' shape", false;
+        if (!known && a->kernel_shape.n) extent = dim_const(d, k = a->kernel_shape.p[i]), known = true;
         if (s < 1 || l < 1 || k < 1) return *why = "kernel, strides and dilations must be positive", false;
         if (extra < 0 || extra > INT64_MAX / 8) return *why = "output_padding is out of range", false;
         if (__builtin_mul_overflow(k - 1, l, &reach) || reach > INT64_MAX / 8 || s > INT64_MAX / 8 ||
             __builtin_mul_overflow(w->taps, k, &w->taps))
             return *why = "the kernel is too large", false;
-        w->kernel[i] = k, w->stride[i] = s, w->dilation[i] = l, w->in[i] = dim_resolve(d, x->dim[2 + i]);
-        Dim st = dim_const(d, s),
-            full = dim_add(d, dim_mul(d, dim_sub(d, w->in[i], one), st), dim_const(d, reach + 1 + extra));
+        w->kernel[i] = known ? k : 0, w->stride[i] = s, w->dilation[i] = l, w->in[i] = dim_resolve(d, x->dim[2 + i]), w->extent[i] = extent;
+        free |= !known;
+        Dim st = dim_const(d, s), reached = dim_add(d, window_eff(d, w, i), dim_const(d, extra)),
+            full = dim_add(d, dim_mul(d, dim_sub(d, w->in[i], one), st), reached);
         if (shape.n || same) {
             w->out[i] = shape.n ? dim_const(d, shape.p[i]) : dim_mul(d, w->in[i], st);
             if (shape.n && shape.p[i] < 0) return *why = "output_shape is negative", false;
@@ -90,12 +91,14 @@ static bool resolve(Dims *d, const ConvT *a, const TypeRec *x, const TypeRec *wt
             w->out[i] = dim_max(d, zero, dim_sub(d, full, dim_const(d, b + e)));
         }
     }
+    if (free) w->taps = 0;
     return true;
 }
 
 bool conv_transpose_resolve(const Graph *g, Node n, Window *w, const char **why)
 {
-    return resolve(&g->m->dims, ATTRS(g, n, ConvT), value_trec(g, node_in(g, n, 0)), value_trec(g, node_in(g, n, 1)), w, why);
+    return resolve(&g->m->dims, ATTRS(g, n, ConvT), value_trec(g, node_in(g, n, 0)), value_trec(g, node_in(g, n, 1)), w, why) &&
+           (w->taps || (*why = "the kernel's size must be known at compile time", false));
 }
 
 static bool infer(Infer *c)
@@ -111,7 +114,7 @@ static bool infer(Infer *c)
     if (!resolve(c->d, a, infer_in(c, 0), infer_in(c, 1), &w, &why)) return infer_fail(c, "%s", why);
     if (!infer_must_eq(c, infer_dim(c, 0, 1), infer_dim(c, 1, 0), "input channels")) return false;
     for (int i = 0; i < w.n; i++)
-        if (!infer_must_eq(c, infer_dim(c, 1, 2 + i), dim_const(c->d, w.kernel[i]), "kernel_shape")) return false;
+        if (!infer_must_eq(c, infer_dim(c, 1, 2 + i), w.extent[i], "kernel_shape")) return false;
     int64_t ic;
     if (dim_is_const(c->d, infer_dim(c, 0, 1), &ic) && ic % a->group)
         return infer_fail(c, "%lld input channels in %lld groups", (long long)ic, (long long)a->group);
@@ -403,7 +406,7 @@ static KVal taps(Lw *l, const Window *w, int i, const KVal *out, KVal *xi, KVal 
     if (i == w->n) return kb_fma(b, kb_load_if(b, px, xi, pred, (KVal){0}), lw_at(l, 1, wi), acc);
     KbLoop loop;
     KOp add = KOP_ADD;
-    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_i(b, w->kernel[i]), 1, &acc, &add);
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, w->extent[i]), 1, &acc, &add);
     KVal s = kb_i(b, w->stride[i]),
          at = kb_sub(b, kb_add(b, out[2 + i], kb_dim(b, w->begin[i])), kb_mul(b, loop.iv, kb_i(b, w->dilation[i]))),
          zero = kb_i(b, 0);

@@ -220,8 +220,11 @@ static Value conv_bytes(Ex *e, Factor x, Factor w, const Conv *a)
 static Value conv_i32(Ex *e, Factor x, Factor w, const Conv *a)
 {
     if (e->failed) return VALUE_NONE;
-    if (a->group == 1) return conv_bytes(e, x, w, a);
     const TypeRec *tw = ex_type(e, w.v);
+    Window win;
+    const char *why;
+    bool fixed = conv_resolve(&e->g->m->dims, a, ex_type(e, x.v), tw, &win, &why);
+    if (a->group == 1 && fixed) return conv_bytes(e, x, w, a);
     int64_t count = 1, oc = known(e, tw->dim[0]);
     int rank = tw->rank;
     for (int i = 1; i < rank && count >= 0; i++) {
@@ -342,7 +345,7 @@ static bool conv_dims(Infer *c, uint32_t x, uint32_t w, Dim *dim, int *rank)
     if (!infer_need_rank(c, w, *rank, *rank)) return false;
     int64_t oc;
     if (a->group < 1) return infer_fail(c, "group is %lld", (long long)a->group);
-    if (!conv_resolve(c->d, a, infer_in(c, x), infer_in(c, w), &win, &why)) return infer_fail(c, "%s", why);
+    if (!conv_extents(c->d, a, infer_in(c, x), infer_in(c, w), &win, &why)) return infer_fail(c, "%s", why);
     if (!infer_must_eq(c, infer_dim(c, x, 1), dim_mul(c->d, infer_dim(c, w, 1), dim_const(c->d, a->group)),
                        "input channels"))
         return false;

@@ -4,7 +4,20 @@
 
 static int64_t attr_at(AttrInts a, int i, int64_t absent) { return a.n ? a.p[i] : absent; }
 
+Dim window_eff(Dims *d, const Window *w, int i)
+{
+    Dim one = dim_const(d, 1), between = w->kernel[i] ? dim_const(d, w->kernel[i] - 1) : dim_sub(d, w->extent[i], one);
+    return dim_add(d, dim_mul(d, between, dim_const(d, w->dilation[i])), one);
+}
+
 bool window_resolve(Dims *d, int n, const Dim *in, const int64_t *kernel, const WindowAttrs *a, Window *w, const char **why)
+{
+    Dim extent[WINDOW_MAX] = {{0}};
+    for (int i = 0; i < n && i < WINDOW_MAX; i++) extent[i] = dim_const(d, kernel[i]);
+    return window_extents(d, n, in, extent, a, w, why);
+}
+
+bool window_extents(Dims *d, int n, const Dim *in, const Dim *kernel, const WindowAttrs *a, Window *w, const char **why)
 {
     const char *auto_pad = a->auto_pad ? a->auto_pad : "NOTSET";
     bool same = !strcmp(auto_pad, "SAME_UPPER") || !strcmp(auto_pad, "SAME_LOWER"), valid = !strcmp(auto_pad, "VALID");
@@ -14,13 +27,17 @@ bool window_resolve(Dims *d, int n, const Dim *in, const int64_t *kernel, const 
     if ((a->strides.n && (int)a->strides.n != n) || (a->dilations.n && (int)a->dilations.n != n) || (a->pads.n && (int)a->pads.n != 2 * n))
         return *why = "strides, dilations or pads do not fit the number of spatial axes", false;
     Dim zero = dim_const(d, 0), one = dim_const(d, 1);
+    bool free = false;
     for (int i = 0; i < n; i++) {
-        int64_t s = attr_at(a->strides, i, 1), l = attr_at(a->dilations, i, 1), k = kernel[i], reach;
+        int64_t s = attr_at(a->strides, i, 1), l = attr_at(a->dilations, i, 1), k, reach;
+        bool known = dim_is_const(d, dim_resolve(d, kernel[i]), &k);
+        if (!known) k = 1;
         if (s < 1 || l < 1 || k < 1) return *why = "kernel, strides and dilations must be positive", false;
         if (__builtin_mul_overflow(k - 1, l, &reach) || reach > INT64_MAX / 4 || s > INT64_MAX / 4 || __builtin_mul_overflow(w->taps, k, &w->taps))
             return *why = "the window is too large", false;
-        w->kernel[i] = k, w->stride[i] = s, w->dilation[i] = l, w->in[i] = in[i];
-        Dim eff = dim_const(d, reach + 1), st = dim_const(d, s);
+        w->kernel[i] = known ? k : 0, w->stride[i] = s, w->dilation[i] = l, w->in[i] = in[i], w->extent[i] = kernel[i];
+        free |= !known;
+        Dim eff = window_eff(d, w, i), st = dim_const(d, s);
         if (same) {
             w->out[i] = dim_ceildiv(d, in[i], st);
             Dim total = dim_max(d, zero, dim_sub(d, dim_add(d, dim_mul(d, dim_sub(d, w->out[i], one), st), eff), in[i]));
@@ -44,6 +61,7 @@ bool window_resolve(Dims *d, int n, const Dim *in, const int64_t *kernel, const 
         }
         window_reach(d, w, i);
     }
+    if (free) w->taps = 0;
     return true;
 }
 
@@ -53,7 +71,7 @@ void window_reach(Dims *d, Window *w, int i)
     Dim one = dim_const(d, 1), last = dim_sub(d, dim_mul(d, dim_sub(d, w->out[i], one), dim_const(d, w->stride[i])), w->begin[i]);
     dim_bounds(d, w->begin[i], &lo, &hi);
     w->below[i] = hi > 0;
-    Dim behind = dim_sub(d, dim_add(d, last, dim_const(d, (w->kernel[i] - 1) * w->dilation[i] + 1)), w->in[i]);   /* by how much */
+    Dim behind = dim_sub(d, dim_add(d, last, window_eff(d, w, i)), w->in[i]);   /* by how much */
     w->above[i] = true;
     if (behind.i) {
         dim_bounds(d, behind, &lo, &hi);

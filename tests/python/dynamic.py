@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Models with symbolic dimensions, one artifact each, against ONNX Runtime:   dynamic.py [--bmc FILE] [--seed N]
 
-Small models of the kinds that exporters write: an image network with free height and width, attention whose positions
+Small models of the kinds that exporters write: an image network with free height and width, convolutions with free kernels, attention whose positions
 are cut from a table, a decoder with a growing past, a streaming cell over fifty steps. Then what names of dimensions
 mean ('?', '-1', nothing, the same name twice), bounds, versions for single sizes (--bucket), inputs without a rank, what a run refuses, and how close the
 memory plan comes to what lives at the same time.
@@ -21,7 +21,7 @@ import harness
 from bmc_ctypes import E_FAIL, E_INPUT, E_SHAPE, Config, Loaded, ModelError
 from harness import WORK, run
 
-F, I = TensorProto.FLOAT, TensorProto.INT64
+F, I, U8 = TensorProto.FLOAT, TensorProto.INT64, TensorProto.UINT8
 
 
 class Build:
@@ -134,6 +134,23 @@ def stream(path, rng):
     return b.save(path, [("x", F, [None, None]), ("state", F, ["?", 8])], [("energy", F), ("next", F)])
 
 
+def kernels(path, rng):
+    """Convolutions whose weights are inputs of any height and width."""
+    b = Build(rng)
+    b("Conv", "x", "w", "bias", out="padded", pads=[1, 2, 0, 1], strides=[2, 1], dilations=[1, 2])
+    b("Conv", "x", "w2", out="same", auto_pad="SAME_UPPER", strides=[1, 2], group=2)
+    b("Relu", b("ConvTranspose", "x", "wt", strides=[2, 1], pads=[0, 1, 1, 0], output_padding=[1, 0], group=2), out="transposed")
+    zeros = [b.const(np.uint8(v)) for v in (100, 130)]
+    b("ConvInteger", "bytes", "wb", *zeros, out="integers", pads=[1, 1, 1, 1])
+    scale = [b.const(np.float32(s)) for s in (0.02, 0.03, 0.4)]
+    b("QLinearConv", "bytes", scale[0], zeros[0], "wb", scale[1], zeros[1], scale[2], zeros[0], out="rounded")
+    sizes = ["kh", "kw"]
+    ports = [("x", F, ["n", 4, "h", "w"]), ("w", F, [6, 4, *sizes]), ("bias", F, [6]), ("w2", F, [6, 2, *sizes]), ("wt", F, [4, 3, *sizes])]
+    ports += [("bytes", U8, ["n", 3, "h", "w"]), ("wb", U8, [5, 3, *sizes])]
+    outputs = [(name, F) for name in ("padded", "same", "transposed")] + [("integers", TensorProto.INT32), ("rounded", U8)]
+    return b.save(path, ports, outputs)
+
+
 class Tests:
     def __init__(self, bmc, tally, rng):
         self.bmc, self.tally, self.rng = bmc, tally, rng
@@ -180,6 +197,16 @@ class Tests:
         model = image_net(self.path("image.onnx"), self.rng)
         shapes = [(1, 32, 32), (3, 64, 48), (1, 7, 5), (2, 33, 65), (1, 1, 1), (8, 16, 16), (1, 96, 160)]
         self.sizes(model, [("%dx3x%dx%d" % s, {"image": self.floats(s[0], 3, *s[1:])}) for s in shapes])
+
+    def kernel_sizes(self):
+        model = kernels(self.path("kernels.onnx"), self.rng)
+        cases = []
+        for n, h, w, kh, kw in [(1, 9, 9, 3, 3), (2, 8, 11, 1, 1), (1, 12, 7, 5, 2), (3, 6, 20, 2, 6)]:
+            feeds = {"x": self.floats(n, 4, h, w), "bias": self.floats(6)}
+            feeds.update({name: self.floats(*shape, kh, kw) for name, shape in (("w", (6, 4)), ("w2", (6, 2)), ("wt", (4, 3)))})
+            feeds.update(bytes=self.rng.integers(0, 256, (n, 3, h, w), np.uint8), wb=self.rng.integers(0, 256, (5, 3, kh, kw), np.uint8))
+            cases.append(("kernel %dx%d" % (kh, kw), feeds))
+        self.sizes(model, cases)
 
     def tokens(self, batch, seq):
         mask = (np.arange(seq) < self.rng.integers(1, seq + 1, (batch, 1))).astype(np.int64)
@@ -383,7 +410,7 @@ def main():
     t = Tests(harness.needs_bmc(args.bmc), tally, rng)
     for f in os.listdir(t.out):
         os.remove(os.path.join(t.out, f))
-    for test in (t.image, t.encode, t.decode, t.steps, t.names, t.no_rank, t.ranks, t.buckets, t.threads, t.plans):
+    for test in (t.image, t.kernel_sizes, t.encode, t.decode, t.steps, t.names, t.no_rank, t.ranks, t.buckets, t.threads, t.plans):
         test()
     return tally.finish()
 
