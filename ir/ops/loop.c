@@ -133,6 +133,9 @@ static bool infer(Infer *c)
     value_rec(b, b->in.p[1])->type = type_tensor(ty, DT_BOOL, 0, NULL);
     for (uint32_t k = 0; k < nc; k++) {
         TypeId t = value_type(c->g, node_in(c->g, c->n, 2 + k)), *at = &value_rec(b, b->in.p[2 + k])->type;
+        const TypeRec *begins = type_rec(ty, t);
+        /* its caller makes versions or arms that know; what changes its rank in the body is boxed below */
+        if (begins->kind == TY_TENSOR && begins->rank == RANK_UNKNOWN) return infer_fail(c, "carried value %u begins without a known rank", k);
         if (first || !at->i) *at = t;
     }
     for (uint32_t k = 2 + nc; k < b->in.n; k++) {

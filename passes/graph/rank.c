@@ -123,6 +123,24 @@ static bool *results_vary(Ranks *r, const Version *v, uint32_t n)
     return vary;
 }
 
+/* The versions whose results have more axes than a rank that the run decides may have go: for them a run ends with *why.
+ * Returns how many are left. */
+static uint32_t without_high(Ranks *r, Version *v, uint32_t n, const bool *vary, const char **why)
+{
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        bool high = false;
+        for (uint32_t k = 0; k < r->general->out.n; k++) {
+            int rank = vary[k] ? rank_of(r->m, value_type(v[i].g, v[i].g->out.p[k])) : 0;
+            if (rank == RANK_UNKNOWN || rank <= RANK_ANY) continue;
+            if (!*why) *why = arena_printf(r->m->arena, "a result of rank %d, where the rank depends on the inputs at most %d is possible", rank, RANK_ANY);
+            high = true;
+        }
+        if (!high) v[left++] = v[i];
+    }
+    return left;
+}
+
 /* Such results get all axes, and their ranks stand behind the results. */
 static bool widen(Ranks *r, Graph *g, const bool *vary)
 {
@@ -140,9 +158,7 @@ static bool widen(Ranks *r, Graph *g, const bool *vary)
             continue;
         }
         Dim dim[RANK_ANY], rank = dim_const(&m->dims, t.rank);
-        if (t.rank > RANK_ANY)
-            return diag(m->diag, diag_file(m->source), E_LOWER,
-                        arena_printf(m->arena, "a result of rank %d, where the rank depends on the inputs at most %d is possible", t.rank, RANK_ANY));
+        assert(t.rank <= RANK_ANY);
         for (int a = 0; a < RANK_ANY; a++) dim[a] = a < t.rank ? t.dim[a] : dim_const(&m->dims, 1);
         if (!(out[k] = dims_called(g, out[k], dim, RANK_ANY, r->loc)).i) return false;
         if (!(out[to++] = dims_scalar(g, rank, DT_I32, r->loc)).i) return false;
@@ -290,12 +306,14 @@ bool rank_specialise(Module *m)
         if (version(&r, v[n].at, &v[n].g, &why)) n++;
         else if (!first) first = why;
     }
+    bool *vary = n ? results_vary(&r, v, n) : NULL;
+    n = without_high(&r, v, n, vary, &first);
     if (!n)
         return diag(m->diag, diag_file(m->source), E_LOWER,
                     arena_printf(m->arena, "input '%s' has no known rank, and none from 0 to %d fits: %s",
                                  value_name(g, g->in.p[r.input[0]]), RANK_ANY, first));
     if (n == 1) return settle(&r, v), true;
-    bool *vary = results_vary(&r, v, n);
+    vary = results_vary(&r, v, n);
     for (uint32_t i = 0; i < n; i++)
         if (!widen(&r, v[i].g, vary)) return false;
     Name *name = arena_array(m->arena, Name, n_out + 1);

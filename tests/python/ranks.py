@@ -225,6 +225,16 @@ def three_inputs(floats):
     return nodes, [value(n, F) for n in "abc"], [value("y", F)], feeds, {}
 
 
+@case
+def collected(floats):
+    """A Loop collects what it carries, which begins as an input without a rank: the result has one axis more."""
+    parts = [node("Identity", "go", "on"), node("Add", "v v", "w"), node("Identity", "v", "each")]
+    taken, given = [value("i", I, []), value("go", B, []), value("v", F)], [value("on", B, []), value("w", F), value("each", F)]
+    nodes = [node("Loop", "three yes x", "last y", body=helper.make_graph(parts, "body", taken, given))]
+    feeds = [{"x": floats(*s)} for s in [(2, 3), (), (1, 2, 1, 2, 3)]]
+    return nodes, [value("x", F)], [value("y", F)], feeds, {"three": np.int64(3), "yes": np.array(True)}
+
+
 class Tests:
     def __init__(self, bmc, tally, rng):
         self.bmc, self.tally, self.rng = bmc, tally, rng
