@@ -445,13 +445,9 @@ static DType result_elem(const Infer *c, uint32_t r)
 
 static bool infer_eltwise(Infer *c)
 {
-    uint32_t ops[64], n = 0;
-    uint32_t n_in = node_n_in(c->g, c->n);
+    uint32_t few[64], n = 0, n_in = node_n_in(c->g, c->n), *ops = n_in <= 64 ? few : arena_array(c->m->arena, uint32_t, n_in);
     for (uint32_t k = 0; k < n_in; k++)
-        if (infer_has(c, k)) {
-            if (n == 64) return infer_fail(c, "has more than 64 inputs");
-            ops[n++] = k;
-        }
+        if (infer_has(c, k)) ops[n++] = k;
     Dim dim[RANK_MAX];
     int rank;
     return infer_broadcast(c, ops, n, dim, &rank) && infer_set(c, 0, result_elem(c, 0), rank, dim);

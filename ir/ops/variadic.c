@@ -47,10 +47,9 @@ static bool min_propagate(Infer *c) { return propagate(c, dim_min); }
 
 static bool eval_all(Eval *e, double (*f)(double, double), int64_t (*fi)(int64_t, int64_t), double divide)
 {
-    uint32_t ops[64];
+    uint32_t *ops = arena_array(e->arena, uint32_t, e->n_in + 1);
     int64_t dim[RANK_MAX];
     int rank;
-    if (e->n_in > 64) return ev_fail(e, "too many inputs");
     for (uint32_t k = 0; k < e->n_in; k++) ops[k] = k;
     if (!ev_broadcast_dims(e, ops, e->n_in, dim, &rank)) return false;
     Tensor *y = ev_out(e, 0, e->in[0]->elem, rank, dim);

@@ -480,3 +480,14 @@ def scaled(q, k, v, b):
 
 
 CASES[-1]["want"] = [scaled(*feed) for feed in CASES[-1]["feeds"]]
+
+MANY = 150  # inputs of one node
+case(
+    "many_inputs",
+    HEAD
+    + "g (%s) => (float[n,2] total, float[n,2] most, float[n,2] least, float[n,2] middle)\n{\n"
+    % ", ".join("float[n,2] x%d" % k for k in range(MANY))
+    + "".join("   %s = %s (%s)\n" % (y, op, ", ".join("x%d" % k for k in range(MANY))) for y, op in (("total", "Sum"), ("most", "Max"), ("least", "Min"), ("middle", "Mean")))
+    + "}\n",
+    [[np.sin(np.arange(2 * n, dtype=np.float32) + k).reshape(n, 2) for k in range(MANY)] for n in (1, 5)],
+)
