@@ -130,6 +130,7 @@ static bool batch_training(Grad *c)
 bool grad_batch_norm(Grad *c)
 {
     if (gr_int(c, "training_mode")) return batch_training(c);
+    if (!gr_int(c, "spatial")) return gr_refuse(c, "spatial=0 has no derivative");
     Value dy = ex_cast(&c->x, gr_dy(c), wide(gr_elem(c, X))), x = ex_cast(&c->x, X, wide(gr_elem(c, X)));
     Value inv = inverse_root(c, channels(c, gr_in(c, 4))), slope = gr_mul(c, channels(c, gr_in(c, 1)), inv);
     Value centred = gr_need(c, 1) || gr_need(c, 4) ? gr_sub(c, x, channels(c, gr_in(c, 3))) : VALUE_NONE;

@@ -161,10 +161,15 @@ static bool bn_infer(Infer *c)
     const Bn *a = ATTRS(c->g, c->n, Bn);
     uint32_t n_out = node_n_out(c->g, c->n);
     if (n_out > (a->training_mode ? 3 : 1)) return infer_fail(c, "BatchNormalization has %u results with training_mode=%d", n_out, (int)a->training_mode);
-    if (!a->spatial) return infer_fail(c, "BatchNormalization with spatial=0 is not supported");
     if (!infer_need_rank(c, 0, 2, -1)) return false;
-    for (uint32_t k = 1; k < 5; k++)
-        if (!infer_need_rank(c, k, 1, 1) || !infer_must_eq(c, infer_dim(c, k, 0), infer_dim(c, 0, 1), "number of channels")) return false;
+    /* spatial=0 (opset below 9): a mean and a variance for each place of a channel, too */
+    if (!a->spatial && a->training_mode) return infer_fail(c, "BatchNormalization with spatial=0 is for inference only");
+    int n = a->spatial ? 1 : infer_rank(c, 0) - 1;
+    for (uint32_t k = 1; k < 5; k++) {
+        if (!infer_need_rank(c, k, n, n)) return false;
+        for (int i = 0; i < n; i++)
+            if (!infer_must_eq(c, infer_dim(c, k, i), infer_dim(c, 0, 1 + i), i ? "extent" : "number of channels")) return false;
+    }
     return infer_like(c, 0, 0) && infer_like(c, 1, 3) && infer_like(c, 2, 4);
 }
 
@@ -257,7 +262,7 @@ static bool bn_rewrite(Graph *g, Node n)
     Blob p[5] = {{0}};
     DType e = t->elem;
     int rank = t->rank;
-    if (ATTRS(g, n, Bn)->training_mode) return false;
+    if (ATTRS(g, n, Bn)->training_mode || !ATTRS(g, n, Bn)->spatial) return false;
     for (uint32_t k = 1; k < 5; k++) {
         Value v = node_in(g, n, k);
         if (!value_is_const(g, v)) return false;
@@ -304,10 +309,11 @@ static bool bn_eval(Eval *e)
     const Tensor *x = e->in[0];
     int64_t plane = 1;
     for (int i = 2; i < x->rank; i++) plane *= x->dim[i];
+    int64_t width = ATTRS(e->g, e->n, Bn)->spatial ? plane : 1, params = plane / (width ? width : 1) * x->dim[1];
     Tensor *y = ev_out(e, 0, x->elem, x->rank, x->dim);
     if (ATTRS(e->g, e->n, Bn)->training_mode) return y && bn_eval_training(e, y, plane);
     for (int64_t k = 0; y && k < y->count; k++) {
-        int64_t c = k / plane % x->dim[1];
+        int64_t c = k / width % params;
         double inv = ev_f(e->in[1], c) / sqrt(ev_f(e->in[4], c) + (double)(float)ATTRS(e->g, e->n, Bn)->epsilon);
         ev_set_f(y, k, (ev_f(x, k) - ev_f(e->in[3], c)) * inv + ev_f(e->in[2], c));
     }

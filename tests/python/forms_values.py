@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 from onnx import helper, numpy_helper
 
-from forms_case import CASES, HEAD, NO, YES, Fails, case, f, i, s
+from forms_case import CASES, HEAD, NO, OLD, YES, Fails, case, f, i, s
 
 
 def sparse(name, dense, flat):
@@ -491,3 +491,17 @@ case(
     + "}\n",
     [[np.sin(np.arange(2 * n, dtype=np.float32) + k).reshape(n, 2) for k in range(MANY)] for n in (1, 5)],
 )
+
+case(
+    "batch_norm_by_place",
+    OLD % 7
+    + """
+g (float[n,3,2,4] x, float[3,2,4] s, float[3,2,4] b, float[3,2,4] m, float[3,2,4] v) => (float[n,3,2,4] y)
+{
+   y = BatchNormalization <spatial = 0> (x, s, b, m, v)
+}
+""",
+    [[np.sin(np.arange(24 * n, dtype=np.float32)).reshape(n, 3, 2, 4)] + [np.cos(np.arange(24, dtype=np.float32) / k).reshape(3, 2, 4) + 2 for k in (3, 5, 7, 9)] for n in (1, 3)],
+    want="a mean and a variance for each place",
+)
+CASES[-1]["want"] = [[(x - m) / np.sqrt(v + np.float32(1e-5)) * s + b] for x, s, b, m, v in CASES[-1]["feeds"]]
