@@ -117,7 +117,7 @@ static bool eye_lower(Lw *l, Node n)
     uint32_t p = kb_param(b, y, true);
     KVal zero = kb_i(b, 0), one = kb_i(b, 1), columns = kb_dim(b, lw_out_dim(l, 0, 1));
     DType e = lw_out_elem(l, 0);
-    KVal i = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_out_dim(l, 0, 0))), j = kb_for(b, KLOOP_PAR, zero, columns);
+    KVal i = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_out_dim(l, 0, 0))), j = kb_for(b, KLOOP_VEC, zero, columns);
     kb_store(b, p, (KVal[]){i, j}, kb_cast(b, e, zero));
     kb_end(b);
     j = kb_add(b, i, kb_i(b, ATTRS(l->g, n, EyeLike)->k));

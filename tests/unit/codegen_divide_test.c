@@ -20,7 +20,7 @@ static void pair(Rng *r, DType t, int k, int64_t *x, int64_t *d)
     if (bits > 8) {
         *d = wrap(t, (int64_t)(rng_next(r) >> rng_in(r, 64 - bits, 62)));
         int64_t q = (int64_t)(rng_next(r) >> rng_in(r, 64 - bits, 62));
-        *x = k % 7 ? q * *d + rng_in(r, -1, 1) : (INT64_C(1) << (k % bits)) - k % 3;
+        *x = k % 7 ? (int64_t)((uint64_t)q * (uint64_t)*d) + rng_in(r, -1, 1) : (INT64_C(1) << (k % bits)) - k % 3;
         int64_t limit = INT64_C(1) << (dtype_is_signed(t) ? bits - 1 : bits);
         if (k % 7 && *d && (*x >= limit || *x < -limit)) *x = (limit - 1) / *d * *d + rng_in(r, -1, 0);
         if (k % 13 == 0) *d = -(k % 3);
