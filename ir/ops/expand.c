@@ -129,10 +129,18 @@ static bool tile_lower(Lw *l, Node n)
     if (!bind(l, true)) return false;
     lw_prepare_in(l);
     lw_out(l, 0);
+    bool filled = true;
+    Dim all = dim_const(d, 1);
+    for (int i = 0; i < rank; i++) {
+        int64_t lo, hi;
+        dim_bounds(d, lw_dim(l, 0, i), &lo, &hi);
+        filled &= lo > 0;
+        all = dim_mul(d, all, lw_out_dim(l, 0, i));
+    }
     Kb *b = lw_kernel(l, "tile");
     for (int i = 0; i < rank; i++) {
         bool again = !dim_is(d, times[i], 1);
-        if (again) rep[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, times[i]));
+        if (again) rep[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, filled ? times[i] : dim_min(d, times[i], all))); /* 2^62 times nothing is nothing */
         idx[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)));
         loops += 1 + again;
         out[i] = again ? kb_add(b, kb_mul(b, rep[i], kb_dim(b, lw_dim(l, 0, i))), idx[i]) : idx[i];
