@@ -7,8 +7,6 @@ is a signal there.
 """
 
 import argparse
-import ctypes
-import mmap
 import os
 import sys
 
@@ -17,21 +15,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import harness
+from compiled import at_page_end
 
 BEFORE, AFTER = (3, 5), (2, 5)
-
-
-def at_page_end(array):
-    """A copy of the array that ends with a page, before one without access."""
-    pages = -(-array.nbytes // mmap.PAGESIZE)
-    memory = mmap.mmap(-1, (pages + 1) * mmap.PAGESIZE)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mprotect(ctypes.c_void_p(start + pages * mmap.PAGESIZE), ctypes.c_size_t(mmap.PAGESIZE), 0):
-        raise OSError(ctypes.get_errno(), "mprotect")
-    copy = np.frombuffer(memory, array.dtype, array.size, pages * mmap.PAGESIZE - array.nbytes).reshape(array.shape)
-    copy[...] = array
-    return copy
 
 
 def child(artifact, width):

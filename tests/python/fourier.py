@@ -12,8 +12,8 @@ import shutil
 import numpy as np
 
 import harness
-from bmc_ctypes import Loaded, ModelError
-from harness import WORK, run
+from compiled import TARGETS, answers
+from harness import WORK
 
 FORWARD, INVERSE = 1.2e-7, 6e-7  # of the largest value: computed in double and rounded; in float
 LENGTHS = [1, 2, 5, 9, 14, 16, 22, 34, 48, 61, 63, 67, 80, 96, 122, 128, 134, 200, 240, 360, 500, 512, 1001, 1024]
@@ -73,7 +73,7 @@ def model(all_cases):
         outs.append("%%f%d" % i)
         text += ["  %%p%d = const i64[] [%d]" % (i, step), "  %%l%d = const i64[] [%d]" % (i, length)]
         text.append("  %%f%d = STFT(%%s%d, %%p%d, %s, %%l%d) {onesided=%d}" % (i, i, i, "%%w%d" % i if window else "_", i, onesided))
-    return "bir 1\ngraph @main(%s) -> (%s) {\n%s\n}\n" % (", ".join(args), ", ".join(outs), "\n".join(text))
+    return "graph @main(%s) -> (%s) {\n%s\n}\n" % (", ".join(args), ", ".join(outs), "\n".join(text))
 
 
 def main():
@@ -85,22 +85,10 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     every, random = list(cases()), np.random.default_rng(1)
-    with open(os.path.join(work, "fourier.bir"), "w") as f:
-        f.write(model(every))
     feeds = {"x%d" % i: random.standard_normal(c[0]).astype(np.float32) for i, c in enumerate(every)}
     for i, (shape, length, *_) in enumerate(FRAMES):
         feeds["s%d" % i], feeds["w%d" % i] = (random.standard_normal(d).astype(np.float32) for d in (shape, length))
-    for flags in ([], ["--cpu=x86-64-v3"], ["-O0"]):
-        so = os.path.join(work, "fourier%s.so" % "".join(flags))
-        made = run([bmc, os.path.join(work, "fourier.bir"), "-o", so] + flags)
-        if not t.check("compiles %s" % flags, made.status == 0, made.brief()):
-            continue
-        try:
-            got, two = Loaded(so).run(feeds), Loaded(so, threads=2).run(feeds)
-        except ModelError as e:
-            t.check("runs %s" % flags, False, e)
-            continue
-        t.check("%s: two threads, the same bits" % flags, all(np.array_equal(got[k], two[k]) for k in got))
+    for flags, got in answers(t, bmc, work, "fourier", model(every), feeds, TARGETS[:3]):
         for i, (shape, axis, n, inverse, onesided) in enumerate(every):
             want = reference(feeds["x%d" % i], axis, n or shape[axis], inverse, onesided)
             y, label = got["y%d" % i], "%s: %s along %d, %s points, inverse=%d, onesided=%d" % (flags, shape, axis, n, inverse, onesided)

@@ -15,10 +15,8 @@ import sys
 import numpy as np
 
 import harness
-from bmc_ctypes import Loaded
-from check_bounds import at_page_end
+from compiled import answers
 
-TARGETS = (["-O2"], ["-O0"], ["--cpu=x86-64-v3"], ["--cpu=x86-64"])
 TYPES = {"f32": np.float32, "f16": np.float16, "f64": np.float64, "i8": np.int8, "i32": np.int32}
 
 
@@ -161,19 +159,8 @@ def near(got, want, tolerance):
 
 def check(tally, bmc, work, name, case):
     graph, feeds, want, tolerance = case
-    source = os.path.join(work, "case.bir")
-    with open(source, "w") as f:
-        f.write("bir 1\n" + graph)
-    for number, flags in enumerate(TARGETS):
-        artifact = os.path.join(work, "%s_%d.so" % (name.replace(" ", "_"), number))
-        label = "%s %s" % (name, " ".join(flags))
-        ran = harness.run([bmc, source, "-o", artifact] + flags)
-        if not tally.check(label + " compiles", ran.status == 0, ran.brief()):
-            continue
-        last = {k: at_page_end(v) for k, v in feeds.items()}
-        got = [Loaded(artifact, threads=n).run(last)["y"] for n in (1, 2)]
-        tally.check(label, near(got[0], want, tolerance), graph[:160])
-        tally.check(label + ": the same bits", got[0].tobytes() == got[1].tobytes())
+    for label, got in answers(tally, bmc, work, name, graph, feeds):
+        tally.check(label, near(got["y"], want, tolerance), graph[:160])
 
 
 KINDS = (max_pool, ("f32", "f16", "f64", "i8")), (depthwise, ("f32", "f64", "f16")), (deformed, ("f32", "f64"))

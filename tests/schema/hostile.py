@@ -39,7 +39,7 @@ import families_sums  # noqa: E402, F401
 import harness  # noqa: E402
 import oracle  # noqa: E402
 import values  # noqa: E402
-from check_bounds import at_page_end  # noqa: E402
+from compiled import at_page_end  # noqa: E402
 
 SECONDS = 20
 MEMORY = 1 << 30
