@@ -33,6 +33,11 @@ static inline KVal kb_mul(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_MUL, x, 
 static inline KVal kb_div(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_DIV, x, y); }
 static inline KVal kb_min(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_MIN, x, y); }
 static inline KVal kb_max(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_MAX, x, y); }
+/* ceil(x / k), k > 0 */
+static inline KVal kb_ceil_div(Kb *b, KVal x, int64_t k)
+{
+    return k == 1 ? x : kb_bin(b, KOP_FLOORDIV, kb_add(b, x, kb_i(b, k - 1)), kb_i(b, k));
+}
 static inline KVal kb_lt(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_LT, x, y); }
 static inline KVal kb_ge(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_GE, x, y); }
 static inline KVal kb_eq(Kb *b, KVal x, KVal y) { return kb_bin(b, KOP_EQ, x, y); }

@@ -93,3 +93,13 @@ void window_inside(Kb *b, const Window *w, int i, KVal at, KVal *pred)
     if (w->below[i]) and_to(b, pred, kb_ge(b, at, kb_i(b, 0)));
     if (w->above[i]) and_to(b, pred, kb_lt(b, at, kb_dim(b, w->in[i])));
 }
+
+void window_taps(Kb *b, const Window *w, int i, KVal start, KVal *lo, KVal *hi)
+{
+    KVal zero = kb_i(b, 0);
+    *lo = zero;
+    *hi = kb_i(b, w->kernel[i]);
+    if (!window_reaches(w, i)) return;
+    *lo = kb_max(b, zero, kb_ceil_div(b, kb_sub(b, zero, start), w->dilation[i]));
+    *hi = kb_min(b, *hi, kb_ceil_div(b, kb_sub(b, kb_dim(b, w->in[i]), start), w->dilation[i]));
+}

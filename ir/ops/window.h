@@ -29,6 +29,10 @@ Dim window_eff(Dims *, const Window *, int i);
 void window_reach(Dims *, Window *, int i);
 /* Input position of tap k of the window at output o along axis i: o*stride - begin + k*dilation. */
 KVal window_at(Kb *, const Window *, int i, KVal o, KVal k);
+/* May a window reach outside the input along axis i? */
+static inline bool window_reaches(const Window *w, int i) { return w->below[i] || w->above[i]; }
+/* The taps [lo, hi) along axis i that lie inside the input, of a window whose tap 0 is at `start`; hi <= lo: none. */
+void window_taps(Kb *, const Window *, int i, KVal start, KVal *lo, KVal *hi);
 /* 0 <= at < in (only what is not provable), and-ed to *pred. */
 void window_inside(Kb *, const Window *, int i, KVal at, KVal *pred);
 

@@ -45,31 +45,13 @@ typedef struct Block {
 
 /* ---- ranges ---- */
 
-/* May a window reach outside the input along axis i? */
-static bool reaches(Dims *d, const Window *w, int i)
-{
-    int64_t in, out, begin;
-    if (!w->padded) return false;
-    if (!dim_is_const(d, w->in[i], &in) || !dim_is_const(d, w->out[i], &out) || !dim_is_const(d, w->begin[i], &begin)) return true;
-    return begin > 0 || (out - 1) * w->stride[i] - begin + (w->kernel[i] - 1) * w->dilation[i] >= in;
-}
-
-static KVal ceil_div(Kb *b, KVal x, int64_t k)
-{
-    return k == 1 ? x : kb_bin(b, KOP_FLOORDIV, kb_add(b, x, kb_i(b, k - 1)), kb_i(b, k));
-}
-
 /* Sets start, lo, hi of axis i for the window at `o`. */
 static void range(Wn *x, int i, KVal o)
 {
     Kb *b = x->b;
     const Window *w = x->w;
     x->start[i] = window_at(b, w, i, o, kb_i(b, 0));
-    x->lo[i] = kb_i(b, 0);
-    x->hi[i] = kb_i(b, w->kernel[i]);
-    if (!reaches(&x->n->l->m->dims, w, i)) return;
-    x->lo[i] = kb_max(b, x->lo[i], ceil_div(b, kb_sub(b, kb_i(b, 0), x->start[i]), w->dilation[i]));
-    x->hi[i] = kb_min(b, x->hi[i], ceil_div(b, kb_sub(b, kb_dim(b, w->in[i]), x->start[i]), w->dilation[i]));
+    window_taps(b, w, i, x->start[i], &x->lo[i], &x->hi[i]);
 }
 
 /* ---- a block ---- */
@@ -232,10 +214,10 @@ static void inside_columns(Wn *x, KVal *first, KVal *last)
     KVal out = kb_dim(b, w->out[a]), begin = kb_dim(b, w->begin[a]);
     *first = kb_i(b, 0);
     *last = out;
-    if (!reaches(&x->n->l->m->dims, w, a)) return;
+    if (!window_reaches(w, a)) return;
     KVal stop = kb_sub(b, kb_add(b, kb_dim(b, w->in[a]), begin), kb_i(b, (w->kernel[a] - 1) * w->dilation[a]));
-    *first = kb_min(b, out, kb_max(b, kb_i(b, 0), ceil_div(b, begin, w->stride[a])));
-    *last = kb_max(b, *first, kb_min(b, out, ceil_div(b, stop, w->stride[a])));
+    *first = kb_min(b, out, kb_max(b, kb_i(b, 0), kb_ceil_div(b, begin, w->stride[a])));
+    *last = kb_max(b, *first, kb_min(b, out, kb_ceil_div(b, stop, w->stride[a])));
 }
 
 /* Columns from..to-1 at an edge, in blocks whose taps are built one by one. */
@@ -263,7 +245,7 @@ static void row(Wn *x)
     }
     KVal first, last, zero = kb_i(b, 0);
     int64_t most = block_of(&x->n->l->k->target);
-    bool edges = reaches(d, w, a);
+    bool edges = window_reaches(w, a);
     if (known && edges) { /* lanes are the columns inside, few are not */
         int64_t s = w->stride[a], reach = (w->kernel[a] - 1) * w->dilation[a], lo = 0, hi = out;
         while (lo < out && lo * s - begin < 0) lo++;

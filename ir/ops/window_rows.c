@@ -123,20 +123,13 @@ static void pad(Wr *x, KVal row, KVal value)
 
 /* ---- maxima ---- */
 
-static KVal ceil_div(Kb *b, KVal x, int64_t k)
-{
-    return k == 1 ? x : kb_bin(b, KOP_FLOORDIV, kb_add(b, x, kb_i(b, k - 1)), kb_i(b, k));
-}
-
 /* Sets start, lo, hi of axis i for the window at `o`. */
 static void range(Wr *x, int i, KVal o)
 {
     Kb *b = x->b;
     const Window *w = x->w;
     x->start[i] = window_at(b, w, i, o, kb_i(b, 0));
-    x->lo[i] = kb_max(b, kb_i(b, 0), ceil_div(b, kb_sub(b, kb_i(b, 0), x->start[i]), w->dilation[i]));
-    KVal room = kb_sub(b, kb_dim(b, w->in[i]), x->start[i]);
-    x->hi[i] = kb_min(b, kb_i(b, w->kernel[i]), ceil_div(b, room, w->dilation[i]));
+    window_taps(b, w, i, x->start[i], &x->lo[i], &x->hi[i]);
 }
 
 /* Where tap k of axis i reads, for windows that reach outside the nearest tap inside; *some: there is one. */
@@ -144,7 +137,7 @@ static KVal tap_inside(Wr *x, int i, int64_t k, KVal *some)
 {
     Kb *b = x->b;
     const Window *w = x->w;
-    if (!w->below[i] && !w->above[i]) return kb_add(b, x->start[i], kb_i(b, k * w->dilation[i]));
+    if (!window_reaches(w, i)) return kb_add(b, x->start[i], kb_i(b, k * w->dilation[i]));
     KVal last = kb_sub(b, x->hi[i], kb_i(b, 1)), any = kb_lt(b, x->lo[i], x->hi[i]);
     KVal tap = kb_min(b, kb_max(b, kb_i(b, k), x->lo[i]), last);
     *some = some->i ? kb_and(b, *some, any) : any;
