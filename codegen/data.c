@@ -6,6 +6,7 @@
  * The ELF64 relocatable file is streamed: header, sections in order, symbols last. For a linker it holds the place of
  * the weights only, and they are streamed into what it has made (place.c). PACK recipes are evaluated a panel (kc x 16
  * columns) at a time. */
+#include "base/num.h"
 #include "codegen/cg.h"
 #include "runtime/bmc.h"
 
@@ -19,8 +20,6 @@
 enum { PAGE = 4096, LINE = 64, CHUNK = 1 << 18 };
 #define INSIDE_MAX                                                                                                     \
     ((int64_t)3 << 29) /* 1.5 GB: beyond, distances inside an artifact no longer fit in 31 bits (design D7) */
-
-static int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
 /* ---- layout ---- */
 

@@ -8,6 +8,7 @@
  *   c * bcast(a, b)  the smaller of both; as max when both sides are at least 1
  * Infinite ends are INT64_MIN and INT64_MAX; finite results that leave int64 become infinite. */
 #include "ir/dim_poly.h"
+#include "base/num.h"
 
 #define MINF INT64_MIN
 #define PINF INT64_MAX
@@ -35,13 +36,10 @@ static int64_t sat_mul(int64_t x, int64_t y)
     return r;
 }
 
-static int64_t min2(int64_t x, int64_t y) { return x < y ? x : y; }
-static int64_t max2(int64_t x, int64_t y) { return x > y ? x : y; }
-
 static Range range_mul(Range x, Range y)
 {
     int64_t p = sat_mul(x.lo, y.lo), q = sat_mul(x.lo, y.hi), r = sat_mul(x.hi, y.lo), s = sat_mul(x.hi, y.hi);
-    return (Range){min2(min2(p, q), min2(r, s)), max2(max2(p, q), max2(r, s))};
+    return (Range){min64(min64(p, q), min64(r, s)), max64(max64(p, q), max64(r, s))};
 }
 
 static int64_t end_div(int64_t x, int64_t y)
@@ -52,20 +50,20 @@ static int64_t end_div(int64_t x, int64_t y)
 static Range range_div(Range x, Range y)
 {
     if (y.lo < 1) { /* |x // y| <= max(|x|, 1) whatever y is */
-        int64_t m = x.lo == MINF || x.hi == PINF ? PINF : max2(x.hi, -x.lo);
+        int64_t m = x.lo == MINF || x.hi == PINF ? PINF : max64(x.hi, -x.lo);
         if (m == PINF) return anything;
-        return x.lo >= 0 && y.lo >= 0 ? (Range){0, m} : (Range){-max2(m, 1), max2(m, 0)};
+        return x.lo >= 0 && y.lo >= 0 ? (Range){0, m} : (Range){-max64(m, 1), max64(m, 0)};
     }
-    return (Range){min2(end_div(x.lo, y.lo), end_div(x.lo, y.hi)), max2(end_div(x.hi, y.lo), end_div(x.hi, y.hi))};
+    return (Range){min64(end_div(x.lo, y.lo), end_div(x.lo, y.hi)), max64(end_div(x.hi, y.lo), end_div(x.hi, y.hi))};
 }
 
 static Range range_mod(Range x, Range y)
 {
     if (y.lo >= 0) { /* a divisor is not 0 */
-        int64_t hi = y.hi == PINF ? PINF : max2(y.hi - 1, 0);
-        return (Range){0, x.lo >= 0 ? min2(hi, x.hi) : hi};
+        int64_t hi = y.hi == PINF ? PINF : max64(y.hi - 1, 0);
+        return (Range){0, x.lo >= 0 ? min64(hi, x.hi) : hi};
     }
-    return (Range){y.lo == MINF ? MINF : y.lo + 1, y.hi == PINF ? PINF : max2(y.hi - 1, 0)};
+    return (Range){y.lo == MINF ? MINF : y.lo + 1, y.hi == PINF ? PINF : max64(y.hi - 1, 0)};
 }
 
 static Range range_of(const Dims *d, Dim x)
@@ -79,7 +77,7 @@ static Range range_of(const Dims *d, Dim x)
             r = &d->rec.p[s->same_as.i];
             Range other =
                 r->kind == DIM_SYM ? (Range){d->sym.p[r->sym.i].lo, d->sym.p[r->sym.i].hi} : range_of(d, s->same_as);
-            own = (Range){max2(own.lo, other.lo), min2(own.hi, other.hi)};
+            own = (Range){max64(own.lo, other.lo), min64(own.hi, other.hi)};
             if (r->kind != DIM_SYM) break;
         }
         return own;
@@ -90,9 +88,9 @@ static Range range_of(const Dims *d, Dim x)
     case DIM_MUL: return range_mul(a, b);
     case DIM_FLOORDIV: return range_div(a, b);
     case DIM_MOD: return range_mod(a, b);
-    case DIM_MIN: return (Range){min2(a.lo, b.lo), min2(a.hi, b.hi)};
-    case DIM_MAX: return (Range){max2(a.lo, b.lo), max2(a.hi, b.hi)};
-    case DIM_BCAST: return (Range){a.lo >= 1 && b.lo >= 1 ? max2(a.lo, b.lo) : min2(a.lo, b.lo), max2(a.hi, b.hi)};
+    case DIM_MIN: return (Range){min64(a.lo, b.lo), min64(a.hi, b.hi)};
+    case DIM_MAX: return (Range){max64(a.lo, b.lo), max64(a.hi, b.hi)};
+    case DIM_BCAST: return (Range){a.lo >= 1 && b.lo >= 1 ? max64(a.lo, b.lo) : min64(a.lo, b.lo), max64(a.hi, b.hi)};
     default: return anything;
     }
 }
@@ -139,7 +137,7 @@ static int64_t relax(const Dims *d, const Poly *p, uint32_t i, int64_t want, int
         bool as_max =
             r->kind == DIM_MAX || (r->kind == DIM_BCAST && range_of(d, r->a).lo >= 1 && range_of(d, r->b).lo >= 1);
         bool either = (r->kind == DIM_MIN && c < 0) || (as_max && c > 0);
-        return either ? max2(x, y) : min2(x, y);
+        return either ? max64(x, y) : min64(x, y);
     }
     default: return MINF;
     }
@@ -151,7 +149,7 @@ int64_t poly_lower(const Dims *d, const Poly *p, int64_t want, int depth)
     if (p->n > 8 && depth > 1) depth = 1; /* the search grows with terms to the power of depth */
     for (uint32_t i = 0; i < p->n; i++) best = sat_add(best, term_range(d, &p->t[i]).lo, MINF);
     for (uint32_t i = 0; i < p->n && depth > 0 && best < want; i++)
-        if (p->t[i].n == 1) best = max2(best, relax(d, p, i, want, depth));
+        if (p->t[i].n == 1) best = max64(best, relax(d, p, i, want, depth));
     return best;
 }
 
@@ -174,10 +172,10 @@ void dim_bounds(const Dims *d, Dim x, int64_t *lo, int64_t *hi)
     Poly up, down;
     poly_zero(&up);
     poly_zero(&down);
-    if (!poly_add_dim(d, &up, 1, x)) *lo = max2(*lo, poly_lower(d, &up, PINF, 2));
+    if (!poly_add_dim(d, &up, 1, x)) *lo = max64(*lo, poly_lower(d, &up, PINF, 2));
     if (!poly_add_dim(d, &down, -1, x)) {
         int64_t low = poly_lower(d, &down, PINF, 2);
-        if (low != MINF) *hi = min2(*hi, -low);
+        if (low != MINF) *hi = min64(*hi, -low);
     }
 }
 
@@ -188,9 +186,9 @@ int64_t dim_divisor(const Dims *d, Dim x)
     if (r->kind == DIM_CONST) return r->k == MINF ? 1 : (int64_t)dim_abs(r->k);
     if (r->kind == DIM_SYM) {
         const SymRec *s = &d->sym.p[r->sym.i];
-        for (g = max2(s->multiple, 1); s->same_as.i; s = &d->sym.p[r->sym.i]) { /* all of the class divide its value */
+        for (g = max64(s->multiple, 1); s->same_as.i; s = &d->sym.p[r->sym.i]) { /* all of the class divide its value */
             r = &d->rec.p[s->same_as.i];
-            k = r->kind == DIM_SYM ? max2(d->sym.p[r->sym.i].multiple, 1) : dim_divisor(d, s->same_as);
+            k = r->kind == DIM_SYM ? max64(d->sym.p[r->sym.i].multiple, 1) : dim_divisor(d, s->same_as);
             if (k == 0) return 0;
             int64_t lcm = g / (int64_t)dim_gcd((uint64_t)g, (uint64_t)k);
             if (!__builtin_mul_overflow(lcm, k, &lcm)) g = lcm;
@@ -201,7 +199,7 @@ int64_t dim_divisor(const Dims *d, Dim x)
     int64_t a = dim_divisor(d, r->a);
     if (r->kind == DIM_FLOORDIV) return dim_is_const(d, r->b, &k) && k > 0 && a % k == 0 ? a / k : 1;
     int64_t b = dim_divisor(d, r->b);
-    if (r->kind == DIM_MUL) return __builtin_mul_overflow(a, b, &g) ? max2(a, b) : g;
+    if (r->kind == DIM_MUL) return __builtin_mul_overflow(a, b, &g) ? max64(a, b) : g;
     return (int64_t)dim_gcd((uint64_t)a, (uint64_t)b);
 }
 

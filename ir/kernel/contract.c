@@ -14,9 +14,7 @@
 #include "ir/kernel/contract.h"
 
 #include "base/bug.h"
-
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+#include "base/num.h"
 
 typedef struct Build {
     const Contract *c;

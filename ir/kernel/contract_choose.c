@@ -1,6 +1,7 @@
 /* contract_choose: the schedule of a contraction from facts of the target: the register tile from its vector registers, block sizes from its caches.
  * Nothing here was fitted to one machine; why these rules, and how fast they are: docs/PERFORMANCE.md, "GEMM". */
 #include "ir/kernel/contract.h"
+#include "base/num.h"
 
 enum {
     NV_MAX = 4,             /* strips of a tile */
@@ -16,10 +17,6 @@ enum {
     BLOCK_WORK = 1 << 18    /* as long as each has so many multiply-adds */
 };
 
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 static int64_t l2_bytes(const KTarget *t) { return max64(t->l2_bytes, 256 << 10); }
 
 /* Length of near-equal blocks of at most about `most` of an extent, in units of `unit`: one that divides it if that costs few more blocks, since then

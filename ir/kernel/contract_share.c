@@ -12,6 +12,7 @@
  * sums (one row of 400 x 300: 4.0 us in blocks of 128, 3.2 in one). Rows are shared then, in shorter blocks. Neither blocks nor results depend on how many
  * threads there are. */
 #include "ir/kernel/contract.h"
+#include "base/num.h"
 
 enum {
     ENOUGH = 32,        /* blocks that share well whatever their number */
@@ -22,10 +23,6 @@ enum {
     FAR_BYTES = 6,      /* from behind it */
     ROW_TILES = 8       /* tiles of rows in a block whose strips stay in L2 */
 };
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 static const double TAIL = 1.03, FOUR = 0.4;
 

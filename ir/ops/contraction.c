@@ -1,9 +1,8 @@
 /* contraction.c: see contraction.h. */
 #include "ir/ops/contraction.h"
+#include "base/num.h"
 #include "ir/ops/axes.h"
 #include <string.h>
-
-static int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
 /* bf16 halves what is read of B, which is the time of a few rows. Many are bound by multiply-adds: widening takes two instructions for two vectors of B
  * where pairs will do, else two for one, so that they stay in f32 unless the target multiplies pairs. */

@@ -7,6 +7,7 @@
  * of a group]. An input of one pixel gives every tap its own matrix. Many phases, small groups, pads that are not known: a
  * plain nest. */
 #include "ir/ops/conv.h"
+#include "base/num.h"
 #include "ir/graph/eval.h"
 #include "ir/ops/grad.h"
 #include <string.h>
@@ -222,7 +223,6 @@ static void phase_store(void *arg, Kb *b, KVal z, KVal m, KVal n, KVal acc)
     put_phase(arg, b, rest, q, p->c->group == 1 ? n : kb_add(b, kb_mul(b, g, kb_dim(b, p->c->ocg)), n), acc);
 }
 
-static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 static int64_t floor_mod(int64_t a, int64_t b) { return (a % b + b) % b; }
 
 /* Which taps outputs stride*q + r of axis i use, and where they read. */
@@ -231,7 +231,7 @@ static void phase_axis(Dims *d, Phase *p, int i, int64_t begin)
     const Window *w = &p->c->w;
     ConvRows *r = &p->rows;
     int64_t s = w->stride[i], l = w->dilation[i], t = 0, nt = 0;
-    p->step[i] = s / gcd(s, l);
+    p->step[i] = s / gcd64(s, l);
     while (t < w->kernel[i] && t < p->step[i] && floor_mod(t * l - p->r[i] - begin, s)) t++;
     if (t < w->kernel[i] && t < p->step[i]) nt = (w->kernel[i] - 1 - t) / p->step[i] + 1;
     p->t0[i] = nt ? t : 0;

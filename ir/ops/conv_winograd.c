@@ -13,6 +13,7 @@
  * inputs for itself, which costs little beside its products. Tiles at the border read zeros: those that need none have
  * a loop without predicates. Tiles cut by the end of the image go through scratch and store what is inside. */
 #include "ir/ops/conv_winograd.h"
+#include "base/num.h"
 
 enum { PAD = 16 }; /* elements between the planes of V and M: their distance is no power of two */
 
@@ -267,8 +268,6 @@ static void output(const Wn *x, Kb *b, KVal t0, KVal live, KVal n0, KVal cols)
 }
 
 /* ---- the kernel ---- */
-
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 static bool applies(Lw *l, const ConvCase *c, int64_t *ic, int64_t *oc, Blob *weights)
 {

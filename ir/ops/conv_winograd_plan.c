@@ -5,6 +5,7 @@
  * are 16/9 and 4 times as many and come from memory once per run, and from the next cache once per block where they
  * exceed L2. */
 #include "ir/ops/conv_winograd.h"
+#include "base/num.h"
 #include <math.h>
 #include <string.h>
 
@@ -23,10 +24,6 @@ static const double STORE = 2.5,     /* cycles of a vector of products beside it
     UNSHARED = 1.15, ODD = 0.5;      /* prices for fewer pieces than half of UNITS, for one that two threads do not share */
 /* Bytes per cycle that arrive from memory, from the next cache beside the work, and from L2. */
 static const double MEMORY_RATE = 6, NEXT_RATE = 20, NEAR_RATE = 25;
-
-static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 bool winograd_window(const Window *w, int64_t group)
 {

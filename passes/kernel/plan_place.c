@@ -4,6 +4,7 @@
  *             lane of their own (plan_pack.c); constants are the form 1 with units of 64 bytes. Lanes lie one after the other.
  *   guests    an item may lie in a gap of a larger lane when it provably fits for all values of the symbols. */
 #include "passes/kernel/plan.h"
+#include "base/num.h"
 #include <stdlib.h>
 
 typedef struct Lane {
@@ -23,16 +24,6 @@ typedef struct Place {
 } Place;
 
 /* ---- lanes ---- */
-static int64_t gcd(int64_t a, int64_t b)
-{
-    while (b) {
-        int64_t r = a % b;
-        a = b;
-        b = r;
-    }
-    return a;
-}
-
 #define PADDED 2048 /* larger coefficients are rounded up to multiples of 64, which costs 3 %, rather than every unit */
 
 static void add(Place *p, PlanItem *it)
@@ -48,7 +39,7 @@ static void add(Place *p, PlanItem *it)
         vec_push(p->a, &p->lane, (Lane){.form = form, .exact = exact});
         l = &p->lane.p[p->lane.n - 1];
     }
-    l->gcd = gcd(coef, l->gcd);
+    l->gcd = gcd64(coef, l->gcd);
     vec_push(p->a, &l->spot, (PlanSpot){.item = it, .len = coef});
 }
 
