@@ -3,7 +3,7 @@
  * Multiply-add: enough independent accumulators to cover the latency on every core we know (24 with 32 registers, 12 with 16), factor and addend from
  * memory, no load in the loop. Starting values differ and are no fixed point of a*x+y, or LLVM would fold a chain away and the peak would read too high.
  * Reading: through eight accumulators; from half the second-level cache to 512 MB (less on small machines).
- * Best of several rounds: other work on the machine only ever takes away. */
+ * Best of several rounds by the thread's processor time, which does not count what other work on the machine takes away; how much that is shows beside it. */
 #include "codegen/peak.h"
 
 #include "base/bug.h"
@@ -26,10 +26,10 @@ enum { READ_ACCS = 8, READ_BYTES = 512 << 20, READ_LEAST = 32 << 20, ROUNDS = 12
 
 struct PeakLoop { LLVMOrcLLJITRef jit; FmaFn *fma; ReadFn *read; double flops_per_step; };
 
-static double now(void)
+static double now(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
@@ -191,9 +191,9 @@ double peak_loop_run(PeakLoop *p, double flops)
     volatile float xy[2] = {0.9991f, 0.0007f}, sink;
     float in[2] = {xy[0], xy[1]};
     int64_t steps = (int64_t)(flops / p->flops_per_step) + 1;
-    double t0 = now();
+    double t0 = now(CLOCK_THREAD_CPUTIME_ID);
     sink = p->fma(steps, in);
-    double dt = now() - t0;
+    double dt = now(CLOCK_THREAD_CPUTIME_ID) - t0;
     (void)sink;
     return dt * 1e9 / ((double)steps * p->flops_per_step);
 }
@@ -206,7 +206,7 @@ void peak_loop_free(PeakLoop *p)
 }
 
 /* ---- both loops on several threads at once ---- */
-typedef struct Work { PeakLoop *p; pthread_barrier_t *start; const char *from; const int64_t *bytes; double fma, read[PEAK_SIZES]; } Work;
+typedef struct Work { PeakLoop *p; pthread_barrier_t *start; const char *from; const int64_t *bytes; double fma, read[PEAK_SIZES], wall, cpu; } Work;
 
 static void *work_run(void *arg)
 {
@@ -215,7 +215,9 @@ static void *work_run(void *arg)
     w->fma = 1e9;
     for (int r = 0; r < ROUNDS; r++) {
         pthread_barrier_wait(w->start);
-        double s = peak_loop_run(w->p, 2e8);
+        double wall = now(CLOCK_MONOTONIC), cpu = now(CLOCK_THREAD_CPUTIME_ID), s = peak_loop_run(w->p, 2e8);
+        w->cpu += now(CLOCK_THREAD_CPUTIME_ID) - cpu;
+        w->wall += now(CLOCK_MONOTONIC) - wall;
         if (s < w->fma) w->fma = s;
     }
     for (int k = 0; k < PEAK_SIZES && w->bytes; k++) {
@@ -223,9 +225,12 @@ static void *work_run(void *arg)
         w->read[k] = 1e9;
         for (int r = 0; r < 5; r++) {
             pthread_barrier_wait(w->start);
-            double t0 = now();
+            double wall = now(CLOCK_MONOTONIC), cpu = now(CLOCK_THREAD_CPUTIME_ID);
             for (int64_t i = 0; i < times; i++) sink = w->p->read(w->from, w->bytes[k]);
-            double s = (now() - t0) * 1e9 / (double)(times * w->bytes[k]);
+            cpu = now(CLOCK_THREAD_CPUTIME_ID) - cpu;
+            w->cpu += cpu;
+            w->wall += now(CLOCK_MONOTONIC) - wall;
+            double s = cpu * 1e9 / (double)(times * w->bytes[k]);
             if (s < w->read[k]) w->read[k] = s;
             (void)sink;
         }
@@ -233,9 +238,10 @@ static void *work_run(void *arg)
     return NULL;
 }
 
-/* bytes: that many in all, by size; NULL: only the multiply-adds. The smallest is a thread's own. */
+/* bytes: that many in all, by size; NULL: only the multiply-adds. The smallest is a thread's own. Lowers *share to the
+ * share of the time for which the thread with the least had a processor. */
 static void team_run(PeakLoop *p, int threads, const char *mem, int64_t room, const int64_t *bytes, double *gflops,
-                     double *gbytes)
+                     double *gbytes, double *share)
 {
     Work *w = calloc((size_t)threads, sizeof *w);
     pthread_t *id = calloc((size_t)threads, sizeof *id);
@@ -256,6 +262,7 @@ static void team_run(PeakLoop *p, int threads, const char *mem, int64_t room, co
     for (int i = 0; i < threads; i++) {
         if (i) pthread_join(id[i], NULL);
         *gflops += 1 / w[i].fma;
+        if (w[i].cpu < *share * w[i].wall) *share = w[i].cpu / w[i].wall;
         for (int k = 0; k < PEAK_SIZES && bytes; k++) gbytes[k] += 1 / w[i].read[k];
     }
     pthread_barrier_destroy(&start);
@@ -267,7 +274,7 @@ bool peak_measure(const KTarget *t, int threads, PeakResult *r)
 {
     static const char *const x86[PEAK_WIDTHS] = {"sse", "avx2", "avx512"}, *const arm[PEAK_WIDTHS] = {"neon", "", ""};
     const char *const *names = strncmp(t->triple, "aarch64", 7) ? x86 : arm;
-    *r = (PeakResult){.threads = threads};
+    *r = (PeakResult){.threads = threads, .share_1 = 1, .share_n = 1};
     int64_t bytes = READ_BYTES;
     long pages = sysconf(_SC_AVPHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     if (pages > 0 && bytes > (int64_t)pages * page / 4) bytes = (int64_t)pages * page / 4;
@@ -283,8 +290,8 @@ bool peak_measure(const KTarget *t, int threads, PeakResult *r)
         const int64_t *sizes = bits * 2 > t->vec_bits ? r->bytes : NULL;
         r->width[r->n].bits = bits;
         r->width[r->n].name = names[r->n];
-        team_run(p, 1, mem, bytes, sizes, &r->width[r->n].gflops_1, r->read_1);
-        team_run(p, threads, mem, bytes, sizes, &r->width[r->n].gflops_n, r->read_n);
+        team_run(p, 1, mem, bytes, sizes, &r->width[r->n].gflops_1, r->read_1, &r->share_1);
+        team_run(p, threads, mem, bytes, sizes, &r->width[r->n].gflops_n, r->read_n, &r->share_n);
         r->n++;
         peak_loop_free(p);
     }

@@ -11,6 +11,7 @@ typedef struct PeakResult {
     struct { unsigned bits; const char *name; double gflops_1, gflops_n; } width[PEAK_WIDTHS];   /* f32, a multiply-add counts as two */
     int64_t bytes[PEAK_SIZES];                          /* read over and over: half, one and two of the second-level cache, 8, 32, 128, 512 MB */
     double read_1[PEAK_SIZES], read_n[PEAK_SIZES];      /* GB/s, by size */
+    double share_1, share_n;                            /* of the time of measuring in which the threads had a processor: 1 on a quiet machine */
 } PeakResult;
 
 /* Takes about a second. false: the target is not this machine's, or it lacks the target's instructions. */
@@ -21,7 +22,7 @@ double peak_read(const PeakResult *, double bytes);
 /* The multiply-add loop alone, to be timed between the batches of a benchmark. NULL: as above. */
 typedef struct PeakLoop PeakLoop;
 PeakLoop *peak_loop_new(const KTarget *, unsigned bits);
-double peak_loop_run(PeakLoop *, double flops);         /* runs about that many; gives the seconds that 1e9 of them took */
+double peak_loop_run(PeakLoop *, double flops);         /* runs about that many; gives the seconds of processor time that 1e9 of them took */
 void peak_loop_free(PeakLoop *);
 
 #endif

@@ -34,12 +34,13 @@ static int bench_machine(Session *s)
     cJSON *j = cJSON_CreateObject(), *fma = cJSON_AddObjectToObject(j, "fma_peak");
     cJSON *read = cJSON_AddObjectToObject(j, "read_bandwidth"), *cache = cJSON_AddObjectToObject(j, "cache_bandwidth");
     cJSON *by_size = cJSON_AddObjectToObject(j, "bandwidth_by_size"), *bytes = cJSON_AddArrayToObject(by_size, "bytes");
+    cJSON *share = cJSON_AddObjectToObject(j, "processor_share");
     char n[16];
     cJSON_AddStringToObject(j, "cpu", t.cpu);
     cJSON_AddStringToObject(j, "target", t.triple);
     cJSON_AddNumberToObject(j, "threads", p.threads);
     cJSON_AddNumberToObject(j, "cache_bytes", t.l2_bytes);
-    cJSON_AddStringToObject(j, "units", "GF/s of f32 (a multiply-add is two), GB/s; by number of threads");
+    cJSON_AddStringToObject(j, "units", "GF/s of f32 (a multiply-add is two), GB/s, of processor time; by number of threads");
     for (int k = 0; k < PEAK_SIZES; k++) cJSON_AddItemToArray(bytes, cJSON_CreateNumber((double)p.bytes[k]));
     for (int many = 0; many <= (p.threads > 1); many++) {
         const double *gbytes = many ? p.read_n : p.read_1;
@@ -48,6 +49,7 @@ static int bench_machine(Session *s)
             cJSON *w = many ? cJSON_GetObjectItem(fma, p.width[k].name) : cJSON_AddObjectToObject(fma, p.width[k].name);
             cJSON_AddNumberToObject(w, n, many ? p.width[k].gflops_n : p.width[k].gflops_1);
         }
+        cJSON_AddNumberToObject(share, n, many ? p.share_n : p.share_1);
         cJSON_AddNumberToObject(read, n, gbytes[PEAK_SIZES - 1]);
         cJSON_AddNumberToObject(cache, n, gbytes[0]);
         cJSON_AddItemToObject(by_size, n, cJSON_CreateDoubleArray(gbytes, PEAK_SIZES));

@@ -1,10 +1,12 @@
 /* cmd_profile.c: `bmc profile MODEL`: where a model's time goes, by step of its program, worst first. The model is
  * compiled with counters (runtime/bmc_profile.h), run for a while, and the quickest tenth of each step's runs is set
  * against what the machine could do at most, measured just before: roof is the larger of flops/peak and
- * bytes/bandwidth, lost the time beyond it. On several threads another context runs the same on one thread, in turn, and
- * for each step the median of every thread's processor time is kept, which other work on the machine does
- * not lengthen. Gain is that of one thread over the slowest of several; what stays on thread 0 has gain 1. Flops and bytes come from the kernels (ir/kernel/cost.h), with the sizes of
- * the run. Bandwidth is that of reading over and over as many bytes as weights and arena have; what one step leaves in a
+ * bytes/bandwidth, lost the time beyond it. Beside the time on the wall stands the processor time of all threads, which
+ * other work on the machine does not lengthen; GF/s, GB/s, roof and lost go by the slowest thread's, on one thread by the
+ * shorter of both. On several threads another context runs the same on one thread, in turn, and for each
+ * step the median of every thread's processor time is kept. Gain is that of one thread over the slowest of several; what
+ * stays on thread 0 has gain 1. Flops and bytes come from the kernels (ir/kernel/cost.h), with the sizes of the run.
+ * Bandwidth is that of reading over and over as many bytes as weights and arena have; what one step leaves in a
  * nearer cache for the next may exceed it. */
 #include "codegen/codegen.h"
 #include "codegen/peak.h"
@@ -17,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { RUNS_MAX = 301 };
@@ -25,9 +28,10 @@ typedef struct Row {
     const KStep *step;
     const char *what, *node, *op; /* kernel or call; the node's name and operator */
     double ns, wait, lost;        /* a run; wait: at the barriers behind it */
+    double used;                  /* used_ns() */
     double times;                 /* a run */
     double alone, slowest;        /* ns of processor time a run: on one thread; of the slowest of several */
-    double *cpu;                  /* of each */
+    double *cpu, all;             /* of each; of all together */
     KCost cost;                   /* of all its times in a run */
     double share;                 /* of the roofline; 0: nothing to compare with */
 } Row;
@@ -38,8 +42,10 @@ typedef struct Profile {
     uint32_t n;
     double gflops, gbytes; /* at most */
     double bytes;          /* weights and arena: what a run goes over */
-    double run_ns;
+    double run_ns, used; /* of a run; of its steps, by used_ns() */
+    double all;         /* ns of processor time a run, of all threads, without waiting */
     double alone, team; /* ns of processor time a run: one thread; all threads, waiting for each other at barriers */
+    double look; /* ns that a look at a thread's processor time adds to it */
     int nt;
 } Profile;
 
@@ -71,6 +77,27 @@ static double median(uint64_t *v, uint32_t n)
     return n % 2 ? (double)v[n / 2] : ((double)v[n / 2 - 1] + (double)v[n / 2]) / 2;
 }
 
+/* What looking at the thread's clock costs in its own figure: a system call, unlike the wall's clock. */
+static double look_ns(void)
+{
+    struct timespec t;
+    uint64_t was = 0, least = UINT64_MAX;
+    for (int k = 0; k < 1000; k++) {
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+        uint64_t at = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+        if (was && at - was < least) least = at - was;
+        was = at;
+    }
+    return (double)least;
+}
+
+/* The time that a step took of a run, whatever else the machine did. Of several threads the wall's time says nothing
+ * then: what one is kept from computing the others take over. */
+static double used_ns(const Profile *p, const Row *r)
+{
+    return r->slowest > 0 && (p->nt > 1 || r->slowest < r->ns) ? r->slowest : r->ns + r->wait;
+}
+
 static void count_step(void *arg, KStep *s)
 {
     Profile *p = arg;
@@ -98,7 +125,7 @@ static bool counts_init(Profile *p, Counts *c, CountersFn *counters)
 {
     Session *s = p->s;
     if (!model_run(s, &c->l) || !model_run(s, &c->l)) return false; /* twice: now all threads count */
-    c->d.cpu = p->nt > 1;
+    c->d.cpu = 1;
     counters(c->l.ctx, &c->d);
     if (c->d.n_step != p->n + 1)
         return diag(&s->diag, diag_file(s->opt.file), E_RUN, "the model has other steps than its program");
@@ -143,9 +170,11 @@ static void cpu_times(Profile *p, const Counts *c, uint32_t runs, bool alone)
         bool end = k > p->n || p->row[k].step->kind == KST_BARRIER;
         double most = 0, in_phase = 0;
         for (uint32_t t = 0; t < c->d.n_thread; t++) {
-            double ns = end ? 0 : median(c->cpu + place(c, t, k) * RUNS_MAX, runs);
+            uint64_t *v = c->cpu + place(c, t, k) * RUNS_MAX;
+            double ns = end ? 0 : (p->nt > 1 ? median(v, runs) : quick(v, runs)) - p->look * p->row[k].times;
+            ns = ns > 0 ? ns : 0;
             most = ns > most ? ns : most;
-            if (!end && !alone) p->row[k].cpu[t] = ns;
+            if (!end && !alone) p->row[k].cpu[t] = ns, p->row[k].all += ns, p->all += ns;
             phase[t] += ns;
             in_phase = phase[t] > in_phase ? phase[t] : in_phase;
             if (end) phase[t] = 0;
@@ -171,7 +200,8 @@ static bool measure(Profile *p, Counts *c, Counts *one, CountersFn *counters)
     do {
         if (!counts_run(s, c, runs) || (one && !counts_run(s, one, runs))) return false;
     } while (++runs < RUNS_MAX && clock_ns() < end);
-    if (one) cpu_times(p, c, runs, false), cpu_times(p, one, runs, true);
+    cpu_times(p, c, runs, false);
+    if (one) cpu_times(p, one, runs, true);
     for (uint32_t k = 0; k < d.n_step; k++) p->row[k].ns = quick(took(c, 0, k), runs);
     p->run_ns = quick(c->run, runs);
     for (uint32_t k = 1, before = 0; k < d.n_step; k++) { /* waiting belongs to what was waited for */
@@ -187,8 +217,9 @@ static bool measure(Profile *p, Counts *c, Counts *one, CountersFn *counters)
         r->cost.flops *= r->times;
         r->cost.bytes *= r->times;
         r->cost.constant *= r->times;
-        double roof = r->cost.flops / p->gflops, mem = r->cost.bytes / p->gbytes, all = r->ns + r->wait;
+        double roof = r->cost.flops / p->gflops, mem = r->cost.bytes / p->gbytes, all = used_ns(p, r);
         if (mem > roof) roof = mem;
+        r->used = all;
         r->share = all > 0 ? roof / all : 0;
         r->lost = all > roof ? all - roof : 0;
     }
@@ -235,18 +266,20 @@ static uint32_t by_family(Arena *a, Row *const *row, uint32_t n, Row **out)
         r->times += row[i]->times;
         r->cost.flops += row[i]->cost.flops;
         r->cost.bytes += row[i]->cost.bytes;
-        r->share += row[i]->share * (row[i]->ns + row[i]->wait);
+        r->all += row[i]->all;
+        r->share += row[i]->share * row[i]->used;
+        r->used += row[i]->used;
     }
-    for (uint32_t k = 0; k < m; k++) out[k]->share /= out[k]->ns + out[k]->wait > 0 ? out[k]->ns + out[k]->wait : 1;
+    for (uint32_t k = 0; k < m; k++) out[k]->share /= out[k]->used > 0 ? out[k]->used : 1;
     qsort(out, m, sizeof *out, by_lost);
     return m;
 }
 
 static void line(const Profile *p, const Row *r, bool step)
 {
-    double ns = r->ns + r->wait, unit = ns > 0 ? ns : 1;
-    printf("%10.1f %6.1f %9.1f %9.1f %8.1f %6.0f%% %9.1f %6.0f  ", ns / 1e3, 100 * ns / p->run_ns, r->wait / 1e3,
-           r->cost.flops / unit, r->cost.bytes / unit, 100 * r->share, r->lost / 1e3, r->times);
+    double ns = r->ns + r->wait, unit = r->used > 0 ? r->used : 1;
+    printf("%10.1f %6.1f %9.1f %10.1f %9.1f %8.1f %6.0f%% %9.1f %6.0f  ", ns / 1e3, 100 * r->used / p->used,
+           r->wait / 1e3, r->all / 1e3, r->cost.flops / unit, r->cost.bytes / unit, 100 * r->share, r->lost / 1e3, r->times);
     if (p->nt > 1)
         printf("%9.1f %9.1f %5.2f  ", r->alone / 1e3, r->slowest / 1e3,
                r->slowest > 0 ? r->alone / r->slowest : 1);
@@ -267,6 +300,7 @@ static void json_row(cJSON *list, const Profile *p, const Row *r, bool step)
     cJSON_AddStringToObject(j, "kernel", r->what);
     cJSON_AddNumberToObject(j, "ns", r->ns);
     cJSON_AddNumberToObject(j, "wait_ns", r->wait);
+    cJSON_AddNumberToObject(j, "cpu_ns", r->all);
     cJSON_AddNumberToObject(j, "lost_ns", r->lost);
     if (p->nt > 1) {
         cJSON_AddNumberToObject(j, "alone_ns", r->alone);
@@ -280,7 +314,7 @@ static void json_row(cJSON *list, const Profile *p, const Row *r, bool step)
     cJSON_AddItemToArray(list, j);
 }
 
-static void show(const Profile *p, Row **row, uint32_t n)
+static void show(Profile *p, Row **row, uint32_t n)
 {
     int threads = p->nt;
     Row **op = arena_array(&p->s->arena, Row *, n + 1);
@@ -291,6 +325,7 @@ static void show(const Profile *p, Row **row, uint32_t n)
         weights += row[k]->cost.constant;
         in_steps += row[k]->ns + row[k]->wait;
         lost += row[k]->lost;
+        p->used += row[k]->used;
     }
     qsort(row, n, sizeof *row, by_lost);
     if (p->s->opt.json) {
@@ -298,6 +333,7 @@ static void show(const Profile *p, Row **row, uint32_t n)
         cJSON_AddStringToObject(j, "model", p->s->opt.file);
         cJSON_AddNumberToObject(j, "threads", threads);
         cJSON_AddNumberToObject(j, "run_ns", p->run_ns);
+        cJSON_AddNumberToObject(j, "cpu_ns", p->all);
         if (threads > 1) {
             cJSON_AddNumberToObject(j, "alone_ns", p->alone);
             cJSON_AddNumberToObject(j, "team_ns", p->team);
@@ -320,12 +356,12 @@ static void show(const Profile *p, Row **row, uint32_t n)
            "over and over)\n",
            p->s->opt.file, p->run_ns / 1e6, threads, threads > 1 ? "s" : "", flops / 1e9, flops / p->run_ns, p->gflops,
            p->gbytes, p->bytes / 1e6);
-    printf("%u steps take %.3f ms, %.3f ms of it beyond the roofline; outside of them %.3f ms\n", n, in_steps / 1e6,
-           lost / 1e6, (p->run_ns - in_steps) / 1e6);
+    printf("%u steps take %.3f ms, %.3f ms of processor time, %.3f ms beyond the roofline; outside of them %.3f ms\n", n,
+           in_steps / 1e6, p->all / 1e6, lost / 1e6, (p->run_ns - in_steps) / 1e6);
     if (threads > 1)
         printf("processor time: one thread %.3f ms, %d threads %.3f ms, gain %.2f\n", p->alone / 1e6, threads,
                p->team / 1e6, p->team > 0 ? p->alone / p->team : 1);
-    static const char HEAD[] = "\n   time us  %% run   wait us      GF/s     GB/s   roof   lost us  times  ";
+    static const char HEAD[] = "\n   time us      %%   wait us     cpu us      GF/s     GB/s   roof   lost us  times  ";
     const char *more = threads > 1 ? " alone us  slowest   gain  " : "";
     printf(HEAD), printf("%skind of kernel\n", more);
     for (uint32_t k = 0; k < n_op; k++) line(p, op[k], false);
@@ -364,6 +400,7 @@ int cmd_profile(Session *s)
     if (!peak_measure(&s->k.target, p.nt, &peak))
         return diag(&s->diag, diag_file(NULL), E_RUN, "this machine cannot run code for that cpu"), EXIT_INPUT;
     p.gflops = p.nt > 1 ? peak.width[peak.n - 1].gflops_n : peak.width[peak.n - 1].gflops_1;
+    p.look = look_ns();
     p.bytes = working_set(&s->k, l);
     p.gbytes = peak_read(&peak, p.bytes);
     if (p.nt > 1) {

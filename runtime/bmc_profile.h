@@ -17,7 +17,7 @@ typedef struct bmc_profile_data {
     const bmc_profile_step *step;
     uint32_t n_step;    /* with step 0; 0: nothing has run yet */
     uint32_t n_thread, stride;
-    uint32_t cpu;       /* set by the caller, 1: from now on also count processor time, a system call each time */
+    uint32_t cpu;       /* set by the caller, 1: from now on also count processor time, a system call each time, part of it in the figure */
     const int64_t *sym; /* symbols as the last run left them */
 } bmc_profile_data;
 

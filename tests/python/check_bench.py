@@ -40,6 +40,9 @@ def profile(bmc, tally):
     tally.check("bytes hold the weights", weights <= sum(s["bytes"] for s in p["steps"]) <= 1.5 * weights)
     within = sum(s["ns"] + s["wait_ns"] for s in p["steps"])
     tally.check("steps fill the run and no more", 0.3 * p["run_ns"] < within < 1.1 * p["run_ns"], (within, p["run_ns"]))
+    used = [(s["cpu_ns"], s["ns"], s["flops"]) for s in p["steps"] if s["flops"] > 0.5 * products]
+    busy = used and all(0.5 * w < c < 1.1 * w for c, w, _ in used)
+    tally.check("on one thread a step uses a processor while it runs", busy, used)
     lost = [s["lost_ns"] for s in p["steps"]]
     tally.check("worst first", lost == sorted(lost, reverse=True) and len(lost) > 1, lost)
     names = {s["node"] for s in p["steps"]}
@@ -52,6 +55,8 @@ def profile(bmc, tally):
     p = json.loads(ran.out) if ran.status == 0 else {"steps": []}
     slowest = all(abs(s["slowest_ns"] - max(s["thread_ns"])) < 1 for s in p["steps"])
     tally.check("every thread counts for itself", p["steps"] and slowest, ran.brief())
+    both = all(abs(s["cpu_ns"] - sum(s["thread_ns"])) < 1 for s in p["steps"])
+    tally.check("processor time is that of both", p["steps"] and both and p["cpu_ns"] > 0, ran.brief())
     most = max(p["steps"], key=lambda s: s["alone_ns"], default={"thread_ns": [0, 1]})["thread_ns"]
     tally.check("two threads share a large product", len(most) == 2 and min(most) > 0.5 * max(most), most)
     tally.check("and take less time than one", p.get("team_ns", 1) < p.get("alone_ns", 0), ran.out[:200])
@@ -65,6 +70,8 @@ def profile(bmc, tally):
     ran = run([bmc, "bench", "--machine", "--json", "--threads", "1"])
     m = json.loads(ran.out) if ran.status == 0 else {}
     faster = m and m["cache_bandwidth"]["1"] > m["read_bandwidth"]["1"] > 0
+    share = m.get("processor_share", {}).get("1", 0)
+    tally.check("a thread has a processor for a share of the time", 0.05 < share <= 1.01, ran.out)
     tally.check("the cache reads faster than memory", faster, ran.out)
 
 
