@@ -44,6 +44,18 @@ void pass_count(PassCtx *c, const char *what, int64_t n)
              (PassStat){.pass = c->pass->name, .what = arena_strdup(c->stat_arena, what), .n = n});
 }
 
+static bool in_graphs(PassCtx *c, Graph *g, bool (*one)(PassCtx *, Graph *))
+{
+    bool changed = one(c, g);
+    for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
+        if (node_rec(g, n)->op == OP_Group) continue;
+        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) changed |= in_graphs(c, node_rec(g, n)->region[k], one);
+    }
+    return changed;
+}
+
+PassResult pass_graphs(PassCtx *c, bool (*one)(PassCtx *, Graph *)) { return in_graphs(c, c->m->entry, one) ? PASS_CHANGED : PASS_UNCHANGED; }
+
 bool pass_may_rewrite(PassCtx *c)
 {
     if (c->rewrite_limit < 0) return true;

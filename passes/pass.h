@@ -31,6 +31,9 @@ typedef struct Pass {
 } Pass;
 
 void pass_count(PassCtx *, const char *what, int64_t n);
+/* Calls `one` (does it change anything?) for the entry graph and then, going inwards, for every region of a node that is left, but for those of
+ * Groups, whose members are one kernel already. */
+PassResult pass_graphs(PassCtx *, bool (*one)(PassCtx *, Graph *));
 bool pass_may_rewrite(PassCtx *);                          /* false once --rewrite-limit is used up: the pass then changes nothing more */
 void pass_remark(PassCtx *, DiagLoc, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 const Pass *pass_find(const char *name);

@@ -126,7 +126,6 @@ static bool fold_graph(PassCtx *c, Graph *g)
     bool changed = false;
     for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
         Sizes s;
-        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) changed |= fold_graph(c, node_rec(g, n)->region[k]);
         if (!candidate(g, n, &s) || c->rewrite_limit == 0) continue;
         bool small = s.out <= c->opt[OPT_INLINE] && !s.derived && s.in_elements <= c->opt[OPT_MAX_WORK];
         if (!(small ? fold_small(c, g, n) : fold_large(c, g, n, &s))) continue;
@@ -137,6 +136,6 @@ static bool fold_graph(PassCtx *c, Graph *g)
     return changed;
 }
 
-static PassResult run(PassCtx *c) { return fold_graph(c, c->m->entry) ? PASS_CHANGED : PASS_UNCHANGED; }
+static PassResult run(PassCtx *c) { return pass_graphs(c, fold_graph); }
 
 const Pass pass_fold = {.name = "fold", .brief = "compute what depends on constants only", .opts = opts, .run = run};

@@ -250,14 +250,12 @@ static bool fold_one(PassCtx *p, Graph *g, Node n)
 static bool fold_graph(PassCtx *p, Graph *g)
 {
     bool changed = false;
-    for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
-        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) changed |= fold_graph(p, node_rec(g, n)->region[k]);
+    for (Node n = graph_first(g); n.i; n = node_next(g, n))
         while (fold_one(p, g, n)) changed = true;
-    }
     return changed;
 }
 
-static PassResult run(PassCtx *c) { return fold_graph(c, c->m->entry) ? PASS_CHANGED : PASS_UNCHANGED; }
+static PassResult run(PassCtx *c) { return pass_graphs(c, fold_graph); }
 
 const Pass pass_fold_affine = {
     .name = "fold-affine", .brief = "factors and summands per channel go into weights and biases", .run = run};

@@ -76,14 +76,12 @@ static bool fold_one(PassCtx *c, Graph *g, Node n)
 static bool fold_graph(PassCtx *c, Graph *g)
 {
     bool changed = false;
-    for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
-        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) changed |= fold_graph(c, node_rec(g, n)->region[k]);
+    for (Node n = graph_first(g); n.i; n = node_next(g, n))
         while (fold_one(c, g, n)) changed = true;
-    }
     return changed;
 }
 
-static PassResult run(PassCtx *c) { return fold_graph(c, c->m->entry) ? PASS_CHANGED : PASS_UNCHANGED; }
+static PassResult run(PassCtx *c) { return pass_graphs(c, fold_graph); }
 
 const Pass pass_fold_pad = {
     .name = "fold-pad", .brief = "zeros around pixels become padding of convolutions", .run = run};

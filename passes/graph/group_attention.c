@@ -369,7 +369,6 @@ static bool group_graph(PassCtx *c, Graph *g)
     for (Node n = graph_first(g), next; n.i; n = next) {
         next = node_next(g, n);
         if (node_rec(g, n)->op == OP_Group) continue;
-        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) changed |= group_graph(c, node_rec(g, n)->region[k]);
         Attention x = {.c = c, .g = g};
         if (!group_attention(&x, n) || !pass_may_rewrite(c)) continue;
         changed |= make(&x);
@@ -377,7 +376,7 @@ static bool group_graph(PassCtx *c, Graph *g)
     return changed;
 }
 
-static PassResult run(PassCtx *c) { return group_graph(c, c->m->entry) ? PASS_CHANGED : PASS_UNCHANGED; }
+static PassResult run(PassCtx *c) { return pass_graphs(c, group_graph); }
 
 const Pass pass_group_attention = {.name = "group-attention",
                                    .brief = "two products with a softmax between them, a block of rows at a time",

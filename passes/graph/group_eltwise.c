@@ -94,11 +94,8 @@ static bool group_graph(PassCtx *c, Graph *g)
 {
     Ge s = {.c = c, .g = g, .of = arena_array(c->arena, uint32_t, g->node.n)};
     bool changed = false;
-    for (Node n = graph_last(g); n.i; n = node_prev(g, n)) {
-        if (node_rec(g, n)->op == OP_Group) continue;
-        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) changed |= group_graph(c, node_rec(g, n)->region[k]);
-        place(&s, n);
-    }
+    for (Node n = graph_last(g); n.i; n = node_prev(g, n))
+        if (node_rec(g, n)->op != OP_Group) place(&s, n);
     for (uint32_t k = 0; k < s.group.n; k++) {
         GroupRec *q = &s.group.p[k];
         if (q->member.n < 2 || !pass_may_rewrite(c)) continue;
@@ -112,7 +109,7 @@ static bool group_graph(PassCtx *c, Graph *g)
     return changed;
 }
 
-static PassResult run(PassCtx *c) { return group_graph(c, c->m->entry) ? PASS_CHANGED : PASS_UNCHANGED; }
+static PassResult run(PassCtx *c) { return pass_graphs(c, group_graph); }
 
 const Pass pass_group_eltwise = {
     .name = "group-eltwise", .brief = "element-wise chains and moves into one nest each", .opts = opts, .run = run};

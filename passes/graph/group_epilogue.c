@@ -43,9 +43,7 @@ static bool group_graph(PassCtx *c, Graph *g)
     bool changed = false;
     for (Node n = graph_first(g), next; n.i; n = next) {
         next = node_next(g, n);
-        if (node_rec(g, n)->op == OP_Group) continue;
-        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) changed |= group_graph(c, node_rec(g, n)->region[k]);
-        if (!is_root(g, n)) continue;
+        if (node_rec(g, n)->op == OP_Group || !is_root(g, n)) continue;
         /* the group takes its last member's place, so `next` may be one of those that went in */
         Node before = node_prev(g, n);
         if (!group_root(c, g, n)) continue;
@@ -55,7 +53,7 @@ static bool group_graph(PassCtx *c, Graph *g)
     return changed;
 }
 
-static PassResult run(PassCtx *c) { return group_graph(c, c->m->entry) ? PASS_CHANGED : PASS_UNCHANGED; }
+static PassResult run(PassCtx *c) { return pass_graphs(c, group_graph); }
 
 const Pass pass_group_epilogue = {.name = "group-epilogue",
                                   .brief = "what follows a contraction element by element is done by it",

@@ -116,16 +116,13 @@ static bool group_graph(PassCtx *c, Graph *g)
 {
     bool changed = false;
     VEC(Node) root = {0};
-    for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
-        if (node_rec(g, n)->op == OP_Group) continue;
-        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) changed |= group_graph(c, node_rec(g, n)->region[k]);
-        if (is_root(g, n)) vec_push(c->arena, &root, n);
-    }
+    for (Node n = graph_first(g); n.i; n = node_next(g, n))
+        if (node_rec(g, n)->op != OP_Group && is_root(g, n)) vec_push(c->arena, &root, n);
     for (uint32_t k = 0; k < root.n; k++) changed |= group_root(c, g, root.p[k]);
     return changed;
 }
 
-static PassResult run(PassCtx *c) { return group_graph(c, c->m->entry) ? PASS_CHANGED : PASS_UNCHANGED; }
+static PassResult run(PassCtx *c) { return pass_graphs(c, group_graph); }
 
 const Pass pass_group_row = {.name = "group-row",
                              .brief = "softmax, norms, reductions, pools with the element-wise ops around them",

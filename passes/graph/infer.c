@@ -107,11 +107,8 @@ static bool resolve_node(PassCtx *c, Graph *g, Node n)
 static bool resolve_graph(PassCtx *c, Graph *g)
 {
     bool changed = false;
-    for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
-        if (node_rec(g, n)->op == OP_Group) continue; /* a group's values never meet memory, nor do Dims there */
-        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) changed |= resolve_graph(c, node_rec(g, n)->region[k]);
-        changed |= resolve_node(c, g, n);
-    }
+    for (Node n = graph_first(g); n.i; n = node_next(g, n))
+        if (node_rec(g, n)->op != OP_Group) changed |= resolve_node(c, g, n); /* a group's values never meet memory, nor do Dims there */
     return changed;
 }
 
@@ -175,7 +172,7 @@ static PassResult run(PassCtx *c)
     }
     drop_stale_checks(c);
     bool changed = fingerprint(c) != before;
-    return resolve_graph(c, c->m->entry) || changed ? PASS_CHANGED : PASS_UNCHANGED;
+    return pass_graphs(c, resolve_graph) == PASS_CHANGED || changed ? PASS_CHANGED : PASS_UNCHANGED;
 }
 
 const Pass pass_infer = {
