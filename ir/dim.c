@@ -5,6 +5,7 @@
  * What a symbol's bounds and multiple prove is used when an expression is built; dim_resolve builds it again when more
  * has become known. */
 #include "ir/dim_poly.h"
+#include "base/num.h"
 #include <assert.h>
 
 /* Keys of results already computed, beside the records' own in by_hash; only what depends on no symbol's bounds. */
@@ -174,7 +175,7 @@ static bool split_multiples(Dims *d, Poly *p, int64_t c, Poly *whole, Poly *fact
         int64_t q = t->n ? t->c / c : floor_div(t->c, c), r = t->n ? t->c % c : floor_mod(t->c, c);
         uint64_t g = dim_abs(r);
         for (uint32_t j = 0; j < t->n && c <= INT32_MAX; j++) /* so that g * gcd fits */
-            g = dim_gcd(g * dim_gcd((uint64_t)dim_divisor(d, t->f[j]), (uint64_t)c), (uint64_t)c);
+            g = gcd64(g * gcd64((uint64_t)dim_divisor(d, t->f[j]), (uint64_t)c), (uint64_t)c);
         Poly part;
         poly_zero(&part);
         part.n = 1;
@@ -465,7 +466,7 @@ static bool narrow(Dims *d, Sym s, Dim x)
     SymRec *r = &d->sym.p[s.i];
     if (lo > r->lo) r->lo = lo;
     if (hi < r->hi) r->hi = hi;
-    if (k > 1 && !__builtin_mul_overflow(r->multiple / (int64_t)dim_gcd((uint64_t)r->multiple, (uint64_t)k), k, &lcm))
+    if (k > 1 && !__builtin_mul_overflow(r->multiple / (int64_t)gcd64((uint64_t)r->multiple, (uint64_t)k), k, &lcm))
         r->multiple = lcm;
     return r->lo <= r->hi;
 }
@@ -535,7 +536,7 @@ bool dim_assume_eq(Dims *d, Dim a, Dim b)
     poly_zero(&p);
     if (poly_add_dim(d, &p, 1, a) || poly_add_dim(d, &p, -1, b)) return true;
     uint64_t g = 0;
-    for (uint32_t i = 0; i < p.n; i++) g = dim_gcd(g, dim_abs(p.t[i].c));
+    for (uint32_t i = 0; i < p.n; i++) g = gcd64(g, dim_abs(p.t[i].c));
     for (uint32_t i = 0; i < p.n && g <= INT64_MAX; i++) p.t[i].c /= (int64_t)g;
     for (int pass = 0; pass < 2; pass++) /* prefer to replace what a node binds */
         for (uint32_t i = 0; i < p.n; i++) {
@@ -569,7 +570,7 @@ Dim dim_factor(Dims *d, Dim x, int64_t *coef)
     *coef = 1;
     poly_zero(&p);
     if (!x.i || poly_add_dim(d, &p, 1, x)) return x;
-    for (uint32_t i = 0; i < p.n; i++) g = dim_gcd(g, dim_abs(p.t[i].c));
+    for (uint32_t i = 0; i < p.n; i++) g = gcd64(g, dim_abs(p.t[i].c));
     if (g < 2 || g > INT64_MAX) return x;
     for (uint32_t i = 0; i < p.n; i++) p.t[i].c /= (int64_t)g;
     Dim rest = poly_build(d, &p);

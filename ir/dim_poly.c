@@ -1,5 +1,6 @@
 /* dim_poly.c: arithmetic on the normal form. 3*N*M + N - 2 is the terms {3,[M,N]} {1,[N]} {-2,[]}. */
 #include "ir/dim_poly.h"
+#include "base/num.h"
 #include <assert.h>
 #include <string.h>
 
@@ -206,7 +207,7 @@ bool poly_cancel(const Dims *d, Poly *a, Poly *b)
     for (int w = 0; w < 2; w++)
         for (uint32_t i = 0; i < both[w]->n; i++) {
             const Term *t = &both[w]->t[i];
-            g = dim_gcd(g, dim_abs(t->c));
+            g = gcd64(g, dim_abs(t->c));
             uint32_t kept = 0;
             for (uint32_t x = 0, y = 0; x < common.n; x++) { /* both lists are sorted */
                 while (y < t->n && dim_order(d, t->f[y], common.f[x]) < 0) y++;

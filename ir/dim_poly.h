@@ -42,15 +42,6 @@ static inline int64_t floor_mod(int64_t a, int64_t b)
     int64_t r = a % b;
     return r + (r != 0 && ((r < 0) != (b < 0)) ? b : 0);
 }
-static inline uint64_t dim_gcd(uint64_t a, uint64_t b)
-{
-    while (b) {
-        uint64_t r = a % b;
-        a = b;
-        b = r;
-    }
-    return a;
-}
 static inline uint64_t dim_abs(int64_t x) { return x < 0 ? 0 - (uint64_t)x : (uint64_t)x; }
 
 #endif

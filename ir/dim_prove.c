@@ -190,7 +190,7 @@ int64_t dim_divisor(const Dims *d, Dim x)
             r = &d->rec.p[s->same_as.i];
             k = r->kind == DIM_SYM ? max64(d->sym.p[r->sym.i].multiple, 1) : dim_divisor(d, s->same_as);
             if (k == 0) return 0;
-            int64_t lcm = g / (int64_t)dim_gcd((uint64_t)g, (uint64_t)k);
+            int64_t lcm = g / (int64_t)gcd64((uint64_t)g, (uint64_t)k);
             if (!__builtin_mul_overflow(lcm, k, &lcm)) g = lcm;
             if (r->kind != DIM_SYM) return g;
         }
@@ -200,7 +200,7 @@ int64_t dim_divisor(const Dims *d, Dim x)
     if (r->kind == DIM_FLOORDIV) return dim_is_const(d, r->b, &k) && k > 0 && a % k == 0 ? a / k : 1;
     int64_t b = dim_divisor(d, r->b);
     if (r->kind == DIM_MUL) return __builtin_mul_overflow(a, b, &g) ? max64(a, b) : g;
-    return (int64_t)dim_gcd((uint64_t)a, (uint64_t)b);
+    return (int64_t)gcd64((uint64_t)a, (uint64_t)b);
 }
 
 bool dim_multiple_of(const Dims *d, Dim x, int64_t k)
@@ -266,7 +266,7 @@ static bool never_zero(const Dims *d, const Poly *p)
         uint64_t part = dim_abs(t->c);
         for (uint32_t j = 0; j < t->n; j++)
             if (__builtin_mul_overflow(part, (uint64_t)dim_divisor(d, t->f[j]), &part)) part = dim_abs(t->c), j = t->n;
-        g = dim_gcd(g, part);
+        g = gcd64(g, part);
     }
     return g == 0 ? k != 0 : dim_abs(k) % g != 0;
 }

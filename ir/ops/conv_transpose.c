@@ -231,7 +231,7 @@ static void phase_axis(Dims *d, Phase *p, int i, int64_t begin)
     const Window *w = &p->c->w;
     ConvRows *r = &p->rows;
     int64_t s = w->stride[i], l = w->dilation[i], t = 0, nt = 0;
-    p->step[i] = s / gcd64(s, l);
+    p->step[i] = s / (int64_t)gcd64((uint64_t)s, (uint64_t)l);
     while (t < w->kernel[i] && t < p->step[i] && floor_mod(t * l - p->r[i] - begin, s)) t++;
     if (t < w->kernel[i] && t < p->step[i]) nt = (w->kernel[i] - 1 - t) / p->step[i] + 1;
     p->t0[i] = nt ? t : 0;

@@ -262,49 +262,17 @@ static bool linear_expand(Graph *g, Node n)
     return !e.failed;
 }
 
-const OpDesc op_QuantizeLinear = {.name = "QuantizeLinear",
-                                  .since = 25,
-                                  .cls = CLS_ROW,
-                                  .in = P_Q_IN,
-                                  .out = P_Q_OUT,
-                                  .attrs = Q_ATTRS,
-                                  .attrs_size = sizeof(Linear),
-                                  .infer = q_infer,
-                                  .expand = linear_expand,
-                                  .eval = q_eval};
-const OpDesc op_DequantizeLinear = {.name = "DequantizeLinear",
-                                    .since = 25,
-                                    .cls = CLS_ROW,
-                                    .in = P_D_IN,
-                                    .out = P_D_OUT,
-                                    .attrs = D_ATTRS,
-                                    .attrs_size = sizeof(Linear),
-                                    .infer = d_infer,
-                                    .expand = linear_expand,
-                                    .eval = d_eval};
-
-const OpDesc op_ms_QuantizeLinear = {.name = "QuantizeLinear",
-                                     .domain = "com.microsoft",
-                                     .since = 1,
-                                     .cls = CLS_ROW,
-                                     .in = P_Q_IN,
-                                     .out = P_Q_OUT,
-                                     .attrs = Q_ATTRS,
-                                     .attrs_size = sizeof(Linear),
-                                     .infer = q_infer,
-                                     .expand = linear_expand,
-                                     .eval = q_eval};
-const OpDesc op_ms_DequantizeLinear = {.name = "DequantizeLinear",
-                                       .domain = "com.microsoft",
-                                       .since = 1,
-                                       .cls = CLS_ROW,
-                                       .in = P_D_IN,
-                                       .out = P_D_OUT,
-                                       .attrs = D_ATTRS,
-                                       .attrs_size = sizeof(Linear),
-                                       .infer = d_infer,
-                                       .expand = linear_expand,
-                                       .eval = d_eval};
+/* com.microsoft's are the same ones */
+#define QUANTIZE(from, version)                                                                                                     \
+    {.name = "QuantizeLinear", .domain = from, .since = version, .cls = CLS_ROW, .in = P_Q_IN, .out = P_Q_OUT, .attrs = Q_ATTRS,    \
+     .attrs_size = sizeof(Linear), .infer = q_infer, .expand = linear_expand, .eval = q_eval}
+#define DEQUANTIZE(from, version)                                                                                                   \
+    {.name = "DequantizeLinear", .domain = from, .since = version, .cls = CLS_ROW, .in = P_D_IN, .out = P_D_OUT, .attrs = D_ATTRS,  \
+     .attrs_size = sizeof(Linear), .infer = d_infer, .expand = linear_expand, .eval = d_eval}
+const OpDesc op_QuantizeLinear = QUANTIZE(NULL, 25);
+const OpDesc op_DequantizeLinear = DEQUANTIZE(NULL, 25);
+const OpDesc op_ms_QuantizeLinear = QUANTIZE("com.microsoft", 1);
+const OpDesc op_ms_DequantizeLinear = DEQUANTIZE("com.microsoft", 1);
 
 /* ---- the internal ones ---- */
 

@@ -39,7 +39,7 @@ static void add(Place *p, PlanItem *it)
         vec_push(p->a, &p->lane, (Lane){.form = form, .exact = exact});
         l = &p->lane.p[p->lane.n - 1];
     }
-    l->gcd = gcd64(coef, l->gcd);
+    l->gcd = (int64_t)gcd64((uint64_t)coef, (uint64_t)l->gcd);
     vec_push(p->a, &l->spot, (PlanSpot){.item = it, .len = coef});
 }
 
