@@ -3,6 +3,7 @@
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
 #include "ir/ops/grad.h"
+#include "ir/ops/internal.h"
 #include <float.h>
 #include <math.h>
 #include <string.h>
@@ -263,20 +264,10 @@ static const AttrSpec HSIG_ATTRS[] = {A_ALPHA(0.2), A_FLOAT(Alpha, beta, 0.5), A
 
 const OpDesc op_Relu = {.name = "Relu", .since = 14, .cls = CLS_ELTWISE, .flags = OPF_IDEMPOTENT, .in = P_RELU, .out = P_RELU, .scalar = relu, .grad = grad_relu, .eval = eval_relu};
 const OpDesc op_LeakyRelu = {.name = "LeakyRelu", .since = 16, FLOAT1, WITH_ALPHA(ALPHA_LEAKY), .scalar = leaky, .grad = grad_leaky_relu, .eval = eval_leaky};
-/* Before opset 7 a slope of C elements belonged to axis 1:  PRelu(x[N,C,H,W], s[C])  =>  PRelu(x, Unsqueeze(s, [1,2])) */
+/* Before opset 7 a slope of C elements belonged to axis 1:  PRelu(x[N,C,H,W], s[C])  =>  PRelu(x, s[C,1,1]) */
 static bool prelu_upgrade(Graph *g, Node n, int64_t opset)
 {
-    TypeId x = value_type(g, node_in(g, n, 0)), s = value_type(g, node_in(g, n, 1));
-    if (opset >= 7) return true;
-    if (!x.i || !s.i || type_rec(&g->m->types, x)->rank == RANK_UNKNOWN || type_rec(&g->m->types, s)->rank == RANK_UNKNOWN)
-        return diag(g->m->diag, graph_loc(g, n), E_OP_FORM, "PRelu of opset below 7 needs inputs of known rank");
-    int64_t add = type_rec(&g->m->types, x)->rank - 2, axes[RANK_MAX];
-    if (type_rec(&g->m->types, s)->rank != 1 || add <= 0 || dim_is(&g->m->dims, type_rec(&g->m->types, s)->dim[0], 1)) return true;
-    for (int64_t k = 0; k < add; k++) axes[k] = 1 + k;
-    Dim count = dim_const(&g->m->dims, add);
-    Value list = graph_const(g, blob_inline(&g->m->blobs, DT_I64, add, axes), type_tensor(&g->m->types, DT_I64, 1, &count), (Name){0});
-    Node u = graph_add(g, OP_Unsqueeze, (Value[]){node_in(g, n, 1), list}, 2, 1, NULL, node_rec(g, n)->loc, n);
-    graph_set_input(g, n, 1, node_out(g, u, 0));
+    if (opset < 7) graph_set_input(g, n, 1, rank_stand_at(g, n, node_in(g, n, 1), node_in(g, n, 0), 1, true));
     return true;
 }
 

@@ -1,10 +1,11 @@
 /* binary.c: two inputs with numpy broadcasting: arithmetic, shifts, bitwise operators. Integers wrap; integer division truncates towards zero.
- * Before opset 7 broadcasting had to be asked for (`broadcast`, `axis`: the second input's dims align at `axis`); upgrade() turns that into an Unsqueeze. */
+ * Before opset 7 broadcasting had to be asked for (`broadcast`, `axis`: the second input's dims align at `axis`); upgrade() turns that into a StandAt. */
 #include "base/bug.h"
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
 #include "ir/ops/grad.h"
+#include "ir/ops/internal.h"
 #include <math.h>
 
 static const Port P_NUM2[] = {{"A", DTS_NUM, 0, 1}, {"B", DTS_NUM, 0, 1}, PORT_END};
@@ -21,25 +22,12 @@ static const AttrSpec OLD[] = {A_INT(OldBroadcast, broadcast, 0), A_INT(OldBroad
 
 bool binary_upgrade(Graph *g, Node n, int64_t opset);   /* also for compare.c */
 
-/* Add(x[2,3,4,5], y[3,4], axis=1)  =>  Add(x, Unsqueeze(y, [2]))  so that y's dims stand at 1 and 2 */
+/* Add(x[2,3,4,5], y[3,4], axis=1)  =>  Add(x, y[3,4,1])  so that y's dims stand at 1 and 2 */
 bool binary_upgrade(Graph *g, Node n, int64_t opset)
 {
     OldBroadcast *a = node_rec(g, n)->attrs;
     if (opset >= 7 || !a->broadcast || !(a->set & 2)) return true;
-    Value x = node_in(g, n, 0), y = node_in(g, n, 1);
-    const TypeRec *tx = value_type(g, x).i ? value_trec(g, x) : NULL, *ty = value_type(g, y).i ? value_trec(g, y) : NULL;
-    if (!tx || !ty || tx->rank == RANK_UNKNOWN || ty->rank == RANK_UNKNOWN)
-        return diag(g->m->diag, graph_loc(g, n), E_OP_FORM, "broadcasting at an axis (opset below 7) needs inputs of known rank");
-    int64_t axis = a->axis < 0 ? a->axis + tx->rank : a->axis, add, axes[RANK_MAX];
-    bool fits = axis >= 0 && axis <= tx->rank;
-    add = fits ? tx->rank - axis - ty->rank : -1;
-    if (add < 0) return diag(g->m->diag, graph_loc(g, n), E_AXIS, (long long)a->axis, tx->rank);
-    if (!add) return true;
-    for (int64_t k = 0; k < add; k++) axes[k] = ty->rank + k;
-    Dim count = dim_const(&g->m->dims, add);
-    Value list = graph_const(g, blob_inline(&g->m->blobs, DT_I64, add, axes), type_tensor(&g->m->types, DT_I64, 1, &count), (Name){0});
-    Node u = graph_add(g, OP_Unsqueeze, (Value[]){y, list}, 2, 1, NULL, node_rec(g, n)->loc, n);
-    graph_set_input(g, n, 1, node_out(g, u, 0));
+    graph_set_input(g, n, 1, rank_stand_at(g, n, node_in(g, n, 1), node_in(g, n, 0), a->axis, false));
     a->broadcast = 0;
     return true;
 }

@@ -201,21 +201,41 @@ const OpDesc op_Expand = {.name = "Expand", .since = 13, .cls = CLS_MOVE, .flags
 
 /* ---- Tile ---- */
 
-/* Opset 1: Tile(x, tiles, axis)  =>  Tile(x, [1, .., tiles, .., 1]):  tiles at the axis, of all axes 0, 1, .. */
+/* A node before n, not inferred. */
+static Value plain(Graph *g, Node n, OpCode op, const Value *in, uint32_t n_in, const void *attrs)
+{
+    return node_out(g, graph_add(g, op, in, n_in, 1, attrs, node_rec(g, n)->loc, n), 0);
+}
+
+/* Opset 1: Tile(x, tiles, axis)  =>  Tile(x, [1, .., tiles, .., 1]):  tiles at the axis, of all axes 0, 1, ..
+ * In terms of the rank of x as a value: it need not be known here. */
 static bool tile_upgrade(Graph *g, Node n, int64_t opset)
 {
     if (opset >= 6 || node_n_in(g, n) < 3) return true;
     Ex x = ex_begin(g, n);
-    const TypeRec *t = ex_in(&x, 0).i && value_type(g, ex_in(&x, 0)).i ? ex_type(&x, ex_in(&x, 0)) : NULL;
-    if (!t || t->rank == RANK_UNKNOWN || !value_type(g, ex_in(&x, 1)).i || !value_type(g, ex_in(&x, 2)).i)
-        return diag(g->m->diag, graph_loc(g, n), E_OP_FORM, "Tile of opset 1 needs inputs of known rank");
-    int64_t axis[RANK_MAX];
-    for (int i = 0; i < t->rank; i++) axis[i] = i;
-    Value at = ex2(&x, OP_Equal, ex_ints(&x, axis, t->rank), ex_cast(&x, ex_in(&x, 2), DT_I64));
-    Value repeats = ex3(&x, OP_Where, at, ex_cast(&x, ex_in(&x, 1), DT_I64), ex_i(&x, DT_I64, 1));
+    Value zero = ex_i(&x, DT_I64, 0), one = ex_i(&x, DT_I64, 1);
+    const void *i64 = ex_set(&x, OP_Cast, NULL, "to", DT_I64);
+    Value shape = plain(g, n, OP_Shape, (Value[]){ex_in(&x, 0)}, 1, NULL), rank = plain(g, n, OP_Size, &shape, 1, NULL);
+    Value axes = plain(g, n, OP_Range, (Value[]){zero, rank, one}, 3, NULL), at = plain(g, n, OP_Cast, (Value[]){ex_in(&x, 2)}, 1, i64);
+    Value here = plain(g, n, OP_Equal, (Value[]){axes, at}, 2, NULL), tiles = plain(g, n, OP_Cast, (Value[]){ex_in(&x, 1)}, 1, i64);
+    Value repeats = plain(g, n, OP_Where, (Value[]){here, tiles, one}, 3, NULL);
     graph_set_input(g, n, 1, repeats);
     graph_set_input(g, n, 2, VALUE_NONE);
-    return !x.failed;
+    return true;
+}
+
+/* Repeats of a length that only the run knows: they are as many as the axes, which the Reshape before them checks. */
+static bool as_many(Infer *c)
+{
+    int64_t len, rank = infer_rank(c, 0);
+    if (dim_is_const(c->d, infer_dim(c, 1, 0), &len)) return true;
+    Dim one = dim_const(c->d, 1);
+    Value want = graph_const(c->g, blob_inline(&c->m->blobs, DT_I64, 1, &rank), type_tensor(&c->m->types, DT_I64, 1, &one), (Name){0});
+    Ex x = {.g = c->g, .n = c->n};
+    Node s = graph_add(c->g, OP_Reshape, (Value[]){node_in(c->g, c->n, 1), want}, 2, 1, ex_set(&x, OP_Reshape, NULL, "allowzero", 1),
+                       node_rec(c->g, c->n)->loc, c->n);
+    graph_set_input(c->g, c->n, 1, node_out(c->g, s, 0));
+    return infer_node(c->g, s);
 }
 
 static bool tile_infer(Infer *c)
@@ -224,6 +244,7 @@ static bool tile_infer(Infer *c)
     const Dim *want;
     uint32_t n;
     Dim dim[RANK_MAX];
+    if (!infer_need_rank(c, 0, 0, -1) || !infer_need_rank(c, 1, 1, 1) || !as_many(c)) return false;
     if (!dims_of(c, &want, &n)) return false;
     if ((int)n != infer_rank(c, 0)) return infer_fail(c, "repeats has %u entries for an input of rank %d", n, infer_rank(c, 0));
     for (uint32_t i = 0; i < n; i++) dim[i] = want ? dim_mul(c->d, infer_dim(c, 0, (int)i), want[i]) : infer_node_dim(c, 0, (int)i, 0, INT64_MAX);

@@ -5,7 +5,12 @@
  *             does not type-check when it has another rank
  *               %q2 = OfRank(%q) {rank=2} : seq<f32[a,b]>
  *   AnyRank   a result of the model whose rank the run decides: with RANK_ANY axes, and its rank
- *               %y, %r = AnyRank(%x) : f32[n,m,1,1,1,1], i32[]     x: f32[n,m] */
+ *               %y, %r = AnyRank(%x) : f32[n,m,1,1,1,1], i32[]     x: f32[n,m]
+ * and one for old forms of operators, which say where the second operand's axes stand among the first's, where the
+ * ranks of both are not known when a file is read (the upgrade hooks of binary.c and activation.c make it):
+ *   StandAt   y with axes of 1 behind its own, so that they begin at that axis of x; with list=1 a y of another rank
+ *             than 1, and one whose x ends there, stays as it is
+ *               %t = StandAt(%y, %x) {axis=1} : f32[m,k,1]          y: f32[m,k]   x: f32[n,m,k,l] */
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
@@ -146,9 +151,79 @@ static bool any_rank_eval(Eval *e)
     return y && r;
 }
 
+/* ---- StandAt ---- */
+
+typedef struct StandAt { uint64_t set; int64_t axis, list; } StandAt;
+static const AttrSpec STAND_ATTRS[] = {{.name = "axis", .kind = ATTR_INT, .offset = offsetof(StandAt, axis), .required = true}, A_INT(StandAt, list, 0), A_END};
+static const Port P_STAND[] = {{"y", DTS_MOVE, 0, 1}, {"x", DTS_MOVE, 0, 0}, PORT_END};
+static const Port P_STANDS[] = {{"t", DTS_MOVE, 0, 1}, PORT_END};
+
+/* How many axes of 1 are added, from the ranks of x and y; negative: y does not fit there. */
+static int64_t behind(const StandAt *a, int x, int y)
+{
+    int64_t axis = a->axis < 0 ? a->axis + x : a->axis, add = x - axis - y;
+    if (a->list) return y != 1 || add < 0 ? 0 : add;
+    return axis < 0 ? -1 : add;
+}
+
+static bool stand_infer(Infer *c)
+{
+    const StandAt *a = ATTRS(c->g, c->n, StandAt);
+    if (!infer_need_rank(c, 0, 0, -1) || !infer_need_rank(c, 1, 0, -1)) return false;
+    int rank = infer_rank(c, 0);
+    int64_t add = behind(a, infer_rank(c, 1), rank);
+    Dim dim[RANK_MAX];
+    if (add < 0) return diag(c->m->diag, graph_loc(c->g, c->n), E_AXIS, (long long)a->axis, infer_rank(c, 1));
+    for (int i = 0; i < rank + add; i++) dim[i] = i < rank ? infer_dim(c, 0, i) : dim_const(c->d, 1);
+    return infer_set(c, 0, infer_elem(c, 0), rank + (int)add, dim);
+}
+
+static Value stood(Graph *g, Node before, Value y, int rank, int64_t add)
+{
+    int64_t axes[RANK_MAX];
+    for (int64_t k = 0; k < add; k++) axes[k] = rank + k;
+    Dim count = dim_const(&g->m->dims, add);
+    Value list = graph_const(g, blob_inline(&g->m->blobs, DT_I64, add, axes), type_tensor(&g->m->types, DT_I64, 1, &count), (Name){0});
+    return node_out(g, graph_add(g, OP_Unsqueeze, (Value[]){y, list}, 2, 1, NULL, node_rec(g, before)->loc, before), 0);
+}
+
+static int rank_of(const Graph *g, Value v) { return v.i && value_type(g, v).i ? value_trec(g, v)->rank : RANK_UNKNOWN; }
+
+static bool stand_expand(Graph *g, Node n)
+{
+    int rank = rank_of(g, node_in(g, n, 0));
+    int64_t add = behind(ATTRS(g, n, StandAt), rank_of(g, node_in(g, n, 1)), rank);
+    graph_replace_uses(g, node_out(g, n, 0), add ? stood(g, n, node_in(g, n, 0), rank, add) : node_in(g, n, 0));
+    return true;
+}
+
+static bool stand_eval(Eval *e)
+{
+    const Tensor *y = e->in[0];
+    int64_t add = behind(ATTRS(e->g, e->n, StandAt), e->in[1]->rank, y->rank), dim[RANK_MAX];
+    if (add < 0 || y->rank + add > RANK_MAX) return ev_fail(e, "the second operand does not fit there");
+    for (int i = 0; i < y->rank + add; i++) dim[i] = i < y->rank ? y->dim[i] : 1;
+    Tensor *t = ev_out(e, 0, y->elem, y->rank + (int)add, dim);
+    for (int64_t k = 0; t && k < t->count; k++) ev_copy(t, k, y, k);
+    return t != NULL;
+}
+
+Value rank_stand_at(Graph *g, Node before, Value y, Value x, int64_t axis, bool list)
+{
+    StandAt a = {.set = 1 | (list ? 2 : 0), .axis = axis, .list = list};
+    int to = rank_of(g, x), rank = rank_of(g, y);
+    if (to != RANK_UNKNOWN && rank != RANK_UNKNOWN) {
+        int64_t add = behind(&a, to, rank);
+        if (add >= 0 && rank + add <= RANK_MAX) return add ? stood(g, before, y, rank, add) : y;
+    }
+    return node_out(g, graph_add(g, OP_StandAt, (Value[]){y, x}, 2, 1, &a, node_rec(g, before)->loc, before), 0);
+}
+
 const OpDesc op_RankOf = {.name = "RankOf", .since = 1, .cls = CLS_OPAQUE, .flags = OPF_INTERNAL | OPF_IRREGULAR, .in = P_HOLDS, .out = P_RANK,
                           .infer = rank_of_infer, .propagate = rank_of_propagate, .lower = rank_of_lower, .eval = rank_of_eval};
 const OpDesc op_OfRank = {.name = "OfRank", .since = 1, .cls = CLS_OPAQUE, .flags = OPF_INTERNAL, .in = P_SAME, .out = P_SAME, .attrs = OF_ATTRS,
                           .attrs_size = sizeof(OfRank), .infer = of_rank_infer, .lower = of_rank_lower, .eval = of_rank_eval};
 const OpDesc op_AnyRank = {.name = "AnyRank", .since = 1, .cls = CLS_SHAPE, .flags = OPF_INTERNAL | OPF_CHEAP, .in = P_TENSOR, .out = P_ANY,
                            .infer = any_rank_infer, .propagate = any_rank_propagate, .lower = any_rank_lower, .eval = any_rank_eval};
+const OpDesc op_StandAt = {.name = "StandAt", .since = 1, .cls = CLS_SHAPE, .flags = OPF_INTERNAL | OPF_CHEAP, .in = P_STAND, .out = P_STANDS, .attrs = STAND_ATTRS,
+                           .attrs_size = sizeof(StandAt), .infer = stand_infer, .expand = stand_expand, .eval = stand_eval};
