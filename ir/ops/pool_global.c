@@ -3,10 +3,20 @@
  * Where the spatial axes lie one behind the other they are one axis of pixels. Channels side by side: lanes are channels;
  * 8 carries are U vectors of channels times 8/U neighbouring pixels, so that additions do not wait for each other:
  *   par n, chunk of 16*U channels { vec 16 { for pixels, 8/U at a time carry(8) {..} rest one by one; join the carries } }
+ * Many pixels are summed in parts, of 1/8 or 1/16 of them, and the parts then: threads share pixels like the steps before
+ * and behind, so each reads what it has itself written (a thread for some channels of all pixels reads half of the
+ * lines from the other's cache, and takes them away from it: what scales the image then waits again).
  * Else pixels are lanes (a sum over a vec loop), or, as they lie, loops. The order of the sums depends on shapes alone. */
+#include "base/bug.h"
+#include "base/num.h"
 #include "ir/ops/pool.h"
 
-#define CARRIES 8
+enum {
+    CARRIES = 8,
+    PIXELS_PARTS = 128,   /* fewer are one sum */
+    PIXELS_MANY = 1024,   /* from here on 16 parts, not 8 */
+    ELEMENTS_PARTS = 1 << 14
+};
 
 typedef struct Gp {
     Lw *l;
@@ -17,6 +27,8 @@ typedef struct Gp {
     Dim dim[RANK_MAX];
     bool flat, whole;         /* one axis of pixels; no pixel at all is possible */
     Dim pixels;
+    uint32_t parts;           /* not 0: sums go there, [batch, channels, part] */
+    bool again;               /* what is summed are sums */
 } Gp;
 
 /* The input as [batch, channels, pixels], when strides allow it; else as it is. */
@@ -42,7 +54,11 @@ static KBuf pixels_of(Gp *x, KBuf in)
     return kbuf_view(l->k, view ? r.base : in, r.name, 3, dim, (Dim[]){stride[0], stride[1], stride[last]}, view ? r.offset : (Dim){0}, l->loc);
 }
 
-static KVal element(Gp *x, const KVal *idx) { return pool_power(x->b, x->sum, kb_load(x->b, x->src, idx)); }
+static KVal element(Gp *x, const KVal *idx)
+{
+    KVal v = kb_load(x->b, x->src, idx);
+    return x->again ? v : pool_power(x->b, x->sum, v);
+}
 
 /* Any strides: loops over the axes from `i` on. */
 static KVal loops(Gp *x, int i, KVal *idx, KVal acc)
@@ -61,16 +77,20 @@ static KVal loops(Gp *x, int i, KVal *idx, KVal acc)
 static void finish(Gp *x, KVal *out, KVal acc)
 {
     Kb *b = x->b;
+    if (x->parts) {
+        kb_store(b, x->parts, out, acc);
+        return;
+    }
     if (x->sum->kind == POOL_AVERAGE) acc = kb_div(b, acc, kb_cast(b, x->sum->type, kb_dim(b, x->pixels)));
     for (int a = 2; a < lw_out_rank(x->l, 0); a++) out[a] = kb_i(b, 0);
     lw_put(x->l, 0, out, pool_root(b, x->sum, acc));
 }
 
-/* `units` vectors of channels from `chan` on (of lane 0), all pixels. */
-static void vectors(Gp *x, KVal *out, KVal chan, int units)
+/* `units` vectors of channels from `chan` on (of lane 0), `pixels` from `first` on. */
+static void vectors(Gp *x, KVal *out, KVal chan, int units, KVal first, KVal pixels)
 {
     Kb *b = x->b;
-    KVal acc[CARRIES], next[CARRIES], idx[RANK_MAX], start = pool_start(b, x->sum), pixels = kb_dim(b, x->dim[2]);
+    KVal acc[CARRIES], next[CARRIES], idx[RANK_MAX], start = pool_start(b, x->sum);
     int side = CARRIES / units, n = units * side;
     KVal blocks = kb_bin(b, KOP_FLOORDIV, pixels, kb_i(b, side));
     KbLoop loop;
@@ -79,7 +99,7 @@ static void vectors(Gp *x, KVal *out, KVal chan, int units)
     kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), blocks, (uint32_t)n, acc, NULL);
     for (int i = 0; i < n; i++) {
         idx[1] = kb_add(b, chan, kb_i(b, i % units * K_LANES));
-        idx[2] = kb_add(b, kb_mul(b, loop.iv, kb_i(b, side)), kb_i(b, i / units));
+        idx[2] = kb_add(b, first, kb_add(b, kb_mul(b, loop.iv, kb_i(b, side)), kb_i(b, i / units)));
         next[i] = pool_join(b, x->sum, loop.carry[i], element(x, idx));
     }
     kb_loop_end(b, &loop, next);
@@ -87,7 +107,7 @@ static void vectors(Gp *x, KVal *out, KVal chan, int units)
     for (int half = side / 2; half; half /= 2)
         for (int i = 0; i < half * units; i++) acc[i] = pool_join(b, x->sum, acc[i], acc[i + half * units]);
     kb_loop(b, &loop, KLOOP_SEQ, kb_mul(b, blocks, kb_i(b, side)), pixels, (uint32_t)units, acc, NULL);
-    idx[2] = loop.iv;
+    idx[2] = kb_add(b, first, loop.iv);
     for (int i = 0; i < units; i++) {
         idx[1] = kb_add(b, chan, kb_i(b, i * K_LANES));
         next[i] = pool_join(b, x->sum, loop.carry[i], element(x, idx));
@@ -106,31 +126,73 @@ static bool is_one(Lw *l, KBuf buf, int axis)
     return d.i && dim_is_const(&l->m->dims, d, &s) && s == 1;
 }
 
+/* Channels side by side: chunks of them, each in vectors. `loop`: par or seq. */
+static void channels(Gp *x, KVal *out, KLoop kind, KVal first, KVal pixels)
+{
+    Dims *d = &x->l->m->dims;
+    Kb *b = x->b;
+    int64_t c;
+    int units = 0;
+    if (dim_is_const(d, x->dim[1], &c) && c % K_LANES == 0) units = c % (4 * K_LANES) == 0 ? 4 : c % (2 * K_LANES) == 0 ? 2 : 1;
+    Dim chunk = units ? dim_const(d, units * K_LANES) : x->dim[1];
+    KVal q = kb_for(b, kind, kb_i(b, 0), kb_dim(b, units ? dim_div(d, x->dim[1], chunk) : dim_const(d, 1)));
+    KVal lane = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, units ? dim_const(d, K_LANES) : chunk));
+    vectors(x, out, kb_add(b, kb_mul(b, q, kb_dim(b, chunk)), lane), units ? units : 1, first, pixels);
+    kb_end(b);
+    kb_end(b);
+}
+
+/* Sums of `n` runs of pixels each: the input of what is left. */
+static KBuf sums_of_parts(Gp *x, KBuf src, int64_t n, int64_t pixels)
+{
+    Lw *l = x->l;
+    Dims *d = &l->m->dims;
+    Dim zero = dim_const(d, 0), parts = dim_const(d, n), dim[3] = {x->dim[0], parts, x->dim[1]},
+        as[3] = {dim[0], dim[2], dim[1]}, stride[3] = {dim_mul(d, parts, x->dim[1]), dim_const(d, 1), x->dim[1]};
+    KBuf sums = kbuf_view(l->k, lw_temp(l, x->sum->type, 3, dim), (Name){0}, 3, as, stride, zero, l->loc);
+    KVal out[RANK_MAX], each;
+    Kb *b = x->b = lw_kernel(l, "pool_parts");
+    x->src = kb_param(b, src, false);
+    x->parts = kb_param(b, sums, true);
+    out[0] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, x->dim[0]));
+    out[2] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, n));
+    each = kb_i(b, ceil_div(pixels, n));
+    assert((n - 1) * ceil_div(pixels, n) < pixels);
+    KVal first = kb_mul(b, out[2], each);
+    channels(x, out, KLOOP_SEQ, first, kb_min(b, each, kb_sub(b, kb_i(b, pixels), first)));
+    kb_end(b);
+    kb_end(b);
+    lw_kernel_end(l);
+    x->parts = 0;
+    x->again = true;
+    x->dim[2] = parts;
+    return sums;
+}
+
 bool pool_lower_global(Lw *l, const PoolSum *sum)
 {
     Gp x = {.l = l, .sum = sum};
     Dims *d = &l->m->dims;
     KBuf src = pixels_of(&x, lw_in_strided(l, 0));
     KVal out[RANK_MAX], idx[RANK_MAX];
-    int64_t c;
+    int64_t c, pixels;
+    bool beside = x.flat && is_one(l, src, 1) && !dim_is(d, x.dim[1], 1);
+    if (beside && dim_is_const(d, x.dim[1], &c) && dim_is_const(d, x.dim[2], &pixels) && pixels >= PIXELS_PARTS &&
+        pixels * c >= ELEMENTS_PARTS)
+        src = sums_of_parts(&x, src, pixels < PIXELS_MANY ? 8 : 16, pixels);
     lw_prepare_out(l);
     Kb *b = x.b = lw_kernel(l, "pool_global");
     x.src = kb_param(b, src, false);
     out[0] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, x.dim[0]));
-    if (x.flat && is_one(l, src, 1) && !dim_is(d, x.dim[1], 1)) {
-        int units = !dim_is_const(d, x.dim[1], &c) || c % K_LANES ? 0 : c % (4 * K_LANES) == 0 ? 4 : c % (2 * K_LANES) == 0 ? 2 : 1;
-        Dim chunk = units ? dim_const(d, units * K_LANES) : x.dim[1];
-        KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, units ? dim_div(d, x.dim[1], chunk) : dim_const(d, 1)));
-        KVal lane = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, units ? dim_const(d, K_LANES) : chunk));
-        vectors(&x, out, kb_add(b, kb_mul(b, q, kb_dim(b, chunk)), lane), units ? units : 1);
-        kb_end(b);
+    if (beside) {
+        channels(&x, out, KLOOP_PAR, kb_i(b, 0), kb_dim(b, x.dim[2]));
     } else {
         out[1] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, x.dim[1]));
         idx[0] = out[0];
         idx[1] = out[1];
         finish(&x, out, loops(&x, 0, idx, pool_start(b, sum)));
+        kb_end(b);
     }
-    kb_end(b);
     kb_end(b);
     lw_kernel_end(l);
     return true;

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Windows over row-major maps, compiled:   windows.py [--bmc PATH] [--seed N]
+"""Windows, and pools over whole images, compiled:   windows.py [--bmc PATH] [--seed N]
 
-Pools, convolutions channel by channel and deformed ones of random shapes, pads, strides and dilations, NaN and infinities among the
-elements, as code for three CPUs and without optimisation, against loops in numpy. Inputs end with a page, with
+Pools, convolutions channel by channel and deformed ones over row-major maps of random shapes, pads, strides and
+dilations, NaN and infinities among the elements, pools over whole images with channels side by side, as code for three CPUs and without optimisation, against loops in numpy. Inputs end with a page, with
 nothing behind it that may be read. One thread and two give the same bits.
 """
 
@@ -102,6 +102,20 @@ def depthwise(rng, kind):
     return graph, {"x": x}, np.maximum(want, 0), {"f32": 1e-5, "f64": 1e-13, "f16": 2e-3}[kind]
 
 
+def over_all(rng, kind):
+    """Pools over whole images, channels side by side: fewer and more pixels than are summed in parts."""
+    dtype, op = TYPES[kind], str(rng.choice(["GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"]))
+    pixels = [int(v) for v in rng.integers(9, 40, 2)]
+    shape = [1 + int(rng.integers(2)), *pixels, int(rng.choice([16, 32, 75, 128, 160]))]
+    x = rng.standard_normal(shape).astype(dtype)
+    wide = x.astype(np.float64)
+    want = {"Average": wide.mean((1, 2)), "Max": wide.max((1, 2)), "Lp": np.sqrt((wide**2).sum((1, 2)))}[op[6:-4]]
+    dims = "N,%d,%d,%d" % tuple(shape[1:])
+    body = "%%t = Transpose(%%x) {perm=[0,3,1,2]}\n %%y = %s(%%t)" % op
+    graph = "graph @g(%%x: %s[%s]) -> (%%y) {\n %s\n}\n" % (kind, dims, body)
+    return graph, {"x": x}, want[:, :, None, None], {"f32": 1e-5, "f64": 1e-13, "f16": 2e-3}[kind]
+
+
 def deformed(rng, kind):
     dtype = TYPES[kind]
     group, offsets = int(rng.choice([1, 1, 2])), int(rng.choice([1, 2]))
@@ -163,11 +177,11 @@ def check(tally, bmc, work, name, case):
         tally.check(label, near(got["y"], want, tolerance), graph[:160])
 
 
-KINDS = (max_pool, ("f32", "f16", "f64", "i8")), (depthwise, ("f32", "f64", "f16")), (deformed, ("f32", "f64"))
+KINDS = (max_pool, ("f32", "f16", "f64", "i8")), (depthwise, ("f32", "f64", "f16")), (over_all, ("f32", "f64", "f16")), (deformed, ("f32", "f64"))
 
 
 def main():
-    parser = argparse.ArgumentParser(description="windows over row-major maps, compiled")
+    parser = argparse.ArgumentParser(description="windows and pools over whole images, compiled")
     parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--cases", type=int, default=4, help="of each kind")
