@@ -45,6 +45,7 @@ static const Pass *const o1[] = {
     &pass_group_eltwise,  /* chains of the rest are one nest each */
     &pass_layout,         /* every result has its order in memory */
     &pass_winograd,       /* each convolution knows its algorithm */
+    &pass_group_pool,     /* tiles of outputs own the pools that follow */
     &pass_lower,          /* Kernel IR from here */
     &pass_share_tables,   /* what a product has packed is not stored once more */
     &pass_kernel_simplify,
@@ -83,6 +84,7 @@ static const Pass *const o2[] = {
     &pass_group_eltwise,
     &pass_layout,
     &pass_winograd,
+    &pass_group_pool,
     &pass_lower, /* Kernel IR from here */
     &pass_share_tables,
     &pass_kernel_simplify,

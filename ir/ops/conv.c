@@ -62,17 +62,26 @@ static bool infer(Infer *c)
 
 /* ---- lowering ---- */
 
+bool conv_case(Lw *l, ConvCase *c)
+{
+    const Conv *a = ATTRS(l->g, l->n, Conv);
+    Dims *d = &l->m->dims;
+    *c = (ConvCase){.group = a->group, .batch = lw_dim(l, 0, 0), .ic = lw_dim(l, 0, 1), .oc = lw_dim(l, 1, 0), .icg = lw_dim(l, 1, 1)};
+    const char *why;
+    if (!conv_extents(d, a, value_trec(l->g, node_in(l->g, l->n, 0)), value_trec(l->g, node_in(l->g, l->n, 1)), &c->w, &why)) return lw_fail(l, "%s", why);
+    c->ocg = dim_div(d, c->oc, dim_const(d, a->group));
+    return true;
+}
+
 static bool lower(Lw *l, Node n)
 {
     const Conv *a = ATTRS(l->g, n, Conv);
     Dims *d = &l->m->dims;
-    ConvCase c = {.group = a->group, .batch = lw_dim(l, 0, 0), .ic = lw_dim(l, 0, 1), .oc = lw_dim(l, 1, 0), .icg = lw_dim(l, 1, 1)};
-    const char *why;
-    if (!conv_extents(d, a, value_trec(l->g, node_in(l->g, n, 0)), value_trec(l->g, node_in(l->g, n, 1)), &c.w, &why)) return lw_fail(l, "%s", why);
-    c.ocg = dim_div(d, c.oc, dim_const(d, a->group));
+    ConvCase c;
+    if (!conv_case(l, &c)) return false;
     if (!c.w.taps) return conv_lower_nest(l, &c); /* a kernel whose size only the run knows */
     if (a->group > 1 && dim_is(d, c.icg, 1) && conv_lower_depthwise(l, &c)) return true;
-    if (a->winograd > 0 && conv_lower_winograd(l, &c, (int)a->winograd)) return true;
+    if (a->winograd > 0 && conv_lower_winograd(l, &c, (int)a->winograd, NODE_NONE)) return true;
     return conv_lower_macc(l, &c) || conv_lower_nest(l, &c);
 }
 

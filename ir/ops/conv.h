@@ -35,14 +35,18 @@ typedef struct ConvCase {
     Dim icg, ocg;      /* those of one group */
 } ConvCase;
 
+/* The case of the node being lowered. false: diagnosed. */
+bool conv_case(Lw *, ConvCase *);
+
 /* One input channel per group. Reads lw_in_strided(l, 0), stores through lw_put. */
 bool conv_lower_depthwise(Lw *, const ConvCase *);
 /* Contractions by the tile: one group, or groups with channels enough. */
 bool conv_lower_macc(Lw *, const ConvCase *);
 /* The same of bytes (ByteConv): one group; operand 2 is what stands around the image (absent: 0), the result i32. */
 bool conv_lower_bytes(Lw *, const ConvCase *);
-/* Minimal filtering with tiles of m x m outputs (conv_winograd.h): 3 x 3, stride 1, constant weights, f32. */
-bool conv_lower_winograd(Lw *, const ConvCase *, int m);
+/* Minimal filtering with tiles of m x m outputs (conv_winograd.h): 3 x 3, stride 1, constant weights, f32. pool: a
+ * MaxPool that ends the group (conv_pooled.h), whose results are stored instead; or none. */
+bool conv_lower_winograd(Lw *, const ConvCase *, int m, Node pool);
 /* A plain nest, whatever the groups: always. */
 bool conv_lower_nest(Lw *, const ConvCase *);
 

@@ -11,14 +11,20 @@
  * V and M are scratch of the thread and take half of L2; the weights stream through once per block. Where there are few
  * blocks (small images, many channels) the panels are shared among threads too: each group transforms the block's
  * inputs for itself, which costs little beside its products. Tiles at the border read zeros: those that need none have
- * a loop without predicates. Tiles cut by the end of the image go through scratch and store what is inside. */
+ * a loop without predicates. Tiles cut by the end of the image go through scratch and store what is inside. A MaxPool
+ * of 2 x 2 windows takes its maxima before anything is stored: windows never cross tiles. */
 #include "ir/ops/conv_winograd.h"
 #include "base/num.h"
+#include "ir/ops/pool.h"
 
-enum { PAD = 16 }; /* elements between the planes of V and M: their distance is no power of two */
+enum {
+    PAD = 16,  /* elements between the planes of V and M: their distance is no power of two */
+    POOLED = 2 /* outputs of a window of the MaxPool, along each axis */
+};
 
 typedef struct Wn {
     Lw *l;
+    Node pool;                       /* or none */
     const ConvCase *c;
     Winograd f;
     ConvRows r;                      /* how the input lies */
@@ -101,7 +107,7 @@ static void output_line(Kb *b, const Winograd *f, const KVal *x, int step, KVal 
 
 /* ---- tiles ---- */
 
-typedef struct Place { KVal image, at[2]; } Place;
+typedef struct Place { KVal image, tile[2], at[2]; } Place; /* at: the first output */
 
 static Place place(const Wn *x, Kb *b, KVal tile)
 {
@@ -113,9 +119,9 @@ static Place place(const Wn *x, Kb *b, KVal tile)
         p.image = kb_bin(b, KOP_FLOORDIV, tile, per);
         rest = kb_bin(b, KOP_MOD, tile, per);
     }
-    p.at[0] = kb_bin(b, KOP_FLOORDIV, rest, kb_dim(b, x->cols));
-    p.at[1] = kb_bin(b, KOP_MOD, rest, kb_dim(b, x->cols));
-    for (int i = 0; i < 2; i++) p.at[i] = kb_mul(b, p.at[i], kb_i(b, x->f.m));
+    p.tile[0] = kb_bin(b, KOP_FLOORDIV, rest, kb_dim(b, x->cols));
+    p.tile[1] = kb_bin(b, KOP_MOD, rest, kb_dim(b, x->cols));
+    for (int i = 0; i < 2; i++) p.at[i] = kb_mul(b, p.tile[i], kb_i(b, x->f.m));
     return p;
 }
 
@@ -229,12 +235,61 @@ static void put(const Wn *x, Kb *b, const Place *p, KVal row, KVal col, KVal oc,
     lw_put(x->l, 0, idx, bias.i ? kb_add(b, y, bias) : y);
 }
 
+/* Stores window (row, col) of a tile's MaxPool; y: its four outputs. */
+static void put_pooled(const Wn *x, Kb *b, const Place *p, KVal row, KVal col, KVal oc, KVal bias, const KVal *y)
+{
+    Lw *l = x->l;
+    Value from = node_out(l->g, l->n, 0), to = node_in(l->g, x->pool, 0);
+    PoolSum sum = {.kind = POOL_MAX, .type = DT_F32};
+    KVal at[2] = {row, col}, per = kb_i(b, x->f.m / POOLED), most = {0};
+    for (int i = 0; i < 2; i++) at[i] = kb_add(b, kb_mul(b, p->tile[i], per), at[i]);
+    for (int k = 0; k < POOLED * POOLED; k++) {
+        KVal idx[4] = {p->image, oc};
+        for (int i = 0; i < 2; i++) {
+            KVal in = kb_i(b, i ? k % POOLED : k / POOLED);
+            idx[2 + i] = kb_add(b, kb_mul(b, at[i], kb_i(b, POOLED)), in);
+        }
+        KVal v = lw_value_from(l, from, bias.i ? kb_add(b, y[k], bias) : y[k], to, idx);
+        most = k ? pool_join(b, &sum, most, v) : v;
+    }
+    lw_group_store(l, 0, (KVal[]){p->image, oc, at[0], at[1]}, most);
+}
+
+/* All outputs of a tile. */
+static void put_tile(const Wn *x, Kb *b, const Place *p, KVal oc, KVal bias, const KVal *y)
+{
+    int m = x->f.m, step = x->pool.i ? POOLED : 1;
+    for (int r = 0; r < m; r += step)
+        for (int c = 0; c < m; c += step) {
+            const KVal *at = y + r * m + c;
+            KVal row = kb_i(b, r / step), col = kb_i(b, c / step);
+            if (x->pool.i) put_pooled(x, b, p, row, col, oc, bias, (KVal[]){at[0], at[1], at[m], at[m + 1]});
+            else put(x, b, p, row, col, oc, bias, *at);
+        }
+}
+
+/* Those of a tile that the image's end cuts: left[] rows and columns of it are inside. */
+static void put_cut(const Wn *x, Kb *b, const Place *p, const KVal *left, KVal n0, KVal cols)
+{
+    int m = x->f.m, step = x->pool.i ? POOLED : 1;
+    KVal row, col, j, oc, y[POOLED * POOLED], per = kb_i(b, step), width = kb_i(b, m);
+    row = kb_for(b, KLOOP_SEQ, kb_i(b, 0), step > 1 ? kb_div(b, left[0], per) : left[0]);
+    col = kb_for(b, KLOOP_SEQ, kb_i(b, 0), step > 1 ? kb_div(b, left[1], per) : left[1]);
+    KVal k = kb_add(b, kb_mul(b, kb_mul(b, row, per), width), kb_mul(b, col, per));
+    channels(b, n0, cols, &j, &oc);
+    for (int i = 0; i < step * step; i++)
+        y[i] = kb_load(b, x->y, (KVal[]){kb_add(b, k, kb_i(b, i / step * m + i % step)), j});
+    KVal bias = lw_has(x->l, 2) ? lw_at(x->l, 2, &oc) : (KVal){0};
+    if (x->pool.i) put_pooled(x, b, p, row, col, oc, bias, y);
+    else put(x, b, p, row, col, oc, bias, y[0]);
+    for (int i = 0; i < 3; i++) kb_end(b);
+}
+
 static void output(const Wn *x, Kb *b, KVal t0, KVal live, KVal n0, KVal cols)
 {
     Dims *d = kb_module(b)->dims;
     const Window *w = &x->c->w;
     int m = x->f.m;
-    bool bias = lw_has(x->l, 2);
     KVal i = kb_for(b, KLOOP_SEQ, kb_i(b, 0), live), whole = {0}, left[2], j, oc, y[WINOGRAD_N * WINOGRAD_N];
     Place p = place(x, b, kb_add(b, t0, i));
     for (int a = 0; a < 2; a++) {
@@ -244,24 +299,16 @@ static void output(const Wn *x, Kb *b, KVal t0, KVal live, KVal n0, KVal cols)
     when(b, whole, true);
     channels(b, n0, cols, &j, &oc);
     output_values(x, b, i, j, y);
-    KVal add = bias ? lw_at(x->l, 2, &oc) : (KVal){0};
-    for (int k = 0; k < m * m; k++) put(x, b, &p, kb_i(b, k / m), kb_i(b, k % m), oc, add, y[k]);
+    put_tile(x, b, &p, oc, lw_has(x->l, 2) ? lw_at(x->l, 2, &oc) : (KVal){0}, y);
     kb_end(b);
     kb_end(b);
-    if (whole.i) {
+    if (whole.i && !(x->pool.i && m == POOLED)) { /* a cut tile of one window has none left */
         when(b, whole, false);
         channels(b, n0, cols, &j, &oc);
         output_values(x, b, i, j, y);
         for (int k = 0; k < m * m; k++) kb_store(b, x->y, (KVal[]){kb_i(b, k), j}, y[k]);
         kb_end(b);
-        KVal row = kb_for(b, KLOOP_SEQ, kb_i(b, 0), left[0]), col = kb_for(b, KLOOP_SEQ, kb_i(b, 0), left[1]);
-        KVal k = kb_add(b, kb_mul(b, row, kb_i(b, m)), col);
-        channels(b, n0, cols, &j, &oc);
-        KVal one = kb_load(b, x->y, (KVal[]){k, j});
-        put(x, b, &p, row, col, oc, bias ? lw_at(x->l, 2, &oc) : (KVal){0}, one);
-        kb_end(b);
-        kb_end(b);
-        kb_end(b);
+        put_cut(x, b, &p, left, n0, cols);
         kb_end(b);
     }
     kb_end(b);
@@ -288,11 +335,11 @@ static KBuf transformed(Wn *x, Blob weights)
     return lw_const_buf(l, blob_derived(&l->m->blobs, DT_F32, recipe_winograd_count(&r), &r), "winograd", 1, &count);
 }
 
-bool conv_lower_winograd(Lw *l, const ConvCase *c, int m)
+bool conv_lower_winograd(Lw *l, const ConvCase *c, int m, Node pool)
 {
     Dims *d = &l->m->dims;
     const Window *w = &c->w;
-    Wn x = {.l = l, .c = c, .r = {.n = 2}};
+    Wn x = {.l = l, .pool = pool, .c = c, .r = {.n = 2}};
     Blob weights;
     if (!winograd_make(m, &x.f) || !applies(l, c, &x.ic, &x.oc, &weights)) return false;
     int64_t planes = x.f.n * x.f.n, known;
@@ -317,7 +364,7 @@ bool conv_lower_winograd(Lw *l, const ConvCase *c, int m)
     conv_rows_lie(l, &x.r, src);
     if (!dim_is(d, x.r.lie_channel, 1) && x.ic > 1) src = conv_channels_last(l, NULL, NULL);
     KBuf u = transformed(&x, weights);
-    lw_prepare_out(l);
+    if (!pool.i) lw_prepare_out(l); /* that of the group is there */
     Kb *b = lw_kernel(l, "conv_winograd");
     x.x = kb_param(b, src, false);
     x.u = kb_param(b, u, false);

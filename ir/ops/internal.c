@@ -7,7 +7,8 @@
  *            %y = Group(%x, %b) {kind="map"} : f32[N,64]
  *              graph @group(%x: f32[N,64], %b: f32[64]) -> (%t) { ... }
  *          kind map: element-wise ops and moves, computed for each element of the results; contract: one CONTRACT
- *                    node, and what follows in its epilogue; attention: two products and a softmax between them.
+ *                    node, and what follows in its epilogue; attention: two products and a softmax between them;
+ *                    pool: a convolution by minimal filtering, what follows, and a MaxPool (conv_pooled.h).
  *   Fail   stands for a branch that does not type-check: running it ends the run with the message that inference
  *          would have given
  *            %y = Fail() {message="input 0 has rank 2, ..."} : f32[N] */
@@ -16,6 +17,7 @@
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
 #include "ir/ops/contraction.h"
+#include "ir/ops/conv_pooled.h"
 #include "ir/ops/internal.h"
 #include <string.h>
 
@@ -142,11 +144,11 @@ static const AttrSpec group_attrs[] = {
 
 static bool group_verify(const Graph *g, Node n, const char **why)
 {
-    static const char *const kind[] = {"map", "row", "contract", "window", "attention"};
+    static const char *const kind[] = {"map", "row", "contract", "window", "attention", "pool"};
     const Graph *r = node_rec(g, n)->region[0];
     bool known = false;
     for (size_t k = 0; k < sizeof kind / sizeof *kind; k++) known |= !strcmp(ATTRS(g, n, GroupAttrs)->kind, kind[k]);
-    *why = !known                         ? "a group's kind is map, row, contract, window or attention"
+    *why = !known                         ? "a group's kind is map, row, contract, window, attention or pool"
            : r->in.n != node_n_in(g, n)   ? "a group has an operand for each input of its graph"
            : r->out.n != node_n_out(g, n) ? "a group has a result for each output of its graph"
                                           : NULL;
@@ -198,6 +200,7 @@ static bool group_lower(Lw *l, Node n)
 {
     const GroupAttrs *a = ATTRS(l->g, n, GroupAttrs);
     if (!strcmp(a->kind, "attention")) return attention_lower(l, a->causal.n ? a->causal.p[0] : DIM_NONE);
+    if (!strcmp(a->kind, "pool")) return conv_lower_pooled(l);
     return lw_group(l, strcmp(a->kind, "map") != 0);
 }
 

@@ -196,11 +196,14 @@ def bits(t):
 FILTER = """bir 1
 sym H entry input 0 axis 2 lo 0
 sym W entry input 0 axis 3 lo 0
-graph @main(%%x: f32[2,%(ic)d,H,W]) -> (%%y) {
+graph @main(%%x: f32[2,%(ic)d,H,W], %%r: f32[2,%(oc)d,H,W]) -> (%%y, %%p) {
   %%w = const f32[%(oc)d,%(ic)d,3,3] [%(w)s]
   %%b = const f32[%(oc)d] splat(-0.25)
   %%c = Conv(%%x, %%w, %%b) {pads=[1,0,1,2], winograd=%(m)d}
   %%y = Relu(%%c)
+  %%d = Conv(%%x, %%w) {pads=[1,0,1,2], winograd=%(m)d}
+  %%s = Add(%%d, %%r)
+  %%p = MaxPool(%%s) {kernel_shape=[2,2], strides=[2,2]}
 }
 """
 
@@ -219,17 +222,22 @@ def filtering(t):
             models = [Loaded(t.path(artifact), threads=threads) for threads in (1, 2, 3, 7)]
             for height, width in ((1, 1), (4, 5), (13, 14), (23, 31)):
                 x = rng.standard_normal((2, ic, height, width)).astype(np.float32)
-                got = [model.run({"x": x})["y"] for model in models]
+                r = rng.standard_normal((2, oc, height, width)).astype(np.float32)
+                got = [model.run({"x": x, "r": r}) for model in models]
                 padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 1), (0, 2)))
                 want = sum(
                     np.einsum("nchw,oc->nohw", padded[:, :, a : a + height, b : b + width], w[:, :, a, b], optimize=True)
                     for a in range(3)
                     for b in range(3)
                 )
-                want = np.maximum(want - 0.25, 0)
-                name = "m=%d %dx%d %s" % (m, height, width, flags)
-                t.tally.check(name, np.abs(got[0] - want).max() <= 1e-5 * max(1, np.abs(want).max()))
-                t.tally.check(name + ": the same bits", all(g.tobytes() == got[0].tobytes() for g in got))
+                pooled = (want + r)[:, :, : height // 2 * 2, : width // 2 * 2]
+                pooled = pooled.reshape(2, oc, height // 2, 2, width // 2, 2).max((3, 5))
+                for out, exact in (("y", np.maximum(want - 0.25, 0)), ("p", pooled)):
+                    name = "%s m=%d %dx%d %s" % (out, m, height, width, flags)
+                    all_got = [g[out] for g in got]
+                    error = np.abs(all_got[0] - exact).max(initial=0)
+                    t.tally.check(name, all_got[0].shape == exact.shape and error <= 1e-5 * max(1, np.abs(exact).max(initial=0)))
+                    t.tally.check(name + ": the same bits", all(g.tobytes() == all_got[0].tobytes() for g in all_got))
 
 
 NARROW = """bir 1
