@@ -101,10 +101,14 @@ enum { RT_TUNES = 10 };
 typedef enum rt_work { RT_UNKNOWN, RT_SMALL, RT_SURE } rt_work;
 typedef struct rt_tune {
     uint64_t est[2], best; /* ns of a run with all threads and with one, 0: not known; the least with all */
-    uint64_t spent, cost;  /* ns since the last trial of the way that is not in use; what that took */
-    /* late: runs in a row above the other way's; tried: runs of this trial; since: runs since the last change */
-    uint32_t patience, runs, late, tried, since;
-    bool sure, alone, trying;
+    uint64_t slow;         /* as est of the way in use, over more runs */
+    uint64_t spent, cost;  /* ns since the last trial of the way that is not in use; what that lost */
+    int64_t late, won;     /* ns above the other way's: a sum of at least 0; hiccups in full, below 0: won */
+    uint32_t n[2], n_slow; /* runs that the means are of */
+    /* patience: of trials of each way; hiccups: behind the last long time without; tried: runs of this trial; since:
+     * runs since the last change */
+    uint32_t patience[2], runs, hiccups, tried, since;
+    bool sure, alone, trying, clear; /* clear: no run of this trial was faster */
 } rt_tune;
 RT_HIDDEN uint64_t rt_now(void); /* ns */
 /* Forgets all. */

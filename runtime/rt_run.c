@@ -304,7 +304,7 @@ static void tune_choose(rt_private *p, const rt_need *need)
     if (p->tuned >= RT_TUNES) p->tuned = RT_TUNES - 1;
     p->work = need->work;
     rt_tune *t = &p->tune[p->tuned];
-    if (!t->patience) rt_tune_reset(t, !need->threads ? RT_UNKNOWN : need->threads < SURE * p->nt ? RT_SMALL : RT_SURE);
+    if (!t->patience[0]) rt_tune_reset(t, !need->threads ? RT_UNKNOWN : need->threads < SURE * p->nt ? RT_SMALL : RT_SURE);
 }
 
 static bmc_status plan(bmc_ctx *x, rt_need *need)
