@@ -18,10 +18,14 @@ class Node:
     """A node: attributes, inputs, and the element types of its outputs (TensorProto numbers).
 
     either: ONNX Runtime and the standard's reference do not agree with one another everywhere; one of them has to agree.
+    spelled: attributes that say to ONNX Runtime what the standard means without them.
     """
 
-    def __init__(self, attributes, inputs, outputs, either=False):
-        self.attributes, self.inputs, self.outputs, self.either = attributes, inputs, outputs, either
+    def __init__(self, attributes, inputs, outputs, either=False, spelled=None):
+        self.attributes, self.inputs, self.outputs, self.either, self.spelled = attributes, inputs, outputs, either, spelled
+
+    def for_peer(self):
+        return Node(dict(self.attributes, **self.spelled), self.inputs, self.outputs, self.either) if self.spelled else self
 
 
 def floats(rng, n, scale=1.0):
@@ -271,9 +275,8 @@ def tree_common(rng, version):
 
 
 def weights(rng, f, stem, ids, tensors, positive):
-    """Weights of leaves for targets out of `ids`, of some leaves several. The first tree speaks of all of them: a class without a score
-    is 0 here, and no candidate for the label in ONNX Runtime."""
-    rows = [(t, n, int(i)) for t, n in f.leaves for i in rng.permutation(ids)[: rng.integers(1, len(ids) + 1) if t else len(ids)]]
+    """Weights of leaves for targets out of `ids`, of some leaves several."""
+    rows = [(t, n, int(i)) for t, n in f.leaves for i in rng.permutation(ids)[: rng.integers(1, len(ids) + 1)]]
     w = np.array(floats(rng, len(rows)), F32)
     w = np.abs(w) / len(f.leaves) if positive else w
     a = {stem + "_treeids": [r[0] for r in rows], stem + "_nodeids": [r[1] for r in rows], stem + "_ids": [r[2] for r in rows]}
@@ -317,10 +320,16 @@ def tree_classifier(rng, version):
     only = n == 2       # two that both have weights: ONNX Runtime takes the second when its score is above 0, and calls them 0 and 1
     ids = [int(rng.integers(2))] if only else range(n)
     a.update(weights(rng, f, "class", ids, tensors, rng.random() < 0.5))
+    spelled = None
     if rng.random() < 0.3 and not only:
         base_values(rng, a, n, tensors)    # of one class: ONNX Runtime says itself that the standard is silent about the other's
+    elif not only:
+        # Base values are "added to final class score" and "can be left unassigned (assumed 0)": a class without a vote has the score 0 and may be
+        # the top one. ONNX Runtime and the standard's reference have it so, too, but ONNX Runtime only where the zeros are given.
+        zeros = [0.0] * n
+        spelled = {"base_values": zeros} if tensors is None else {"base_values_as_tensor": numpy_helper.from_array(np.array(zeros, tensors))}
     a["post_transform"] = str(rng.choice(POSTS[:4] if only else POSTS))
-    return Node(a, [x], [kind, 1])
+    return Node(a, [x], [kind, 1], spelled=spelled)
 
 
 def tree_ensemble(rng, version):

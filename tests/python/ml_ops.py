@@ -37,7 +37,7 @@ def peer(model, feeds):
 def expected(op, version, nodes):
     """By ONNX Runtime in one session; for some nodes the standard's reference as well, whose answers are called y…?."""
     model, feeds = ml_gen.model_of(op, version, nodes)
-    want = peer(model, feeds)
+    want = peer(ml_gen.model_of(op, version, [n.for_peer() for n in nodes])[0], feeds)
     for k, node in enumerate(nodes):
         if node.either and len(node.inputs[0]):
             alone, x = ml_gen.model_of(op, version, [node])
@@ -49,12 +49,12 @@ def expected(op, version, nodes):
 def made(op, version, rng):
     """Nodes that ONNX Runtime takes, as one model; how many it refused."""
     nodes, refused = [ml_gen.OPS[op, version](rng, version) for _ in range(NODES)], 0
-    if peer(*ml_gen.model_of(op, version, nodes)) is not None:
+    if peer(*ml_gen.model_of(op, version, [n.for_peer() for n in nodes])) is not None:
         return nodes, 0
     nodes = []
     while len(nodes) < NODES and refused < 4 * NODES:
         node = ml_gen.OPS[op, version](rng, version)
-        if peer(*ml_gen.model_of(op, version, [node])) is None:
+        if peer(*ml_gen.model_of(op, version, [node.for_peer()])) is None:
             refused += 1
         else:
             nodes.append(node)
