@@ -194,9 +194,9 @@ void contract_choose_strips(const KTarget *t, const TileProblem *p, TileChoice *
         c->mb = round_up(max64(c->mb, ROWS_MANY), c->mr);
         return;
     }
-    int64_t n_blocks = ceil_div(N, c->nb), blocks = max64(min64(BLOCKS_NEEDED, p->M / (2 * ROWS_MANY)), 1);
-    c->mb = block_length(p->M, min64(ceil_div(p->M, ceil_div(blocks, n_blocks)), ROWS_MOST), 1);
-    if (p->M % c->mb) c->mb = round_up(c->mb, c->mr);
+    int64_t M = max64(min64(p->M, HUGE), 1), n_blocks = ceil_div(N, c->nb), blocks = max64(min64(BLOCKS_NEEDED, M / (2 * ROWS_MANY)), 1);
+    c->mb = block_length(M, min64(ceil_div(M, ceil_div(blocks, n_blocks)), ROWS_MOST), 1);
+    if (M % c->mb) c->mb = round_up(c->mb, c->mr);
 }
 
 /* In place each step of k reads a few lines of another page, and the last columns need masks. The copy is worth it for so many rows. */
