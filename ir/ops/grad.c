@@ -265,6 +265,18 @@ void gr_set(Grad *c, uint32_t k, Value v)
     c->dx[k] = ex_cast(&c->x, gr_fit(c, v, like), ex_elem(&c->x, like));
 }
 
+bool gr_written_out(Grad *c, Value y)
+{
+    uint32_t n_in = node_n_in(c->g, c->n), n = 0;
+    Value dy = gr_dy(c), *by = arena_array(c->g->m->arena, Value, n_in + 1), *dx = arena_array(c->g->m->arena, Value, n_in + 1);
+    for (uint32_t k = 0; k < n_in; k++)
+        if (gr_need(c, k)) by[n++] = gr_in(c, k);
+    if (c->x.failed || !grad_graph(c->g, c->x.n, &y, &dy, 1, by, n, NULL, 0, dx)) return false;
+    for (uint32_t k = 0, r = 0; k < n_in; k++)
+        if (gr_need(c, k)) gr_set(c, k, dx[r++]);
+    return true;
+}
+
 /* ---- attributes ---- */
 
 static const void *field(const Grad *c, const char *name, bool *given)

@@ -40,6 +40,9 @@ static inline Dim gr_dim(const Grad *c, Value v, int axis) { return dim_resolve(
 void gr_set(Grad *, uint32_t k, Value);
 /* v summed (or repeated) to the shape of `like`, to which it broadcasts or which broadcasts to it. Extents that only the run knows included. */
 Value gr_fit(Grad *, Value v, Value like);
+/* The adjoints of all operands that are asked for: those of y, which is the node's only result written out in ordinary nodes (nothing of it stays but what
+ * they read). */
+bool gr_written_out(Grad *, Value y);
 bool gr_refuse(Grad *, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* this form has no derivative; false */
 
 Value gr_num(Grad *, double, Value like);              /* a scalar of like's element type */
@@ -90,7 +93,7 @@ static inline Value gr_test(Grad *c, OpCode op, Value a, double k) { return ex2(
     H(matmul) H(gemm) H(conv) H(conv_transpose) H(average_pool) H(max_pool) H(lp_pool) H(global_average_pool) H(global_max_pool) H(global_lp_pool)    \
     H(resize)                                                                                                                                        \
     H(softmax) H(log_softmax) H(layer_norm) H(rms_norm) H(batch_norm) H(lrn) H(fourier)                                                                         \
-    H(max_unpool) H(col2im) H(affine_grid) H(det) H(grid_sample)                                                                                     \
+    H(max_unpool) H(col2im) H(affine_grid) H(det) H(grid_sample) H(roi_align) H(max_roi_pool)                                                                                \
     H(loop) H(scan) H(if)
 #define GRAD_HOOK(name) bool grad_##name(Grad *);
 GRAD_HOOKS(GRAD_HOOK)

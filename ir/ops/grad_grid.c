@@ -108,17 +108,4 @@ static Value sample(Grad *c)
     return ex_shaped(x, ex_transpose(x, sum, (int64_t[]){0, 2, 1}, 3), out, rank);
 }
 
-bool grad_grid_sample(Grad *c)
-{
-    Value y = sample(c), dy = gr_dy(c), by[2], dx[2] = {VALUE_NONE, VALUE_NONE};
-    uint32_t n = 0;
-    for (uint32_t k = 0; k < 2; k++)
-        if (gr_need(c, k)) by[n++] = gr_in(c, k);
-    if (c->x.failed || !grad_graph(c->g, c->x.n, &y, &dy, 1, by, n, NULL, 0, dx)) return false;
-    for (uint32_t k = 0, r = 0; k < 2; k++)
-        if (gr_need(c, k)) {
-            if (dx[r].i) gr_set(c, k, dx[r]);
-            r++;
-        }
-    return true;
-}
+bool grad_grid_sample(Grad *c) { return gr_written_out(c, sample(c)); }

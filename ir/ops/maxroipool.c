@@ -5,6 +5,7 @@
  * operator's first implementation.
  *
  * Loops: par over (region, bin), the bin's pixels, and innermost the channels, whose maxima live in scratch. */
+#include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 #include <math.h>
 
@@ -137,4 +138,5 @@ const OpDesc op_MaxRoiPool = {.name = "MaxRoiPool",
                               .attrs_size = sizeof(Roi),
                               .infer = infer,
                               .lower = lower,
-                              .eval = eval};
+                              .eval = eval,
+                              .grad = grad_max_roi_pool};

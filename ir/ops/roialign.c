@@ -5,6 +5,7 @@
  * least one pixel large.
  *
  * Loops: par over (r, ph, pw), the samples, and innermost the channels, which share places and weights: sums live in scratch, X in channels-last order reads rows. */
+#include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 #include <math.h>
 #include <string.h>
@@ -170,4 +171,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_RoiAlign = {.name = "RoiAlign", .since = 22, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Roi),
-                            .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval};
+                            .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval, .grad = grad_roi_align};

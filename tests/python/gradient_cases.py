@@ -254,6 +254,24 @@ def places(c):
     case("GridSample", f(1, 2, 3, 2, 4), f(1, 2, 2, 1, 3, lo=-1.1, hi=1.1), out=[(1, 2, 2, 2, 1)], options={"modes": (None,), "tol": 1e-6})
 
 
+def regions(c):
+    """Pools of regions. Of fixed numbers, so that no sample lies on a pixel and no quotient near a whole number of samples."""
+    rng, case, i = np.random.default_rng(5), c.case, np.array
+    x = rng.permutation(2 * 3 * 6 * 7).reshape(2, 3, 6, 7) * 0.03 - 3.1
+    rois = i([[0.37, 0.61, 5.13, 3.87], [-1.23, 1.41, 3.29, 8.17], [2.11, 2.3, 2.47, 2.71], [1.53, 4.07, 0.19, 5.9]])
+    image = i([1, 0, 1, -2])
+    for mode in ("avg", "max"):
+        for transform in ("half_pixel", "output_half_pixel"):
+            attrs = {"mode": mode, "coordinate_transformation_mode": transform, "output_height": 2, "output_width": 3}
+            case("RoiAlign", x, rois, image, out=[(4, 3, 2, 3)], options={"static": ("x1",)}, **attrs)
+            case("RoiAlign", x, rois, image, out=[(4, 3, 2, 3)], sampling_ratio=2, spatial_scale=0.75, options={"modes": (None,)}, **attrs)
+    case("RoiAlign", x, rois[:0], image[:0], out=[(0, 3, 1, 1)], name="RoiAlign, no region", options={"modes": (None,)})
+    case("RoiAlign", x, rois, image, out=[(4, 3, 2, 1)], output_height=2, name="RoiAlign, narrow", options={"modes": (None,), "narrow": "float32"})
+    rois = i([[0, 0.3, 1.2, 5.1, 4.7], [1, -2.3, 1.4, 3.2, 8.1], [1, 9.2, 9.3, 11, 12], [0, 2.2, 2.8, 1.3, 2.7]])
+    for scale in (1.0, 0.6):
+        case("MaxRoiPool", x, rois, out=[(4, 3, 2, 3)], pooled_shape=[2, 3], spatial_scale=scale, options={"static": ("x1",), "constant": ("x1",)})
+
+
 def norms(c):
     f, case = c.f, c.case
     ms = {"domain": "com.microsoft"}
@@ -363,6 +381,6 @@ def graphs(c):
 
 def cases(rng):
     c = Cases(rng)
-    for family in (unary, binary, products, reductions, moves, windows, places, norms, losses, blocks, graphs):
+    for family in (unary, binary, products, reductions, moves, windows, places, regions, norms, losses, blocks, graphs):
         family(c)
     return c.list
