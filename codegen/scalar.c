@@ -156,6 +156,21 @@ static LV real_to_int(Cg *g, DType from, DType to, LV x)
     return pick(g, fcmp(g, LLVMRealUNO, x, x), cg_int_like(result, 0), r);
 }
 
+/* The same for a float that the kernel has clamped to the type's range, or that is NaN. */
+static bool clamped_to_int(CgFn *f, KVal from, DType to, LV x, LV *out)
+{
+    Cg *g = f->g;
+    int bits = dtype_info(to)->bits;
+    bool sign = is_signed(to);
+    double hi = ldexp(1, sign ? bits - 1 : bits) - (bits == 32 ? 128 : 1); /* 128: between floats of 31 bits */
+    if (!dtype_is_int(to) || bits < 8 || bits > 32 || to == DT_U32) return false;
+    if (!kx_within(f->k, from, sign ? -ldexp(1, bits - 1) : 0, hi)) return false;
+    x = pick(g, fcmp(g, LLVMRealUNO, x, x), real_k(x, 0), x);
+    *out = LLVMBuildFPToSI(g->b, x, type_like(g, x, DT_I32), "");
+    if (bits < 32) *out = LLVMBuildTrunc(g->b, *out, type_like(g, x, dtype_compute(to)), "");
+    return true;
+}
+
 static LV convert(Cg *g, DType from, DType to, LV x)
 {
     LLVMBuilderRef b = g->b;
@@ -494,6 +509,8 @@ LV scalar_op(CgFn *f, const KInstRec *in, LV *a, DType t, bool vec)
     case KOP_SELECT: return pick(g, a[0], a[1], a[2]);
     case KOP_CAST: {
         DType to = in->imm.dtype;
+        LV fits;
+        if (t == DT_F32 && clamped_to_int(f, karg(f->k, in, 0), to, a[0], &fits)) return fits;
         if ((to == DT_F16 || to == DT_BF16 || small_float(to)) && bits >= 32 && t != DT_F32)
             return scalar_round_to(g, to, round_to_odd(g, convert(g, t, DT_F64, a[0])));
         if (real && dtype_info(to)->bits < 8 && dtype_is_int(to)) return real_to_int(g, t, to, a[0]);

@@ -4,6 +4,7 @@
  * the variable, and not affine otherwise. Multiplication by a dim counts as a constant when the dim is one. */
 #include "ir/kernel/kir.h"
 #include "base/bug.h"
+#include <math.h>
 
 bool kx_const_i(const Kernel *k, const Dims *d, KVal v, int64_t *out)
 {
@@ -15,6 +16,42 @@ bool kx_const_i(const Kernel *k, const Dims *d, KVal v, int64_t *out)
         return true;
     }
     return r->op == KOP_DIM && dim_is_const(d, r->imm.dim, out);
+}
+
+typedef struct Range {
+    double lo, hi;
+} Range;
+
+/* Bounds of a float that is no NaN. Rounding is monotonic, so bounds that are rounded like the value still hold. */
+static Range range_of(const Kernel *k, KVal v, int depth)
+{
+    Range all = {-INFINITY, INFINITY}, a, b, r = all;
+    KInst def = kval(k, v)->def;
+    if (!def.i || !depth || kval(k, v)->type != DT_F32) return all;
+    const KInstRec *in = kinst(k, def);
+    if (in->op == KOP_CONST) return isnan(in->imm.f) ? all : (Range){(float)in->imm.f, (float)in->imm.f};
+    if (in->op == KOP_CAST) {
+        DType from = kval(k, karg(k, in, 0))->type;
+        int bits = dtype_info(from)->bits;
+        if (in->imm.dtype != DT_F32 || !dtype_is_int(from) || bits > 16) return all;
+        bool sign = dtype_is_signed(from);
+        return (Range){sign ? -ldexp(1, bits - 1) : 0, ldexp(1, sign ? bits - 1 : bits) - 1};
+    }
+    if (in->op != KOP_MIN && in->op != KOP_MAX && in->op != KOP_SUB) return all;
+    a = range_of(k, karg(k, in, 0), depth - 1);
+    b = range_of(k, karg(k, in, 1), depth - 1);
+    if (in->op == KOP_MIN) r = (Range){fmin(a.lo, b.lo), fmin(a.hi, b.hi)};
+    if (in->op == KOP_MAX) r = (Range){fmax(a.lo, b.lo), fmax(a.hi, b.hi)};
+    if (in->op == KOP_SUB && isfinite(a.hi - a.lo) && isfinite(b.hi - b.lo))
+        r = (Range){(float)(a.lo - b.hi), (float)(a.hi - b.lo)};
+    return r;
+}
+
+bool kx_within(const Kernel *k, KVal v, double lo, double hi)
+{
+    enum { DEPTH = 4 };
+    Range r = range_of(k, v, DEPTH);
+    return r.lo >= lo && r.hi <= hi;
 }
 
 /* Is block `b` inside (or the same as) block `outer`? */
