@@ -4,7 +4,10 @@
 #include "base/num.h"
 
 enum {
-    NV_MAX = 4,             /* strips of a tile */
+    NV_MAX = 4,             /* strips of a tile, */
+    NV_WIDE = 16,           /* of a single row over columns as they lie in memory; */
+    KC_WIDE = 64,           /* so many rows of B at a time where B comes from behind L2, */
+    COLS_WIDE = 512,        /* in pieces of so many columns at least */
     MR_LARGE = 6,           /* its rows for large products */
     MR_POINTERS = 8,        /* rows of a tile when each needs a pointer of its own, */
     MR_AFFINE = 12,         /* and when one pointer and constant distances do; */
@@ -44,6 +47,7 @@ static bool tile_fits(const KTarget *t, const TileProblem *p, unsigned mr, unsig
     if (p->a_type != p->acc || p->b_type != p->acc) more += 2;
     if (p->quads && t->bytes != KBYTES_FOURS) more += p->a_signed ? 3 : 2;
     unsigned rows_of_b = p->quads && t->bytes == KBYTES_TWOS ? 2 : 1;   /* its halves */
+    if (mr == 1 && !more) rows_of_b = 0;   /* one row: operands in memory */
     return (mr + rows_of_b) * nv * s + 1 + more <= t->vec_regs;
 }
 
@@ -84,18 +88,19 @@ static void choose_tile_amx(int64_t rows, int64_t strips, TileChoice *c)
     c->nv = (unsigned)min64(strips, 2);
 }
 
-/* The tile with the fewest issue slots for the whole extent; among equals the one with the fewest loads per multiply-add. */
+/* The tile with the fewest issue slots for the whole extent; among equals the one with the fewest loads per multiply-add. A single row over columns as
+ * they lie in memory takes as many of them as there are registers for: a few lines of each row of B are nothing that hardware sees coming. */
 static void choose_tile(const KTarget *t, const TileProblem *p, TileChoice *c)
 {
     int64_t rows = p->M < 0 ? 240 : max64(min64(p->M, 240), 1), strips = p->N < 0 ? 12 : max64(min64(ceil_div(p->N, 16), 24), 1), best = INT64_MAX, best_loads = 0;
     bool affine = p->a_plain && p->a_row_bytes > 0;
-    unsigned s = regs_per_strip(t, p->acc);
+    unsigned s = regs_per_strip(t, p->acc), nv_most = !p->b_packed && p->M == 1 ? NV_WIDE : NV_MAX;
     c->mr = c->nv = 1;
     if (p->tiles) {
         choose_tile_amx(rows, strips, c);
         return;
     }
-    for (unsigned nv = 1; nv <= NV_MAX && nv <= strips; nv++)
+    for (unsigned nv = 1; nv <= nv_most && nv <= strips; nv++)
         for (unsigned mr = 1; mr <= (!affine ? MR_POINTERS : nv == 1 ? MR_STRIP : MR_AFFINE) && mr <= rows; mr++) {
             if (!tile_fits(t, p, mr, nv)) continue;
             int64_t slots = contract_slots(t, p->acc, rows, strips, mr, nv), loads = 1000 * (mr + nv * s) / (mr * nv * s);
@@ -146,6 +151,22 @@ int64_t contract_quads_kc(const KTarget *t, int64_t K) { return 4 * contract_pac
 
 int64_t contract_pairs_gain(const KTarget *t) { return t->bf16 == KDOTS_TILES ? 16 : t->bf16 == KDOTS_PAIRS ? 2 : 1; }
 
+/* One row times columns as they lie in memory, from behind L2: what hardware fetches ahead are whole rows of B, or long
+ * pieces of them. So these are used up, all tile columns over a few rows, before the next ones are touched. */
+static bool is_wide(const KTarget *t, const TileProblem *p)
+{
+    if (p->b_packed || p->M != 1 || p->T != 1 || p->N < 1 || p->K < 2 * KC_WIDE || p->tiles) return false;
+    return min64(p->K, HUGE) * min64(p->N, HUGE) > l2_bytes(t) / (dtype_info(p->b_type)->bits / 8);
+}
+
+/* A number of rows that divides K, if one is about right: then every block has the same code. */
+static int64_t wide_kc(int64_t K)
+{
+    for (int64_t k = KC_WIDE; k <= 2 * KC_WIDE; k++)
+        if (K % k == 0) return k;
+    return KC_WIDE;
+}
+
 /* Rows: a block of A in a quarter of L2, read by all tile columns. Columns: as many blocks as threads like, since columns run fastest and the block of A
  * stays; but some tile columns at least for each, more where sums are passed between blocks of the reduction. These sums take an eighth of L2 at most.
  * Rows are split more finely only to keep threads busy. */
@@ -153,7 +174,8 @@ TileChoice contract_choose(const KTarget *t, const TileProblem *p)
 {
     TileChoice c = {.m_inner = true};
     choose_tile(t, p, &c);
-    c.kc = p->b_packed && p->K > p->pack_kc ? p->pack_kc : 0;
+    bool wide = is_wide(t, p);
+    c.kc = p->b_packed && p->K > p->pack_kc ? p->pack_kc : wide ? wide_kc(p->K) : 0;
     int64_t acc_bytes = dtype_info(p->acc)->bits / 8, a_bytes = max64(dtype_info(p->a_type)->bits / 8, 1), l2 = l2_bytes(t);
     int64_t K = p->K < 0 ? 512 : max64(min64(p->K, HUGE), 1), kc = c.kc ? min64(c.kc, K) : K, T = p->T < 0 ? 1 : max64(min64(p->T, HUGE), 1);
     if (c.kc) c.tc = 1;
@@ -163,7 +185,7 @@ TileChoice contract_choose(const KTarget *t, const TileProblem *p)
     int64_t M = p->M < 0 ? 1024 : max64(min64(p->M, HUGE), 1), N = p->N < 0 ? 1024 : max64(min64(p->N, HUGE), 1), column = 16 * c.nv;
     int64_t most_m = max64(l2 / 4 / (kc * a_bytes), 8 * c.mr), blocks = M > BLOCKS * BLOCK_WORK / N / K / T ? BLOCKS : max64(M * N * K * T / BLOCK_WORK, 1);
     int64_t m_blocks = ceil_div(4 * M, 5 * most_m), columns = ceil_div(N, column);
-    int64_t n_blocks = min64(ceil_div(blocks, m_blocks), max64(columns / (blocked ? 4 : 2), 1));
+    int64_t n_blocks = min64(ceil_div(blocks, m_blocks), max64(wide ? N / COLS_WIDE : columns / (blocked ? 4 : 2), 1));
     blocks = min64(blocks, BLOCKS_NEEDED);
     if (m_blocks * n_blocks < blocks) m_blocks = min64(ceil_div(blocks, n_blocks), max64(M / (8 * c.mr), m_blocks));
     c.mb = block_length(M, ceil_div(M, m_blocks), p->M < 0 ? c.mr : 1);

@@ -153,7 +153,7 @@ static bool right(const Test *x, const void *a, const void *b, const void *c)
 }
 
 /* Counts which schedules were seen: the test is worth something only when all of them were. */
-static int seen_quads[3], seen_dots, seen_tiles, seen_pairs, seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks, seen_copied_blocks;
+static int seen_quads[3], seen_dots, seen_tiles, seen_pairs, seen_k_blocks, seen_t_blocks, seen_m_blocks, seen_n_blocks, seen_copied_blocks, seen_rows_of_b;
 
 static void note_schedule(const KModule *m, const Problem *p)
 {
@@ -169,6 +169,7 @@ static void note_schedule(const KModule *m, const Problem *p)
         return;
     }
     seen_pairs += p->pairs;
+    seen_rows_of_b += c.kc != 0 && !p->packed;
     seen_k_blocks += c.kc != 0;
     seen_t_blocks += c.tc != 0 && !c.kc;
     seen_m_blocks += c.mb < p->M;
@@ -341,6 +342,10 @@ int main(void)
         if (rng_in(&r, 0, 14) == 0) p.K = 0;
         problem_test(p, i % 3 || (p.pairs && i % 2) ? "native" : "x86-64-v3", i);
     }
+    for (uint64_t i = 0; i < 8; i++) {   /* one row times columns that do not fit in L2, a few rows of B at a time */
+        Problem p = {.Z = i % 4 ? 1 : 2, .M = 1, .N = rng_in(&r, 300, 1400), .K = rng_in(&r, 250, 500), .T = 1, .type = type[i % 5], .by_k = i % 3 == 1, .guarded = i % 3 == 2};
+        problem_test(p, i % 2 ? "native" : "x86-64-v3", i);
+    }
     for (uint64_t i = 0; i < 40; i++) {   /* groups of four bytes */
         Problem p = {.Z = i % 5 ? 1 : 2, .M = rng_in(&r, 1, 60), .N = rng_in(&r, 1, 150), .K = rng_in(&r, 1, 60), .T = 1, .packed = rng_in(&r, 0, 2) != 0, .type = DT_I32, .quads = true, .a_signed = i & 1};
         if (i % 7 == 1) p.K = rng_in(&r, 0, 1) ? 1800 : rng_in(&r, 1500, 2000);
@@ -375,7 +380,7 @@ int main(void)
         if (c.tc > 1 && !CHECK(p.T % c.tc == 0)) break;
     }
     share_test();
-    CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2 && seen_copied_blocks > 2 && seen_pairs > 5);
+    CHECK(seen_k_blocks > 2 && seen_t_blocks > 2 && seen_m_blocks > 2 && seen_n_blocks > 2 && seen_copied_blocks > 2 && seen_pairs > 5 && seen_rows_of_b > 4);
     CHECK(seen_quads[KBYTES_ONES] > 2 && seen_quads[KBYTES_TWOS] > 2);
     CHECK(seen_dots > 2 || !has_bf16_dots());
     CHECK(seen_tiles == 24 || !has_avx512());
