@@ -119,6 +119,13 @@ Sym lw_load_sym(Lw *l, KBuf buf, Dim element, const char *stem, int64_t lo, int6
     return s;
 }
 
+static void load_values(Lw *l, Value v, uint32_t n, Dim *out)
+{
+    KBuf b = lw_row_major_of(l, lw_value_buf(l, v));
+    Dims *d = &l->m->dims;
+    for (uint32_t i = 0; i < n; i++) out[i] = dim_sym(d, lw_load_sym(l, b, dim_const(d, i), "v", INT64_MIN, INT64_MAX));
+}
+
 bool lw_values(Lw *l, uint32_t k, Dim *out, uint32_t max, uint32_t *n)
 {
     Value v = node_in(l->g, l->n, k);
@@ -136,8 +143,22 @@ bool lw_values(Lw *l, uint32_t k, Dim *out, uint32_t max, uint32_t *n)
         for (uint32_t i = 0; i < *n; i++) out[i] = dim_const(d, blob_get_i(&l->m->blobs, r->data, i));
         return true;
     }
-    KBuf b = lw_row_major_of(l, lw_value_buf(l, v));
-    for (uint32_t i = 0; i < *n; i++) out[i] = dim_sym(d, lw_load_sym(l, b, dim_const(d, i), "v", INT64_MIN, INT64_MAX));
+    load_values(l, v, *n, out);
+    return true;
+}
+
+bool lw_values_n(Lw *l, uint32_t k, Dim *out, uint32_t n)
+{
+    Value v = node_in(l->g, l->n, k);
+    Dims *d = &l->m->dims;
+    Dim count = lw_res(l, type_count(&l->m->types, value_rec(l->g, v)->type));
+    uint32_t have;
+    if (dim_is_const(d, count, &(int64_t){0}))
+        return lw_values(l, k, out, n, &have) && (have == n || lw_fail(l, "input %u ('%s') has %u elements, expected %u", k, value_name(l->g, v), have, n));
+    KStep *s = lw_step(l, KST_CHECK);
+    s->a = count, s->b = dim_const(d, n), s->rel = KREL_EQ;
+    s->msg = arena_printf(l->m->arena, "input %u has {got} elements, expected {want}", k);
+    load_values(l, v, n, out);
     return true;
 }
 

@@ -64,6 +64,8 @@ void lw_end_nest(Lw *, int rank);
 /* ---- values that shapes depend on ---- */
 /* Elements of a small integer operand as dims: known contents, or symbols bound now by load steps (then counts must be constant). */
 bool lw_values(Lw *, uint32_t k, Dim *out, uint32_t max, uint32_t *n);
+/* The same for exactly n elements: where only the run knows how many there are, a check comes first. */
+bool lw_values_n(Lw *, uint32_t k, Dim *out, uint32_t n);
 /* Binds node symbol(s) in the dims of result r: for each axis whose dim is an unbound node symbol, sym = computed[axis]. Where the dim is something else, emits a check. */
 void lw_bind_dims(Lw *, uint32_t r, const Dim *computed);
 Sym lw_load_sym(Lw *, KBuf, Dim element, const char *stem, int64_t lo, int64_t hi);   /* emits KST_LOAD into a fresh symbol */

@@ -106,10 +106,9 @@ static bool lower(Lw *l, Node n)
     (void)n;
     Dims *d = &l->m->dims;
     Dim axis;
-    uint32_t count;
     int64_t k;
     int rank = lw_rank(l, 0);
-    if (!lw_values(l, 1, &axis, 1, &count)) return false;
+    if (!lw_values_n(l, 1, &axis, 1)) return false;
     lw_prepare_in(l);
     lw_in(l, 0);
     lw_out(l, 0);

@@ -67,8 +67,8 @@ static bool bind(Lw *l, bool tile)
     Dims *d = &l->m->dims;
     uint32_t n;
     if (value_rec(l->g, node_in(l->g, l->n, 1))->content || value_is_const(l->g, node_in(l->g, l->n, 1))) return true;
-    if (!lw_values(l, 1, want, RANK_MAX, &n)) return false;
     int rank = lw_out_rank(l, 0), in = lw_rank(l, 0);
+    if (tile ? !lw_values_n(l, 1, want, n = (uint32_t)in) : !lw_values(l, 1, want, RANK_MAX, &n)) return false;
     for (int i = 0; i < rank; i++) {
         int a = i - (rank - in), b = i - (rank - (int)n);
         Dim x = a < 0 ? dim_const(d, 1) : lw_dim(l, 0, a);
@@ -121,11 +121,10 @@ static bool tile_lower(Lw *l, Node n)
 {
     Dims *d = &l->m->dims;
     Dim times[RANK_MAX];
-    uint32_t count;
     KVal out[RANK_MAX], idx[RANK_MAX], rep[RANK_MAX];
     int rank = lw_rank(l, 0), loops = 0;
     const TypeRec *y = value_trec(l->g, node_out(l->g, n, 0));
-    if (y->layout.i || !lw_values(l, 1, times, RANK_MAX, &count) || (int)count != rank) return nest(l, n, "tile");
+    if (y->layout.i || !lw_values_n(l, 1, times, (uint32_t)rank)) return nest(l, n, "tile");
     if (!bind(l, true)) return false;
     lw_prepare_in(l);
     lw_out(l, 0);

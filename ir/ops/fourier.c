@@ -507,8 +507,7 @@ static bool lower(Lw *l, Node n)
         return true;
     }
     Dim axis, dim[RANK_MAX], one = dim_const(d, 1);
-    uint32_t count;
-    if (!lw_values(l, AXIS, &axis, 1, &count)) return false;
+    if (!lw_values_n(l, AXIS, &axis, 1)) return false;
     KStep *c = lw_step(l, KST_CHECK);
     c->a = dim_const(d, -rank), c->b = axis, c->rel = KREL_LE, c->msg = "axis {want} is out of range, {got} is the first";
     axis = dim_mod(d, dim_add(d, axis, dim_const(d, rank)), dim_const(d, rank));

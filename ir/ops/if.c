@@ -121,8 +121,7 @@ static bool lower(Lw *l, Node n)
     if (c && dim_is_const(&l->m->dims, c->d[0], &known)) only = known ? 0 : 1;
     else {
         Dim cond[1];
-        uint32_t count;
-        if (!lw_values(l, 0, cond, 1, &count)) return false;
+        if (!lw_values_n(l, 0, cond, 1)) return false;
         s = lw_step(l, KST_IF);
         s->a = cond[0];
         s->body = arena_new(l->k->arena, KSteps);

@@ -250,10 +250,10 @@ static bool lower(Lw *l, Node n)
 {
     Graph *g = l->g, *b = node_rec(g, n)->region[0];
     Dims *d = &l->m->dims;
-    uint32_t nc = n_carried(g, n), n_out = node_n_out(g, n), n_cap = node_rec(g, n)->n_capture, count;
+    uint32_t nc = n_carried(g, n), n_out = node_n_out(g, n), n_cap = node_rec(g, n)->n_capture;
     Dim max = dim_const(d, INT64_MAX), go = dim_const(d, 1);
-    if (lw_has(l, 0) && !lw_values(l, 0, &max, 1, &count)) return false;
-    if (lw_has(l, 1) && !lw_values(l, 1, &go, 1, &count)) return false;
+    if (lw_has(l, 0) && !lw_values_n(l, 0, &max, 1)) return false;
+    if (lw_has(l, 1) && !lw_values_n(l, 1, &go, 1)) return false;
     KBuf *in_buf = arena_array(l->m->arena, KBuf, b->in.n + 1), *out_buf = arena_array(l->m->arena, KBuf, b->out.n + 1);
     KBuf *carry = in_buf + 2, *scan = arena_array(l->m->arena, KBuf, n_out + 1);
     Dim **scan_dim = arena_array(l->m->arena, Dim *, n_out + 1);

@@ -50,9 +50,8 @@ static bool rank_of_lower(Lw *l, Node n)
     KBuf q = lw_in(l, 0);
     Dim pos = dim_const(d, 0);
     KVal zero;
-    uint32_t count;
     Sym s = sym_new(d, module_fresh_name(l->m, "rank"), SYM_NODE, 0, RANK_MAX);
-    if (lw_has(l, 1) && !lw_values(l, 1, &pos, 1, &count)) return false;
+    if (lw_has(l, 1) && !lw_values_n(l, 1, &pos, 1)) return false;
     lw_call(l, l->steps, "rt_seq_rank", 3, (KArg[]){{.kind = KA_BUF, .buf = q}, {.kind = KA_DIM, .dim = pos}, {.kind = KA_SYM, .sym = s}});
     KBuf o = lw_out(l, 0);
     Kb *b = lw_kernel(l, "rank");

@@ -74,7 +74,6 @@ static bool extents(Rl *x)
     ResizeCase *c = &x->c;
     Dims *d = &l->m->dims;
     Dim out[RANK_MAX], size[RANK_MAX], twice = dim_const(d, 2 * c->n_slot);
-    uint32_t n;
     bool unknown = false, lengths = false;
     for (int i = 0; i < c->rank; i++) {
         unknown |= !c->axis[i].out.i;
@@ -83,12 +82,12 @@ static bool extents(Rl *x)
     }
     bool stretch = c->by == BY_SIZES && c->keep == KEEP_STRETCH;
     if (stretch && unknown) {
-        if (!lw_values(l, (uint32_t)c->sizes_at, size, RANK_MAX, &n)) return false;
+        if (!lw_values_n(l, (uint32_t)c->sizes_at, size, (uint32_t)c->n_slot)) return false;
         for (int i = 0; i < c->rank; i++)
             if (c->axis[i].slot >= 0) out[i] = size[c->axis[i].slot];
         lw_bind_dims(l, 0, out);
     } else if (!stretch && (unknown || lengths)) {
-        if (c->by == BY_SIZES && !lw_values(l, (uint32_t)c->sizes_at, size, RANK_MAX, &n)) return false;
+        if (c->by == BY_SIZES && !lw_values_n(l, (uint32_t)c->sizes_at, size, (uint32_t)c->n_slot)) return false;
         if (c->by == BY_SIZES) x->scales = lw_temp(l, DT_F64, 1, (Dim[]){dim_const(d, c->n_slot)});
         KBuf ext = lw_temp(l, DT_I64, 1, &twice);
         extents_kernel(x, ext, size);

@@ -133,9 +133,8 @@ static bool infer_insert(Infer *c)
 
 static bool position(Lw *l, uint32_t k, Dim *pos, Dim if_absent)
 {
-    uint32_t n;
     *pos = if_absent;
-    return !lw_has(l, k) || lw_values(l, k, pos, 1, &n);
+    return !lw_has(l, k) || lw_values_n(l, k, pos, 1);
 }
 
 static Dim length(Lw *l, KBuf seq)

@@ -440,11 +440,11 @@ static bool split_lower(Lw *l, Node n)
     Dims *d = &l->m->dims;
     int rank = lw_rank(l, 0);
     int64_t axis = ATTRS(l->g, n, Split)->axis;
-    uint32_t count, parts = node_n_out(l->g, n);
+    uint32_t parts = node_n_out(l->g, n);
     if (axis < 0) axis += rank;
     Dim from = dim_const(d, 0), *size = arena_array(l->m->arena, Dim, parts);
     bool given = lw_has(l, 1) && !value_rec(l->g, node_in(l->g, n, 1))->content && !value_is_const(l->g, node_in(l->g, n, 1));
-    if (given && !lw_values(l, 1, size, parts, &count)) return false;
+    if (given && !lw_values_n(l, 1, size, parts)) return false;
     lw_prepare_in(l);
     for (uint32_t r = 0; given && r < parts; r++) {
         Dim dim[RANK_MAX];

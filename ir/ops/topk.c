@@ -50,8 +50,7 @@ static bool lower(Lw *l, Node n)
     Dims *d = &l->m->dims;
     int rank = lw_rank(l, 0), axis = (int)(a->axis < 0 ? a->axis + rank : a->axis);
     Dim k, dim[RANK_MAX], one = dim_const(d, 1), outer = one, inner = one;
-    uint32_t count;
-    if (!lw_values(l, 1, &k, 1, &count)) return false;
+    if (!lw_values_n(l, 1, &k, 1)) return false;
     index_check(l, dim_const(d, 0), KREL_LE, k, "K is {want}");
     index_check(l, k, KREL_LE, lw_dim(l, 0, axis), "K is {got}, the axis has {want}");
     for (int i = 0; i < rank; i++) dim[i] = i == axis ? k : lw_dim(l, 0, i);
