@@ -58,6 +58,22 @@ static void as_4d(Dims *d, const TypeRec *t, int64_t heads, Dim *out)
     out[3] = dim_div(d, dim_resolve(d, t->dim[2]), out[1]);
 }
 
+/* A divisor that is never 0. */
+static Dim shared(Dims *d, Dim hq, Dim hk)
+{
+    Dim one = dim_const(d, 1);
+    return dim_eq(d, hq, hk) == TRI_YES ? one : dim_div(d, hq, dim_max(d, one, hk));
+}
+
+bool attention_heads(Infer *c, Dim hq, Dim hk)
+{
+    int64_t q, k;
+    if (dim_eq(c->d, hq, hk) == TRI_YES) return true;
+    if (dim_is_const(c->d, hq, &q) && dim_is_const(c->d, hk, &k) && (!k || q % k))
+        return infer_fail(c, "%lld heads of Q do not share %lld heads of K evenly", (long long)q, (long long)k);
+    return infer_must_eq(c, dim_mul(c->d, hk, shared(c->d, hq, hk)), hq, "number of heads");
+}
+
 static bool infer(Infer *c)
 {
     const Attention *a = ATTRS(c->g, c->n, Attention);
@@ -86,13 +102,7 @@ static bool infer(Infer *c)
         !infer_must_eq(c, k[3], q[3], what[0]) || !infer_must_eq(c, v[1], k[1], what[1]) ||
         !infer_must_eq(c, v[2], k[2], what[1]))
         return false;
-    int64_t hq, hk;
-    if (dim_eq(c->d, q[1], k[1]) != TRI_YES) {
-        if (!dim_is_const(c->d, q[1], &hq) || !dim_is_const(c->d, k[1], &hk))
-            return infer_fail(c, "the numbers of heads must be known at compile time");
-        if (!hk || hq % hk)
-            return infer_fail(c, "%lld heads of Q do not share %lld heads of K evenly", (long long)hq, (long long)hk);
-    }
+    if (!attention_heads(c, q[1], k[1])) return false;
     total = k[2];
     if (infer_has(c, AT_PAST_K)) {
         Dim *other[2] = {k, v};
@@ -179,31 +189,26 @@ static Value whole_mask(Ex *x, Value mask, Value k)
 
 static Value scaled(Ex *x, Value v, double by) { return ex2(x, OP_Mul, v, ex_f(x, ex_type(x, v)->elem, by)); }
 
-Value attention_grouped(Ex *x, Value v, int64_t rep, bool query)
+Value attention_grouped(Ex *x, Value v, Dim rep, Dim heads)
 {
-    if (rep == 1 || x->failed) return v;
-    if (!query) return ex2(x, OP_Unsqueeze, v, ex_int1(x, 2));
-    Dims *d = &x->g->m->dims;
-    Dim r = dim_const(d, rep);
-    return ex_shaped(x, v,
-                     (Dim[]){dim_of(x, v, 0), dim_div(d, dim_of(x, v, 1), r), r, dim_of(x, v, 2), dim_of(x, v, 3)}, 5);
+    if (dim_is(&x->g->m->dims, rep, 1) || x->failed) return v;
+    if (!heads.i) return ex2(x, OP_Unsqueeze, v, ex_int1(x, 2));
+    return ex_shaped(x, v, (Dim[]){dim_of(x, v, 0), heads, rep, dim_of(x, v, 2), dim_of(x, v, 3)}, 5);
 }
 
-Value attention_ungrouped(Ex *x, Value v, int64_t rep)
+Value attention_ungrouped(Ex *x, Value v, Dim rep)
 {
-    if (rep == 1 || x->failed) return v;
     Dims *d = &x->g->m->dims;
+    if (dim_is(d, rep, 1) || x->failed) return v;
     return ex_shaped(
         x, v, (Dim[]){dim_of(x, v, 0), dim_mul(d, dim_of(x, v, 1), dim_of(x, v, 2)), dim_of(x, v, 3), dim_of(x, v, 4)},
         4);
 }
 
-int64_t attention_shared(Ex *x, Value q, Value k)
+Dim attention_shared(Ex *x, Value q, Value k)
 {
     Dims *d = &x->g->m->dims;
-    int64_t hq, hk;
-    if (x->failed || !dim_is_const(d, dim_of(x, q, 1), &hq) || !dim_is_const(d, dim_of(x, k, 1), &hk) || !hk) return 1;
-    return hq / hk;
+    return x->failed ? dim_const(d, 1) : shared(d, dim_of(x, q, 1), dim_of(x, k, 1));
 }
 
 Value attention_scores(Ex *x, Value q, Value k, const double *given)
@@ -211,7 +216,8 @@ Value attention_scores(Ex *x, Value q, Value k, const double *given)
     if (x->failed) return VALUE_NONE;
     DType t = ex_type(x, q)->elem;
     bool narrow = dtype_compute(t) != t; /* both operands are scaled before, lest the products overflow */
-    int64_t size, rep = attention_shared(x, q, k);
+    int64_t size;
+    Dim rep = attention_shared(x, q, k);
     Value scale = VALUE_NONE, kt = ex_transpose(x, k, (int64_t[]){0, 1, 3, 2}, 4);
     double factor = given ? *given : 1;
     if (!given) {
@@ -226,7 +232,7 @@ Value attention_scores(Ex *x, Value q, Value k, const double *given)
         q = ex2(x, OP_Mul, q, root);
         kt = ex2(x, OP_Mul, kt, root);
     }
-    Value s = ex2(x, OP_MatMul, attention_grouped(x, q, rep, true), attention_grouped(x, kt, rep, false));
+    Value s = ex2(x, OP_MatMul, attention_grouped(x, q, rep, dim_of(x, k, 1)), attention_grouped(x, kt, rep, DIM_NONE));
     if (!narrow) s = scale.i ? ex2(x, OP_Mul, s, scale) : scaled(x, s, factor);
     return attention_ungrouped(x, s, rep);
 }
@@ -249,7 +255,7 @@ static bool expand(Graph *g, Node n)
     out[1] = k.i == in[AT_K].i && value_used(g, node_out(g, n, 1)) ? ex1(&x, OP_Identity, k) : k;
     out[2] = v.i == in[AT_V].i && value_used(g, node_out(g, n, 2)) ? ex1(&x, OP_Identity, v) : v;
     DType t = ex_type(&x, q)->elem, soft = a->softmax_precision ? (DType)a->softmax_precision : t;
-    int64_t rep = attention_shared(&x, q, k);
+    Dim rep = attention_shared(&x, q, k);
 
     Value s = attention_scores(&x, q, k, has_scale(a) ? &a->scale : NULL);
     if (a->qk_matmul_output_mode == 0) out[3] = s;
@@ -274,7 +280,8 @@ static bool expand(Graph *g, Node n)
         p = ex3(&x, OP_Where, ex2(&x, OP_Equal, top, never), zero, p);
     }
     if (a->qk_matmul_output_mode == 3) out[3] = p;
-    Value y = ex2(&x, OP_MatMul, attention_grouped(&x, p, rep, true), attention_grouped(&x, ex_cast(&x, v, t), rep, false));
+    if (x.failed) return false;
+    Value each = attention_grouped(&x, p, rep, dim_of(&x, k, 1)), y = ex2(&x, OP_MatMul, each, attention_grouped(&x, ex_cast(&x, v, t), rep, DIM_NONE));
     y = attention_ungrouped(&x, y, rep);
     if (split) {
         y = ex_transpose(&x, y, (int64_t[]){0, 2, 1, 3}, 4);

@@ -49,7 +49,6 @@ static bool infer(Infer *c)
 {
     const Flex *a = ATTRS(c->g, c->n, Flex);
     Dim q[4], k[4], v[4], *all[3] = {q, k, v};
-    int64_t hq, hk;
     for (uint32_t i = 0; i < 3; i++) {
         if (!infer_need_rank(c, i, 4, 4)) return false;
         for (int x = 0; x < 4; x++) all[i][x] = infer_dim(c, i, x);
@@ -58,12 +57,7 @@ static bool infer(Infer *c)
         !infer_must_eq(c, k[3], q[3], "head size of K") || !infer_must_eq(c, v[1], k[1], "heads of V") ||
         !infer_must_eq(c, v[2], k[2], "length of V"))
         return false;
-    if (dim_eq(c->d, q[1], k[1]) != TRI_YES) {
-        if (!dim_is_const(c->d, q[1], &hq) || !dim_is_const(c->d, k[1], &hk))
-            return infer_fail(c, "the numbers of heads must be known at compile time");
-        if (!hk || hq % hk)
-            return infer_fail(c, "%lld heads of Q do not share %lld heads of K evenly", (long long)hq, (long long)hk);
-    }
+    if (!attention_heads(c, q[1], k[1])) return false;
     DType t = infer_elem(c, 0), soft = precision(a, t);
     if (!(DTS(soft) & DTS_FLOAT)) return infer_fail(c, "softmax_precision is not a float type");
     TypeId mid = type_tensor(&c->m->types, soft, 4, (Dim[]){q[0], q[1], q[2], k[2]});
@@ -88,11 +82,11 @@ static bool expand(Graph *g, Node n)
     Ex x = ex_begin(g, n);
     Value q = ex_in(&x, 0), k = ex_in(&x, 1), v = ex_in(&x, 2);
     DType t = ex_elem(&x, q), soft = precision(a, t);
-    int64_t rep = attention_shared(&x, q, k);
+    Dim rep = attention_shared(&x, q, k);
     Value s = inlined(&x, 0, ex_cast(&x, attention_scores(&x, q, k, scale_of(a)), soft));
     Value p = inlined(&x, 1, ex_axis(&x, OP_Softmax, (Value[]){s}, 1, -1));
-    p = attention_grouped(&x, p, rep, true);
-    Value y = ex2(&x, OP_MatMul, p, attention_grouped(&x, ex_cast(&x, v, soft), rep, false));
+    p = attention_grouped(&x, p, rep, dim_resolve(&g->m->dims, ex_type(&x, k)->dim[1]));
+    Value y = ex2(&x, OP_MatMul, p, attention_grouped(&x, ex_cast(&x, v, soft), rep, DIM_NONE));
     y = ex_cast(&x, attention_ungrouped(&x, y, rep), t);
     return ex_end(&x, &y, 1);
 }
