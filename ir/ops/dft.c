@@ -10,6 +10,44 @@
 #include <math.h>
 #include <string.h>
 
+/* ---- real and imaginary parts ---- */
+
+/* What the last axis must hold: `want` parts, or one or two (0). Where only the run knows, it checks. */
+static bool parts_fit(Infer *c, int64_t want)
+{
+    Dims *d = c->d;
+    int64_t k;
+    Dim p = infer_dim(c, 0, infer_rank(c, 0) - 1);
+    if (!dim_is_const(d, p, &k)) {
+        if (want) return infer_must_eq(c, p, dim_const(d, want), "number of parts");
+        Dim either = dim_mul(d, dim_sub(d, p, dim_const(d, 1)), dim_sub(d, p, dim_const(d, 2)));
+        return infer_must_eq(c, either, dim_const(d, 0), "parts of the last axis: (parts - 1) * (parts - 2)");
+    }
+    if (k != 1 && k != 2) return infer_fail(c, "the last axis must have one part (real) or two (complex)");
+    return !want || k == want || infer_fail(c, want == 1 ? "a one-sided transform needs a real input" : "an inverse one-sided transform needs a complex input");
+}
+
+/* The operand with `want` parts, or with two where it is open whether there are one or two. */
+static Value with_parts(Ex *x, Value v, int64_t want)
+{
+    Dims *d = &x->g->m->dims;
+    Dim dim[RANK_MAX], two = dim_const(d, 2);
+    const TypeRec *t = ex_type(x, v);
+    int rank = t->rank;
+    for (int i = 0; i < rank; i++) dim[i] = dim_resolve(d, t->dim[i]);
+    Dim p = dim[rank - 1];
+    if (dim_is_const(d, p, &(int64_t){0})) return v;
+    dim[rank - 1] = dim_const(d, want ? want : 2);
+    if (!want) {
+        Dim pads[2 * RANK_MAX];
+        for (int i = 0; i < 2 * rank - 1; i++) pads[i] = dim_const(d, 0);
+        pads[2 * rank - 1] = dim_sub(d, two, p);
+        v = ex2(x, OP_Pad, v, ex_dims(x, pads, 2 * rank));
+        if (x->failed || dim_is(d, dim_resolve(d, ex_type(x, v)->dim[rank - 1]), 2)) return v;
+    }
+    return ex_shaped(x, v, dim, rank);
+}
+
 /* ---- DFT ---- */
 
 enum { DFT_X, DFT_LENGTH, DFT_AXIS };
@@ -45,6 +83,9 @@ static Dim points(Infer *c, int64_t axis, bool *known)
     return a->inverse && a->onesided ? dim_mul(c->d, dim_const(c->d, 2), dim_sub(c->d, d, one)) : d;
 }
 
+/* How many parts the operand has to have; 0: one or two. */
+static int64_t dft_parts(const Dft *a) { return !a->onesided ? 0 : a->inverse ? 2 : 1; }
+
 /* -1: an operand that only the run knows. */
 static bool dft_axis(Infer *c, int64_t *axis)
 {
@@ -59,14 +100,11 @@ static bool dft_axis(Infer *c, int64_t *axis)
 static bool dft_infer(Infer *c)
 {
     const Dft *a = ATTRS(c->g, c->n, Dft);
-    int64_t axis, parts, k;
+    int64_t axis, k;
     bool known;
     if (!dft_axis(c, &axis)) return false;
     int rank = infer_rank(c, DFT_X);
-    if (!dim_is_const(c->d, infer_dim(c, DFT_X, rank - 1), &parts) || (parts != 1 && parts != 2))
-        return infer_fail(c, "the last axis must have one part (real) or two (complex), known at compile time");
-    if (a->onesided && !a->inverse && parts != 1) return infer_fail(c, "a one-sided transform needs a real input");
-    if (a->onesided && a->inverse && parts != 2) return infer_fail(c, "an inverse one-sided transform needs a complex input");
+    if (!parts_fit(c, dft_parts(a))) return false;
     for (uint32_t i = DFT_LENGTH; i <= DFT_AXIS; i++)
         if (infer_has(c, i) && !infer_need_rank(c, i, 0, 1)) return false;
     Dim dim[RANK_MAX], n = points(c, axis < 0 ? 0 : axis, &known);
@@ -110,7 +148,7 @@ static bool dft_expand(Graph *g, Node n)
     int64_t axis;
     if (!dft_axis(&c, &axis)) return false;
     const TypeRec *want = value_trec(g, node_out(g, n, 0));
-    Value in[2 + 2 * RANK_MAX] = {ex_in(&x, DFT_X)}, given = ex_in(&x, DFT_LENGTH);
+    Value in[2 + 2 * RANK_MAX] = {with_parts(&x, ex_in(&x, DFT_X), dft_parts(a))}, given = ex_in(&x, DFT_LENGTH);
     uint32_t pairs = axis < 0 ? want->rank - 1u : 1;
     if (axis < 0) in[1] = ex_scalar(&x, ex_in(&x, DFT_AXIS), DT_I64);
     if (given.i) given = ex_scalar(&x, given, DT_I64);
@@ -188,16 +226,14 @@ static bool stft_infer(Infer *c)
 {
     const Dim *step, *len;
     uint32_t n_step, n_len;
-    int64_t parts, k;
+    int64_t k;
     if (!infer_need_rank(c, STFT_X, 3, 3) || !infer_need_rank(c, STFT_STEP, 0, 1)) return false;
     if (infer_has(c, STFT_WINDOW) && !infer_need_rank(c, STFT_WINDOW, 1, 1)) return false;
     if (infer_has(c, STFT_LENGTH) && !infer_need_rank(c, STFT_LENGTH, 0, 1)) return false;
-    if (!dim_is_const(c->d, infer_dim(c, STFT_X, 2), &parts) || (parts != 1 && parts != 2))
-        return infer_fail(c, "the last axis must have one part (real) or two (complex), known at compile time");
     bool onesided = ATTRS(c->g, c->n, Stft)->onesided != 0, length = infer_has(c, STFT_LENGTH),
          known_length = length && infer_content(c, STFT_LENGTH, &len, &n_len) && n_len == 1,
          known_step = infer_content(c, STFT_STEP, &step, &n_step) && n_step == 1;
-    if (onesided && parts != 1) return infer_fail(c, "a one-sided transform needs a real signal");
+    if (!parts_fit(c, onesided)) return false;
     Dim one = dim_const(c->d, 1), signal = infer_dim(c, STFT_X, 1), frame, bins, frames;
     if (infer_has(c, STFT_WINDOW)) frame = infer_dim(c, STFT_WINDOW, 0);
     else if (known_length) frame = dim_resolve(c->d, len[0]);
@@ -216,7 +252,8 @@ static bool stft_infer(Infer *c)
 static bool stft_expand(Graph *g, Node n)
 {
     Ex x = ex_begin(g, n);
-    Value signal = ex_in(&x, STFT_X), window = ex_in(&x, STFT_WINDOW), len = ex_in(&x, STFT_LENGTH), zero = ex_i(&x, DT_I64, 0), one = ex_i(&x, DT_I64, 1);
+    Value signal = with_parts(&x, ex_in(&x, STFT_X), ATTRS(g, n, Stft)->onesided != 0), window = ex_in(&x, STFT_WINDOW);
+    Value len = ex_in(&x, STFT_LENGTH), zero = ex_i(&x, DT_I64, 0), one = ex_i(&x, DT_I64, 1);
     Value total = ex_scalar(&x, ex_shape_part(&x, signal, 1, 2), DT_I64), step = ex_scalar(&x, ex_in(&x, STFT_STEP), DT_I64);
     len = window.i ? ex_scalar(&x, ex1(&x, OP_Shape, window), DT_I64) : len.i ? ex_scalar(&x, len, DT_I64) : total;
     Value frames = ex2(&x, OP_Add, ex2(&x, OP_Div, ex2(&x, OP_Sub, total, len), step), one);
@@ -228,11 +265,12 @@ static bool stft_expand(Graph *g, Node n)
     return ex_end(&x, &y, 1);
 }
 
-/* Length and distance of frames, when they are known. */
+/* Length and distance of frames, when they and the number of parts are known. */
 static bool stft_known(Infer *c, int64_t *len, int64_t *step)
 {
     const Dim *v;
     uint32_t n;
+    if (!dim_is_const(c->d, infer_dim(c, STFT_X, 2), &(int64_t){0})) return false;
     if (!infer_content(c, STFT_STEP, &v, &n) || n != 1 || !dim_is_const(c->d, dim_resolve(c->d, v[0]), step)) return false;
     if (infer_has(c, STFT_WINDOW)) return dim_is_const(c->d, infer_dim(c, STFT_WINDOW, 0), len);
     if (!infer_has(c, STFT_LENGTH)) return dim_is_const(c->d, infer_dim(c, STFT_X, 1), len);
