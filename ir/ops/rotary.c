@@ -31,17 +31,28 @@ static bool infer(Infer *c)
     if (!infer_need_rank(c, ROT_COS, cache, cache) || !infer_need_rank(c, ROT_SIN, cache, cache)) return false;
     Dim size = infer_dim(c, ROT_X, split ? 2 : 3), batch = infer_dim(c, ROT_X, 0),
         length = infer_dim(c, ROT_X, split ? 1 : 2);
-    int64_t s;
-    if (!dim_is_const(c->d, size, &s)) return infer_fail(c, "the size of a head must be known at compile time");
-    if (split && s % a->num_heads)
-        return infer_fail(c, "%lld elements in %lld heads", (long long)s, (long long)a->num_heads);
-    s = split ? s / a->num_heads : s;
-    int64_t r = a->rotary_embedding_dim ? a->rotary_embedding_dim : s;
-    if (r < 0 || r > s || r % 2)
-        return infer_fail(c, "rotary_embedding_dim is %lld for heads of %lld elements", (long long)r, (long long)s);
-    for (uint32_t k = ROT_COS; k <= ROT_SIN; k++) {
-        if (!infer_must_eq(c, infer_dim(c, k, cache - 1), dim_const(c->d, r / 2), "last dimension of a cache"))
+    int64_t s, r = a->rotary_embedding_dim;
+    Dim two = dim_const(c->d, 2), half = dim_const(c->d, r / 2);
+    if (dim_is_const(c->d, size, &s)) {
+        if (split && s % a->num_heads)
+            return infer_fail(c, "%lld elements in %lld heads", (long long)s, (long long)a->num_heads);
+        s = split ? s / a->num_heads : s;
+        if (!r) r = s, half = dim_const(c->d, r / 2);
+        if (r < 0 || r > s || r % 2)
+            return infer_fail(c, "rotary_embedding_dim is %lld for heads of %lld elements", (long long)r, (long long)s);
+    } else {
+        Dim heads = dim_const(c->d, split ? a->num_heads : 1);
+        if (r < 0 || r % 2) return infer_fail(c, "rotary_embedding_dim is %lld", (long long)r);
+        Dim head = dim_div(c->d, size, heads);
+        if (!infer_must_eq(c, dim_mul(c->d, heads, head), size, "size of the heads")) return false;
+        head = dim_div(c->d, infer_dim(c, ROT_X, split ? 2 : 3), heads);
+        if (!r) half = dim_div(c->d, head, two);
+        if (r ? !infer_must_eq(c, dim_min(c->d, head, dim_const(c->d, r)), dim_const(c->d, r), "size of a head, at most rotary_embedding_dim")
+              : !infer_must_eq(c, dim_mul(c->d, two, half), head, "size of a head, twice its half"))
             return false;
+    }
+    for (uint32_t k = ROT_COS; k <= ROT_SIN; k++) {
+        if (!infer_must_eq(c, infer_dim(c, k, cache - 1), half, "last dimension of a cache")) return false;
         if (cache == 3 && (!infer_must_eq(c, infer_dim(c, k, 0), batch, "batch of a cache") ||
                            !infer_must_eq(c, infer_dim(c, k, 1), length, "length of a cache")))
             return false;
@@ -60,6 +71,33 @@ static Value part(Ex *x, Value v, int64_t from, int64_t to, int64_t step)
                  NULL);
 }
 
+/* Half `k` of what turns: v [.., 2, half], or [.., half, 2] when the halves are interleaved. */
+static Value half_of(Ex *x, Value v, int64_t k, int axis) { return ex_axis(x, OP_Gather, (Value[]){v, ex_i(x, DT_I64, k)}, 2, axis); }
+
+/* Heads of a size that only the run knows: halves are slices along an axis of their own. */
+static Value turned(Ex *x, const Rotary *a, Value v, const Value *angle)
+{
+    Dims *d = &x->g->m->dims;
+    Dim dim[5], two = dim_const(d, 2), turns = dim_const(d, a->rotary_embedding_dim);
+    if (x->failed) return VALUE_NONE;
+    for (int i = 0; i < 4; i++) dim[i] = dim_resolve(d, ex_type(x, v)->dim[i]);
+    Dim size = dim[3];
+    if (!a->rotary_embedding_dim) turns = dim_mul(d, two, dim_div(d, size, two));
+    int at = a->interleaved ? 4 : 3;
+    dim[3] = dim[4] = dim_div(d, turns, two), dim[at] = two;
+    Value head = a->rotary_embedding_dim ? part(x, v, 0, a->rotary_embedding_dim, 1) : v, both = ex_shaped(x, head, dim, 5);
+    Value x1 = half_of(x, both, 0, at), x2 = half_of(x, both, 1, at), axis = ex_int1(x, at);
+    Value y1 = ex2(x, OP_Sub, ex2(x, OP_Mul, angle[0], x1), ex2(x, OP_Mul, angle[1], x2));
+    Value y2 = ex2(x, OP_Add, ex2(x, OP_Mul, angle[1], x1), ex2(x, OP_Mul, angle[0], x2));
+    Value y = ex_axis(x, OP_Concat, (Value[]){ex2(x, OP_Unsqueeze, y1, axis), ex2(x, OP_Unsqueeze, y2, axis)}, 2, at);
+    dim[3] = turns;
+    y = ex_shaped(x, y, dim, 4);
+    dim[3] = size;
+    if (!a->rotary_embedding_dim) return ex_shaped(x, y, dim, 4);
+    Value rest = part(x, v, a->rotary_embedding_dim, INT64_MAX, 1);
+    return ex_shaped(x, ex_axis(x, OP_Concat, (Value[]){y, rest}, 2, -1), dim, 4);
+}
+
 static bool expand(Graph *g, Node n)
 {
     const Rotary *a = ATTRS(g, n, Rotary);
@@ -69,17 +107,23 @@ static bool expand(Graph *g, Node n)
     const TypeRec *t = ex_type(&x, v);
     bool split = t->rank == 3;
     int64_t size = 0, heads_axis = split ? 2 : 1;
-    dim_is_const(d, dim_resolve(d, t->dim[t->rank - 1]), &size);
+    Dim width = dim_resolve(d, t->dim[t->rank - 1]), heads = dim_const(d, a->num_heads);
+    bool known = dim_is_const(d, width, &size);
     if (split) {
-        Dim dim[4] = {dim_resolve(d, t->dim[0]), dim_resolve(d, t->dim[1]), dim_const(d, a->num_heads),
-                      dim_const(d, size /= a->num_heads)};
-        v = ex_shaped(&x, v, dim, 4);
+        size /= a->num_heads;
+        v = ex_shaped(&x, v, (Dim[]){dim_resolve(d, t->dim[0]), dim_resolve(d, t->dim[1]), heads, dim_div(d, width, heads)}, 4);
     }
     int64_t r = a->rotary_embedding_dim ? a->rotary_embedding_dim : size;
     for (uint32_t k = 0; k < 2; k++) {
         Value c = node_in(g, n, ROT_COS + k), ids = node_in(g, n, ROT_IDS);
         if (ids.i) c = ex_axis(&x, OP_Gather, (Value[]){c, ids}, 2, 0);
         angle[k] = ex2(&x, OP_Unsqueeze, c, ex_int1(&x, heads_axis));
+    }
+    if (!known) {
+        Value y = turned(&x, a, v, angle);
+        if (x.failed) return false;
+        if (split) y = ex_shaped(&x, y, value_trec(g, node_in(g, n, ROT_X))->dim, 3);
+        return ex_end(&x, &y, 1);
     }
     int64_t step = a->interleaved ? 2 : 1;
     Value x1 = part(&x, v, 0, a->interleaved ? r : r / 2, step), x2 = part(&x, v, a->interleaved ? 1 : r / 2, r, step);
