@@ -48,6 +48,16 @@ static bool optional_fits(Infer *c, uint32_t k, bool wanted)
                        infer_must_eq(c, infer_dim(c, k, 1), infer_dim(c, QUERY, 1), "length"));
 }
 
+/* x is p or q: an error, or (x - p) * (x - q) == 0 for the run to check. */
+static bool one_of(Infer *c, Dim x, Dim p, Dim q, const char *what)
+{
+    Tri by[2] = {dim_eq(c->d, x, p), dim_eq(c->d, x, q)};
+    if (by[0] == TRI_YES || by[1] == TRI_YES) return true;
+    if (by[0] == TRI_NO && by[1] == TRI_NO) return infer_fail(c, "%s", what);
+    if (by[0] == TRI_NO || by[1] == TRI_NO) return infer_must_eq(c, x, by[0] == TRI_NO ? q : p, what);
+    return infer_must_eq(c, dim_mul(c->d, dim_sub(c->d, x, p), dim_sub(c->d, x, q)), dim_const(c->d, 0), what);
+}
+
 static bool infer(Infer *c)
 {
     const Linear *a = ATTRS(c->g, c->n, Linear);
@@ -68,12 +78,10 @@ static bool infer(Infer *c)
         return false;
     if (!optional_fits(c, DECAY, is_gated(a)) || !optional_fits(c, BETA, is_delta(a))) return false;
     if (is_gated(a)) {
-        Dim w = infer_dim(c, DECAY, 2);
-        if (dim_eq(c->d, w, kv) != TRI_YES && dim_eq(c->d, w, dim_mul(c->d, kv, dq)) != TRI_YES)
-            return infer_fail(c, "decay must have a value for each head or for each key dimension");
+        Dim all = dim_mul(c->d, kv, dq);
+        if (!one_of(c, infer_dim(c, DECAY, 2), kv, all, "decay must have a value for each head or for each key dimension")) return false;
     }
-    if (is_delta(a) && !dim_is(c->d, infer_dim(c, BETA, 2), 1) && !infer_must_eq(c, infer_dim(c, BETA, 2), kv, "width of beta"))
-        return false;
+    if (is_delta(a) && !one_of(c, infer_dim(c, BETA, 2), dim_const(c->d, 1), kv, "beta must have one value, or one for each head")) return false;
     Dim state[4] = {batch, kv, dq, dv}, out[3] = {batch, length, dim_mul(c->d, dim_const(c->d, a->q_num_heads), dv)};
     if (infer_has(c, PAST)) {
         if (!infer_need_rank(c, PAST, 4, 4)) return false;
@@ -117,14 +125,19 @@ static bool lower(Lw *l, Node n)
         at[2] = loop.iv;
         KVal place[3] = {bat, time, kb_add(b, first, loop.iv)}, old = kb_load(b, s, at);
         if (gated) {
-            old = kb_mul(b, old, each ? kb_un(b, KOP_EXP, lw_at(l, DECAY, place)) : whole);
+            Dim per = each ? dim_div(d, lw_dim(l, DECAY, 2), kv) : dim_const(d, 1);
+            KVal own[3] = {bat, time, place[2]};
+            if (each && dim_eq(d, per, dk) != TRI_YES) /* per is dk or 1 */
+                own[2] = kb_add(b, kb_mul(b, h, kb_dim(b, per)), kb_min(b, loop.iv, kb_dim(b, dim_sub(d, per, dim_const(d, 1)))));
+            old = kb_mul(b, old, each ? kb_un(b, KOP_EXP, lw_at(l, DECAY, own)) : whole);
             kb_store(b, s, at, old);
         }
         KVal said = kb_add(b, loop.carry[0], kb_mul(b, old, lw_at(l, KEY, place)));
         kb_loop_end(b, &loop, &said);
         if (delta) {
-            bool one = dim_is(d, lw_dim(l, BETA, 2), 1);
-            v = kb_mul(b, lw_at(l, BETA, (KVal[]){bat, time, one ? kb_i(b, 0) : h}), kb_sub(b, v, loop.result[0]));
+            Dim width = lw_dim(l, BETA, 2);
+            KVal mine = dim_eq(d, width, kv) == TRI_YES ? h : kb_min(b, h, kb_dim(b, dim_sub(d, width, dim_const(d, 1))));
+            v = kb_mul(b, lw_at(l, BETA, (KVal[]){bat, time, mine}), kb_sub(b, v, loop.result[0]));
         }
     }
     i = at[2] = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kd);

@@ -50,11 +50,34 @@ static bool group_infer(Infer *c)
     int64_t channels;
     if (dim_is_const(c->d, infer_dim(c, 0, 1), &channels) && channels % a->num_groups)
         return infer_fail(c, "%lld channels cannot be divided into %lld groups", (long long)channels, (long long)a->num_groups);
+    Dim groups = dim_const(c->d, a->num_groups), many = infer_dim(c, 0, 1);
+    if (!infer_must_eq(c, dim_mul(c->d, groups, dim_div(c->d, many, groups)), many, "number of channels in whole groups")) return false;
+    many = infer_dim(c, 0, 1);
     for (uint32_t k = 1; k < 3; k++) {   /* before opset 21: one value per group */
         if (!infer_need_rank(c, k, 1, 1)) return false;
-        if (!dim_is(c->d, infer_dim(c, k, 0), a->num_groups) && !infer_must_eq(c, infer_dim(c, k, 0), infer_dim(c, 0, 1), "number of scales")) return false;
+        Dim s = infer_dim(c, k, 0);
+        int64_t given;
+        if (dim_is(c->d, s, a->num_groups)) continue;
+        if (dim_is_const(c->d, s, &given) || dim_is(c->d, many, a->num_groups) || dim_eq(c->d, s, many) == TRI_YES) {
+            if (!infer_must_eq(c, s, many, "number of scales")) return false;
+            continue;
+        }
+        Dim either = dim_mul(c->d, dim_sub(c->d, s, groups), dim_sub(c->d, s, many));
+        if (!infer_must_eq(c, either, dim_const(c->d, 0), "scales: (scales - groups) * (scales - channels)")) return false;
     }
     return infer_must_eq(c, infer_dim(c, 1, 0), infer_dim(c, 2, 0), "number of scales") && infer_like(c, 0, 0);
+}
+
+/* Scales as many as channels: where only the run knows whether there is one for each or one for each group, the latter are
+ * repeated. */
+static Value all_channels(Ex *x, Value v, Dim channels)
+{
+    Dims *d = &x->g->m->dims;
+    Dim one = dim_const(d, 1), have = dim_resolve(d, ex_type(x, v)->dim[0]);
+    if (dim_eq(d, have, channels) == TRI_YES) return v;
+    Dim per = dim_div(d, channels, dim_max(d, one, have));
+    v = ex2(x, OP_Expand, ex2(x, OP_Unsqueeze, v, ex_int1(x, 1)), ex_dims(x, (Dim[]){have, per}, 2));
+    return ex_shaped(x, v, &channels, 1);
 }
 
 static bool group_expand(Graph *g, Node n)
@@ -64,11 +87,12 @@ static bool group_expand(Graph *g, Node n)
     Value in = node_in(g, n, 0);
     int rank = ex_type(&x, in)->rank;
     bool by_group = dim_is(&g->m->dims, ex_type(&x, node_in(g, n, 1))->dim[0], a->num_groups);   /* then either meaning is the same */
+    Dim channels = dim_resolve(&g->m->dims, ex_type(&x, in)->dim[1]);
     void *attrs = ex_set(&x, OP_LayerNormalization, NULL, "axis", 2);
     ex_set_f(&x, OP_LayerNormalization, attrs, "epsilon", a->epsilon);
     ex_set(&x, OP_LayerNormalization, attrs, "stash_type", a->stash_type);
     Value rows = ex2(&x, OP_Reshape, in, ex_ints(&x, (int64_t[]){0, a->num_groups, -1}, 3)), s[2];
-    for (uint32_t k = 0; k < 2; k++) s[k] = by_group ? ex2(&x, OP_Unsqueeze, node_in(g, n, 1 + k), ex_int1(&x, 1)) : per_channel(&x, node_in(g, n, 1 + k), rank);
+    for (uint32_t k = 0; k < 2; k++) s[k] = by_group ? ex2(&x, OP_Unsqueeze, node_in(g, n, 1 + k), ex_int1(&x, 1)) : per_channel(&x, all_channels(&x, node_in(g, n, 1 + k), channels), rank);
     if (by_group) {
         Value y = ex2(&x, OP_Reshape, ex_op(&x, OP_LayerNormalization, (Value[]){rows, s[0], s[1]}, 3, attrs), ex1(&x, OP_Shape, in));
         return ex_end(&x, &y, 1);
