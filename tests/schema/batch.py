@@ -95,11 +95,22 @@ def read_value(path, info):
     return dict_of(proto) if form == "map_type" else numpy_helper.to_array(proto)
 
 
-class Runner:
-    """bmc with its options; `all_fixed`: every input is an initializer, so that the compiler computes the answer."""
+def forget(kind):
+    """Takes all sizes out of a type; ranks stay."""
+    form = kind.WhichOneof("value")
+    if form == "tensor_type":
+        for d in kind.tensor_type.shape.dim:
+            d.Clear()
+    elif form in ("sequence_type", "optional_type"):
+        forget(getattr(kind, form).elem_type)
 
-    def __init__(self, bmc, options=(), all_fixed=False):
-        self.bmc, self.options, self.all_fixed = bmc, list(options), all_fixed
+
+class Runner:
+    """bmc with its options. `form`: fixed, every input is an initializer, so that the compiler computes the answer; free,
+    none is one, and of the inputs' types the model says the elements and the ranks only."""
+
+    def __init__(self, bmc, options=(), form=""):
+        self.bmc, self.options, self.form = bmc, list(options), form
         self.runs = 0
 
     def results(self, cases):
@@ -124,8 +135,11 @@ class Runner:
     def run(self, cases):
         """A list with each case's outputs, or the Failure of the whole."""
         self.runs += 1
-        parts = [Parts(c, "c%d_" % k, self.all_fixed) for k, c in enumerate(cases)]
+        free = self.form == "free"
+        parts = [Parts(c._replace(fixed=()) if free else c, "c%d_" % k, self.form == "fixed") for k, c in enumerate(cases)]
         model = model_of(parts, cases[0].domain, cases[0].version)
+        for v in model.graph.input if free else ():
+            forget(v.type)
         with tempfile.TemporaryDirectory(prefix="bmc-schema-") as folder:
             path, data, out = (os.path.join(folder, n) for n in ("model.onnx", "in", "out"))
             os.mkdir(data)

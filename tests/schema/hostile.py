@@ -29,6 +29,7 @@ import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402
 
+import batch  # noqa: E402
 import drafts  # noqa: E402
 import families_control  # noqa: E402, F401
 import families_elementwise  # noqa: E402, F401
@@ -80,18 +81,9 @@ def of_case(case, form=0):
     model = oracle.model_of([parts], case.domain, case.version)
     if form == 0:
         for v in model.graph.input:
-            forget(v.type)
+            batch.forget(v.type)
     other = of_case(case, form + 1) if form < (2 if case.fixed else 1) else None
     return Model(case.name + FORMS[form], table_name(case.domain, case.op), model, parts.feeds, other)
-
-
-def forget(kind):
-    form = kind.WhichOneof("value")
-    if form == "tensor_type":
-        for d in kind.tensor_type.shape.dim:
-            d.Clear()
-    elif form in ("sequence_type", "optional_type"):
-        forget(getattr(kind, form).elem_type)
 
 
 def table_name(domain, op):

@@ -6,8 +6,9 @@ made by the operator's family (families*.py) go through `bmc run`, many in one m
 ONNX's reference evaluator or ONNX Runtime (oracle.py). What does not stands in explained.txt, with the reason; an entry
 that is not needed any more fails too (with --full). Without --full: a twentieth of the types,
 seed N modulo 20 the N-th (0), so that a run can be repeated; what no run has seen is for --full.
-A way is a level, a CPU, a number of threads, or that all inputs are initializers, so that the compiler works out the
-answer (WAYS; --ways NAME[,NAME]). Without --ways each group of cases has one of those that run, chosen by hash; --full: all ways.
+A way is a level, a CPU, a number of threads, and what the model says of its inputs: all are initializers, so that the
+compiler works out the answer; none is, and only their ranks are known (WAYS; --ways NAME[,NAME]). Without --ways each
+group of cases has one of those that run, chosen by hash; --full: all ways.
 The report has one line per case and way: name, verdict, way and text, with tabs between. Verdicts: agrees, differs, refuse, fail, crash,
 no-oracle (nobody else runs it); a version and type without a case is a line with the verdict none.
 """
@@ -42,15 +43,17 @@ SHARE = 20  # without --full one in so many types
 BATCH = 48
 TOGETHER = 12  # operators of one version in a model, where only some of their types are drawn
 
-# Options for bmc, and whether all inputs are initializers.
+# Options for bmc, and what the model says of its inputs (batch.Runner).
 WAYS = {
-    "O2": (("-O", "2", "--threads", "1"), False),
-    "O0": (("-O", "0", "--threads", "2"), False),
-    "O2-v3": (("-O", "2", "--threads", "2", "--cpu=x86-64-v3"), False),
-    "O0-v3": (("-O", "0", "--threads", "1", "--cpu=x86-64-v3"), False),
-    "fold": (("-O", "2", "--threads", "1"), True),
+    "O2": (("-O", "2", "--threads", "1"), ""),
+    "O0": (("-O", "0", "--threads", "2"), ""),
+    "O2-v3": (("-O", "2", "--threads", "2", "--cpu=x86-64-v3"), ""),
+    "O0-v3": (("-O", "0", "--threads", "1", "--cpu=x86-64-v3"), ""),
+    "fold": (("-O", "2", "--threads", "1"), "fixed"),
+    "free": (("-O", "2", "--threads", "1"), "free"),
+    "free-O0-v3": (("-O", "0", "--threads", "2", "--cpu=x86-64-v3"), "free"),
 }
-RUNNING = [w for w, (_, fixed) in WAYS.items() if not fixed]
+RUNNING = [w for w, (_, form) in WAYS.items() if form != "fixed"]
 
 
 def judge(case, got):
@@ -130,9 +133,9 @@ def some_versions(job):
 
 def in_one_way(some, way, args, known):
     """(name, verdict, text) of cases of one model."""
-    options, fixed = WAYS[way]
+    options, form = WAYS[way]
     try:
-        results = batch.Runner(args.bmc, list(options) + args.option, fixed).results(some)
+        results = batch.Runner(args.bmc, list(options) + args.option, form).results(some)
     except Exception as error:
         return [(c.name, "crash", "the test itself: %r" % error) for c in some]
     lines = []
