@@ -4,13 +4,13 @@
  * Input: a VEC loop whose index is not bound yet. Output: how many elements, or that it would not help. */
 #include "codegen/cg.h"
 
-/* For each kernel the parameters (bit p: parameter p, of the first 63) that some launch gives memory of a caller. */
 static KSpace root_space(const KModule *m, KBuf b)
 {
     while (kbuf(m, b)->space == KS_VIEW) b = kbuf(m, b)->base;
     return kbuf(m, b)->space;
 }
 
+/* For each kernel the parameters (bit p: parameter p, of the first 63) that some launch gives memory of a caller. */
 static void find_foreign(void *arg, KStep *s)
 {
     Cg *g = arg;
