@@ -35,6 +35,7 @@ const Pass *pass_find(const char *name)
 
 void pass_count(PassCtx *c, const char *what, int64_t n)
 {
+    if (!n) return;
     for (uint32_t k = 0; k < c->stat.n; k++)
         if (!strcmp(c->stat.p[k].pass, c->pass->name) && !strcmp(c->stat.p[k].what, what)) {
             c->stat.p[k].n += n;

@@ -377,3 +377,43 @@ uint32_t module_graphs(Module *m, Arena *a, Graph ***out)
     *out = all.p;
     return all.n;
 }
+
+/* ---- checks ---- */
+static void mark_sym(void *mark, Sym s) { ((bool *)mark)[s.i] = true; }
+
+typedef struct Known {
+    const Dims *d;
+    const bool *mark;
+    bool all;
+} Known;
+
+static void known_sym(void *arg, Sym s)
+{
+    Known *k = arg;
+    k->all &= k->d->sym.p[s.i].kind == SYM_ENTRY || k->mark[s.i];
+}
+
+uint32_t module_drop_checks(Module *m, Arena *scratch)
+{
+    Graph **g;
+    uint32_t n = module_graphs(m, scratch, &g), kept = 0;
+    bool *mark = arena_array(scratch, bool, m->dims.sym.n);
+    for (uint32_t k = 0; k < n; k++)
+        for (uint32_t i = 1; i < g[k]->value.n; i++) {
+            const ValueRec *v = &g[k]->value.p[i];
+            if (!v->type.i || (v->def.i && node_rec(g[k], v->def)->dead)) continue;
+            const TypeRec *t = type_rec(&m->types, v->type);
+            while (t->kind != TY_TENSOR && t->of.i) t = type_rec(&m->types, t->of);
+            for (int a = 0; t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && a < t->rank; a++)
+                dim_each_sym(&m->dims, t->dim[a], mark_sym, mark);
+        }
+    for (uint32_t k = 0; k < m->check.n; k++) {
+        Known known = {&m->dims, mark, true};
+        dim_each_sym(&m->dims, m->check.p[k].a, known_sym, &known);
+        dim_each_sym(&m->dims, m->check.p[k].b, known_sym, &known);
+        if (known.all) m->check.p[kept++] = m->check.p[k];
+    }
+    uint32_t gone = m->check.n - kept;
+    m->check.n = kept;
+    return gone;
+}

@@ -57,5 +57,7 @@ bool bir_verify(Module *, const char *after);                    /* structure; a
 bool bir_verify_typed(Module *, const char *after);              /* the same, and every value has a type: what holds after inference */
 /* All graphs that are reachable from the entry graph through regions, inner ones first. */
 uint32_t module_graphs(Module *, Arena *, Graph ***out);
+/* Drops the checks that mention a symbol of a node which no value has in its type any more, and returns how many: the node that found it is gone. */
+uint32_t module_drop_checks(Module *, Arena *scratch);
 
 #endif

@@ -22,6 +22,7 @@ typedef struct V {
     bool *sym, *box; /* bound symbols; boxes with memory */
     KLoc loc;
     const char *what;
+    bool strict; /* what a node finds must have been found, whatever else says how much it is */
 } V;
 
 bool kverify_error(KVerify *v, KLoc l, const char *fmt, ...)
@@ -187,7 +188,7 @@ static void need_sym(void *arg, Sym s)
     V *c = arg;
     const SymRec *r = &c->m->dims->sym.p[s.i];
     if (c->sym[s.i]) return;
-    if (r->same_as.i) {
+    if (r->same_as.i && !(c->strict && r->kind == SYM_NODE)) {
         c->sym[s.i] = true; /* before the walk: classes may be circular only by mistake */
         dim_each_sym(c->m->dims, r->same_as, need_sym, c);
         return;
@@ -417,8 +418,10 @@ static void check_step(V *c, const KStep *s)
         else c->sym[s->sym.i] = true;
         break;
     case KST_CHECK:
+        c->strict = true;
         need_dim(c, s->loc, "check", s->a);
         need_dim(c, s->loc, "check", s->b);
+        c->strict = false;
         if (!s->msg) kverify_error(c->v, s->loc, "a check without message");
         break;
     case KST_ALLOC:

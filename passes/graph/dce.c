@@ -4,7 +4,7 @@
  * Walks backwards once, so that a chain dies in one sweep; regions after the node that owns them is known to stay.
  * Captures are operands and count as uses.
  * A node that is the first to mention a symbol (NonZero's count) binds it: it stays while any node that stays
- * mentions the symbol. */
+ * mentions the symbol. Once it has gone, nothing can check the symbol. */
 #include "passes/pass.h"
 #include <string.h>
 
@@ -84,7 +84,9 @@ static bool erase_in(Dce *d, Graph *g)
 static PassResult run(PassCtx *c)
 {
     Dce d = {.c = c, .n_sym = c->m->dims.sym.n + 1};
-    return erase_in(&d, c->m->entry) ? PASS_CHANGED : PASS_UNCHANGED;
+    if (!erase_in(&d, c->m->entry)) return PASS_UNCHANGED;
+    pass_count(c, "checks of symbols that are gone", module_drop_checks(c->m, c->arena));
+    return PASS_CHANGED;
 }
 
 const Pass pass_dce = {.name = "dce", .brief = "erase unused pure nodes", .run = run};

@@ -112,45 +112,6 @@ static bool resolve_graph(PassCtx *c, Graph *g)
     return changed;
 }
 
-static void mark_sym(void *mark, Sym s) { ((bool *)mark)[s.i] = true; }
-
-typedef struct Known {
-    const Dims *d;
-    const bool *mark;
-    bool all;
-} Known;
-
-static void known_sym(void *arg, Sym s)
-{
-    Known *k = arg;
-    k->all &= k->d->sym.p[s.i].kind == SYM_ENTRY || k->mark[s.i];
-}
-
-static void drop_stale_checks(PassCtx *c)
-{
-    Module *m = c->m;
-    Graph **g;
-    uint32_t n = module_graphs(m, c->arena, &g), kept = 0;
-    bool *mark = arena_array(c->arena, bool, m->dims.sym.n);
-    for (uint32_t k = 0; k < n; k++)
-        for (uint32_t i = 1; i < g[k]->value.n; i++) {
-            const ValueRec *v = &g[k]->value.p[i];
-            if (!v->type.i || (v->def.i && node_rec(g[k], v->def)->dead)) continue;
-            const TypeRec *t = type_rec(&m->types, v->type);
-            while (t->kind != TY_TENSOR && t->of.i) t = type_rec(&m->types, t->of);
-            for (int a = 0; t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN && a < t->rank; a++)
-                dim_each_sym(&m->dims, t->dim[a], mark_sym, mark);
-        }
-    for (uint32_t k = 0; k < m->check.n; k++) {
-        Known known = {&m->dims, mark, true};
-        dim_each_sym(&m->dims, m->check.p[k].a, known_sym, &known);
-        dim_each_sym(&m->dims, m->check.p[k].b, known_sym, &known);
-        if (known.all) m->check.p[kept++] = m->check.p[k];
-        else pass_count(c, "checks of symbols that are gone", 1);
-    }
-    m->check.n = kept;
-}
-
 /* What inference may change: types and checks. */
 static uint64_t fingerprint(PassCtx *c)
 {
@@ -170,7 +131,7 @@ static PassResult run(PassCtx *c)
         narrowed = c->m->dims.narrowed;
         if (!infer_graph(c->m->entry) || !rank_results(c->m)) return PASS_FAILED;
     }
-    drop_stale_checks(c);
+    pass_count(c, "checks of symbols that are gone", module_drop_checks(c->m, c->arena));
     bool changed = fingerprint(c) != before;
     return pass_graphs(c, resolve_graph) == PASS_CHANGED || changed ? PASS_CHANGED : PASS_UNCHANGED;
 }
