@@ -73,6 +73,50 @@ static bool load_checked(Session *s, Loaded *l)
     return ok;
 }
 
+enum { BLOCK_NS = 20000000, BLOCK_RUNS = 3 };
+
+/* Runs of a block, long enough for threads that slept to be awake; the quickest, 0: diagnosed. */
+static uint64_t block(Session *s, Loaded *l)
+{
+    uint64_t start = clock_ns(), least = UINT64_MAX;
+    for (uint32_t n = 0; n < BLOCK_RUNS || clock_ns() - start < BLOCK_NS; n++) {
+        uint64_t t = clock_ns();
+        if (!model_run(s, l)) return 0;
+        t = clock_ns() - t;
+        least = t < least ? t : least;
+    }
+    return least ? least : 1;
+}
+
+static int by_ratio(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Threads and one thread in turn: the quickest run of each, and the median of the ratios of neighbouring blocks. */
+static bool gain(Session *s, Loaded *l, cJSON *j)
+{
+    Loaded alone;
+    VEC(double) ratio = {0};
+    uint64_t least[2] = {UINT64_MAX, UINT64_MAX}, end = clock_ns() + (uint64_t)(s->opt.seconds * 1e9);
+    if (!model_alone(s, l, &alone) || !block(s, l) || !block(s, &alone)) return false;
+    do {
+        uint64_t all = block(s, l), one = all ? block(s, &alone) : 0;
+        if (!one) return false;
+        least[0] = all < least[0] ? all : least[0];
+        least[1] = one < least[1] ? one : least[1];
+        vec_push(&s->arena, &ratio, (double)one / (double)all);
+    } while (clock_ns() < end);
+    qsort(ratio.p, ratio.n, sizeof *ratio.p, by_ratio);
+    cJSON_AddNumberToObject(j, "threads_min_ns", (double)least[0]);
+    cJSON_AddNumberToObject(j, "one_thread_min_ns", (double)least[1]);
+    cJSON_AddNumberToObject(j, "gain", (double)least[1] / (double)least[0]);
+    cJSON_AddNumberToObject(j, "gain_median", ratio.p[ratio.n / 2]);
+    model_unload(&alone);
+    return true;
+}
+
 int cmd_bench(Session *s)
 {
     if (s->opt.machine) return bench_machine(s);
@@ -126,6 +170,7 @@ int cmd_bench(Session *s)
     cJSON_AddNumberToObject(j, "weights_bytes", (double)info->weights_bytes);
     cJSON_AddNumberToObject(j, "file_bytes", (double)l.file_bytes);
     cJSON_AddNumberToObject(j, "peak_rss_bytes", (double)ru.ru_maxrss * 1024);
+    if (s->opt.gain && !gain(s, &l, j)) return EXIT_INPUT;
     show(s, j);
     model_unload(&l);
     if (compare) model_unload(&with);

@@ -403,14 +403,7 @@ int cmd_profile(Session *s)
     p.look = look_ns();
     p.bytes = working_set(&s->k, l);
     p.gbytes = peak_read(&peak, p.bytes);
-    if (p.nt > 1) {
-        c[1].l = *l;
-        bmc_config config = {.size = sizeof config, .threads = 1, .seed = s->opt.seed};
-        if (l->model->create(&config, NULL, 0, &c[1].l.ctx) != BMC_OK)
-            return diag(&s->diag, diag_file(s->opt.file), E_LOAD, l->model->message(NULL)), EXIT_INPUT;
-        c[1].l.out = arena_array(&s->arena, bmc_value, l->model->info->n_output + 1);
-        for (uint32_t k = 0; k < l->model->info->n_output; k++) c[1].l.out[k] = (bmc_value){.size = sizeof(bmc_value)};
-    }
+    if (p.nt > 1 && !model_alone(s, l, &c[1].l)) return EXIT_INPUT;
     uint32_t n = 0;
     kstep_each(&s->k.program, number_steps, &n);
     p.row = arena_array(&s->arena, Row, n + 1);

@@ -54,6 +54,19 @@ static bool load_file(Session *s, const char *path, Loaded *l)
     return true;
 }
 
+bool model_alone(Session *s, const Loaded *l, Loaded *alone)
+{
+    bmc_config c = {.size = sizeof c, .threads = 1, .seed = s->opt.seed};
+    uint32_t n = l->model->info->n_output;
+    *alone = *l;
+    alone->handle = NULL;
+    if (l->model->create(&c, NULL, 0, &alone->ctx) != BMC_OK)
+        return diag(&s->diag, diag_file(s->opt.file), E_LOAD, l->model->message(NULL));
+    alone->out = arena_array(&s->arena, bmc_value, n + 1);
+    for (uint32_t k = 0; k < n; k++) alone->out[k] = (bmc_value){.size = sizeof(bmc_value)};
+    return true;
+}
+
 bool model_load(Session *s, Loaded *l)
 {
     *l = (Loaded){0};

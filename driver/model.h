@@ -17,6 +17,8 @@ typedef struct Loaded {
 /* Loads opt.file (a .so) or compiles it to a temporary .so and loads that; creates a context. false: diagnosed. */
 bool model_load(Session *, Loaded *);
 void model_unload(Loaded *);
+/* A second context of a loaded model with its inputs, for one thread. false: diagnosed. */
+bool model_alone(Session *, const Loaded *, Loaded *alone);
 /* What a symbol that is read from that axis is: 1 behind the last one of a tensor of any rank, 255: the rank. */
 int64_t symbol_extent(const bmc_value *, int axis);
 /* Fills in[] from --data and --input; `bench` makes up the rest, `run` refuses to. out[] is empty (the runtime provides memory). */

@@ -239,6 +239,7 @@ static bool apply(Arena *a, Diag *d, Options *o, OptId id, const char *arg)
         o->seed = (uint64_t)n;
         return true;
     case OPT_SECONDS: return (real(arg, &o->seconds) && o->seconds > 0) || bad(d, a, "--seconds takes a positive number, not '%s'", arg);
+    case OPT_GAIN: o->gain = true; return true;
     case OPT_MACHINE: o->machine = true; return true;
     case OPT_JSON: o->json = true; return true;
     case OPT_LIST_OPS: o->list_ops = true; return true;

@@ -30,7 +30,7 @@ typedef struct Options {
     bool threads_off; int threads; /* 0: auto */
     VEC(BucketOption) bucket; VEC(const char *) grad;
     VEC(DimOption) dim; VEC(ShapeOption) shape; VEC(AliasRec) alias; VEC(const char *) alias_text; VEC(const char *) overridable;
-    bool emit_header, weights_file, debug, unchecked, verify_each, time_passes, stats, remarks, list_passes, check, machine, json, list_ops, verbose, quiet;
+    bool emit_header, weights_file, debug, unchecked, verify_each, time_passes, stats, remarks, list_passes, check, gain, machine, json, list_ops, verbose, quiet;
     bool help, help_all, version;
     bool math_given; MathMode math; VEC(NodeMathOption) node_math;
     const char *passes, *dump_after, *dump_dir, *stop_after, *data, *output_dir;

@@ -67,6 +67,10 @@ def profile(bmc, tally):
     tally.check("an artifact without counters is refused", refused, ran.brief())
     symbols = subprocess.run(["nm", "-D", artifact], capture_output=True, text=True).stdout
     tally.check("other models hold no counters", "bmc_model" in symbols and "bmc_profile" not in symbols, symbols)
+    ran = run([bmc, "bench", artifact, "--gain", "--threads", "2", "--seconds", "0.1", "--json"])
+    g = json.loads(ran.out) if ran.status == 0 else {}
+    ratio = g and g["one_thread_min_ns"] / g["threads_min_ns"]
+    tally.check("threads and one thread in turn", ratio and abs(g["gain"] - ratio) < 1e-9, ran.brief())
     ran = run([bmc, "bench", "--machine", "--json", "--threads", "1"])
     m = json.loads(ran.out) if ran.status == 0 else {}
     faster = m and m["cache_bandwidth"]["1"] > m["read_bandwidth"]["1"] > 0
