@@ -16,7 +16,8 @@
 #include "ir/ops/window_nest.h"
 
 #define EDGE_MAX 16     /* columns of a row at its edges that are worth code of their own */
-#define SHARED_WELL 64  /* par iterations that share well among threads, */
+#define SHARED_ROWS 8   /* output rows that share well among threads; */
+#define SHARED_WELL 64  /* par iterations that do, where there is but one row, */
 #define SHARED_LONG 16  /* and of a tensor that is better read in long runs */
 
 typedef struct Wn {
@@ -277,25 +278,21 @@ static bool unit_stride(Lw *l, KBuf buf, int axis)
     return d.i && dim_is_const(&l->m->dims, d, &s) && s == 1;
 }
 
-/* Channels of a chunk: so few that the rows that the next output row sees again stay in the first cache (tensors that
- * do not fit into the second one are better read in long runs: 32x112x112 takes 204 us in halves, 107 whole), and that
- * threads have enough to share (of those tensors less is enough). Whole vectors, and a divisor of all: chunks are equal. 0: one chunk. */
-static int64_t chunk_of(Wn *x, Dim rows)
+/* Channels of a chunk: all, unless threads then had too little to share, as with the seven rows of a last stage. Rows
+ * that the next output row sees again would stay in the first cache in chunks, but the second one brings whole pixels as
+ * fast (32x112x112 takes 204 us in halves, 107 whole), and threads that share rows like the step before read less that
+ * another has written. Whole vectors, and a divisor of all: chunks are equal. 0: one chunk. */
+static int64_t chunk_of(Wn *x, Dim batch)
 {
-    const Window *w = x->w;
     Dims *d = &x->n->l->m->dims;
     KModule *k = x->n->l->k;
-    int64_t n, c, width, height = 1, cache = k->target.l1_bytes / 2, all, best = 0;
-    if (!dim_is_const(d, x->n->channels, &c)) return 0;
-    if (!dim_is_const(d, w->in[x->last], &width)) width = 0;
-    for (int i = 0; i < x->last; i++) height *= (w->kernel[i] - 1) * w->dilation[i] + 1;
-    width *= (height + w->stride[0]) * (dtype_info(kbuf(k, x->n->in)->elem)->bits / 8);
-    int64_t shared = SHARED_WELL;
-    if (!dim_is_const(d, kbuf_count(k, x->n->in), &all) || all > k->target.l2_bytes / 8) cache = 0, shared = SHARED_LONG;
-    if (!dim_is_const(d, rows, &n)) n = SHARED_WELL;
-    for (int64_t part = 2; part * K_LANES <= c; part++) {
-        bool large = cache && width * (best ? best : c) / x->n->per > cache;
-        if (!large && (!k->threads || n * (best ? c / best : 1) >= shared)) break;
+    int64_t n = 1, rows, c, all, best = 0, shared = x->last ? SHARED_ROWS : SHARED_WELL;
+    if (!k->threads || !dim_is_const(d, x->n->channels, &c)) return 0;
+    bool large = !dim_is_const(d, kbuf_count(k, x->n->in), &all) || all > k->target.l2_bytes / 8;
+    if (large && !x->last) shared = SHARED_LONG;
+    if (!dim_is_const(d, batch, &n)) n = x->last ? 1 : shared;
+    for (int i = 0; i < x->last; i++) n *= dim_is_const(d, x->w->out[i], &rows) ? rows : shared;
+    for (int64_t part = 2; part * K_LANES <= c && n * (best ? c / best : 1) < shared; part++) {
         if (c % part == 0 && c / part % K_LANES == 0) best = c / part;
     }
     return best;
@@ -310,9 +307,8 @@ void window_nest(WindowNest *n)
     int depth = 0, rank = 2 + n->w->n;
     bool one = dim_is(d, n->channels, 1);
     x.lanes_are_channels = !one && unit_stride(l, n->in, 1) && !unit_stride(l, n->in, rank - 1);
-    Dim batch = dim_resolve(d, kbuf(l->k, n->in)->dim[0]), rows = batch;
-    for (int i = 0; i < x.last; i++) rows = dim_mul(d, rows, n->w->out[i]);
-    int64_t part = x.lanes_are_channels ? chunk_of(&x, rows) : 0;
+    Dim batch = dim_resolve(d, kbuf(l->k, n->in)->dim[0]);
+    int64_t part = x.lanes_are_channels ? chunk_of(&x, batch) : 0;
     x.chunk = part ? dim_const(d, part) : n->channels;
     x.chan0 = kb_i(b, 0);
     x.out[0] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, batch));

@@ -80,9 +80,10 @@ def max_pool(rng, kind):
     return "graph @g(%%x: %s[%s]) -> (%%y) {\n %s\n}\n" % (kind, dims, body), {"x": x}, want, 0
 
 
-def depthwise(rng, kind):
+def depthwise(rng, kind, beside=False):
+    """beside: channels lie side by side, so many that they may be cut into chunks."""
     dtype = TYPES[kind]
-    channels, per = int(rng.integers(2, 4)), int(rng.choice([1, 1, 2]))
+    channels, per = int(rng.choice([32, 48]) if beside else rng.integers(2, 4)), int(rng.choice([1, 1, 2]))
     shape = [1 + int(rng.integers(2)), channels, int(rng.integers(1, 24)), int(rng.integers(1, 40))]
     w = Window(rng, shape[2:], False)
     x = rng.standard_normal(shape).astype(dtype)
@@ -98,8 +99,17 @@ def depthwise(rng, kind):
     lines = "%%w = const %s[%s] [%s]\n %%b = const %s[%d] [%s]\n" % (
         kind, sizes, text("w", k), kind, channels * per, text("b", bias))
     body = "%%c = Conv(%%x, %%w, %%b) {group=%d, %s}\n %%y = Relu(%%c)" % (channels, w.attrs())
+    if beside:
+        parts = dims.split(",")
+        dims = ",".join([str(rng.choice(["N", parts[0]])), parts[2], parts[3], parts[1]])
+        body = "%t = Transpose(%x) {perm=[0,3,1,2]}\n " + body.replace("Conv(%x", "Conv(%t")
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
     graph = "graph @g(%%x: %s[%s]) -> (%%y) {\n %s %s\n}\n" % (kind, dims, lines, body)
     return graph, {"x": x}, np.maximum(want, 0), {"f32": 1e-5, "f64": 1e-13, "f16": 2e-3}[kind]
+
+
+def side_by_side(rng, kind):
+    return depthwise(rng, kind, True)
 
 
 def over_all(rng, kind):
@@ -177,7 +187,8 @@ def check(tally, bmc, work, name, case):
         tally.check(label, near(got["y"], want, tolerance), graph[:160])
 
 
-KINDS = (max_pool, ("f32", "f16", "f64", "i8")), (depthwise, ("f32", "f64", "f16")), (over_all, ("f32", "f64", "f16")), (deformed, ("f32", "f64"))
+KINDS = ((max_pool, ("f32", "f16", "f64", "i8")), (depthwise, ("f32", "f64", "f16")), (side_by_side, ("f32", "f64")),
+         (over_all, ("f32", "f64", "f16")), (deformed, ("f32", "f64")))
 
 
 def main():
