@@ -13,6 +13,8 @@ static const Port OUT[] = {{"outputs", DTS_MOVE, PORT_VARIADIC | PORT_ANY_KIND, 
 typedef struct If { uint64_t set; } If;
 static const AttrSpec ATTRS_[] = {{.name = "then_branch", .kind = ATTR_GRAPH, .def_i = 0}, {.name = "else_branch", .kind = ATTR_GRAPH, .def_i = 1}, A_END};
 
+typedef struct FailText { uint64_t set; const char *message; } FailText;   /* of Fail */
+
 static bool known_cond(Infer *c, bool *taken)
 {
     int64_t v;
@@ -42,7 +44,7 @@ static void make_fail(Infer *c, Graph *r, const Graph *other, const char *why)
         }
         graph_erase(r, n);
     }
-    struct { uint64_t set; const char *message; } fail = {1, arena_strdup(c->m->arena, why)};
+    FailText fail = {1, arena_strdup(c->m->arena, why)};
     Node f = graph_add(r, OP_Fail, NULL, 0, other->out.n, &fail, node_rec(c->g, c->n)->loc, NODE_NONE);
     Value *o = arena_array(c->m->arena, Value, other->out.n);
     for (uint32_t k = 0; k < other->out.n; k++) {
@@ -53,6 +55,7 @@ static void make_fail(Infer *c, Graph *r, const Graph *other, const char *why)
 }
 
 static bool fails(const Graph *r) { return graph_first(r).i && node_rec(r, graph_first(r))->op == OP_Fail; }
+static const char *why_fails(const Graph *r) { return ((const FailText *)node_attrs(r, graph_first(r)))->message; }
 
 /* A branch that fails gives whatever the other one does. */
 static void fail_as(Graph *r, const Graph *other)
@@ -65,7 +68,7 @@ static bool infer(Infer *c)
     NodeRec *n = node_rec(c->g, c->n);
     Graph *br[2] = {n->region[0], n->region[1]};
     const char *why[2];
-    bool taken, known = known_cond(c, &taken), ok[2];
+    bool taken = false, known = known_cond(c, &taken), ok[2];
     for (int k = 0; k < 2; k++) {
         if (br[k]->in.n != n->n_capture) return infer_fail(c, "a branch of If takes no inputs of its own");
         bind_captures(c, br[k]);
@@ -73,6 +76,7 @@ static bool infer(Infer *c)
     }
     if (known) {   /* the other branch is never run: it need not even make sense */
         if (!infer_graph(br[taken ? 0 : 1])) return false;
+        if (fails(br[taken ? 0 : 1])) return infer_fail(c, "%s", why_fails(br[taken ? 0 : 1]));
         for (uint32_t r = 0; r < node_n_out(c->g, c->n); r++) {
             Value v = br[taken ? 0 : 1]->out.p[r];
             if (!infer_set_type(c, r, value_type(br[taken ? 0 : 1], v))) return false;
@@ -86,6 +90,9 @@ static bool infer(Infer *c)
     }
     for (int k = 0; k < 2; k++) ok[k] = infer_try(br[k], &why[k]);
     if (!ok[0] && !ok[1]) return infer_graph(br[0]) && false;
+    for (int k = 0; k < 2; k++)   /* whichever is taken fails: so does this node, in whatever branch it stands */
+        if (!ok[k] && fails(br[1 - k])) return infer_fail(c, "%s", why[k]);
+    if (fails(br[0]) && fails(br[1])) return infer_fail(c, "%s", why_fails(br[0]));
     for (int k = 0; k < 2; k++) {
         if (!ok[k]) make_fail(c, br[k], br[1 - k], why[k]);
         if (fails(br[k]) && !fails(br[1 - k])) fail_as(br[k], br[1 - k]);
