@@ -184,13 +184,36 @@ static void to_bf16(uint8_t *row, int64_t n)
     }
 }
 
-/* The same, of another type: bf16 from f32. */
+/* The same as f16; what is too large becomes infinite. */
+static void to_f16(uint8_t *row, int64_t n)
+{
+    for (int64_t k = 0; k < n; k++) {
+        uint32_t x;
+        memcpy(&x, row + 4 * k, 4);
+        uint32_t a = x & 0x7fffffff, y;
+        if (a >= 0x38800000) { /* normal in f16 */
+            y = a >= 0x477ff000 ? 0x7c00 : (a - 0x38000000 + 0xfff + (a >> 13 & 1)) >> 13;
+            if (a > 0x7f800000) y = 0x7e00;
+        } else {
+            float f;
+            memcpy(&f, &a, 4);
+            f += 0.5f; /* whose last place is that of f16's smallest numbers */
+            memcpy(&y, &f, 4);
+            y -= 0x3f000000;
+        }
+        uint16_t h = (uint16_t)(x >> 16 & 0x8000) | (uint16_t)y;
+        memcpy(row + 2 * k, &h, 2);
+    }
+}
+
+/* The same, of another type: bf16 or f16 from f32. */
 static bool pack_elements(Cg *g, Blob src, DType elem, int64_t first, int64_t n, uint8_t *to)
 {
     DType from = blob_rec(g->m->blobs, src)->elem;
-    assert((from == elem || (from == DT_F32 && elem == DT_BF16)) && "packing rounds f32 to bf16, nothing else");
+    assert((from == elem || (from == DT_F32 && (elem == DT_BF16 || elem == DT_F16))) && "packing rounds f32 to bf16 or f16, nothing else");
     if (!blob_elements(g, src, first, n, to)) return false;
-    if (from != elem) to_bf16(to, n);
+    if (from != elem && elem == DT_BF16) to_bf16(to, n);
+    if (from != elem && elem == DT_F16) to_f16(to, n);
     return true;
 }
 

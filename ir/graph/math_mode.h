@@ -2,7 +2,7 @@
  *
  *   strict     direct algorithms, denormals kept
  *   default    the accuracy contract; algorithms that are no less exact than direct ones (Winograd F(2x2,3x3))
- *   fast       1e-3 of the largest magnitude: F(4x4,3x3), sums in another order
+ *   fast       1e-3 of the largest magnitude: F(4x4,3x3), sums in another order, weights that memory bounds as f16
  *   bf16       products of bfloat16 operands, sums in f32
  *
  * Input: `--math=MODE` and `--math NODE=MODE` (driver), `math MODE` and `math "node" = MODE` (.bir). A pass asks
@@ -19,6 +19,7 @@ typedef enum MathRight {
     MATH_WINOGRAD_4 = 2,  /* F(4x4,3x3) */
     MATH_REASSOCIATE = 4, /* sums in any order */
     MATH_BF16_PRODUCTS = 8,
+    MATH_HALF_WEIGHTS = 32, /* constant right sides rounded to f16 where few rows meet them */
     MATH_FLUSH = 16       /* denormals are zero; asked of the module, it is one switch for all nodes */
 } MathRight;
 

@@ -4,13 +4,46 @@
 #include "ir/ops/axes.h"
 #include <string.h>
 
+enum { FEW_ROWS = 12, FEW_ROWS_PAIRS = 48, HALF_FROM = 1 << 19 /* elements: 2 MB of f32, what L2 does not hold */ };
+
 /* bf16 halves what is read of B, which is the time of a few rows. Many are bound by multiply-adds: widening takes two instructions for two vectors of B
  * where pairs will do, else two for one, so that they stay in f32 unless the target multiplies pairs. */
-static bool is_narrow(Lw *l, DType elem, const RightSide *r)
+static bool as_bf16(Lw *l, const RightSide *r)
 {
-    enum { FEW_ROWS = 12, FEW_ROWS_PAIRS = 48 };
-    if (elem != DT_F32 || !math_allows(lw_math(l), MATH_BF16_PRODUCTS)) return false;
+    if (!math_allows(lw_math(l), MATH_BF16_PRODUCTS)) return false;
     return (r->may_pair && l->k->target.bf16) || r->rows <= (r->may_pair ? FEW_ROWS_PAIRS : FEW_ROWS);
+}
+
+/* Does f16 hold them to 2^-12 of their root mean square? No overflow, and what lies below its normal numbers, whose error
+ * is 2^-25 at most, does not matter beside the rest. */
+static bool halves_hold(const BlobRec *b)
+{
+    const float most = 65504, typical = 0x1p-13f;
+    if ((b->kind != BLOB_RAW && b->kind != BLOB_INLINE) || b->elem != DT_F32) return false;
+    double sum = 0;
+    bool fits = true;
+    for (int64_t k = 0; k < b->count; k++) {
+        float x;
+        memcpy(&x, (const char *)b->data + 4 * k, sizeof x);
+        fits &= x <= most && x >= -most; /* not a NaN either */
+        sum += (double)x * (double)x;
+    }
+    return fits && sum >= (double)b->count * (double)typical * (double)typical;
+}
+
+/* The same by f16, with an eighth of bf16's error, where the weights come from beyond L2: one instruction more for each
+ * vector of B. */
+static bool as_f16(Lw *l, const BlobRec *b, const RightSide *r)
+{
+    return math_allows(lw_math(l), MATH_HALF_WEIGHTS) && l->k->target.fma /* such CPUs convert f16 */ && r->may_pair && r->rows_most > 0 &&
+           r->rows_most <= FEW_ROWS && b->count >= HALF_FROM && halves_hold(b);
+}
+
+/* The type in which the elements are packed. */
+static DType packed_type(Lw *l, const BlobRec *b, const RightSide *r)
+{
+    if (b->elem != DT_F32) return b->elem;
+    return as_bf16(l, r) ? DT_BF16 : as_f16(l, b, r) ? DT_F16 : b->elem;
 }
 
 int64_t contraction_rows(Lw *l, Dim rows)
@@ -18,6 +51,16 @@ int64_t contraction_rows(Lw *l, Dim rows)
     int64_t lo, hi;
     dim_bounds(&l->m->dims, rows, &lo, &hi);
     return lo;
+}
+
+int64_t contraction_rows_most(Lw *l, Dim rows)
+{
+    const Dims *d = &l->m->dims;
+    int64_t lo, hi;
+    dim_bounds(d, rows, &lo, &hi);
+    const DimRec *r = &d->rec.p[rows.i];
+    const SymRec *s = r->kind == DIM_SYM ? &d->sym.p[r->sym.i] : NULL;
+    return s && hi == INT64_MAX && s->kind == SYM_ENTRY && s->axis == 0 ? (lo > 1 ? lo : 1) : hi;
 }
 
 /* A matrix that a recipe only transposes is packed from where it lies: nothing to evaluate, and share-tables sees what it is. The shape's strides follow. */
@@ -46,9 +89,9 @@ bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
     const BlobRec *b = blob_rec(&l->m->blobs, blob);
     /* what a graph computes can be packed, what is packed already cannot */
     if ((b->kind == BLOB_DERIVED && b->recipe->kind != RECIPE_GRAPH) || b->kind == BLOB_STRINGS || !shape->K || !shape->N || !shape->batch) return false;
-    bool narrow = is_narrow(l, b->elem, r);
+    DType type = packed_type(l, b, r);
     r->packed = true;
-    r->pairs = narrow && r->may_pair;
+    r->pairs = type == DT_BF16 && b->elem == DT_F32 && r->may_pair;
     r->kc = recipe.kc = r->pairs ? contract_pairs_kc(&l->k->target, shape->kc) : shape->kc;
     r->batch = round_up(shape->K, r->kc) * recipe_strips(shape) * K_LANES;
     recipe.kind = RECIPE_PACK;
@@ -56,7 +99,7 @@ bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
     recipe.n_src = 1;
     recipe.g = r->pairs ? 2 : r->quads ? 4 : 1;
     Dim size = dim_const(&l->m->dims, shape->batch * r->batch);
-    r->buf = lw_const_buf(l, blob_derived(&l->m->blobs, narrow ? DT_BF16 : b->elem, shape->batch * r->batch, &recipe), "packed", 1, &size);
+    r->buf = lw_const_buf(l, blob_derived(&l->m->blobs, type, shape->batch * r->batch, &recipe), "packed", 1, &size);
     return true;
 }
 

@@ -15,9 +15,12 @@ typedef struct RightSide {
     bool quads;          /* packed as groups of four bytes: Contract.quads */
     bool may_pair;       /* said by the caller: `pairs` will do */
     int64_t rows;        /* said by the caller: at least so many rows of A meet it */
+    int64_t rows_most;   /* and at most; 0: not said */
 } RightSide;
 
 int64_t contraction_rows(Lw *, Dim rows);   /* for RightSide.rows */
+/* For RightSide.rows_most: a batch of any size, an input's first axis, counts as the smallest. */
+int64_t contraction_rows_most(Lw *, Dim rows);
 /* Packs a constant: element (t, k, n) of `blob` stands at off + t*stride_t + k*stride_k + n*stride_n. false: not constant data (pack while running instead). */
 bool contraction_pack(Lw *, Blob, DType acc, int64_t T, int64_t K, int64_t N, int64_t off, int64_t stride_t, int64_t stride_k, int64_t stride_n, RightSide *);
 /* The same with K blocks of a given length. */

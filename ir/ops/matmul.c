@@ -270,6 +270,7 @@ static bool pack(Mm *x, DType acc)
     if (!dim_is_const(d, x->K, &K) || !dim_is_const(d, x->N, &N) || !lw_const(l, 1, &blob)) return false;
     int rank = lw_rank(l, 1);
     x->right.rows = contraction_rows(l, x->M);
+    x->right.rows_most = contraction_rows_most(l, x->M);
     x->right.may_pair = true;
     for (int i = 0; i < rank; i++)
         if (i != x->b_k && i != x->b_n) {

@@ -301,6 +301,40 @@ def narrow(t):
                 t.tally.check("%s: convolutions, error %.2e" % (name, error), error <= 2**-7)
 
 
+def halves(t):
+    """--math=fast: large weights that few rows meet are stored as f16 and give the numbers of weights rounded to f16; not
+    where rows are many, where f16 does not hold the weights, nor in a node that opts out or another mode."""
+    rng = np.random.default_rng(6)
+    k, n = 1030, 516
+    plain = rng.standard_normal((k, n)).astype(np.float32)
+    plain[:, 0] *= 1e-6  # below the normal numbers of f16
+    large = plain.copy()
+    large[3, 5] = 7e4
+    fast = ["--math=fast"]
+    cases = (  # rows, weights, flags, as f16?
+        ("fixed", 3, plain, fast, True), ("batch", "N", plain, fast, True), ("O0", 3, plain, fast + ["-O0"], True),
+        ("avx2", 3, plain, fast + ["--cpu=x86-64-v3"], True), ("baseline", 3, plain, fast + ["--cpu=x86-64"], False),
+        ("many", 40, plain, fast, False), ("large", 3, large, fast, False), ("tiny", 3, plain * np.float32(1e-5), fast, False),
+        ("default", 3, plain, [], False), ("out", 3, plain, fast + ["--math", "product=default"], False),
+    )  # fmt: skip
+    for name, rows, w, flags, half in cases:
+        node = helper.make_node("MatMul", ["x", "w"], ["y"], name="product")
+        x_info, y_info = (helper.make_tensor_value_info(v, TensorProto.FLOAT, [rows, c]) for v, c in (("x", k), ("y", n)))
+        graph = helper.make_graph([node], "halves", [x_info], [y_info], [numpy_helper.from_array(w, "w")])
+        save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]), t.path("halves.onnx"))
+        artifact = "halves_%s.so" % name
+        if not t.compile("halves.onnx", artifact, *flags):
+            continue
+        x = rng.standard_normal((rows if rows != "N" else 2, k)).astype(np.float32)
+        got = [Loaded(t.path(artifact), threads=h).run({"x": x})["y"] for h in (1, 3)]
+        want = x.astype(np.float64) @ (w.astype(np.float16) if half else w).astype(np.float64)
+        error = np.abs(got[0] - want).max() / np.abs(want).max()
+        t.tally.check("f16 weights, %s: error %.2e" % (name, error), error <= 5e-6)
+        t.tally.check("f16 weights, %s: the same bits" % name, got[0].tobytes() == got[1].tobytes())
+        small = os.path.getsize(t.path(artifact)) < 3 * k * n
+        t.tally.check("f16 weights, %s: stored in half the bytes: %s" % (name, small), small == half)
+
+
 def matrix_registers(t):
     """--math=bf16 for a CPU with AMX: the products are there, their loop keeps nothing on the stack, and a machine without
     it is told so. (test_contract runs such code, on any CPU.)"""
@@ -512,7 +546,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, filtering, budget, narrow, matrix_registers, unchecked, tables, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, budget, narrow, halves, matrix_registers, unchecked, tables, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:
