@@ -187,6 +187,8 @@ int64_t data_string_off(Cg *, Blob);
 /* hole: a section without contents in the place of the weights, which are written into the linked file. */
 bool data_write_object(Cg *, const char *path, bool hole);
 bool data_write_into(Cg *, const char *linked);
+/* In place of that file one with the same contents and, `inside`, the weights where it has a hole, in large pieces. */
+bool data_write_anew(Cg *, const char *linked, bool inside);
 bool data_write_file(Cg *, const char *path);
 bool data_hash(Cg *);                          /* sets data->hash; for weights in a side file */
 

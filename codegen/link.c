@@ -181,7 +181,7 @@ static bool link_shared(Cg *g, const char *object, const char *weights, const ch
         done = try_args(g, &a); /* gold does not know the option; it does so unasked */
         a.n--;
     }
-    return (done || run_args(g, &a)) && fill(g, out);
+    return (done || run_args(g, &a)) && data_write_anew(g, out, !g->weights_out);
 }
 
 static bool link_partial(Cg *g, const char *object, const char *weights, const char *out)

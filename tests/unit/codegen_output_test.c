@@ -110,6 +110,44 @@ static void test_objects(void)
                 dir));
 }
 
+/* ---- a shared object is written anew, in pieces of 2 MB: weights that cross several, whole and in their place ---- */
+static void test_pieces(void)
+{
+    enum { COUNT = 1250003 };
+    Unit u;
+    unit_open(&u, "native");
+    u.m.prefix = "large";
+    float *w = arena_alloc(&u.a, COUNT * sizeof *w);
+    for (int i = 0; i < COUNT; i++) w[i] = (float)(i * 7 % COUNT);
+    Dim n = dim_k(&u, COUNT);
+    KBuf x = port(&u, false, "x", DT_F32, 1, &n), y = port(&u, true, "y", DT_F32, 1, &n);
+    KBuf k = kbuf_new(&u.m, KS_CONST, name_of(&u.names, "k"), DT_F32, 1, &n, (KLoc){0});
+    kbuf(&u.m, k)->blob = blob_inline(&u.blobs, DT_F32, COUNT, w);
+    Kb *b = kb_new(&u.m, "plus", (KLoc){0});
+    uint32_t px = kb_param(b, x, false), pk = kb_param(b, k, false), py = kb_param(b, y, true);
+    KVal i = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, n));
+    kb_store(b, py, &i, kb_add(b, kb_load(b, px, &i), kb_load(b, pk, &i)));
+    kb_end(b);
+    kb_finish(b, &u.m.program);
+    unit_plan(&u);
+    CodegenOptions o = options(2, CG_SO, arena_printf(&u.a, "%s/large.so", dir));
+    if (CHECK(kir_verify(&u.m, "test")) && CHECK(codegen_emit(&u.m, &o))) {
+        FILE *f = fopen(o.out_path, "rb");
+        size_t most = COUNT * sizeof *w + (1 << 20), got = 0, at = 0;
+        uint8_t *all = arena_alloc(&u.a, most);
+        if (CHECK(f)) got = fread(all, 1, most, f), fclose(f);
+        CHECK(got > COUNT * sizeof *w && got < most);
+        while (at + COUNT * sizeof *w < got && memcmp(all + at, w, COUNT * sizeof *w)) at += 4096;
+        CHECK(at + COUNT * sizeof *w < got); /* and something behind them */
+        void *so = dlopen(o.out_path, RTLD_NOW);
+        CHECK(so && dlsym(so, "large_model"));
+        if (so) dlclose(so);
+        CHECK(shell("test -x %s && test \"$(ls %s)\" = large.so", o.out_path, dir));
+    }
+    remove(o.out_path);
+    unit_close(&u);
+}
+
 /* ---- debug information: the kernel's first instruction is on its line of the .kir, its store on the store's ---- */
 static void test_debug(void)
 {
@@ -182,6 +220,8 @@ static void test_failures(void)
     CHECK(!codegen_emit(&u.m, &o) && strstr(said, "cannot start 'no-such-compiler'"));
     o.cc = "false";
     CHECK(!codegen_emit(&u.m, &o) && strstr(said, "false ended with status 1"));
+    o.cc = "true"; /* says that all is well and makes nothing */
+    CHECK(!codegen_emit(&u.m, &o) && strstr(said, "No such file"));
     o.cc = NULL;
     o.runtime_dir = "/nowhere";
     CHECK(!codegen_emit(&u.m, &o) && strstr(said, "libbmc_rt.a"));
@@ -205,6 +245,7 @@ int main(void)
     test_targets();
     test_failures();
     test_objects();
+    test_pieces();
     test_debug();
     CHECK(rmdir(dir) == 0);
     return check_done();
