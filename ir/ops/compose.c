@@ -101,11 +101,13 @@ static Value scalar(Ex *x, Blob b, DType t) { return graph_const(x->g, b, type_t
 
 Value ex_f(Ex *x, DType t, double v)
 {
+    if (x->failed) return VALUE_NONE; /* the type may be that of a value that there is not */
     Blobs *blobs = &x->g->m->blobs;
     return scalar(x, dtype_is_float(t) ? blob_splat_f(blobs, t, 1, v) : blob_splat_i(blobs, t, 1, (int64_t)v), t);
 }
 Value ex_i(Ex *x, DType t, int64_t v)
 {
+    if (x->failed) return VALUE_NONE;
     Blobs *blobs = &x->g->m->blobs;
     return scalar(x, dtype_is_float(t) ? blob_splat_f(blobs, t, 1, (double)v) : blob_splat_i(blobs, t, 1, v), t);
 }

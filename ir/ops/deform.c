@@ -8,6 +8,7 @@
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 #include "ir/ops/window.h"
 #include <assert.h>
 #include <math.h>
@@ -412,4 +413,4 @@ static bool columns_eval(Eval *e)
 }
 
 const OpDesc op_DeformColumns = {.name = "DeformColumns", .since = 1, .cls = CLS_WINDOW, .flags = OPF_INTERNAL | OPF_STRIDED_OUT, .in = P_COLUMNS, .out = P_OUT,
-                                 .attrs = ATTRS_, .attrs_size = sizeof(Deform), .infer = columns_infer, .lower = columns_lower, .eval = columns_eval};
+                                 .attrs = ATTRS_, .attrs_size = sizeof(Deform), .infer = columns_infer, .lower = columns_lower, .eval = columns_eval, .grad = grad_deform_columns};

@@ -3,6 +3,7 @@
  *   EyeLike:  out[i, j] = j == i + k
  *   windows:  out[i] = c0 - c1 cos(2 pi i / n) + c2 cos(4 pi i / n),   n = size, or size - 1 for a symmetric one */
 #include "ir/ops/compose.h"
+#include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 #include <math.h>
 
@@ -92,7 +93,7 @@ static bool onehot_eval(Eval *e)
 }
 
 const OpDesc op_OneHot = {.name = "OneHot", .since = 28, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_ONEHOT, .out = P_ANY_OUT, .attrs = ONEHOT_ATTRS,
-                          .attrs_size = sizeof(OneHot), .infer = onehot_infer, .lower = onehot_lower, .eval = onehot_eval};
+                          .attrs_size = sizeof(OneHot), .infer = onehot_infer, .lower = onehot_lower, .eval = onehot_eval, .grad = grad_one_hot};
 
 /* ---- EyeLike ---- */
 
@@ -143,7 +144,7 @@ static bool eye_eval(Eval *e)
 }
 
 const OpDesc op_EyeLike = {.name = "EyeLike", .since = 22, .cls = CLS_SHAPE, .flags = OPF_STRIDED_OUT, .in = P_LIKE, .out = P_NUM_OUT, .attrs = EYE_ATTRS,
-                           .attrs_size = sizeof(EyeLike), .infer = eye_infer, .lower = eye_lower, .eval = eye_eval};
+                           .attrs_size = sizeof(EyeLike), .infer = eye_infer, .lower = eye_lower, .eval = eye_eval, .grad = grad_zero};
 
 /* ---- HannWindow, HammingWindow, BlackmanWindow ---- */
 

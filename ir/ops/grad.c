@@ -265,13 +265,16 @@ void gr_set(Grad *c, uint32_t k, Value v)
     c->dx[k] = ex_cast(&c->x, gr_fit(c, v, like), ex_elem(&c->x, like));
 }
 
-bool gr_written_out(Grad *c, Value y)
+bool gr_written_out(Grad *c, const Value *y, uint32_t n)
 {
-    uint32_t n_in = node_n_in(c->g, c->n), n = 0;
-    Value dy = gr_dy(c), *by = arena_array(c->g->m->arena, Value, n_in + 1), *dx = arena_array(c->g->m->arena, Value, n_in + 1);
+    uint32_t n_in = node_n_in(c->g, c->n), n_y = 0, n_x = 0;
+    Arena *a = c->g->m->arena;
+    Value *of = arena_array(a, Value, n + 1), *dy = arena_array(a, Value, n + 1), *by = arena_array(a, Value, n_in + 1), *dx = arena_array(a, Value, n_in + 1);
+    for (uint32_t r = 0; r < n; r++)
+        if (c->dy[r].i) of[n_y] = y[r], dy[n_y++] = c->dy[r];
     for (uint32_t k = 0; k < n_in; k++)
-        if (gr_need(c, k)) by[n++] = gr_in(c, k);
-    if (c->x.failed || !grad_graph(c->g, c->x.n, &y, &dy, 1, by, n, NULL, 0, dx)) return false;
+        if (gr_need(c, k)) by[n_x++] = gr_in(c, k);
+    if (c->x.failed || !grad_graph(c->g, c->x.n, of, dy, n_y, by, n_x, NULL, 0, dx)) return false;
     for (uint32_t k = 0, r = 0; k < n_in; k++)
         if (gr_need(c, k)) gr_set(c, k, dx[r++]);
     return true;

@@ -40,9 +40,9 @@ static inline Dim gr_dim(const Grad *c, Value v, int axis) { return dim_resolve(
 void gr_set(Grad *, uint32_t k, Value);
 /* v summed (or repeated) to the shape of `like`, to which it broadcasts or which broadcasts to it. Extents that only the run knows included. */
 Value gr_fit(Grad *, Value v, Value like);
-/* The adjoints of all operands that are asked for: those of y, which is the node's only result written out in ordinary nodes (nothing of it stays but what
- * they read). */
-bool gr_written_out(Grad *, Value y);
+/* The adjoints of all operands that are asked for: those of y[n], the node's results written out in ordinary nodes (nothing of them stays but what the
+ * adjoints read). */
+bool gr_written_out(Grad *, const Value *y, uint32_t n);
 bool gr_refuse(Grad *, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* this form has no derivative; false */
 
 Value gr_num(Grad *, double, Value like);              /* a scalar of like's element type */
@@ -94,6 +94,7 @@ static inline Value gr_test(Grad *c, OpCode op, Value a, double k) { return ex2(
     H(resize)                                                                                                                                        \
     H(softmax) H(log_softmax) H(layer_norm) H(rms_norm) H(batch_norm) H(lrn) H(fourier)                                                                         \
     H(max_unpool) H(col2im) H(affine_grid) H(det) H(grid_sample) H(roi_align) H(max_roi_pool)                                                                                \
+    H(one_hot) H(range) H(tensor_scatter) H(unique) H(dequantize) H(repeat) H(deform_columns) H(linear_attention)                                     \
     H(loop) H(scan) H(if)
 #define GRAD_HOOK(name) bool grad_##name(Grad *);
 GRAD_HOOKS(GRAD_HOOK)

@@ -108,4 +108,8 @@ static Value sample(Grad *c)
     return ex_shaped(x, ex_transpose(x, sum, (int64_t[]){0, 2, 1}, 3), out, rank);
 }
 
-bool grad_grid_sample(Grad *c) { return gr_written_out(c, sample(c)); }
+bool grad_grid_sample(Grad *c)
+{
+    Value y = sample(c);
+    return gr_written_out(c, &y, 1);
+}

@@ -161,15 +161,66 @@ bool grad_gather_nd(Grad *c)
     return gr_set(c, 0, scatter(c, OP_ScatterND, gr_zeros(c, X), gr_in(c, 1), gr_dy(c), true, -1)), true;
 }
 
+/* What an update meets, or goes to. */
+static Value taken(Grad *c, Value from, int axis)
+{
+    Value in[2] = {from, gr_in(c, 1)};
+    return axis < 0 ? ex2(&c->x, OP_GatherND, in[0], in[1]) : ex_axis(&c->x, OP_GatherElements, in, 2, axis);
+}
+
+/* x and updates of one place share when they are equal to the result. */
+static bool scatter_extremum(Grad *c, OpCode op, int axis)
+{
+    Ex *x = &c->x;
+    DType t = gr_elem(c, X);
+    Value hit = ex2(x, OP_Equal, X, gr_out(c, 0)), hits = ex2(x, OP_Equal, gr_in(c, 2), taken(c, gr_out(c, 0), axis));
+    Value count = scatter(c, op, ex_cast(x, hit, t), gr_in(c, 1), ex_cast(x, hits, t), true, axis);
+    Value share = gr_div(c, gr_dy(c), count);
+    if (x->failed) return false;
+    gr_set(c, 0, gr_where(c, hit, share, gr_num(c, 0, X)));
+    if (gr_need(c, 2)) gr_set(c, 2, gr_where(c, hits, taken(c, share, axis), gr_num(c, 0, X)));
+    return true;
+}
+
+/* The product of what else comes to the place: without zeros the result by the factor, else by those that are none. A
+ * second derivative is right away from zeros. */
+static bool scatter_product(Grad *c, OpCode op, int axis)
+{
+    Ex *x = &c->x;
+    Value at = gr_in(c, 1), one = gr_num(c, 1, X), none = gr_num(c, 0, X), part[2] = {X, gr_in(c, 2)};
+    Value nil[2], safe[2], count[2], rest[2];
+    void *attrs = ex_set_s(x, op, NULL, "reduction", "mul");
+    if (axis >= 0) ex_set(x, op, attrs, "axis", axis);
+    for (int k = 0; k < 2 && !x->failed; k++) {
+        nil[k] = gr_test(c, OP_Equal, part[k], 0);
+        safe[k] = gr_where(c, nil[k], one, part[k]);
+        count[k] = ex_cast(x, nil[k], gr_elem(c, X));
+    }
+    if (x->failed) return false;
+    rest[0] = ex_op(x, op, (Value[]){safe[0], at, safe[1]}, 3, attrs); /* of all that are not 0 */
+    count[0] = scatter(c, op, count[0], at, count[1], true, axis);
+    rest[1] = taken(c, rest[0], axis), count[1] = taken(c, count[0], axis);
+    for (int k = 0; k < 2 && !x->failed; k++) {
+        if (!gr_need(c, 2 * (uint32_t)k)) continue;
+        Value others = gr_where(c, gr_test(c, OP_Equal, count[k], 0), gr_div(c, rest[k], safe[k]), none);
+        others = gr_where(c, ex2(x, OP_And, nil[k], gr_test(c, OP_Equal, count[k], 1)), rest[k], others);
+        gr_set(c, 2 * (uint32_t)k, gr_mul(c, k ? taken(c, gr_dy(c), axis) : gr_dy(c), others));
+    }
+    return true;
+}
+
 /* ScatterElements, ScatterND: what is written over has no derivative; updates have that of their places. */
 bool grad_scatter(Grad *c)
 {
-    bool nd = node_rec(c->g, c->n)->op == OP_ScatterND, add = !strcmp(gr_string(c, "reduction"), "add");
-    Value at = gr_in(c, 1), dy = gr_dy(c);
-    int axis = nd ? -1 : axis_of(c, X);
-    if (!add && strcmp(gr_string(c, "reduction"), "none")) return gr_refuse(c, "reduction '%s'", gr_string(c, "reduction"));
-    if (gr_need(c, 0)) gr_set(c, 0, add ? dy : scatter(c, nd ? OP_ScatterND : OP_ScatterElements, dy, at, gr_zeros(c, gr_in(c, 2)), false, axis));
-    if (gr_need(c, 2)) gr_set(c, 2, nd ? ex2(&c->x, OP_GatherND, dy, at) : ex_axis(&c->x, OP_GatherElements, (Value[]){dy, at}, 2, axis));
+    OpCode op = node_rec(c->g, c->n)->op == OP_ScatterND ? OP_ScatterND : OP_ScatterElements;
+    const char *reduction = gr_string(c, "reduction");
+    bool add = !strcmp(reduction, "add");
+    Value dy = gr_dy(c);
+    int axis = op == OP_ScatterND ? -1 : axis_of(c, X);
+    if (!strcmp(reduction, "mul")) return scatter_product(c, op, axis);
+    if (!strcmp(reduction, "max") || !strcmp(reduction, "min")) return scatter_extremum(c, op, axis);
+    if (gr_need(c, 0)) gr_set(c, 0, add ? dy : scatter(c, op, dy, gr_in(c, 1), gr_zeros(c, gr_in(c, 2)), false, axis));
+    if (gr_need(c, 2)) gr_set(c, 2, taken(c, dy, axis));
     return true;
 }
 

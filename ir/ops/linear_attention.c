@@ -7,6 +7,7 @@
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
+#include "ir/ops/grad.h"
 #include <math.h>
 #include <string.h>
 
@@ -204,4 +205,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_LinearAttention = {.name = "LinearAttention", .since = 27, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
-                                   .attrs_size = sizeof(Linear), .infer = infer, .lower = lower, .eval = eval};
+                                   .attrs_size = sizeof(Linear), .infer = infer, .lower = lower, .eval = eval, .grad = grad_linear_attention};

@@ -5,6 +5,7 @@
  *   NaN finds a NaN key
  *   OneHotEncoder: y[.., k] = x is category k; without `zeros`, an element of no category is an error of the run */
 #include "ir/graph/lower.h"
+#include "ir/ops/grad.h"
 #include "ir/ops/ml.h"
 #include <math.h>
 #include <stdlib.h>
@@ -408,10 +409,10 @@ static const Port P_HOT_OUT[] = {{"Y", DTS(DT_F32), 0, 0}, PORT_END};
     .lower = lower, .eval = eval
 const OpDesc op_ml_LabelEncoder = {
     .flags = OPF_STRIDED_OUT | OPF_IRREGULAR,
-    .name = "LabelEncoder", .since = 4, .in = P_LABEL, .out = P_LABEL_OUT, .attrs = ENCODER, ML};
+    .name = "LabelEncoder", .since = 4, .in = P_LABEL, .out = P_LABEL_OUT, .attrs = ENCODER, .grad = grad_zero, ML};
 const OpDesc op_ml_CategoryMapper = {
     .flags = OPF_STRIDED_OUT | OPF_IRREGULAR,
     .name = "CategoryMapper", .since = 1, .in = P_MAP, .out = P_MAP, .attrs = MAPPER, ML};
 const OpDesc op_ml_OneHotEncoder = {
     .flags = OPF_STRIDED_OUT,
-    .name = "OneHotEncoder", .since = 1, .in = P_HOT, .out = P_HOT_OUT, .attrs = ONE_HOT, ML};
+    .name = "OneHotEncoder", .since = 1, .in = P_HOT, .out = P_HOT_OUT, .attrs = ONE_HOT, .grad = grad_zero, ML};

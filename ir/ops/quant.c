@@ -7,6 +7,7 @@
  *   DequantizeLinear(x[N,70], s[N,3]) {block_size=32} =>   Dequantize(x, Repeat(s) {axis=1, block=32, size=[70]})
  * Quantize without a scale only rounds. Repeat is a route: element i of its axis comes from i / block. The division
  * is done in the type of `scale` (or `precision`). */
+#include "ir/ops/grad.h"
 #include "ir/ops/quant.h"
 #include <math.h>
 #include <string.h>
@@ -313,7 +314,7 @@ const OpDesc op_Dequantize = {.name = "Dequantize",
                               .attrs_size = sizeof(QuantAttrs),
                               .infer = element_infer,
                               .scalar = dequantize,
-                              .eval = d1_eval};
+                              .eval = d1_eval, .grad = grad_dequantize};
 
 static bool repeat_infer(Infer *c)
 {
@@ -367,4 +368,4 @@ const OpDesc op_Repeat = {.name = "Repeat",
                           .attrs_size = sizeof(Repeat),
                           .infer = repeat_infer,
                           .route = repeat_route,
-                          .eval = repeat_eval};
+                          .eval = repeat_eval, .grad = grad_repeat};

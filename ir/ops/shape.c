@@ -2,6 +2,7 @@
  * Shape and Size never become kernels when the rank is known: their contents are dims. */
 #include "base/bug.h"
 #include "ir/ops/axes.h"
+#include "ir/ops/grad.h"
 #include <math.h>
 #include <string.h>
 
@@ -341,4 +342,4 @@ static bool range_eval(Eval *e)
 }
 
 const OpDesc op_Range = {.name = "Range", .since = 27, .cls = CLS_SHAPE, .in = P_RANGE, .out = P_RANGE_OUT, .infer = range_infer, .propagate = range_propagate,
-                         .lower = range_lower, .eval = range_eval};
+                         .lower = range_lower, .eval = range_eval, .grad = grad_range};

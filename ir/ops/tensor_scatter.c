@@ -1,6 +1,7 @@
 /* tensor_scatter.c: TensorScatter: a cache [batch, ..., max, ...] with rows written behind what each batch has:
  *   present = past;  present[b, ..., w[b] + s, ...] = update[b, ..., s, ...]        circular: (w[b] + s) mod max
  * A linear write beyond the end is recorded. */
+#include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 #include <string.h>
 
@@ -74,4 +75,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_TensorScatter = {.name = "TensorScatter", .since = 24, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
-                                 .attrs_size = sizeof(Write), .infer = infer, .lower = lower, .eval = eval};
+                                 .attrs_size = sizeof(Write), .infer = infer, .lower = lower, .eval = eval, .grad = grad_tensor_scatter};

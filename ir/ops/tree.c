@@ -14,6 +14,7 @@
 #include "ir/graph/eval.h"
 #include "ir/graph/lower.h"
 #include "base/bug.h"
+#include "ir/ops/grad.h"
 #include "ir/ops/tree.h"
 #include <float.h>
 #include <math.h>
@@ -232,7 +233,7 @@ const OpDesc op_Forest = {.name = "Forest",
                           .attrs_size = sizeof(ForestAttrs),
                           .infer = infer,
                           .lower = lower,
-                          .eval = eval};
+                          .eval = eval, .grad = grad_zero};
 
 /* ---- the tables ---- */
 

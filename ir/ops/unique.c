@@ -1,5 +1,6 @@
 /* unique.c: Unique: the different elements (or slices along an axis), sorted or by first occurrence, where each stood first, which one each was, how often it occurs.
  * The runtime sorts (rt_unique); how many there are is bound while running, and kernels copy the results out. */
+#include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 
 static const Port P_IN[] = {{"X", DTS_MOVE, 0, 1}, PORT_END};
@@ -145,4 +146,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_Unique = {.name = "Unique", .since = 28, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Unique),
-                          .infer = infer, .lower = lower, .eval = eval};
+                          .infer = infer, .lower = lower, .eval = eval, .grad = grad_unique};

@@ -6,7 +6,7 @@ Inputs keep away from corners (Relu's 0, equal maxima) by more than the step of 
 """
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 
 class Case:
@@ -272,6 +272,55 @@ def regions(c):
         case("MaxRoiPool", x, rois, out=[(4, 3, 2, 3)], pooled_shape=[2, 3], spatial_scale=scale, options={"static": ("x1",), "constant": ("x1",)})
 
 
+def written_out(c):
+    """What is differentiated in terms of other operators."""
+    f, case, i = c.f, c.case, np.array
+    case("OneHot", i([[1, -1], [5, 0]]), i(4), f(2), out=[(2, 2, 4)], options={"static": ("x2",)})
+    case("OneHot", i([1, 2, 0]), i(3), f(2), out=[(3, 3)], axis=0, options={"modes": (None,)})
+    case("Range", np.float64(0.3), np.float64(4.1), np.float64(0.5), out=[(8,)], options={"modes": (None,)})
+    case("TensorScatter", f(2, 5, 3), f(2, 2, 3), i([1, 3]), out=[(2, 5, 3)])
+    case("TensorScatter", f(2, 3, 4), f(2, 3, 3), i([3, 1]), out=[(2, 3, 4)], mode="circular", axis=-1, options={"modes": (None,)})
+    case("TensorScatter", f(2, 2, 3, 4), f(2, 2, 2, 4), None, out=[(2, 2, 3, 4)], options={"modes": (None,)})
+    case("Unique", c.spread(3, 4), out=[(12,)])
+    case("Unique", c.spread(3, 4), out=[(3, 4), "no", "no", "no"], axis=0, sorted=0)
+    case("EyeLike", f(3, 4), out=[(3, 4)], options={"modes": (None,), "opset": 22})
+    tree = {"nodes_splits": numpy_helper.from_array(i([0.0])), "leaf_weights": numpy_helper.from_array(i([0.5, 2.0])),
+            "nodes_modes": numpy_helper.from_array(np.zeros(1, np.uint8)), "nodes_featureids": [1], "nodes_truenodeids": [0], "nodes_trueleafs": [1],
+            "nodes_falsenodeids": [1], "nodes_falseleafs": [1], "leaf_targetids": [0, 0], "tree_roots": [0], "n_targets": 1}
+    case("TreeEnsemble", f(4, 2, away=(0,)), out=[(4, 1)], domain="ai.onnx.ml", name="TreeEnsemble", options={"modes": (None,)}, **tree)
+    q = c.rng.integers(-9, 9, (4, 6)).astype(np.int8)
+    make = helper.make_node
+    for scale, zero, attrs in ((f(), np.int8(3), {}), (f(6), i(range(6), np.int8), {}), (f(4, 3), None, {"block_size": 2})):  # float32 and linear: long steps
+        given = {"q": q, "s": scale} if zero is None else {"q": q, "s": scale, "z": zero}
+        nodes = [make("Cast", ["s"], ["t"], to=TensorProto.FLOAT), make("DequantizeLinear", ["q", "t"] + list(given)[2:], ["r"], **attrs),
+                 make("Cast", ["r"], ["y"], to=TensorProto.DOUBLE)]
+        c.list.append(Case(len(c.list), "DequantizeLinear %s%s" % (list(scale.shape), attrs or ""), nodes, given, {"y": (4, 6)}, modes=(None,), second=False,
+                           step=0.5, tol=1e-5))
+    for reduction in ("mul", "max", "min"):
+        x, n = c.spread(3, 4) + (2 if reduction == "mul" else 0), i([[1, 0], [3, 2]])
+        u = x[::-1, :2][:2] + 0.05
+        case("ScatterElements", x, n, u, out=[(3, 4)], axis=1, reduction=reduction)
+        case("ScatterElements", x, i([[1, 1], [3, 1]]), u, out=[(3, 4)], axis=1, reduction=reduction, options={"modes": (None,)})
+        case("ScatterND", x, i([[1], [1], [0]]), x[::-1] + 0.05, out=[(3, 4)], reduction=reduction)
+    zero = f(2, 2)
+    zero[0, 1] = 0
+    case("ScatterElements", f(3, 4), i([[1, 1], [3, 1]]), zero, out=[(3, 4)], axis=1, reduction="mul", name="ScatterElements mul by 0",
+         options={"modes": (None,), "second": False})
+    x, rest = (2, 4, 5, 4), {"modes": (None,), "tol": 1e-6}
+    case("DeformConv", f(*x), f(3, 4, 2, 2), f(2, 8, 4, 3), f(3), f(2, 4, 4, 3), out=[(2, 3, 4, 3)], options={"static": ("x1", "x2", "x3", "x4"), "tol": 1e-6})
+    case("DeformConv", f(*x), f(4, 2, 3, 2), f(2, 24, 3, 3), None, f(2, 12, 3, 3), out=[(2, 4, 3, 3)], group=2, offset_group=2,
+         strides=[2, 1], dilations=[1, 2], pads=[1, 0, 1, 1], options=rest)
+    case("DeformConv", f(1, 2, 6), f(2, 2, 3), f(1, 3, 4), out=[(1, 2, 4)], options=rest)
+    rules = {"gated": (f(2, 3, 2), None), "delta": (None, f(2, 3, 1)), "linear": (None, None), "gated_delta": (f(2, 3, 6), f(2, 3, 2))}
+    for name, extra in rules.items():
+        past = None if name == "linear" else f(2, 2, 3, 2)
+        case("LinearAttention", f(2, 3, 12), f(2, 3, 6), f(2, 3, 4), past, *extra, out=[(2, 3, 8), (2, 2, 3, 2)], q_num_heads=4,
+             kv_num_heads=2, update_rule=name, options={"modes": (None,), "opset": 27, "narrow": "float32"},
+             **({"scale": 0.7} if name == "delta" else {}))
+    case("LinearAttention", f(2, 3, 6), f(2, 3, 6), f(2, 3, 4), None, f(2, 3, 2), f(2, 3, 2), out=[(2, 3, 4)], q_num_heads=2, kv_num_heads=2,
+         name="LinearAttention, symbolic", options={"modes": ("symbolic",), "static": ("x0", "x1", "x2", "x4", "x5"), "opset": 27, "second": False})
+
+
 def norms(c):
     f, case = c.f, c.case
     ms = {"domain": "com.microsoft"}
@@ -381,6 +430,6 @@ def graphs(c):
 
 def cases(rng):
     c = Cases(rng)
-    for family in (unary, binary, products, reductions, moves, windows, places, regions, norms, losses, blocks, graphs):
+    for family in (unary, binary, products, reductions, moves, windows, places, regions, written_out, norms, losses, blocks, graphs):
         family(c)
     return c.list

@@ -55,7 +55,7 @@ def model_of(case, symbolic, rng, dtype=np.float64):
     nodes.append(helper.make_node("Sum", terms, ["loss"]))
     out = [helper.make_tensor_value_info("loss", number, [])]
     graph = helper.make_graph(nodes, "g", inputs, out, inits)
-    opsets = [helper.make_opsetid("", case.opset), helper.make_opsetid("com.microsoft", 1)]
+    opsets = [helper.make_opsetid("", case.opset), helper.make_opsetid("com.microsoft", 1), helper.make_opsetid("ai.onnx.ml", 5)]
     model = helper.make_model(graph, opset_imports=opsets)
     model.ir_version = 10
     return model, wrt
