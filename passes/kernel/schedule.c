@@ -5,7 +5,8 @@
  *   2. the innermost par loop becomes a vec loop when its stores have stride 1 in its variable and its loads a small
  *      one, or come from where other loads say (512-bit vectors gather them); seq loops may stand in it. A sum over rows, lanes are columns:
  *        for %j = 0..64 par { for %i = 0..N seq carry(%a = 0.0) { yield add(%a, load %x[%i, %j]) } ... }
- *      unless the seq loops in it can be vec loops themselves, which is better (a row uses whole cache lines)
+ *      unless the seq loops in it can be vec loops themselves, which is better (a row uses whole cache lines); rows far
+ *      apart that no first cache holds are read as they lie (schedule_rows.c)
  *   3. a seq loop with nothing inside becomes a vec loop when likewise, every carry has a combine, and what it stores
  *      no other iteration touches
  *   4. with threads: where 2. leaves too few par iterations, the vec loop is cut into chunks under a par loop:
@@ -17,6 +18,7 @@
 #include "passes/kernel/kpasses.h"
 #include "passes/kernel/schedule_collapse.h"
 #include "passes/kernel/schedule_lanes.h"
+#include "passes/kernel/schedule_rows.h"
 #include "passes/kernel/schedule_versions.h"
 #include "passes/pass.h"
 
@@ -25,13 +27,15 @@
 #define TRIP_MIN 8       /* iterations that are worth lanes */
 #define WORK_ALONE 16384 /* scalar operations that one thread does before a second one pays */
 #define CHUNK_MAX 1024
+#define ROWS_SHARED 512  /* columns that read long enough pieces of rows, where there are few for threads to share */
 #define GATHER_DEPTH 12  /* operations that an index is made of */
 #define PAR_ENOUGH 64 /* iterations of outer par loops that share well among threads */
 
 typedef struct Choice {
     bool lanes, seq;
     int64_t chunk;
-} Choice; /* of a loop: becomes vec; becomes seq; cut into chunks of that many */
+    bool rows;
+} Choice; /* of a loop: becomes vec; becomes seq; cut into chunks of that many; these inside loops over rows */
 typedef struct S {
     KModule *m;
     const Kernel *k;
@@ -301,6 +305,13 @@ static void choose_par(S *s, KInst i, int64_t outer)
     }
     Choice *c = &s->choice[i.i];
     s->any = c->lanes = true;
+    c->chunk = schedule_rows_width(s->m, s->k, i);
+    c->rows = c->chunk > 0;
+    if (c->rows) {
+        bool share = s->m->threads && outer < PAR_ENOUGH;
+        if (trip(s, r, &n) && share && n < 8 * CHUNK_MAX && c->chunk > ROWS_SHARED) c->chunk = ROWS_SHARED;
+        return;
+    }
     if (!s->m->threads || outer >= PAR_ENOUGH) return;
     c->chunk = chunk_of(s, r);
     if (trip(s, r, &n) && n <= c->chunk) c->chunk = 0;
@@ -322,7 +333,7 @@ static void choose(S *s)
         if (!s->m->threads || !trip(s, r, &n) || times(n, work(s, r->body, &known)) > WORK_ALONE || !known) continue;
         for (uint32_t j = 1; j < s->k->inst.n; j++) { /* little work: no par loop at all */
             const KInstRec *p = &s->k->inst.p[j];
-            if (!p->block.i || p->op != KOP_FOR || p->loop != KLOOP_PAR) continue;
+            if (!p->block.i || p->op != KOP_FOR || p->loop != KLOOP_PAR || s->choice[j].rows) continue;
             s->any = true;
             s->choice[j].chunk = 0;
             s->choice[j].seq = !s->choice[j].lanes;
@@ -365,12 +376,19 @@ static void loop(R *s, KInst i)
         return;
     }
     Kb *b = s->b;
+    int64_t from_k, to_k, chunk = c->chunk;
+    bool known = kx_const_i(kb_kernel(b), s->m->dims, lo, &from_k) && kx_const_i(kb_kernel(b), s->m->dims, hi, &to_k);
+    if (c->rows && known && to_k - from_k <= chunk) {
+        schedule_rows_emit(b, s->from, s->map, i, lo, hi, (to_k - from_k + K_LANES - 1) / K_LANES * K_LANES);
+        return;
+    }
     KVal n = kb_sub(b, hi, lo), size = kb_i(b, c->chunk),
          count = kb_bin(b, KOP_FLOORDIV, kb_add(b, n, kb_i(b, c->chunk - 1)), size);
     KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), count);
     kval(kb_kernel(b), q)->name = name_of(s->m->names, "c");
-    KVal from = kb_add(b, kb_mul(b, q, size), lo);
-    body_of(s, r, KLOOP_VEC, from, kb_min(b, kb_add(b, from, size), hi));
+    KVal from = kb_add(b, kb_mul(b, q, size), lo), to = kb_min(b, kb_add(b, from, size), hi);
+    if (c->rows) schedule_rows_emit(b, s->from, s->map, i, from, to, c->chunk);
+    else body_of(s, r, KLOOP_VEC, from, to);
     kb_end(b);
 }
 
