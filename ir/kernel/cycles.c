@@ -29,10 +29,16 @@ static void part(Count *c, Dim times, double weight)
     vec_push(&c->a, &c->part, (Part){times, weight});
 }
 
-static void no_node(void *arg, Sym s)
+/* An extent that a node decides, with NODE_SYMBOL for its symbols where their bounds allow it. */
+static Dim guess(Count *c, Dim x)
 {
-    void **a = arg;
-    *(bool *)a[1] |= ((const Dims *)a[0])->sym.p[s.i].kind == SYM_NODE;
+    Dims *d = c->m->dims;
+    int64_t n, *at = arena_array(&c->a, int64_t, d->sym.n + 1);
+    for (uint32_t s = 1; s < d->sym.n; s++) {
+        const SymRec *r = &d->sym.p[s];
+        at[s] = r->kind == SYM_ENTRY || r->lo > NODE_SYMBOL ? r->lo : r->hi < NODE_SYMBOL ? r->hi : NODE_SYMBOL;
+    }
+    return dim_const(d, dim_eval(d, x, at, &n) && n > 0 ? n : NODE_SYMBOL);
 }
 
 /* The value as a dim; of a minimum with something unknown the known side, which is no less. DIM_NONE: not known. */
@@ -44,12 +50,8 @@ static Dim value(Count *c, KVal v)
     const KInstRec *i = kinst(c->k, r->def);
     if (i->op == KOP_CONST && !dtype_is_float(i->type) && i->type != DT_STR) return dim_const(d, i->imm.i);
     if (i->op == KOP_DIM) {
-        bool node = false;
-        int64_t lo, hi;
-        dim_each_sym(d, i->imm.dim, no_node, (void *[]){d, &node});
-        if (!node) return dim_resolve(d, i->imm.dim);
-        dim_bounds(d, i->imm.dim, &lo, &hi);
-        return dim_const(d, hi < NODE_SYMBOL ? hi : NODE_SYMBOL);
+        Dim x = dim_resolve(d, i->imm.dim);
+        return dim_has_kind(d, x, SYM_NODE) ? guess(c, x) : x;
     }
     if (i->n_arg != 2 || i->type != DT_I64) return DIM_NONE;
     Dim a = value(c, karg(c->k, i, 0)), b = value(c, karg(c->k, i, 1));
