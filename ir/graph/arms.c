@@ -10,7 +10,8 @@
  *   ; q: seq<f32[*]>        =>    %q1 = If(Equal(%n, 0) | %q)  then { OfRank(%q) {rank=0} : seq<f32[]> }  else ...
  *                                 %y = SequenceAt(%q1, %i)
  * OpDesc.knows lists such operands. Later users of the same operand take the narrowed one as well: they meet in the same
- * arms. A Squeeze that leaves the axes to the run is the Reshape that it stands for. */
+ * arms. A Squeeze that leaves the axes to the run is the Reshape that it stands for, a SequenceMap over elements of any rank the
+ * Loop. */
 #include "base/bug.h"
 #include "ir/graph/infer.h"
 
@@ -230,10 +231,23 @@ static Node squeeze_of_any(Graph *g, Node n)
     return first;
 }
 
+/* SequenceMap over elements of any rank: as the Loop that it stands for, in whose body SequenceAt asks for the rank. */
+static Node map_of_any(Graph *g, Node n)
+{
+    Node before = node_prev(g, n);
+    if (!node_desc(g, n)->expand(g, n)) return NODE_NONE;
+    if (!node_rec(g, n)->dead && !node_used(g, n)) graph_erase(g, n);
+    return before.i ? node_next(g, before) : graph_first(g);
+}
+
 Node infer_arms(Graph *g, Node n)
 {
     uint32_t k = 0, n_in = node_n_in(g, n);
     const NodeRec *r = node_rec(g, n);
+    if (r->op == OP_SequenceMap) {
+        while (k < n_in && !(node_in(g, n, k).i && value_type(g, node_in(g, n, k)).i && holds_unranked(g, node_in(g, n, k)))) k++;
+        return k < n_in && !settles(g, n) ? map_of_any(g, n) : NODE_NONE;
+    }
     if (!node_desc(g, n)->knows) return NODE_NONE;
     if (r->op == OP_Squeeze && !node_in(g, n, 1).i) {
         bool ranked = value_type(g, node_in(g, n, 0)).i && value_trec(g, node_in(g, n, 0))->rank != RANK_UNKNOWN;

@@ -65,6 +65,7 @@ static void fail_as(Graph *r, const Graph *other)
 
 static bool infer(Infer *c)
 {
+    if (!infer_one_element(c, 0)) return false;   /* may make a node */
     NodeRec *n = node_rec(c->g, c->n);
     Graph *br[2] = {n->region[0], n->region[1]};
     const char *why[2];

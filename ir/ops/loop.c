@@ -11,6 +11,7 @@
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
 #include "ir/ops/grad.h"
+#include "ir/ops/sequence.h"
 #include <string.h>
 
 static const Port IN[] = {{"M", DTS(DT_I64), PORT_OPTIONAL, 0}, {"cond", DTS_BOOL, PORT_OPTIONAL, 0},
@@ -122,6 +123,8 @@ static bool box(Infer *c, Graph *b, uint32_t k)
 
 static bool infer(Infer *c)
 {
+    for (uint32_t k = 0; k < 2; k++)   /* may make nodes */
+        if (infer_has(c, k) && !infer_one_element(c, k)) return false;
     NodeRec *n = node_rec(c->g, c->n);
     Graph *b = n->region[0];
     Types *ty = &c->m->types;
@@ -176,6 +179,8 @@ static bool infer(Infer *c)
         c->m->check.n = checks;   /* of this attempt: made anew */
     }
     for (uint32_t k = 0; k < nc; k++) {
+        const TypeRec *of = value_trec(b, b->in.p[2 + k]);
+        if (of->kind == TY_SEQ && starts_empty(c, k)) sequence_empty_of(c->g, value_rec(c->g, node_in(c->g, c->n, 2 + k))->def, type_rec(ty, of->of)->elem);
         value_rec(c->g, node_out(c->g, c->n, k))->type = value_type(b, b->in.p[2 + k]);
         if (k < 64 && wrapped >> k & 1 && !unwrap(c, k)) return false;
     }

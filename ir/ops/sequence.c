@@ -72,6 +72,15 @@ static bool infer_empty(Infer *c)
     return infer_set_type(c, 0, type_seq(&c->m->types, type_tensor_unranked(&c->m->types, (DType)ATTRS(c->g, c->n, SeqEmpty)->dtype)));
 }
 
+void sequence_empty_of(Graph *g, Node n, DType elem)
+{
+    SeqEmpty *a = node_rec(g, n)->attrs;
+    if (a->dtype != DT_NONE || elem == DT_NONE) return;
+    a->dtype = elem;
+    a->set |= 1;
+    value_rec(g, node_out(g, n, 0))->type = type_seq(&g->m->types, type_tensor_unranked(&g->m->types, elem));
+}
+
 static bool lower_empty(Lw *l, Node n)
 {
     (void)n;

@@ -13,4 +13,7 @@ void sequence_put(Lw *, KBuf q, Dim pos, KBuf v, TypeId);
 /* Result 0 of the node is a copy of element `pos` of q: dims that are not known are bound. false: diagnosed. */
 bool sequence_get(Lw *, KBuf q, Dim pos);
 
+/* The type of what a SequenceEmpty with elements of no type yet (dtype NONE: scan.c makes it) is a sequence of. */
+void sequence_empty_of(Graph *, Node, DType);
+
 #endif

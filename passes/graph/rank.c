@@ -152,7 +152,9 @@ static bool widen(Ranks *r, Graph *g, const bool *vary)
         out[k] = g->out.p[k];
         if (!vary[k]) continue;
         const TypeRec t = *value_trec(g, out[k]);
-        if (t.rank == RANK_UNKNOWN) {
+        bool own = t.rank == RANK_UNKNOWN;   /* else: dims that a node binds, which may give way to others */
+        for (int a = 0; !own && a < t.rank; a++) own = dim_has_kind(&m->dims, dim_resolve(&m->dims, t.dim[a]), SYM_NODE);
+        if (own) {
             out[k] = passed(g, out[k], 0, &out[to++]);
             again = true;
             continue;

@@ -218,6 +218,34 @@ def joined(floats):
 
 
 @case
+def mapped(floats):
+    """What a SequenceMap takes and gives: of any rank."""
+    each, other = [value("e", F)], [value("r", F)]
+    parts, sums = [node("Add", "e a", "p"), node("Relu", "p", "r")], [node("ReduceSum", "e", "r", keepdims=0)]
+    nodes = [node("SequenceMap", "q a", "s", body=body(parts, other, [*each, value("a", F)])), node("SequenceAt", "s i", "y")]
+    nodes += [node("SequenceMap", "s", "t", body=body(sums, other, each)), node("ConcatFromSequence", "t", "z", axis=0, new_axis=1)]
+    feeds = [{"q": [floats(3), floats(2, 3), floats()], "a": floats(), "i": np.int64(i)} for i in (0, 1, 2)]
+    return nodes, [sequence("q"), value("a", F, []), value("i", I, [])], [value("y", F), value("z", F, ["n"])], feeds, {}
+
+
+@case
+def one_element(floats):
+    """Conditions and counts are one element, whatever their rank."""
+    inside = body([node("Add", "v x", "w"), node("Identity", "go", "on")], [value("on", B), value("w", F)], [value("i", I), value("go", B), value("v", F)])
+    then, other = body([node("Neg", "x", "t")], [value("t", F)]), body([node("Relu", "x", "e")], [value("e", F)])
+    nodes = [node("If", "c", "y", then_branch=then, else_branch=other), node("Loop", "n c x", "z", body=inside)]
+    feeds = [{"c": np.full(s, True), "n": np.full(s, 3), "x": floats(4)} for s in ([], [1])]
+    return nodes, [value("c", B), value("n", I), value("x", F, [4])], [value("y", F, [4]), value("z", F, [4])], feeds, {}
+
+
+@case
+def kept(floats):
+    """The versions for each rank give a number of elements that a node counts."""
+    feeds = [{"x": floats(*s), "c": np.array(c)} for s, c in [((4,), [True, False]), ((2, 3), [True, True]), ((2, 1, 2), [False, False])]]
+    return [node("Compress", "x c", "y", axis=0)], [value("x", F), value("c", B, [2])], [value("y", F)], feeds, {}
+
+
+@case
 def maybe(floats):
     then = body([node("Optional", "x", "t")], [optional("t")])
     other = body([node("Unsqueeze", "x zero", "u"), node("Optional", "u", "e")], [optional("e")])
