@@ -76,7 +76,7 @@ static KVal of_lane(Lw *l, uint32_t m, KVal *at, KVal lane, KVal side)
     return det.result[0];
 }
 
-enum { SIDE_MOST = 24, BATCH_LEAST = 8 /* matrices that are worth lanes, and their side */ };
+enum { SIDE_MOST = 48, BATCH_LEAST = 8 /* matrices that are worth lanes, and their side */ };
 
 static bool by_lanes(Lw *l)
 {
