@@ -1,7 +1,8 @@
 /* copy.c: copies of whole buffers. A kernel that is nothing but
  *   for %c = 0..N par { for %j = %c*K..min(%c*K + K, M) vec { store %y[%j] = load %x[%j] } }
- * and copies more than the cache of a core holds goes to the C library, each thread its part at once: it knows
- * instructions that write whole lines without reading them first (rep movsb), which gain nothing in small pieces. */
+ * and copies more than a sixteenth of L2 goes to the C library, each thread its part at once: it knows
+ * instructions that write whole lines without reading them first (rep movsb), which gain nothing in small pieces, and
+ * moves whole lines to where they are aligned (512 KB in L2 at 97 GB/s, read and written, instead of 78). */
 #include "codegen/cg.h"
 
 typedef struct Copy {
@@ -60,7 +61,7 @@ static bool is_copy(const CgFn *f, KInst loop, Copy *c)
     if (karg(k, c->store, 1).i != c->load->res || !flat(f, c->load, at) || !flat(f, c->store, at)) return false;
     const KBufRec *x = &k->param.p[c->load->param], *y = &k->param.p[c->store->param];
     if (x->elem != y->elem || c->chunk < 1 || c->chunks != (c->all + c->chunk - 1) / c->chunk) return false;
-    return c->all > f->g->m->target.l2_bytes / (dtype_info(x->elem)->bits / 8);
+    return c->all > f->g->m->target.l2_bytes / (16 * (dtype_info(x->elem)->bits / 8));
 }
 
 bool copy_emit(CgFn *f, KInst loop)
