@@ -7,8 +7,6 @@
  * and behind, so each reads what it has itself written (a thread for some channels of all pixels reads half of the
  * lines from the other's cache, and takes them away from it: what scales the image then waits again).
  * Else pixels are lanes (a sum over a vec loop), or, as they lie, loops. The order of the sums depends on shapes alone. */
-#include "base/bug.h"
-#include "base/num.h"
 #include "ir/ops/pool.h"
 
 enum {
@@ -142,8 +140,18 @@ static void channels(Gp *x, KVal *out, KLoop kind, KVal first, KVal pixels)
     kb_end(b);
 }
 
-/* Sums of `n` runs of pixels each: the input of what is left. */
-static KBuf sums_of_parts(Gp *x, KBuf src, int64_t n, int64_t pixels)
+/* How many parts pixels are summed in; 0: none. Unknown sizes are those of large images. */
+static int64_t parts_of(const Gp *x)
+{
+    const Dims *d = &x->l->m->dims;
+    int64_t c, pixels;
+    if (!dim_is_const(d, x->dim[1], &c)) return 0;
+    if (!dim_is_const(d, x->dim[2], &pixels)) return c < K_LANES ? 0 : 16;
+    return pixels < PIXELS_PARTS || pixels * c < ELEMENTS_PARTS ? 0 : pixels < PIXELS_MANY ? 8 : 16;
+}
+
+/* Sums of `n` runs of pixels each, the last ones perhaps empty: the input of what is left. */
+static KBuf sums_of_parts(Gp *x, KBuf src, int64_t n)
 {
     Lw *l = x->l;
     Dims *d = &l->m->dims;
@@ -156,10 +164,9 @@ static KBuf sums_of_parts(Gp *x, KBuf src, int64_t n, int64_t pixels)
     x->parts = kb_param(b, sums, true);
     out[0] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, x->dim[0]));
     out[2] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, n));
-    each = kb_i(b, ceil_div(pixels, n));
-    assert((n - 1) * ceil_div(pixels, n) < pixels);
-    KVal first = kb_mul(b, out[2], each);
-    channels(x, out, KLOOP_SEQ, first, kb_min(b, each, kb_sub(b, kb_i(b, pixels), first)));
+    each = kb_dim(b, dim_ceildiv(d, x->dim[2], parts));
+    KVal all = kb_dim(b, x->dim[2]), first = kb_min(b, all, kb_mul(b, out[2], each));
+    channels(x, out, KLOOP_SEQ, first, kb_min(b, each, kb_sub(b, all, first)));
     kb_end(b);
     kb_end(b);
     lw_kernel_end(l);
@@ -175,11 +182,9 @@ bool pool_lower_global(Lw *l, const PoolSum *sum)
     Dims *d = &l->m->dims;
     KBuf src = pixels_of(&x, lw_in_strided(l, 0));
     KVal out[RANK_MAX], idx[RANK_MAX];
-    int64_t c, pixels;
     bool beside = x.flat && is_one(l, src, 1) && !dim_is(d, x.dim[1], 1);
-    if (beside && dim_is_const(d, x.dim[1], &c) && dim_is_const(d, x.dim[2], &pixels) && pixels >= PIXELS_PARTS &&
-        pixels * c >= ELEMENTS_PARTS)
-        src = sums_of_parts(&x, src, pixels < PIXELS_MANY ? 8 : 16, pixels);
+    int64_t parts = beside ? parts_of(&x) : 0;
+    if (parts) src = sums_of_parts(&x, src, parts);
     lw_prepare_out(l);
     Kb *b = x.b = lw_kernel(l, "pool_global");
     x.src = kb_param(b, src, false);
