@@ -124,9 +124,7 @@ bmc_status rt_plan_for(rt_private *p, const rt_desc *d, int64_t *sym, const int6
     d->plan(sym, need);
     if (need->failed_check && value) {
         uint32_t m = (uint32_t)need->failed_check - 1;
-        return rt_say(p, BMC_E_SHAPE, "%s (got %lld, want %lld)",
-                      m < d->n_message ? d->message[m] : "shapes do not fit", (long long)need->got,
-                      (long long)need->want);
+        return rt_say_check(p, m < d->n_message ? d->message[m] : "shapes do not fit", need->got, need->want);
     }
     return BMC_OK;
 }

@@ -186,6 +186,8 @@ typedef struct rt_out {
 RT_HIDDEN void rt_put(rt_out *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Sets the context's message (rt NULL: this thread's, for create and sizes) and returns `status`. */
 RT_HIDDEN bmc_status rt_say(rt_private *, bmc_status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* That text as the message of a shape check that failed; BMC_E_SHAPE. */
+RT_HIDDEN bmc_status rt_say_check(rt_private *, const char *text, int64_t got, int64_t want);
 RT_HIDDEN void rt_detail(bmc_ctx *, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* BMC_E_MEMORY, with what there was none for as the detail. */
 RT_HIDDEN int32_t rt_no_memory(bmc_ctx *, const char *what);

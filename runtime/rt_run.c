@@ -317,9 +317,8 @@ static bmc_status plan(bmc_ctx *x, rt_need *need)
     p->nt_plan = need->threads > 0 && need->threads < p->nt && !p->all_threads ? (int)need->threads : p->nt;
     if (!need->failed_check) return BMC_OK;
     uint32_t m = (uint32_t)need->failed_check - 1;
-    return rt_say(p, BMC_E_SHAPE, "%s (got %lld, want %lld)",
-                  m < d->n_message ? d->message[m] : "the shapes of the inputs do not fit together",
-                  (long long)need->got, (long long)need->want);
+    return rt_say_check(p, m < d->n_message ? d->message[m] : "the shapes of the inputs do not fit together",
+                        need->got, need->want);
 }
 
 /* Memory and slots of this run. States come first: they are what must stay when everything else is given back and

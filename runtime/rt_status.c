@@ -126,6 +126,13 @@ void rt_message_text(char *to, size_t size, bmc_status s, const char *text, int6
     if (s == BMC_E_SHAPE && got != want) rt_put(&o, " (got %lld, want %lld)", (long long)got, (long long)want);
 }
 
+bmc_status rt_say_check(rt_private *p, const char *text, int64_t got, int64_t want)
+{
+    char message[sizeof p->message];
+    rt_message_text(message, sizeof message, BMC_E_SHAPE, text, got, want);
+    return rt_say(p, BMC_E_SHAPE, "%s", message);
+}
+
 /* "node 'g' (Gather): index 12 is out of range for an axis of 5": where, what, numbers. Message texts that name their node themselves
  * get no second name. */
 void rt_explain(bmc_ctx *x, const rt_thread *e, const char *const *message, uint32_t n_message)

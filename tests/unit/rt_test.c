@@ -26,6 +26,7 @@ static void add_plan(int64_t *sym, rt_need *need)
     need->arena = sym[1] * 16;
     need->scratch = 100;
     if (sym[1] == 13) *need = (rt_need){.failed_check = 1, .got = 13, .want = 12};
+    if (sym[1] == 950) *need = (rt_need){.failed_check = 3, .got = 950, .want = 949};
 }
 static void add_dims(const int64_t *sym, uint32_t o, int64_t *dim)
 {
@@ -52,12 +53,12 @@ static int32_t add_body(bmc_ctx *x, int32_t tid, int32_t nt)
         if (x->thread[tid].scratch[i] != (uint8_t)tid) rt_fail(x, tid, 0, 0, BMC_E_FAIL, 0, 0);
     return BMC_OK;
 }
-static const char *const add_message[] = {"N must be a dozen", "index out of range"};
+static const char *const add_message[] = {"N must be a dozen", "index out of range", "{want} is all, {got} too many"};
 static const char *const add_step[ADD_STEPS] = {"", "", "", "node 3 'g' (Gather)", "", "node 5 'h' (Gather)"};
 static const rt_desc add_desc = {.abi = BMC_ABI,
                                  .n_sym = 2,
                                  .n_slot = 3,
-                                 .n_message = 2,
+                                 .n_message = 3,
                                  .info = &add_info,
                                  .in_slot = (const uint32_t[]){0, 1},
                                  .out_slot = (const uint32_t[]){2},
@@ -172,6 +173,7 @@ static void test_inputs(void)
     BAD(BMC_E_INPUT, out.data = buf_x + 1, "output 'z' overlaps input 'x' in memory");
     BAD(BMC_E_INPUT, out.data = buf_y, "output 'z' overlaps input 'y' in memory");
     BAD(BMC_E_SHAPE, in[0].dim[0] = in[1].dim[0] = 13, "N must be a dozen (got 13, want 12)");
+    BAD(BMC_E_SHAPE, in[0].dim[0] = in[1].dim[0] = 950, "949 is all, 950 too many");
     BAD(BMC_E_CAPACITY, out.bytes = 40, "output 'z': 40 bytes of memory, needs 48: f32[3,4]");
     CHECK(out.bytes == 48 && out.rank == 2 && out.dim[0] == 3 && out.dim[1] == 4);
     BAD(BMC_E_INPUT, in[0].stride = DIMS(4, 2000),
