@@ -298,14 +298,20 @@ static void corners(Col *x, KVal og, KVal t, const KVal *tap)
         at[1] = kb_add(b, kb_mul(b, slot, kb_i(b, w->n)), kb_i(b, i));
         KVal p = kb_add(b, kb_cast(b, x->t, window_at(b, w, i, at[2 + i], tap[i])), lw_at(x->l, COL_OFFSET, at));
         KVal low = kb_un(b, KOP_FLOOR, p), end = kb_cast(b, x->t, kb_dim(b, w->in[i])), fraction = kb_sub(b, p, low);
-        KVal any = {0};
+        KVal inside[2], counts[2], half[2];
         for (int k = 0; k < 2; k++) {
-            KVal q = k ? kb_add(b, low, one) : low, inside = kb_and(b, kb_ge(b, q, zero), kb_lt(b, q, end));
+            KVal q = k ? kb_add(b, low, one) : low;
             KVal nearest = kb_max(b, kb_min(b, q, kb_sub(b, end, one)), zero); /* NaN becomes 0 when converted */
             where[i][k] = kb_cast(b, x->place, nearest);
-            part[i][k] = kb_select(b, inside, k ? fraction : kb_sub(b, one, fraction), zero);
-            any = k ? kb_bin(b, KOP_OR, any, inside) : inside;
+            inside[k] = kb_and(b, kb_ge(b, q, zero), kb_lt(b, q, end));
+            counts[k] = k ? fraction : kb_sub(b, one, fraction);
+            half[k] = kb_mul(b, counts[k], kb_const_f(b, x->t, 0.5));
         }
+        /* The place nearest to a corner outside is the other corner's: each counts half of what that one does, since 0 times an infinity there
+         * would be NaN. */
+        for (int k = 0; k < 2; k++)
+            part[i][k] = kb_select(b, inside[k], kb_select(b, inside[!k], counts[k], half[k]), kb_select(b, inside[!k], half[!k], zero));
+        KVal any = kb_and(b, kb_bin(b, KOP_GT, p, kb_const_f(b, x->t, -1)), kb_lt(b, p, end));
         reads = i ? kb_and(b, reads, any) : any;
     }
     for (int c = 0; c < 1 << w->n; c++) {
