@@ -41,6 +41,7 @@ typedef struct S {
     const Kernel *k;
     Choice *choice; /* by instruction */
     bool any;
+    bool apart;     /* asks once more: may lanes be elements apart? */
 } S;
 typedef struct R {
     KModule *m;
@@ -125,9 +126,25 @@ static bool gathered(S *s, const KInstRec *r, KVal iv)
     return loads;
 }
 
+static bool holds_math(const Kernel *k, KBlock b)
+{
+    for (KInst i = kblock(k, b)->first; i.i; i = kinst(k, i)->next)
+        if (kop_info(kinst(k, i)->op)->flags & KF_MATH) return true;
+    return false;
+}
+
+/* Elements that are a stride apart cost an access each, but what is computed of them goes 16 at a time: that pays where
+ * it is an exponential or the like, and where a reduction would wait for itself in each step and the target gathers. */
+static bool apart_pays(S *s, const KInstRec *r, bool math)
+{
+    unsigned bits = dtype_info(s->k->param.p[r->param].elem)->bits;
+    return s->apart && (bits == 32 || bits == 64) && (math || (r->op == KOP_LOAD && s->m->target.vec_bits >= 512));
+}
+
 /* Stores in the block have stride 1 in iv, loads 0 or a small one. *unit: something has stride 1. */
 static bool strides_fit(S *s, KBlock b, KVal iv, bool *unit)
 {
+    bool math = s->apart && holds_math(s->k, b);
     for (KInst i = kblock(s->k, b)->first; i.i; i = kinst(s->k, i)->next) {
         const KInstRec *r = kinst(s->k, i);
         int64_t stride;
@@ -142,6 +159,10 @@ static bool strides_fit(S *s, KBlock b, KVal iv, bool *unit)
         if (!lane_type(s->k->param.p[r->param].elem)) return false;
         if (!kx_access_stride(s->k, s->m->dims, i, iv, &stride)) {
             if (!gathered(s, r, iv)) return false;
+            continue;
+        }
+        if (stride && apart_pays(s, r, math)) {
+            *unit = true;
             continue;
         }
         if (stride < 0 || stride > (r->op == KOP_LOAD ? STRIDE_MAX : 1)) return false;
@@ -266,12 +287,21 @@ static bool rows_in_lanes(S *s, KBlock b, bool *some)
 }
 
 /* ---- choices ---- */
+/* Where nothing better is found. */
+static bool apart(S *s, KInst i, bool (*in_lanes)(S *, KInst))
+{
+    s->apart = true;
+    bool fits = in_lanes(s, i);
+    s->apart = false;
+    return fits;
+}
+
 static void choose_seq(S *s, KBlock b)
 {
     for (KInst i = kblock(s->k, b)->first; i.i; i = kinst(s->k, i)->next) {
         const KInstRec *r = kinst(s->k, i);
         if (r->op != KOP_FOR || r->loop == KLOOP_VEC) continue;
-        if (seq_in_lanes(s, i)) s->any = s->choice[i.i].lanes = true;
+        if (seq_in_lanes(s, i) || apart(s, i, seq_in_lanes)) s->any = s->choice[i.i].lanes = true;
         else choose_seq(s, r->body);
     }
 }
@@ -299,7 +329,7 @@ static void choose_par(S *s, KInst i, int64_t outer)
         }
         return;
     }
-    if ((rows_in_lanes(s, r->body, &rows) && rows) || !par_in_lanes(s, i)) {
+    if ((rows_in_lanes(s, r->body, &rows) && rows) || (!par_in_lanes(s, i) && (holds_region(s->k, r->body) || !apart(s, i, par_in_lanes)))) {
         choose_seq(s, r->body);
         return;
     }
