@@ -138,6 +138,8 @@ LV nest_kernel(Cg *, const Kernel *);          /* the function */
  * equal where there is nothing. *again: the block that comes after the range; replaced by the one that finds the next
  * range where there may be one, which goes to the former *again when there is none. */
 LV share_range(CgFn *, LV total, LV *to, LLVMBasicBlockRef *again);
+/* i1: in this run the kernel goes through its parallel loop in the other direction; NULL: never. */
+LV share_turn(CgFn *);
 void nest_block(CgFn *, KBlock, Cv *yield, uint32_t n_yield);
 void nest_only(CgFn *, const KInst *, uint32_t n);   /* these of a block alone, in that order */
 void nest_hoist(CgFn *, KInst loop, KBlock body, bool loads);

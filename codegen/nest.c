@@ -679,13 +679,15 @@ static void emit_par(CgFn *f, KInst i)
         start[d] = d ? LLVMBuildURem(b, rest, trip[d], "") : rest;
         if (d) rest = LLVMBuildUDiv(b, rest, trip[d], "");
     }
+    LV odd = depth == 1 ? share_turn(f) : NULL;
     pre = cg_here(g);
     LLVMBuildBr(b, head);
     LLVMPositionBuilderAtEnd(b, head);
     LV at = LLVMBuildPhi(b, g->i64, ""), phi[NEST_MAX];
     for (uint32_t d = 0; d < depth; d++) phi[d] = LLVMBuildPhi(b, g->i64, "");
-    if (depth == 1 && nest[0].in->down) {
+    if (depth == 1 && (nest[0].in->down || odd)) {
         LV back = LLVMBuildSub(b, LLVMBuildSub(b, LLVMBuildAdd(b, from, to, ""), one, ""), at, "");
+        if (odd) back = nest[0].in->down ? LLVMBuildSelect(b, odd, at, back, "") : LLVMBuildSelect(b, odd, back, at, "");
         f->val[nest[0].iv.i] = cv_uni(LLVMBuildAdd(b, nest[0].lo, back, ""));
     } else
         for (uint32_t d = 0; d < depth; d++) f->val[nest[d].iv.i] = cv_uni(LLVMBuildAdd(b, nest[d].lo, phi[d], ""));

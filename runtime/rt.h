@@ -50,6 +50,7 @@ struct bmc_ctx {
     rt_thread *thread;          /* nt entries */
     uint64_t draws, seed; /* for random operators: how many have been asked for since create or reset */
     struct rt_private *rt;
+    uint32_t turn; /* the number of this run: code that goes the other way every other run looks at its last bit */
 };
 
 /* What desc->plan answers. Overflow of a size: INT64_MAX, the run then fails with BMC_E_MEMORY. */

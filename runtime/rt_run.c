@@ -70,7 +70,7 @@ static bmc_status team_run(bmc_ctx *x)
         memset(p->inbox, 0, (size_t)p->nt * sizeof *p->inbox);
         p->gen = 0;
     }
-    p->serial++;
+    x->turn = ++p->serial;
     for (int t = 0; t < p->nt; t++) atomic_store_explicit(&p->share[t].next, 0, memory_order_relaxed);
     p->nt_run = 0;
     p->body_status = 0;

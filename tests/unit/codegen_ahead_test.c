@@ -80,6 +80,56 @@ static void test_copy(void)
     unit_close(&u);
 }
 
+/* Constants somewhat larger than L2: a kernel that waits for them goes through them forwards and backwards in turn
+ * (codegen/share.c). z is the number of the block that was done
+ * last, which shows the direction: no kernel of a model lets it be seen. */
+static void test_turn(bool small)
+{
+    enum { BLOCKS = 8, EACH = 40000, MANY = BLOCKS * EACH };
+    Unit u;
+    unit_open(&u, "native");
+    u.m.target.l2_bytes = small ? 4 << 20 : 1 << 20;
+    float *w = arena_alloc(&u.a, MANY * sizeof *w);
+    for (int i = 0; i < MANY; i++) w[i] = (float)(i % 1001);
+    Dim d = dim_k(&u, MANY), one = dim_k(&u, 1);
+    KBuf x = port(&u, false, "x", DT_F32, 1, &d), y = port(&u, true, "y", DT_F32, 1, &d);
+    KBuf z = port(&u, true, "z", DT_I32, 1, &one);
+    KBuf c = kbuf_new(&u.m, KS_CONST, name_of(&u.names, "w"), DT_F32, 1, &d, (KLoc){0});
+    kbuf(&u.m, c)->blob = blob_inline(&u.blobs, DT_F32, MANY, w);
+    Kb *b = kb_new(&u.m, "turn", (KLoc){0});
+    uint32_t px = kb_param(b, x, false), pw = kb_param(b, c, false);
+    uint32_t py = kb_param(b, y, true), pz = kb_param(b, z, true);
+    KVal size = kb_i(b, EACH), i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, BLOCKS));
+    KVal lo = kb_mul(b, i, size), zero = kb_i(b, 0);
+    kb_store(b, pz, &zero, kb_cast(b, DT_I32, i)); /* the last block to be done stays */
+    KVal j = kb_for(b, KLOOP_VEC, lo, kb_add(b, lo, size));
+    kb_store(b, py, &j, kb_add(b, kb_load(b, px, &j), kb_load(b, pw, &j)));
+    kb_end(b);
+    kb_end(b);
+    kb_finish(b, &u.m.program);
+    unit_plan(&u);
+    static float in[MANY], out[MANY];
+    for (int k = 0; k < MANY; k++) in[k] = (float)(k % 77);
+    for (int threads = 1; threads <= 2; threads++) {
+        if (!unit_load(&u, 2, threads)) continue;
+        int32_t last[4] = {0};
+        for (int run = 0; run < 4; run++) {
+            int64_t dim[] = {MANY}, single[] = {1};
+            bmc_value vi = value(DT_F32, in, 1, dim);
+            bmc_value vo[] = {value(DT_F32, out, 1, dim), value(DT_I32, &last[run], 1, single)};
+            memset(out, 0, sizeof out);
+            CHECK(u.model->run(u.ctx, &vi, vo) == BMC_OK);
+            bool same = true;
+            for (int k = 0; k < MANY; k++) same &= out[k] == in[k] + w[k];
+            CHECK(same);
+        }
+        if (threads == 1 && small) CHECK(last[0] == 7 && last[1] == 7 && last[2] == 7);
+        if (threads == 1 && !small) CHECK(last[0] + last[1] == 7 && last[0] == last[2] && last[1] == last[3]);
+        unit_unload(&u);
+    }
+    unit_close(&u);
+}
+
 int main(void)
 {
     if (!unit_setup()) return 1;
@@ -88,6 +138,8 @@ int main(void)
     for (int c = 0; c < 2; c++)
         for (int t = 0; t < 4; t++) test_rows(cpus[c], types[t], t % 2 == c);
     test_copy();
+    test_turn(false);
+    test_turn(true);
     CHECK(rmdir(dir) == 0);
     return check_done();
 }
