@@ -66,9 +66,11 @@ static bool onehot_lower(Lw *l, Node n)
     lw_nest_over(l, 0, out);
     for (int i = 0; i < rank; i++)
         if (i != axis) idx[in++] = out[i];
-    KVal at = kb_cast(b, DT_I64, lw_at(l, 0, idx)), depth = kb_dim(b, lw_out_dim(l, 0, axis));
+    KVal given = lw_at(l, 0, idx), at = kb_cast(b, DT_I64, given), depth = kb_dim(b, lw_out_dim(l, 0, axis));
     at = kb_select(b, kb_lt(b, at, kb_i(b, 0)), kb_add(b, at, depth), at);
-    KVal which = kb_cast(b, DT_I64, kb_eq(b, at, out[axis]));
+    KVal hit = kb_eq(b, at, out[axis]);
+    if (dtype_is_float(lw_elem(l, 0))) hit = kb_and(b, hit, kb_eq(b, given, given)); /* NaN is in no range */
+    KVal which = kb_cast(b, DT_I64, hit);
     lw_put(l, 0, out, lw_at(l, 2, &which));
     lw_end_nest(l, rank);
     lw_kernel_end(l);
@@ -86,7 +88,9 @@ static bool onehot_eval(Eval *e)
         unflatten(y, k, o);
         for (int a = 0, j = 0; a < rank; a++)
             if (a != axis) i[j++] = o[a];
-        int64_t at = dtype_is_float(x->elem) ? (int64_t)ev_f(x, flat_index(x, i)) : ev_i(x, flat_index(x, i));
+        int64_t from = flat_index(x, i);
+        bool number = !dtype_is_float(x->elem) || fabs(ev_f(x, from)) < 0x1p62;
+        int64_t at = !number ? INT64_MIN : dtype_is_float(x->elem) ? (int64_t)ev_f(x, from) : ev_i(x, from);
         ev_copy(y, k, v, at == o[axis] || at + depth == o[axis] ? 1 : 0);
     }
     return y != NULL;
