@@ -11,6 +11,7 @@ from collections import namedtuple
 import numpy as np
 from onnx import defs
 
+import extremes
 import values
 
 FAMILY = {}  # (domain, operator): the function
@@ -118,3 +119,12 @@ def cases_of(draft):
     """The forms of a draft; none when the operator has no family yet."""
     make = FAMILY.get((draft.domain, draft.op))
     return list(make(draft)) if make else []
+
+
+def with_extremes(draft):
+    """The same, and for common types what extremes.py makes of them."""
+    forms = cases_of(draft)
+    first = next((name for name, _ in used_constraints(draft.schema)), "")
+    if draft.constraint == first and draft.types == default_types(draft.schema):
+        forms += list(extremes.of(forms))
+    return forms
