@@ -2,7 +2,8 @@
  *   a short launch      [n*tid/nt, n*(tid+1)/nt), once
  *   a long one          whatever rt_part gives it next (rt_share.c), until nothing is left
  * How long a launch takes is estimated (ir/kernel/cycles.h): when compiling where sizes are fixed, else by a formula
- * that the launch evaluates. * And in which direction: where most constants of a model are one kernel's, and they are somewhat more than L2 holds,
+ * that the launch evaluates.
+ * And in which direction: where most constants of a model are one kernel's, and they are somewhat more than L2 holds,
  * it walks through them forwards and backwards in turn, run by run. In one direction each part has just been replaced
  * when its time comes; so what the last run read last is still there, up to L2's size. */
 #include "codegen/cg.h"
