@@ -572,6 +572,67 @@ static const Port P_DYN[] = {{"x", DTS(DT_F32), 0, 0}, PORT_END};
 static const Port P_DYN_OUT[] = {
     {"y", DTS(DT_U8), 0, 0}, {"y_scale", DTS(DT_F32), 0, 0}, {"y_zero_point", DTS(DT_U8), 0, 0}, PORT_END};
 
+/* Extent: the largest and the smallest of all elements and 0, in one sweep. */
+static const Port P_EXTENT_OUT[] = {{"largest", DTS(DT_F32), 0, 0}, {"smallest", DTS(DT_F32), 0, 0}, PORT_END};
+
+static bool extent_infer(Infer *c) { return infer_set(c, 0, DT_F32, 0, NULL) && infer_set(c, 1, DT_F32, 0, NULL); }
+
+/* Loops over the axes from `axis` on; end[] becomes what they leave. */
+static void extent_sweep(Lw *l, int axis, KVal *at, KVal *end)
+{
+    Kb *b = l->b;
+    if (axis == lw_rank(l, 0)) {
+        KVal x = lw_at(l, 0, at);
+        end[0] = kb_max(b, end[0], x), end[1] = kb_min(b, end[1], x);
+        return;
+    }
+    KbLoop loop;
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, axis)), 2, end, (KOp[]){KOP_MAX, KOP_MIN});
+    at[axis] = loop.iv;
+    KVal next[2] = {loop.carry[0], loop.carry[1]};
+    extent_sweep(l, axis + 1, at, next);
+    kb_loop_end(b, &loop, next);
+    end[0] = loop.result[0], end[1] = loop.result[1];
+}
+
+static bool extent_lower(Lw *l, Node n)
+{
+    (void)n;
+    lw_prepare_in(l);
+    lw_prepare_out(l);
+    Kb *b = lw_kernel(l, "extent");
+    KVal at[RANK_MAX] = {{0}}, zero = kb_const_f(b, DT_F32, 0), end[2] = {zero, zero};
+    extent_sweep(l, 0, at, end);
+    lw_put(l, 0, at, end[0]);
+    lw_put(l, 1, at, end[1]);
+    lw_kernel_end(l);
+    return true;
+}
+
+static bool extent_eval(Eval *e)
+{
+    const Tensor *x = e->in[0];
+    Tensor *y[2] = {ev_out(e, 0, DT_F32, 0, NULL), ev_out(e, 1, DT_F32, 0, NULL)};
+    double end[2] = {0, 0};
+    for (int64_t k = 0; k < x->count; k++) {
+        double v = ev_f(x, k);
+        if (v > end[0] || isnan(v)) end[0] = v;
+        if (v < end[1] || isnan(v)) end[1] = v;
+    }
+    for (int i = 0; i < 2 && y[i]; i++) ev_set_f(y[i], 0, end[i]);
+    return y[0] && y[1];
+}
+
+const OpDesc op_Extent = {.name = "Extent",
+                          .since = 1,
+                          .cls = CLS_REDUCE,
+                          .flags = OPF_INTERNAL,
+                          .in = P_DYN,
+                          .out = P_EXTENT_OUT,
+                          .infer = extent_infer,
+                          .lower = extent_lower,
+                          .eval = extent_eval};
+
 static bool dynamic_infer(Infer *c)
 {
     return infer_set_type(c, 0, type_with_elem(&c->m->types, value_type(c->g, node_in(c->g, c->n, 0)), DT_U8)) &&
@@ -581,12 +642,9 @@ static bool dynamic_infer(Infer *c)
 static bool dynamic_expand(Graph *g, Node n)
 {
     Ex e = ex_begin(g, n);
-    void *hi_attrs = ex_inherit(&e, OP_ReduceMax), *lo_attrs = ex_inherit(&e, OP_ReduceMin);
-    ex_set(&e, OP_ReduceMax, hi_attrs, "keepdims", 0);
-    ex_set(&e, OP_ReduceMin, lo_attrs, "keepdims", 0);
-    Value x = node_in(g, n, 0), zero = ex_f(&e, DT_F32, 0);
-    Value hi = ex2(&e, OP_Max, ex_op(&e, OP_ReduceMax, &x, 1, hi_attrs), zero),
-          lo = ex2(&e, OP_Min, ex_op(&e, OP_ReduceMin, &x, 1, lo_attrs), zero);
+    Value x = node_in(g, n, 0), zero = ex_f(&e, DT_F32, 0), end[2] = {zero, zero};
+    ex_ops(&e, OP_Extent, &x, 1, NULL, end, 2);
+    Value hi = end[0], lo = end[1];
     Value range = ex2(&e, OP_Sub, hi, lo), none = ex2(&e, OP_Equal, range, zero);
     Value scale = ex3(&e, OP_Where, none, ex_f(&e, DT_F32, 1), ex2(&e, OP_Div, range, ex_f(&e, DT_F32, 255)));
     Value at = ex2(&e, OP_Div, ex2(&e, OP_Sub, zero, lo), scale);
