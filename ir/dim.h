@@ -20,7 +20,7 @@ typedef struct DimRec { DimKind kind; int64_t k; /* CONST */ Sym sym; /* SYM */ 
 
 typedef enum SymKind { SYM_ENTRY, SYM_NODE } SymKind;   /* bound at entry from an input's axis, or by a node while running */
 /* An input of unknown rank has RANK_ANY axes, 1 where a run brings fewer, and a symbol for how many those are. */
-#define RANK_ANY 6
+#define RANK_ANY 8
 #define AXIS_RANK 255
 
 typedef struct SymRec {

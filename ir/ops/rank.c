@@ -5,7 +5,7 @@
  *             does not type-check when it has another rank
  *               %q2 = OfRank(%q) {rank=2} : seq<f32[a,b]>
  *   AnyRank   a result of the model whose rank the run decides: with RANK_ANY axes, and its rank
- *               %y, %r = AnyRank(%x) : f32[n,m,1,1,1,1], i32[]     x: f32[n,m]
+ *               %y, %r = AnyRank(%x) : f32[n,m,1,1,1,1,1,1], i32[]     x: f32[n,m]
  * and one for old forms of operators, which say where the second operand's axes stand among the first's, where the
  * ranks of both are not known when a file is read (the upgrade hooks of binary.c and activation.c make it):
  *   StandAt   y with axes of 1 behind its own, so that they begin at that axis of x; with list=1 a y of another rank

@@ -3,11 +3,12 @@
  *   graph @main(%x: f32[*]) -> (%y)
  *     =>  sym r entry input 0 rank
  *         rank "y" -> "y.rank"
- *         graph @main(%x: f32[a,b,c,d,e,f]) -> (%y, %y.rank)
- *           %c = Dims() {value=[r-2]}                      0 where the rank is 2
- *           %y, %y.rank = If(%c | %x)
- *             then(%x) { the next version; behind the last one Fail }
- *             else(%x) { %1 = Reshape(%x, [a,b])  the model  %y = Reshape(%2, [n,m,1,1,1,1])  %y.rank = 2 }
+ *         graph @main(%x: f32[a,b,c,d,e,f,g,h]) -> (%y, %y.rank)
+ *           %c = Dims() {value=[max(0,4-r)]}               not 0 where the rank is below 4: halves, until
+ *           %y, %y.rank = If(%c | %x)                      one version is left, or Fail
+ *             then(%x) { those for ranks 0 to 3 }
+ *             else(%x) { If ... else(%x) { %1 = Reshape(%x, [a,b,c,d])  the model
+ *                                          %y = Reshape(%2, [n,m,1,1,1,1,1,1])  %y.rank = 2 } }
  * With more such inputs than INPUTS_MAX, each is taken apart by itself, where it is used (ir/graph/arms.c).
  * Results whose rank differs between versions have RANK_ANY axes, too, and a scalar beside them that says how many
  * count; both are made for the program's ends (KPort.rank), the graph in between has nothing special. Where one
@@ -31,7 +32,7 @@ typedef struct Version {
     Graph *g; /* takes the inputs with all axes */
     int at[4];
 } Version;
-enum { INPUTS_MAX = 2 }; /* 7 * 7 versions of the whole model; three inputs would be 343 */
+enum { INPUTS_MAX = 2 }; /* 9 * 9 versions of the whole model; three inputs would be 729 */
 
 static bool is_tensor(const Module *m, TypeId t) { return t.i && type_rec(&m->types, t)->kind == TY_TENSOR; }
 static int rank_of(const Module *m, TypeId t) { return type_rec(&m->types, t)->rank; }
@@ -201,24 +202,53 @@ static Graph *failing(Ranks *r, const Graph *like, const char *why)
     return g;
 }
 
-/* An If at the end of g that chooses v[0], or among those behind it; its results become g's. */
-static bool choose(Ranks *r, Graph *g, const Version *v, uint32_t n, const char *why)
+/* The ranks of all inputs as one number; versions stand in its order. */
+static int64_t code_of(const Ranks *r, const int *at)
+{
+    int64_t code = 0;
+    for (uint32_t i = r->n; i-- > 0;) code = code * (RANK_ANY + 1) + at[i];
+    return code;
+}
+
+static Dim code(Ranks *r)
+{
+    Dims *d = &r->m->dims;
+    Dim sum = dim_const(d, 0);
+    for (uint32_t i = r->n; i-- > 0;) sum = dim_add(d, dim_mul(d, sum, dim_const(d, RANK_ANY + 1)), dim_sym(d, r->rank[i]));
+    return sum;
+}
+
+static bool choose(Ranks *r, Graph *g, const Version *v, uint32_t n, int64_t lo, int64_t hi, const char *why);
+
+/* The graph for codes from lo to hi: a version alone, or one that chooses. NULL: diagnosed. */
+static Graph *among(Ranks *r, const Version *v, uint32_t n, int64_t lo, int64_t hi, const char *why)
+{
+    if (n == 1 && lo == hi) return v->g;
+    Graph *g = graph_new(r->m, "ranks");
+    for (uint32_t k = 0; k < r->general->in.n; k++) graph_input(g, r->type[k], value_rec(r->general, r->general->in.p[k])->name);
+    return choose(r, g, v, n, lo, hi, why) ? g : NULL;
+}
+
+/* An If at the end of g, whose results become g's: among the first or the second half of the versions, so that regions do not nest deeply; in the end one or Fail. */
+static bool choose(Ranks *r, Graph *g, const Version *v, uint32_t n, int64_t lo, int64_t hi, const char *why)
 {
     Module *m = r->m;
-    uint32_t n_in = g->in.n, n_out = v->g->out.n;
+    Dims *d = &m->dims;
+    uint32_t n_in = g->in.n, n_out = v->g->out.n, half = n / 2;
     Value *arg = arena_array(m->arena, Value, n_in + 1), *out = arena_array(m->arena, Value, n_out + 1);
-    Dim apart = distance(r, v->at);
-    Graph *rest;
-    if (n == 1) rest = failing(r, v->g, why);
+    Graph *branch[2] = {NULL, v->g};
+    Dim cond = distance(r, v->at);
+    if (n == 1) branch[0] = failing(r, v->g, why);
     else {
-        rest = graph_new(m, "ranks");
-        for (uint32_t k = 0; k < n_in; k++) graph_input(rest, r->type[k], value_rec(g, g->in.p[k])->name);
-        if (!choose(r, rest, v + 1, n - 1, why)) return false;
+        int64_t at = code_of(r, v[half].at);
+        cond = dim_max(d, dim_const(d, 0), dim_sub(d, dim_const(d, at), code(r)));
+        branch[0] = among(r, v, half, lo, at - 1, why);
+        branch[1] = among(r, v + half, n - half, at, hi, why);
     }
-    if (!(arg[0] = dims_scalar(g, apart, DT_BOOL, r->loc)).i) return false;
+    if (!branch[0] || !branch[1] || !(arg[0] = dims_scalar(g, cond, DT_BOOL, r->loc)).i) return false;
     for (uint32_t k = 0; k < n_in; k++) arg[1 + k] = g->in.p[k];
     Node made = graph_add(g, OP_If, arg, 1 + n_in, n_out, NULL, r->loc, NODE_NONE);
-    graph_set_region(g, made, (const Graph *const[]){rest, v->g}, 2);
+    graph_set_region(g, made, (const Graph *const[]){branch[0], branch[1]}, 2);
     node_rec(g, made)->n_capture = n_in;
     for (uint32_t k = 0; k < n_out; k++) out[k] = node_out(g, made, k);
     graph_set_outputs(g, out, n_out);
@@ -322,7 +352,7 @@ bool rank_specialise(Module *m)
     for (uint32_t k = 0; k < n_out; k++)
         name[k] = g->out_name.p[k].i ? g->out_name.p[k] : value_rec(g, g->out.p[k])->name;
     clear(&r);
-    if (!choose(&r, g, v, n, first ? first : "")) return false;
+    if (!choose(&r, g, v, n, 0, count - 1, first ? first : "")) return false;
     for (uint32_t k = 0, to = n_out; k < n_out; k++) {
         g->out_name.p[k] = name[k];
         if (!vary[k]) continue;
