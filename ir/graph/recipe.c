@@ -33,7 +33,7 @@ static Blob find_recipe(Graph *g, Node n, const Recipe *r, const Value *from)
     return (Blob){0};
 }
 
-Blob recipe_of_node(Graph *g, Node n)
+Blob recipe_of_node(Graph *g, Node n, const Blob *operand)
 {
     Module *m = g->m;
     Recipe r = {.kind = RECIPE_GRAPH};
@@ -48,12 +48,12 @@ Blob recipe_of_node(Graph *g, Node n)
         Value v = node_in(g, n, k);
         uint32_t j = 0;
         if (!v.i) continue;
-        assert(value_is_const(g, v));
+        assert(operand || value_is_const(g, v));
         while (j < r.n_src && from[j].i != v.i) j++;
         if (j == RECIPE_SRC_MAX) return (Blob){0};
         if (j < r.n_src) continue;
         from[j] = v;
-        r.src[r.n_src++] = value_rec(g, v)->data;
+        r.src[r.n_src++] = operand ? operand[k] : value_rec(g, v)->data;
     }
     Blob known = find_recipe(g, n, &r, from);
     if (known.i) return known;

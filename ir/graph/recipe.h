@@ -6,8 +6,9 @@
 #define RECIPE_SRC_MAX 4
 
 /* The blob that a node with constant operands (at most RECIPE_SRC_MAX of them distinct, present) and one tensor result of constant dims gives;
- * adds a graph to the module. 0: it does not fit into a recipe. */
-Blob recipe_of_node(Graph *, Node);
+ * adds a graph to the module. `operand`: a blob for each operand, of its type; NULL: they are constants of the graph.
+ * 0: it does not fit into a recipe. */
+Blob recipe_of_node(Graph *, Node, const Blob *operand);
 /* The whole tensor of a blob of any kind but PACK, sources that are recipes included. NULL: *why says what went wrong. */
 Tensor *recipe_eval(Arena *, Module *, Blob, TypeId, const char **why);
 

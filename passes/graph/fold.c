@@ -3,16 +3,36 @@
  * Results of at most 64 KB are computed here, by the op's reference evaluation. Larger ones (a transposed weight,
  * say) become recipes: constants that name a graph over other constants, evaluated when the weights are written, so
  * that no large data goes through the IR. A node whose result is much larger than its operands (Expand, Tile,
- * ConstantOfShape) is left to run time instead: storing it would cost more than making it.
+ * ConstantOfShape) is left to run time instead: storing it would cost more than making it. But it may be a step on the
+ * way to something worth storing (latent): small after all, or a few megabytes that took sorting, sums or exponentials
+ * to make, as a table of relative positions does.
  * Not folded: random ops, side effects, nodes with regions, results that are no tensors. Requires types. */
 #include "base/bug.h"
 #include "ir/graph/recipe.h"
 #include "passes/pass.h"
 
-enum { OPT_MAX_WORK, OPT_INLINE };
+enum { OPT_MAX_WORK, OPT_INLINE, OPT_MADE };
 static const OptSpec opts[] = {{"max-elements", 4 << 20, "operands with more elements than that are not read here"},
                                {"inline-bytes", BLOB_INLINE_MAX, "larger results become recipes"},
+                               {"made-bytes", 4 << 20, "stored though its sources are smaller, if made by more than moves"},
                                {0}};
+enum { STEPS_MAX = 32, COST_MAX = 1 << 26 }; /* latent nodes in a row; scalar operations of the reference evaluation */
+
+/* A value that constants alone decide, but that is not stored. */
+typedef struct Latent {
+    bool is, work;  /* work: more than moves and element-wise operators made it */
+    Blob blob;      /* the recipe, once something needed it */
+    int64_t roots;  /* bytes of the constants it is made of */
+    int64_t elements;
+    double cost;
+    int steps;
+} Latent;
+typedef struct Fold {
+    PassCtx *c;
+    Graph *g;
+    Latent *latent; /* by value */
+    uint32_t n;
+} Fold;
 
 static int64_t const_bytes(Module *m, TypeId type)
 {
@@ -25,13 +45,23 @@ static int64_t const_bytes(Module *m, TypeId type)
 }
 
 typedef struct Sizes {
-    int64_t in, in_elements, out;
-    bool derived;
+    int64_t in, in_elements, out, out_elements; /* in: of the constants at the roots */
+    bool derived, work;
+    double cost;
+    int steps;
 } Sizes;
 
-/* Every operand is a constant and every used result a tensor of constant size. */
-static bool candidate(Graph *g, Node n, Sizes *s)
+static const Latent *latent(const Fold *f, Value v) { return v.i < f->n && f->latent[v.i].is ? &f->latent[v.i] : NULL; }
+
+static bool is_work(const OpDesc *d)
 {
+    return d->cls == CLS_CONTRACT || d->cls == CLS_ROW || d->cls == CLS_REDUCE || d->cls == CLS_WINDOW || d->cls == CLS_OPAQUE;
+}
+
+/* Every operand is a constant, or latent, and every used result a tensor of constant size. */
+static bool candidate(const Fold *f, Node n, Sizes *s)
+{
+    Graph *g = f->g;
     const NodeRec *r = node_rec(g, n);
     *s = (Sizes){0};
     if (r->n_region || (op_desc(r->op)->flags & (OPF_RANDOM | OPF_SIDE_EFFECT)) || r->op == OP_Dims || !node_used(g, n))
@@ -39,6 +69,16 @@ static bool candidate(Graph *g, Node n, Sizes *s)
     for (uint32_t k = 0; k < r->n_in; k++) {
         Value v = node_in(g, n, k);
         if (!v.i) continue;
+        const Latent *l = latent(f, v);
+        if (l) {
+            s->in += l->roots;
+            s->in_elements += l->elements;
+            s->cost += l->cost;
+            s->work |= l->work;
+            s->derived = true;
+            if (l->steps >= s->steps) s->steps = l->steps + 1;
+            continue;
+        }
         if (!value_is_const(g, v)) return false;
         const BlobRec *b = blob_rec(&g->m->blobs, value_rec(g, v)->data);
         s->in += b->kind == BLOB_SPLAT || b->kind == BLOB_IOTA ? 8 : const_bytes(g->m, value_type(g, v));
@@ -49,7 +89,13 @@ static bool candidate(Graph *g, Node n, Sizes *s)
         int64_t bytes = const_bytes(g->m, value_type(g, node_out(g, n, k)));
         if (bytes < 0) return false;
         s->out += bytes;
+        dim_is_const(&g->m->dims, dim_resolve(&g->m->dims, type_count(&g->m->types, value_type(g, node_out(g, n, k)))), &s->out_elements);
     }
+    int64_t depth = 1;
+    const TypeRec *t = r->n_in && node_in(g, n, 0).i ? value_trec(g, node_in(g, n, 0)) : NULL;
+    if (op_desc(r->op)->cls == CLS_CONTRACT && t && t->rank > 0) dim_is_const(&g->m->dims, dim_resolve(&g->m->dims, t->dim[t->rank - 1]), &depth);
+    s->cost += (double)s->out_elements * (double)depth + (double)s->in_elements;
+    s->work |= is_work(op_desc(r->op)) && s->in_elements >= s->out_elements / 4;
     return true;
 }
 
@@ -100,19 +146,50 @@ static bool fold_small(PassCtx *c, Graph *g, Node n)
     return ok;
 }
 
-static bool fold_large(PassCtx *c, Graph *g, Node n, const Sizes *s)
+/* The blob of a constant, or of what a latent value would be; its recipe is made at the first time. 0: there is none. */
+static Blob blob_for(Fold *f, Value v)
 {
-    if (s->out > 2 * s->in + BLOB_INLINE_MAX) {
-        pass_remark(c, graph_loc(g, n), "not folded: the result has %lld bytes, its operands %lld", (long long)s->out,
-                    (long long)s->in);
+    Graph *g = f->g;
+    if (value_is_const(g, v)) return value_rec(g, v)->data;
+    Latent *l = &f->latent[v.i];
+    assert(l->is);
+    if (l->blob.i) return l->blob;
+    Node n = value_rec(g, v)->def;
+    Blob operand[RECIPE_SRC_MAX];
+    for (uint32_t k = 0; k < node_n_in(g, n); k++)
+        if (node_in(g, n, k).i && !(operand[k] = blob_for(f, node_in(g, n, k))).i) return (Blob){0};
+    return l->blob = recipe_of_node(g, n, operand);
+}
+
+/* Is it worth its room? */
+static bool worth_storing(const PassCtx *c, const Sizes *s)
+{
+    if (s->out <= 2 * s->in + BLOB_INLINE_MAX) return true;
+    return s->work && s->out <= c->opt[OPT_MADE];
+}
+
+static bool fold_large(Fold *f, Node n, const Sizes *s)
+{
+    PassCtx *c = f->c;
+    Graph *g = f->g;
+    Value y = node_out(g, n, 0);
+    bool fits = node_n_out(g, n) == 1 && node_n_in(g, n) <= RECIPE_SRC_MAX && node_desc(g, n)->eval && value_trec(g, y)->elem != DT_STR;
+    bool steps = s->derived && s->steps > 0;
+    if (steps && (s->cost > COST_MAX || !fits)) return false;
+    if (!worth_storing(c, s)) {
+        pass_remark(c, graph_loc(g, n), "not folded: the result has %lld bytes, its operands %lld", (long long)s->out, (long long)s->in);
+        if (fits && y.i < f->n && s->steps < STEPS_MAX)
+            f->latent[y.i] = (Latent){.is = true, .work = s->work, .roots = s->in, .elements = s->out_elements, .cost = s->cost, .steps = s->steps};
         return false;
     }
-    if (value_trec(g, node_out(g, n, 0))->elem == DT_STR || !node_desc(g, n)->eval) return false;
-    Value y = node_out(g, n, 0);
+    if (value_trec(g, y)->elem == DT_STR || !node_desc(g, n)->eval) return false;
     TypeRec type = *value_trec(g, y);
     for (int k = 0; k < type.rank; k++) type.dim[k] = dim_resolve(&c->m->dims, type.dim[k]);
     value_rec(g, y)->type = type_intern(&c->m->types, &type);
-    Blob b = recipe_of_node(g, n);
+    Blob operand[RECIPE_SRC_MAX];
+    for (uint32_t k = 0; steps && k < node_n_in(g, n); k++)
+        if (node_in(g, n, k).i && !(operand[k] = blob_for(f, node_in(g, n, k))).i) return false;
+    Blob b = recipe_of_node(g, n, steps ? operand : NULL);
     if (!b.i) {
         pass_remark(c, graph_loc(g, n), "not folded: it has several results or more than %d operands", RECIPE_SRC_MAX);
         return false;
@@ -123,12 +200,13 @@ static bool fold_large(PassCtx *c, Graph *g, Node n, const Sizes *s)
 
 static bool fold_graph(PassCtx *c, Graph *g)
 {
+    Fold f = {.c = c, .g = g, .latent = arena_array(c->arena, Latent, g->value.n), .n = g->value.n};
     bool changed = false;
     for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
         Sizes s;
-        if (!candidate(g, n, &s) || c->rewrite_limit == 0) continue;
+        if (!candidate(&f, n, &s) || c->rewrite_limit == 0) continue;
         bool small = s.out <= c->opt[OPT_INLINE] && !s.derived && s.in_elements <= c->opt[OPT_MAX_WORK];
-        if (!(small ? fold_small(c, g, n) : fold_large(c, g, n, &s))) continue;
+        if (!(small ? fold_small(c, g, n) : fold_large(&f, n, &s))) continue;
         pass_may_rewrite(c);
         pass_count(c, small ? "folded" : "folded into recipes", 1);
         changed = true;
