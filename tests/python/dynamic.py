@@ -233,6 +233,10 @@ class Tests:
         rotary = lambda shape, r, at: [f(*shape), *turns(9, r), self.rng.integers(0, 9, at)]
         groups = lambda c, s: [f(2, c, 3), f(s), f(s)]
         linear = lambda d, w, b: [f(2, 3, 4 * d), f(2, 3, 2 * d), f(2, 3, 6), f(2, 2, d, 3), -abs(f(2, 3, w)), f(2, 3, b)]
+        def deform(c, oc, kh, kw):
+            place = [(7 + 1 - kh) // 2 + 1, 5 + 1 - kw + 1]
+            return [f(2, c, 7, 5), f(oc, c // 2, kh, kw), f(2, 2 * kh * kw, *place), f(oc), f(2, kh * kw, *place)]
+
         cases = {  # name: model, inputs by run, outputs, inputs that a run refuses
             "shared heads": (
                 single("Attention", 23),
@@ -263,6 +267,10 @@ class Tests:
                 single("LinearAttention", 27, q_num_heads=4, kv_num_heads=2),
                 [linear(*x) for x in ((3, 2, 2), (3, 6, 1), (1, 2, 2), (4, 8, 2))], 2,
                 [linear(*x) for x in ((3, 3, 2), (3, 2, 3), (3, 12, 2))]),
+            "offsets": (
+                single("DeformConv", 22, group=2, offset_group=1, pads=[1, 0, 0, 1], strides=[2, 1]),
+                [deform(*x) for x in ((4, 6, 3, 3), (2, 2, 1, 2), (8, 4, 2, 1))], 1,
+                [deform(4, 5, 2, 2), deform(3, 4, 2, 2), [x[:, 1:] if k == 2 else x for k, x in enumerate(deform(4, 6, 2, 3))]]),
             "pieces": (
                 single("Split", 18), [[f(a + b, 2), i(a, b)] for a, b in ((1, 4), (0, 3))], 2, [[f(4, 2), i(4)], [f(4, 2), i(1, 1, 2)]]),
             "repeats": (
