@@ -86,6 +86,14 @@ static bool one_of(Graph *g, Node n, int k)
     return !(t->kind == TY_TENSOR && t->rank == 1 && dim_is(&g->m->dims, dim_resolve(&g->m->dims, t->dim[0]), 0));   /* empty: absent */
 }
 
+/* Is operand k known to be a vector of some elements? */
+static bool one_long(Graph *g, Node n, int k)
+{
+    int64_t len;
+    const TypeRec *t = value_trec(g, node_in(g, n, (uint32_t)k));
+    return t->kind == TY_TENSOR && t->rank == 1 && dim_is_const(&g->m->dims, dim_resolve(&g->m->dims, t->dim[0]), &len) && len;
+}
+
 /* Is operand k a vector of one element (or `twice`: two) per slot? */
 static bool fits(Graph *g, Node n, int k, int n_slot)
 {
@@ -176,6 +184,10 @@ bool resize_resolve(Graph *g, Node n, ResizeCase *c, const char **why)
         if (one_of(g, n, 3)) c->sizes_at = 3;
         if (one_of(g, n, 1) && c->coord == COORD_CROP) c->roi_at = 1;
     }
+    if (c->scales_at >= 0 && c->sizes_at >= 0) { /* before opset 13 one is there, and empty; none known to be: by its length (OpDesc.knows) */
+        bool scales = one_long(g, n, c->scales_at);
+        if (scales != one_long(g, n, c->sizes_at)) *(scales ? &c->sizes_at : &c->scales_at) = -1;
+    }
     if ((c->scales_at < 0) == (c->sizes_at < 0)) return *why = "one of scales and sizes must be given", false;
     c->by = c->sizes_at >= 0 ? BY_SIZES : BY_SCALES;
     if (c->mode != RESIZE_NEAREST && !(DTS(x->elem) & (DTS_NUM | DTS_COMPLEX))) return *why = "only the nearest element can be taken of this type", false;
@@ -210,6 +222,10 @@ static bool infer(Infer *c)
     for (uint32_t k = 1; k < node_n_in(c->g, c->n); k++)
         if (infer_has(c, k) && !infer_need_rank(c, k, 1, 1)) return false;
     if (!resize_resolve(c->g, c->n, &r, &why)) return infer_fail(c, "%s", why);
+    bool up = node_desc(c->g, c->n) == &op_Upsample;
+    for (uint32_t k = 2; k < 4 && !up; k++)
+        if (infer_has(c, k) && (int)k != r.scales_at && (int)k != r.sizes_at && !infer_must_eq(c, infer_dim(c, k, 0), dim_const(c->d, 0), "length of what is not given"))
+            return false;
     int given[] = {r.scales_at, r.sizes_at, r.roi_at};
     for (int k = 0; k < 3; k++)
         if (given[k] >= 0 && !infer_must_eq(c, infer_dim(c, (uint32_t)given[k], 0), dim_const(c->d, k == 2 ? 2 * r.n_slot : r.n_slot), "a number for each axis"))
@@ -441,5 +457,5 @@ static bool expand(Graph *g, Node n)
 bool resize_lower(Lw *, Node);
 #define COMMON .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT | OPF_FOLLOWED, .out = P_OUT, .attrs_size = sizeof(Resize), .infer = infer, .equivalent = equivalent, .lower = resize_lower, .eval = eval, \
                .expand = expand, .must_expand = must_expand
-const OpDesc op_Resize = {.name = "Resize", .since = 19, COMMON, .in = P_RESIZE, .attrs = ATTRS_, .upgrade = upgrade, .grad = grad_resize};
+const OpDesc op_Resize = {.name = "Resize", .since = 19, COMMON, .knows = 4, .in = P_RESIZE, .attrs = ATTRS_, .upgrade = upgrade, .grad = grad_resize};
 const OpDesc op_Upsample = {.name = "Upsample", .since = 10, COMMON, .in = P_UPSAMPLE, .attrs = UPSAMPLE_ATTRS, .upgrade = upsample_upgrade, .grad = grad_resize};
