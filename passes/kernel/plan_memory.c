@@ -258,15 +258,13 @@ static Dim plan_arena(Plan *p, const Dim *bytes, const PlanSyms *old)
     uint32_t *of = arena_array(&p->a, uint32_t, m->buf.n);
     uint32_t n = make_items(p, bytes, item, of);
     Dim zero = dim_const(m->dims, 0), end = plan_place(m, &p->a, item, n, p->pos);
-    if (end.i) {
-        int64_t ratio = measure(p, item, n, end, &p->stat);
-        Dim stacked = ratio > TIGHT ? plan_stack(m, &p->a, item, n, p->pos, ratio, old) : DIM_NONE;
-        if (stacked.i) {
-            end = stacked;
-            p->stat.stacked = true;
-            measure(p, item, n, end, &p->stat);
-        }
-    } else {
+    int64_t ratio = end.i ? measure(p, item, n, end, &p->stat) : INT64_MAX; /* a sum over hundreds of symbols is no formula */
+    Dim stacked = ratio > TIGHT ? plan_stack(m, &p->a, item, n, p->pos, ratio, old) : DIM_NONE;
+    if (stacked.i) {
+        end = stacked;
+        p->stat.stacked = true;
+        measure(p, item, n, end, &p->stat);
+    } else if (!end.i) {
         p->failed = true;
         diag(m->diag, diag_file(m->source), E_LOWER, "the memory for intermediate values leaves 64 bits");
         end = zero;
