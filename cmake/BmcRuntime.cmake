@@ -9,7 +9,7 @@ file(GLOB BMC_RT_SOURCES CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/runtime/*.c)
 set(BMC_RT_DIR lib/bmc/${BMC_TRIPLE})
 
 # loops over many elements that gain from vectors
-set_source_files_properties(${CMAKE_SOURCE_DIR}/runtime/rt_sort.c ${CMAKE_SOURCE_DIR}/runtime/rt_topk.c
+set_source_files_properties(${CMAKE_SOURCE_DIR}/runtime/rt_sort.c ${CMAKE_SOURCE_DIR}/runtime/rt_topk.c ${CMAKE_SOURCE_DIR}/runtime/rt_fourier.c
     ${CMAKE_SOURCE_DIR}/runtime/rt_nms.c PROPERTIES COMPILE_OPTIONS -O3)
 
 function(bmc_rt_flags target)

@@ -7,7 +7,7 @@
  * a spectrum has small values beside large ones; backwards in the type of x. An even number of real values is half as
  * many complex ones (Sorensen et al., "Real-valued fast Fourier transform algorithms", 1987). The first pass reads the
  * operand, the last one writes the result where no other step stands between. The axis may be an operand: a kernel for
- * each. N not known: the definition. */
+ * each. N not known: a function of the runtime that plans for it (runtime/rt_fourier.c), in double. */
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
 #include "ir/ops/dft.h"
@@ -60,7 +60,6 @@ typedef struct Fourier {
     int64_t step;      /* 0, or: element at of frame i is at i * step + at, its axis is left out in operand 0 */
     KBuf window_in;    /* frames are multiplied by it, if any */
     uint32_t x, window; /* parameters */
-    uint32_t c, s;     /* parameters: cosines and sines (N not known) */
     uint32_t half_turns, chirp, spectrum; /* parameters: roots of N; of 2N at squares; what is convolved with */
     Fft back;          /* the second transform of a convolution */
     KVal idx[RANK_MAX], block, mate; /* the row at hand; first column; the other row of a pair */
@@ -439,24 +438,50 @@ static void known(Fourier *f, KBuf x)
     lw_kernel_end(l);
 }
 
-/* ---- a number of points that only the run knows: the definition ---- */
+/* ---- a number of points that only the run knows: rt_fourier on rows in double, a kernel before it and one behind ---- */
+
+/* A kernel over all points of all rows and `points` there; row: its number. */
+static KVal open_plain(Fourier *f, const char *stem, KBuf rows, bool stores, uint32_t *param, Dim points, KVal *row, int *loops)
+{
+    Kb *b = f->fft.b = lw_kernel(f->fft.l, stem);
+    *param = kb_param(b, rows, stores);
+    *loops = open_rows(f);
+    *row = kb_i(b, 0);
+    for (int i = 0; i < f->rank - 1; i++)
+        if (i != f->axis) *row = kb_add(b, kb_mul(b, *row, kb_dim(b, f->dim[i])), f->idx[i]);
+    return kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, points));
+}
+
 static void unknown(Fourier f, KBuf x, KBuf cosines, KBuf sines)
 {
+    enum { PARTS = 16, LONG = 1 << 22 }; /* no more threads than so many points in all, unless it is one */
     Lw *l = f.fft.l;
-    Kb *b = f.fft.b = lw_kernel(l, "fourier");
-    DType t = f.fft.t;
-    KbLoop loop;
-    f.x = kb_param(b, x, false), f.c = kb_param(b, cosines, false), f.s = kb_param(b, sines, false);
-    int loops = open_rows(&f);
-    KVal none = kb_const_f(b, t, 0), len = kb_dim(b, f.points), init[2] = {none, none};
-    KVal k = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, stored(&f)));
-    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), len, 2, init, NULL);
-    KVal at = kb_bin(b, KOP_REM, kb_mul(b, loop.iv, k), len);
-    Cx w = {kb_cast(b, t, kb_load(b, f.c, &at)), kb_cast(b, t, kb_load(b, f.s, &at))};
-    Cx v = fft_mul(&f.fft, point(&f, &f.fft, loop.iv, 0, INT64_MAX), w);
-    KVal next[2] = {kb_add(b, loop.carry[0], v.re), kb_add(b, loop.carry[1], v.im)};
-    kb_loop_end(b, &loop, next);
-    put(&f, k, (Cx){loop.result[0], loop.result[1]});
+    Dims *d = &l->m->dims;
+    Dim all = dim_const(d, 1), one = all, n = f.points, most = dim_div(d, dim_const(d, LONG), dim_max(d, one, n));
+    uint32_t param;
+    int loops;
+    KVal row, k;
+    f.fft.t = DT_F64;
+    KStep *some = lw_step(l, KST_CHECK);
+    some->a = one, some->b = n, some->rel = KREL_LE, some->msg = "a transform of {want} points";
+    for (int i = 0; i < f.rank - 1; i++)
+        if (i != f.axis) all = dim_mul(d, all, f.dim[i]);
+    Dim parts = dim_max(d, one, dim_min(d, all, dim_min(d, dim_const(d, PARTS), most)));
+    KBuf rows = lw_temp(l, DT_F64, 3, (Dim[]){all, dim_const(d, 2), n}), work = lw_temp(l, DT_F64, 2, (Dim[]){parts, dim_mul(d, dim_const(d, 26), n)});
+    k = open_plain(&f, "fourier_rows", rows, true, &param, n, &row, &loops);
+    Kb *b = f.fft.b;
+    f.x = kb_param(b, x, false);
+    Cx v = point(&f, &f.fft, k, 0, INT64_MAX);
+    kb_store(b, param, (KVal[]){row, kb_i(b, 0), k}, v.re.i ? v.re : kb_const_f(b, DT_F64, 0));
+    kb_store(b, param, (KVal[]){row, kb_i(b, 1), k}, v.im.i ? v.im : kb_const_f(b, DT_F64, 0));
+    kb_end(b);
+    lw_end_nest(l, loops);
+    lw_kernel_end(l);
+    lw_call(l, l->steps, "rt_fourier", 4,
+            (KArg[]){{.kind = KA_BUF, .buf = rows}, {.kind = KA_BUF, .buf = cosines}, {.kind = KA_BUF, .buf = sines}, {.kind = KA_BUF, .buf = work}});
+    k = open_plain(&f, "fourier", rows, false, &param, stored(&f), &row, &loops);
+    b = f.fft.b;
+    put(&f, k, (Cx){kb_load(b, param, (KVal[]){row, kb_i(b, 0), k}), kb_load(b, param, (KVal[]){row, kb_i(b, 1), k})});
     kb_end(b);
     lw_end_nest(l, loops);
     lw_kernel_end(l);
@@ -544,5 +569,5 @@ static bool eval(Eval *e)
     return dft_reference(e, e->in[roots_c(ev_has(e, AXIS) ? (int)axis : 0)]->count, axis);
 }
 
-const OpDesc op_Fourier = {.name = "Fourier", .since = 1, .cls = CLS_OPAQUE, .flags = OPF_INTERNAL | OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT,
+const OpDesc op_Fourier = {.name = "Fourier", .since = 1, .cls = CLS_OPAQUE, .flags = OPF_INTERNAL | OPF_IRREGULAR | OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT,
                            .attrs = ATTRS_, .attrs_size = sizeof(Dft), .infer = infer, .lower = lower, .grad = grad_fourier, .eval = eval};

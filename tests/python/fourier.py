@@ -2,7 +2,8 @@
 """DFT and STFT of many lengths and forms against numpy in double:   fourier.py [--bmc FILE]
 
 Lengths that take one pass, several, sums and convolutions; rows in lanes, with a rest and without; cut and filled;
-halves of spectra in both directions; along each axis. Two threads give the same bits.
+halves of spectra in both directions; along each axis; all of it again with sizes, lengths and steps that only the run
+knows, so many that the arena is no formula of them. Two threads give the same bits.
 """
 
 import argparse
@@ -59,19 +60,29 @@ def reference(x, axis, n, inverse, onesided):
     return np.stack([y.real, y.imag], -1)
 
 
-def model(all_cases):
+def model(all_cases, free):
+    """free: no size is known, and numbers of points and steps are inputs."""
     text, outs, args = [], [], []
+    port = lambda name, shape: "%%%s: f32[%s]" % (name, ",".join("?" if free else str(d) for d in shape))  # noqa: E731
+
+    def number(name, value):
+        if free:
+            args.append("%%%s: i64[]" % name)
+        else:
+            text.append("  %%%s = const i64[] [%d]" % (name, value))
+
     for i, (shape, axis, n, inverse, onesided) in enumerate(all_cases):
-        args.append("%%x%d: f32[%s]" % (i, ",".join(map(str, shape))))
+        args.append(port("x%d" % i, shape))
         outs.append("%%y%d" % i)
         text.append("  %%a%d = const i64[] [%d]" % (i, axis))
         if n:
-            text.append("  %%n%d = const i64[] [%d]" % (i, n))
+            number("n%d" % i, n)
         text.append("  %%y%d = DFT(%%x%d, %s, %%a%d) {inverse=%d, onesided=%d}" % (i, i, "%%n%d" % i if n else "_", i, inverse, onesided))
     for i, (shape, length, step, window, onesided) in enumerate(FRAMES):
-        args += ["%%s%d: f32[%s]" % (i, ",".join(map(str, shape))), "%%w%d: f32[%d]" % (i, length)]
+        args += [port("s%d" % i, shape), port("w%d" % i, (length,))]
         outs.append("%%f%d" % i)
-        text += ["  %%p%d = const i64[] [%d]" % (i, step), "  %%l%d = const i64[] [%d]" % (i, length)]
+        number("p%d" % i, step)
+        number("l%d" % i, length)
         text.append("  %%f%d = STFT(%%s%d, %%p%d, %s, %%l%d) {onesided=%d}" % (i, i, i, "%%w%d" % i if window else "_", i, onesided))
     return "graph @main(%s) -> (%s) {\n%s\n}\n" % (", ".join(args), ", ".join(outs), "\n".join(text))
 
@@ -88,7 +99,16 @@ def main():
     feeds = {"x%d" % i: random.standard_normal(c[0]).astype(np.float32) for i, c in enumerate(every)}
     for i, (shape, length, *_) in enumerate(FRAMES):
         feeds["s%d" % i], feeds["w%d" % i] = (random.standard_normal(d).astype(np.float32) for d in (shape, length))
-    for flags, got in answers(t, bmc, work, "fourier", model(every), feeds, TARGETS[:3]):
+    check(t, bmc, work, every, feeds, False)
+    feeds.update({"n%d" % i: np.array(c[2]) for i, c in enumerate(every) if c[2]})
+    feeds.update({name % i: np.array(c[k]) for i, c in enumerate(FRAMES) for name, k in (("p%d", 2), ("l%d", 1))})
+    check(t, bmc, work, every, feeds, True)
+    return t.finish()
+
+
+def check(t, bmc, work, every, feeds, free):
+    for flags, got in answers(t, bmc, work, "free" if free else "fourier", model(every, free), feeds, TARGETS[:1 if free else 3]):
+        flags = "%s%s" % (flags, ", sizes unknown" if free else "")
         for i, (shape, axis, n, inverse, onesided) in enumerate(every):
             want = reference(feeds["x%d" % i], axis, n or shape[axis], inverse, onesided)
             y, label = got["y%d" % i], "%s: %s along %d, %s points, inverse=%d, onesided=%d" % (flags, shape, axis, n, inverse, onesided)
@@ -101,7 +121,6 @@ def main():
             if t.check(label + ": shape", y.shape == want.shape, y.shape):
                 off = np.abs(y - want).max() / np.abs(want).max()
                 t.check(label, off <= FORWARD, off)
-    return t.finish()
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ static void page(Arena *a, const char *path, const char *command, void (*write)(
     printf("    %s differs from the tables in line %d: `%s > %s` writes it anew\n", path, line, command, path);
 }
 
-static const char *const IRREGULAR[] = {"ConcatFromSequence", "ImageDecoder", "Loop", "MapItems", "NonMaxSuppression", "NumberOf", "Optional", "OptionalGetElement", "OptionalHasElement", "Philox", "RankOf", "RegexFullMatch", "SequenceAt",
+static const char *const IRREGULAR[] = {"ConcatFromSequence", "Fourier", "ImageDecoder", "Loop", "MapItems", "NonMaxSuppression", "NumberOf", "Optional", "OptionalGetElement", "OptionalHasElement", "Philox", "RankOf", "RegexFullMatch", "SequenceAt",
                                         "SequenceConstruct", "SequenceEmpty", "SequenceErase", "SequenceInsert", "SequenceLength", "SplitToSequence",
                                         "StringConcat", "StringNormalizer", "StringSplit", "TextOf", "TopK", "Unique", "CategoryMapper", "DictVectorizer", "LabelEncoder", "ZipMap"};
 enum { N_IRREGULAR = sizeof IRREGULAR / sizeof *IRREGULAR };

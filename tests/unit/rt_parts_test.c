@@ -731,6 +731,42 @@ static void test_apart(void)
     rt_destroy(x);
 }
 
+/* ================= transforms of any length against the sum in extended precision; two threads give one's bits */
+static void transformed(int64_t n, int sign, int64_t rows)
+{
+    const long double turn = 2 * acosl(-1.0L) / (long double)n;
+    size_t count = (size_t)(2 * n * rows), room = (size_t)(52 * n);
+    double *c = malloc((size_t)n * 8), *s = malloc((size_t)n * 8), *x = malloc(count * 8), *y = malloc(count * 8), *two = malloc(count * 8), *work = malloc(room * 8);
+    for (int64_t k = 0; k < n; k++) c[k] = (double)cosl(turn * k), s[k] = (double)(sign * sinl(turn * k));
+    for (size_t k = 0; k < count; k++) x[k] = y[k] = two[k] = (double)(k * 2654435761u % 4096) / 4096 - 0.5;
+    for (int nt = 1; nt <= 2; nt++) {
+        rt_arg a[4] = {{.kind = RT_BUF, .dtype = BMC_F64, .data = nt == 1 ? y : two, .rank = 3, .dim = {rows, 2, n}},
+                       buf_arg(BMC_F64, c, 1, n, 0), buf_arg(BMC_F64, s, 1, n, 0), buf_arg(BMC_F64, work, 2, nt, 26 * n)};
+        for (int t = 0; t < nt; t++) CHECK(rt_fourier(NULL, a, 4, t, nt) == BMC_OK);
+    }
+    CHECK(!memcmp(y, two, count * 8));
+    double worst = 0, most = 0;
+    for (size_t k = 0; k < count; k++) most = fmax(most, fabs(y[k]));
+    for (int64_t k = 0; k < n; k += 1 + n / 50) {
+        const double *row = x + 2 * n * (rows - 1), *got = y + 2 * n * (rows - 1);
+        long double re = 0, im = 0;
+        for (int64_t i = 0; i < n; i++) {
+            long double wr = cosl(turn * (i * k % n)), wi = sign * sinl(turn * (i * k % n));
+            re += row[i] * wr - row[n + i] * wi, im += row[i] * wi + row[n + i] * wr;
+        }
+        worst = fmax(worst, fmax(fabs(got[k] - (double)re), fabs(got[n + k] - (double)im)));
+    }
+    bool near = worst < 2e-15 * most;
+    CHECK(near);
+    if (!near) printf("    %lld points: %g of %g\n", (long long)n, worst, most);
+    free(c), free(s), free(x), free(y), free(two), free(work);
+}
+static void test_fourier(void)
+{
+    static const int LENGTH[] = {2, 3, 4, 5, 7, 8, 12, 16, 30, 61, 64, 67, 97, 100, 128, 134, 360, 509, 1009, 1024, 2310, 4096, 5003};
+    for (size_t k = 0; k < sizeof LENGTH / sizeof *LENGTH; k++) transformed(LENGTH[k], k % 2 ? 1 : -1, 1 + (int64_t)k % 3);
+}
+
 int main(int argc, char **argv)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
@@ -751,5 +787,6 @@ int main(int argc, char **argv)
     test_tune_noisy();
     test_tune_begins();
     test_apart();
+    test_fourier();
     return check_summary();
 }
