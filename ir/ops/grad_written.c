@@ -136,6 +136,7 @@ bool grad_deform_columns(Grad *c)
 {
     Ex *x = &c->x;
     Dims *d = &c->g->m->dims;
+    if (!gr_ints(c, "kernel_shape").n) return gr_refuse(c, "a kernel of a size that only the run knows");
     Value given = gr_in(c, 1), sum = VALUE_NONE, last = ex_int1(x, -1);
     int rank = gr_rank(c, X);
     Deform f = {.n = rank - 2,
