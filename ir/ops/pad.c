@@ -3,6 +3,7 @@
  *   edge: clamp(i, 0, d-1)   wrap: i mod d   reflect: period 2(d-1): j = i mod p, j < d ? j : p - j */
 #include "ir/ops/axes.h"
 #include "ir/ops/grad.h"
+#include "ir/ops/index.h"
 #include <string.h>
 
 static const Port P_IN[] = {{"data", DTS_MOVE | DTS_SMALL, 0, 1}, {"pads", DTS(DT_I64), PORT_SHAPE, 0}, {"constant_value", DTS_MOVE | DTS_SMALL, PORT_OPTIONAL, 1},
@@ -143,6 +144,8 @@ static bool lower(Lw *l, Node n)
     lw_prepare_in(l);
     lw_out(l, 0);
     bool constant = !strcmp(mode, "constant");
+    for (uint32_t i = 0; i < k && !constant; i++) /* no element to repeat */
+        index_check(l, dim_min(c.d, dim_const(c.d, 1), dim[axes[i]]), KREL_LE, lw_dim(l, 0, (int)axes[i]), "an empty axis is padded with its elements");
     int last = rank ? last_moved(l, begin) : -1;
     Dim from[4] = {dim_const(c.d, 0)};
     if (constant || last < 0) return pad_nest(l, mode, begin, -1, dim_const(c.d, 0), dim_const(c.d, 0), false);
