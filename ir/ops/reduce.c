@@ -260,6 +260,19 @@ static int64_t end_of(DType t, bool highest)
 }
 static bool below(DType t, int64_t a, int64_t b) { return t == DT_U64 ? (uint64_t)a < (uint64_t)b : a < b; }
 
+/* The j-th of the elements of x that meet in element o of the result: both numbers count the axes of their kind, the last one fastest. */
+static int64_t place_of(const Tensor *x, const bool *mark, int64_t o, int64_t j)
+{
+    int64_t at = 0, stride = 1;
+    for (int r = x->rank - 1; r >= 0; r--) {
+        int64_t *from = mark[r] ? &j : &o;
+        at += *from % x->dim[r] * stride;
+        *from /= x->dim[r];
+        stride *= x->dim[r];
+    }
+    return at;
+}
+
 static bool eval(Eval *e)
 {
     const Tensor *x = e->in[0];
@@ -278,20 +291,16 @@ static bool eval(Eval *e)
         else if (a->keepdims) dim[rank++] = 1;
     Tensor *y = ev_out(e, 0, x->elem, rank, dim);
     if (!y) return false;
+    int64_t each = 1; /* elements that meet in one of y */
+    for (int i = 0; i < x->rank; i++)
+        if (mark[i]) each *= x->dim[i];
     for (int64_t o = 0; o < y->count; o++) {
         double acc = 0, lo = INFINITY, hi = -INFINITY, prod = 1, count = 0;
         bool f = dtype_is_float(x->elem);
         int64_t iacc = 0, ilo = f ? 0 : end_of(x->elem, true), ihi = f ? 0 : end_of(x->elem, false), iprod = 1;
-        for (int pass = 0; pass < 2; pass++)    /* second sweep: exponentials relative to the maximum */
-            for (int64_t i = 0; i < x->count; i++) {
-                int64_t idx[RANK_MAX], to[RANK_MAX], at = 0;
-                unflatten(x, i, idx);
-                for (int r = 0, q = 0; r < x->rank; r++) {
-                    if (!mark[r]) to[q++] = idx[r];
-                    else if (a->keepdims) to[q++] = 0;
-                }
-                for (int r = 0; r < rank; r++) at = at * dim[r] + to[r];
-                if (at != o) continue;
+        for (int pass = 0; pass < (k->op == OP_ReduceLogSumExp ? 2 : 1); pass++) /* second sweep: exponentials relative to the maximum */
+            for (int64_t j = 0; j < each; j++) {
+                int64_t i = place_of(x, mark, o, j);
                 double v = ev_f(x, i);
                 int64_t w = f ? 0 : ev_i(x, i);
                 if (pass == 1) {
