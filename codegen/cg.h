@@ -195,6 +195,8 @@ bool data_write_file(Cg *, const char *path);
 bool data_hash(Cg *);                          /* sets data->hash; for weights in a side file */
 
 /* ---- place.c ---- */
+/* Has the linked file room for the weights, which were given to the linker as a section without contents? */
+bool place_in_file(Cg *, const char *linked);
 /* Leaves the file, open for reading and writing, at the contents of that object; false: it has none of that size. */
 bool place_find(Cg *, FILE *, const char *name, int64_t bytes, int64_t *at);
 

@@ -181,7 +181,13 @@ static bool link_shared(Cg *g, const char *object, const char *weights, const ch
         done = try_args(g, &a); /* gold does not know the option; it does so unasked */
         a.n--;
     }
-    return (done || run_args(g, &a)) && data_write_anew(g, out, !g->weights_out);
+    if (!done && !run_args(g, &a)) return false;
+    bool inside = g->data->bytes && !g->weights_out;
+    if (inside && !place_in_file(g, out)) {
+        if (!data_write_object(g, weights, false) || !run_args(g, &a)) return false;
+        inside = false;
+    }
+    return data_write_anew(g, out, inside);
 }
 
 static bool link_partial(Cg *g, const char *object, const char *weights, const char *out)

@@ -1,6 +1,7 @@
 /* place.c: where in a linked file the weights belong. Linkers are given a section without contents in their place, so
  * that they copy nothing: in a shared object it has become a hole in the file, in a relocatable one it still has no
- * contents and gets a place at the end. Reference: System V ABI, chapter 4 (ELF64). */
+ * contents and gets a place at the end. gold leaves it without contents in a shared object, too: it is given the weights
+ * themselves. Reference: System V ABI, chapter 4 (ELF64). */
 #include "codegen/cg.h"
 
 #include <elf.h>
@@ -39,6 +40,19 @@ static bool symbol_find(Cg *g, FILE *f, const char *name, int64_t bytes, Elf64_S
         }
     }
     return false;
+}
+
+bool place_in_file(Cg *g, const char *linked)
+{
+    Elf64_Sym sym;
+    Elf64_Shdr s;
+    Elf64_Off head;
+    FILE *f = fopen(linked, "rb");
+    if (!f) return false;
+    bool in = symbol_find(g, f, arena_printf(&g->arena, "bmc_weights_%s", g->m->prefix), g->data->bytes, &sym, &s, &head) &&
+              s.sh_type != SHT_NOBITS;
+    fclose(f);
+    return in;
 }
 
 bool place_find(Cg *g, FILE *f, const char *name, int64_t bytes, int64_t *at)
