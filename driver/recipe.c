@@ -19,7 +19,8 @@ static bool lower_recipe(Session *s, Graph *q, KModule *k)
 {
     Module *m = &s->m;
     Graph *entry = m->entry;
-    uint32_t checks = m->check.n, aliases = m->alias.n;
+    uint32_t aliases = m->alias.n, ranks = m->rank.n;
+    __typeof__(m->check) checks = m->check;
     const char *prefix = m->prefix;
     MathMode math = m->math;
     uint32_t node_math = m->node_math.n;
@@ -27,13 +28,16 @@ static bool lower_recipe(Session *s, Graph *q, KModule *k)
     kmodule_init(k, &s->recipe_arena, &s->diag, &m->names, &m->dims, &m->types, &m->blobs);
     if (!codegen_target(&s->recipe_arena, &s->diag, NULL, NULL, &k->target)) return false;
     m->entry = q;
-    m->check.n = m->alias.n = m->node_math.n = 0;
+    memset(&m->check, 0, sizeof m->check);
+    m->alias.n = m->rank.n = m->node_math.n = 0;
     m->math = MATH_STRICT;
     m->prefix = "recipe";
-    bool ok = lower_module(m, k);
+    const PassOptions legal = {.passes = "infer,expand,infer", .rewrite_limit = -1}; /* some operators have no lowering of their own */
+    bool ok = passes_run(m, NULL, &legal, &stopped) && lower_module(m, k);
     m->entry = entry;
-    m->check.n = checks;
+    m->check = checks;
     m->alias.n = aliases;
+    m->rank.n = ranks;
     m->math = math;
     m->node_math.n = node_math;
     m->prefix = prefix;
@@ -73,6 +77,16 @@ static bool run_compiled(Session *s, Blob b, TypeId type, void **data)
     return ok;
 }
 
+/* It, or something that it is made of, takes long to evaluate. */
+static bool is_large(const Session *s, Blob b)
+{
+    const BlobRec *r = blob_rec(&s->m.blobs, b);
+    if (r->kind != BLOB_DERIVED || r->recipe->kind != RECIPE_GRAPH || r->recipe->graph >= s->m.graph.n) return false;
+    bool large = r->count >= RECIPE_COMPILED_MIN;
+    for (uint32_t i = 0; i < r->recipe->n_src && !large; i++) large = is_large(s, r->recipe->src[i]);
+    return large;
+}
+
 /* All elements of a constant of any kind but PACK, dense. */
 static bool whole(Session *s, Blob b, TypeId type, void **data)
 {
@@ -83,8 +97,7 @@ static bool whole(Session *s, Blob b, TypeId type, void **data)
         *data = aligned ? (void *)(uintptr_t)r->data : arena_memdup(&s->recipe_arena, r->data, (size_t)dtype_bytes(r->elem, r->count));
         return true;
     }
-    bool compiled = r->kind == BLOB_DERIVED && r->recipe->kind == RECIPE_GRAPH && r->recipe->graph < s->m.graph.n && r->count >= RECIPE_COMPILED_MIN;
-    if (compiled) return run_compiled(s, b, type, data);
+    if (is_large(s, b)) return run_compiled(s, b, type, data);
     Tensor *t = recipe_eval(&s->recipe_arena, &s->m, b, type, &why);
     if (!t) return fail(s, why);
     *data = t->data;

@@ -31,6 +31,19 @@ static inline void unflatten(const Tensor *t, int64_t k, int64_t *idx)
         k = t->dim[i] ? k / t->dim[i] : 0;
     }
 }
+/* The place in x of the j-th element of group o: marked axes are those of a group, the others say which one; in both
+ * numbers the last axis runs fastest. */
+static inline int64_t group_place(const Tensor *x, const bool *mark, int64_t o, int64_t j)
+{
+    int64_t at = 0, stride = 1;
+    for (int r = x->rank - 1; r >= 0; r--) {
+        int64_t *from = mark[r] ? &j : &o;
+        at += *from % x->dim[r] * stride;
+        *from /= x->dim[r];
+        stride *= x->dim[r];
+    }
+    return at;
+}
 
 /* Operand 0 when the result provably has its dims: what a move that leaves every element in place is. */
 static inline Value axes_unmoved(Graph *g, Node n)

@@ -109,13 +109,16 @@ static bool sce_eval(Eval *e)
     int64_t inner = 1, classes = x->dim[1];
     for (int i = 2; i < x->rank; i++) inner *= x->dim[i];
     Tensor *log = e->n_out > 1 ? ev_out(e, 1, x->elem, x->rank, x->dim) : NULL;
-    for (int64_t k = 0; k < x->count; k++) {
-        int64_t row = k / (classes * inner) * classes * inner + k % inner;
+    for (int64_t k = 0; x->count && k < x->count / classes; k++) {
+        int64_t row = k / inner * classes * inner + k % inner;
         double sum = 0, most = -INFINITY;
         for (int64_t c = 0; c < classes; c++) most = fmax(most, ev_f(x, row + c * inner));
         for (int64_t c = 0; c < classes; c++) sum += exp(ev_f(x, row + c * inner) - most);
-        v[k] = ev_f(x, k) - most - log10(sum) / log10(exp(1));
-        if (log) ev_set_f(log, k, v[k]);
+        double less = log10(sum) / log10(exp(1));
+        for (int64_t c = 0; c < classes; c++) {
+            v[row + c * inner] = ev_f(x, row + c * inner) - most - less;
+            if (log) ev_set_f(log, row + c * inner, v[row + c * inner]);
+        }
     }
     return eval_loss(e, v);
 }

@@ -111,10 +111,13 @@ static bool scaled_eval(Eval *e)
     for (int i = 2; i < x->rank; i++) plane *= x->dim[i];
     Tensor *y = ev_out(e, 0, x->elem, x->rank, x->dim);
     int64_t row = per * plane;
+    double mean = 0, var = 0;
     for (int64_t k = 0; y && k < x->count; k++) {
-        double mean = 0, var = 0;
-        for (int64_t i = k / row * row; i < k / row * row + row; i++) mean += ev_f(x, i) / (double)row;
-        for (int64_t i = k / row * row; i < k / row * row + row; i++) var += (ev_f(x, i) - mean) * (ev_f(x, i) - mean) / (double)row;
+        if (k % row == 0) {
+            mean = var = 0;
+            for (int64_t i = k; i < k + row; i++) mean += ev_f(x, i) / (double)row;
+            for (int64_t i = k; i < k + row; i++) var += (ev_f(x, i) - mean) * (ev_f(x, i) - mean) / (double)row;
+        }
         int64_t c = k / plane % channels, s = e->in[1]->count == channels ? c : c / per;
         ev_set_f(y, k, (ev_f(x, k) - mean) / sqrt(var + (double)(float)a->epsilon) * ev_f(e->in[1], s) + ev_f(e->in[2], s));
     }
@@ -159,14 +162,15 @@ static bool lp_eval(Eval *e)
     int64_t inner = 1, len = x->dim[axis];
     for (int i = axis + 1; i < x->rank; i++) inner *= x->dim[i];
     Tensor *y = ev_out(e, 0, x->elem, x->rank, x->dim);
-    for (int64_t k = 0; y && k < x->count; k++) {
+    for (int64_t row = 0; y && x->count && row < x->count / len; row++) {
         double sum = 0;
+        int64_t base = row / inner * len * inner + row % inner;
         for (int64_t i = 0; i < len; i++) {
-            double v = ev_f(x, k / (len * inner) * len * inner + i * inner + k % inner);
+            double v = ev_f(x, base + i * inner);
             sum += a->p == 1 ? fabs(v) : v * v;
         }
         if (a->p == 2) sum = sqrt(sum);
-        ev_set_f(y, k, sum == 0 ? ev_f(x, k) : ev_f(x, k) / sum);
+        for (int64_t i = 0; i < len; i++) ev_set_f(y, base + i * inner, sum == 0 ? ev_f(x, base + i * inner) : ev_f(x, base + i * inner) / sum);
     }
     return y != NULL;
 }
@@ -215,23 +219,22 @@ static bool mvn_eval(Eval *e)
     const Tensor *x = e->in[0];
     const int64_t *axes;
     bool mark[RANK_MAX];
-    int64_t bad, i[RANK_MAX], j[RANK_MAX];
+    int64_t bad;
     uint32_t n = mvn_axes(ATTRS(e->g, e->n, Mvn), &axes);
     if (!axes_mark(axes, n, x->rank, mark, &bad)) return ev_fail(e, "axis %lld is out of range", (long long)bad);
     Tensor *y = ev_out(e, 0, x->elem, x->rank, x->dim);
-    for (int64_t k = 0; y && k < x->count; k++) {
-        double sum = 0, square = 0, count = 0, mean = 0;
-        unflatten(x, k, i);
-        for (int pass = 0; pass < 2; pass++)
-            for (int64_t q = 0; q < x->count; q++) {
-                bool same = true;
-                unflatten(x, q, j);
-                for (int a = 0; a < x->rank; a++) same &= mark[a] || i[a] == j[a];
-                if (!same) continue;
-                if (pass) square += (ev_f(x, q) - mean) * (ev_f(x, q) - mean);
-                else sum += ev_f(x, q), count += 1, mean = sum / count;
-            }
-        ev_set_f(y, k, (ev_f(x, k) - mean) / (sqrt(square / count) + 1e-9));
+    int64_t each = 1;
+    for (int r = 0; r < x->rank; r++)
+        if (mark[r]) each *= x->dim[r];
+    for (int64_t o = 0; y && x->count && o < x->count / each; o++) {
+        double sum = 0, square = 0;
+        for (int64_t q = 0; q < each; q++) sum += ev_f(x, group_place(x, mark, o, q));
+        double mean = sum / (double)each;
+        for (int64_t q = 0; q < each; q++) square += pow(ev_f(x, group_place(x, mark, o, q)) - mean, 2);
+        for (int64_t q = 0; q < each; q++) {
+            int64_t at = group_place(x, mark, o, q);
+            ev_set_f(y, at, (ev_f(x, at) - mean) / (sqrt(square / (double)each) + 1e-9));
+        }
     }
     return y != NULL;
 }

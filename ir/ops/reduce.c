@@ -260,19 +260,6 @@ static int64_t end_of(DType t, bool highest)
 }
 static bool below(DType t, int64_t a, int64_t b) { return t == DT_U64 ? (uint64_t)a < (uint64_t)b : a < b; }
 
-/* The j-th of the elements of x that meet in element o of the result: both numbers count the axes of their kind, the last one fastest. */
-static int64_t place_of(const Tensor *x, const bool *mark, int64_t o, int64_t j)
-{
-    int64_t at = 0, stride = 1;
-    for (int r = x->rank - 1; r >= 0; r--) {
-        int64_t *from = mark[r] ? &j : &o;
-        at += *from % x->dim[r] * stride;
-        *from /= x->dim[r];
-        stride *= x->dim[r];
-    }
-    return at;
-}
-
 static bool eval(Eval *e)
 {
     const Tensor *x = e->in[0];
@@ -300,7 +287,7 @@ static bool eval(Eval *e)
         int64_t iacc = 0, ilo = f ? 0 : end_of(x->elem, true), ihi = f ? 0 : end_of(x->elem, false), iprod = 1;
         for (int pass = 0; pass < (k->op == OP_ReduceLogSumExp ? 2 : 1); pass++) /* second sweep: exponentials relative to the maximum */
             for (int64_t j = 0; j < each; j++) {
-                int64_t i = place_of(x, mark, o, j);
+                int64_t i = group_place(x, mark, o, j);
                 double v = ev_f(x, i);
                 int64_t w = f ? 0 : ev_i(x, i);
                 if (pass == 1) {

@@ -128,14 +128,16 @@ static bool eval(Eval *e)
     if (!y) return false;
     int64_t len = x->rank ? x->dim[axis] : 1, step = 1;
     for (int i = axis + 1; i < x->rank; i++) step *= x->dim[i];
-    for (int64_t k = 0; k < x->count; k++) {
-        int64_t at = k / step % len, base = k - at * step, best = 0;
+    for (int64_t row = 0; x->count && row < x->count / len; row++) {
+        int64_t base = row / step * len * step + row % step, best = 0;
         double m = -INFINITY, s = 0;
         for (int64_t j = 0; j < len; j++)
             if (ev_f(x, base + j * step) > m) m = ev_f(x, base + j * step), best = j;
         for (int64_t j = 0; j < len; j++) s += exp(ev_f(x, base + j * step) - m);
-        double v = ev_f(x, k) - m;
-        ev_set_f(y, k, op == OP_Softmax ? exp(v) / s : op == OP_LogSoftmax ? v - log(s) : at == best);
+        for (int64_t j = 0; j < len; j++) {
+            double v = ev_f(x, base + j * step) - m;
+            ev_set_f(y, base + j * step, op == OP_Softmax ? exp(v) / s : op == OP_LogSoftmax ? v - log(s) : j == best);
+        }
     }
     return true;
 }

@@ -103,7 +103,21 @@ def main():
     feeds.update({"n%d" % i: np.array(c[2]) for i, c in enumerate(every) if c[2]})
     feeds.update({name % i: np.array(c[k]) for i, c in enumerate(FRAMES) for name, k in (("p%d", 2), ("l%d", 1))})
     check(t, bmc, work, every, feeds, True)
+    for flags, got in answers(t, bmc, work, "constant", CONSTANT, {"x": np.array([[[1, 2]]], np.float32)}, TARGETS[:1]):
+        t.check(flags + ": of a constant", np.array_equal(got["y"], [[[1048577, 2]]]), got["y"])
     return t.finish()
+
+
+# large, so that code made for it computes it, and a small constant made of that
+CONSTANT = """graph @g(%x: f32[1,1,2]) -> (%y) {
+  %c = const f32[1,1048576,1] splat(1)
+  %from = const i64[1] splat(0)
+  %to = const i64[1] splat(1)
+  %d = DFT(%c)
+  %s = Slice(%d, %from, %to, %to)
+  %y = Add(%x, %s)
+}
+"""
 
 
 def check(t, bmc, work, every, feeds, free):
