@@ -32,6 +32,9 @@ static bool lower_recipe(Session *s, Graph *q, KModule *k)
     m->alias.n = m->rank.n = m->node_math.n = 0;
     m->math = MATH_STRICT;
     m->prefix = "recipe";
+    for (uint32_t i = 0; i < q->in.n; i++)
+        if (!value_rec(q, q->in.p[i])->name.i) value_rec(q, q->in.p[i])->name = module_fresh_name(m, "part");
+    if (!q->out_name.p[0].i) q->out_name.p[0] = module_fresh_name(m, "constant");
     const PassOptions legal = {.passes = "infer,expand,infer", .rewrite_limit = -1}; /* some operators have no lowering of their own */
     bool ok = passes_run(m, NULL, &legal, &stopped) && lower_module(m, k);
     m->entry = entry;
