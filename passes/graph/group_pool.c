@@ -60,13 +60,11 @@ static bool pools(PassCtx *c, Graph *g)
     bool changed = false;
     for (Node n = graph_first(g), next; n.i; n = next) {
         next = node_next(g, n);
-        if (node_rec(g, n)->op == OP_Group) continue;
-        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) changed |= pools(c, node_rec(g, n)->region[k]);
         if (node_rec(g, n)->op == OP_MaxPool) changed |= join(c, g, n);
     }
     return changed;
 }
 
-static PassResult run(PassCtx *c) { return pools(c, c->m->entry) ? PASS_CHANGED : PASS_UNCHANGED; }
+static PassResult run(PassCtx *c) { return pass_graphs(c, pools); }
 
 const Pass pass_group_pool = {.name = "group-pool", .brief = "a MaxPool joins the convolution before it, whose tiles hold whole windows", .run = run};
