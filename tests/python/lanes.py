@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""What goes in lanes, compiled:   lanes.py [--bmc PATH] [--seed N]
+
+Rows whose elements lie apart (behind a Transpose), sums over rows far apart, one row times a matrix beyond the caches,
+determinants a matrix a lane, constants that are made of latent ones: lengths around whole vectors and blocks, fixed and
+symbolic, NaN among the elements, as code for three CPUs and without optimisation, against numpy. Inputs end with a page,
+with nothing behind it that may be read. One thread and two give the same bits.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+
+import numpy as np
+
+import harness
+from compiled import answers
+
+TYPES = {"f32": np.float32, "f64": np.float64, "f16": np.float16, "i32": np.int32, "i8": np.int8}
+CLOSE = {"f32": 2e-6, "f64": 1e-12, "f16": 2e-3}  # of the largest magnitude
+
+
+def softmax(x, axis):
+    e = np.exp(x - x.max(axis, keepdims=True))
+    return e / e.sum(axis, keepdims=True)
+
+
+def elements(rng, kind, shape):
+    if kind[0] == "i":
+        return rng.integers(-100, 100, shape).astype(TYPES[kind])
+    return rng.standard_normal(shape).astype(TYPES[kind])
+
+
+def behind_transpose(rng, kind, shape, symbolic):
+    """The last axis of %t has the first one's stride of its operand: softmax, functions, reductions along it."""
+    x = elements(rng, kind, shape)
+    t = np.transpose(x, (0, 3, 1, 2)).astype(np.float64)
+    z = elements(rng, kind, t.shape)
+    dims = "B,N,M,%d" % shape[3] if symbolic else ",".join(map(str, shape))
+    other = "B,%d,N,M" % shape[3] if symbolic else ",".join(map(str, t.shape))
+    text = """graph @g(%%x: %s[%s], %%z: %s[%s]) -> (%%s, %%l, %%e, %%m, %%a, %%n) {
+  %%t = Transpose(%%x) {perm=[0,3,1,2]}
+  %%axis = const i64[1] [3]
+  %%s = Softmax(%%t) {axis=3}
+  %%l = LogSoftmax(%%t) {axis=3}
+  %%u = Add(%%t, %%z)
+  %%v = Exp(%%u)
+  %%e = Transpose(%%v) {perm=[0,2,3,1]}
+  %%m = ReduceMax(%%t, %%axis)
+  %%a = ReduceSum(%%t, %%axis)
+  %%n = ReduceLogSumExp(%%t, %%axis)
+}
+""" % (kind, dims, kind, other)
+    total = np.log(np.exp(t).sum(3, keepdims=True))
+    grown = np.exp((t + z).astype(TYPES[kind]).astype(float))
+    want = {"s": softmax(t, 3), "l": t - total, "e": np.transpose(grown, (0, 2, 3, 1)), "m": t.max(3, keepdims=True),
+            "a": t.sum(3, keepdims=True), "n": total}
+    return text, {"x": x, "z": z}, want
+
+
+def down_rows(rng, kind, rows, columns, symbolic):
+    """Reductions along the first axis: rows are read as they lie."""
+    x = elements(rng, kind, (rows, columns))
+    real = kind[0] == "f"
+    with_nan = x.copy()
+    if real:
+        with_nan[rng.random(x.shape) < 1 / (4 * rows)] = np.nan
+    dims = "R,C" if symbolic else "%d,%d" % x.shape
+    text = "graph @g(%%x: %s[%s], %%w: %s[%s]) -> (%%m, %%i, %%a%s) {\n" % (kind, dims, kind, dims, ", %q, %s" if real else "")
+    text += "  %axis = const i64[1] [0]\n  %m = ReduceMax(%w, %axis)\n  %i = ReduceMin(%x, %axis)\n  %a = ReduceSum(%x, %axis)\n"
+    if real:
+        text += "  %q = ReduceL2(%x, %axis)\n  %s = Softmax(%x) {axis=0}\n"
+    wide = x.astype(np.float64 if real else np.int64)
+    want = {"m": np.max(with_nan, 0, keepdims=True), "i": x.min(0, keepdims=True)}
+    want["a"] = wide.sum(0, keepdims=True) if real else wide.sum(0, keepdims=True).astype(TYPES[kind])
+    if real:
+        want.update(q=np.sqrt((wide * wide).sum(0, keepdims=True)), s=softmax(wide, 0))
+    return text + "}\n", {"x": x, "w": with_nan}, want
+
+
+def one_row(rng, k, n):
+    a, b = elements(rng, "f32", (1, k)), elements(rng, "f32", (k, n))
+    text = "graph @g(%%a: f32[1,%d], %%b: f32[%d,%d]) -> (%%y) {\n  %%y = MatMul(%%a, %%b)\n}\n" % (k, k, n)
+    return text, {"a": a, "b": b}, {"y": a.astype(float) @ b.astype(float)}
+
+
+def determinants(rng, side, batch):
+    x = elements(rng, "f32", (batch, side, side))
+    x[0] = 0
+    if side > 1:
+        x[1, 1] = x[1, 0]  # singular
+        x[2] = np.eye(side)[::-1]
+    text = "graph @g(%%x: f32[%d,%d,%d]) -> (%%y) {\n  %%y = Det(%%x)\n}\n" % x.shape
+    return text, {"x": x}, {"y": np.linalg.det(x.astype(float))}
+
+
+def latent(rng):
+    """Constants too large for their sources, on the way to one that is worth storing; one step is also used by the run."""
+    row = (rng.integers(-9, 10, (1, 300)) / 32).astype(np.float32)  # squares and their sums are exact
+    x = elements(rng, "f32", (256, 300))
+    text = """graph @g(%%x: f32[256,300]) -> (%%y, %%z) {
+  %%k = const f32[1,300] [%s]
+  %%d = const i64[2] [256,300]
+  %%1 = Expand(%%k, %%d)
+  %%2 = Mul(%%1, %%1)
+  %%c = const i64[] splat(0)
+  %%3 = CumSum(%%2, %%c)
+  %%4 = Softmax(%%3) {axis=0}
+  %%y = Mul(%%x, %%4)
+  %%z = Add(%%x, %%2)
+}
+""" % ",".join(repr(float(v)) for v in row[0])
+    square = np.repeat(row.astype(float) ** 2, 256, 0)
+    return text, {"x": x}, {"y": x * softmax(square.cumsum(0), 0), "z": x + square}
+
+
+def cases(rng):
+    for shape in (1, 9, 7, 4), (2, 3, 8, 4), (1, 5, 17, 3), (1, 4, 33, 6), (1, 3, 100, 16):
+        yield "apart %s" % (shape,), "f32", behind_transpose(rng, "f32", shape, False)
+    yield "apart, symbolic", "f32", behind_transpose(rng, "f32", (2, 6, 29, 5), True)
+    yield "apart, f64", "f64", behind_transpose(rng, "f64", (1, 4, 21, 5), False)
+    yield "apart, f16", "f16", behind_transpose(rng, "f16", (1, 4, 21, 5), False)
+    for rows, columns in (63, 2000), (64, 1025), (65, 300), (130, 100), (67, 1056):
+        yield "down %d x %d" % (rows, columns), "f32", down_rows(rng, "f32", rows, columns, False)
+    for kind, rows, columns in ("f64", 70, 513), ("f16", 101, 600), ("i32", 66, 700), ("i8", 257, 400):
+        yield "down, %s" % kind, kind, down_rows(rng, kind, rows, columns, False)
+    yield "down, symbolic", "f32", down_rows(rng, "f32", 133, 1100, True)
+    for k, n in (131, 8193), (700, 1000), (2048, 515):
+        yield "one row, %d x %d" % (k, n), "f32", one_row(rng, k, n)
+    for side, batch in (1, 9), (2, 17), (3, 8), (7, 33), (48, 8), (49, 8):
+        yield "det %d of %d" % (batch, side), "f32", determinants(rng, side, batch)
+    yield "latent", "f32", latent(rng)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
+    parser.add_argument("--seed", type=int, default=1)
+    args = parser.parse_args()
+    bmc = harness.needs_bmc(args.bmc)
+    tally = harness.Tally()
+    work = os.path.join(harness.WORK, "lanes")
+    shutil.rmtree(work, ignore_errors=True)
+    os.makedirs(work)
+    for name, kind, (text, feeds, want) in cases(np.random.default_rng(args.seed)):
+        for label, got in answers(tally, bmc, work, name, text, feeds):
+            for k, w in want.items():
+                y = got[k].astype(np.float64)
+                if not tally.check("%s: %s, shape" % (label, k), y.shape == w.shape, y.shape):
+                    continue
+                tally.check("%s: %s, NaN" % (label, k), np.array_equal(np.isnan(y), np.isnan(w)))
+                off = np.nanmax(np.abs(y - w)) / (np.nanmax(np.abs(w)) or 1)
+                tally.check("%s: %s" % (label, k), off <= CLOSE.get(kind, 0), off)
+    return tally.finish()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
