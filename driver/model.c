@@ -1,6 +1,8 @@
 /* model.c: see model.h. */
 #include "driver/model.h"
 #include "driver/npy.h"
+#include "runtime/rt.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdio.h>
@@ -24,7 +26,7 @@ int64_t value_count(const bmc_value *v)
     return n;
 }
 
-int64_t symbol_extent(const bmc_value *v, int axis) { return axis == 255 ? v->rank : axis < v->rank ? v->dim[axis] : 1; }
+int64_t symbol_extent(const bmc_value *v, int axis) { return axis == RT_RANK_UNKNOWN ? v->rank : axis < v->rank ? v->dim[axis] : 1; }
 
 /* ---- loading ---- */
 

@@ -12,6 +12,10 @@
 #include "runtime/bmc.h"
 #include "runtime/bmc_profile.h"
 
+/* A port whose rank is RT_RANK_UNKNOWN takes any up to RT_ANY_RANK; a symbol of that axis is the rank itself. */
+#define RT_RANK_UNKNOWN 255
+#define RT_ANY_RANK 8
+
 #define RT_HIDDEN __attribute__((visibility("hidden")))
 
 /* Argument of a runtime call. */

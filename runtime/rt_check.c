@@ -240,7 +240,7 @@ static bmc_status input_check(rt_private *p, const bmc_value *in, const bmc_valu
 }
 
 /* What a symbol is bound to: the extent of an axis, 1 where the rank is smaller, or the rank. */
-static int64_t rt_extent(const bmc_value *v, int axis) { return axis == RT_AXIS_RANK ? v->rank : axis < v->rank ? v->dim[axis] : 1; }
+static int64_t rt_extent(const bmc_value *v, int axis) { return axis == RT_RANK_UNKNOWN ? v->rank : axis < v->rank ? v->dim[axis] : 1; }
 
 /* Dims against the port: fixed ones, bounds of symbols, and symbols that several axes share. */
 static bmc_status dims_check(bmc_ctx *x, const bmc_value *in, uint32_t i)

@@ -196,8 +196,6 @@ RT_HIDDEN int64_t rt_elements(const rt_arg *);
 /* Lowest error of the first nt threads, or BMC_OK. `explain`: also the message. */
 RT_HIDDEN bmc_status rt_lowest(bmc_ctx *, int nt, bool explain);
 RT_HIDDEN void rt_explain(bmc_ctx *, const rt_thread *, const char *const *message, uint32_t n_message);
-#define RT_ANY_RANK 8     /* axes of a port whose rank is 255 */
-#define RT_AXIS_RANK 255  /* axis of a symbol that is a rank */
 #define RT_NO_STEP 0xfffffffeu /* step of errors that no step is known for */
 #define RT_NO_MESSAGE 0xffffffffu
 

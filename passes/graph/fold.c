@@ -173,8 +173,9 @@ static bool fold_large(Fold *f, Node n, const Sizes *s)
     PassCtx *c = f->c;
     Graph *g = f->g;
     Value y = node_out(g, n, 0);
-    bool fits = node_n_out(g, n) == 1 && node_n_in(g, n) <= RECIPE_SRC_MAX && node_desc(g, n)->eval && value_trec(g, y)->elem != DT_STR;
-    bool steps = s->derived && s->steps > 0;
+    bool evaluable = node_desc(g, n)->eval && value_trec(g, y)->elem != DT_STR;
+    bool fits = evaluable && node_n_out(g, n) == 1 && node_n_in(g, n) <= RECIPE_SRC_MAX;
+    bool steps = s->steps > 0; /* an operand is latent */
     if (steps && (s->cost > COST_MAX || !fits)) return false;
     if (!worth_storing(c, s)) {
         pass_remark(c, graph_loc(g, n), "not folded: the result has %lld bytes, its operands %lld", (long long)s->out, (long long)s->in);
@@ -182,7 +183,7 @@ static bool fold_large(Fold *f, Node n, const Sizes *s)
             f->latent[y.i] = (Latent){.is = true, .work = s->work, .roots = s->in, .elements = s->out_elements, .cost = s->cost, .steps = s->steps};
         return false;
     }
-    if (value_trec(g, y)->elem == DT_STR || !node_desc(g, n)->eval) return false;
+    if (!evaluable) return false;
     TypeRec type = *value_trec(g, y);
     for (int k = 0; k < type.rank; k++) type.dim[k] = dim_resolve(&c->m->dims, type.dim[k]);
     value_rec(g, y)->type = type_intern(&c->m->types, &type);

@@ -2,8 +2,9 @@
 """Windows, and pools over whole images, compiled:   windows.py [--bmc PATH] [--seed N]
 
 Pools, convolutions channel by channel and deformed ones over row-major maps of random shapes, pads, strides and
-dilations, NaN and infinities among the elements, pools over whole images with channels side by side, as code for three CPUs and without optimisation, against loops in numpy. Inputs end with a page, with
-nothing behind it that may be read. One thread and two give the same bits.
+dilations, NaN and infinities among the elements, pools over whole images with channels side by side, as code for three
+CPUs and without optimisation, against loops in numpy. Inputs end with a page, with nothing behind it that may be read.
+One thread and two give the same bits.
 """
 
 import argparse
@@ -146,7 +147,8 @@ def deformed(rng, kind):
         og = c * offsets // channels
         for o in itertools.product(*map(range, w.out)):
             tap = divmod(t, w.kernel[1])
-            at = [o[i] * w.stride[i] - w.pads[i] + tap[i] * w.dilation[i] + float(move[(b, og, t, i) + o]) for i in range(2)]
+            still = [o[i] * w.stride[i] - w.pads[i] + tap[i] * w.dilation[i] for i in range(2)]
+            at = [still[i] + float(move[(b, og, t, i) + o]) for i in range(2)]
             if not all(-1 < at[i] < shape[2 + i] for i in range(2)):
                 continue
             (y, v), (z, u) = ((int(a // 1), a % 1) for a in at)
