@@ -332,6 +332,7 @@ static bool group_attention(Attention *x, Node pv)
                : move_softmax(g, x->soft, score) && group_attention(x, pv);
     const TypeRec *s = value_trec(g, score), *o = value_trec(g, y);
     if (s->rank != o->rank || s->elem != o->elem || s->rank > RANK_MAX - 1) return false;
+    if (value_trec(g, in)->elem != s->elem) return false; /* a softmax in another precision: scores have one type */
     for (int i = 0; i < s->rank; i++) {
         Dim a = dim_resolve(d, s->dim[i]), b = dim_resolve(d, o->dim[i]);
         if (i < s->rank - 1 && !same(g, a, b)) return false;
