@@ -243,11 +243,14 @@ static bool fill_eval(Eval *e)
 const OpDesc op_ConstantOfShape = {.name = "ConstantOfShape", .since = 25, .cls = CLS_SHAPE, .knows = 1, .in = P_SHAPE, .out = P_ANY, .attrs = FILL_ATTRS, .attrs_size = sizeof(Fill),
                                    .infer = fill_infer, .propagate = fill_propagate, .lower = fill_lower, .eval = fill_eval};
 
-/* ---- Range: start, start+delta, ... below (above) limit: max(ceil((limit-start)/delta), 0) elements ---- */
+/* ---- Range: start, start+delta, ... below (above) limit: max(ceil((limit-start)/delta), 0) elements; those of a narrow
+ * float computed in stash_type, in float32 where that is narrow, too ---- */
 
 #define DTS_RANGE (DTS(DT_F32) | DTS(DT_F64) | DTS(DT_I16) | DTS(DT_I32) | DTS(DT_I64) | DTS(DT_F16) | DTS(DT_BF16))
 static const Port P_RANGE[] = {{"start", DTS_RANGE, 0, 1}, {"limit", DTS_RANGE, 0, 1}, {"delta", DTS_RANGE, 0, 1}, PORT_END};
 static const Port P_RANGE_OUT[] = {{"output", DTS_RANGE, 0, 1}, PORT_END};
+typedef struct Range { uint64_t set; int64_t stash_type; } Range;
+static const AttrSpec RANGE_ATTRS[] = {A_INT(Range, stash_type, 1), A_END};
 
 static bool const_scalar(Infer *c, uint32_t k, double *v)
 {
@@ -264,6 +267,9 @@ static bool range_infer(Infer *c)
     int64_t step;
     double fs, fe, fd;
     Dim n;
+    int64_t stash = ATTRS(c->g, c->n, Range)->stash_type;
+    if (stash < 0 || stash >= DT_COUNT || !(DTS_FLOAT & DTS((DType)stash)))
+        return infer_fail(c, "stash_type %lld is not supported", (long long)stash);
     for (uint32_t k = 0; k < 3; k++)
         if (!infer_need_rank(c, k, 0, 1)) return false;
     if (dtype_is_int(infer_elem(c, 0)) && infer_content(c, 0, &s, &ns) && infer_content(c, 1, &e, &ne) && infer_content(c, 2, &d, &nd) && ns == 1 && ne == 1 && nd == 1 &&
@@ -294,8 +300,8 @@ static bool range_propagate(Infer *c)
 
 static bool range_lower(Lw *l, Node n)
 {
-    (void)n;
-    DType t = dtype_compute(lw_elem(l, 0));
+    DType own = dtype_compute(lw_elem(l, 0)), t = own;
+    if (dtype_is_float(own) && own != lw_elem(l, 0) && ATTRS(l->g, n, Range)->stash_type == DT_F64) t = DT_F64;
     lw_prepare_in(l);
     Dim len = lw_out_dim(l, 0, 0);
     KVal zero[1] = {{0}};
@@ -303,7 +309,9 @@ static bool range_lower(Lw *l, Node n)
         KBuf count = lw_temp(l, DT_I64, 0, NULL);
         Kb *b = lw_kernel(l, "range_count");
         zero[0] = kb_i(b, 0);
-        KVal s = lw_at(l, 0, zero), e = lw_at(l, 1, zero), d = lw_at(l, 2, zero), c;
+        KVal c, in[3];
+        for (uint32_t k = 0; k < 3; k++) in[k] = kb_cast(b, t, lw_at(l, k, zero));
+        KVal s = in[0], e = in[1], d = in[2];
         if (dtype_is_float(t)) c = kb_cast(b, DT_I64, kb_un(b, KOP_CEIL, kb_div(b, kb_cast(b, DT_F64, kb_sub(b, e, s)), kb_cast(b, DT_F64, d))));
         else {
             KVal span = kb_cast(b, DT_I64, kb_sub(b, e, s)), step = kb_cast(b, DT_I64, d), q = kb_div(b, span, step);   /* truncated; rounded up when positive and inexact */
@@ -322,7 +330,8 @@ static bool range_lower(Lw *l, Node n)
     KVal i;
     lw_nest_over(l, 0, &i);
     zero[0] = kb_i(b, 0);
-    lw_put(l, 0, &i, kb_add(b, lw_at(l, 0, zero), kb_mul(b, kb_cast(b, t, i), lw_at(l, 2, zero))));
+    KVal first = kb_cast(b, t, lw_at(l, 0, zero)), step = kb_cast(b, t, lw_at(l, 2, zero));
+    lw_put(l, 0, &i, kb_cast(b, own, kb_add(b, first, kb_mul(b, kb_cast(b, t, i), step))));
     lw_end_nest(l, 1);
     lw_kernel_end(l);
     return true;
@@ -341,5 +350,6 @@ static bool range_eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_Range = {.name = "Range", .since = 27, .cls = CLS_SHAPE, .in = P_RANGE, .out = P_RANGE_OUT, .infer = range_infer, .propagate = range_propagate,
+const OpDesc op_Range = {.name = "Range", .since = 27, .cls = CLS_SHAPE, .in = P_RANGE, .out = P_RANGE_OUT, .attrs = RANGE_ATTRS, .attrs_size = sizeof(Range),
+                         .infer = range_infer, .propagate = range_propagate,
                          .lower = range_lower, .eval = range_eval, .grad = grad_range};
