@@ -15,6 +15,7 @@ import extremes
 import values
 
 FAMILY = {}  # (domain, operator): the function
+MORE = {}  # (domain, operator): functions that make further forms, of common types only
 
 # inputs: arrays, lists of them (sequences), or None (absent); fixed: which inputs are initializers; n_out: how many
 # outputs are asked for; rtol, atol: beyond what the types ask for; shapes: dims of inputs that the model names
@@ -28,6 +29,18 @@ def family(names, domain=""):
         for name in names.split():
             assert (domain, name) not in FAMILY, name
             FAMILY[domain, name] = function
+        return function
+
+    return register
+
+
+def also(names, domain=""):
+    """Decorator: the function makes further forms of these operators, once for each version, with its common types."""
+
+    def register(function):
+        for name in names.split():
+            assert (domain, name) in FAMILY, name
+            MORE.setdefault((domain, name), []).append(function)
         return function
 
     return register
@@ -122,9 +135,10 @@ def cases_of(draft):
 
 
 def with_extremes(draft):
-    """The same, and for common types what extremes.py makes of them."""
+    """The same, and for common types further forms and what extremes.py makes of the family's."""
     forms = cases_of(draft)
     first = next((name for name, _ in used_constraints(draft.schema)), "")
     if draft.constraint == first and draft.types == default_types(draft.schema):
-        forms += list(extremes.of(forms))
+        made = list(extremes.of(forms))
+        forms += [form for more in MORE.get((draft.domain, draft.op), ()) for form in more(draft)] + made
     return forms

@@ -6,6 +6,7 @@ with the sentence that it stands for; agreeing with one counts as "agrees formul
 import math
 
 import numpy as np
+from onnx import numpy_helper
 
 import values
 
@@ -211,18 +212,94 @@ def nearest_power(exponent):
 FORMULA["CastLike"] = cast
 
 
-@formula("Loop", "\"the scan_outputs [...] a concatenation of the values across iterations\", each iteration's value one more "
-         "element of a new first axis; here a body of Identity")
+BODY = {"Identity": lambda x: x, "Add": np.add, "Sub": np.subtract, "Less": np.less}
+
+
+def turn(graph, given):
+    """What a body of a few operators gives; numpy is its meaning."""
+    known = dict(zip((x.name for x in graph.input), given))
+    for node in graph.node:
+        if node.op_type == "Constant":
+            known[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        else:
+            known[node.output[0]] = BODY[node.op_type](*(known[x] for x in node.input))
+    return [known[y.name] for y in graph.output]
+
+
+@formula("Loop", "\"M: A maximum trip-count [...] Optional\", \"cond: A boolean termination condition. Optional\"; \"Final N loop carried "
+         "dependency values then K scan_outputs\", each iteration's value one more element of a new first axis")
 def loop(case):
-    turns, value = int(case.inputs[0]), case.inputs[2]
-    return [value] if isinstance(value, list) else [value, np.stack([value] * turns)]
+    most, go, *state = case.inputs
+    body, n, scans, i = case.attrs["body"], len(state), None, 0
+    while (most is None or i < int(most)) and (go is None or bool(go)):
+        go_on, *made = turn(body, [np.array(i), np.array(True) if go is None else go] + state)
+        go = go_on if go is not None or most is None else None
+        state, scans, i = made[:n], [old + [x] for old, x in zip(scans or [[] for _ in made[n:]], made[n:])], i + 1
+    return state + [np.stack(x) for x in scans or []]
+
+
+def of_list(case, name, k, missing):
+    return (case.attrs.get(name) or [])[k] if k < len(case.attrs.get(name) or []) else missing
+
+
+def scanned(case, body, state, inputs, length):
+    """(states, scan outputs as lists) after `length` turns; each input is a list of its elements in order."""
+    outs = None
+    for i in range(length):
+        made = turn(body, state + [x[i] for x in inputs])
+        state = made[:len(state)]
+        outs = [old + [x] for old, x in zip(outs or [[] for _ in made[len(state):]], made[len(state):])]
+    return state, outs
 
 
 @formula("Scan", "\"scan_input_directions [...] 1 if reverse\", \"scan_output_axes: the scan for the k-th scan output is appended along "
-         "that axis\"; here a body of Identity")
+         "that axis\", \"scan_output_directions: [...] 0 indicates append and 1 indicates prepend\"; version 8: each sequence of a batch "
+         "apart, of its length, \"directions\" of scan inputs; \"The remaining values have an undefined value\": 0 here")
 def scan(case):
-    state, x = case.inputs[-2:]
-    return [state, np.flip(x, 1) if case.attrs.get("scan_input_directions") else x]
+    body, m = case.attrs["body"], case.attrs["num_scan_inputs"]
+    if case.version == 8:
+        return old_scan(case, body, m)
+    given = list(case.inputs)
+    state, inputs = given[:-m], given[-m:]
+    lists = []
+    for k, x in enumerate(inputs):
+        x = np.moveaxis(x, of_list(case, "scan_input_axes", k, 0), 0)
+        lists.append(list(x[::-1] if of_list(case, "scan_input_directions", k, 0) else x))
+    state, outs = scanned(case, body, state, lists, len(lists[0]))
+    found = [np.stack(x[::-1] if of_list(case, "scan_output_directions", k, 0) else x, of_list(case, "scan_output_axes", k, 0))
+             for k, x in enumerate(outs)]
+    return state + found
+
+
+def old_scan(case, body, m):
+    lengths, *given = case.inputs
+    states, inputs, batch = given[:-m], given[-m:], []
+    most = inputs[0].shape[1]
+    for b in range(inputs[0].shape[0]):
+        n = most if lengths is None else int(lengths[b])
+        lists = [list(x[b, :n][::-1] if of_list(case, "directions", k, 0) else x[b, :n]) for k, x in enumerate(inputs)]
+        state, outs = scanned(case, body, [s[b] for s in states], lists, n)
+        batch.append(state + [np.stack(x + [np.zeros_like(x[0])] * (most - n)) for x in outs])
+    return [np.stack(x) for x in zip(*batch)]
+
+
+@formula("Constant", "\"sparse_value: The value for the elements of the output tensor in sparse format\"; the output is a dense tensor")
+def constant(case):
+    sparse = case.attrs["sparse_value"]
+    y = np.zeros(list(sparse.dims), numpy_helper.to_array(sparse.values).dtype)
+    y.reshape(-1)[numpy_helper.to_array(sparse.indices)] = numpy_helper.to_array(sparse.values)
+    return [y]
+
+
+@formula("StringNormalizer", "\"Removal of stop words\" first, \"case_change_action [...] NONE, LOWER, UPPER\" then; \"is_case_sensitive: Whether "
+         "the identification of stop words in X is case-sensitive\"; \"If all elements in X are dropped, the output will be the empty "
+         "value of string tensor with shape [1]\" (the reference drops empty words and accents, too, and looks at the case after changing it)")
+def string_normalizer(case):
+    a = case.attrs
+    exact, change = a.get("is_case_sensitive", 0), a.get("case_change_action", "NONE")
+    stops = [w if exact else w.lower() for w in a.get("stopwords") or []]
+    left = [w for w in case.inputs[0].tolist() if (w if exact else w.lower()) not in stops]
+    return [np.array([{"NONE": str, "LOWER": str.lower, "UPPER": str.upper}[change](w) for w in left] or [""], object)]
 
 
 @formula("QLinearMatMul", "y = saturate((a_scale * (a - a_zero_point)) x (b_scale * (b - b_zero_point)) / y_scale + y_zero_point), rounded "

@@ -179,7 +179,7 @@ def recurrent(case):
 def upsample(case):
     attrs = case.attrs
     scales = attrs["scales"] if "scales" in attrs else [1.0, 1.0, attrs["height_scale"], attrs["width_scale"]]
-    mode = "linear" if attrs["mode"] == "bilinear" else attrs["mode"]
+    mode = {"bilinear": "linear"}.get(attrs.get("mode"), attrs.get("mode", "nearest"))
     return case._replace(inputs=case.inputs + [np.array(scales, np.float32)], attrs={"mode": mode}, version=9)
 
 

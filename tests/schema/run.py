@@ -4,7 +4,7 @@
 For every version of every operator in onnx.defs and each type that each of its constraints allows (drafts.py), cases
 made by the operator's family (families*.py) go through `bmc run`, many in one model (batch.py), and must agree with
 ONNX's reference evaluator or ONNX Runtime (oracle.py). What does not stands in explained.txt, with the reason; an entry
-that is not needed any more fails too (with --full). Without --full: a twentieth of the types,
+that is not needed any more fails too (with --full), and so does what no case has (coverage.py). Without --full: a twentieth of the types,
 seed N modulo 20 the N-th (0), so that a run can be repeated; what no run has seen is for --full.
 A way is a level, a CPU, a number of threads, and what the model says of its inputs: all are initializers, so that the
 compiler works out the answer; none is, and only their ranks are known (WAYS; --ways NAME[,NAME]). Without --ways each
@@ -24,10 +24,13 @@ from collections import Counter
 sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), *p) for p in ((), ("..", "python"))]
 
 import numpy as np  # noqa: E402
+from onnx import defs  # noqa: E402
 
 import batch  # noqa: E402
 import drafts  # noqa: E402
 import compare  # noqa: E402
+import coverage  # noqa: E402
+import families_attributes  # noqa: E402, F401  (after the families that it adds to)
 import families_control  # noqa: E402, F401
 import families_elementwise  # noqa: E402, F401
 import families_ml  # noqa: E402, F401
@@ -89,8 +92,9 @@ def random_form(case, got):
     """Of random elements the shape and type are known; a Bernoulli's are 0 and 1."""
     shape = tuple(case.attrs.get("shape", ())) or case.inputs[0].shape
     if case.op == "Multinomial":
-        shape = (shape[0], case.attrs["sample_size"])
-    elem = values.DTYPE[values.element_of(case.types.get("T2", case.types.get("T", "")))[1]]
+        shape = (shape[0], case.attrs.get("sample_size", 1))
+    port = defs.get_schema(case.op, case.version, case.domain).outputs[0]
+    elem = values.DTYPE[values.element_of(case.types[port.type_str])[1]]
     good = got[0].shape == shape and got[0].dtype == elem
     if case.op == "Bernoulli":
         good = good and set(got[0].astype(float).ravel()) <= {0.0, 1.0}
@@ -232,6 +236,9 @@ def conclude(args, lines):
     if args.full and not args.filter:
         for k, (pattern, verdict, _) in enumerate(rules):
             tally.check("%s | %s is still needed" % (pattern, verdict), used[k] > 0)
+    if not args.filter:
+        gaps = coverage.all_gaps()
+        tally.check("attributes, their values, absent inputs: all are drawn", not gaps, "; ".join("%s: %s" % g for g in gaps[:9]))
     print("verdicts: " + ", ".join("%d %s" % (n, v) for v, n in verdicts.most_common()))
     print("explained: " + (", ".join("%d %s" % (sum(used[k] for k, r in enumerate(rules) if r[1] == v), v)
                                      for v in sorted({r[1] for r in rules})) or "0"))
