@@ -48,7 +48,8 @@ class Bmc:
     def bind(self, feeds):
         c, m = self.c, self.model
         self.arrays = [feeds[p.name.decode()] for p in m.inputs]
-        self.ins = (c.Value * max(len(m.inputs), 1))(*[c.tensor(a) for a in self.arrays])
+        self.values = [c.tensor(a) for a in self.arrays]  # which hold the memory of strings
+        self.ins = (c.Value * max(len(m.inputs), 1))(*self.values)
         self.outs = (c.Value * max(len(m.outputs), 1))(*[c.empty_output() for _ in m.outputs])
         args = m.ctx.value, c.ctypes.addressof(self.ins), c.ctypes.addressof(self.outs)
         call = m.table.run
@@ -63,7 +64,7 @@ class Bmc:
         """The caller's memory for every output that is a tensor; the others stay the model's."""
         self.memory = []
         for v in self.outs[: len(self.model.outputs)]:
-            if v.kind != self.c.TENSOR or v.dtype not in self.c.DTYPES:
+            if v.kind != self.c.TENSOR or v.dtype == self.c.STRING or v.dtype not in self.c.DTYPES:
                 continue
             self.memory.append(np.empty(max(v.bytes, 64), np.uint8))
             v.data, v.bytes, v.flags = self.memory[-1].ctypes.data, self.memory[-1].nbytes, 0

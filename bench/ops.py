@@ -3,7 +3,7 @@
 
     bench/ops.py [--only TEXT;TEXT] [--sizes L1,L2,memory] [--quick] [--publish]
 
-The rows and their sizes are the tables in bench/ops_table.py and ops_table_more.py: a model of one node each. Both engines run it in one
+The rows and their sizes are the tables in bench/ops_table*.py: a model of one node each. Both engines run it in one
 process through their quickest call from Python (bench/engines.py: inputs and outputs bound and preallocated), in short
 turns; a time is the least of all turns, in processor time, less what the engine takes for a model of one element with
 as many inputs and outputs: so neither the call nor the session counts. Answers are compared first. The machine's FMA
@@ -15,6 +15,7 @@ Results: build/bench/ops.json; --publish copies them to bench/results/ and write
   --sizes LIST      default all;  --quick: a fifth of the time
   --seconds S       of one row at one size (default 0.5);  --bmc PATH: default build/bin/bmc;  --out FILE
   --label TEXT      what kind of machine this is, for the page;  --list: the rows, nothing measured
+  --flags TEXT      further flags of bmc (--flags=--cpu=x86-64-v3);  --threads N: both engines, wall clock if N > 1
 """
 
 import argparse
@@ -57,7 +58,7 @@ class Timed:
     """An engine with a loaded model: least nanoseconds of a run over all turns."""
 
     def __init__(self, engine, path, feeds):
-        self.engine = engine
+        self.engine, self.threads = engine, engine.threads
         engine.load(path)
         self.run = engine.bind(feeds)
         self.run()
@@ -70,7 +71,7 @@ class Timed:
         self.least, self.once = float("inf"), None
 
     def turn(self, enough=TURN_NS):
-        tick, call = time.process_time_ns, self.run
+        tick, call = time.process_time_ns if self.threads == 1 else time.perf_counter_ns, self.run
         if self.once is None:
             t = time.perf_counter_ns()
             call()
@@ -116,20 +117,20 @@ def compiled(args, model, stem):
 
     path, artifact = os.path.join(args.work, stem + ".onnx"), os.path.join(args.work, stem + ".so")
     onnx.save(model, path)
-    status, out, err, _ = run.command([args.bmc, path, "-o", artifact, "-q"], args.cores)
+    status, out, err, _ = run.command([args.bmc, path, "-o", artifact, "-q"] + args.flags.split(), args.cores)
     if status:
         raise run.Failed("bmc: " + (err.strip() or out.strip()).splitlines()[0][:200])
     return path, artifact
 
 
-def engines_of(files, feeds):
+def engines_of(files, feeds, threads):
     """({name: Timed}, {name: why not})"""
     import engines
 
     made, failed = {}, {}
     for name, make, file in ((OURS, engines.Bmc, files[1]), (PEER, engines.OnnxRuntime, files[0])):
         try:
-            made[name] = Timed(make(1), file, feeds)
+            made[name] = Timed(make(threads), file, feeds)
         except Exception as e:
             if name == OURS:
                 raise
@@ -144,13 +145,13 @@ def calls_of(args, inputs, outputs):
     files = [os.path.join(args.work, stem + end) for end in (".onnx", ".so")]
     if not os.path.exists(files[1]):
         compiled(args, model, stem)
-    return engines_of(files, feeds)[0]
+    return engines_of(files, feeds, args.threads)[0]
 
 
 def measure(args, entry, n):
     """One row at one size; in a process of its own."""
     case = entry.make(n)
-    made, failed = engines_of(compiled(args, case.model, "one"), case.feeds)
+    made, failed = engines_of(compiled(args, case.model, "one"), case.feeds, args.threads)
     ours = made[OURS]
     case.out_bytes = sum(a.nbytes for a in ours.answers)
     in_bytes = sum(a.nbytes for a in case.feeds.values())
@@ -241,7 +242,7 @@ def cells(r, m, bar):
 
 INTRODUCTION = """Written by `bench/ops.py --publish`; do not edit. Every family of operators at three sizes on one thread,
 against ONNX Runtime %s in the same process: about 8 Ki elements of f32 (caches next to the core), 128 Ki (L2) and 4 Mi
-(out of L2). The rows: `bench/ops_table.py`, `bench/ops_table_more.py`; how: the head of `bench/ops.py`.
+(out of L2). The rows: `bench/ops_table*.py`; how: the head of `bench/ops.py`.
 """
 EXPLANATION = """*share*: of the FMA peak or of the bandwidth of reading the same bytes over and over, whichever bounds. *ratio*: our
 time over ONNX Runtime's, the least of many short turns, processor time, without what calling either takes; **bold**
@@ -328,10 +329,14 @@ def parse():
     p.add_argument("--label", default="")
     p.add_argument("--publish", action="store_true")
     p.add_argument("--list", action="store_true")
+    p.add_argument("--flags", default="")
+    p.add_argument("--threads", type=int, default=1)
     args = p.parse_args()
+    if args.publish and (args.flags or args.threads > 1):
+        p.error("the page holds figures of one thread and of code for this machine")
     args.seconds = args.seconds or (0.1 if args.quick else 0.5)
-    args.threads, args.clock = 1, "cpu"
-    args.cores = sorted(os.sched_getaffinity(0))[-1:]
+    args.clock = "cpu"
+    args.cores = sorted(os.sched_getaffinity(0))[-args.threads :]
     args.bmc = os.path.abspath(args.bmc)
     args.work = os.path.join(run.WORK, "ops-%d" % os.getpid())
     return args
@@ -343,6 +348,8 @@ def main():
     args = parse()
     import ops_case as table
     import ops_table
+    import ops_table_forms
+    import ops_table_kinds
     import ops_table_more
 
     sizes = [s for s in table.SIZES if not args.sizes or s[0] in args.sizes.split(",")]
@@ -392,7 +399,7 @@ def main():
 
         report.write(os.path.join(report.RESULTS, "ops.json"), json.dumps(brief(results), indent=1) + "\n")
         report.write(PAGE, page(results))
-    assert engines and ops_table and ops_table_more
+    assert engines and ops_table and ops_table_more and ops_table_forms and ops_table_kinds
     return 1 if wrong else 0
 
 

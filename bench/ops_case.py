@@ -1,4 +1,4 @@
-"""What the rows of bench/ops.py are made of (the rows: ops_table.py, ops_table_more.py): every one at three sizes.
+"""What the rows of bench/ops.py are made of (the rows: ops_table*.py): every one at three sizes.
 
     row(family, what, make, bar=1.5)
 
