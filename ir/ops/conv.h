@@ -19,7 +19,7 @@ typedef struct Conv {
 bool conv_extents(Dims *, const Conv *, const TypeRec *x, const TypeRec *w, Window *, const char **why);
 bool conv_resolve(Dims *, const Conv *, const TypeRec *x, const TypeRec *w, Window *, const char **why);
 
-/* A Conv with one input channel per group that is as fast with pixels of a line side by side as with channels: two
+/* A Conv or ConvTranspose with one input channel per group that is as fast with pixels of a line side by side as with channels: one or two
  * spatial axes, a small kernel, lines that fill lanes. */
 bool conv_by_planes(const Graph *, Node);
 
@@ -40,6 +40,8 @@ bool conv_case(Lw *, ConvCase *);
 
 /* One input channel per group. Reads lw_in_strided(l, 0), stores through lw_put. */
 bool conv_lower_depthwise(Lw *, const ConvCase *);
+/* Operand 1, [channels][taps] whatever its axes, as [taps][channels, rounded up]. */
+KBuf conv_depthwise_weights(Lw *, int64_t taps, Dim channels);
 /* Contractions by the tile: one group, or groups with channels enough. */
 bool conv_lower_macc(Lw *, const ConvCase *);
 /* The same of bytes (ByteConv): one group; operand 2 is what stands around the image (absent: 0), the result i32. */

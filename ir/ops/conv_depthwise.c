@@ -11,12 +11,21 @@ bool conv_by_planes(const Graph *g, Node n)
     Dims *d = &g->m->dims;
     Window w;
     const char *why;
-    int64_t width;
-    if (node_rec(g, n)->op != OP_Conv) return false;
+    int64_t width, ics;
+    OpCode op = node_rec(g, n)->op;
+    if (op != OP_Conv && op != OP_ConvTranspose) return false;
     const TypeRec *tx = value_trec(g, node_in(g, n, 0)), *tw = value_trec(g, node_in(g, n, 1));
-    const Conv *a = ATTRS(g, n, Conv);
-    if (a->group < 2 || tw->rank != 4 || !dim_is(d, dim_resolve(d, tw->dim[1]), 1) || !conv_resolve(d, a, tx, tw, &w, &why)) return false;
-    return w.taps <= WINDOW_ROWS_TAPS && (!dim_is_const(d, w.out[1], &width) || width >= K_LANES);
+    if (tw->rank < 3 || tw->rank > 4) return false;
+    if (op == OP_ConvTranspose) {
+        Dim ic = dim_resolve(d, tw->dim[0]), oc = dim_resolve(d, value_trec(g, node_out(g, n, 0))->dim[1]);
+        if (!dim_is_const(d, ic, &ics) || ics < 2 || dim_eq(d, oc, dim_mul(d, ic, dim_resolve(d, tw->dim[1]))) != TRI_YES)
+            return false; /* so many groups as input channels */
+        if (!conv_transpose_resolve(g, n, &w, &why)) return false;
+    } else {
+        const Conv *a = ATTRS(g, n, Conv);
+        if (a->group < 2 || !dim_is(d, dim_resolve(d, tw->dim[1]), 1) || !conv_resolve(d, a, tx, tw, &w, &why)) return false;
+    }
+    return w.taps <= WINDOW_ROWS_TAPS && (!dim_is_const(d, w.out[w.n - 1], &width) || width >= K_LANES);
 }
 
 typedef struct Dw {
@@ -45,21 +54,20 @@ static void dw_put(void *arg, const KVal *out, KVal acc, KVal factor)
     lw_put(((const Dw *)arg)->l, 0, out, acc);
 }
 
-/* The weights as [taps][channels, rounded up]. */
-static KBuf weights(Lw *l, const ConvCase *c)
+KBuf conv_depthwise_weights(Lw *l, int64_t taps, Dim channels)
 {
     Dims *d = &l->m->dims;
     int64_t oc;
     Blob blob;
-    Dim dim[2] = {dim_const(d, c->w.taps), c->oc};
+    Dim dim[2] = {dim_const(d, taps), channels};
     const BlobRec *r = lw_const(l, 1, &blob) ? blob_rec(&l->m->blobs, blob) : NULL;
-    if (!r || !dim_is_const(d, c->oc, &oc) || (r->kind == BLOB_DERIVED && r->recipe->kind != RECIPE_GRAPH))
+    if (!r || !dim_is_const(d, channels, &oc) || (r->kind == BLOB_DERIVED && r->recipe->kind != RECIPE_GRAPH))
         return contraction_transposed(l, lw_in(l, 1), dim[0], dim[1]);
     int64_t wide = (oc + K_LANES - 1) / K_LANES * K_LANES;
-    Recipe pack = {.kind = RECIPE_PACK, .src = {blob}, .n_src = 1, .batch = c->w.taps, .K = 1, .N = oc, .kc = 1, .g = 1,
-                   .stride_t = 1, .stride_n = c->w.taps};
+    Recipe pack = {.kind = RECIPE_PACK, .src = {blob}, .n_src = 1, .batch = taps, .K = 1, .N = oc, .kc = 1, .g = 1,
+                   .stride_t = 1, .stride_n = taps};
     dim[1] = dim_const(d, wide);
-    return lw_const_buf(l, blob_derived(&l->m->blobs, r->elem, c->w.taps * wide, &pack), "taps", 2, dim);
+    return lw_const_buf(l, blob_derived(&l->m->blobs, r->elem, taps * wide, &pack), "taps", 2, dim);
 }
 
 bool conv_lower_depthwise(Lw *l, const ConvCase *c)
@@ -67,7 +75,7 @@ bool conv_lower_depthwise(Lw *l, const ConvCase *c)
     int64_t per, oc;
     Dims *d = &l->m->dims;
     if (!dim_is_const(d, c->ocg, &per) || per < 1 || c->w.n < 1 || (dim_is_const(d, c->oc, &oc) && oc < 1)) return false;
-    KBuf w = weights(l, c);
+    KBuf w = conv_depthwise_weights(l, c->w.taps, c->oc);
     Dw x = {.l = l, .acc = dtype_compute(lw_elem(l, 0))};
     WindowNest n = {.l = l, .w = &c->w, .in = lw_in_strided(l, 0), .channels = c->oc, .per = per, .arg = &x,
                     .init = dw_init, .shared = dw_shared, .step = dw_step, .put = dw_put};

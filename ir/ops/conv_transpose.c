@@ -4,12 +4,14 @@
  * Never a scatter. Outputs o = stride*q + r with the same phase r use the same taps, t0, t0+step, ..., and read x at
  * q + first - j*dilation': each phase is an ordinary convolution of stride 1 with a part of the kernel, a contraction
  * like conv_macc.c's, whose results lie `stride` apart. All phases read one packed constant, [tap][k of all groups][oc
- * of a group]. An input of one pixel gives every tap its own matrix. Many phases, small groups, pads that are not known: a
- * plain nest. */
+ * of a group]. An input of one pixel gives every tap its own matrix. One input channel per group: a window nest each
+ * (window_nest.h). Many phases, small groups, pads that are not known: a plain nest. */
 #include "ir/ops/conv.h"
+#include "base/bug.h"
 #include "base/num.h"
 #include "ir/graph/eval.h"
 #include "ir/ops/grad.h"
+#include "ir/ops/window_nest.h"
 #include <string.h>
 
 static const Port P_IN[] = {
@@ -397,6 +399,83 @@ static bool lower_macc(Lw *l, const Case *c)
     return true;
 }
 
+/* ---- one input channel per group ---- */
+
+/* Phases as depthwise convolutions (window_nest.h): no contraction, lanes are channels or columns. */
+typedef struct Deep {
+    Phase p;
+    uint32_t weights;
+} Deep;
+
+static KVal deep_init(void *arg, KVal channel)
+{
+    const Phase *p = arg;
+    return lw_has(p->l, 2) ? lw_at(p->l, 2, &channel) : kb_const_f(p->l->b, dtype_compute(lw_elem(p->l, 0)), 0);
+}
+
+/* The window's taps go through the input upwards, the phase's downwards. */
+static KVal deep_shared(void *arg, KVal t, KVal channel)
+{
+    const Deep *x = arg;
+    Kb *b = x->p.l->b;
+    KVal tap = kb_i(b, 0);
+    int64_t to_next = 1;
+    for (int i = x->p.rows.n - 1; i >= 0; i--) {
+        KVal j = kb_sub(b, kb_i(b, x->p.rows.taps[i] - 1), part(b, t, x->p.rows.taps[i], &t));
+        KVal at = kb_add(b, kb_mul(b, j, kb_i(b, x->p.step[i])), kb_i(b, x->p.t0[i]));
+        tap = kb_add(b, tap, kb_mul(b, at, kb_i(b, to_next)));
+        to_next *= x->p.c->w.kernel[i];
+    }
+    return kb_load(b, x->weights, (KVal[]){tap, channel});
+}
+
+static KVal deep_step(void *arg, KVal acc, KVal x, KVal w) { return kb_fma(((const Phase *)arg)->l->b, x, w, acc); }
+
+static void deep_put(void *arg, const KVal *q, KVal acc, KVal factor)
+{
+    const Phase *p = arg;
+    KVal idx[RANK_MAX] = {q[0], q[1]};
+    (void)factor;
+    for (int i = 0; i < p->rows.n; i++)
+        idx[2 + i] = kb_add(p->l->b, kb_mul(p->l->b, q[2 + i], kb_i(p->l->b, p->c->w.stride[i])), kb_i(p->l->b, p->r[i]));
+    lw_put(p->l, 0, idx, acc);
+}
+
+static bool lower_deep(Lw *l, const Case *c)
+{
+    Dims *d = &l->m->dims;
+    int64_t per, oc, phases = 1, begin[WINDOW_MAX], first;
+    if (!dim_is(d, c->icg, 1) || !dim_is_const(d, c->ocg, &per) || per < 1) return false;
+    if (!c->w.taps || (dim_is_const(d, c->oc, &oc) && oc < 1)) return false;
+    for (int i = 0; i < c->w.n; i++)
+        if (!dim_is_const(d, c->w.begin[i], &begin[i]) || c->w.stride[i] > PHASES_MAX ||
+            (phases *= c->w.stride[i]) > PHASES_MAX)
+            return false;
+    Deep x = {.p = {.l = l, .c = c, .rows = {.n = c->w.n}}};
+    for (int64_t q = 0; q < phases; q++)
+        if (!phase_set(d, &x.p, q, begin)) return false; /* outputs that no tap reaches */
+    KBuf weights = conv_depthwise_weights(l, c->w.taps, c->oc), src = lw_in_strided(l, 0);
+    lw_prepare_out(l);
+    for (int64_t q = 0; q < phases; q++) {
+        Window w = {.n = c->w.n, .taps = phase_set(d, &x.p, q, begin)};
+        for (int i = 0; i < w.n; i++) {
+            const ConvRows *r = &x.p.rows;
+            if (!dim_is_const(d, r->first[i], &first)) BUG("a phase begins nowhere");
+            w.kernel[i] = r->taps[i], w.extent[i] = dim_const(d, r->taps[i]);
+            w.stride[i] = 1, w.dilation[i] = -r->step[i], w.in[i] = r->in[i], w.out[i] = r->out[i];
+            w.begin[i] = dim_const(d, -(first + r->step[i] * (r->taps[i] - 1)));
+            window_reach(d, &w, i);
+        }
+        WindowNest n = {.l = l, .w = &w, .in = src, .channels = c->oc, .per = per, .arg = &x, .init = deep_init,
+                        .shared = deep_shared, .step = deep_step, .put = deep_put};
+        Kb *b = lw_kernel(l, "conv_transpose");
+        x.weights = kb_param(b, weights, false);
+        window_nest(&n);
+        lw_kernel_end(l);
+    }
+    return true;
+}
+
 /* ---- a plain nest ---- */
 
 /* Loops over the taps of axis i.. that reach output position out, accumulating x*w. */
@@ -454,7 +533,7 @@ static bool lower(Lw *l, Node n)
         return lw_fail(l, "%s", why);
     c.icg = dim_div(d, c.ic, dim_const(d, a->group));
     c.oc = dim_mul(d, c.ocg, dim_const(d, a->group));
-    if (!lower_macc(l, &c)) lower_nest(l, &c);
+    if (!lower_macc(l, &c) && !lower_deep(l, &c)) lower_nest(l, &c);
     return true;
 }
 

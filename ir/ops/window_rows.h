@@ -4,7 +4,7 @@
 #define BMC_IR_OPS_WINDOW_ROWS_H
 #include "ir/ops/window_nest.h"
 
-#define WINDOW_ROWS_TAPS 32 /* of a window of sums, at most */
+#define WINDOW_ROWS_TAPS 128 /* of a window of sums, at most */
 
 /* The maximum, NaN if there is one, of each window, by n->put; n->channels are the input's, n->init is what a window
  * without an element gives. false: nothing emitted, the nest is not worth it or too large here. */
