@@ -26,6 +26,7 @@ typedef struct CgIsa { bool x86, arm, sse41, avx, avx2, f16c, fma, avx512, bf16,
 typedef struct Cg {
     KModule *m;
     const CodegenOptions *opt;
+    const char *work; /* folder for what is being written (codegen_emit) */
     Arena arena;                    /* dies with the compile */
     unsigned lanes;                 /* of the vectors being emitted: LANES, fewer in a VEC loop that goes in parts (nest.c) */
     LLVMContextRef cx;
@@ -54,6 +55,9 @@ typedef struct Cg {
     const char *kir_text;
     uint32_t failed;                /* diagnostics given by LLVM */
 } Cg;
+
+/* What a message says of a file that is being made: where it will go. */
+static inline DiagLoc cg_place(const Cg *g, const char *path) { return diag_file(g->work ? g->opt->out_path : path); }
 
 typedef enum CvKind { CV_NONE, CV_UNI, CV_LIN, CV_REP2, CV_REP4, CV_REP8, CV_VEC } CvKind;
 typedef struct Cv { LV v; int64_t coef; CvKind kind; } Cv;

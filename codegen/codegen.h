@@ -8,6 +8,7 @@
  * the first call must have returned before calls run side by side. */
 #ifndef BMC_CODEGEN_CODEGEN_H
 #define BMC_CODEGEN_CODEGEN_H
+#include "base/temps.h"
 #include "ir/kernel/kir.h"
 #include "runtime/bmc.h"
 
@@ -36,14 +37,14 @@ typedef struct CodegenOptions {
     const char *cc;              /* the linker driver; NULL: cc for this machine's triple, <arch>-linux-gnu-gcc for others */
     const char *producer;        /* "bmc 0.1.0" */
     CodegenRecipes recipes;
+    Temps *temps;                /* has that folder on it meanwhile; NULL: nobody asks */
 } CodegenOptions;
 
-/* Writes what `kind` says to out_path (through a temporary beside it). Needs a verified and planned module; sets weight_off of CONST buffers.
+/* Writes what `kind` says to out_path (made in a folder beside it, and moved when all is there). Needs a verified and planned module; sets weight_off of CONST buffers.
  * false: a diagnostic was given and nothing was left behind. */
 bool codegen_emit(KModule *, const CodegenOptions *);
 
-/* The typed header alone: struct of input pointers, struct of output pointers, size constants, run wrapper. */
-bool codegen_header(KModule *, const char *path);
+/* The typed header: struct of input pointers, struct of output pointers, size constants, run wrapper. */
 void codegen_header_text(Str *, KModule *);
 
 /* Compiles the module into this process; the model works like one that was loaded from a shared object. */

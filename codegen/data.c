@@ -137,7 +137,7 @@ static bool out_open(Out *o, Cg *g, const char *path)
 {
     *o = (Out){.g = g, .path = path};
     FILE *f = fopen(path, "wb");
-    if (!f) return diag(g->m->diag, diag_file(path), E_OPEN, strerror(errno));
+    if (!f) return diag(g->m->diag, cg_place(g, path), E_OPEN, strerror(errno));
     out_file(o, f);
     return true;
 }
@@ -189,7 +189,7 @@ static bool out_close(Out *o)
     }
     if (!o->failed) return true;
     remove(o->path);
-    return diag(o->g->m->diag, diag_file(o->path), E_WRITE, strerror(err));
+    return diag(o->g->m->diag, cg_place(o->g, o->path), E_WRITE, strerror(err));
 }
 
 /* ---- evaluating blobs ---- */
@@ -407,7 +407,7 @@ bool data_write_object(Cg *g, const char *path, bool hole)
     CgData *d = g->data;
     bool arm = !strncmp(g->m->target.triple, "aarch64", 7);
     if (strncmp(g->m->target.triple, "x86_64", 6) && !arm)
-        return diag(g->m->diag, diag_file(path), E_BAD_TARGET, g->m->target.triple, "no ELF writer for it");
+        return diag(g->m->diag, cg_place(g, path), E_BAD_TARGET, g->m->target.triple, "no ELF writer for it");
     Out o;
     if (!out_open(&o, g, path)) return false;
     Elf64_Ehdr eh = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT},
@@ -535,12 +535,12 @@ bool data_write_into(Cg *g, const char *linked)
     const char *name = arena_printf(&g->arena, "bmc_weights_%s", g->m->prefix);
     Out o = {.g = g, .path = linked};
     FILE *f = fopen(linked, "r+b");
-    if (!f) return diag(g->m->diag, diag_file(linked), E_OPEN, strerror(errno));
+    if (!f) return diag(g->m->diag, cg_place(g, linked), E_OPEN, strerror(errno));
     bool found = place_find(g, f, name, g->data->bytes, &o.at);
     out_file(&o, f);
     bool ok = found && write_pieces(&o);
     ok &= out_close(&o);
-    return found ? ok : diag(g->m->diag, diag_file(linked), E_LINK, "the linker has lost the place of the weights");
+    return found ? ok : diag(g->m->diag, cg_place(g, linked), E_LINK, "the linker has lost the place of the weights");
 }
 
 static bool copy_bytes(Out *o, FILE *from, int64_t to)
@@ -564,20 +564,20 @@ bool data_write_anew(Cg *g, const char *linked, bool inside)
     int64_t at = 0, bytes = inside ? g->data->bytes : 0;
     if (!from || fstat(fileno(from), &st)) {
         if (from) fclose(from);
-        return diag(g->m->diag, diag_file(linked), E_OPEN, strerror(errno));
+        return diag(g->m->diag, cg_place(g, linked), E_OPEN, strerror(errno));
     }
     if (bytes && !place_find(g, from, name, bytes, &at)) {
         fclose(from);
-        return diag(g->m->diag, diag_file(linked), E_LINK, "the linker has lost the place of the weights");
+        return diag(g->m->diag, cg_place(g, linked), E_LINK, "the linker has lost the place of the weights");
     }
     Out o;
     bool ok = out_open(&o, g, path);
     if (ok) {
         bool same = copy_bytes(&o, from, at) && (!bytes || (ok = write_pieces(&o))) && copy_bytes(&o, from, st.st_size);
-        if (ok && !same) ok = diag(g->m->diag, diag_file(linked), E_READ, "what the linker wrote cannot be read");
+        if (ok && !same) ok = diag(g->m->diag, cg_place(g, linked), E_READ, "what the linker wrote cannot be read");
         if (fchmod(fileno(o.f), st.st_mode & 07777)) o.failed = true;
         ok &= out_close(&o);
-        if (ok && rename(path, linked)) ok = diag(g->m->diag, diag_file(linked), E_WRITE, strerror(errno));
+        if (ok && rename(path, linked)) ok = diag(g->m->diag, cg_place(g, linked), E_WRITE, strerror(errno));
         if (!ok) remove(path);
     }
     fclose(from);

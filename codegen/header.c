@@ -301,23 +301,3 @@ void codegen_header_text(Str *out, KModule *m)
     str_add(out, "    return status;\n}\n\n#ifdef __cplusplus\n}\n#endif\n#endif\n");
     arena_free(&h.arena);
 }
-
-bool codegen_header(KModule *m, const char *path)
-{
-    Str s;
-    str_init(&s, m->arena);
-    codegen_header_text(&s, m);
-    const char *text = str_get(&s), *tmp = arena_printf(m->arena, "%s.tmp", path);
-    FILE *f = fopen(tmp, "wb");
-    if (!f) return diag(m->diag, diag_file(path), E_OPEN, strerror(errno));
-    bool ok = fwrite(text, 1, strlen(text), f) == strlen(text);
-    int err = errno;
-    if (fclose(f)) {
-        err = ok ? errno : err;
-        ok = false;
-    }
-    if (ok && !rename(tmp, path)) return true;
-    if (ok) err = errno;
-    remove(tmp);
-    return diag(m->diag, diag_file(path), E_WRITE, strerror(err));
-}

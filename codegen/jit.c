@@ -73,6 +73,7 @@ static LLVMErrorRef add_weights(Cg *g, LLVMOrcLLJITRef jit, bool *ok)
         return NULL;
     }
     close(fd);
+    temps_add(g->opt->temps, path);
     LLVMMemoryBufferRef buffer = NULL;
     char *text = NULL;
     *ok = data_write_object(g, path, false);
@@ -81,6 +82,7 @@ static LLVMErrorRef add_weights(Cg *g, LLVMOrcLLJITRef jit, bool *ok)
         LLVMDisposeMessage(text);
     }
     remove(path);
+    temps_done(g->opt->temps, path);
     return *ok ? LLVMOrcLLJITAddObjectFile(jit, LLVMOrcLLJITGetMainJITDylib(jit), buffer) : NULL;
 }
 

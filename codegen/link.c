@@ -19,6 +19,20 @@
 
 extern char **environ;
 
+/* This process', but temporary files go where ours are. */
+static char *const *environment(Cg *g)
+{
+    size_t n = 0;
+    while (environ[n]) n++;
+    char **to = arena_array(&g->arena, char *, n + 2);
+    size_t m = 0;
+    for (size_t k = 0; k < n; k++)
+        if (strncmp(environ[k], "TMPDIR=", 7)) to[m++] = environ[k];
+    to[m++] = arena_printf(&g->arena, "TMPDIR=%s", g->work);
+    to[m] = NULL;
+    return to;
+}
+
 /* Runs a program found in PATH; what it writes to stderr goes into the diagnostic. */
 static bool run(Cg *g, char *const argv[])
 {
@@ -29,11 +43,19 @@ static bool run(Cg *g, char *const argv[])
         posix_spawn_file_actions_adddup2(&act, fileno(err), 2);
         posix_spawn_file_actions_adddup2(&act, fileno(err), 1);
     }
+    posix_spawnattr_t attr; /* a group of its own: who ends this process ends a driver with all that it has started */
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setpgroup(&attr, 0);
     pid_t pid;
-    int status = 0, e = posix_spawnp(&pid, argv[0], &act, NULL, argv, environ);
+    int status = 0, e = posix_spawnp(&pid, argv[0], &act, &attr, argv, environment(g));
+    posix_spawnattr_destroy(&attr);
     posix_spawn_file_actions_destroy(&act);
+    Temps *temps = g->opt->temps;
+    if (temps && !e) temps->child = pid;
     while (!e && waitpid(pid, &status, 0) < 0)
         if (errno != EINTR) e = errno;
+    if (temps) temps->child = 0;
     if (!e && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
         if (err) fclose(err);
         return true;
@@ -50,7 +72,8 @@ static bool run(Cg *g, char *const argv[])
     if (e) why = arena_printf(&g->arena, "cannot start '%s': %s", argv[0], strerror(e));
     else if (WIFSIGNALED(status))
         why = arena_printf(&g->arena, "%s was stopped by signal %d", argv[0], WTERMSIG(status));
-    else if (strstr(text, "No space left")) why = "no space left on the device";
+    else if (strstr(text, strerror(ENOSPC))) why = "no space left on the device";
+    else if (strstr(text, strerror(EFBIG))) why = "a file would be larger than this process may write (ulimit -f), or its file system takes";
     else
         why = arena_printf(&g->arena, "%s ended with status %d%s%s", argv[0], WEXITSTATUS(status), text[0] ? ":\n" : "",
                            text);
@@ -212,23 +235,14 @@ static bool link_partial(Cg *g, const char *object, const char *weights, const c
 
 static bool link_archive(Cg *g, const char *object, const char *weights, const char *out)
 {
-    /* the member's name is its file's: a folder of its own, so that nothing of the user's is in the way */
-    char *dir = arena_printf(&g->arena, "%s.XXXXXX", out);
-    if (!mkdtemp(dir)) return diag(g->m->diag, diag_file(out), E_OPEN, strerror(errno));
-    const char *member = arena_printf(&g->arena, "%s/%s.o", dir, g->m->prefix);
-    bool ok = link_partial(g, object, weights, member);
-    if (ok) {
-        Args a = {.n = 0};
-        remove(out);
-        add(&a, tool(g, "ar", "ar"));
-        add(&a, "rcsD");
-        add(&a, out);
-        add(&a, member);
-        ok = run_args(g, &a);
-    }
-    remove(member);
-    rmdir(dir);
-    return ok;
+    const char *member = arena_printf(&g->arena, "%s/%s.o", g->work, g->m->prefix); /* its name in the archive is its file's */
+    if (!link_partial(g, object, weights, member)) return false;
+    Args a = {.n = 0};
+    add(&a, tool(g, "ar", "ar"));
+    add(&a, "rcsD");
+    add(&a, out);
+    add(&a, member);
+    return run_args(g, &a);
 }
 
 bool link_output(Cg *g, const char *object, const char *weights, const char *out)

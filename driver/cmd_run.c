@@ -82,7 +82,7 @@ static bool write_outputs(Session *s, Loaded *l)
         if (!*name || !strcmp(name, ".") || !strcmp(name, "..")) name = arena_printf(&s->arena, "output_%u", k);
         const char *path = arena_printf(&s->arena, "%s/%s.npy", s->opt.output_dir, name);
         if (l->out[k].kind != BMC_TENSOR) return diag(&s->diag, diag_file(path), E_WRITE, "only tensors have a .npy form: use --format=pb");
-        if (!npy_write(&s->arena, &s->diag, path, &l->out[k])) return false;
+        if (!npy_write(&s->arena, &s->diag, &s->temps, path, &l->out[k])) return false;
     }
     return true;
 }

@@ -40,6 +40,7 @@ void session_init(Session *s)
 
 void session_free(Session *s)
 {
+    temps_remove(&s->temps);
     if (s->m.arena) blobs_close(&s->m.blobs);
     arena_free(&s->recipe_arena);
     arena_free(&s->arena);
@@ -58,18 +59,18 @@ const char *session_runtime_dir(Session *s, const char *triple)
     return stat(dir, &st) == 0 && S_ISDIR(st.st_mode) ? dir : NULL;
 }
 
-bool write_text(Arena *a, Diag *d, const char *path, const char *text, size_t n)
+bool write_text(Arena *a, Diag *d, Temps *temps, const char *path, const char *text, size_t n)
 {
     const char *tmp = arena_printf(a, "%s.tmp%d", path, (int)getpid());
+    temps_add(temps, tmp);
     FILE *f = fopen(tmp, "wb");
-    if (!f) return diag(d, diag_file(path), E_WRITE, strerror(errno));
-    bool ok = fwrite(text, 1, n, f) == n;
-    ok = fclose(f) == 0 && ok;
+    bool ok = f && fwrite(text, 1, n, f) == n;
+    if (f) ok = fclose(f) == 0 && ok;
     ok = ok && rename(tmp, path) == 0;
-    if (ok) return true;
     int e = errno;
-    unlink(tmp);
-    return diag(d, diag_file(path), E_WRITE, strerror(e));
+    if (!ok && f) unlink(tmp);
+    temps_done(temps, tmp);
+    return ok || diag(d, diag_file(path), E_WRITE, strerror(e));
 }
 
 /* ---- reading ---- */
@@ -227,7 +228,7 @@ static bool emit(Session *s, const char *out)
 {
     static const struct { const char *end; CodegenKind kind; } KINDS[] = {{".so", CG_SO}, {".a", CG_ARCHIVE}, {".o", CG_OBJECT}, {".s", CG_ASM}, {".ll", CG_LL}};
     CodegenOptions o = {.opt_level = s->opt.opt_level, .threads = !s->opt.threads_off, .debug = s->opt.debug, .keep_weights_out = s->opt.weights_file, .verify = s->opt.verify_each, .profile = s->opt.cmd == CMD_PROFILE,
-                        .out_path = out, .producer = "bmc " BMC_VERSION, .recipes = {session_recipe, s}};
+                        .out_path = out, .producer = "bmc " BMC_VERSION, .recipes = {session_recipe, s}, .temps = &s->temps};
     for (size_t k = 0; k < sizeof KINDS / sizeof *KINDS; k++)
         if (!strcmp(ending(out), KINDS[k].end)) o.kind = KINDS[k].kind;
     o.header = s->opt.emit_header || o.kind == CG_ARCHIVE || o.kind == CG_OBJECT;
@@ -295,7 +296,7 @@ bool session_compile(Session *s, const char *out)
             return diag(&s->diag, diag_file(out), E_OPTION, arena_printf(&s->arena, "there is only %s at that point: write a %s", lowered ? "Kernel IR" : "Graph IR", lowered ? ".kir" : ".bir"));
         if (bir) bir_print(&text, &s->m);
         else kir_print(&text, &s->k);
-        return write_text(&s->arena, &s->diag, out, str_get(&text), text.n);
+        return write_text(&s->arena, &s->diag, &s->temps, out, str_get(&text), text.n);
     }
     if (!lowered) return diag(&s->diag, diag_file(out), E_OPTION, arena_printf(&s->arena, "stopped before code generation: write a .bir"));
     if (!s->k.planned) return diag(&s->diag, diag_file(out), E_OPTION, arena_printf(&s->arena, "the module has no memory plan yet: run the passes plan-memory and barriers"));

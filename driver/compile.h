@@ -1,6 +1,7 @@
 /* compile.h: libbmc's main entry: a model file to an artifact (or text form), with everything that a command line can say. Re-entrant: all state is in the Session. */
 #ifndef BMC_DRIVER_COMPILE_H
 #define BMC_DRIVER_COMPILE_H
+#include "base/temps.h"
 #include "driver/options.h"
 #include <setjmp.h>
 
@@ -12,6 +13,7 @@ typedef struct Session {
     Diag diag;
     Options opt;
     OutOfMemory oom;
+    Temps temps;              /* session_free removes what is left on it */
     jmp_buf out_of_memory;
     bool tty;                 /* stderr is a terminal: show progress */
     Module m; KModule k;      /* filled by session_compile */
@@ -25,7 +27,7 @@ bool session_compile(Session *, const char *out);
 /* The directory with libbmc_rt*.a for a triple: <exe>/../lib/bmc/<triple>, else the one of the build or install prefix. NULL: not found. */
 const char *session_runtime_dir(Session *, const char *triple);
 /* Writes text to a file through a temporary beside it. */
-bool write_text(Arena *, Diag *, const char *path, const char *text, size_t n);
+bool write_text(Arena *, Diag *, Temps *, const char *path, const char *text, size_t n);
 
 int cmd_compile(Session *);
 int cmd_run(Session *);

@@ -1,6 +1,7 @@
 /* main.c: the command `bmc`. Everything else is libbmc. */
 #include "driver/compile.h"
 #include "codegen/codegen.h"
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,11 +35,34 @@ static int run(Session *s, int argc, char **argv)
     return EXIT_INPUT;
 }
 
+/* ---- ended by a signal: nothing half-written stays ---- */
+
+static Session *running;
+
+static void ended(int sig)
+{
+    temps_remove(&running->temps);
+    raise(sig); /* its default action is back: the parent sees what ended the process */
+}
+
+static void tidy_at_signals(Session *s)
+{
+    static const int ENDS[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXCPU};
+    running = s;
+    for (size_t k = 0; k < sizeof ENDS / sizeof *ENDS; k++) {
+        struct sigaction a = {.sa_handler = ended, .sa_flags = SA_RESETHAND}, old;
+        for (size_t m = 0; m < sizeof ENDS / sizeof *ENDS; m++) sigaddset(&a.sa_mask, ENDS[m]);
+        if (!sigaction(ENDS[k], NULL, &old) && old.sa_handler == SIG_DFL) sigaction(ENDS[k], &a, NULL);
+    }
+    signal(SIGXFSZ, SIG_IGN); /* a file above the limit is an error of that write */
+}
+
 int main(int argc, char **argv)
 {
     Session *s = calloc(1, sizeof *s);
     if (!s) return EXIT_MEMORY;
     session_init(s);
+    tidy_at_signals(s);
     int status = setjmp(s->out_of_memory) ? EXIT_MEMORY : run(s, argc, argv);
     session_free(s);
     free(s);

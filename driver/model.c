@@ -79,10 +79,11 @@ bool model_load(Session *s, Loaded *l)
     char *dir = arena_printf(&s->arena, "%s/bmc-XXXXXX", tmp && *tmp ? tmp : "/tmp");
     if (!mkdtemp(dir)) return diag(&s->diag, diag_file(dir), E_WRITE, strerror(errno));
     const char *so = arena_printf(&s->arena, "%s/model.so", dir);
+    temps_add(&s->temps, dir);
     bool ok = session_compile(s, so) && load_file(s, so, l);
     l->compiled = true;
-    unlink(so);
-    rmdir(dir);
+    temps_clear(dir);
+    temps_done(&s->temps, dir);
     return ok;
 }
 

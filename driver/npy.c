@@ -121,7 +121,7 @@ bool npy_read(Arena *a, Diag *d, const char *path, bmc_value *v)
     return true;
 }
 
-bool npy_write(Arena *a, Diag *d, const char *path, const bmc_value *v)
+bool npy_write(Arena *a, Diag *d, Temps *temps, const char *path, const bmc_value *v)
 {
     int64_t count = 1;
     for (int i = 0; i < v->rank; i++) count *= v->dim[i];
@@ -154,5 +154,5 @@ bool npy_write(Arena *a, Diag *d, const char *path, const bmc_value *v)
         if (total) memcpy(file + 10 + s.n, v->data, total);
     } else
         for (int64_t k = 0; k < count; k++) memcpy(file + 10 + s.n + (size_t)k * width, strings[k].ptr, strings[k].len);
-    return write_text(a, d, path, file, 10 + s.n + total);
+    return write_text(a, d, temps, path, file, 10 + s.n + total);
 }

@@ -62,7 +62,7 @@ static bool run_compiled(Session *s, Blob b, TypeId type, void **data)
         in[i] = (bmc_value){.size = sizeof in[i], .kind = BMC_TENSOR, .dtype = (uint8_t)t->elem, .rank = t->rank, .data = bytes};
         for (int a = 0; a < t->rank; a++) dim_is_const(&s->m.dims, t->dim[a], &in[i].dim[a]);
     }
-    CodegenOptions o = {.opt_level = 2, .kind = CG_SO, .producer = "bmc", .recipes = {session_recipe, s}};
+    CodegenOptions o = {.opt_level = 2, .kind = CG_SO, .producer = "bmc", .recipes = {session_recipe, s}, .temps = &s->temps};
     if (!lower_recipe(s, q, k) || !codegen_jit(k, &o, &jit)) return false;
     const bmc_model *model = codegen_jit_model(jit);
     bmc_ctx *ctx = NULL;

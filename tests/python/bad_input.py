@@ -3,9 +3,9 @@
 
 Compile time (bad_models.py, and command lines): exit status 1; exactly one error message, which names the file, and
 node, operator or tensor where there is one; no file left behind, neither beside the target nor among temporary files;
-no crash. Run time, through `bmc run` and through the C interface: wrong rank, element type, dim, null pointer, too
-small output, overlapping buffers: a status and a message that names the input, never a crash, and the context works
-afterwards.
+no crash; nothing left behind either when a signal ends the process. Run time, through `bmc run` and through the C
+interface: wrong rank, element type, dim, null pointer, too small output, overlapping buffers: a status and a message
+that names the input, never a crash, and the context works afterwards.
 """
 
 import argparse
@@ -13,7 +13,10 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 
@@ -147,6 +150,53 @@ def accepted(r):
     for option in ("--help", "--help-all", "--version"):
         ran = run([r.bmc, option])
         r.tally.check(option, ran.status == 0 and ran.out.strip() and not ran.err, ran.brief())
+
+
+def ended(r):
+    """Ended by a signal as soon as a file of a kind is there, and by a limit on the size of files: nothing stays."""
+    folder = r.folder()
+    onnx = bad_models.onnx
+    weights = np.random.default_rng(1).standard_normal((64, 200000)).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "large",
+        [onnx.helper.make_tensor_value_info("x", 1, [1, 64])],
+        [onnx.helper.make_tensor_value_info("y", 1, [1, 200000])],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    model = os.path.join(folder, "large.onnx")
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)]), model)
+    env = dict(os.environ, TMPDIR=os.path.join(folder, "tmp"))
+    before = listing(folder)
+    seen = 0
+    for out, kind, sig in (
+        ("a.so", "code-.o", signal.SIGTERM),
+        ("a.so", "weights-.o", signal.SIGINT),
+        ("a.so", "linked-", signal.SIGHUP),
+        ("a.so", "linked-.new", signal.SIGTERM),
+        ("a.a", "large.o", signal.SIGTERM),
+        ("a.a", "linked-", signal.SIGXCPU),
+    ):
+        products = [os.path.join(folder, f) for f in (out, "a.h")]
+        child = subprocess.Popen([r.bmc, model, "-o", products[0]], env=env, stderr=subprocess.DEVNULL)
+        while child.poll() is None and not any(os.path.basename(f) == kind for f in listing(folder)):
+            pass
+        child.send_signal(sig)
+        status = child.wait()
+        seen += status == -sig
+        time.sleep(0.1)  # whoever still writes would show
+        left = [f for f in listing(folder) if f not in before and (status or f not in products)]
+        name = "ended by %s with %s there" % (sig.name, kind)
+        r.tally.check(name, status in (0, -sig) and not left, "status %d, left behind: %s" % (status, left))
+        for f in products:
+            if os.path.exists(f):
+                os.remove(f)
+    r.tally.check("most of them were ended in time", seen >= 4, seen)
+    limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))"
+    start = [sys.executable, "-c", "import os, resource, sys; %s; os.execv(sys.argv[1], sys.argv[1:])" % limit]
+    ran = run(start + [r.bmc, model, "-o", os.path.join(folder, "a.so")], env={"TMPDIR": env["TMPDIR"]})
+    wrong, left = complaint(ran, ["a.so"]), [f for f in listing(folder) if f not in before]
+    r.tally.check("files may have 1 MB", not wrong and not left, "%s %s" % (wrong, left))
 
 
 def run_lines(r, artifact):
@@ -299,6 +349,7 @@ def main():
     harness.parallel([lambda n=n, b=b: refusals.model(n, b) for n, b in bad_models.CASES.items()])
     command_lines(refusals)
     accepted(refusals)
+    ended(refusals)
     artifact = os.path.join(work, "digits.so")
     ran = run([refusals.bmc, DIGITS, "-o", artifact])
     if tally.check("the digits model compiles", ran.status == 0, ran.brief()):

@@ -199,6 +199,7 @@ def check_globals(tally, build):
     """Nothing in .data or .bss: what is constant is in .rodata or .data.rel.ro, what is per thread in .tbss."""
     for folder, paths in sorted(objects_of(build).items()):
         wrong = []
+        paths = [p for p in paths if not p.endswith("/driver/main.c.o")]  # the command: a signal finds its session there
         for line in run(["objdump", "-t", "--"] + paths).out.splitlines():
             match = re.match(r"^[0-9a-f]+ (.{7}) (\S+)\s+([0-9a-f]+)\s+(\S+)$", line)
             if (
