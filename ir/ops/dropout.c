@@ -1,7 +1,7 @@
 /* dropout.c: Dropout. In inference the data as they are, and a mask that is all true; with training_mode (which the run
  * may decide) elements fall away at random:
  *   mask = !training | u >= ratio;   output = mask ? data * (training ? 1 / (1 - ratio) : 1) : 0
- * Before opset 7 the mode was an attribute (is_test), before 12 there was none: inference then. */
+ * Before opset 7 the mode was an attribute (is_test, 0 by default: training), before 12 there was none: inference then. */
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
 #include "ir/ops/random.h"
@@ -17,15 +17,18 @@ typedef struct Dropout {
     int64_t seed, is_test;
     double ratio;
 } Dropout;
-static const AttrSpec ATTRS_[] = {A_INT(Dropout, seed, 0), A_INT(Dropout, is_test, 1), A_FLOAT(Dropout, ratio, 0.5),
+static const AttrSpec ATTRS_[] = {A_INT(Dropout, seed, 0), A_INT(Dropout, is_test, 0), A_FLOAT(Dropout, ratio, 0.5),
                                   A_END};
 
 static bool upgrade(Graph *g, Node n, int64_t opset)
 {
     Dropout *a = node_rec(g, n)->attrs;
     if (opset >= 12) return true;
-    if (opset < 7 && a->set & 2 && !a->is_test)
-        return diag(g->m->diag, graph_loc(g, n), E_OP_FORM, "Dropout in training");
+    if (opset < 7 && !a->is_test && node_n_in(g, n) == 1) {
+        Ex x = ex_begin(g, n);
+        graph_add_input(g, n, ex_f(&x, DT_F32, (float)a->ratio));
+        graph_add_input(g, n, ex_i(&x, DT_BOOL, 1));
+    }
     a->set = 0;
     Value data = node_in(g, n, 0);
     DType t = value_type(g, data).i ? value_trec(g, data)->elem : DT_NONE;

@@ -156,6 +156,39 @@ static const Port P_BN_OUT[] = {{"Y", DTS_FLOAT, 0, 1}, {"running_mean", DTS_FLO
 typedef struct Bn { uint64_t set; double epsilon, momentum; int64_t training_mode, is_test, spatial; } Bn;
 static const AttrSpec BN_ATTRS[] = {A_FLOAT(Bn, epsilon, 1e-5), A_FLOAT(Bn, momentum, 0.9), A_INT(Bn, training_mode, 0), A_INT(Bn, is_test, 1), A_INT(Bn, spatial, 1), A_END};
 
+static Value bn_plain(Ex *x, OpCode op, Value a, Value b)
+{
+    return node_out(x->g, graph_add(x->g, op, (Value[]){a, b}, b.i ? 2 : 1, 1, NULL, x->loc, x->n), 0);
+}
+
+/* Below opset 14 more than one result asks for training: Y, running mean and variance, and those of the batch, which are
+ * running ones that keep nothing of the given ones. spatial=0: each place of a channel is a channel, the batch rows of them. */
+static bool bn_upgrade(Graph *g, Node n, int64_t opset)
+{
+    const Bn *a = ATTRS(g, n, Bn);
+    uint32_t n_out = node_n_out(g, n);
+    if (opset >= 14 || n_out < 2 || a->training_mode || (opset < 7 && a->set & 8 && a->is_test)) return true;
+    Ex x = ex_begin(g, n);
+    Bn now = {.set = 7, .epsilon = a->epsilon, .momentum = a->momentum, .training_mode = 1, .is_test = 1, .spatial = 1}, kept = now;
+    Value in[5], of_x = VALUE_NONE, of_mean = VALUE_NONE;
+    for (uint32_t k = 0; k < 5; k++) in[k] = node_in(g, n, k);
+    if (!a->spatial) {
+        of_x = bn_plain(&x, OP_Shape, in[0], VALUE_NONE);
+        of_mean = bn_plain(&x, OP_Shape, in[3], VALUE_NONE);
+        for (uint32_t k = 0; k < 5; k++) in[k] = bn_plain(&x, OP_Reshape, in[k], k ? ex_int1(&x, -1) : ex_ints(&x, (int64_t[]){0, -1}, 2));
+    }
+    kept.momentum = 0;
+    Node y = graph_add(g, OP_BatchNormalization, in, 5, n_out < 3 ? n_out : 3, &now, x.loc, n), s = y;
+    if (n_out > 3) s = graph_add(g, OP_BatchNormalization, in, 5, n_out - 2, &kept, x.loc, n);
+    for (uint32_t r = 0; r < n_out; r++) {
+        Value v = r < 3 ? node_out(g, y, r) : node_out(g, s, r - 2);
+        if (!a->spatial) v = bn_plain(&x, OP_Reshape, v, r ? of_mean : of_x);
+        graph_replace_uses(g, node_out(g, n, r), v);
+    }
+    graph_erase(g, n);
+    return true;
+}
+
 static bool bn_infer(Infer *c)
 {
     const Bn *a = ATTRS(c->g, c->n, Bn);
@@ -320,5 +353,5 @@ static bool bn_eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_BatchNormalization = {.name = "BatchNormalization", .since = 15, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT, .in = P_BN, .out = P_BN_OUT, .attrs = BN_ATTRS, .attrs_size = sizeof(Bn),
+const OpDesc op_BatchNormalization = {.name = "BatchNormalization", .since = 15, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT, .in = P_BN, .out = P_BN_OUT, .attrs = BN_ATTRS, .attrs_size = sizeof(Bn), .upgrade = bn_upgrade,
                                       .infer = bn_infer, .rewrite = bn_rewrite, .lower = bn_lower, .grad = grad_batch_norm, .eval = bn_eval};

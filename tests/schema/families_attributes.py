@@ -350,9 +350,13 @@ def normalisations(c):
         )
         yield c.case("default", [x] + rest, **old)
         yield c.case("momentum", [x] + rest, momentum=0.5, **old)
+        train = {k: v for k, v in old.items() if k != "is_test"}
+        for n_out in (2, 3, 4, 5) if c.version < 14 else ():
+            yield c.case("training%d" % n_out, [x] + rest, n_out=n_out, momentum=0.5, **train)
         if c.has("spatial"):
             each = [c.draw(k, shape[1:], "finite") for k in (1, 2, 3)] + [c.draw(4, shape[1:], "positive")]
             yield c.case("activations", [x] + each, spatial=0, **old)
+            yield c.case("activations-training", [x] + each, spatial=0, n_out=5, **train)
     else:
         scale = [c.draw(1, shape[-1:], "finite")]
         yield c.case("default", [x] + scale)

@@ -152,16 +152,18 @@ def matmul_integer(case):
 
 
 @formula("BatchNormalization", "training_mode=True: Y = (X - current_mean) / sqrt(current_var + epsilon) * scale + B, running_mean = input_mean * "
-         "momentum + current_mean * (1 - momentum), \"where current_var = ReduceVar(X, axis=all_except_channel_index), population variance\"")
+         "momentum + current_mean * (1 - momentum), \"where current_var = ReduceVar(X, axis=all_except_channel_index), population variance\"; "
+         "before version 14 \"Output case #1: Y, mean, var, saved_mean, saved_var (training mode)\"")
 def batch_normalization(case):
     x, scale, bias, mean, var = wide(case)
-    if not case.attrs.get("training_mode"):
+    if not case.attrs.get("training_mode") and case.n_out < 2:
         return []
-    axes, m = tuple(k for k in range(x.ndim) if k != 1), case.attrs["momentum"]
-    shape = [1, -1] + [1] * (x.ndim - 2)
+    each = case.attrs.get("spatial", 1) == 0  # "compute the mean and variance across per feature over each mini-batch"
+    axes, m = (0,) if each else tuple(k for k in range(x.ndim) if k != 1), case.attrs.get("momentum", 0.9)
+    shape = [1, *scale.shape] if each else [1, -1] + [1] * (x.ndim - 2)
     now, spread = x.mean(axis=axes), x.var(axis=axes)
-    y = (x - now.reshape(shape)) / np.sqrt(spread.reshape(shape) + case.attrs["epsilon"]) * scale.reshape(shape) + bias.reshape(shape)
-    return [y, mean * m + now * (1 - m), var * m + spread * (1 - m)]
+    y = (x - now.reshape(shape)) / np.sqrt(spread.reshape(shape) + case.attrs.get("epsilon", 1e-5)) * scale.reshape(shape) + bias.reshape(shape)
+    return [y, mean * m + now * (1 - m), var * m + spread * (1 - m), now, spread][:case.n_out]
 
 
 @formula("LRN", "Y = X / (bias + alpha / size * square_sum) ^ beta, where max(0, c - floor((size - 1) / 2)) <= i <= min(C - 1, c + "
