@@ -118,6 +118,19 @@ Value graph_input(Graph *g, TypeId type, Name name)
     return v;
 }
 
+Value graph_insert_input(Graph *g, uint32_t at, TypeId type, Name name)
+{
+    Value v = graph_input(g, type, name);
+    assert(at < g->in.n);
+    for (uint32_t k = g->in.n - 1; k > at; k--) {
+        g->in.p[k] = g->in.p[k - 1];
+        value_rec(g, g->in.p[k])->result = k;
+    }
+    g->in.p[at] = v;
+    value_rec(g, v)->result = at;
+    return v;
+}
+
 Value graph_const(Graph *g, Blob data, TypeId type, Name name)
 {
     assert(data.i && type_rec(&g->m->types, type)->kind == TY_TENSOR);
@@ -169,6 +182,13 @@ void graph_add_input(Graph *g, Node n, Value v)
     }
     vec_push(a, &g->operand, (OperandRec){.v = v, .user = n, .index = r->n_in++});
     use_link(g, g->operand.n - 1);
+}
+
+void graph_insert_operand(Graph *g, Node n, uint32_t at, Value v)
+{
+    graph_add_input(g, n, v);
+    for (uint32_t k = node_n_in(g, n) - 1; k > at; k--) graph_set_input(g, n, k, node_in(g, n, k - 1));
+    graph_set_input(g, n, at, v);
 }
 
 void graph_drop_inputs(Graph *g, Node n, uint32_t from)

@@ -9,11 +9,13 @@ Name module_fresh_name(Module *, const char *stem);
 
 /* ---- mutators ---- */
 Value graph_input(Graph *, TypeId, Name);                        /* appends an input */
+Value graph_insert_input(Graph *, uint32_t at, TypeId, Name);    /* stands at that place; those behind it move on */
 Value graph_const(Graph *, Blob, TypeId, Name);                  /* type is a tensor with constant dims */
 /* Appends (before.i == 0) or inserts before a node. attrs: the op's struct, copied shallowly into the arena (NULL: defaults). Results get no type yet. */
 Node graph_add(Graph *, OpCode, const Value *in, uint32_t n_in, uint32_t n_out, const void *attrs, Loc, Node before);
 void graph_set_input(Graph *, Node, uint32_t k, Value);
 void graph_add_input(Graph *, Node, Value);                      /* one more operand at the end */
+void graph_insert_operand(Graph *, Node, uint32_t at, Value);    /* stands at that place; those behind it move on */
 void graph_drop_inputs(Graph *, Node, uint32_t from);            /* operands from.. become none and are cut off */
 void graph_replace_uses(Graph *, Value old, Value by);           /* operands and graph outputs; keeps the output's name on `by` when it had none */
 void graph_erase(Graph *, Node);                                 /* its results must be unused */

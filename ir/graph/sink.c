@@ -7,6 +7,7 @@
  * Nodes between the two that use other results keep the first If, without the results that nobody uses any more. */
 #include "base/bug.h"
 #include "ir/graph/infer.h"
+#include "ir/graph/loop_box.h"
 
 static bool fails(const Graph *branch)
 {
@@ -242,8 +243,21 @@ static Node box(Graph *g, Node user, Value v)
     return sink_into(g, q, &from, 1, -1);
 }
 
+/* A Loop in the body of another takes such operands as sequences of one: a copy of it for each rank would be one for each
+ * pair of ranks, where the outer Loop is copied as well. */
+static Node box_for_loop(Graph *g, Node user)
+{
+    for (uint32_t k = 2; k < node_n_in(g, user); k++)
+        if (sinks(g, node_in(g, user, k), false)) return infer_sink(g, loop_box(g, user, k));
+    return NODE_NONE;
+}
+
 Node infer_sink(Graph *g, Node user)
 {
+    if (node_rec(g, user)->op == OP_Loop && g->m->in_loop) {
+        Node boxed = box_for_loop(g, user);
+        if (boxed.i) return boxed;
+    }
     Node from[RANK_MAX];
     uint32_t n = 0;
     uint32_t all = 1, most = 0, widest = 0;

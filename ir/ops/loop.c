@@ -11,6 +11,7 @@
 #include "ir/graph/infer.h"
 #include "ir/graph/lower.h"
 #include "ir/ops/grad.h"
+#include "ir/graph/loop_box.h"
 #include "ir/ops/sequence.h"
 #include <string.h>
 
@@ -69,15 +70,13 @@ static TypeId of_inserted(Infer *c, TypeId at, TypeId yielded)
 }
 
 /* Carried value k is an optional, and the body yields the element alone: it is wrapped. */
-static bool wrap(Infer *c, Graph *b, uint32_t k)
+static Node wrap(Graph *b, uint32_t k, Loc loc)
 {
-    Loc loc = node_rec(c->g, c->n)->loc;
-    Value *out = arena_memdup(c->m->arena, b->out.p, b->out.n * sizeof *b->out.p);
+    Value *out = arena_memdup(b->m->arena, b->out.p, b->out.n * sizeof *b->out.p);
     Node o = graph_add(b, OP_Optional, &out[1 + k], 1, 1, NULL, loc, NODE_NONE);
-    if (!infer_node(b, o)) return false;
     out[1 + k] = node_out(b, o, 0);
     graph_set_outputs(b, out, b->out.n);
-    return true;
+    return o;
 }
 
 /* What the loop gives is then the element, too; when there is no iteration, the one that the initial value holds. */
@@ -90,34 +89,75 @@ static bool unwrap(Infer *c, uint32_t k)
     return infer_node(c->g, e);
 }
 
-static Value element_0(Graph *g, Value seq, Loc loc, Node before)
+/* Carried value k changes its rank: a sequence of one is carried instead. */
+static bool box(Infer *c, uint32_t k)
 {
-    Value zero = graph_const(g, blob_splat_i(&g->m->blobs, DT_I64, 1, 0), type_tensor(&g->m->types, DT_I64, 0, NULL), (Name){0});
-    return node_out(g, graph_add(g, OP_SequenceAt, (Value[]){seq, zero}, 2, 1, NULL, loc, before), 0);
+    Node q = loop_box(c->g, c->n, 2 + k);
+    const Graph *b = node_rec(c->g, c->n)->region[0];
+    if (!infer_node(c->g, q)) return false;
+    value_rec(b, b->in.p[2 + k])->type = value_type(c->g, node_out(c->g, q, 0));
+    return true;
 }
 
-/* Carried value k changes its rank: a sequence of one is carried instead, whose element may have any.
- *   %y = Loop(.., %x)  body(.., %v) -> (.., %w)   =>   %q = SequenceConstruct(%x)
- *                                                      %p = Loop(.., %q)  body(.., %s) { %v = SequenceAt(%s, 0) .. %t = SequenceConstruct(%w) } -> (.., %t)
- *                                                      %y = SequenceAt(%p, 0) */
-static bool box(Infer *c, Graph *b, uint32_t k)
+/* Scan outputs whose rank only the run decides are carried as sequences. *any: there are. */
+static bool collect(Infer *c, bool *any)
 {
-    Loc loc = node_rec(c->g, c->n)->loc;
-    Value x = node_in(c->g, c->n, 2 + k), in = b->in.p[2 + k], y = node_out(c->g, c->n, k), by;
-    Node q = graph_add(c->g, OP_SequenceConstruct, &x, 1, 1, NULL, loc, c->n);
-    graph_set_input(c->g, c->n, 2 + k, node_out(c->g, q, 0));
-    by = element_0(b, in, loc, graph_first(b));
-    graph_replace_uses(b, in, by);
-    graph_set_input(b, value_rec(b, by)->def, 0, in);
-    Value *out = arena_memdup(c->m->arena, b->out.p, b->out.n * sizeof *b->out.p);
-    out[1 + k] = node_out(b, graph_add(b, OP_SequenceConstruct, &out[1 + k], 1, 1, NULL, loc, NODE_NONE), 0);
-    graph_set_outputs(b, out, b->out.n);
-    by = element_0(c->g, y, loc, node_next(c->g, c->n));
-    graph_replace_uses(c->g, y, by);
-    graph_set_input(c->g, value_rec(c->g, by)->def, 0, y);
-    value_rec(c->g, y)->type = (TypeId){0};
-    if (!infer_node(c->g, q)) return false;
-    value_rec(b, in)->type = value_type(c->g, node_out(c->g, q, 0));
+    const NodeRec *n = node_rec(c->g, c->n);
+    Graph *b = n->region[0];
+    *any = false;
+    for (uint32_t r = n_carried(c->g, c->n); r < node_n_out(c->g, c->n); r++) {
+        const TypeRec *t = value_trec(b, b->out.p[1 + r]);
+        if (t->kind != TY_TENSOR || t->rank != RANK_UNKNOWN) continue;
+        uint32_t nc = n_carried(c->g, c->n);
+        loop_collect(c->g, c->n, nc, r, 0, false);
+        Value empty = node_in(c->g, c->n, 2 + nc);
+        if (!infer_node(c->g, value_rec(c->g, empty)->def)) return false;
+        value_rec(b, b->in.p[2 + nc])->type = value_type(c->g, empty);
+        *any = true;
+    }
+    return true;
+}
+
+static bool has_regions(const Graph *g)
+{
+    for (Node n = graph_first(g); n.i; n = node_next(g, n))
+        if (node_rec(g, n)->n_region) return true;
+    return false;
+}
+
+/* The types of what is carried, joined over one attempt. *again: they have changed, the body stands there to be inferred
+ * anew. `whole` (or none): the body as it was before the attempt, in which no branch is dead that narrower types kill. */
+static bool settle(Infer *c, Graph *whole, uint64_t *wrapped, bool *again)
+{
+    Types *ty = &c->m->types;
+    NodeRec *n = node_rec(c->g, c->n);
+    Graph *b = n->region[0];
+    uint32_t nc = n_carried(c->g, c->n);
+    TypeId *to = arena_array(c->m->arena, TypeId, nc + 1);
+    *again = false;
+    for (uint32_t k = 0; k < nc; k++) {
+        TypeId at = value_type(b, b->in.p[2 + k]), y = value_type(b, b->out.p[1 + k]), init = value_type(c->g, node_in(c->g, c->n, 2 + k));
+        if (k < 64 && y.i && type_rec(ty, at)->kind == TY_OPT && type_rec(ty, y)->kind != TY_OPT) {
+            if (!infer_node(b, wrap(b, k, n->loc))) return false;
+            if (whole) wrap(whole, k, n->loc);
+            *wrapped |= UINT64_C(1) << k;
+        }
+        to[k] = at.i == init.i && starts_empty(c, k) && type_rec(ty, y)->kind == TY_SEQ ? of_inserted(c, at, y) : at;
+        if (to[k].i == at.i) {
+            if (!infer_join(c->m, at, value_type(b, b->out.p[1 + k]), "loop", &to[k]))
+                return infer_fail(c, "carried value %u changes its type in the body", k);
+            to[k] = keep_symbols(c, to[k], at, init);
+        }
+        *again |= to[k].i != at.i;
+    }
+    if (!*again) return true;
+    if (whole) graph_set_region(c->g, c->n, (const Graph *const[]){b = whole}, 1);
+    clear_types(b);
+    for (uint32_t k = 0; k < nc; k++) {
+        const TypeRec *t = type_rec(ty, to[k]);
+        if (t->kind != TY_TENSOR || t->rank != RANK_UNKNOWN) value_rec(b, b->in.p[2 + k])->type = to[k];
+        else if (!box(c, k)) return false;
+    }
     return true;
 }
 
@@ -146,38 +186,24 @@ static bool infer(Infer *c)
         value_rec(b, b->in.p[k])->content = value_rec(c->g, node_in(c->g, c->n, k))->content;
     }
     uint64_t wrapped = 0;
-    for (int round = 0;; round++) {
+    bool again = true;
+    for (int round = 0; again; round++) {
         if (round > 64) return infer_fail(c, "the types of carried values do not settle");
         uint32_t checks = c->m->check.n;
-        if (!infer_graph(b)) return false;
-        bool changed = false;
-        for (uint32_t k = 0; k < nc; k++) {
-            TypeId *at = &value_rec(b, b->in.p[2 + k])->type, t, y = value_type(b, b->out.p[1 + k]);
-            if (k < 64 && y.i && type_rec(ty, *at)->kind == TY_OPT && type_rec(ty, y)->kind != TY_OPT) {
-                if (!wrap(c, b, k)) return false;
-                wrapped |= UINT64_C(1) << k;
-            }
-            TypeId init = value_type(c->g, node_in(c->g, c->n, 2 + k));
-            t = at->i == init.i && starts_empty(c, k) && type_rec(ty, y)->kind == TY_SEQ ? of_inserted(c, *at, y) : *at;
-            if (t.i == at->i) {
-                if (!infer_join(c->m, *at, value_type(b, b->out.p[1 + k]), "loop", &t))
-                    return infer_fail(c, "carried value %u changes its type in the body", k);
-                t = keep_symbols(c, t, *at, init);
-            }
-            if (type_rec(ty, t)->kind == TY_TENSOR && type_rec(ty, t)->rank == RANK_UNKNOWN) {
-                if (!box(c, b, k)) return false;
-                changed = true;
-                continue;
-            }
-            if (t.i != at->i) {
-                *at = t;
-                changed = true;
-            }
+        Graph *whole = has_regions(b) ? graph_clone(b) : NULL;
+        c->m->check.n = checks;
+        c->m->in_loop++;
+        bool ok = infer_graph(b);
+        c->m->in_loop--;
+        if (!ok || !settle(c, whole, &wrapped, &again)) return false;
+        if (!again) {
+            if (!collect(c, &again)) return false;
+            if (again) clear_types(b);
         }
-        if (!changed) break;
-        clear_types(b);
-        c->m->check.n = checks;   /* of this attempt: made anew */
+        b = node_rec(c->g, c->n)->region[0];
+        if (again) c->m->check.n = checks; /* of this attempt: made anew */
     }
+    nc = n_carried(c->g, c->n);
     for (uint32_t k = 0; k < nc; k++) {
         const TypeRec *of = value_trec(b, b->in.p[2 + k]);
         if (of->kind == TY_SEQ && starts_empty(c, k)) sequence_empty_of(c->g, value_rec(c->g, node_in(c->g, c->n, 2 + k))->def, type_rec(ty, of->of)->elem);
@@ -186,7 +212,7 @@ static bool infer(Infer *c)
     }
     for (uint32_t r = nc; r < n_out; r++) {
         const TypeRec *t = value_trec(b, b->out.p[1 + r]);
-        if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN) return infer_fail(c, "scan output %u must be a tensor of known rank", r);
+        if (t->kind != TY_TENSOR) return infer_fail(c, "scan output %u must be a tensor", r);
         if (t->rank == RANK_MAX) return infer_fail(c, "scan output %u has too many dimensions", r);
         TypeRec s = *t;
         Dim dim[RANK_MAX];

@@ -7,6 +7,8 @@
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
 #include "ir/ops/grad.h"
+#include "ir/graph/loop_box.h"
+#include <assert.h>
 #include <string.h>
 
 static const Port IN[] = {{"initial_state_and_scan_inputs", DTS_MOVE, PORT_VARIADIC | PORT_OPTIONAL | PORT_ANY_KIND, 0}, PORT_END};
@@ -101,6 +103,51 @@ static bool bind_body(Infer *c, uint32_t own)
     return true;
 }
 
+/* The list without entry k. */
+static AttrInts without(Infer *c, AttrInts a, uint32_t k)
+{
+    if (k >= a.n) return a;
+    int64_t *p = arena_memdup(c->m->arena, a.p, a.n * sizeof *p);
+    for (uint32_t i = k; i + 1 < a.n; i++) p[i] = p[i + 1];
+    return (AttrInts){p, a.n - 1};
+}
+
+/* Scan outputs whose rank only the run decides are carried as sequences, as one more state each. *any: there are. */
+static bool collect(Infer *c, uint32_t states, bool *any)
+{
+    NodeRec *n = node_rec(c->g, c->n);
+    Scan *a = n->attrs;
+    Graph *b = n->region[0];
+    *any = false;
+    for (uint32_t r = states; r < node_n_out(c->g, c->n); r++) {
+        const TypeRec *t = value_trec(b, b->out.p[r]);
+        if (t->kind != TY_TENSOR || t->rank != RANK_UNKNOWN) continue;
+        uint32_t k = r - states;
+        loop_collect(c->g, c->n, states, r, entry(&a->out_axes, k), entry(&a->out_dirs, k));
+        a = node_rec(c->g, c->n)->attrs = arena_memdup(c->m->arena, a, sizeof *a);
+        a->out_axes = without(c, a->out_axes, k);
+        a->out_dirs = without(c, a->out_dirs, k);
+        if (!infer_node(c->g, value_rec(c->g, node_in(c->g, c->n, states++))->def)) return false;
+        *any = true;
+    }
+    return true;
+}
+
+/* The body's state r, where the run decides its rank: it must be the one that the state begins with. */
+static bool state_of_rank(Infer *c, uint32_t r)
+{
+    struct {
+        uint64_t set;
+        int64_t rank;
+    } of = {1, infer_rank(c, r)};
+    Graph *b = node_rec(c->g, c->n)->region[0];
+    Value *out = arena_memdup(c->m->arena, b->out.p, b->out.n * sizeof *b->out.p);
+    assert(op_desc(OP_OfRank)->attrs_size == sizeof of);
+    out[r] = node_out(b, graph_add(b, OP_OfRank, &out[r], 1, 1, &of, node_rec(c->g, c->n)->loc, NODE_NONE), 0);
+    graph_set_outputs(b, out, b->out.n);
+    return true;
+}
+
 static bool scan_infer(Infer *c)
 {
     const Scan *a = ATTRS(c->g, c->n, Scan);
@@ -127,6 +174,15 @@ static bool scan_infer(Infer *c)
         value_rec(b, b->in.p[k])->type = t;
     }
     if (!infer_graph(b)) return false;
+    bool open;
+    if (!collect(c, states, &open)) return false;
+    for (uint32_t r = 0; r < states; r++) {
+        const TypeRec *t = value_trec(b, b->out.p[r]), *s = infer_in(c, r);
+        if (t->kind != TY_TENSOR || t->rank != RANK_UNKNOWN || s->kind != TY_TENSOR || s->rank == RANK_UNKNOWN) continue;
+        if (!state_of_rank(c, r)) return false;
+        open = true;
+    }
+    if (open) return scan_infer(c); /* with those nodes */
     for (uint32_t r = 0; r < n_out; r++) {
         const TypeRec *t = value_trec(b, b->out.p[r]);
         if (r < states) {   /* a state keeps its shape */
@@ -137,7 +193,8 @@ static bool scan_infer(Infer *c)
             if (!infer_like(c, r, r)) return false;
             continue;
         }
-        if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN || t->rank == RANK_MAX) return infer_fail(c, "scan output %u must be a tensor of known rank", r);
+        if (t->kind != TY_TENSOR) return infer_fail(c, "scan output %u must be a tensor", r);
+        if (t->rank == RANK_MAX) return infer_fail(c, "scan output %u has too many dimensions", r);
         int64_t axis = entry(&a->out_axes, r - states);
         Dim dim[RANK_MAX];
         if (!infer_axis(c, &axis, t->rank + 1)) return false;

@@ -55,7 +55,7 @@ def case(f):
 
 
 def old_case(opset, want):
-    """Of an opset that neither oracle runs: want(feed) is what the results are."""
+    """Of an opset or a form that neither oracle runs: want(feed) is what the results are."""
 
     def added(f):
         f.opset, f.want = opset, want
@@ -196,6 +196,58 @@ def captured(floats):
 
 
 @case
+def nested(floats):
+    """Each iteration of a Loop runs another one that adds axes; what both give differs in rank from run to run."""
+    inner = [value("j", I, []), value("still", B, []), value("u", F)]
+    grows = helper.make_graph([node("Unsqueeze", "u zero", "t"), node("Identity", "yes", "ok")], "inner", inner, [value("ok", B, []), value("t", F)])
+    parts = [node("Loop", "i yes v", "w", body=grows), node("ReduceSum", "w", "e", keepdims=0), node("Unsqueeze", "e zero", "c")]
+    nodes = [loop(parts, " x", "y z", [value("v", F)], [value("w", F), value("c", F)])]
+    feeds = [{"n": np.int64(n), "x": floats(3)} for n in (1, 2, 3)]
+    return nodes, [value("n", I, []), value("x", F, ["m"])], [value("y", F), value("z", F)], feeds, {"zero": ints(0), "yes": np.array(True)}
+
+
+@case
+def iterations_of_any_rank(floats):
+    """Scan outputs whose rank only the run knows, between others; without an iteration there is none."""
+    parts = [node("SequenceAt", "q i", "e"), node("Relu", "e", "a"), node("Add", "v one", "w"), node("Shape", "a", "s"), node("Neg", "e", "b")]
+    results = [value("w", F, []), value("v", F, []), value("a", F), value("s", I), value("b", F)]
+    nodes = [loop(parts, " z", "l r y s t", [value("v", F, [])], results)]
+    feeds = [{"q": [floats(*s)] * n, "n": np.int64(n), "z": floats()} for s, n in [((3,), 2), ((2, 1, 3), 3), ((), 1), ((4, 2), 0)]]
+    outputs = [value("l", F, []), value("r", F, ["n"]), value("s", I), value("y", F), value("t", F)]
+    return nodes, [sequence("q"), value("n", I, []), value("z", F, [])], outputs, feeds, {"yes": np.array(True), "one": np.float32(1)}
+
+
+def slices(feed):
+    parts = [row.reshape(feed["s"]) for row in feed["x"]]
+    return [np.stack(parts[::-1], 1), feed["z"].reshape(feed["s"]) + sum(parts), np.stack(parts, -1), np.float32(feed["x"].sum(1))]
+
+
+@old_case(18, slices)
+def scanned(floats):
+    """The same of a Scan, with axes and directions; its state keeps a rank that the body does not show."""
+    parts = [node("Reshape", "e s", "h"), node("Reshape", "v s", "g"), node("Add", "g h", "w"), node("ReduceSum", "e", "t", keepdims=0)]
+    outputs = [value("w", F), value("h", F), value("h", F), value("t", F, [])]
+    each = helper.make_graph([*parts, node("Identity", "h", "k")], "body", [value("v", F), value("e", F, [6])], [*outputs[:2], value("k", F), outputs[3]])
+    attrs = {"scan_output_axes": [1, -1, 0], "scan_output_directions": [1, 0, 0]}
+    nodes = [node("Reshape", "z s", "z0"), node("Scan", "z0 x", "l y k t", body=each, num_scan_inputs=1, **attrs)]
+    ports = [value("x", F, ["n", 6]), value("z", F, [6]), value("s", I, ["k"])]
+    feeds = [{"x": floats(n, 6), "z": floats(6), "s": ints(*s)} for n, s in [(2, [2, 3]), (3, [6]), (1, [1, 2, 1, 3])]]
+    return nodes, ports, [value("y", F), value("l", F), value("k", F), value("t", F)], feeds, {}
+
+
+@case
+def alive_later(floats):
+    """A branch that does not fit what a Loop begins with, but what it carries later."""
+    then = body([node("Concat", "v one", "t", axis=0)], [value("t", F)])
+    other = body([node("Add", "v four", "e")], [value("e", F)])
+    parts = [node("Shape", "v", "s"), node("Equal", "s three", "c"), node("If", "c", "w", then_branch=then, else_branch=other)]
+    nodes = [loop(parts, " x", "y", [value("v", F)], [value("w", F)])]
+    consts = {"one": floats(1), "three": ints(3), "four": floats(4), "yes": np.array(True)}
+    feeds = [{"n": np.int64(n), "x": floats(3)} for n in (0, 1, 3)]
+    return nodes, [value("n", I, []), value("x", F, [3])], [value("y", F)], feeds, consts
+
+
+@case
 def elements(floats):
     nodes = [node("SequenceConstruct", "a b c", "q"), node("SequenceAt", "q i", "h"), node("Relu", "h", "y")]
     ports = [value("a", F, ["n"]), value("b", F, ["n", "m"]), value("c", F, []), value("i", I, [])]
@@ -319,6 +371,13 @@ def repeated(floats):
     return [node("Tile", "x s", "y"), node("Tile", "z t", "w")], ports, [value("y", F), value("w", F)], feeds, {}
 
 
+def reads(nodes):
+    """The names that nodes and their subgraphs read."""
+    inner = [a.g for n in nodes for a in n.attribute if a.HasField("g")]
+    ends = {o.name for g in inner for o in g.output}
+    return ends.union({i for n in nodes for i in n.input}, *(reads(g.node) for g in inner))
+
+
 class Tests:
     def __init__(self, bmc, tally, rng):
         self.bmc, self.tally, self.rng = bmc, tally, rng
@@ -336,7 +395,7 @@ class Tests:
             return [ReferenceEvaluator(model).run(None, feed) for feed in feeds]
 
     def build(self, name, nodes, inputs, outputs, consts, opset=18):
-        used = {i for n in nodes for i in n.input} | {"yes", "zero"}
+        used = reads(nodes)
         stored = [numpy_helper.from_array(np.asarray(a), n) for n, a in consts.items() if n in used]
         graph = helper.make_graph(nodes, name, inputs, outputs, stored)
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
@@ -350,6 +409,7 @@ class Tests:
     def run(self, name):
         made, want = CASES[name], getattr(CASES[name], "want", None)
         nodes, inputs, outputs, feeds, consts = made(self.floats)
+        feeds = [{k: v if isinstance(v, list) else np.asarray(v) for k, v in feed.items()} for feed in feeds]
         model = self.build(name, nodes, inputs, outputs, consts, getattr(made, "opset", 18))
         wants = [want(feed) for feed in feeds] if want else self.expected(model, feeds)
         for options in CONFIGS:
