@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """What no generated case has: attributes never given, documented values never drawn, inputs and outputs that may be absent and
-never are, or always are.   coverage.py prints a line for each; run.py counts them as failures.
+never are, or always are; and what explained.txt quotes that no specification says.   coverage.py prints a line for each;
+run.py counts them as failures.
 
 The schema says which attributes, optional inputs and outputs there are. What values an attribute has stands in its description
 only: VALUES repeats it for those with a few. A value counts as drawn where the attribute is absent and it is the default.
 """
 
+import fnmatch
 import os
+import re
 import sys
 from collections import defaultdict
 
@@ -147,8 +150,35 @@ def all_gaps():
     ]
 
 
+def plain(text):
+    """Without marks and breaks of lines."""
+    return " ".join(re.sub(r"[`*\\]", "", text).split()).lower()
+
+
+def specification(schema):
+    ports = [(p.name, p.description) for p in list(schema.inputs) + list(schema.outputs)]
+    attributes = [(n, a.description) for n, a in schema.attributes.items()]
+    return plain(" ".join([schema.doc or ""] + ["%s: %s" % x for x in ports + attributes]))
+
+
+def unquoted(rules):
+    """(pattern, quotation) of the rules (pattern, verdict, reason) whose quotation neither a version that the pattern stands
+    for nor an operator that the reason names has. [...] and ... stand for what is left out."""
+    schemas = drafts.schemas()
+    for pattern, _, reason in rules:
+        head, words = pattern.split("/")[0], set(re.findall(r"[A-Z]\w+", re.sub(r'"[^"]*"', "", reason)))
+        meant = [specification(s) for s in schemas if s.name in words or fnmatch.fnmatchcase(
+            "%s%s-%d" % (s.domain + ":" if s.domain else "", s.name, s.since_version), head)]
+        for quote in re.findall(r'"([^"]+)"', reason):
+            parts = [plain(p) for p in re.split(r"\[\.\.\.\]|\.\.\.", quote)]
+            if not any(all(p in text for p in parts) for text in meant):
+                yield pattern, quote
+
+
 if __name__ == "__main__":
-    found = all_gaps()
+    import run
+
+    found = all_gaps() + list(unquoted(run.explained()))
     for line in found:
         print("%s: %s" % line)
     sys.exit(1 if found else 0)

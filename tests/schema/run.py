@@ -239,6 +239,8 @@ def conclude(args, lines):
     if not args.filter:
         gaps = coverage.all_gaps()
         tally.check("attributes, their values, absent inputs: all are drawn", not gaps, "; ".join("%s: %s" % g for g in gaps[:9]))
+        for pattern, quote in coverage.unquoted(rules):
+            tally.check("the specification says what %s quotes" % pattern, False, quote)
     print("verdicts: " + ", ".join("%d %s" % (n, v) for v, n in verdicts.most_common()))
     print("explained: " + (", ".join("%d %s" % (sum(used[k] for k, r in enumerate(rules) if r[1] == v), v)
                                      for v in sorted({r[1] for r in rules})) or "0"))
