@@ -22,7 +22,7 @@ typedef enum RecipeKind { RECIPE_PACK, RECIPE_GRAPH, RECIPE_WINOGRAD } RecipeKin
  * GRAPH: `graph` (index into the module's graphs) evaluated over `src` blobs, its one result. */
 typedef struct Recipe {
     RecipeKind kind;
-    Blob src[4]; uint32_t n_src;
+    Blob src[8]; uint32_t n_src;
     int64_t batch, K, N, kc, g;              /* PACK */
     int64_t src_off, stride_t, stride_k, stride_n;
     int64_t k_in, stride_q;                  /* k_in 0: k is one axis */

@@ -6,9 +6,9 @@
 #include "base/bug.h"
 #include <string.h>
 
-/* A recipe that is there already for the same operator over the same sources (from[], which the node's operands name):
- * clones of a graph fold the same things. */
-static Blob find_recipe(Graph *g, Node n, const Recipe *r, const Value *from)
+/* A recipe that is there already for result `at` of the same operator over the same sources (from[], which the node's
+ * operands name): clones of a graph fold the same things. */
+static Blob find_recipe(Graph *g, Node n, uint32_t at, const Recipe *r, const Value *from)
 {
     Module *m = g->m;
     const NodeRec *rec = node_rec(g, n);
@@ -19,7 +19,8 @@ static Blob find_recipe(Graph *g, Node n, const Recipe *r, const Value *from)
         const Graph *q = m->graph.p[known->recipe->graph];
         Node c = graph_first(q);
         if (!c.i || node_next(q, c).i || q->in.n != r->n_src || node_rec(q, c)->op != rec->op || node_n_in(q, c) != rec->n_in) continue;
-        bool same = value_type(q, node_out(q, c, 0)).i == value_type(g, node_out(g, n, 0)).i &&
+        if (node_n_out(q, c) != rec->n_out || q->out.p[0].i != node_out(q, c, at).i) continue;
+        bool same = value_type(q, q->out.p[0]).i == value_type(g, node_out(g, n, at)).i &&
                     attrs_equal(node_desc(g, n), node_attrs(g, n), node_attrs(q, c));
         for (uint32_t j = 0; same && j < r->n_src; j++) same = value_type(q, q->in.p[j]).i == value_type(g, from[j]).i;
         for (uint32_t k = 0; same && k < rec->n_in; k++) {
@@ -33,7 +34,7 @@ static Blob find_recipe(Graph *g, Node n, const Recipe *r, const Value *from)
     return (Blob){0};
 }
 
-Blob recipe_of_node(Graph *g, Node n, const Blob *operand)
+Blob recipe_of_node(Graph *g, Node n, uint32_t at, const Blob *operand)
 {
     Module *m = g->m;
     Recipe r = {.kind = RECIPE_GRAPH};
@@ -41,8 +42,7 @@ Blob recipe_of_node(Graph *g, Node n, const Blob *operand)
     const NodeRec *rec = node_rec(g, n);
     uint32_t n_in = rec->n_in;
     int64_t count;
-    if (rec->n_out != 1 || rec->n_region ||
-        !dim_is_const(&m->dims, type_count(&m->types, value_type(g, node_out(g, n, 0))), &count))
+    if (rec->n_region || !dim_is_const(&m->dims, type_count(&m->types, value_type(g, node_out(g, n, at))), &count))
         return (Blob){0};
     for (uint32_t k = 0; k < n_in; k++) {
         Value v = node_in(g, n, k);
@@ -55,7 +55,7 @@ Blob recipe_of_node(Graph *g, Node n, const Blob *operand)
         from[j] = v;
         r.src[r.n_src++] = operand ? operand[k] : value_rec(g, v)->data;
     }
-    Blob known = find_recipe(g, n, &r, from);
+    Blob known = find_recipe(g, n, at, &r, from);
     if (known.i) return known;
     Graph *q = graph_new(m, "fold");
     Value *in = arena_array(m->arena, Value, n_in + 1);
@@ -63,10 +63,13 @@ Blob recipe_of_node(Graph *g, Node n, const Blob *operand)
     for (uint32_t k = 0; k < n_in; k++)
         for (uint32_t j = 0; j < r.n_src; j++)
             if (node_in(g, n, k).i == from[j].i) in[k] = to[j];
-    Node c = graph_add(q, rec->op, in, n_in, 1, rec->attrs, rec->loc, NODE_NONE);
-    Value y = node_out(q, c, 0);
-    value_rec(q, y)->type = value_type(g, node_out(g, n, 0));
-    value_rec(q, y)->name = value_rec(g, node_out(g, n, 0))->name;
+    uint32_t n_out = rec->n_out;
+    Node c = graph_add(q, rec->op, in, n_in, n_out, rec->attrs, rec->loc, NODE_NONE);
+    for (uint32_t k = 0; k < n_out; k++) {
+        value_rec(q, node_out(q, c, k))->type = value_type(g, node_out(g, n, k));
+        value_rec(q, node_out(q, c, k))->name = value_rec(g, node_out(g, n, k))->name;
+    }
+    Value y = node_out(q, c, at);
     graph_set_outputs(q, &y, 1);
     r.graph = q->id;
     return blob_derived(&m->blobs, type_rec(&m->types, value_type(q, y))->elem, count, &r);

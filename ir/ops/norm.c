@@ -322,14 +322,15 @@ static bool bn_eval_training(Eval *e, Tensor *y, int64_t plane)
     const Bn *a = ATTRS(e->g, e->n, Bn);
     Tensor *stat[2] = {NULL, NULL};
     for (uint32_t r = 1; r < e->n_out; r++) stat[r - 1] = ev_out(e, r, e->in[2 + r]->elem, 1, e->in[2 + r]->dim);
+    const int64_t step = x->dim[1] * plane, end = plane ? x->count : 0; /* from one batch element to the next */
     double count = x->dim[1] ? (double)(x->count / x->dim[1]) : 0;
     for (int64_t c = 0; c < x->dim[1]; c++) {
         double s[2] = {0, 0};
         for (int pass = 0; pass < 2; pass++)
-            for (int64_t k = 0; k < x->count; k++)
-                if (k / plane % x->dim[1] == c) s[pass] += (pass ? pow(ev_f(x, k) - s[0], 2) : ev_f(x, k)) / count;
-        for (int64_t k = 0; k < x->count; k++)
-            if (k / plane % x->dim[1] == c)
+            for (int64_t at = c * plane; at < end; at += step)
+                for (int64_t k = at; k < at + plane; k++) s[pass] += (pass ? pow(ev_f(x, k) - s[0], 2) : ev_f(x, k)) / count;
+        for (int64_t at = c * plane; at < end; at += step)
+            for (int64_t k = at; k < at + plane; k++)
                 ev_set_f(y, k, (ev_f(x, k) - s[0]) * ev_f(e->in[1], c) / sqrt(s[1] + (double)(float)a->epsilon) + ev_f(e->in[2], c));
         for (int r = 0; r < 2; r++)
             if (stat[r]) ev_set_f(stat[r], c, ev_f(e->in[3 + r], c) * (double)(float)a->momentum + s[r] * (1 - (double)(float)a->momentum));

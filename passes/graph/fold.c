@@ -86,10 +86,13 @@ static bool candidate(const Fold *f, Node n, Sizes *s)
         s->derived |= b->kind == BLOB_DERIVED;
     }
     for (uint32_t k = 0; k < r->n_out; k++) {
-        int64_t bytes = const_bytes(g->m, value_type(g, node_out(g, n, k)));
+        Value v = node_out(g, n, k);
+        int64_t bytes = const_bytes(g->m, value_type(g, v)), elements = 0;
         if (bytes < 0) return false;
+        if (!value_used(g, v)) continue;
         s->out += bytes;
-        dim_is_const(&g->m->dims, dim_resolve(&g->m->dims, type_count(&g->m->types, value_type(g, node_out(g, n, k)))), &s->out_elements);
+        dim_is_const(&g->m->dims, dim_resolve(&g->m->dims, type_count(&g->m->types, value_type(g, v))), &elements);
+        s->out_elements += elements;
     }
     int64_t depth = 1;
     const TypeRec *t = r->n_in && node_in(g, n, 0).i ? value_trec(g, node_in(g, n, 0)) : NULL;
@@ -158,7 +161,9 @@ static Blob blob_for(Fold *f, Value v)
     Blob operand[RECIPE_SRC_MAX];
     for (uint32_t k = 0; k < node_n_in(g, n); k++)
         if (node_in(g, n, k).i && !(operand[k] = blob_for(f, node_in(g, n, k))).i) return (Blob){0};
-    return l->blob = recipe_of_node(g, n, operand);
+    uint32_t at = 0;
+    while (node_out(g, n, at).i != v.i) at++;
+    return l->blob = recipe_of_node(g, n, at, operand);
 }
 
 /* Is it worth its room? */
@@ -168,34 +173,43 @@ static bool worth_storing(const PassCtx *c, const Sizes *s)
     return s->work && s->out <= c->opt[OPT_MADE];
 }
 
+/* Every result that is used becomes a recipe of its own, or none does. */
 static bool fold_large(Fold *f, Node n, const Sizes *s)
 {
     PassCtx *c = f->c;
     Graph *g = f->g;
-    Value y = node_out(g, n, 0);
-    bool evaluable = node_desc(g, n)->eval && value_trec(g, y)->elem != DT_STR;
-    bool fits = evaluable && node_n_out(g, n) == 1 && node_n_in(g, n) <= RECIPE_SRC_MAX;
+    bool fits = node_n_in(g, n) <= RECIPE_SRC_MAX && node_desc(g, n)->eval;
+    for (uint32_t k = 0; k < node_n_out(g, n); k++) fits &= value_trec(g, node_out(g, n, k))->elem != DT_STR;
     bool steps = s->steps > 0; /* an operand is latent */
     if (steps && (s->cost > COST_MAX || !fits)) return false;
     if (!worth_storing(c, s)) {
         pass_remark(c, graph_loc(g, n), "not folded: the result has %lld bytes, its operands %lld", (long long)s->out, (long long)s->in);
-        if (fits && y.i < f->n && s->steps < STEPS_MAX)
-            f->latent[y.i] = (Latent){.is = true, .work = s->work, .roots = s->in, .elements = s->out_elements, .cost = s->cost, .steps = s->steps};
+        for (uint32_t k = 0; fits && s->steps < STEPS_MAX && k < node_n_out(g, n); k++)
+            if (node_out(g, n, k).i < f->n)
+                f->latent[node_out(g, n, k).i] = (Latent){.is = true, .work = s->work, .roots = s->in,
+                                                          .elements = s->out_elements, .cost = s->cost, .steps = s->steps};
         return false;
     }
-    if (!evaluable) return false;
-    TypeRec type = *value_trec(g, y);
-    for (int k = 0; k < type.rank; k++) type.dim[k] = dim_resolve(&c->m->dims, type.dim[k]);
-    value_rec(g, y)->type = type_intern(&c->m->types, &type);
+    if (!fits) {
+        pass_remark(c, graph_loc(g, n), "not folded: it has more than %d operands, or gives strings", RECIPE_SRC_MAX);
+        return false;
+    }
     Blob operand[RECIPE_SRC_MAX];
     for (uint32_t k = 0; steps && k < node_n_in(g, n); k++)
         if (node_in(g, n, k).i && !(operand[k] = blob_for(f, node_in(g, n, k))).i) return false;
-    Blob b = recipe_of_node(g, n, steps ? operand : NULL);
-    if (!b.i) {
-        pass_remark(c, graph_loc(g, n), "not folded: it has several results or more than %d operands", RECIPE_SRC_MAX);
-        return false;
+    for (uint32_t k = 0; k < node_n_out(g, n); k++) {
+        Value y = node_out(g, n, k);
+        TypeRec type = *value_trec(g, y);
+        for (int i = 0; i < type.rank; i++) type.dim[i] = dim_resolve(&c->m->dims, type.dim[i]);
+        value_rec(g, y)->type = type_intern(&c->m->types, &type);
     }
-    replace(g, y, b, value_type(g, y));
+    for (uint32_t k = 0; k < node_n_out(g, n); k++) {
+        Value y = node_out(g, n, k);
+        if (!value_used(g, y)) continue;
+        Blob b = recipe_of_node(g, n, k, steps ? operand : NULL);
+        assert(b.i);
+        replace(g, y, b, value_type(g, y));
+    }
     return true;
 }
 

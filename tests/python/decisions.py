@@ -491,6 +491,21 @@ def recipes(t):
             got = Loaded(t.path(name)).run({"x": x})["y"]
             t.tally.check("%s: a constant of %d elements" % (name, w.size), np.allclose(got, want, rtol=1e-6), np.abs(got - want).max())
         t.tally.check("the constant is in the artifact", os.path.getsize(t.path(folded)) > w.nbytes)
+        parts = [onnx.numpy_helper.from_array(a, name) for name, a in (
+            ("w", w[None]), ("one", np.ones(rows, np.float32)), ("shift", np.arange(rows, dtype=np.float32)))]
+        graph = onnx.helper.make_graph(  # five operands, three results, two of them used
+            [node("BatchNormalization", ["w", "one", "shift", "shift", "one"], ["s", "m", "v"], training_mode=1, momentum=0.0),
+             node("Add", ["s", "x"], ["y"]), node("Add", ["m", "x"], ["z"])], "recipe",
+            [info("x", onnx.TensorProto.FLOAT, [1])], [info("y", onnx.TensorProto.FLOAT, [1, rows, cols]), info("z", onnx.TensorProto.FLOAT, [rows])],
+            parts)
+        onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8), t.path("results.onnx"))
+        several = "results%d.so" % rows
+        if not t.compile("results.onnx", several):
+            continue
+        got, wide = Loaded(t.path(several)).run({"x": np.zeros(1, np.float32)}), w.astype(np.float64)
+        want = (wide - wide.mean(1, keepdims=True)) / np.sqrt(wide.var(1, keepdims=True) + 1e-5) + np.arange(rows)[:, None]
+        t.tally.check("two results of one operator", np.allclose(got["y"][0], want, rtol=1e-6, atol=1e-5) and np.allclose(got["z"], wide.mean(1), atol=1e-6))
+        t.tally.check("nothing is left to normalise", os.path.getsize(t.path(several)) > w.nbytes)
 
 
 def debug(t):
