@@ -97,7 +97,7 @@ static bool carries(const Port *p)
 static const char *gradient(const OpDesc *d)
 {
     if (!carries(d->in) || !carries(d->out)) return "";
-    return d->grad == grad_zero ? "0" : d->grad ? "yes" : d->expand && !d->must_expand ? "expanded" : "no";
+    return d->grad == grad_zero ? "0" : d->grad ? "yes" : d->expand && (!d->must_expand || d->flags & OPF_EXPANDS) ? "expanded" : "no";
 }
 
 static void add_op_row(Str *s, OpCode op)

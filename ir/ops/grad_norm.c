@@ -130,7 +130,15 @@ static bool batch_training(Grad *c)
 bool grad_batch_norm(Grad *c)
 {
     if (gr_int(c, "training_mode")) return batch_training(c);
-    if (!gr_int(c, "spatial")) return gr_refuse(c, "spatial=0 has no derivative");
+    if (!gr_int(c, "spatial")) { /* a factor for each element of a picture: they broadcast as they are */
+        Ex *x = &c->x;
+        DType t = wide(gr_elem(c, X));
+        Value part[5];
+        for (uint32_t k = 0; k < 5; k++) part[k] = ex_cast(x, gr_in(c, k), t);
+        Value y = gr_mul(c, gr_sub(c, part[0], part[3]), gr_mul(c, part[1], inverse_root(c, part[4])));
+        y = ex_cast(x, gr_add(c, y, part[2]), gr_elem(c, gr_out(c, 0)));
+        return gr_written_out(c, &y, 1);
+    }
     Value dy = ex_cast(&c->x, gr_dy(c), wide(gr_elem(c, X))), x = ex_cast(&c->x, X, wide(gr_elem(c, X)));
     Value inv = inverse_root(c, channels(c, gr_in(c, 4))), slope = gr_mul(c, channels(c, gr_in(c, 1)), inv);
     Value centred = gr_need(c, 1) || gr_need(c, 4) ? gr_sub(c, x, channels(c, gr_in(c, 3))) : VALUE_NONE;

@@ -31,20 +31,13 @@ bool grad_col2im(Grad *c)
 {
     Ex *x = &c->x;
     Dims *d = &c->g->m->dims;
-    const Content *block = infer_value_content(c->g, gr_in(c, 2));
-    int rank = gr_rank(c, gr_out(c, 0)), r = rank - 2;
-    int64_t area = 1, n;
-    Dim image[RANK_MAX], kernel[RANK_MAX];
-    if (!block || (int)block->n != r) return gr_refuse(c, "a block of a shape that only the run knows");
-    image[1] = kernel[1] = dim_const(d, 1);
-    for (int i = 0; i < r; i++) {
-        kernel[2 + i] = dim_resolve(d, block->d[i]);
-        if (!dim_is_const(d, kernel[2 + i], &n) || __builtin_mul_overflow(area, n, &area)) return gr_refuse(c, "a block of a shape that only the run knows");
-        image[2 + i] = gr_dim(c, gr_dy(c), 2 + i);
-    }
-    image[0] = dim_mul(d, gr_dim(c, gr_dy(c), 0), gr_dim(c, gr_dy(c), 1)), kernel[0] = dim_const(d, area);
-    Value square = ex2(x, OP_Expand, gr_num(c, 0, X), ex_ints(x, (int64_t[]){area, area}, 2));
-    Value ones = ex_shaped(x, ex1(x, OP_EyeLike, square), kernel, rank);
+    int rank = gr_rank(c, gr_out(c, 0));
+    Dim image[RANK_MAX];
+    for (int i = 2; i < rank; i++) image[i] = gr_dim(c, gr_dy(c), i);
+    image[0] = dim_mul(d, gr_dim(c, gr_dy(c), 0), gr_dim(c, gr_dy(c), 1)), image[1] = dim_const(d, 1);
+    Value block = ex_cast(x, gr_in(c, 2), DT_I64), one = ex_int1(x, 1), area = ex_reduce(x, OP_ReduceProd, block, (int64_t[]){0}, 1, true);
+    Value square = ex2(x, OP_Expand, gr_num(c, 0, X), ex_axis(x, OP_Concat, (Value[]){area, area}, 2, 0));
+    Value ones = ex2(x, OP_Reshape, ex1(x, OP_EyeLike, square), ex_axis(x, OP_Concat, (Value[]){area, one, block}, 3, 0));
     static const char *const NAMES[] = {"strides", "dilations", "pads"};
     void *attrs = NULL;
     for (int k = 0; k < 3; k++)

@@ -23,6 +23,12 @@ static bool is_one(const Grad *c, Value scales, int slot)
 
 static Value entry(Grad *c, Value list, int slot) { return ex_axis(&c->x, OP_Gather, (Value[]){list, ex_int1(&c->x, slot)}, 2, 0); }
 
+static bool is_crop(const Grad *c)
+{
+    const Resize *a = ATTRS(c->g, c->n, Resize);
+    return node_rec(c->g, c->n)->op == OP_Resize && !strcmp(a->coordinate_transformation_mode, "tf_crop_and_resize");
+}
+
 /* M[in, out] of one axis. */
 static Value matrix(Grad *c, Value scales, Value sizes, int axis, int slot)
 {
@@ -37,6 +43,13 @@ static Value matrix(Grad *c, Value scales, Value sizes, int axis, int slot)
     uint32_t k = 0;
     for (const AttrSpec *s = node_desc(c->g, c->n)->attrs; strcmp(s[k].name, "axes");) k++;
     a.axes = (AttrInts){0};
+    a.extrapolation_value = 0;
+    if (is_crop(c)) { /* start and end of both axes: all rows, the part of this one */
+        Value all = ex_cast(x, ex_ints(x, (int64_t[]){0, 1}, 2), gr_elem(c, gr_in(c, 1))), half = ex_shape_part(x, gr_in(c, 1), 0, 1);
+        Value end = ex2(x, OP_Add, ex2(x, OP_Div, half, ex_int1(x, 2)), ex_int1(x, slot));
+        Value part[4] = {entry(c, all, 0), entry(c, gr_in(c, 1), slot), entry(c, all, 1), ex_axis(x, OP_Gather, (Value[]){gr_in(c, 1), end}, 2, 0)};
+        in[1] = ex_axis(x, OP_Concat, part, 4, 0);
+    }
     a.set &= ~((uint64_t)1 << k);
     return ex_op(x, OP_Resize, in, 4, &a);
 }
@@ -48,13 +61,14 @@ bool grad_resize(Grad *c)
     bool upsample = node_rec(c->g, c->n)->op == OP_Upsample;
     Value scales = gr_in(c, upsample ? 1 : 2), sizes = upsample ? VALUE_NONE : gr_in(c, 3), v = gr_dy(c);
     int rank = gr_rank(c, X);
-    if (!upsample && !strcmp(a->coordinate_transformation_mode, "tf_crop_and_resize")) return gr_refuse(c, "a region of interest");
+    bool crop = is_crop(c);
+    if (crop && gr_need(c, 1)) return gr_refuse(c, "by the region of interest");
     if (!upsample && sizes.i && strcmp(a->keep_aspect_ratio_policy, "stretch")) return gr_refuse(c, "keep_aspect_ratio_policy '%s'", a->keep_aspect_ratio_policy);
     for (int i = 0; i < rank; i++) {
         int slot = slot_of(a, i, rank);
         int64_t last[RANK_MAX];
-        if (slot < 0 || (scales.i && is_one(c, scales, slot))) continue;
-        if (!scales.i && dim_eq(&c->g->m->dims, gr_dim(c, X, i), gr_dim(c, gr_out(c, 0), i)) == TRI_YES) continue;
+        if (slot < 0 || (!crop && scales.i && is_one(c, scales, slot))) continue;
+        if (!crop && !scales.i && dim_eq(&c->g->m->dims, gr_dim(c, X, i), gr_dim(c, gr_out(c, 0), i)) == TRI_YES) continue;
         for (int k = 0; k < rank; k++) last[k] = k == i ? rank - 1 : k == rank - 1 ? i : k;
         Value m = matrix(c, scales, sizes, i, slot), turn = VALUE_NONE;
         if (!x->failed) turn = ex_transpose(x, m, (int64_t[]){1, 0}, 2);

@@ -91,9 +91,8 @@ bool grad_repeat(Grad *c)
 
 typedef struct Deform {
     int n;
-    int64_t taps, groups;
-    Dim batch, pixels;
-    const int64_t *kernel;
+    int64_t groups;
+    Dim batch, pixels, taps, kernel[WINDOW_MAX];
 } Deform;
 
 /* Corners of all samples along an axis, each [N, groups of offsets, taps, P]. */
@@ -108,16 +107,15 @@ static Corners corners_along(Grad *c, const Deform *f, Value offset, int axis, c
     Ex *x = &c->x;
     Dims *d = &c->g->m->dims;
     Corners r = {.at = {{0}}};
-    int64_t *tap = arena_array(c->g->m->arena, int64_t, f->taps + 1), inner = 1;
     DType t = ex_elem(x, offset);
-    Dim below = dim_const(d, 1);
-    for (int i = axis + 1; i < f->n; i++) inner *= f->kernel[i], below = dim_mul(d, below, out[i]);
-    for (int64_t k = 0; k < f->taps; k++)
-        tap[k] =
-            k / inner % f->kernel[axis] * entry(gr_ints(c, "dilations"), axis, 1) - entry(gr_ints(c, "pads"), axis, 0);
+    Dim below = dim_const(d, 1), inner = below;
+    for (int i = axis + 1; i < f->n; i++) inner = dim_mul(d, inner, f->kernel[i]), below = dim_mul(d, below, out[i]);
+    Value tap = both(c, OP_Mod, both(c, OP_Div, upto(c, ex_dims(x, &f->taps, 1)), ex_dims(x, &inner, 1)), ex_dims(x, &f->kernel[axis], 1));
+    tap = gr_mul(c, tap, ex_i(x, DT_I64, entry(gr_ints(c, "dilations"), axis, 1)));
+    tap = gr_sub(c, tap, ex_i(x, DT_I64, entry(gr_ints(c, "pads"), axis, 0)));
     Value pixel = upto(c, ex_dims(x, &f->pixels, 1)); /* its index along the axis */
     pixel = both(c, OP_Mod, both(c, OP_Div, pixel, ex_dims(x, &below, 1)), ex_dims(x, &out[axis], 1));
-    Value base = ex_reshape(x, ex_ints(x, tap, (uint32_t)f->taps), (int64_t[]){-1, 1}, 2);
+    Value base = ex_reshape(x, tap, (int64_t[]){-1, 1}, 2);
     base = gr_add(c, base, gr_mul(c, pixel, ex_i(x, DT_I64, entry(gr_ints(c, "strides"), axis, 1))));
     Value place = gr_add(c, ex_cast(x, base, t), ex_axis(x, OP_Gather, (Value[]){offset, ex_i(x, DT_I64, axis)}, 2, 3));
     Value low = ex1(x, OP_Floor, place), len = ex_cast(x, ex_shape_part(x, X, 1 + axis, 2 + axis), t);
@@ -136,23 +134,23 @@ bool grad_deform_columns(Grad *c)
 {
     Ex *x = &c->x;
     Dims *d = &c->g->m->dims;
-    if (!gr_ints(c, "kernel_shape").n) return gr_refuse(c, "a kernel of a size that only the run knows");
+    AttrInts kernel = gr_ints(c, "kernel_shape"); /* else that of the weights, operand 3 */
     Value given = gr_in(c, 1), sum = VALUE_NONE, last = ex_int1(x, -1);
     int rank = gr_rank(c, X);
     Deform f = {.n = rank - 2,
-                .taps = 1,
+                .taps = dim_const(d, 1),
                 .groups = gr_int(c, "offset_group"),
                 .batch = gr_dim(c, X, 0),
-                .pixels = dim_const(d, 1),
-                .kernel = gr_ints(c, "kernel_shape").p};
+                .pixels = dim_const(d, 1)};
     Dim out[WINDOW_MAX], channels = gr_dim(c, X, rank - 1), size = dim_const(d, 1), og = dim_const(d, f.groups),
                          group = dim_const(d, gr_int(c, "group"));
     for (int i = 0; i < f.n; i++) {
-        f.taps *= f.kernel[i];
+        f.kernel[i] = kernel.n ? dim_const(d, kernel.p[i]) : gr_dim(c, gr_in(c, 3), 2 + i);
+        f.taps = dim_mul(d, f.taps, f.kernel[i]);
         f.pixels = dim_mul(d, f.pixels, out[i] = gr_dim(c, given, 2 + i));
         size = dim_mul(d, size, gr_dim(c, X, 1 + i));
     }
-    Dim taps = dim_const(d, f.taps), each = dim_div(d, channels, og), icg = dim_div(d, channels, group);
+    Dim taps = f.taps, each = dim_div(d, channels, og), icg = dim_div(d, channels, group);
     Value offset = ex_shaped(x, given, (Dim[]){f.batch, og, taps, dim_const(d, f.n), f.pixels}, 5);
     offset = ex_cast(x, offset, dtype_compute(gr_elem(c, given)));
     Value rows = ex_shaped(x, X, (Dim[]){f.batch, dim_mul(d, size, og), each}, 3);

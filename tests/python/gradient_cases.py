@@ -225,6 +225,11 @@ def windows(c):
     scales = np.array([1, 1, 2, 1.5], np.float32)
     for mode, attrs in (("nearest", {}), ("linear", {}), ("cubic", {"coordinate_transformation_mode": "align_corners"}), ("linear", {"antialias": 1})):
         case("Resize", f(1, 2, 4, 6), None, scales, out=[(1, 2, 8, 9)], mode=mode, **attrs)
+    roi = np.array([0, 0, 0.2, -0.3, 1, 1, 0.9, 1.2])
+    for mode, by in (("linear", [1, 1, 1.5, 1]), ("nearest", [1, 1, 1, 2]), ("cubic", [1, 1, 0.8, 1.4])):
+        y = [1, 2, *(int(np.floor(n * (b - a) * s)) for n, a, b, s in zip((4, 6), roi[2:4], roi[6:], by[2:]))]
+        case("Resize", f(1, 2, 4, 6), roi, np.float32(by), out=[y], mode=mode, coordinate_transformation_mode="tf_crop_and_resize",
+             extrapolation_value=3.0, options={"initializers": ("x1", "x2"), "modes": (None,)})
     case("Resize", f(1, 2, 5, 4), None, None, np.array([3, 7]), out=[(1, 2, 3, 7)], mode="linear", axes=[2, 3], antialias=1, options={"static": ("x0",)})
     case("Upsample", f(1, 2, 3, 3), scales, out=[(1, 2, 6, 4)], mode="linear", options={"opset": 9, "modes": (None,)})
 
@@ -237,6 +242,7 @@ def places(c):
     case("MaxUnpool", f(1, 1, 2, 2), i([[[[5, 7], [13, 15]]]]), i([1, 1, 5, 6]), out=[(1, 1, 5, 6)], kernel_shape=[2, 2], strides=[2, 2],
          options={"static": ("x0",)})
     case("Col2Im", f(2, 8, 12), i([4, 5]), i([2, 2]), out=[(2, 2, 4, 5)], options={"static": ("x0",)})
+    case("Col2Im", f(2, 8, 12), i([4, 5]), i([2, 2]), out=[(2, 2, 4, 5)], name="Col2Im of blocks of the run", options={"feed": ("x2",), "modes": (None,)})
     case("Col2Im", f(1, 6, 6), i([5, 4]), i([2, 3]), out=[(1, 1, 5, 4)], strides=[2, 1], pads=[1, 0, 0, 1], dilations=[2, 1], options={"static": ("x0",)})
     for align in (0, 1):
         case("AffineGrid", f(2, 2, 3), i([2, 1, 3, 4]), out=[(2, 3, 4, 2)], align_corners=align, options={"static": ("x0",)})
@@ -311,6 +317,8 @@ def written_out(c):
     case("DeformConv", f(*x), f(4, 2, 3, 2), f(2, 24, 3, 3), None, f(2, 12, 3, 3), out=[(2, 4, 3, 3)], group=2, offset_group=2,
          strides=[2, 1], dilations=[1, 2], pads=[1, 0, 1, 1], options=rest)
     case("DeformConv", f(1, 2, 6), f(2, 2, 3), f(1, 3, 4), out=[(1, 2, 4)], options=rest)
+    case("DeformConv", f(*x), f(4, 2, 3, 2), f(2, 24, 3, 3), None, f(2, 12, 3, 3), out=[(2, 4, 3, 3)], group=2, offset_group=2,
+         strides=[2, 1], dilations=[1, 2], pads=[1, 0, 1, 1], name="DeformConv, a kernel of any extents", options={**rest, "modes": ("distinct",)})
     rules = {"gated": (f(2, 3, 2), None), "delta": (None, f(2, 3, 1)), "linear": (None, None), "gated_delta": (f(2, 3, 6), f(2, 3, 2))}
     for name, extra in rules.items():
         past = None if name == "linear" else f(2, 2, 3, 2)
@@ -337,6 +345,9 @@ def norms(c):
     for x in ((3, 2, 4, 2), (5, 3)):
         k = x[1]
         case("BatchNormalization", f(*x), f(k), f(k), f(k), f(k, lo=0.5), out=[x])
+        part = x[1:]
+        case("BatchNormalization", f(*x), f(*part), f(*part), f(*part), f(*part, lo=0.5), out=[x], spatial=0, name="BatchNormalization of pictures %d" % len(x),
+             options={"opset": 7, "modes": (None,)})
         case("BatchNormalization", f(*x), f(k), f(k), f(k), f(k, lo=0.5), out=[x, (k,), (k,)], training_mode=1, momentum=0.7)
     case("InstanceNormalization", f(2, 3, 4, 2), f(3), f(3), out=[(2, 3, 4, 2)])
     case("GroupNormalization", f(2, 4, 3, 2), f(4), f(4), out=[(2, 4, 3, 2)], num_groups=2)
@@ -377,6 +388,11 @@ def blocks(c):
     case("DFT", f(2, 6, 2), np.array(4), one, out=[(2, 4, 2)], options={"static": ("x0",)})
     case("DFT", f(2, 34, 1), None, one, out=[(2, 34, 2)])
     case("DFT", f(1, 67, 2), None, one, out=[(1, 67, 2)], inverse=1, options={"modes": (None,)})
+    for axis, x, attrs, out in ((0, f(3, 5, 1), {"onesided": 1}, (2, 5, 2)), (-2, f(3, 5, 1), {}, (3, 5, 2)),
+                                (1, f(2, 4, 2), {"onesided": 1, "inverse": 1}, (2, 6, 1)), (0, f(2, 4, 2), {"inverse": 1}, (2, 4, 2))):
+        case("DFT", x, None, np.array(axis), out=[out], name="DFT of axis %d of the run %s" % (axis, attrs), options={"feed": ("x2",)}, **attrs)
+    case("DFT", f(2, 3, 1), np.array(5), np.array(1), out=[(2, 5, 2)], name="DFT of 5 points along an axis of the run",
+         options={"feed": ("x1", "x2"), "modes": (None,)})
     case("STFT", f(1, 10, 1), np.array(2), f(4), np.array(4), out=[(1, 4, 3, 2)], options={"static": ("x2",)})
     T, B, I, H = 4, 2, 3, 3
     lens = np.array([4, 2], np.int32)
