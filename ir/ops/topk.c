@@ -1,5 +1,8 @@
 /* topk.c: TopK: the k largest or smallest elements along an axis and where they stood, best first; of equal elements the one with the lower index comes first; NaN counts
- * as larger than any number. Selecting is the runtime's (rt_topk). k was an attribute before opset 10. */
+ * as larger than any number. Selecting is the runtime's (rt_topk). k was an attribute before opset 10.
+ * The few best of many short rows are a nest whose lanes are rows: an element and its place are one number,
+ * (element in the order of integers) * 2^32 + (places behind it), which goes down the k best so far, each keeping the
+ * greater one: k maxima and minima, no branch. */
 #include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 #include <math.h>
@@ -44,6 +47,68 @@ static bool infer(Infer *c)
     return infer_set(c, 0, infer_elem(c, 0), rank, dim) && infer_set(c, 1, DT_I64, rank, dim);
 }
 
+/* ---- the few best of short rows ---- */
+
+enum { FEW = K_CARRIES, FEW_LEN = 512, FEW_LEN_256 = 128 /* and in shorter vectors */, FEW_ROWS = 64 /* of an iteration that threads share */ };
+
+/* x as an i64 below 2^31 in magnitude: in the order of TopK, the best greatest. */
+static KVal few_key(Kb *b, DType e, KVal x, bool largest)
+{
+    KVal key = x;
+    if (dtype_is_float(e)) {
+        KVal bits = kb_bitcast(b, DT_I32, kb_select(b, kb_eq(b, x, kb_const_f(b, DT_F32, 0)), kb_const_f(b, DT_F32, 0), x));
+        KVal low = kb_and(b, kb_bin(b, KOP_SHR, bits, kb_const_i(b, DT_I32, 31)), kb_const_i(b, DT_I32, INT32_MAX));
+        key = kb_select(b, kb_un(b, KOP_ISNAN, x), kb_const_i(b, DT_I32, INT32_MAX), kb_bin(b, KOP_XOR, bits, low));
+    }
+    key = kb_cast(b, DT_I64, key);
+    return largest ? key : kb_sub(b, kb_i(b, -1), key);
+}
+
+/* false: nothing emitted, these are not few, or not of many rows. */
+static bool lower_few(Lw *l, bool largest, int axis, Dim places)
+{
+    Dims *d = &l->m->dims;
+    int rank = lw_rank(l, 0), lanes = axis == rank - 1 ? rank - 2 : rank - 1;
+    int64_t k, len, rows, most = l->k->target.vec_bits < 512 ? FEW_LEN_256 : FEW_LEN;
+    DType e = lw_elem(l, 0);
+    if (rank < 2 || !dim_is_const(d, places, &k) || k < 1 || k > FEW || dtype_info(e)->bits > 32) return false;
+    if (!dim_is_const(d, lw_dim(l, 0, axis), &len) || len < k || len > most) return false;
+    if (dim_is_const(d, lw_dim(l, 0, lanes), &rows) && rows < K_LANES / 2) return false;
+    KBuf in = lw_in(l, 0), out = lw_out(l, 0);
+    Kb *b = lw_kernel(l, "topk");
+    uint32_t x = kb_param(b, in, false), y = kb_param(b, out, true), at = 0;
+    bool indices = node_n_out(l->g, l->n) > 1;
+    if (indices) at = kb_param(b, lw_out(l, 1), true);
+    KVal idx[RANK_MAX], init[FEW], next[FEW];
+    for (int i = 0; i < rank; i++)
+        if (i != axis && i != lanes) idx[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)));
+    KVal all = kb_dim(b, lw_dim(l, 0, lanes));
+    KVal first = kb_mul(b, kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_ceil_div(b, all, FEW_ROWS)), kb_i(b, FEW_ROWS));
+    idx[lanes] = kb_for(b, KLOOP_VEC, first, kb_min(b, kb_add(b, first, kb_i(b, FEW_ROWS)), all));
+    KbLoop loop;
+    for (int j = 0; j < k; j++) init[j] = kb_i(b, INT64_MIN);
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_i(b, len), (uint32_t)k, init, NULL);
+    idx[axis] = loop.iv;
+    KVal key = few_key(b, e, kb_load(b, x, idx), largest), behind = kb_sub(b, kb_i(b, len - 1), loop.iv);
+    KVal v = kb_add(b, kb_bin(b, KOP_SHL, key, kb_i(b, 32)), behind);
+    for (int j = 0; j < k; j++) {
+        next[j] = kb_max(b, loop.carry[j], v);
+        v = kb_min(b, loop.carry[j], v);
+    }
+    kb_loop_end(b, &loop, next);
+    for (int j = 0; j < k; j++) {
+        KVal place = kb_sub(b, kb_i(b, len - 1), kb_and(b, loop.result[j], kb_i(b, UINT32_MAX)));
+        idx[axis] = place;
+        KVal best = kb_load(b, x, idx);
+        idx[axis] = kb_i(b, j);
+        kb_store(b, y, idx, best);
+        if (indices) kb_store(b, at, idx, place);
+    }
+    for (int i = 0; i < rank; i++) kb_end(b);
+    lw_kernel_end(l);
+    return true;
+}
+
 static bool lower(Lw *l, Node n)
 {
     const TopK *a = ATTRS(l->g, n, TopK);
@@ -57,6 +122,7 @@ static bool lower(Lw *l, Node n)
     lw_prepare_in(l);
     for (uint32_t r = 0; r < 2; r++)
         if (r < node_n_out(l->g, n)) lw_bind_dims(l, r, dim);
+    if (lower_few(l, a->largest != 0, axis, k)) return true;
     for (int i = 0; i < rank; i++)
         if (i < axis) outer = dim_mul(d, outer, dim[i]);
         else if (i > axis) inner = dim_mul(d, inner, dim[i]);
