@@ -30,25 +30,58 @@ unsigned weave_lanes(CgFn *f, KBlock body)
 /* ---- stores ---- */
 enum { GROUP_MAX = 64 };
 
+/* A sum of products by constants, as far as it is one. */
+enum { TERMS_MAX = 8 };
+typedef struct Sum {
+    unsigned n; /* TERMS_MAX + 1: too many */
+    LV term[TERMS_MAX];
+    int64_t by[TERMS_MAX], c;
+} Sum;
+
 typedef struct Store {
     KInst inst;
     Cv off;
-    LV base;    /* off.v = base + c */
+    Sum sum;    /* off.v = all terms + c */
     int64_t c;
 } Store;
 
-/* v = *base + the result. */
-static int64_t split(LV v, LV *base)
+static void sum_of(LV v, int64_t by, Sum *s)
 {
-    int64_t c = 0, k;
-    while (LLVMIsAInstruction(v) && LLVMGetInstructionOpcode(v) == LLVMAdd && cg_const(LLVMGetOperand(v, 1), &k)) {
-        c += k;
-        v = LLVMGetOperand(v, 0);
+    int64_t k;
+    LLVMOpcode op = LLVMIsAInstruction(v) ? LLVMGetInstructionOpcode(v) : LLVMUnreachable;
+    if (cg_const(v, &k)) {
+        s->c = (int64_t)((uint64_t)s->c + (uint64_t)by * (uint64_t)k);
+        return;
     }
-    *base = v;
-    if (!cg_const(v, &k)) return c;
-    *base = NULL;
-    return c + k;
+    if (op == LLVMAdd) {
+        sum_of(LLVMGetOperand(v, 0), by, s);
+        sum_of(LLVMGetOperand(v, 1), by, s);
+        return;
+    }
+    if ((op == LLVMMul || op == LLVMShl) && cg_const(LLVMGetOperand(v, 1), &k) && (op == LLVMMul || (k >= 0 && k < 63))) {
+        uint64_t factor = op == LLVMMul ? (uint64_t)k : UINT64_C(1) << k;
+        sum_of(LLVMGetOperand(v, 0), (int64_t)((uint64_t)by * factor), s);
+        return;
+    }
+    for (unsigned i = 0; i < s->n && i < TERMS_MAX; i++)
+        if (s->term[i] == v) {
+            s->by[i] = (int64_t)((uint64_t)s->by[i] + (uint64_t)by);
+            return;
+        }
+    if (s->n < TERMS_MAX) s->term[s->n] = v, s->by[s->n] = by;
+    if (s->n <= TERMS_MAX) s->n++;
+}
+
+/* Do they differ by a constant? */
+static bool apart(const Sum *x, const Sum *y)
+{
+    bool all = x->n == y->n && x->n <= TERMS_MAX;
+    for (unsigned i = 0; all && i < x->n; i++) {
+        unsigned j = 0;
+        while (j < y->n && y->term[j] != x->term[i]) j++;
+        all = j < y->n && y->by[j] == x->by[i];
+    }
+    return all;
 }
 
 /* The store and those behind it into the same buffer, with nothing but pure instructions between. */
@@ -154,8 +187,9 @@ KInst weave_stores(CgFn *f, KInst first)
     for (unsigned j = 0; j < n; j++) {
         s[j].off = access_offset(f, kinst(f->k, s[j].inst));
         fits = fits && s[j].off.kind == CV_LIN && s[j].off.coef > 1 && s[j].off.coef == s[0].off.coef;
-        if (fits) s[j].c = split(s[j].off.v, &s[j].base);
-        fits = fits && s[j].base == s[0].base;
+        if (fits) sum_of(s[j].off.v, 1, &s[j].sum);
+        if (fits) s[j].c = s[j].sum.c;
+        fits = fits && apart(&s[0].sum, &s[j].sum);
     }
     for (unsigned j = 0; fits && j < n; j++) /* stores that meet keep their order */
         for (unsigned i = 0; fits && i < j; i++) {
