@@ -43,7 +43,11 @@ static Value sized(Grad *c, Value v, const Axis *a, Value want)
 {
     Ex *x = &c->x;
     Value more = ex2(x, OP_Sub, want, extent(c, a, v)), pads = ex_axis(x, OP_Concat, (Value[]){ex_int1(x, 0), more}, 2, 0);
-    return ex_op(x, OP_Pad, (Value[]){v, pads, VALUE_NONE, a->at}, 4, NULL);
+    Value y = ex_op(x, OP_Pad, (Value[]){v, pads, VALUE_NONE, a->at}, 4, NULL);
+    if (!a->open || x->failed) return y;
+    int64_t parts = gr_rank(c, v) - 1; /* which Pad does not know to stay as many */
+    Value shape[2] = {ex_shape_part(x, y, 0, parts), ex_shape_part(x, v, parts, parts + 1)};
+    return ex_op(x, OP_Reshape, (Value[]){y, ex_axis(x, OP_Concat, shape, 2, 0)}, 2, ex_set(x, OP_Reshape, NULL, "allowzero", 1));
 }
 
 /* The transform in the other direction. */
