@@ -12,7 +12,15 @@
  * blocks (small images, many channels) the panels are shared among threads too: each group transforms the block's
  * inputs for itself, which costs little beside its products. Tiles at the border read zeros: those that need none have
  * a loop without predicates. Tiles cut by the end of the image go through scratch and store what is inside. A MaxPool
- * of 2 x 2 windows takes its maxima before anything is stored: windows never cross tiles. */
+ * of 2 x 2 windows takes its maxima before anything is stored: windows never cross tiles.
+ *
+ * Where the weights that pass would push V and M out of L2, planes come in turns of one row of the tile
+ * (WinogradPlan.by_rows), with one panel a group:
+ *       for r < m+2 {
+ *         for each tile i:            V[j][i][ic] = (row r of B^T) d B
+ *         for j < m+2:                M[j][i][oc] = macc V[j] * U[panel][r][j]
+ *         for each tile i:            part[r][i][oc] = M A, or behind the last row y = A^T part, ...
+ *       } */
 #include "ir/ops/conv_winograd.h"
 #include "base/num.h"
 #include "ir/ops/pool.h"
@@ -32,7 +40,8 @@ typedef struct Wn {
     Dim rows, cols, per_image, all;  /* tiles along the image's axes, of an image, of what blocks are cut from */
     bool across;                     /* that is the batch (all sizes are known); else an image */
     KVal image;
-    uint32_t x, u, v, sum, y;        /* parameters and locals */
+    bool by_rows;                    /* planes in turns of one row of the tile */
+    uint32_t x, u, v, sum, y, part;  /* parameters and locals */
     int64_t v_plane, m_plane;
 } Wn;
 
@@ -148,11 +157,11 @@ static KVal axis_inside(const Wn *x, Kb *b, int i, KVal first)
     return in;
 }
 
-/* V[..][i][..] of one tile. checked: positions outside of the image are zeros. */
-static void input_tile(const Wn *x, Kb *b, KVal i, const Place *p, const KVal *first, bool checked)
+/* V[..][i][..] of one tile, or of one row of it. checked: positions outside of the image are zeros. */
+static void input_tile(const Wn *x, Kb *b, KVal i, const Place *p, const KVal *first, bool checked, int only)
 {
     int n = x->f.n;
-    KVal d[WINOGRAD_N * WINOGRAD_N], half[WINOGRAD_N * WINOGRAD_N], to[WINOGRAD_N * WINOGRAD_N], at[2][WINOGRAD_N], in[2][WINOGRAD_N];
+    KVal d[WINOGRAD_N * WINOGRAD_N], half[WINOGRAD_N * WINOGRAD_N] = {0}, to[WINOGRAD_N * WINOGRAD_N], at[2][WINOGRAD_N], in[2][WINOGRAD_N];
     for (int a = 0; a < 2; a++)
         for (int k = 0; k < n; k++) {
             at[a][k] = kb_add(b, first[a], kb_i(b, k));
@@ -163,15 +172,20 @@ static void input_tile(const Wn *x, Kb *b, KVal i, const Place *p, const KVal *f
     KVal row = kb_mul(b, i, kb_i(b, x->ic)), c = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, x->ic));
     for (int k = 0; k < n * n; k++) {
         KVal idx[4] = {p->image, c, at[0][k / n], at[1][k % n]};
+        d[k] = (KVal){0};
+        if (only >= 0 && x->f.bt[only][k / n] == 0) continue;
         d[k] = checked ? kb_load_if(b, x->x, idx, pred[k], (KVal){0}) : kb_load(b, x->x, idx);
     }
-    for (int k = 0; k < n; k++) input_line(b, &x->f, d + k, n, half + k, n);
-    for (int k = 0; k < n; k++) input_line(b, &x->f, half + k * n, 1, to + k * n, 1);
-    for (int k = 0; k < n * n; k++) kb_store(b, x->v, (KVal[]){kb_i(b, k), kb_add(b, row, c)}, to[k]);
+    for (int k = 0; k < n; k++)
+        if (only < 0) input_line(b, &x->f, d + k, n, half + k, n);
+        else half[k] = combination(b, n, x->f.bt[only], d + k, n);
+    for (int k = 0; k < (only < 0 ? n : 1); k++) input_line(b, &x->f, half + k * n, 1, to + k * n, 1);
+    for (int k = 0; k < (only < 0 ? n * n : n); k++) kb_store(b, x->v, (KVal[]){kb_i(b, k), kb_add(b, row, c)}, to[k]);
     kb_end(b);
 }
 
-static void input(const Wn *x, Kb *b, KVal t0, KVal count)
+/* only: the row of the tile, -1: all. */
+static void input(const Wn *x, Kb *b, KVal t0, KVal count, int only)
 {
     KVal i = kb_for(b, KLOOP_SEQ, kb_i(b, 0), count), first[2], in = {0};
     /* blocks are whole: what is missing to the last one repeats the last tile */
@@ -182,16 +196,18 @@ static void input(const Wn *x, Kb *b, KVal t0, KVal count)
     }
     for (int checked = 0; checked <= (in.i != 0); checked++) {
         when(b, in, !checked);
-        input_tile(x, b, i, &p, first, checked);
+        input_tile(x, b, i, &p, first, checked, only);
         kb_end(b);
     }
     kb_end(b);
 }
 
-static void products(const Wn *x, Kb *b, KVal rows, KVal panel, KVal cols)
+/* M of all planes, or of those of one row of the tile. */
+static void products(const Wn *x, Kb *b, KVal rows, KVal panel, KVal cols, KVal row)
 {
     int64_t planes = x->f.n * x->f.n;
-    KVal xi = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_i(b, planes)), lanes = kb_i(b, K_LANES);
+    KVal local = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_i(b, x->by_rows ? x->f.n : planes)), lanes = kb_i(b, K_LANES);
+    KVal xi = x->by_rows ? kb_add(b, kb_mul(b, row, kb_i(b, x->f.n)), local) : local;
     KVal wide = kb_mul(b, kb_div(b, kb_add(b, cols, kb_i(b, K_LANES - 1)), lanes), lanes);
     KVal u0 = kb_add(b, kb_mul(b, panel, kb_i(b, planes * x->panel * x->ic)), kb_mul(b, kb_mul(b, xi, wide), kb_i(b, x->ic)));
     KMacc spec = {.a = x->v, .b = x->u, .m_inner = true, .b_packed = true, .acc = DT_F32, .b_next = x->panel * x->ic};
@@ -202,11 +218,11 @@ static void products(const Wn *x, Kb *b, KVal rows, KVal panel, KVal cols)
     KVal args[KM_ARGS] = {[KM_ROWS] = rows, [KM_COLS] = cols, [KM_K] = kb_i(b, x->ic), [KM_T] = kb_i(b, 1),
                           [KM_AK] = kb_i(b, 1), [KM_BK] = lanes, [KM_BSTRIP] = kb_i(b, x->ic * K_LANES)};
     KbMacc m;
-    KVal plane = kb_mul(b, xi, kb_i(b, x->v_plane));
+    KVal plane = kb_mul(b, local, kb_i(b, x->v_plane));
     kb_macc(b, &m, &spec, args);
     kb_macc_addr(b, &m, kb_add(b, plane, kb_mul(b, m.i, kb_i(b, x->ic))), (KVal){0}, u0);
     kb_macc_epilogue(b, &m);
-    kb_store(b, x->sum, (KVal[]){xi, kb_add(b, kb_mul(b, m.i, kb_i(b, x->panel)), m.j)}, m.acc);
+    kb_store(b, x->sum, (KVal[]){local, kb_add(b, kb_mul(b, m.i, kb_i(b, x->panel)), m.j)}, m.acc);
     kb_macc_end(b, &m);
     kb_end(b);
 }
@@ -224,6 +240,13 @@ static void output_values(const Wn *x, Kb *b, KVal i, KVal j, KVal *y)
 {
     int n = x->f.n, m = x->f.m;
     KVal s[WINOGRAD_N * WINOGRAD_N], half[WINOGRAD_N * WINOGRAD_N], row = kb_add(b, kb_mul(b, i, kb_i(b, x->panel)), j);
+    if (x->by_rows) {
+        for (int k = 0; k < n; k++) s[k] = kb_load(b, x->sum, (KVal[]){kb_i(b, k), row});
+        output_line(b, &x->f, s, 1, half + (n - 1) * m, 1);
+        for (int k = 0; k < (n - 1) * m; k++) half[k] = kb_load(b, x->part, (KVal[]){kb_i(b, k), row});
+        for (int k = 0; k < m; k++) output_line(b, &x->f, half + k, m, y + k, m);
+        return;
+    }
     for (int k = 0; k < n * n; k++) s[k] = kb_load(b, x->sum, (KVal[]){kb_i(b, k), row});
     for (int k = 0; k < n; k++) output_line(b, &x->f, s + k, n, half + k, n);
     for (int k = 0; k < m; k++) output_line(b, &x->f, half + k * n, 1, y + k * m, 1);
@@ -285,6 +308,21 @@ static void put_cut(const Wn *x, Kb *b, const Place *p, const KVal *left, KVal n
     for (int i = 0; i < 3; i++) kb_end(b);
 }
 
+/* part[r] = M A of row r of the tile. */
+static void output_part(const Wn *x, Kb *b, KVal live, KVal cols, KVal r)
+{
+    int n = x->f.n, m = x->f.m;
+    KVal i = kb_for(b, KLOOP_SEQ, kb_i(b, 0), live), j = kb_for(b, KLOOP_VEC, kb_i(b, 0), cols);
+    KVal s[WINOGRAD_N], z[WINOGRAD_N];
+    KVal row = kb_add(b, kb_mul(b, i, kb_i(b, x->panel)), j);
+    for (int k = 0; k < n; k++) s[k] = kb_load(b, x->sum, (KVal[]){kb_i(b, k), row});
+    output_line(b, &x->f, s, 1, z, 1);
+    for (int k = 0; k < m; k++)
+        kb_store(b, x->part, (KVal[]){kb_add(b, kb_mul(b, r, kb_i(b, m)), kb_i(b, k)), row}, z[k]);
+    kb_end(b);
+    kb_end(b);
+}
+
 static void output(const Wn *x, Kb *b, KVal t0, KVal live, KVal n0, KVal cols)
 {
     Dims *d = kb_module(b)->dims;
@@ -315,6 +353,25 @@ static void output(const Wn *x, Kb *b, KVal t0, KVal live, KVal n0, KVal cols)
 }
 
 /* ---- the kernel ---- */
+
+/* A block of tiles and a panel, row of the tile by row. */
+static void block_by_rows(const Wn *x, Kb *b, KVal t0, KVal rows, KVal live, KVal panel, KVal n0, KVal cols)
+{
+    KVal r = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_i(b, x->f.n)), more = kb_lt(b, r, kb_i(b, x->f.n - 1));
+    for (int k = 0; k < x->f.n; k++) {
+        when(b, kb_eq(b, r, kb_i(b, k)), true);
+        input(x, b, t0, rows, k);
+        kb_end(b);
+    }
+    products(x, b, rows, panel, cols, r);
+    when(b, more, true);
+    output_part(x, b, live, cols, r);
+    kb_end(b);
+    when(b, more, false);
+    output(x, b, t0, live, n0, cols);
+    kb_end(b);
+    kb_end(b);
+}
 
 static bool applies(Lw *l, const ConvCase *c, int64_t *ic, int64_t *oc, Blob *weights)
 {
@@ -356,6 +413,7 @@ bool conv_lower_winograd(Lw *l, const ConvCase *c, int m, Node pool)
     x.tiles = plan.tiles;
     x.panel = plan.panel;
     Dim blocks = dim_ceildiv(d, x.all, dim_const(d, x.tiles));
+    x.by_rows = plan.by_rows;
     int64_t groups = plan.groups, panels = ceil_div(x.oc, x.panel), per_group = ceil_div(panels, groups);
 
     x.v_plane = x.tiles * x.ic + PAD;
@@ -368,8 +426,10 @@ bool conv_lower_winograd(Lw *l, const ConvCase *c, int m, Node pool)
     Kb *b = lw_kernel(l, "conv_winograd");
     x.x = kb_param(b, src, false);
     x.u = kb_param(b, u, false);
-    x.v = kb_local(b, "inputs", DT_F32, 2, (Dim[]){dim_const(d, planes), dim_const(d, x.v_plane)});
-    x.sum = kb_local(b, "products", DT_F32, 2, (Dim[]){dim_const(d, planes), dim_const(d, x.m_plane)});
+    int64_t there = x.by_rows ? x.f.n : planes;
+    x.v = kb_local(b, "inputs", DT_F32, 2, (Dim[]){dim_const(d, there), dim_const(d, x.v_plane)});
+    x.sum = kb_local(b, "products", DT_F32, 2, (Dim[]){dim_const(d, there), dim_const(d, x.m_plane)});
+    if (x.by_rows) x.part = kb_local(b, "parts", DT_F32, 2, (Dim[]){dim_const(d, (x.f.n - 1) * m), dim_const(d, x.m_plane)});
     if (!dim_multiple_of(d, w->out[0], m) || !dim_multiple_of(d, w->out[1], m))
         x.y = kb_local(b, "outputs", DT_F32, 2, (Dim[]){dim_const(d, m * m), dim_const(d, x.panel)});
 
@@ -385,13 +445,16 @@ bool conv_lower_winograd(Lw *l, const ConvCase *c, int m, Node pool)
     KVal t0 = kb_mul(b, block, kb_i(b, x.tiles)), live = kb_i(b, x.tiles);
     if (!fixed || known % x.tiles) live = kb_min(b, live, kb_sub(b, kb_dim(b, x.all), t0));
     KVal rows = fixed ? kb_i(b, x.tiles) : live;
-    input(&x, b, t0, rows);
+    if (!x.by_rows) input(&x, b, t0, rows, -1);
     KVal from = kb_mul(b, group, kb_i(b, per_group)), to = kb_add(b, from, kb_i(b, per_group));
     if (panels % per_group) to = kb_min(b, to, kb_i(b, panels));
     KVal panel = kb_for(b, KLOOP_SEQ, from, to), n0 = kb_mul(b, panel, kb_i(b, x.panel)), cols = kb_i(b, x.panel);
     if (x.oc % x.panel) cols = kb_min(b, cols, kb_sub(b, kb_i(b, x.oc), n0));
-    products(&x, b, rows, panel, cols);
-    output(&x, b, t0, live, n0, cols);
+    if (x.by_rows) block_by_rows(&x, b, t0, rows, live, panel, n0, cols);
+    else {
+        products(&x, b, rows, panel, cols, (KVal){0});
+        output(&x, b, t0, live, n0, cols);
+    }
     kb_end(b);
     kb_end(b);
     lw_kernel_end(l);

@@ -10,6 +10,7 @@ bool winograd_window(const Window *, int64_t group);
 
 typedef struct WinogradPlan {
     int64_t tiles, panel, groups; /* tiles of a block, output channels of a panel, groups of panels */
+    bool by_rows;                 /* planes in turns of one row of the tile */
     double cycles;                /* of one thread, for all tiles; of an image of middling size when they are not known */
     int64_t bytes;                /* of transformed weights */
 } WinogradPlan;

@@ -3,7 +3,8 @@
  * Cycles are counted for two multiply-add ports, as contract_choose does. What decides between direct sums, m = 2 and
  * m = 4 is multiply-adds (9 : 4 : 2.25), transforms (a fixed count per tile and vector of channels) and weights, which
  * are 16/9 and 4 times as many and come from memory once per run, and from the next cache once per block where they
- * exceed L2. */
+ * exceed L2. While they pass they push out of L2 what the block computed: all planes at once wait for the weights of
+ * the whole panel, planes in turns of a row (by_rows) for a quarter of them. */
 #include "ir/ops/conv_winograd.h"
 #include "base/num.h"
 #include <math.h>
@@ -17,13 +18,17 @@ enum {
     PANEL = 64,         /* output channels of a panel */
     PANELS_MOST = 8,    /* of them together: each panel reads the transformed inputs anew */
     UNITS = 8,          /* so many pieces of work are welcome for sharing among threads, */
-    CHANNELS_OWN = 128, /* if a group keeps so many output channels: the input transform is repeated for each group */
+    CHANNELS_OWN = 64,  /* if a group keeps so many output channels: the input transform is repeated for each group */
     CALL = 120          /* cycles around a product of planes */
 };
 static const double STORE = 2.5,     /* cycles of a vector of products beside its multiply-adds */
     UNSHARED = 1.15, ODD = 0.5;      /* prices for fewer pieces than half of UNITS, for one that two threads do not share */
-/* Bytes per cycle that arrive from memory, from the next cache beside the work, and from L2. */
-static const double MEMORY_RATE = 6, NEXT_RATE = 20, NEAR_RATE = 25;
+/* Bytes per cycle that arrive from memory, from the next cache beside the work (weights, for the next block; what the
+ * block itself computed), and from L2. */
+static const double MEMORY_RATE = 6, AGAIN_RATE = 9, NEXT_RATE = 8, NEAR_RATE = 25;
+/* Cycles of a vector's transforms more when planes come row by row: inputs are loaded twice, sums of rows wait. And of
+ * an input transform that each group repeats: its planes are in L2, not nearer. */
+static const double IN_ROWS = 20, OUT_ROWS = 30, IN_REPEATED = 32;
 
 bool winograd_window(const Window *w, int64_t group)
 {
@@ -42,26 +47,34 @@ double winograd_direct_cycles(const KTarget *t, int64_t ic, int64_t oc, int64_t 
     return (double)pixels * strips * sums * strip_registers(t) / 2 + strips * K_LANES * sums * 4 / MEMORY_RATE;
 }
 
-static WinogradPlan plan(const KTarget *t, int m, int64_t ic, int64_t oc, int64_t tiles, int64_t block, int64_t panel)
+/* The share of what L2 was given that it has given up again when `bytes` have passed since. Pages lie anywhere in it, so
+ * half of it counts. */
+static double gone(int64_t l2, double bytes) { return bytes > (double)l2 / 2 ? 1 - (double)l2 / 2 / bytes : 0; }
+
+static WinogradPlan plan(const KTarget *t, int m, int64_t ic, int64_t oc, int64_t tiles, int64_t block, int64_t panel,
+                         bool by_rows)
 {
     int64_t planes = (m + 2) * (m + 2), strips = ceil_div(oc, K_LANES), panels = ceil_div(oc, panel), blocks = ceil_div(tiles, block),
             l2 = max64(t->l2_bytes, 256 << 10);
-    WinogradPlan p = {.tiles = block, .panel = panel, .bytes = planes * strips * K_LANES * ic * 4};
+    WinogradPlan p = {.tiles = block, .panel = panel, .by_rows = by_rows, .bytes = planes * strips * K_LANES * ic * 4};
     /* by port: additions and multiply-adds two a cycle, stores one */
-    double in = m == 2 ? 32 : 110, out = m == 2 ? 26 : 95, s = strip_registers(t);
+    double in = (m == 2 ? 32 : 110) + (by_rows ? IN_ROWS : 0), out = (m == 2 ? 26 : 95) + (by_rows ? OUT_ROWS : 0),
+           s = strip_registers(t);
     p.groups = blocks >= UNITS ? 1 : min64(min64(ceil_div(UNITS, blocks), max64(oc / CHANNELS_OWN, 1)), panels);
     p.groups = ceil_div(panels, ceil_div(panels, p.groups));
     p.cycles = (double)(blocks * block * planes * strips) * (double)ic * s / 2;
-    p.cycles += (double)tiles * s * (in * (double)(ceil_div(ic, K_LANES) * p.groups) + out * (double)strips);
+    p.cycles += (double)tiles * s * ((in * (double)p.groups + IN_REPEATED * (double)(p.groups - 1)) * (double)ceil_div(ic, K_LANES) + out * (double)strips);
     p.cycles += (double)(tiles * planes * strips) * s * STORE + (double)(blocks * panels * planes) * CALL;
     p.cycles += (double)p.bytes / MEMORY_RATE;
-    if (p.bytes > l2 / 2) p.cycles += (double)p.bytes * (double)(blocks - 1) / NEXT_RATE;
-    /* what transforms and multiply-adds do not hide: every panel but the first reads the inputs again; what L2 does not
-     * hold beside strips of weights is read from further away, and the products written, too */
-    int64_t v = planes * 4 * block * ic, sums = planes * 4 * block * panel;
-    double beyond = 1 - (double)(l2 / 8 * 7) / (double)(v + sums);
+    if (p.bytes > l2 / 2) p.cycles += (double)p.bytes * (double)(blocks - 1) / AGAIN_RATE;
+    /* what transforms and multiply-adds do not hide: every panel but the first reads the inputs again; what L2 has given
+     * up while weights passed, half of them on average, is read from further away */
+    int64_t v = planes * 4 * block * ic, sums = planes * 4 * block * panel, weights = planes * 4 * panel * ic,
+            turns = by_rows ? m + 2 : 1;
+    double pass = (double)weights / 2 + (double)(v + sums), far = gone(l2, pass / (double)turns);
     p.cycles += (double)(v * blocks * (panels - 1)) / NEAR_RATE;
-    if (beyond > 0) p.cycles += (double)((v + 2 * sums) * blocks * panels) * beyond / NEXT_RATE;
+    p.cycles += (double)((v + 2 * sums) * blocks * panels) * far / NEXT_RATE;
+    if (by_rows) p.cycles += (double)(2 * sums / (m + 2) * m * blocks * panels) * gone(l2, pass) / NEXT_RATE;
     int64_t units = blocks * p.groups;
     if (units < UNITS / 2) p.cycles *= UNSHARED;
     p.cycles *= 1 + ODD * ((double)(units + units % 2) / (double)units - 1);
@@ -73,15 +86,18 @@ WinogradPlan winograd_plan(const KTarget *t, int m, int64_t ic, int64_t oc, int6
     int64_t l2 = max64(t->l2_bytes, 256 << 10), widest = min64(ceil_div(oc, K_LANES) * K_LANES, PANEL);
     if (tiles < 0) { /* blocks are cut from images while running */
         int64_t fit = l2 / 2 / ((m + 2) * (m + 2) * 4 * (ic + widest));
-        return plan(t, m, ic, oc, PIXELS_GUESS / (m * m), max64(min64(fit, TILES_RUNNING), TILES_LEAST), widest);
+        return plan(t, m, ic, oc, PIXELS_GUESS / (m * m), max64(min64(fit, TILES_RUNNING), TILES_LEAST), widest, false);
     }
     WinogradPlan best = {.cycles = INFINITY};
     int64_t all = ceil_div(oc, K_LANES) * K_LANES;
     for (int64_t panel = widest; panel <= PANELS_MOST * PANEL; panel = panel < all ? min64(2 * panel, all) : INT64_MAX)
         for (int64_t most = TILES_LEAST; most <= TILES_MOST; most += 4) {
             int64_t block = ceil_div(tiles, ceil_div(tiles, most));
-            WinogradPlan p = plan(t, m, ic, oc, tiles, block, panel);
-            if (p.cycles < best.cycles * 0.99) best = p;
+            for (int by_rows = 0; by_rows <= (m == 2); by_rows++) {
+                WinogradPlan p = plan(t, m, ic, oc, tiles, block, panel, by_rows);
+                if (by_rows && p.groups * panel < oc) continue; /* one panel a group: inputs are transformed once */
+                if (p.cycles < best.cycles * 0.99) best = p;
+            }
         }
     return best;
 }

@@ -240,6 +240,44 @@ def filtering(t):
                     t.tally.check(name + ": the same bits", all(g.tobytes() == all_got[0].tobytes() for g in all_got))
 
 
+FILTER_ROWS = """bir 1
+graph @main(%%x: f32[2,%(c)d,%(h)d,%(w)d]) -> (%%y, %%p) {
+  %%w = const f32[%(c)d,%(c)d,3,3] hex "%(hex)s"
+  %%y = Conv(%%x, %%w) {pads=[1,1,1,1], winograd=2}
+  %%p = MaxPool(%%y) {kernel_shape=[2,2], strides=[2,2]}
+}
+"""
+
+
+def filtering_rows(t):
+    """Weights that push out of L2 what a block computes: its planes come in turns of one row of the tile."""
+    rng = np.random.default_rng(5)
+    v3 = "--cpu=x86-64-v3"  # which is told a size of L2; the machine's own may hold everything
+    for c, h, w, flags in ((256, 10, 9, ["-O2"]), (136, 9, 16, [v3]), (136, 13, 12, [v3, "-O0"])):
+        k = rng.standard_normal((c, c, 3, 3)).astype("<f4")
+        t.write("rows.bir", FILTER_ROWS % {"c": c, "h": h, "w": w, "hex": k.tobytes().hex()})
+        artifact = "rows%d.so" % h  # loaded once per name
+        if not t.compile("rows.bir", artifact, *flags) or not t.compile("rows.bir", "rows.kir", *flags):
+            continue
+        if v3 in flags:
+            with open(t.path("rows.kir")) as f:
+                t.tally.check("%s: row by row" % flags, "parts" in f.read())
+        x = rng.standard_normal((2, c, h, w)).astype(np.float32)
+        got = [Loaded(t.path(artifact), threads=threads).run({"x": x}) for threads in (1, 2, 3)]
+        padded = np.pad(x.astype(np.float64), ((0, 0), (0, 0), (1, 1), (1, 1)))
+        want = sum(
+            np.einsum("nchw,oc->nohw", padded[:, :, a : a + h, b : b + w], k[:, :, a, b], optimize=True)
+            for a in range(3)
+            for b in range(3)
+        )
+        pooled = want[:, :, : h // 2 * 2, : w // 2 * 2].reshape(2, c, h // 2, 2, w // 2, 2).max((3, 5))
+        for out, exact in (("y", want), ("p", pooled)):
+            name = "%s, %d channels, %dx%d %s" % (out, c, h, w, flags)
+            error = np.abs(got[0][out] - exact).max()
+            t.tally.check(name, got[0][out].shape == exact.shape and error <= 1e-5 * np.abs(exact).max())
+            t.tally.check(name + ": the same bits", all(g[out].tobytes() == got[0][out].tobytes() for g in got))
+
+
 NARROW = """bir 1
 sym M entry input 0 axis 0 lo 1
 graph @main(%%x: f32[M,%(k)d], %%i: f32[1,%(k)d,5,8]) -> (%%y, %%o) {
@@ -561,7 +599,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, filtering, budget, narrow, halves, matrix_registers, unchecked, tables, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, filtering_rows, budget, narrow, halves, matrix_registers, unchecked, tables, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:

@@ -98,11 +98,15 @@ static void plans(void)
     CHECK(wide.panel == 256 && wide.groups == 1 && wide.tiles * 8 < 784);
     CHECK(larger.panel == 512 && larger.groups == 1 && larger.tiles * 4 <= 196);
     CHECK(few.tiles == 49 && few.groups == 4 && few.panel == 128);
+    /* row by row where weights push out of L2 what a block computes, but not for the price of streaming them once more */
+    WinogradPlan small = winograd_plan(&t, 2, 256, 256, 49), near = winograd_plan(&t, 2, 64, 64, 784);
+    CHECK(wide.by_rows && few.by_rows && small.by_rows && small.tiles == 49 && small.groups == 4 && !near.by_rows);
     for (int64_t c = 16; c <= 512; c += 48)
         for (int64_t tiles = 1; tiles < 20000; tiles = tiles * 3 + 1)
             for (int m = 2; m <= 4; m += 2) {
                 WinogradPlan p = winograd_plan(&t, m, c, c, tiles);
                 CHECK(p.tiles >= 1 && p.tiles <= 64 && p.panel >= 16 && p.panel <= 512 && p.groups >= 1 && p.cycles > 0);
+                CHECK(!p.by_rows || (m == 2 && p.groups * p.panel >= c));
                 CHECK(p.bytes >= (m + 2) * (m + 2) * c * c * 4);
             }
 }
