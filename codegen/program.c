@@ -581,7 +581,7 @@ static LV size_of(Cg *g, LV sym, Dim d)
 /* As many threads as have some ten microseconds of work each and half a one between two barriers: with less, waking and
  * waiting cost more than is gained. Whether so few are enough the runs show (rt_tune.c). */
 #define CYCLES_START 40000  /* starting a team whose threads are awake, and waiting for its last one */
-#define CYCLES_BARRIER 2000 /* meeting at a barrier, lines that change caches included */
+#define CYCLES_BARRIER 4000 /* meeting at a barrier, lines that change caches included */
 
 static void store_threads(Cg *g, LV sym, LV need)
 {

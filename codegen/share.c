@@ -11,7 +11,7 @@
 #include "runtime/rt.h"
 
 /* A launch that takes one thread fewer cycles is split once and for all: asking for pieces takes some hundred. */
-#define DEALT_CYCLES 100000
+#define DEALT_CYCLES 30000
 /* Pieces are worth asking for where each thread has some. */
 #define DEALT_ITEMS 4
 
@@ -37,7 +37,7 @@ static LV dealt_out(CgFn *f, LV total)
 /* Constants of so many L2 caches: more of them, and what is still there hardly matters. */
 #define TURN_MOST 4
 /* Bytes of constants for each cycle of arithmetic: with fewer, the kernel does not wait for them. */
-#define TURN_BYTES 4
+#define TURN_BYTES 6
 
 typedef struct Constants {
     Cg *g;

@@ -294,7 +294,7 @@ static bmc_status memory_ready(bmc_ctx *x, const rt_need *need)
 }
 
 /* So many times the threads that have enough to do: then threads pay for sure. Work of the first class, in bits. */
-enum { SURE = 20, WORK_BITS = 16 };
+enum { SURE = 6, WORK_BITS = 14 };
 
 static void tune_choose(rt_private *p, const rt_need *need)
 {

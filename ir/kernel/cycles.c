@@ -1,10 +1,14 @@
-/* cycles.c: an estimate of a kernel's time from its text: each instruction has a weight, loops multiply. Within a `vec`
- * loop 16 lanes share the weight of about two vector instructions; a contraction runs 16 multiply-adds a cycle, less
+/* cycles.c: an estimate of a kernel's time from its text: each instruction has a weight, loops multiply. The lanes of a
+ * `vec` loop share three quarters of the two vectors a cycle that a core can do; a contraction comes nearer to them, less
  * what is lost around it. Good to a factor of two, which is what its users need: is this worth waking another thread?
- * Counts of iterations that only an outer loop or memory knows are replaced by the smallest bound that is known. */
+ * Counts of iterations that only an outer loop or memory knows are replaced by the smallest bound that is known; of two
+ * branches each counts. */
 #include "ir/kernel/cycles.h"
 
-enum { UNKNOWN_TRIPS = 16, WHILE_ROUNDS = 16, NODE_SYMBOL = 256 };
+#define SCALAR 0.4 /* cycles of an instruction by itself: some run side by side */
+#define READ 16    /* bytes a cycle of a B that is too large for the first cache */
+
+enum { UNKNOWN_TRIPS = 16, WHILE_ROUNDS = 16, NODE_SYMBOL = 256, UNIT = 1024 };
 
 typedef struct Part {
     Dim times;
@@ -13,6 +17,7 @@ typedef struct Part {
 typedef struct Count {
     KModule *m;
     const Kernel *k;
+    double lanes; /* of 32 bits in a vector */
     Arena a;
     VEC(Part) part; /* sum of weight * times */
     bool failed;
@@ -68,9 +73,22 @@ static Dim value(Count *c, KVal v)
     }
 }
 
+/* An extent that says whether: a branch. */
+static bool is_flag(Count *c, KVal v)
+{
+    const KValRec *r = kval(c->k, v);
+    if (!r->def.i) return false;
+    const KInstRec *i = kinst(c->k, r->def);
+    if (i->op == KOP_CAST) return kval(c->k, karg(c->k, i, 0))->type == DT_BOOL;
+    int64_t x, y;
+    return i->op == KOP_SELECT && dim_is_const(c->m->dims, value(c, karg(c->k, i, 1)), &x) &&
+           dim_is_const(c->m->dims, value(c, karg(c->k, i, 2)), &y) && x + y == 1 && x * y == 0;
+}
+
 static Dim trips(Count *c, KVal lo, KVal hi)
 {
     Dims *d = c->m->dims;
+    if (is_flag(c, hi)) return dim_const(d, 1);
     Dim a = value(c, lo), b = value(c, hi);
     bool had = d->overflow;
     Dim n = a.i && b.i ? dim_sub(d, b, a) : b;
@@ -78,13 +96,30 @@ static Dim trips(Count *c, KVal lo, KVal hi)
     return n.i ? n : dim_const(d, UNKNOWN_TRIPS);
 }
 
-static double weight(const KInstRec *r, bool lanes)
+static double weight(const Count *c, const KInstRec *r, bool lanes)
 {
     double w = kop_info(r->op)->flags & KF_MATH ? 20 : 1;
     if (r->op == KOP_CONST || r->op == KOP_DIM || r->op == KOP_YIELD) return 0;
     if (r->op == KOP_DIV || r->op == KOP_MOD || r->op == KOP_REM || r->op == KOP_FLOORDIV || r->op == KOP_SQRT) w = 4;
     if (r->op == KOP_POW) w = 40;
-    return lanes ? w / 8 : w;
+    return lanes ? w / (1.5 * c->lanes) : w * SCALAR;
+}
+
+/* Multiply-adds a cycle. */
+static double products(const Count *c, const KMacc *x)
+{
+    const KTarget *t = &c->m->target;
+    double n = 1.6 * c->lanes;
+    if (x->quads) return t->bytes == KBYTES_FOURS ? 4 * n : n;
+    return x->b_pairs ? 2 * n : t->fma ? n : n / 2;
+}
+
+/* Of an element of B, which each contraction reads once more; a group of four counts as one. */
+static double b_bytes(const Count *c, const KMacc *x)
+{
+    if (x->quads) return 4;
+    DType t = c->k->param.p[x->b].elem;
+    return (double)dtype_bytes(t, 8) / 8;
 }
 
 static void block(Count *c, KBlock b, Dim times, bool lanes)
@@ -94,35 +129,40 @@ static void block(Count *c, KBlock b, Dim times, bool lanes)
         const KInstRec *r = kinst(c->k, i);
         if (r->op == KOP_FOR) {
             Dim n = dim_mul(d, times, trips(c, karg(c->k, r, 0), karg(c->k, r, 1)));
-            part(c, times, 4);
-            if (!lanes && r->loop != KLOOP_VEC) part(c, n, 1);
+            part(c, times, 2);
+            if (!lanes && r->loop != KLOOP_VEC) part(c, n, SCALAR);
             block(c, r->body, n, lanes || r->loop == KLOOP_VEC);
         } else if (r->op == KOP_MACC) {
             Dim rows = value(c, karg(c->k, r, KM_ROWS)), cols = value(c, karg(c->k, r, KM_COLS)),
                 depth = dim_mul(d, value(c, karg(c->k, r, KM_K)), value(c, karg(c->k, r, KM_T)));
             Dim n = dim_mul(d, times, dim_mul(d, rows, cols));
-            part(c, times, 40);
-            part(c, n, 0.25);
-            part(c, dim_mul(d, n, depth), r->macc->sums / 12.0);
+            part(c, times, 20);
+            part(c, n, 2 / c->lanes);
+            part(c, dim_mul(d, n, depth), r->macc->sums / products(c, r->macc));
+            Dim read = dim_mul(d, cols, depth);
+            double bytes = b_bytes(c, r->macc);
+            int64_t known;
+            bool near = dim_is_const(d, read, &known) && (double)known * bytes <= c->m->target.l1_bytes / 2;
+            if (!near) part(c, dim_mul(d, times, read), bytes / READ);
             block(c, r->macc->epi, n, true);
-        } else part(c, times, weight(r, lanes));
+        } else part(c, times, weight(c, r, lanes));
     }
 }
 
 Dim kernel_cycles(KModule *m, const Kernel *k)
 {
-    Count c = {.m = m, .k = k};
+    Count c = {.m = m, .k = k, .lanes = m->target.vec_bits / 32};
     Dims *d = m->dims;
     bool had = d->overflow;
     arena_init(&c.a, "cycles", m->arena->oom);
     block(&c, k->top, dim_const(d, 1), false);
-    Dim sum = dim_const(d, 0), sixteen = dim_const(d, 16);
-    for (uint32_t i = 0; i < c.part.n && sum.i && !c.failed; i++) { /* in sixteenths of a cycle */
-        double w = c.part.p[i].weight * 16;
+    Dim sum = dim_const(d, 0), unit = dim_const(d, UNIT);
+    for (uint32_t i = 0; i < c.part.n && sum.i && !c.failed; i++) { /* in parts of a cycle */
+        double w = c.part.p[i].weight * UNIT;
         sum = w < 1e15 ? dim_add(d, sum, dim_mul(d, c.part.p[i].times, dim_const(d, (int64_t)w + 1))) : DIM_NONE;
     }
     if (c.failed) sum = DIM_NONE;
-    if (sum.i) sum = dim_div(d, sum, sixteen);
+    if (sum.i) sum = dim_div(d, sum, unit);
     d->overflow = had;
     arena_free(&c.a);
     return sum;

@@ -8,7 +8,7 @@
 #include "passes/pass.h"
 
 enum { OPT_CYCLES };
-static const OptSpec opts[] = {{"cycles", 12000, "a launch estimated to take fewer runs on thread 0; 0: none"}, {0}};
+static const OptSpec opts[] = {{"cycles", 5000, "a launch estimated to take fewer runs on thread 0; 0: none"}, {0}};
 
 typedef struct Single {
     KModule *m;
