@@ -144,7 +144,7 @@ int cmd_bench(Session *s)
     const bmc_info *info = l.model->info;
     int64_t *sym = arena_array(&s->arena, int64_t, info->n_symbol + 1);
     for (uint32_t k = 0; k < info->n_symbol; k++)
-        sym[k] = info->symbol[k].input >= 0 ? symbol_extent(&l.in[info->symbol[k].input], info->symbol[k].axis) : info->symbol[k].lo;
+        sym[k] = symbol_extent(info, k, l.in);
     bmc_sizes sizes = {0};
     l.model->sizes(sym, s->opt.threads > 0 ? s->opt.threads : 1, &sizes);
     struct rusage ru;

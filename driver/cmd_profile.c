@@ -376,8 +376,7 @@ static double working_set(const KModule *m, const Loaded *l)
     bmc_sizes sizes = {0};
     int64_t *sym = arena_array(m->arena, int64_t, info->n_symbol + 1);
     for (uint32_t k = 0; k < info->n_symbol; k++)
-        sym[k] =
-            info->symbol[k].input >= 0 ? symbol_extent(&l->in[info->symbol[k].input], info->symbol[k].axis) : info->symbol[k].lo;
+        sym[k] = symbol_extent(info, k, l->in);
     l->model->sizes(sym, 1, &sizes);
     return (double)info->weights_bytes + (double)sizes.arena;
 }

@@ -19,8 +19,8 @@ bool model_load(Session *, Loaded *);
 void model_unload(Loaded *);
 /* A second context of a loaded model with its inputs, for one thread. false: diagnosed. */
 bool model_alone(Session *, const Loaded *, Loaded *alone);
-/* What a symbol that is read from that axis is: 1 behind the last one of a tensor of any rank, 255: the rank. */
-int64_t symbol_extent(const bmc_value *, int axis);
+/* What symbol k is with these inputs: the extent of an axis, 1 where a tensor of any rank has fewer, or its rank; its lower bound where no input has it. */
+int64_t symbol_extent(const bmc_info *, uint32_t k, const bmc_value *in);
 /* Fills in[] from --data and --input; `bench` makes up the rest, `run` refuses to. out[] is empty (the runtime provides memory). */
 bool model_inputs(Session *, Loaded *);
 /* Runs once. false: diagnosed with the runtime's message. */

@@ -19,7 +19,7 @@ typedef struct DimRec { DimKind kind; int64_t k; /* CONST */ Sym sym; /* SYM */ 
 #define DIM_SIZE_MAX 4096
 
 typedef enum SymKind { SYM_ENTRY, SYM_NODE } SymKind;   /* bound at entry from an input's axis, or by a node while running */
-/* An input of unknown rank has RANK_ANY axes, 1 where a run brings fewer, and a symbol for how many those are. */
+/* An input of unknown rank has RANK_ANY axes, 1 in front of those that a run brings, and a symbol for how many those are. */
 #define RANK_ANY 8
 #define AXIS_RANK 255
 

@@ -74,7 +74,7 @@ typedef struct bmc_value {
 #define BMC_PORT_STATE 1u /* bmc_port.flags: only the context owns this pair */
 
 /* One declared input or output. dim[i] >= 0: fixed; -1: the symbol sym[i] (index into bmc_info.symbol), -2: known only
- * after the run. rank 255: any; a tensor of any rank has 8 axes at most, those of dim and sym. */
+ * after the run. rank 255: any; a tensor of any rank has 8 axes at most, the last ones of dim and sym. */
 typedef struct bmc_port {
     const char *name;
     uint8_t kind, dtype, rank, flags; /* not a tensor: dtype, rank and dims are those of the tensors inside */

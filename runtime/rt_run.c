@@ -128,7 +128,7 @@ static bmc_status output_check(rt_private *p, const bmc_value *out, uint32_t o)
 }
 
 /* Fills in dims and type of a tensor output; *bytes: what it needs. Where the rank is a value of the run it is one more
- * of the numbers (before the run: not known yet, all axes count). */
+ * of the numbers (before the run: not known yet, all axes count), and the last axes are those that count. */
 static bool output_shape(bmc_ctx *x, bmc_value *v, uint32_t o, bool ran, size_t *bytes)
 {
     const rt_desc *d = x->rt->desc;
@@ -138,7 +138,10 @@ static bool output_shape(bmc_ctx *x, bmc_value *v, uint32_t o, bool ran, size_t 
     v->rank = port->rank <= BMC_MAX_RANK ? port->rank : RT_ANY_RANK;
     v->stride = NULL;
     d->out_dims(x->sym, o, v->dim);
-    if (port->rank > BMC_MAX_RANK && ran) v->rank = (uint8_t)v->dim[BMC_MAX_RANK - 1];
+    if (port->rank > BMC_MAX_RANK && ran) {
+        v->rank = (uint8_t)v->dim[BMC_MAX_RANK - 1];
+        for (int i = 0; i < v->rank; i++) v->dim[i] = v->dim[RT_ANY_RANK - v->rank + i];
+    }
     return rt_dense_bytes(v->dtype, v->rank, v->dim, bytes);
 }
 

@@ -98,7 +98,7 @@ typedef struct Arms {
     Module *m;
     int rank;     /* of the operand, whose last axis is narrowed; -1: of what it holds, the rank is */
     TypeId type, count;
-    const Dim *dim; /* of an input with all axes: these, as many as the rank is */
+    const Dim *dim; /* of an input with all axes: these, of which the last ones count */
     Loc loc;
 } Arms;
 
@@ -109,7 +109,7 @@ static Value narrowed(const Arms *a, Graph *g, Value v, int64_t known)
         int64_t rank;
     } of = {1, known};
     if (a->dim) {
-        Value s = dims(g, a->dim, (uint32_t)known, a->loc);
+        Value s = dims(g, a->dim + RANK_ANY - known, (uint32_t)known, a->loc);
         return node_out(g, add(g, OP_Reshape, (Value[]){v, s}, 2, NULL, a->loc, NODE_NONE), 0);
     }
     if (a->rank < 0) {

@@ -20,7 +20,7 @@ Node infer_trim(Graph *, Node n);
 Node infer_sink_operand(Graph *, Node user, uint32_t k);
 /* A node that needs to know what only the run does gets an operand that says it, out of an If (arms.c). The first of the new nodes, not inferred yet; 0: nothing to do. */
 Node infer_arms(Graph *, Node);
-/* An input with RANK_ANY axes, of which a run brings the first `rank`: all its uses take the result of arms that know how many. Not inferred yet. */
+/* An input with RANK_ANY axes, of which a run brings the last `rank`: all its uses take the result of arms that know how many. Not inferred yet. */
 void infer_arms_of_input(Graph *, Value x, Dim rank, const Dim *dim);
 
 bool infer_has(const Infer *, uint32_t k);                       /* operand present */

@@ -81,7 +81,7 @@ typedef struct CheckRec { Dim a, b; bool bcast; const char *msg; Loc loc; Graph 
 
 typedef struct AliasRec { Name in, out; int32_t axis; /* -1: same shape */ int64_t cap; } AliasRec;
 
-/* The rank of that output is a value of the run: it has RANK_ANY axes, and the last outputs of the entry graph say how many count. */
+/* The rank of that output is a value of the run: it has RANK_ANY axes, and the last outputs of the entry graph say how many of them count, from the last. */
 typedef struct RankRec { Name out, rank; } RankRec;
 
 /* How exact arithmetic has to be: ir/graph/math_mode.h. */

@@ -203,6 +203,13 @@ bool keval_view(KEval *e, KLoc l, KBuf b, KView *v)
 }
 
 /* ---- the interface ---- */
+/* Along one axis of the port; of any rank: 1 in front of the axes that the value has. */
+static int64_t extent(const KPort *p, const bmc_value *v, int axis)
+{
+    if (p->rank.i) axis -= RANK_ANY - v->rank;
+    return axis < 0 ? 1 : axis < v->rank ? v->dim[axis] : 0;
+}
+
 /* rt_interp gives zeros; entry symbols come from the dims of inputs, then those that are the same as something. */
 static bool bind_symbols(KEval *e)
 {
@@ -211,8 +218,7 @@ static bool bind_symbols(KEval *e)
         const SymRec *s = &d->sym.p[i];
         if (s->kind != SYM_ENTRY || s->input < 0 || (uint32_t)s->input >= e->m->input.n) continue;
         const bmc_value *v = &e->in[s->input];
-        bool any = e->m->input.p[s->input].rank.i != 0;
-        int64_t x = v->kind != BMC_TENSOR ? 0 : s->axis == AXIS_RANK ? v->rank : s->axis < v->rank ? v->dim[s->axis] : any;
+        int64_t x = v->kind != BMC_TENSOR ? 0 : s->axis == AXIS_RANK ? v->rank : extent(&e->m->input.p[s->input], v, s->axis);
         const char *name = name_str(e->m->names, s->name), *port = name_str(e->m->names, e->m->input.p[s->input].name);
         if (x < s->lo || x > s->hi || (s->multiple > 1 && x % s->multiple))
             return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s': %s = %lld is out of range", port, name,
@@ -263,7 +269,7 @@ static bool one_input(KEval *e, uint32_t i)
                           dtype_name((DType)v->dtype), v->rank, dtype_name(r->elem), r->rank);
     for (int a = 0; a < r->rank; a++) {
         if (!keval_dim(e, (KLoc){0}, r->dim[a], &x)) return false;
-        int64_t have = a < v->rank ? v->dim[a] : 1;
+        int64_t have = extent(p, v, a);
         if (have != x || x < 0)
             return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s': dim %d is %lld, expected %lld", name, a,
                               (long long)have, (long long)x);
@@ -351,7 +357,10 @@ static bool one_output(KEval *e, uint32_t i)
         if (bytes) memcpy(v->data, w.data, (size_t)bytes);
     }
     v->bytes = (size_t)bytes;
-    if (p->rank.i) v->rank = (uint8_t)e->ctx->sym[p->rank.i];
+    if (p->rank.i) {   /* the last axes count */
+        v->rank = (uint8_t)e->ctx->sym[p->rank.i];
+        memmove(v->dim, v->dim + RANK_ANY - v->rank, v->rank * sizeof *v->dim);
+    }
     own_strings(e, v);
     return true;
 }

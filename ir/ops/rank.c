@@ -5,7 +5,7 @@
  *             does not type-check when it has another rank
  *               %q2 = OfRank(%q) {rank=2} : seq<f32[a,b]>
  *   AnyRank   a result of the model whose rank the run decides: with RANK_ANY axes, and its rank
- *               %y, %r = AnyRank(%x) : f32[n,m,1,1,1,1,1,1], i32[]     x: f32[n,m]
+ *               %y, %r = AnyRank(%x) : f32[1,1,1,1,1,1,n,m], i32[]     x: f32[n,m]
  * and one for old forms of operators, which say where the second operand's axes stand among the first's, where the
  * ranks of both are not known when a file is read (the upgrade hooks of binary.c and activation.c make it):
  *   StandAt   y with axes of 1 behind its own, so that they begin at that axis of x; with list=1 a y of another rank
@@ -117,7 +117,7 @@ static bool any_rank_infer(Infer *c)
     if (!infer_need_rank(c, 0, 0, -1)) return false;
     if (infer_rank(c, 0) > RANK_ANY)
         return infer_fail(c, "a result of rank %d, where the run decides the rank at most %d is possible", infer_rank(c, 0), RANK_ANY);
-    for (int i = 0; i < RANK_ANY; i++) dim[i] = i < infer_rank(c, 0) ? infer_dim(c, 0, i) : dim_const(c->d, 1);
+    for (int i = 0, skip = RANK_ANY - infer_rank(c, 0); i < RANK_ANY; i++) dim[i] = i < skip ? dim_const(c->d, 1) : infer_dim(c, 0, i - skip);
     return infer_set(c, 0, infer_elem(c, 0), RANK_ANY, dim) && infer_set(c, 1, DT_I32, 0, NULL);
 }
 
@@ -143,7 +143,7 @@ static bool any_rank_eval(Eval *e)
 {
     const Tensor *x = e->in[0];
     int64_t dim[RANK_ANY];
-    for (int i = 0; i < RANK_ANY; i++) dim[i] = i < x->rank ? x->dim[i] : 1;
+    for (int i = 0, skip = RANK_ANY - x->rank; i < RANK_ANY; i++) dim[i] = i < skip ? 1 : x->dim[i - skip];
     Tensor *y = ev_out(e, 0, x->elem, RANK_ANY, dim), *r = ev_out(e, 1, DT_I32, 0, NULL);
     for (int64_t k = 0; y && k < y->count; k++) ev_copy(y, k, x, k);
     if (r) ev_set_i(r, 0, x->rank);

@@ -1,5 +1,5 @@
 /* rank: code knows the rank of every tensor, a model need not. Inputs of unknown rank are taken with RANK_ANY axes, 1
- * behind those that a run brings; the model is there once for each rank that type-checks, and the rank chooses.
+ * in front of those that a run brings; the model is there once for each rank that type-checks, and the rank chooses.
  *   graph @main(%x: f32[*]) -> (%y)
  *     =>  sym r entry input 0 rank
  *         rank "y" -> "y.rank"
@@ -7,8 +7,8 @@
  *           %c = Dims() {value=[max(0,4-r)]}               not 0 where the rank is below 4: halves, until
  *           %y, %y.rank = If(%c | %x)                      one version is left, or Fail
  *             then(%x) { those for ranks 0 to 3 }
- *             else(%x) { If ... else(%x) { %1 = Reshape(%x, [a,b,c,d])  the model
- *                                          %y = Reshape(%2, [n,m,1,1,1,1,1,1])  %y.rank = 2 } }
+ *             else(%x) { If ... else(%x) { %1 = Reshape(%x, [e,f,g,h])  the model
+ *                                          %y = Reshape(%2, [1,1,1,1,1,1,n,m])  %y.rank = 2 } }
  * With more such inputs than INPUTS_MAX, each is taken apart by itself, where it is used (ir/graph/arms.c).
  * Results whose rank differs between versions have RANK_ANY axes, too, and a scalar beside them that says how many
  * count; both are made for the program's ends (KPort.rank), the graph in between has nothing special. Where one
@@ -102,7 +102,7 @@ static bool version(Ranks *r, const int *at, Graph **made, const char **why)
         map[body->in.p[k].i] = graph_input(g, r->type[k], value_rec(body, body->in.p[k])->name);
     for (uint32_t i = 0; i < r->n; i++) {
         Value *x = &map[body->in.p[r->input[i]].i];
-        if (!(*x = dims_called(g, *x, type_rec(&m->types, r->type[r->input[i]])->dim, (uint32_t)at[i], r->loc)).i) return false;
+        if (!(*x = dims_called(g, *x, type_rec(&m->types, r->type[r->input[i]])->dim + RANK_ANY - at[i], (uint32_t)at[i], r->loc)).i) return false;
     }
     graph_inline(g, NODE_NONE, body, map);
     for (uint32_t k = 0; k < body->out.n; k++) out[k] = map[body->out.p[k].i];
@@ -162,7 +162,7 @@ static bool widen(Ranks *r, Graph *g, const bool *vary)
         }
         Dim dim[RANK_ANY], rank = dim_const(&m->dims, t.rank);
         assert(t.rank <= RANK_ANY);
-        for (int a = 0; a < RANK_ANY; a++) dim[a] = a < t.rank ? t.dim[a] : dim_const(&m->dims, 1);
+        for (int a = 0, skip = RANK_ANY - t.rank; a < RANK_ANY; a++) dim[a] = a < skip ? dim_const(&m->dims, 1) : t.dim[a - skip];
         if (!(out[k] = dims_called(g, out[k], dim, RANK_ANY, r->loc)).i) return false;
         if (!(out[to++] = dims_scalar(g, rank, DT_I32, r->loc)).i) return false;
     }
@@ -263,10 +263,12 @@ static void settle(Ranks *r, const Version *v)
     for (uint32_t i = 0; i < r->n; i++) {
         uint32_t k = r->input[i];
         const TypeRec t = *type_rec(&m->types, r->type[k]);
-        value_rec(g, g->in.p[k])->type = type_tensor(&m->types, t.elem, v->at[i], t.dim);
+        value_rec(g, g->in.p[k])->type = type_tensor(&m->types, t.elem, v->at[i], t.dim + RANK_ANY - v->at[i]);
         for (uint32_t s = 1; s < m->dims.sym.n; s++) {
             SymRec *y = &m->dims.sym.p[s];
-            if (y->kind == SYM_ENTRY && y->input == (int32_t)k && y->axis >= v->at[i]) y->input = y->axis = -1;
+            if (y->kind != SYM_ENTRY || y->input != (int32_t)k) continue;
+            y->axis -= RANK_ANY - v->at[i];
+            if (y->axis < 0 || y->axis >= v->at[i]) y->input = y->axis = -1;
         }
     }
 }
