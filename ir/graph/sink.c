@@ -163,6 +163,8 @@ static Node if_copy(Graph *g, Node at, Moved *x)
     for (uint32_t k = 0; k < 2; k++) /* of a branch that fails */
         while (branch[k]->in.n + 1 < x->operand.n) graph_input(branch[k], value_type(g, x->operand.p[branch[k]->in.n + 1]), (Name){0});
     Node n = graph_add(g, OP_If, x->operand.p, x->operand.n, n_kept + n_user, NULL, node_rec(g, from)->loc, at);
+    for (uint32_t r = 0, to = 0; r < n_out && !x->n; r++)   /* users that are inferred already speak of its symbols */
+        if (kept[r]) value_rec(g, node_out(g, n, to++))->type = value_type(g, node_out(g, from, r));
     node_rec(g, n)->n_capture = x->operand.n - 1;
     graph_set_region(g, n, (const Graph *const[]){branch[0], branch[1]}, 2);
     Value *gout = arena_array(a, Value, g->out.n + 1);
