@@ -54,6 +54,7 @@ bool infer_need_rank(Infer *c, uint32_t k, int min, int max)
 {
     Value v = node_in(c->g, c->n, k);
     int r = infer_rank(c, k);
+    c->m->infer_open += r < 0;
     if (r < 0 && v.i && c->g == c->m->entry && !value_rec(c->g, v)->def.i)
         return infer_fail(c, "the model does not say the rank of its input '%s': give it a shape, --shape %s=AxB (? for what the run decides)",
                           value_name(c->g, v), value_name(c->g, v));
@@ -491,35 +492,44 @@ bool infer_node(Graph *g, Node n)
     return true;
 }
 
-bool infer_graph(Graph *g)
+/* part: what is not known because a rank is not known stays so. */
+static bool infer_nodes(Graph *g, bool part)
 {
     bool ok = true;
     for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
         bool typed = true;   /* what depends on a failed node has no type: complaining again would only repeat the first message */
+        uint64_t open = g->m->infer_open;
         for (uint32_t k = 0; k < node_n_in(g, n); k++) {
             Value v = node_in(g, n, k);
             if (v.i && !value_type(g, v).i) typed = false;
+            else if (v.i && part && node_rec(g, n)->n_region && value_trec(g, v)->kind == TY_TENSOR && value_trec(g, v)->rank == RANK_UNKNOWN) typed = false;
         }
-        if (!typed && !ok) continue;
+        if (!typed && (part || !ok)) continue;
         Node moved = infer_sink(g, n);
         if (!moved.i) moved = infer_arms(g, n);
         n = infer_trim(g, moved.i ? moved : n);
-        if (!infer_node(g, n)) ok = false;
+        if (!infer_node(g, n)) ok = part && g->m->infer_open != open;
+        if (!ok && g->m->diag->quiet) return false;
     }
     return ok;
 }
 
-bool infer_try(Graph *g, const char **why)
+bool infer_graph(Graph *g) { return infer_nodes(g, false); }
+
+static bool quietly(Graph *g, bool part, const char **why)
 {
     Diag *d = g->m->diag;
     int errors = d->errors;
     const char *first = d->first_error;
     d->first_error = NULL;
     d->quiet++;
-    bool ok = infer_graph(g);
+    bool ok = infer_nodes(g, part);
     d->quiet--;
     if (!ok) *why = d->first_error ? d->first_error : "it does not type-check";
     d->first_error = first;
     d->errors = errors;
     return ok;
 }
+
+bool infer_try(Graph *g, const char **why) { return quietly(g, false, why); }
+bool infer_try_part(Graph *g, const char **why) { return quietly(g, true, why); }

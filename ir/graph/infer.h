@@ -9,6 +9,7 @@ struct Infer { Module *m; Graph *g; Node n; const OpDesc *op; Dims *d; };
 bool infer_node(Graph *, Node);
 bool infer_graph(Graph *);                                       /* all nodes in order */
 bool infer_try(Graph *, const char **why);         /* the same without a message: *why, when it fails */
+bool infer_try_part(Graph *, const char **why);    /* the same, but a node that needs a rank that is not known has results without types, and so has what uses these */
 
 void infer_known(Infer *);                                       /* known.c: after propagation: small results of known operands, by evaluation */
 

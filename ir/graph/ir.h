@@ -101,6 +101,7 @@ typedef struct Module {
     VEC(NodeMath) node_math;
     uint32_t next_name;
     uint32_t in_loop;     /* bodies of Loops that inference is in */
+    uint64_t infer_open;  /* complaints so far of a rank that is not known */
     uint64_t infer_count; /* nodes inferred so far: regions are inferred several times, nested ones without bound but for this (INFER_MAX) */
 } Module;
 

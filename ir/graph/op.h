@@ -32,6 +32,7 @@ enum { /* OpDesc.flags */
     OPF_FOLLOWED = 2048,   /* stores result 0 by lw_put: element-wise ops may follow it in a group */
     OPF_DERIVES = 1 << 15,   /* its expansion differentiates others: made before anything is simplified (the pass `differentiate`) */
     OPF_DEFAULTS = 1 << 14, /* an attribute that is given its default means the same as one that is not given */
+    OPF_ANY_RANK = 1 << 17,  /* though it has an `infer` of its own: one result by broadcasting, or each like an operand; a further axis of 1 in front of all changes nothing */
     OPF_EXPANDS = 1 << 16,   /* its expansion is one of every form, also of those that lower as they are */
     OPF_IRREGULAR = 128    /* may call the runtime (docs/OPS.md lists them; a test pins the list) */
 };

@@ -142,6 +142,7 @@ static bool eval(Eval *e)
 const OpDesc op_Cast = {.name = "Cast",
                         .since = 25,
                         .cls = CLS_ELTWISE,
+                        .flags = OPF_ANY_RANK,
                         .in = P_ANY,
                         .out = P_OUT,
                         .attrs = CAST_ATTRS,

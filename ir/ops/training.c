@@ -27,6 +27,7 @@ static bool infer(Infer *c)
     const char *mode = ATTRS(c->g, c->n, Step)->mode;
     if (n % per || node_n_out(c->g, c->n) != m * (per - 1)) return infer_fail(c, "%u tensors and %u results are not %u of each kind", n, node_n_out(c->g, c->n), per);
     if (node_rec(c->g, c->n)->op == OP_Momentum && strcmp(mode, "standard") && strcmp(mode, "nesterov")) return infer_fail(c, "mode '%s' is unknown", mode);
+    if (!infer_one_element(c, 0) || !infer_one_element(c, 1)) return false;
     for (uint32_t k = 0; k < m; k++)
         for (uint32_t q = 1; q < per; q++) {
             int rank = infer_rank(c, 2 + k);
@@ -116,7 +117,7 @@ static bool eval(Eval *e)
     return true;
 }
 
-#define STEP .domain = "ai.onnx.preview.training", .since = 1, .cls = CLS_OPAQUE, .in = P_IN, .out = P_OUT, .attrs_size = sizeof(Step), .infer = infer, .expand = expand, .eval = eval
+#define STEP .domain = "ai.onnx.preview.training", .since = 1, .cls = CLS_OPAQUE, .flags = OPF_ANY_RANK, .in = P_IN, .out = P_OUT, .attrs_size = sizeof(Step), .infer = infer, .expand = expand, .eval = eval
 const OpDesc op_Adagrad = {.name = "Adagrad", .attrs = ADAGRAD_ATTRS, STEP};
 const OpDesc op_Adam = {.name = "Adam", .attrs = ADAM_ATTRS, STEP};
 const OpDesc op_Momentum = {.name = "Momentum", .attrs = MOMENTUM_ATTRS, STEP};

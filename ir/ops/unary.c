@@ -178,7 +178,7 @@ const OpDesc op_Cosh = {.name = "Cosh", .since = 22, UNARY, .kop = KOP_COSH, .in
 const OpDesc op_Erf = {.name = "Erf", .since = 13, UNARY, .in = P_NUM, .out = P_NUM, .scalar = erf_scalar, .grad = grad_erf, .eval = eval_erf};
 const OpDesc op_Exp = {.name = "Exp", .since = 13, UNARY, .kop = KOP_EXP, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_exp, .eval = eval_exp};
 const OpDesc op_Floor = {.name = "Floor", .since = 13, UNARY, .flags = IDEM, .kop = KOP_FLOOR, .in = P_FLOAT, .out = P_FLOAT, .grad = grad_zero, .eval = eval_floor};
-const OpDesc op_Identity = {.name = "Identity", .since = 25, UNARY, .flags = IDEM, .in = P_ANY, .out = P_ANY, .infer = identity_infer, .propagate = identity_propagate,
+const OpDesc op_Identity = {.name = "Identity", .since = 25, UNARY, .flags = IDEM | OPF_ANY_RANK, .in = P_ANY, .out = P_ANY, .infer = identity_infer, .propagate = identity_propagate,
                             .equivalent = identity_equivalent, .scalar = identity, .lower = identity_lower, .grad = grad_identity, .eval = eval_identity};
 const OpDesc op_IsInf = {.name = "IsInf", .since = 20, UNARY, .in = P_TESTED, .out = P_BOOL_OUT, .attrs = ISINF_ATTRS, .attrs_size = sizeof(IsInf),
                          .scalar = isinf_scalar, .eval = eval_isinf};

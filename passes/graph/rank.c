@@ -14,25 +14,37 @@
  * count; both are made for the program's ends (KPort.rank), the graph in between has nothing special. Where one
  * version alone type-checks, the inputs simply have that rank. */
 #include "passes/graph/rank.h"
+#include "base/bug.h"
 #include "ir/graph/infer.h"
 #include "ir/ops/internal.h"
 #include <assert.h>
 
+typedef struct Version {
+    Graph *g; /* takes the inputs with all axes */
+    int *at;
+} Version;
+
 typedef struct Ranks {
     Module *m;
     const Graph *general;
-    uint32_t n;            /* inputs of unknown rank */
+    uint32_t n;            /* inputs of unknown rank for which there are versions */
     uint32_t *input;       /* which */
     Sym *rank;             /* of each */
     TypeId *type;          /* of every input of the model: with all axes */
+    Sym *kept;             /* of every input of the model: its rank, where its axes stay as they are */
+    uint64_t out_kept;     /* results, of the first 64, that are made of such inputs */
+    bool keeps;
+    VEC(Version) v;
+    uint64_t nodes, work;  /* of the versions; nodes inferred in search of them */
+    const char *why;       /* the first one that there is not */
     Loc loc;
 } Ranks;
-
-typedef struct Version {
-    Graph *g; /* takes the inputs with all axes */
-    int at[4];
-} Version;
-enum { INPUTS_MAX = 2 }; /* 9 * 9 versions of the whole model; three inputs would be 729 */
+enum {
+    INPUTS_MAX = 2,        /* of more, there are versions only as far as they are few */
+    VERSIONS_MAX = 81,
+    NODES_MAX = 20000,     /* of all versions */
+    WORK_MAX = 400000
+};
 
 static bool is_tensor(const Module *m, TypeId t) { return t.i && type_rec(&m->types, t)->kind == TY_TENSOR; }
 static int rank_of(const Module *m, TypeId t) { return type_rec(&m->types, t)->rank; }
@@ -92,30 +104,134 @@ static bool as_declared(const Ranks *r, const Graph *g)
     return true;
 }
 
-/* The model for these ranks. false: it does not type-check, *why says what. */
-static bool version(Ranks *r, const int *at, Graph **made, const char **why)
+/* The model for the ranks of the first `n` inputs of unknown rank; the others stay as they are. false: it does not type-check, *why says what. */
+static bool version(Ranks *r, const int *at, uint32_t n, Graph **made, const char **why)
 {
     Module *m = r->m;
-    Graph *g = *made = graph_new(m, "rank"), *body = graph_clone((Graph *)r->general);
+    Graph *g = *made = graph_new(m, "rank");
+    const Graph *body = r->general;
     Value *map = arena_array(m->arena, Value, body->value.n), *out = arena_array(m->arena, Value, body->out.n + 1);
     for (uint32_t k = 0; k < body->in.n; k++)
         map[body->in.p[k].i] = graph_input(g, r->type[k], value_rec(body, body->in.p[k])->name);
-    for (uint32_t i = 0; i < r->n; i++) {
+    for (uint32_t i = n; i < r->n; i++) value_rec(g, map[body->in.p[r->input[i]].i])->type = value_type(body, body->in.p[r->input[i]]);
+    for (uint32_t i = 0; i < n; i++) {
         Value *x = &map[body->in.p[r->input[i]].i];
         if (!(*x = dims_called(g, *x, type_rec(&m->types, r->type[r->input[i]])->dim + RANK_ANY - at[i], (uint32_t)at[i], r->loc)).i) return false;
     }
     graph_inline(g, NODE_NONE, body, map);
     for (uint32_t k = 0; k < body->out.n; k++) out[k] = map[body->out.p[k].i];
     graph_set_outputs(g, out, body->out.n);
+    if (n < r->n) return infer_try_part(g, why);
     if (!infer_try(g, why) || (declare(m, g) && !infer_try(g, why))) return false;
     *why = "a result has another rank than the model declares";
     return as_declared(r, g);
+}
+
+/* All versions that begin with at[0..i). What does not type-check whatever the ranks of the other inputs are is not looked at further.
+ * false: too many. */
+static bool search(Ranks *r, int *at, uint32_t i, bool bounded)
+{
+    Module *m = r->m;
+    for (at[i] = 0; at[i] <= RANK_ANY; at[i]++) {
+        uint32_t checks = m->check.n;
+        uint64_t work = m->infer_count;
+        const char *why = NULL;
+        Version v = {NULL, NULL};
+        if (!version(r, at, i + 1, &v.g, &why)) {
+            m->check.n = checks;
+            if (!r->why) r->why = why;
+        } else if (i + 1 < r->n) {
+            m->check.n = checks;
+            if (!search(r, at, i + 1, bounded)) return false;
+        } else {
+            v.at = arena_memdup(m->arena, at, r->n * sizeof *at);
+            vec_push(m->arena, &r->v, v);
+            r->nodes += v.g->node.n;
+        }
+        r->work += m->infer_count - work;
+        if (bounded && (r->v.n > VERSIONS_MAX || r->nodes > NODES_MAX || r->work > WORK_MAX)) return false;
+    }
+    return true;
+}
+
+/* ---- axes that stay ---- */
+
+/* Results are made element by element of operands that broadcast, or are like one of them. */
+static bool any_rank(const OpDesc *d) { return (d->cls == CLS_ELTWISE && !d->infer) || (d->flags & OPF_ANY_RANK); }
+
+/* Inputs of which nothing is made but element by element need no versions: they keep all axes, whose broadcasting is that of those that count. */
+static void keep_axes(Ranks *r)
+{
+    Module *m = r->m;
+    const Graph *g = m->entry;
+    uint64_t *of = arena_array(m->arena, uint64_t, g->value.n), ranked = 0;
+    for (uint32_t i = 0; i < r->n; i++) of[g->in.p[r->input[i]].i] = 1ull << (i < 63 ? i : 63);
+    for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
+        uint64_t from = 0;
+        for (uint32_t k = 0; k < node_n_in(g, n); k++)
+            if (node_in(g, n, k).i) from |= of[node_in(g, n, k).i];
+        if (!any_rank(node_desc(g, n))) ranked |= from;
+        else
+            for (uint32_t k = 0; k < node_n_out(g, n); k++) of[node_out(g, n, k).i] = from;
+    }
+    for (uint32_t k = 0; k < g->out.n; k++) {
+        TypeId want = k < m->out_decl.n ? m->out_decl.p[k] : (TypeId){0};
+        if (k >= 64 || (is_tensor(m, want) && !unranked(m, want))) ranked |= of[g->out.p[k].i];
+    }
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < r->n; i++) {
+        if (ranked >> (i < 63 ? i : 63) & 1) {
+            r->input[left] = r->input[i];
+            r->rank[left++] = r->rank[i];
+        } else r->kept[r->input[i]] = r->rank[i];
+    }
+    r->keeps = left < r->n;
+    r->n = left;
+    for (uint32_t k = 0; k < g->out.n && k < 64; k++)
+        if (of[g->out.p[k].i] & ~ranked) r->out_kept |= 1ull << k;
+}
+
+static Dim rank_dim(Ranks *r, const Graph *g, const Dim *rank, Value v)
+{
+    const TypeRec *t = value_trec(g, v);
+    if (rank[v.i].i) return rank[v.i];
+    return t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN ? dim_const(&r->m->dims, t->rank) : (Dim){0};
+}
+
+/* How many of the axes of each value count, by value; 0 where all do. false: inference has moved such values into the arms of an If. */
+static bool ranks_along(Ranks *r, const Graph *g, Dim *rank)
+{
+    Dims *d = &r->m->dims;
+    for (uint32_t k = 0; k < g->in.n; k++)
+        if (r->kept[k].i) rank[g->in.p[k].i] = dim_sym(d, r->kept[k]);
+    for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
+        bool all = true, like = node_desc(g, n)->cls != CLS_ELTWISE && node_n_in(g, n) > 1;
+        Dim most = dim_const(d, 0);
+        for (uint32_t k = 0; k < node_n_in(g, n); k++)
+            if (node_in(g, n, k).i && rank[node_in(g, n, k).i].i) all = false;
+        if (all || node_rec(g, n)->op == OP_Reshape) continue;   /* of one element, made by inference */
+        if (!any_rank(node_desc(g, n))) return false;
+        for (uint32_t k = 0; k < node_n_in(g, n) && !like; k++) {
+            Dim x = node_in(g, n, k).i ? rank_dim(r, g, rank, node_in(g, n, k)) : dim_const(d, 0);
+            if (!x.i) return false;
+            most = dim_max(d, most, x);
+        }
+        for (uint32_t o = 0; o < node_n_out(g, n); o++) {
+            Value y = node_out(g, n, o);
+            for (uint32_t k = node_n_in(g, n); like && k-- > 0;)
+                if (value_type(g, node_in(g, n, k)).i == value_type(g, y).i) most = rank_dim(r, g, rank, node_in(g, n, k));
+            if (rank_of(r->m, value_type(g, y)) != RANK_ANY) return false;
+            rank[y.i] = most;
+        }
+    }
+    return true;
 }
 
 /* Which results have a rank that depends on the version. */
 static bool *results_vary(Ranks *r, const Version *v, uint32_t n)
 {
     bool *vary = arena_array(r->m->arena, bool, r->general->out.n + 1);
+    for (uint32_t k = 0; k < r->general->out.n && k < 64; k++) vary[k] = r->out_kept >> k & 1;
     for (uint32_t k = 0; k < r->general->out.n; k++)
         for (uint32_t i = 0; i < n; i++) {
             TypeId a = value_type(v[0].g, v[0].g->out.p[k]), b = value_type(v[i].g, v[i].g->out.p[k]);
@@ -149,9 +265,15 @@ static bool widen(Ranks *r, Graph *g, const bool *vary)
     uint32_t n = g->out.n, to = n;
     bool again = false;
     Value *out = arena_array(m->arena, Value, 2 * n + 1);
+    Dim *kept = arena_array(m->arena, Dim, g->value.n);
+    if (r->keeps && !ranks_along(r, g, kept)) BUG("the ranks of results are lost");
     for (uint32_t k = 0; k < n; k++) {
         out[k] = g->out.p[k];
         if (!vary[k]) continue;
+        if (kept[out[k].i].i) {
+            if (!(out[to++] = dims_scalar(g, kept[out[k].i], DT_I32, r->loc)).i) return false;
+            continue;
+        }
         const TypeRec t = *value_trec(g, out[k]);
         bool own = t.rank == RANK_UNKNOWN;   /* else: dims that a node binds, which may give way to others */
         for (int a = 0; !own && a < t.rank; a++) own = dim_has_kind(&m->dims, dim_resolve(&m->dims, t.dim[a]), SYM_NODE);
@@ -206,7 +328,7 @@ static Graph *failing(Ranks *r, const Graph *like, const char *why)
 static int64_t code_of(const Ranks *r, const int *at)
 {
     int64_t code = 0;
-    for (uint32_t i = r->n; i-- > 0;) code = code * (RANK_ANY + 1) + at[i];
+    for (uint32_t i = 0; i < r->n; i++) code = code * (RANK_ANY + 1) + at[i];
     return code;
 }
 
@@ -214,7 +336,7 @@ static Dim code(Ranks *r)
 {
     Dims *d = &r->m->dims;
     Dim sum = dim_const(d, 0);
-    for (uint32_t i = r->n; i-- > 0;) sum = dim_add(d, dim_mul(d, sum, dim_const(d, RANK_ANY + 1)), dim_sym(d, r->rank[i]));
+    for (uint32_t i = 0; i < r->n; i++) sum = dim_add(d, dim_mul(d, sum, dim_const(d, RANK_ANY + 1)), dim_sym(d, r->rank[i]));
     return sum;
 }
 
@@ -281,6 +403,7 @@ static bool find_inputs(Ranks *r)
     r->input = arena_array(m->arena, uint32_t, g->in.n + 1);
     r->rank = arena_array(m->arena, Sym, g->in.n + 1);
     r->type = arena_array(m->arena, TypeId, g->in.n + 1);
+    r->kept = arena_array(m->arena, Sym, g->in.n + 1);
     for (uint32_t k = 0; k < g->in.n; k++) {
         r->type[k] = value_type(g, g->in.p[k]);
         if (!unranked(m, r->type[k])) continue;
@@ -322,39 +445,11 @@ static void each_alone(Ranks *r)
     }
 }
 
-bool rank_specialise(Module *m)
+/* Names for the results of the entry graph, behind which the ranks of those stand that vary. */
+static void name_ranks(Ranks *r, const Name *name, uint32_t n_out, const bool *vary)
 {
+    Module *m = r->m;
     Graph *g = m->entry;
-    Ranks r = {.m = m};
-    if (!find_inputs(&r)) return false;
-    if (!r.n) return true;
-    if (r.n > INPUTS_MAX) return each_alone(&r), true;
-    uint32_t n = 0, count = 1, n_out = g->out.n;
-    for (uint32_t i = 0; i < r.n; i++) count *= RANK_ANY + 1;
-    assert(count <= RANKS_MAX);
-    Version v[RANKS_MAX];
-    const char *why = "", *first = NULL;
-    r.general = graph_clone(g);
-    for (uint32_t c = 0; c < count; c++) {
-        for (uint32_t i = 0, rest = c; i < r.n; i++, rest /= RANK_ANY + 1) v[n].at[i] = (int)(rest % (RANK_ANY + 1));
-        if (version(&r, v[n].at, &v[n].g, &why)) n++;
-        else if (!first) first = why;
-    }
-    bool *vary = n ? results_vary(&r, v, n) : NULL;
-    n = without_high(&r, v, n, vary, &first);
-    if (!n)
-        return diag(m->diag, diag_file(m->source), E_LOWER,
-                    arena_printf(m->arena, "input '%s' has no known rank, and none from 0 to %d fits: %s",
-                                 value_name(g, g->in.p[r.input[0]]), RANK_ANY, first));
-    if (n == 1) return settle(&r, v), true;
-    vary = results_vary(&r, v, n);
-    for (uint32_t i = 0; i < n; i++)
-        if (!widen(&r, v[i].g, vary)) return false;
-    Name *name = arena_array(m->arena, Name, n_out + 1);
-    for (uint32_t k = 0; k < n_out; k++)
-        name[k] = g->out_name.p[k].i ? g->out_name.p[k] : value_rec(g, g->out.p[k])->name;
-    clear(&r);
-    if (!choose(&r, g, v, n, 0, count - 1, first ? first : "")) return false;
     for (uint32_t k = 0, to = n_out; k < n_out; k++) {
         g->out_name.p[k] = name[k];
         if (!vary[k]) continue;
@@ -363,7 +458,78 @@ bool rank_specialise(Module *m)
         vec_push(m->arena, &m->rank, (RankRec){name[k], rank});
         if (k < m->out_decl.n) m->out_decl.p[k] = (TypeId){0};
     }
-    return true;
+}
+
+static Name *out_names(Module *m)
+{
+    Graph *g = m->entry;
+    Name *name = arena_array(m->arena, Name, g->out.n + 1);
+    for (uint32_t k = 0; k < g->out.n; k++) name[k] = g->out_name.p[k].i ? g->out_name.p[k] : value_rec(g, g->out.p[k])->name;
+    return name;
+}
+
+typedef enum Found { FAILED, DONE, NOT_KEPT } Found;
+
+/* All axes of all inputs stay: no versions. */
+static Found keep_all(Ranks *r)
+{
+    Module *m = r->m;
+    Graph *g = m->entry, *probe;
+    const char *why;
+    uint32_t n_out = g->out.n, checks = m->check.n;
+    Name *name = out_names(m);
+    bool fits = version(r, NULL, 0, &probe, &why) && ranks_along(r, probe, arena_array(m->arena, Dim, probe->value.n));
+    m->check.n = checks;
+    if (!fits) return NOT_KEPT;
+    bool *vary = results_vary(r, NULL, 0);
+    for (uint32_t k = 0; k < g->in.n; k++) value_rec(g, g->in.p[k])->type = r->type[k];
+    if (!infer_graph(g) || !widen(r, g, vary)) return FAILED;
+    return name_ranks(r, name, n_out, vary), DONE;
+}
+
+static Found specialise(Module *m, bool keeps)
+{
+    Graph *g = m->entry;
+    Ranks r = {.m = m};
+    if (!find_inputs(&r)) return FAILED;
+    if (!r.n) return DONE;
+    bool many = r.n > INPUTS_MAX;
+    uint32_t first = r.input[0], n_out = g->out.n;
+    if (many && keeps) keep_axes(&r);
+    r.general = graph_clone(g);
+    if (!r.n) return keep_all(&r);
+    int *at = arena_array(m->arena, int, r.n);
+    if (!search(&r, at, 0, many)) {
+        if (r.keeps) return NOT_KEPT;
+        return each_alone(&r), DONE;
+    }
+    uint32_t n = r.v.n;
+    Version *v = r.v.p;
+    bool *vary = n ? results_vary(&r, v, n) : NULL;
+    n = without_high(&r, v, n, vary, &r.why);
+    if (!n)
+        return diag(m->diag, diag_file(m->source), E_LOWER,
+                    arena_printf(m->arena, "input '%s' has no known rank, and none from 0 to %d fits: %s",
+                                 value_name(g, g->in.p[first]), RANK_ANY, r.why)) ? DONE : FAILED;
+    if (n == 1 && !r.keeps) return settle(&r, v), DONE;
+    vary = results_vary(&r, v, n);
+    for (uint32_t i = 0; i < n && r.keeps; i++)
+        if (!ranks_along(&r, v[i].g, arena_array(m->arena, Dim, v[i].g->value.n))) return NOT_KEPT;
+    for (uint32_t i = 0; i < n; i++)
+        if (!widen(&r, v[i].g, vary)) return FAILED;
+    Name *name = out_names(m);
+    clear(&r);
+    int64_t count = 1;
+    for (uint32_t i = 0; i < r.n; i++) count *= RANK_ANY + 1;
+    if (!choose(&r, g, v, n, 0, count - 1, r.why ? r.why : "")) return FAILED;
+    return name_ranks(&r, name, n_out, vary), DONE;
+}
+
+bool rank_specialise(Module *m)
+{
+    Found found = specialise(m, true);
+    if (found == NOT_KEPT) found = specialise(m, false);
+    return found == DONE;
 }
 
 bool rank_results(Module *m)

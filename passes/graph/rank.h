@@ -3,8 +3,6 @@
 #define BMC_PASSES_GRAPH_RANK_H
 #include "ir/graph/graph.h"
 
-#define RANKS_MAX 81 /* versions at most: all combinations of the ranks 0..RANK_ANY */
-
 /* Gives the entry graph, not inferred yet, inputs of known rank: the one rank that type-checks, or a choice between
  * versions of the model by the ranks that a run brings. Nothing to do where all ranks are known. false: diagnosed. */
 bool rank_specialise(Module *);
