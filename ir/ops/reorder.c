@@ -1,9 +1,11 @@
-/* reorder.c: moves along known rules: ReverseSequence, DepthToSpace, SpaceToDepth, CenterCropPad. All are routes: where an output element comes from.
+/* reorder.c: moves along known rules: ReverseSequence, DepthToSpace, SpaceToDepth, CenterCropPad. Routes: where an output
+ * element comes from; those of blocks expand into a transpose, which needs no divisions.
  *   ReverseSequence:  out[.., t, .., b, ..] = in[.., t < len[b] ? len[b] - 1 - t : t, .., b, ..]
  *   DepthToSpace:     out[n, c, h, w] = in[n, (h%s*s + w%s)*C + c, h/s, w/s]      (DCR; CRD: channel c*s*s + h%s*s + w%s)
  *   SpaceToDepth:     out[n, k, h, w] = in[n, c, h*s + p, w*s + q]                k = (p*s + q)*C + c   (DCR; CRD: c*s*s + p*s + q)
  *   CenterCropPad:    out[o] = in[o + d], zeros outside;  d = (in - out) / 2 when cropping, -((out - in) / 2) when padding */
 #include "ir/ops/axes.h"
+#include "ir/ops/compose.h"
 #include "ir/ops/grad.h"
 #include <string.h>
 
@@ -82,32 +84,22 @@ static bool blocks_infer(Infer *c)
     return infer_set(c, 0, infer_elem(c, 0), 4, dim);
 }
 
-static KVal of_block(Kb *b, KOp op, KVal v, int64_t s) { return kb_bin(b, op, v, kb_i(b, s)); }
-
-static bool to_space_route(Lw *l, Node n, const KVal *out, Route *r)
+/* A transpose of six axes: each spatial one and the channels in two. */
+static bool blocks_expand(Graph *g, Node n)
 {
-    const Blocks *a = ATTRS(l->g, n, Blocks);
-    Kb *b = l->b;
-    int64_t s = a->blocksize;
-    KVal cell = kb_add(b, of_block(b, KOP_MUL, of_block(b, KOP_REM, out[2], s), s), of_block(b, KOP_REM, out[3], s));
-    r->idx[0] = out[0];
-    r->idx[1] = crd(a) ? kb_add(b, of_block(b, KOP_MUL, out[1], s * s), cell) : kb_add(b, kb_mul(b, cell, kb_dim(b, lw_out_dim(l, 0, 1))), out[1]);
-    for (int i = 2; i < 4; i++) r->idx[i] = of_block(b, KOP_DIV, out[i], s);
-    return true;
-}
-
-static bool to_depth_route(Lw *l, Node n, const KVal *out, Route *r)
-{
-    const Blocks *a = ATTRS(l->g, n, Blocks);
-    Kb *b = l->b;
-    int64_t s = a->blocksize;
-    KVal channels = kb_dim(b, lw_dim(l, 0, 1));
-    KVal cell = crd(a) ? of_block(b, KOP_REM, out[1], s * s) : kb_div(b, out[1], channels);
-    r->idx[0] = out[0];
-    r->idx[1] = crd(a) ? of_block(b, KOP_DIV, out[1], s * s) : kb_bin(b, KOP_REM, out[1], channels);
-    r->idx[2] = kb_add(b, of_block(b, KOP_MUL, out[2], s), of_block(b, KOP_DIV, cell, s));
-    r->idx[3] = kb_add(b, of_block(b, KOP_MUL, out[3], s), of_block(b, KOP_REM, cell, s));
-    return true;
+    static const int64_t PERM[2][2][6] = {{{0, 3, 5, 1, 2, 4}, {0, 1, 3, 5, 2, 4}}, {{0, 3, 4, 1, 5, 2}, {0, 1, 4, 2, 5, 3}}};
+    const Blocks *a = ATTRS(g, n, Blocks);
+    Dims *d = &g->m->dims;
+    Ex x = ex_begin(g, n);
+    bool to_space = node_rec(g, n)->op == OP_DepthToSpace;
+    const TypeRec *deep = ex_type(&x, to_space ? ex_in(&x, 0) : node_out(g, n, 0)), *wide = ex_type(&x, to_space ? node_out(g, n, 0) : ex_in(&x, 0));
+    Dim s = dim_const(d, a->blocksize), N = dim_resolve(d, deep->dim[0]), C = dim_resolve(d, wide->dim[1]);
+    Dim H = dim_resolve(d, deep->dim[2]), W = dim_resolve(d, deep->dim[3]), out[4];
+    for (int i = 0; i < 4; i++) out[i] = dim_resolve(d, (to_space ? wide : deep)->dim[i]);
+    Dim apart[3][6] = {{N, C, H, s, W, s}, {N, s, s, C, H, W}, {N, C, s, s, H, W}};
+    Value v = ex_shaped(&x, ex_in(&x, 0), apart[to_space ? 1 + crd(a) : 0], 6);
+    v = ex_shaped(&x, ex_transpose(&x, v, PERM[to_space][crd(a)], 6), out, 4);
+    return ex_end(&x, &v, 1);
 }
 
 /* Naive: runs over the elements of the deep form [n, k, h, w] and copies to or from the wide one. */
@@ -135,9 +127,9 @@ static bool blocks_eval(Eval *e)
 }
 
 const OpDesc op_DepthToSpace = {.name = "DepthToSpace", .since = 28, .cls = CLS_MOVE, .in = P_IN, .out = P_OUT, .attrs = BLOCKS_ATTRS, .attrs_size = sizeof(Blocks),
-                                .infer = blocks_infer, .route = to_space_route, .grad = grad_blocks, .eval = blocks_eval};
+                                .infer = blocks_infer, .expand = blocks_expand, .grad = grad_blocks, .eval = blocks_eval};
 const OpDesc op_SpaceToDepth = {.name = "SpaceToDepth", .since = 28, .cls = CLS_MOVE, .in = P_IN, .out = P_OUT, .attrs = BLOCKS_ATTRS, .attrs_size = sizeof(Blocks),
-                                .infer = blocks_infer, .route = to_depth_route, .grad = grad_blocks, .eval = blocks_eval};
+                                .infer = blocks_infer, .expand = blocks_expand, .grad = grad_blocks, .eval = blocks_eval};
 
 /* ---- CenterCropPad ---- */
 
