@@ -124,13 +124,30 @@ static KVal pow_scalar(Lw *l, Node n, const KVal *x, const DType *in)
     return kb_cast(l->b, b, kb_bin(l->b, KOP_POW, kb_cast(l->b, DT_F64, x[0]), kb_cast(l->b, DT_F64, x[1])));
 }
 
-/* Pow(x, 2) => Mul(x, x);  Pow(x, 0.5) => Sqrt(x);  Pow(x, 1) => x : exact, and far cheaper. pow(-0, 0.5) is +0 while sqrt(-0) is -0, and pow(-inf, 0.5) is inf:
+/* x^k of integers, which wraps: products of squares. */
+static Value int_power(Graph *g, Node n, Value x, int64_t k)
+{
+    Value p = x;
+    if (k == 1) return x;
+    Value half = int_power(g, n, x, k / 2);
+    for (int i = 0; i < 1 + (k & 1); i++) {
+        Node m = graph_add(g, OP_Mul, (Value[]){i ? p : half, i ? x : half}, 2, 1, NULL, node_rec(g, n)->loc, n);
+        p = node_out(g, m, 0);
+        value_rec(g, p)->type = value_type(g, x);
+    }
+    return p;
+}
+
+/* Pow(x, 2) => Mul(x, x), of integers up to 8;  Pow(x, 0.5) => Sqrt(x);  Pow(x, 1) => x : exact, and far cheaper. pow(-0, 0.5) is +0 while sqrt(-0) is -0, and pow(-inf, 0.5) is inf:
  * the square root is taken only where the base is provably a square or absolute value. */
 static bool pow_rewrite(Graph *g, Node n)
 {
     Value x = node_in(g, n, 0), e = node_in(g, n, 1);
     if (!same_type(g, n, x)) return false;
     Node r;
+    bool ints = dtype_is_int(value_trec(g, x)->elem) && dtype_is_int(value_trec(g, e)->elem);
+    for (int64_t k = 3; ints && k <= 8; k++)
+        if (is_splat(g, e, k)) return graph_replace_uses(g, node_out(g, n, 0), int_power(g, n, x, k)), true;
     if (is_splat(g, e, 2)) r = graph_add(g, OP_Mul, (Value[]){x, x}, 2, 1, NULL, node_rec(g, n)->loc, n);
     else return false;
     value_rec(g, node_out(g, r, 0))->type = value_type(g, node_out(g, n, 0));
