@@ -34,11 +34,12 @@ typedef struct Build {
 static bool is_const(Kb *b, Dim d, int64_t *k) { return dim_is_const(kb_module(b)->dims, d, k); }
 static int64_t known(Kb *b, Dim d) { int64_t k; return is_const(b, d, &k) ? k : -1; }
 
-/* Elements from the first strip of a macc to the first of the next one in this order: the next block of the reduction, else the next columns. */
+/* Elements from the first strip of a macc to the first of the next one in this order: the next block of the reduction (of K, or as many taps further),
+ * else the next columns. */
 static int64_t next_strips(Kb *b, const Build *x)
 {
     const Contract *c = x->c;
-    return c->b_packed && x->sum ? c->pack_kc * x->group * round_up(known(b, c->N), 16) : 0;
+    return c->b_packed && x->sum ? max64(x->choice.tc, 1) * c->pack_kc * x->group * round_up(known(b, c->N), 16) : 0;
 }
 
 static void build_macc(Kb *b, Build *x, KVal rows, KVal cols, KVal taps, KVal klen)
