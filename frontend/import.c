@@ -92,9 +92,24 @@ static bool inputs(Import *im, Scope *s, const Onnx__GraphProto *g)
     return ok;
 }
 
+/* A name for an output that the model lists once more: no other output's. */
+static Name listed_again(Import *im, const Onnx__GraphProto *g, const Map *seen, const char *name)
+{
+    for (int i = 2;; i++) {
+        const char *text = arena_printf(im->arena, "%s.%d", name, i);
+        uint64_t old;
+        bool taken = map_get(seen, name_of(&im->m->names, text).i, &old);
+        for (size_t k = 0; k < g->n_output; k++) taken |= !strcmp(g->output[k]->name, text);
+        if (taken) continue;
+        diag(im->m->diag, diag_file(im->m->source), E_OUTPUT_AGAIN, name, text);
+        return name_of(&im->m->names, text);
+    }
+}
+
 static bool outputs(Import *im, const Scope *s, const Onnx__GraphProto *g)
 {
     Module *m = im->m;
+    Name *named = arena_array(im->arena, Name, g->n_output + 1);
     Value *out = arena_array(im->arena, Value, g->n_output + 1);
     Map seen;
     bool ok = true, broken;
@@ -102,8 +117,8 @@ static bool outputs(Import *im, const Scope *s, const Onnx__GraphProto *g)
     for (size_t k = 0; k < g->n_output; k++) {
         Name name = name_of(&m->names, g->output[k]->name);
         uint64_t old;
-        if (map_get(&seen, name.i, &old)) ok = diag(m->diag, diag_file(m->source), E_REDEFINED, g->output[k]->name);
-        map_put(&seen, name.i, 1);
+        named[k] = name.i && map_get(&seen, name.i, &old) ? listed_again(im, g, &seen, g->output[k]->name) : name;
+        map_put(&seen, named[k].i, 1);
         if (name.i && scope_find(im, s, name, &out[k], &broken) && out[k].i) continue;
         ok = false;
         if (!name.i || !broken)
@@ -114,7 +129,7 @@ static bool outputs(Import *im, const Scope *s, const Onnx__GraphProto *g)
     if (!ok) return false;
     graph_set_outputs(m->entry, out, (uint32_t)g->n_output);
     for (size_t k = 0; k < g->n_output; k++) {
-        m->entry->out_name.p[k] = name_of(&m->names, g->output[k]->name);
+        m->entry->out_name.p[k] = named[k];
         vec_push(m->arena, &m->out_decl, type_declared(m, g->output[k]->type));
     }
     return true;

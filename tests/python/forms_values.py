@@ -505,3 +505,15 @@ g (float[n,3,2,4] x, float[3,2,4] s, float[3,2,4] b, float[3,2,4] m, float[3,2,4
     want="a mean and a variance for each place",
 )
 CASES[-1]["want"] = [[(x - m) / np.sqrt(v + np.float32(1e-5)) * s + b] for x, s, b, m, v in CASES[-1]["feeds"]]
+
+case(
+    "outputs_listed_again",
+    HEAD
+    + """
+g (float[3] x) => (float[3] y, float[3] x, float[3] y, float[3] y)
+{
+   y = Neg (x)
+}
+""",
+    [[f(1, -2, 3)]],
+)
