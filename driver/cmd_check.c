@@ -13,6 +13,16 @@ static int list_ops(void)
     return 0;
 }
 
+/* The version of the operator that is meant, and how it is computed; 0 and "": it is a function of the model's, or unknown. */
+static int version_of(const OpUse *u, char by[OP_BY_TEXT])
+{
+    OpCode op = op_find(u->domain, u->op);
+    *by = 0;
+    if (op == OP_NONE) return 0;
+    op_by_text(op_desc(op), by);
+    return op_version_at(op, u->opset);
+}
+
 /* What the walk over the file cannot see: types and shapes. Problems of the compile up to lowering count as well. */
 static bool compiles(Session *s)
 {
@@ -53,6 +63,9 @@ int cmd_check(Session *s)
             cJSON_AddStringToObject(e, "op", used.p[k].op);
             cJSON_AddStringToObject(e, "domain", used.p[k].domain ? used.p[k].domain : "");
             cJSON_AddNumberToObject(e, "count", used.p[k].n);
+            char by[OP_BY_TEXT];
+            cJSON_AddNumberToObject(e, "version", version_of(&used.p[k], by));
+            cJSON_AddStringToObject(e, "computed", by);
             cJSON_AddItemToArray(u, e);
         }
         cJSON *libraries = cJSON_AddArrayToObject(j, "libraries");
@@ -62,7 +75,14 @@ int cmd_check(Session *s)
         cJSON_free(text);
         cJSON_Delete(j);
     } else {
-        for (uint32_t k = 0; k < used.n; k++) printf("%6u  %s%s%s\n", used.p[k].n, used.p[k].domain ? used.p[k].domain : "", used.p[k].domain && *used.p[k].domain ? "." : "", used.p[k].op);
+        for (uint32_t k = 0; k < used.n; k++) {
+            const OpUse *u = &used.p[k];
+            char by[OP_BY_TEXT], name[256];
+            int version = version_of(u, by);
+            snprintf(name, sizeof name, "%s%s%s", u->domain ? u->domain : "", u->domain && *u->domain ? "." : "", u->op);
+            if (version) printf("%6u  %-24s version %-3d %s\n", u->n, name, version, by);
+            else printf("%6u  %s\n", u->n, name);
+        }
         for (uint32_t k = 0; k < missing.n; k++) {
             const CheckItem *i = &missing.p[k];
             printf("missing: node '%s' (%s%s%s, opset %lld): %s\n", i->node ? i->node : "", i->domain ? i->domain : "", i->domain && *i->domain ? "." : "", i->op ? i->op : "", (long long)i->opset, i->what ? i->what : "");

@@ -4,6 +4,7 @@
 #include "driver/compile.h"
 #include "driver/doc.h"
 #include "ir/ops/grad.h"
+#include "ir/ops/window.h"
 #include "passes/pipeline.h"
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +12,7 @@
 /* ---- operators ---- */
 
 static const char *const FILE_OF[OP_COUNT] = {
-#define OP(name, file) [OP_##name] = #file,
+#define OP(name, file, versions) [OP_##name] = #file,
 #include "ir/ops/ops.def"
 #undef OP
 };
@@ -103,7 +104,9 @@ static const char *gradient(const OpDesc *d)
 static void add_op_row(Str *s, OpCode op)
 {
     const OpDesc *d = op_desc(op);
-    str_printf(s, "| %s%s%s | %d | %s | ", d->domain ? d->domain : "", d->domain && *d->domain ? "." : "", d->name, d->since, class_name(d->cls));
+    char by[OP_BY_TEXT];
+    str_printf(s, "| %s%s%s | %s | %s | %s | ", d->domain ? d->domain : "", d->domain && *d->domain ? "." : "", d->name,
+               op_versions(op), class_name(d->cls), op_by_text(d, by));
     add_ports(s, d->in);
     str_add(s, " | ");
     add_ports(s, d->out);
@@ -114,7 +117,7 @@ static void add_op_row(Str *s, OpCode op)
 
 static void add_op_table(Str *s, bool internal)
 {
-    str_add(s, "| operator | opset | class | inputs | outputs | attributes | gradient | file |\n|---|---|---|---|---|---|---|---|\n");
+    str_add(s, "| operator | versions | class | computed by | inputs | outputs | attributes | gradient | file |\n|---|---|---|---|---|---|---|---|---|\n");
     for (OpCode op = OP_NONE + 1; op < OP_COUNT; op++)
         if (internal == !!(op_desc(op)->flags & OPF_INTERNAL)) add_op_row(s, op);
 }
@@ -125,8 +128,10 @@ void doc_ops(Str *s)
     for (OpCode op = OP_NONE + 1; op < OP_COUNT; op++) n += !(op_desc(op)->flags & OPF_INTERNAL);
     str_printf(s,
                "# Operators\n\n"
-               "Written by `bmc doc ops` from `ir/ops/ops.def`; do not edit. bmc knows %d operators. Models of ai.onnx opset 1 to %d are read: `opset` is the\n"
-               "newest version whose meaning the operator's file implements, older nodes are rewritten to it at import. `file` stands in `ir/ops/`.\n\n"
+               "Written by `bmc doc ops` from `ir/ops/ops.def`; do not edit. bmc knows %d operators. Models of ai.onnx opset 1 to %d are read: *versions*\n"
+               "are the opsets that defined the operator anew; its file in `ir/ops/` implements the newest, older nodes are rewritten to it at import.\n\n"
+               "*computed by*: a *nest* is generated loops, a *tile* register tiles of multiply-adds, *runtime* a call of `runtime/`, *program* steps with regions of\n"
+               "their own; *other operators*: its `expand` writes it in terms of those. Views and what is known when compiling cost nothing.\n\n"
                "Types: *any* = num, bool and str; *num* = float and int; *float* = f16 bf16 f32 f64; *int* = sint and uint of 8 to 64 bits. Equal small numbers: the\n"
                "same type. `?` optional, `...` any number of them, † known at compile time as a rule: shapes follow from its values. Attributes with their defaults;\n"
                "those that only older versions have are among them. What *class* supplies by itself: `ir/graph/op.h`.\n\n"
@@ -134,6 +139,8 @@ void doc_ops(Str *s)
                "derivative; no: a model with it on the way cannot be differentiated; empty: no floats go in or come out.\n\n",
                n, OPSET_NEWEST);
     add_op_table(s, false);
+    str_printf(s, "\n## Limits\n\nA tensor has at most %d axes, one whose rank only the run decides %d; convolutions and pools have at most %d spatial axes. Sizes that do not fit\n"
+                  "64 bits, and indices outside of what they index, are errors of the run.\n", RANK_MAX, RANK_ANY, WINDOW_MAX);
     str_add(s, "\n## Irregular operators\n\n"
                "Only these may call functions of the runtime (`runtime/rt_calls.def`); all others are generated loop nests. `tests/unit/doc_test.c` pins the list.\n\n");
     bool first = true;

@@ -39,7 +39,7 @@ static void count_use(Walk *w, const Onnx__NodeProto *n)
         return;
     }
     map_put(&w->use, key, w->used->n);
-    vec_push(w->a, w->used, (OpUse){arena_strdup(w->a, n->op_type), arena_strdup(w->a, domain), 1});
+    vec_push(w->a, w->used, (OpUse){arena_strdup(w->a, n->op_type), arena_strdup(w->a, domain), 1, opset_of(&w->call, n->domain)});
 }
 
 /* ---- element types ---- */

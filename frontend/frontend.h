@@ -22,7 +22,7 @@ bool onnx_check_outputs(Module *);
 /* `bmc check`: one line per construct that bmc lacks; walks the whole file without stopping at the first. */
 typedef struct CheckItem { const char *what; const char *node, *op, *domain; int64_t opset; } CheckItem;
 typedef VEC(CheckItem) CheckItems;
-typedef struct OpUse { const char *op, *domain; uint32_t n; } OpUse;
+typedef struct OpUse { const char *op, *domain; uint32_t n; int64_t opset; /* of the domain */ } OpUse;
 typedef VEC(OpUse) OpUses;
 bool onnx_check(Arena *, Diag *, const char *path, CheckItems *missing, OpUses *used);
 

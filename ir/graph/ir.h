@@ -29,7 +29,7 @@ typedef struct Node { uint32_t i; } Node;     /* inside one graph; 0: none */
 #define NODE_NONE ((Node){0})
 
 typedef enum OpCode { OP_NONE,
-#define OP(name, file) OP_##name,
+#define OP(name, file, versions) OP_##name,
 #include "ir/ops/ops.def"
 #undef OP
     OP_COUNT } OpCode;

@@ -1,23 +1,71 @@
 /* op: the table of operators and what every row of it must have. */
 #include "ir/graph/op.h"
 #include "base/bug.h"
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const OpDesc *const table[OP_COUNT] = {
-#define OP(name, file) [OP_##name] = &op_##name,
+#define OP(name, file, versions) [OP_##name] = &op_##name,
 #include "ir/ops/ops.def"
 #undef OP
 };
 static const char *const row_name[OP_COUNT] = {
-#define OP(name, file) [OP_##name] = #name,
+#define OP(name, file, versions) [OP_##name] = #name,
 #include "ir/ops/ops.def"
 #undef OP
 };
+
+static const char *const row_versions[OP_COUNT] = {
+#define OP(name, file, versions) [OP_##name] = versions,
+#include "ir/ops/ops.def"
+#undef OP
+};
+
+const char *op_versions(OpCode op)
+{
+    assert(op > OP_NONE && op < OP_COUNT);
+    return row_versions[op];
+}
+
+int op_version_at(OpCode op, int64_t opset)
+{
+    int version = 0;
+    for (const char *p = op_versions(op); *p;) {
+        char *end;
+        long v = strtol(p, &end, 10);
+        if (v <= opset) version = (int)v;
+        p = end;
+    }
+    return version;
+}
 
 const OpDesc *op_desc(OpCode op)
 {
     assert(op > OP_NONE && op < OP_COUNT);
     return table[op];
+}
+
+bool op_lowers(const OpDesc *d)
+{
+    return d->lower || (d->cls == CLS_ELTWISE && (d->scalar || d->kop)) || (d->cls == CLS_MOVE && d->route);
+}
+
+unsigned op_computed_by(const OpDesc *d)
+{
+    if (!op_lowers(d)) return 0;
+    unsigned own = d->cls == CLS_CONTROL ? BY_REGION : d->cls == CLS_CONTRACT ? BY_TILE | BY_NEST : BY_NEST;
+    return d->by | (d->flags & OPF_IRREGULAR ? BY_RUNTIME : own);
+}
+
+const char *op_by_text(const OpDesc *d, char text[OP_BY_TEXT])
+{
+    static const char *const NAME[] = {"nest", "tile", "runtime", "program"}; /* bits of BY_* */
+    unsigned by = op_computed_by(d);
+    *text = 0;
+    for (int k = 0; k < 4; k++)
+        if (by >> k & 1) sprintf(text + strlen(text), "%s%s", *text ? " " : "", NAME[k]);
+    return *text ? text : strcpy(text, "other operators");
 }
 
 static const char *domain_text(const char *domain) { return !domain || !strcmp(domain, "ai.onnx") ? "" : domain; }

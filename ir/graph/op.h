@@ -67,6 +67,9 @@ typedef struct AttrSpec { const char *name; AttrKind kind; uint32_t offset; int6
 #define A_GRAPH(n, k) {.name = (n), .kind = ATTR_GRAPH, .def_i = (k)}
 #define A_END {0}
 
+/* What an op is computed by. */
+enum { BY_NEST = 1 /* generated loops */, BY_TILE = 2 /* register tiles */, BY_RUNTIME = 4 /* calls of the runtime */, BY_REGION = 8 /* regions: steps of the program */ };
+
 typedef struct Cost { double flops, bytes; } Cost;
 
 /* One element's way through a MOVE op: where an output element comes from. idx: output index in, operand index out. */
@@ -87,6 +90,7 @@ typedef struct OpDesc {
     OpClass cls;
     uint32_t flags;
     uint8_t knows;                   /* bit k: code has to know how long operand k is along its last axis, or of which rank what it holds is (arms.c) */
+    uint8_t by;                      /* BY_*: what its lowering uses beyond what its class and flags say */
     uint16_t kop;                    /* ELTWISE ops that are exactly one kernel instruction (KOp of kir.h): stands for `scalar` */
     const Port *in, *out;
     const AttrSpec *attrs; uint32_t attrs_size;
@@ -114,6 +118,12 @@ const OpDesc *op_desc(OpCode);                                   /* never NULL f
 static inline const OpDesc *node_desc(const Graph *g, Node n) { return op_desc(node_rec(g, n)->op); }
 static inline const void *node_attrs(const Graph *g, Node n) { return node_rec(g, n)->attrs; }
 #define ATTRS(g, n, T) ((const T *)node_attrs((g), (n)))
+bool op_lowers(const OpDesc *);                                  /* it can be lowered as it is */
+unsigned op_computed_by(const OpDesc *);                         /* BY_*: what its lowering uses; 0: it has none, `expand` writes it in terms of other ops */
+const char *op_versions(OpCode);                                 /* "1 6 13": opsets of its domain that defined it anew; "": internal */
+int op_version_at(OpCode, int64_t opset);                        /* the one that a model of that opset means; 0: none yet */
+enum { OP_BY_TEXT = 40 };
+const char *op_by_text(const OpDesc *, char text[OP_BY_TEXT]);   /* the same in words: "nest", "nest tile", "other operators" */
 OpCode op_find(const char *domain, const char *name);            /* OP_NONE when absent; internal ops are found under domain "bmc" */
 void op_verify_table(void);                                      /* BUGs unless every row has what its class demands */
 void *attrs_new(Arena *, const OpDesc *);                        /* the struct with defaults */
@@ -121,7 +131,7 @@ bool attrs_equal(const OpDesc *, const void *a, const void *b);  /* what was giv
 uint64_t attrs_hash(const OpDesc *, const void *);
 static inline bool attr_given(const OpDesc *d, const void *attrs, uint32_t k) { (void)d; return (*(const uint64_t *)attrs >> k) & 1; }
 
-#define OP(name, file) extern const OpDesc op_##name;
+#define OP(name, file, versions) extern const OpDesc op_##name;
 #include "ir/ops/ops.def"
 #undef OP
 

@@ -750,7 +750,7 @@ static Cost cost(const Graph *g, Node n)
 }
 
 #define ROW                                                                                                            \
-    .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .attrs_size = sizeof(Rnn), .infer = infer, .lower = lower,            \
+    .cls = CLS_OPAQUE, .by = BY_TILE, .flags = OPF_STRIDED_OUT, .attrs_size = sizeof(Rnn), .infer = infer, .lower = lower,            \
     .expand = rnn_expand,                                                                                              \
     .eval = rnn_eval, .cost = cost
 

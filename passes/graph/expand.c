@@ -9,11 +9,6 @@
 
 #define ROUNDS_MAX 16 /* an expansion that leads back to itself */
 
-static bool lowers(const OpDesc *d)
-{
-    return d->lower || (d->cls == CLS_ELTWISE && (d->scalar || d->kop)) || (d->cls == CLS_MOVE && d->route);
-}
-
 static bool contents_known(const Graph *g, Node n)
 {
     for (uint32_t k = 0; k < node_n_out(g, n); k++)
@@ -28,7 +23,7 @@ static bool expand_graph(PassCtx *c, Graph *g, int round, bool *changed)
         for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++)
             if (!expand_graph(c, node_rec(g, n)->region[k], round, changed)) return false;
         const OpDesc *d = node_desc(g, n);
-        if ((lowers(d) && !(d->must_expand && d->must_expand(g, n))) || contents_known(g, n)) continue;
+        if ((op_lowers(d) && !(d->must_expand && d->must_expand(g, n))) || contents_known(g, n)) continue;
         if (!d->expand || round == ROUNDS_MAX)
             return diag(c->diag, graph_loc(g, n), E_LOWER,
                         d->expand ? "its expansion does not come to an end"

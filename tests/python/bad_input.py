@@ -147,6 +147,13 @@ def accepted(r):
     ran = run([r.bmc, broken, "-o", odd + ".so"], cwd=folder)
     with open(odd + ".so", "rb") as f:
         r.tally.check("a failure leaves the old output alone", ran.status == 1 and f.read() == before, ran.brief())
+    proto.opset_import[0].version = 13
+    older = bad_models.save(folder, proto, "older.onnx")
+    ran = run([r.bmc, "check", older, "--json"])
+    found = {o["op"]: (o["version"], o["computed"]) for o in json.loads(ran.out)["operators"]}
+    want = {n.op_type: bad_models.onnx.defs.get_schema(n.op_type, 13).since_version for n in proto.graph.node}
+    r.tally.check("check: versions of operators", {op: v for op, (v, _) in found.items()} == want, found)
+    r.tally.check("check: how they are computed", found["Conv"][1] == "nest tile" and found["Relu"][1] == "nest", found)
     for option in ("--help", "--help-all", "--version"):
         ran = run([r.bmc, option])
         r.tally.check(option, ran.status == 0 and ran.out.strip() and not ran.err, ran.brief())

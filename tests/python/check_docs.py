@@ -4,7 +4,8 @@
 In every .md file: paths and file names in code spans are files of the tree (`{a,b}` and `*` are expanded, words in
 CAPITALS are placeholders), options are options of bmc or of a script that is there, links lead somewhere.
 ARCHITECTURE.md stays within 200 lines and has a row for each decision D1 to D16; docs/PASSES.md and the table of ops
-are compared by test_doc. README.md counts the conformance cases as expected.txt does.
+are compared by test_doc, the versions of operators in it with the onnx package here. README.md counts the conformance
+cases as expected.txt does.
 """
 
 import argparse
@@ -12,6 +13,8 @@ import fnmatch
 import os
 import re
 import sys
+
+import onnx
 
 import check_layers
 import harness  # also makes tests/conformance importable
@@ -76,6 +79,20 @@ def known_options(files):
     return found
 
 
+def check_versions(tally):
+    """The versions in docs/OPS.md are those of the onnx package, and no operator of its is missing."""
+    want, got = {}, {}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        want.setdefault((schema.domain + "." if schema.domain else "") + schema.name, set()).add(schema.since_version)
+    with open(os.path.join(TOP, "docs", "OPS.md")) as f:
+        for name, versions in re.findall(r"^\| ([\w.]+) \| ([\d ]+) \|", f.read(), re.M):
+            got[name] = {int(v) for v in versions.split()}
+    wrong = sorted(name for name in want if got.get(name) != want[name])
+    tally.check("docs/OPS.md has every operator of ONNX and its versions", not wrong, " ".join(wrong))
+    own = sorted(name for name in got if name not in want and not name.startswith("com.microsoft."))
+    tally.check("the others are ONNX Runtime's", not own, " ".join(own))
+
+
 def main():
     parser = argparse.ArgumentParser(description="files, options and links in the documentation")
     parser.add_argument("-v", action="store_true", help="name what passed, too")
@@ -110,6 +127,7 @@ def main():
     tally.check("ARCHITECTURE.md has at most %d lines" % LINES, text.count("\n") <= LINES, text.count("\n"))
     for k in range(1, 17):
         tally.check("ARCHITECTURE.md states D%d" % k, "\n| D%d | " % k in text)
+    check_versions(tally)
     return tally.finish()
 
 

@@ -44,7 +44,7 @@ static const char *const IRREGULAR[] = {"ConcatFromSequence", "Fourier", "ImageD
 enum { N_IRREGULAR = sizeof IRREGULAR / sizeof *IRREGULAR };
 
 static const char *const FILE_OF[OP_COUNT] = {
-#define OP(name, file) [OP_##name] = #file,
+#define OP(name, file, versions) [OP_##name] = #file,
 #include "ir/ops/ops.def"
 #undef OP
 };
