@@ -425,15 +425,9 @@ static Dim binary(Dims *d, DimKind kind, Dim a, Dim b)
     }
 }
 
-Dim dim_resolve(Dims *d, Dim x)
+static Dim resolve_symbol(Dims *d, Dim x)
 {
-    if (!x.i) return x;
-    DimRec r = d->rec.p[x.i];
-    if (r.kind == DIM_CONST) return x;
-    if (r.kind != DIM_SYM) {
-        Dim a = dim_resolve(d, r.a), b = dim_resolve(d, r.b);
-        return binary(d, r.kind, a, b);
-    }
+    const DimRec r = d->rec.p[x.i];
     /* Chains of symbols may be long: walk to the last one, then point all of them at its value. */
     Sym last = r.sym;
     for (Dim to = d->sym.p[last.i].same_as; to.i && d->rec.p[to.i].kind == DIM_SYM; to = d->sym.p[last.i].same_as)
@@ -449,6 +443,25 @@ Dim dim_resolve(Dims *d, Dim x)
     }
     s = &d->sym.p[r.sym.i];
     return s->lo == s->hi ? dim_const(d, s->lo) : root;
+}
+
+/* Operands are shared and the rules of dim_min and the like ask dim_le, which resolves again: without the memo, time
+ * would be exponential in the depth of x. It lives for one outermost call, in which no symbol's facts change. */
+Dim dim_resolve(Dims *d, Dim x)
+{
+    if (!x.i) return x;
+    const DimRec r = d->rec.p[x.i];
+    if (r.kind == DIM_CONST) return x;
+    if (r.kind == DIM_SYM) return resolve_symbol(d, x);
+    if (!d->nested) d->stamp++;
+    if (x.i < d->memo.n && d->memo.p[x.i].stamp == d->stamp) return d->memo.p[x.i].to;
+    d->nested++;
+    Dim a = dim_resolve(d, r.a), b = dim_resolve(d, r.b), y = binary(d, r.kind, a, b);
+    d->nested--;
+    if (!y.i) return y; /* every asker has to hear of an overflow */
+    while (d->memo.n <= x.i) vec_push(d->arena, &d->memo, ((DimMemo){0}));
+    d->memo.p[x.i] = (DimMemo){d->stamp, y};
+    return y;
 }
 
 static bool mentions(const Dims *d, Dim x, Sym s)

@@ -31,10 +31,13 @@ typedef struct SymRec {
     Dim same_as;              /* union-find: 0, or what this symbol was assumed equal to */
 } SymRec;
 
+typedef struct DimMemo { uint32_t stamp; Dim to; } DimMemo;
 typedef struct Dims { Arena *arena; Names *names; VEC(DimRec) rec; VEC(SymRec) sym; Map by_hash; bool overflow; uint32_t fresh;
     Map by_const, by_name;    /* constant -> Dim; Name -> Sym */
     VEC(Dim) of_sym;          /* the DIM_SYM of each symbol, 0: not asked for yet */
     bool merged;              /* dim_assume_eq made a symbol equal to something */
+    VEC(DimMemo) memo;        /* by Dim: what dim_resolve made of it in the call that `stamp` counts */
+    uint32_t stamp, nested;   /* nested: calls of dim_resolve, which asks questions that call it again, under way */
     uint32_t narrowed;        /* how often an assumed x = min(x, k) bounded a symbol: types made before may be simpler now */
 } Dims;
 

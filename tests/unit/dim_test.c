@@ -493,10 +493,30 @@ static void long_chains(void)
     arena_free(&f.arena);
 }
 
+/* Nests whose operands are shared, once something was merged: every question resolves both sides, and the rules of min
+ * and max ask further ones. What took exponential time is done at once. */
+static void nests(void)
+{
+    Fix f;
+    fix_init(&f);
+    Dims *d = &f.dims;
+    Dim n = parse(&f, "N"), m = parse(&f, "M"), k = parse(&f, "K"), x = n, y;
+    CHECK(dim_assume_eq(d, parse(&f, "batch"), dim_add(d, m, dim_const(d, 1))) && d->merged);
+    for (int i = 0; i < 5; i++) {
+        Dim half = dim_max(d, dim_div(d, x, dim_const(d, 2)), m);
+        x = dim_min(d, dim_bcast(d, dim_div(d, x, k), half), dim_add(d, half, dim_const(d, i)));
+        CHECK(x.i);
+    }
+    y = dim_resolve(d, x);
+    CHECK(y.i && dim_eq(d, x, y) != TRI_NO && d->rec.n < 100000);
+    arena_free(&f.arena);
+}
+
 int main(void)
 {
     forms();
     long_chains();
+    nests();
     answers();
     symbols();
     overflow();
