@@ -16,7 +16,8 @@ typedef struct ImportOptions {
  * operators; what that needed of inference has been found, the rest is the infer pass's. Messages (not the mapped files) die before it returns. */
 bool onnx_import(Module *m, const char *path, const ImportOptions *);
 
-/* After inference: every output has the element type and rank that the model declares. false: diagnosed (E_TYPE_DECL). */
+/* After inference: every output has the element type that the model declares. false: diagnosed (E_TYPE_DECL). Another rank
+ * than declared is a warning (E_RANK_DECL). */
 bool onnx_check_outputs(Module *);
 
 /* `bmc check`: one line per construct that bmc lacks; walks the whole file without stopping at the first. */

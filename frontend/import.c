@@ -150,8 +150,11 @@ bool onnx_check_outputs(Module *m)
         TypeId want = m->out_decl.p[k], got = value_type(g, g->out.p[k]);
         if (!want.i || !got.i) continue;
         const TypeRec *w = type_rec(&m->types, want), *t = type_rec(&m->types, got);
-        bool same = t->kind == w->kind && t->elem == w->elem && (t->rank == w->rank || t->rank == RANK_UNKNOWN || w->rank == RANK_UNKNOWN);
-        if (!same) ok = diag(m->diag, diag_file(m->source), E_TYPE_DECL, name_str(&m->names, g->out_name.p[k]), decl_text(m, want), decl_text(m, got));
+        bool same = t->kind == w->kind && t->elem == w->elem, shaped = t->rank == w->rank || t->rank == RANK_UNKNOWN || w->rank == RANK_UNKNOWN;
+        if (same && shaped) continue;
+        const char *name = name_str(&m->names, g->out_name.p[k]), *declared = decl_text(m, want), *computed = decl_text(m, got);
+        if (same) diag(m->diag, diag_file(m->source), E_RANK_DECL, name, declared, computed); /* converters do that; peers let it pass */
+        else ok = diag(m->diag, diag_file(m->source), E_TYPE_DECL, name, declared, computed);
     }
     return ok;
 }
