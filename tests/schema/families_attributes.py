@@ -96,6 +96,7 @@ def groups_of_deform_conv(c):
         [x, w, c.draw(2, (2, 16, 4, 4), "unit"), None, c.draw(4, (2, 8, 4, 4), "unit")],
         group=2,
         offset_group=2,
+        atol=1e-5,
         kernel_shape=[2, 2],
     )
     yield c.case("dilated", [x, w, c.draw(2, (2, 8, 3, 3), "unit")], group=2, dilations=[2, 2])
