@@ -321,6 +321,14 @@ static bool counts_outputs(const OpDesc *d)
     return p->name && p->flags & PORT_VARIADIC;
 }
 
+/* A node has all results of an operator that are not optional, whether the file names them or not. */
+static uint32_t least_results(const OpDesc *d)
+{
+    uint32_t n = 0;
+    while (d->out[n].name && !(d->out[n].flags & (PORT_OPTIONAL | PORT_VARIADIC))) n++;
+    return n;
+}
+
 /* sound: the operands were all found. */
 static bool operator(Import *im, Scope *s, const Onnx__NodeProto *n, OpCode op, Loc loc, const Value *given, size_t n_in, bool sound)
 {
@@ -345,12 +353,13 @@ static bool operator(Import *im, Scope *s, const Onnx__NodeProto *n, OpCode op, 
     if (!named_operands(im, s, n, d, loc, in, &n_in)) return false;
     if (n_region && n_in < fixed_ports(d)) n_in = fixed_ports(d);
     for (uint32_t k = 0; k < captured.n; k++) in[n_in++] = captured.p[k];
-    Node node = graph_add(g, op, in, (uint32_t)n_in, n_out, attrs, loc, NODE_NONE);
+    uint32_t n_made = n_out < least_results(d) ? least_results(d) : n_out;
+    Node node = graph_add(g, op, in, (uint32_t)n_in, n_made, attrs, loc, NODE_NONE);
     if (n_region) graph_set_region(g, node, region_of, n_region);
     node_rec(g, node)->n_capture = captured.n;
     opset_note(im, s->in, node, opset);
-    Value *out = arena_array(im->arena, Value, n_out + 1);
-    for (uint32_t k = 0; k < n_out; k++) out[k] = node_out(g, node, k);
+    Value *out = arena_array(im->arena, Value, n_made + 1);
+    for (uint32_t k = 0; k < n_made; k++) out[k] = node_out(g, node, k);
     if (!n_in && !n_region && !upgrade_source(im, s->in, node, out)) return false;
     return results(im, s, n, out, n_out);
 }

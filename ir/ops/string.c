@@ -82,8 +82,9 @@ static bool split_lower(Lw *l, Node n)
     for (int i = 0; i < rank; i++) dim[i] = lw_dim(l, 0, i);
     KBuf x = lw_in(l, 0);
     KArg delimiter = strings_arg(l, 1, &a->delimiter, "delimiter");
-    lw_bind_dims(l, 1, dim);
-    KBuf count = node_n_out(l->g, n) > 1 ? lw_out(l, 1) : lw_temp(l, DT_I64, rank, dim);
+    bool counted = node_n_out(l->g, n) > 1;
+    if (counted) lw_bind_dims(l, 1, dim);
+    KBuf count = counted ? lw_out(l, 1) : lw_temp(l, DT_I64, rank, dim);
     Sym s = sym_new(&l->m->dims, module_fresh_name(l->m, "pieces"), SYM_NODE, 0, INT64_MAX);
     dim[rank] = dim_sym(&l->m->dims, s);
     KBuf pieces = kbuf_new(l->k, KS_BOX, (Name){0}, DT_STR, (uint8_t)(rank + 1), dim, l->loc);

@@ -517,3 +517,38 @@ g (float[3] x) => (float[3] y, float[3] x, float[3] y, float[3] y)
 """,
     [[f(1, -2, 3)]],
 )
+
+
+def nameless_results(model):
+    """All but one of each node, "two" apart."""
+    split, comma, _, low, high, unique = model.graph.node
+    for node, k in ((split, 1), (comma, 1), (low, 1), (high, 0), (unique, 0)):
+        node.output[k] = ""
+
+
+case(
+    "results_left_out",
+    HEAD
+    + """
+g (string[2,2] x, string[3] z, float[M] v) => (string[2,2,K] y, string[3,L] w, float[2] top, int64[2] at, int64[U] places)
+{
+   y, y_n = StringSplit (x)
+   w, w_n = StringSplit <delimiter = ","> (z)
+   two = Constant <value_ints = [2]> ()
+   top, top_at = TopK (v, two)
+   top_2, at = TopK (v, two)
+   u, places = Unique (v)
+}
+""",
+    [[np.array([["a b c", " d"], ["", "e f"]], object), np.array(["1,2", "3", ""], object), f(3, 5, 3)]],
+    patch=nameless_results,
+    want=[
+        [
+            np.array([[["a", "b", "c"], ["d", "", ""]], [["", "", ""], ["e", "f", ""]]], object),
+            np.array([["1", "2"], ["3", ""], ["", ""]], object),
+            f(5, 3),
+            i(1, 0),
+            i(0, 1),
+        ]
+    ],  # neither oracle gives a result without a name
+)
