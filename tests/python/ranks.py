@@ -20,6 +20,7 @@ from bmc_ctypes import E_FAIL, Loaded, ModelError
 from harness import WORK, run
 
 F, I, B = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL
+TRAINING = "ai.onnx.preview.training"
 CONFIGS = (["-O0"], ["-O2", "--cpu=x86-64-v3"])
 CASES = {}
 
@@ -317,6 +318,32 @@ def three_inputs(floats):
 
 
 @case
+def many_inputs(floats):
+    """Whatever the ranks of seven inputs are, results are made element by element."""
+    one = [node("Adagrad", "r t a b c d e f", "p q u v", domain=TRAINING), node("Add", "p q", "y")]
+    ranks = [((3,), (2, 3)), ((), (4,)), ((2, 1, 3), (1,))]
+    feeds = [dict(zip("abcdef", (np.abs(floats(*s)) for s in shape * 3)), r=np.float32(0.1), t=np.int64(2)) for shape in ranks]
+    ports = [value("r", F), value("t", I), *(value(n, F) for n in "abcdef")]
+    return one, ports, [value(n, F) for n in "pquvy"], feeds, {}
+
+
+def attended(feed):
+    q, k, v = feed["q"], np.concatenate([feed["a"], feed["k"]], 2), np.concatenate([feed["b"], feed["v"]], 2)
+    s = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[3]) + feed["m"]
+    e = np.exp(s - s.max(3, keepdims=True))
+    return [e / e.sum(3, keepdims=True) @ v, k, v]
+
+
+@old_case(24, attended)
+def fitting_ranks(floats):
+    """Of six inputs few combinations of ranks type-check."""
+    nodes = [node("Attention", "q k v m a b", "y x z")]
+    shapes = dict(q=(1, 2, 3, 4), k=(1, 2, 5, 4), v=(1, 2, 5, 4), a=(1, 2, 2, 4), b=(1, 2, 2, 4))
+    feeds = [{"m": floats(*m), **{n: floats(*s) for n, s in shapes.items()}} for m in ((3, 7), (1, 3, 7), (1, 2, 3, 7))]
+    return nodes, [value(n, F) for n in "qkvmab"], [value(n, F) for n in "yxz"], feeds, {}
+
+
+@case
 def collected(floats):
     """A Loop collects what it carries, which begins as an input without a rank: the result has one axis more."""
     parts = [node("Identity", "go", "on"), node("Add", "v v", "w"), node("Identity", "v", "each")]
@@ -398,7 +425,7 @@ class Tests:
         used = reads(nodes)
         stored = [numpy_helper.from_array(np.asarray(a), n) for n, a in consts.items() if n in used]
         graph = helper.make_graph(nodes, name, inputs, outputs, stored)
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid(TRAINING, 1)], ir_version=10)
 
     def compiled(self, name, model, options):
         path, so = os.path.join(self.out, name + ".onnx"), os.path.join(self.out, name + ".so")
