@@ -9,7 +9,10 @@
  *             then(%x) { those for ranks 0 to 3 }
  *             else(%x) { If ... else(%x) { %1 = Reshape(%x, [e,f,g,h])  the model
  *                                          %y = Reshape(%2, [1,1,1,1,1,1,n,m])  %y.rank = 2 } }
- * With more such inputs than INPUTS_MAX, each is taken apart by itself, where it is used (ir/graph/arms.c).
+ * Ranks of several inputs are decided one after the other: what does not type-check whatever the others are is not
+ * looked at further. Of more inputs than INPUTS_MAX, those of which only element-wise results are made keep all axes:
+ * they broadcast as those that count would, the result's rank is the largest. Where the versions for the others are
+ * still too many, each input is taken apart by itself, where it is used (ir/graph/arms.c).
  * Results whose rank differs between versions have RANK_ANY axes, too, and a scalar beside them that says how many
  * count; both are made for the program's ends (KPort.rank), the graph in between has nothing special. Where one
  * version alone type-checks, the inputs simply have that rank. */
