@@ -108,7 +108,7 @@ typedef struct rt_tune {
     /* patience: of trials of each way; hiccups: behind the last long time without; tried: runs of this trial; since:
      * runs since the last change */
     uint32_t patience[2], runs, hiccups, tried, since;
-    bool sure, alone, trying, clear; /* clear: no run of this trial was faster */
+    bool sure, alone, trying, doubt, clear; /* clear: no run of this trial was faster */
 } rt_tune;
 RT_HIDDEN uint64_t rt_now(void); /* ns */
 /* Forgets all. */

@@ -4,8 +4,10 @@
  * lines from core to core than two cores compute faster. So the runs of one size are timed:
  *   - each way has an estimate, the mean of its last runs (of one, three times the mean at most counts); the way in use
  *     has a second one that remembers longer
- *   - the way in use is left when what it lost against the other's estimate sums up to some runs (a cumulative sum that
- *     begins anew at 0): one hiccup is no reason, a small loss that lasts is one
+ *   - the way in use is in doubt when what it lost against the other's estimate sums up to some runs (a cumulative sum
+ *     that begins anew at 0): one hiccup is no reason, a small loss that lasts is one. That estimate is from an earlier
+ *     hour, and what made runs slow may slow the other way as much, so it is tried, four times as soon as else, and
+ *     compared with the last runs
  *   - threads are left, too, when several hiccups in a row, counted in full, took more than was won in between: time
  *     slices that a thread waits for the other are rare and a hundred times as long as a small run
  *   - the other way is tried when the time spent since the last trial is `patience` times what that lost, or what the
@@ -28,7 +30,7 @@ enum {
     RISE_MOST = 3,        /* longer is a hiccup */
     FEW_RUNS = 8,         /* of an estimate */
     MANY_RUNS = 64,       /* of the one that remembers longer */
-    LATE_RUNS = 4,        /* lost, and the other way is taken */
+    LATE_RUNS = 4,        /* lost, and the way is in doubt */
     HICCUPS = 4,          /* in a row, and they are no accident */
     HICCUP_MOST = 256,    /* runs that one counts as: the process may have been stopped */
     HICCUPS_LOST = 128,   /* runs that they must have taken */
@@ -37,6 +39,7 @@ enum {
     TRIAL_SLOW = 2,       /* first runs of a trial that do not count when they are slow */
     TRIAL_TEAM = 3,       /* runs that do */
     TRIAL_ALONE = 2,
+    DOUBT = 4,            /* so much sooner is the next trial */
     TRIAL_GAIN = 32,      /* a part of a run by which a trial must be faster */
     TRIAL_COST = 6        /* times a run of the way in use, enough of a trial with threads; without, one */
 };
@@ -59,8 +62,8 @@ bool rt_tune_alone(rt_tune *t)
 {
     if (!t->trying && t->runs >= WARM_RUNS) {
         bool known = t->est[1] || t->runs < WARM_RUNS_SURE;
-        bool fine = t->sure && !t->alone && known && t->est[0] < t->best + t->best / 2;
-        t->trying = !fine && t->spent / t->patience[!t->alone] >= t->cost;
+        bool fine = t->sure && !t->alone && known && !t->doubt && t->est[0] < t->best + t->best / 2;
+        t->trying = !fine && t->spent / (t->patience[!t->alone] / (t->doubt ? DOUBT : 1)) >= t->cost;
         if (t->trying) {
             t->tried = t->n[!t->alone] = 0;
             t->cost = 0;
@@ -88,7 +91,7 @@ static void lose(uint32_t *patience, uint32_t most)
 static void change(rt_tune *t, uint64_t cost)
 {
     t->alone = !t->alone;
-    t->trying = false;
+    t->trying = t->doubt = false;
     t->slow = t->est[t->alone];
     t->n_slow = t->n[t->alone];
     t->late = t->won = 0;
@@ -97,10 +100,18 @@ static void change(rt_tune *t, uint64_t cost)
     t->cost = cost;
 }
 
+/* The way in use lost a trial that it was in doubt for: what has to be made good before it is tried. */
+static uint64_t doubt_cost(rt_tune *t, uint64_t now)
+{
+    if (t->since >= LONG_RUNS) t->patience[t->alone] = PATIENCE_FIRST;
+    else lose(&t->patience[t->alone], PATIENCE_MOST);
+    return t->since >= LONG_RUNS ? now : LATE_RUNS * now;
+}
+
 static void trial_ran(rt_tune *t, uint64_t ns, bool first)
 {
     bool way = !t->alone;
-    uint64_t now = t->est[t->alone] < t->slow ? t->est[t->alone] : t->slow;
+    uint64_t now = t->est[t->alone] < t->slow || t->doubt ? t->est[t->alone] : t->slow;
     if (ns < now || ns / TRIAL_COST > now) t->clear = false;
     if (first && !way) { /* opened the OpenMP library and made threads: no cost of the trials to come */
         t->n[way] = 0;
@@ -112,14 +123,16 @@ static void trial_ran(rt_tune *t, uint64_t ns, bool first)
         t->n[way] = 0;
     } else if (t->n[way] >= (way ? TRIAL_ALONE : TRIAL_TEAM)) {
         if (t->est[way] < now - now / TRIAL_GAIN) {
-            change(t, t->est[t->alone]);
+            change(t, t->doubt ? doubt_cost(t, now) : t->est[t->alone]);
             return;
         }
     }
     if (t->cost > (way ? 1 : TRIAL_COST) * now || t->n[way] >= (way ? TRIAL_ALONE : TRIAL_TEAM)) {
-        t->trying = false;
+        t->trying = t->doubt = false;
         t->spent = 0;
+        t->late = 0;
         if (t->cost < now) t->cost = now;
+        if (way && t->cost > TRIAL_COST * now) t->cost = TRIAL_COST * now; /* a hiccup on one thread is no fault of it */
         lose(&t->patience[way], t->clear ? PATIENCE_CLEAR : PATIENCE_MOST);
     }
 }
@@ -152,16 +165,9 @@ void rt_tune_ran(rt_tune *t, uint64_t ns)
         t->won = least;
         t->hiccups = 0;
     }
-    bool late = t->late > (int64_t)other * LATE_RUNS;
-    bool hiccups = !t->alone && t->hiccups >= HICCUPS && t->won > (int64_t)other * HICCUPS_LOST;
-    if (!late && !hiccups) return;
-    if (hiccups && *e < other + other / 4) *e = other + other / 4; /* all in all */
-    uint64_t lost = (uint64_t)(hiccups ? t->won : t->late);
-    if (t->since >= LONG_RUNS && !hiccups) {
-        lost = other;
-        t->patience[way] = PATIENCE_FIRST;
-    } else {
-        lose(&t->patience[way], PATIENCE_MOST);
-    }
-    change(t, lost);
+    t->doubt = t->late > (t->doubt ? 0 : (int64_t)other * LATE_RUNS);
+    if (t->alone || t->hiccups < HICCUPS || t->won <= (int64_t)other * HICCUPS_LOST) return;
+    if (*e < other + other / 4) *e = other + other / 4; /* all in all */
+    lose(&t->patience[way], PATIENCE_MOST);
+    change(t, (uint64_t)t->won);
 }
