@@ -77,8 +77,9 @@ class Engine:
     """A worker process (bench/engines.py); it is stopped except while it works."""
 
     def __init__(self, name, args, threads=None):
+        """With fewer threads than the others it may use the same cores: the system chooses for both alike."""
         self.name, threads = name, threads or args.threads
-        cores = ",".join(str(c) for c in args.cores[-threads:])
+        cores = ",".join(str(c) for c in args.cores[-args.threads:])
         self.p = subprocess.Popen([sys.executable, os.path.join(HERE, "engines.py"), name, str(threads), cores],
                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
 
