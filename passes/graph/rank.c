@@ -21,6 +21,7 @@
 #include "ir/graph/infer.h"
 #include "ir/ops/internal.h"
 #include <assert.h>
+#include <string.h>
 
 typedef struct Version {
     Graph *g; /* takes the inputs with all axes */
@@ -39,7 +40,8 @@ typedef struct Ranks {
     bool keeps;
     VEC(Version) v;
     uint64_t nodes, work;  /* of the versions; nodes inferred in search of them */
-    const char *why;       /* the first one that there is not */
+    const char *why;       /* there is not the one that got furthest */
+    uint32_t far;          /* how far that was */
     Loc loc;
 } Ranks;
 enum {
@@ -130,6 +132,21 @@ static bool version(Ranks *r, const int *at, uint32_t n, Graph **made, const cha
     return as_declared(r, g);
 }
 
+/* The ranks at[0..n) do not fit. What is said of it is the reason of those with which most nodes type-check; an operator that
+ * takes another rank says less than one that takes this and finds something else. */
+static void no_version(Ranks *r, const Graph *g, const int *at, uint32_t n, const char *why)
+{
+    uint32_t far = 0;
+    const char *ranks = "";
+    if (!why) why = "it does not type-check";
+    for (Node k = graph_first(g); k.i; k = node_next(g, k)) far += node_n_out(g, k) && value_type(g, node_out(g, k, 0)).i;
+    far = 2 * far + !strstr(why, diag_code(E_RANK));
+    if (r->why && far <= r->far) return;
+    for (uint32_t i = 0; i < n; i++) ranks = arena_printf(r->m->arena, "%s%s%d", ranks, i ? ", " : "", at[i]);
+    r->far = far;
+    r->why = arena_printf(r->m->arena, "rank %s: %s", ranks, why);
+}
+
 /* All versions that begin with at[0..i). What does not type-check whatever the ranks of the other inputs are is not looked at further.
  * false: too many. */
 static bool search(Ranks *r, int *at, uint32_t i, bool bounded)
@@ -142,7 +159,7 @@ static bool search(Ranks *r, int *at, uint32_t i, bool bounded)
         Version v = {NULL, NULL};
         if (!version(r, at, i + 1, &v.g, &why)) {
             m->check.n = checks;
-            if (!r->why) r->why = why;
+            no_version(r, v.g, at, i + 1, why);
         } else if (i + 1 < r->n) {
             m->check.n = checks;
             if (!search(r, at, i + 1, bounded)) return false;

@@ -457,7 +457,13 @@ class Tests:
                 loaded.close()
 
     def refused(self):
-        """What no version is made for is an error of the run."""
+        """What no version is made for is an error of the run; where there is none at all, the compiler says why not of the likeliest rank."""
+        nodes = [node("MatMul", "x w", "u"), node("Gemm", "u v", "y")]
+        consts = {"w": self.floats(4, 3), "v": self.floats(4, 3)}
+        path = os.path.join(self.out, "none.onnx")
+        onnx.save(self.build("none", nodes, [value("x", F)], [value("y", F)], consts), path)
+        ran = run([self.bmc, path, "-o", path + ".so"])
+        self.tally.check("refused: none", ran.status == 1 and "rank 2: " in ran.err and "inner dimension" in ran.err, ran.brief())
         wrong = {
             "reshape": [(ints(*[1] * 9), E_FAIL, "more than 8"), (ints(4), None, "6")],
             "declared": [(ints(6), E_FAIL, "rank 1"), (ints(1, 2, 3), E_FAIL, "rank 3")],
