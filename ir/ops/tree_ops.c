@@ -118,7 +118,6 @@ static bool infer(Infer *c)
     if (aggregate_of(c->op, a) < 0) return infer_fail(c, "aggregate_function has no such value");
     if (targets < 1) return infer_fail(c, "it has no targets");
     if (kind == TREE_CLASSIFIER && a->labels_s.n && a->labels_i.n) return infer_fail(c, "class labels are given twice");
-    if (kind == TREE_CLASSIFIER && targets < 2) return infer_fail(c, "one class label only is not supported");
     uint32_t base = tree_count(&c->m->blobs, a->base_values, a->base_values_t);
     if (base > targets || (kind == TREE_REGRESSOR && base && base != 1 && base != targets))
         return infer_fail(c, "%u base values for %lld targets", base, (long long)targets);
