@@ -211,8 +211,8 @@ static void memory_order(Rl *x, int *order)
     Value in = node_in(l->g, l->n, 0), out = node_out(l->g, l->n, 0);
     const TypeRec *t = value_trec(l->g, value_trec(l->g, out)->layout.i ? out : in);
     const Layout *lay = &l->m->types.layout.p[t->layout.i];
-    Dim s = kbuf_stride(l->k, kbuf(l->k, x->in), rank > 2 ? 1 : 0);
-    bool last = rank > 2 && s.i && dim_is(&l->m->dims, s, 1) && !dim_is(&l->m->dims, lw_dim(l, 0, 1), 1);
+    Dim s = rank > 2 ? kbuf_stride(l->k, kbuf(l->k, x->in), 1) : DIM_NONE;
+    bool last = s.i && dim_is(&l->m->dims, s, 1) && !dim_is(&l->m->dims, lw_dim(l, 0, 1), 1);
     for (int i = 0; i < rank; i++) {
         order[i] = t->layout.i ? lay->perm[i] : i;
         if (last) order[i] = i == 0 ? 0 : i < rank - 1 ? i + 1 : 1;

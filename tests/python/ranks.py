@@ -327,6 +327,15 @@ def many_inputs(floats):
     return one, ports, [value(n, F) for n in "pquvy"], feeds, {}
 
 
+@case
+def cropped(floats):
+    """Of the picture, the region and the sizes nothing is known: a scalar with three empty lists is among what is compiled."""
+    crop = dict(mode="linear", coordinate_transformation_mode="tf_crop_and_resize")
+    part = np.array([0, 0, 0.4, 0.6, 1, 1, 0.6, 1.7], np.float32)
+    feeds = [{"x": floats(1, 1, 4, 4), "r": part, "s": ints(1, 1, 3, 3)}]
+    return [node("Resize", "x r  s", "y", **crop)], [value("x", F), value("r", F), value("s", I)], [value("y", F)], feeds, {}
+
+
 def attended(feed):
     q, k, v = feed["q"], np.concatenate([feed["a"], feed["k"]], 2), np.concatenate([feed["b"], feed["v"]], 2)
     s = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[3]) + feed["m"]
