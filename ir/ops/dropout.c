@@ -26,6 +26,7 @@ static bool upgrade(Graph *g, Node n, int64_t opset)
     if (opset >= 12) return true;
     if (opset < 7 && !a->is_test && node_n_in(g, n) == 1) {
         Ex x = ex_begin(g, n);
+        if (!(a->set & 2)) diag(g->m->diag, graph_loc(g, n), E_DROPS, (long long)opset);
         graph_add_input(g, n, ex_f(&x, DT_F32, (float)a->ratio));
         graph_add_input(g, n, ex_i(&x, DT_BOOL, 1));
     }

@@ -128,6 +128,15 @@ def accepted(r):
         ran.status == 0 and ran.err.count("warning") == 1 and "9999" in ran.err,
         ran.brief(),
     )
+    helper = bad_models.onnx.helper
+    ports = [helper.make_tensor_value_info(name, 1, [4]) for name in "xy"]
+    for test, warnings in (None, 1), (0, 0), (1, 0):
+        node = helper.make_node("Dropout", ["x"], ["y"], **({} if test is None else {"is_test": test}))
+        graph = helper.make_graph([node], "old", ports[:1], ports[1:])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 6)], ir_version=3)
+        ran = run([r.bmc, bad_models.save(folder, model, "old.onnx"), "-o", os.path.join(folder, "old.so")])
+        right = ran.status == 0 and ran.err.count("W046") == warnings and ran.err.count("warning") == warnings
+        r.tally.check("Dropout of opset 6, is_test %s" % test, right, ran.brief())
     odd = os.path.join(folder, "a b'c $(touch x) \"d.onnx")
     shutil.copy(DIGITS, odd)
     ran = run([r.bmc, odd, "-o", odd + ".so"], cwd=folder)
