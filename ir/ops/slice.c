@@ -372,7 +372,7 @@ static Value slice_equivalent(Graph *g, Node n, uint32_t r)
     return axes_unmoved(g, n);
 }
 
-const OpDesc op_Slice = {.name = "Slice", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .knows = 2 | 4 | 8 | 16, .in = P_SLICE, .out = P_OUT, .attrs = SLICE_ATTRS, .attrs_size = sizeof(Slice), .upgrade = slice_upgrade,
+const OpDesc op_Slice = {.name = "Slice", .since = 13, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .knows = 2 | 4 | 8 | 16, .alike = 2 | 4 | 8 | 16, .in = P_SLICE, .out = P_OUT, .attrs = SLICE_ATTRS, .attrs_size = sizeof(Slice), .upgrade = slice_upgrade,
                          .infer = slice_infer, .propagate = slice_propagate, .equivalent = slice_equivalent, .rewrite = slice_rewrite, .view = slice_view, .lower = slice_lower, .grad = grad_slice, .eval = slice_eval};
 
 /* ---- Split ---- */

@@ -336,6 +336,15 @@ def cropped(floats):
     return [node("Resize", "x r  s", "y", **crop)], [value("x", F), value("r", F), value("s", I)], [value("y", F)], feeds, {}
 
 
+@case
+def lists_alike(floats):
+    """Starts, ends, axes and steps, of no rank and as many as the run brings: one decides for all."""
+    lists = [((1,), (3,), (1,), (1,)), ((0, 3), (2, 0), (2, 0), (1, -2)), ((1, 0, 0), (9, 9, 9), (-1, 0, 1), (1, 1, 2))]
+    feeds = [{"x": floats(4, 3, 5), **{n: ints(*v) for n, v in zip("seap", some)}} for some in lists]
+    ports = [value("x", F, ["A", "B", "C"]), *(value(n, I) for n in "seap")]
+    return [node("Slice", "x s e a p", "y")], ports, [value("y", F)], feeds, {}
+
+
 def attended(feed):
     q, k, v = feed["q"], np.concatenate([feed["a"], feed["k"]], 2), np.concatenate([feed["b"], feed["v"]], 2)
     s = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[3]) + feed["m"]
