@@ -19,7 +19,7 @@ _Static_assert(sizeof(void *) == 8 && sizeof(size_t) == 8, "offsets are taken fr
 #define ARG(field) ((int64_t)offsetof(rt_arg, field))
 #define NEED(field) ((int64_t)offsetof(rt_need, field))
 #define SIZE_LIMIT "a size computed while running is {got}, the limit is {want}"
-enum { ARG_BYTES = sizeof(rt_arg), NO_MESSAGE = -1 };
+enum { ARG_BYTES = sizeof(rt_arg), NO_MESSAGE = -1, BRANCH_MAX = 64 /* steps */ };
 
 /* A function under construction that can address the context. */
 typedef struct Pf {
@@ -111,6 +111,33 @@ static void open_function(Cg *g, Pf *p, const char *name, bool loads)
     p->first = LLVMBuildICmp(g->b, LLVMIntEQ, p->tid, cg_i32(g, 0), "");
 }
 
+static LV no_inline(Cg *g, LV fn)
+{
+    unsigned kind = LLVMGetEnumAttributeKindForName("noinline", 8);
+    LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(g->cx, kind, 0));
+    return fn;
+}
+
+/* A function of steps: 0, or the status with which everybody leaves. */
+static void open_steps(Cg *g, Pf *p, const char *name)
+{
+    open_function(g, p, name, true);
+    LLVMBasicBlockRef here = cg_here(g);
+    p->leave = cg_block(g, p->fn, "leave");
+    LLVMPositionBuilderAtEnd(g->b, p->leave);
+    p->status = LLVMBuildPhi(g->b, g->i32, "");
+    LLVMBuildRet(g->b, p->status);
+    LLVMPositionBuilderAtEnd(g->b, here);
+}
+
+static void close_steps(Pf *p)
+{
+    LV zero = cg_i32(p->g, 0);
+    LLVMBasicBlockRef from = cg_here(p->g);
+    LLVMBuildBr(p->g->b, p->leave);
+    LLVMAddIncoming(p->status, &zero, &from, 1);
+}
+
 /* ---- pieces of the body ---- */
 static LLVMBasicBlockRef begin_if(Pf *p, LV cond, LLVMBasicBlockRef *done)
 {
@@ -146,15 +173,16 @@ static LV barrier_call(Pf *p)
     return cg_call(g, fn, (LV[]){p->ctx, p->tid, p->nt}, 3, "");
 }
 
-static void barrier(Pf *p)
+static void go_on_if_well(Pf *p, LV status)
 {
     Cg *g = p->g;
-    LV status = barrier_call(p);
     LLVMBasicBlockRef from = cg_here(g), next = cg_block(g, p->fn, "go");
     LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntEQ, status, cg_i32(g, 0), ""), next, p->leave);
     LLVMAddIncoming(p->status, &status, &from, 1);
     LLVMPositionBuilderAtEnd(g->b, next);
 }
+
+static void barrier(Pf *p) { go_on_if_well(p, barrier_call(p)); }
 
 /* Records and leaves: the condition that led here is the same on all threads. */
 static void fail(Pf *p, KLoc loc, const char *msg, bmc_status status, LV got, LV want)
@@ -350,8 +378,7 @@ static LV call_function(Cg *g, const KStep *s, uint32_t number)
     LLVMBasicBlockRef from = cg_here(g);
     Pf f;
     open_function(g, &f, arena_printf(&g->arena, "call%u_%s", number, s->call->name), true);
-    unsigned noinline = LLVMGetEnumAttributeKindForName("noinline", 8);
-    LLVMAddAttributeAtIndex(f.fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(g->cx, noinline, 0));
+    no_inline(g, f.fn);
     LV array = LLVMBuildAlloca(g->b, LLVMArrayType2(g->i8, (uint64_t)ARG_BYTES * (s->n_arg ? s->n_arg : 1)), "");
     LLVMSetAlignment(array, 8);
     LLVMBuildMemSet(g->b, array, LLVMConstInt(g->i8, 0, false), cg_i64(g, (int64_t)ARG_BYTES * s->n_arg), 8);
@@ -438,6 +465,34 @@ static void while_step(Pf *p, const KStep *s)
     LLVMPositionBuilderAtEnd(g->b, out);
 }
 
+static void count_step(void *arg, KStep *s)
+{
+    (void)s;
+    ++*(int *)arg;
+}
+
+/* A long branch is a function of its own: LLVM's time grows faster than a function, and a model of unknown ranks is a chain
+ * of branches each of which holds the rest. */
+static void branch(Pf *p, const KSteps *list)
+{
+    Cg *g = p->g;
+    int n = 0;
+    if (!list) return;
+    kstep_each(list, count_step, &n);
+    if (n <= BRANCH_MAX) {
+        steps(p, list, false);
+        return;
+    }
+    LLVMBasicBlockRef from = cg_here(g);
+    Pf own;
+    open_steps(g, &own, "branch");
+    steps(&own, list, false);
+    close_steps(&own);
+    LLVMPositionBuilderAtEnd(g->b, from);
+    debug_function(g, p->fn, NULL, (KLoc){0});
+    go_on_if_well(p, cg_call(g, no_inline(g, own.fn), (LV[]){p->ctx, p->tid, p->nt}, 3, ""));
+}
+
 static void if_step(Pf *p, const KStep *s)
 {
     Cg *g = p->g;
@@ -445,10 +500,10 @@ static void if_step(Pf *p, const KStep *s)
                       done = cg_block(g, p->fn, "endif");
     LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntNE, dim_of(p, s->a), cg_i64(g, 0), ""), yes, no);
     LLVMPositionBuilderAtEnd(g->b, yes);
-    if (s->body) steps(p, s->body, false);
+    branch(p, s->body);
     LLVMBuildBr(g->b, done);
     LLVMPositionBuilderAtEnd(g->b, no);
-    if (s->other) steps(p, s->other, false);
+    branch(p, s->other);
     LLVMBuildBr(g->b, done);
     LLVMPositionBuilderAtEnd(g->b, done);
 }
@@ -549,24 +604,14 @@ LV program_body(Cg *g)
     Pf p;
     kstep_each(&g->m->program, find_failing, &g->may_fail);
     cg_current("the program of", g->m->prefix);
-    open_function(g, &p, "body", true);
-    LLVMBasicBlockRef here = cg_here(g);
-    p.leave = cg_block(g, p.fn, "leave");
-    LLVMPositionBuilderAtEnd(g->b, p.leave);
-    p.status = LLVMBuildPhi(g->b, g->i32, "");
-    LLVMBuildRet(g->b, p.status);
-    LLVMPositionBuilderAtEnd(g->b, here);
+    open_steps(g, &p, "body");
     if (g->opt->profile) {
         kstep_each(&g->m->program, number_tick, g);
         tick(&p, "rt_tick_start", g->n_tick + 1);
     }
     steps(&p, &g->m->program, true);
     if (g->opt->profile) tick(&p, "rt_tick", 0);
-    LV zero =
-        cg_i32(g, 0); /* what threads recorded after the last barrier is seen by the runtime when all have come back */
-    LLVMBasicBlockRef from = cg_here(g);
-    LLVMBuildBr(g->b, p.leave);
-    LLVMAddIncoming(p.status, &zero, &from, 1);
+    close_steps(&p); /* what threads recorded after the last barrier is seen by the runtime when all have come back */
     return p.fn;
 }
 

@@ -337,6 +337,18 @@ def cropped(floats):
 
 
 @case
+def long_branch(floats):
+    """A branch of more steps than stand in one function of the compiled program."""
+    names = ["x", *("s%d" % k for k in range(70))]
+    long = [node("CumSum", "%s zero" % a, b) for a, b in zip(names, names[1:])]
+    then = body([*long, node("Gather", "s69 i", "t")], [value("t", F)])
+    other = body([node("Neg", "x", "n"), node("Gather", "n i", "e")], [value("e", F)])
+    feeds = [{"c": np.array(c), "x": floats(*n), "i": ints(1, 0)} for c in (True, False) for n in ((2,), (3, 2))]
+    ports = [value("c", B, []), value("x", F), value("i", I, ["k"])]
+    return [node("If", "c", "y", then_branch=then, else_branch=other)], ports, [value("y", F)], feeds, {"zero": np.array(0)}
+
+
+@case
 def lists_alike(floats):
     """Starts, ends, axes and steps, of no rank and as many as the run brings: one decides for all."""
     lists = [((1,), (3,), (1,), (1,)), ((0, 3), (2, 0), (2, 0), (1, -2)), ((1, 0, 0), (9, 9, 9), (-1, 0, 1), (1, 1, 2))]
