@@ -323,8 +323,11 @@ static void output_ports(Lw *l)
         Value v = l->g->out.p[k];
         KBuf b = lw_value_buf(l, v);
         const KBufRec *r = kbuf(l->k, b);
+        if (r->space == KS_VIEW && kbuf(l->k, kbuf_root(l->k, b))->space == KS_OUT && kbuf(l->k, kbuf_root(l->k, b))->port == (int32_t)k)
+            r = kbuf(l->k, b = kbuf_root(l->k, b));   /* made in place in another shape */
         bool own = (r->space == KS_OUT || r->space == KS_BOX || (r->space == KS_SEQ && l->s->out_claimed[k])) && r->port == (int32_t)k;
         if (!own) {
+            assert(!l->s->out_claimed[k]);
             KBuf to = lw_place(l, value_type(l->g, v), l->k->output.p[k].name, (int)k);
             lw_copy(l, l->steps, to, b);
             b = to;

@@ -219,6 +219,45 @@ KBuf lw_row_major_of(Lw *l, KBuf b)
     return to;
 }
 
+/* The output that v is under another shape: Reshapes and the like lead from it there, in memory the same elements. -1: none. */
+static int output_of_views(Lw *l, Value v)
+{
+    Graph *g = l->g;
+    Dims *d = &l->m->dims;
+    if (!l->s->frame->entry || value_rec(g, v)->n_out_use || dtype_info(value_trec(g, v)->elem)->bits < 8) return -1;
+    for (uint32_t u = value_rec(g, v)->first_use; u; u = g->operand.p[u - 1].next_use) {
+        const OperandRec *use = &g->operand.p[u - 1];
+        const OpDesc *op = node_desc(g, use->user);
+        if (!op->view || use->index) continue;
+        Value w = node_out(g, use->user, 0);
+        const TypeRec *t = value_trec(g, w);
+        Strided x, y;
+        if (t->kind != TY_TENSOR || t->layout.i || t->elem != value_trec(g, v)->elem || !entry_dims(l, t)) continue;
+        result_dims(l, v, &x);
+        strides_of_layout(d, NULL, &x);
+        x.offset = dim_const(d, 0);
+        result_dims(l, w, &y);
+        if (!op->view(g, use->user, 0, &x, &y) || !representable(&y) || !strides_row_major(d, &y) || !dim_is(d, y.offset, 0)) continue;
+        if (dim_eq(d, lw_res(l, type_count(&l->m->types, value_type(g, v))), lw_res(l, type_count(&l->m->types, value_type(g, w)))) != TRI_YES) continue;
+        int output = entry_output(l, w);
+        if (output < 0) output = output_of_views(l, w);
+        if (output >= 0) return l->k->output.p[output].alias < 0 ? output : -1;
+    }
+    return -1;
+}
+
+/* Memory for v in that of an output of another shape. */
+static KBuf place_shaped(Lw *l, Value v, int output)
+{
+    Value whole = l->g->out.p[output];
+    LwView w = {.at.offset = dim_const(&l->m->dims, 0)};
+    l->s->out_claimed[output] = true;
+    w.base = lw_place(l, value_type(l->g, whole), value_rec(l->g, whole)->name, output);
+    result_dims(l, v, &w.at);
+    strides_of_layout(&l->m->dims, NULL, &w.at);
+    return make_view(l, &w, value_rec(l->g, v)->name);
+}
+
 KBuf lw_out(Lw *l, uint32_t r)
 {
     Value v = node_out(l->g, l->n, r);
@@ -228,8 +267,10 @@ KBuf lw_out(Lw *l, uint32_t r)
     if (!slot.i) {
         const TypeRec *t = value_trec(l->g, v);
         int output = t->kind == TY_TENSOR && t->layout.i ? -1 : entry_output(l, v);   /* the caller's memory is row-major */
+        int shaped = output < 0 && t->kind == TY_TENSOR && !t->layout.i && entry_dims(l, t) ? output_of_views(l, v) : -1;
         if (output >= 0) l->s->out_claimed[output] = true;
-        slot = lw_place(l, value_type(l->g, v), value_rec(l->g, v)->name, output);
+        if (shaped >= 0) slot = place_shaped(l, v, shaped);
+        else slot = lw_place(l, value_type(l->g, v), value_rec(l->g, v)->name, output);
     }
     return l->s->frame->buf[v.i] = slot;
 }
