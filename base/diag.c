@@ -15,6 +15,24 @@ static const char *const level_name[] = {
     [DIAG_ERROR] = "error", [DIAG_WARNING] = "warning", [DIAG_REMARK] = "remark", [DIAG_NOTE] = "note"};
 
 void diag_init(Diag *d, Arena *a) { *d = (Diag){.arena = a}; }
+
+DiagFirst diag_try(Diag *d)
+{
+    DiagFirst before = {d->first_id, d->first_error};
+    d->first_error = NULL;
+    d->quiet++;
+    return before;
+}
+
+DiagFirst diag_tried(Diag *d, DiagFirst before)
+{
+    DiagFirst got = {d->first_id, d->first_error};
+    d->first_id = before.id;
+    d->first_error = before.text;
+    d->quiet--;
+    return got;
+}
+
 const char *diag_code(DiagId id) { return rows[id].code; }
 const char *diag_text(DiagId id) { return rows[id].text; }
 
@@ -68,7 +86,10 @@ bool diag(Diag *d, DiagLoc loc, DiagId id, ...)
     str_printf(&line, "%s %s: ", level_name[row->level], row->code);
     str_add(&line, text);
     DiagMessage m = {.id = id, .level = row->level, .text = str_get(&line), .loc = loc};
-    if (row->level == DIAG_ERROR && !d->first_error) d->first_error = m.text;
+    if (row->level == DIAG_ERROR && !d->first_error) {
+        d->first_error = m.text;
+        d->first_id = id;
+    }
     if (d->quiet > 0) return false;
     if (row->level == DIAG_ERROR) d->errors++;
     if (row->level == DIAG_WARNING) d->warnings++;

@@ -24,13 +24,18 @@ typedef struct Diag {
     void *sink_arg;
     bool remarks;                                   /* off: remarks are dropped */
     int errors, warnings;
-    const char *first_error;
+    const char *first_error; DiagId first_id;
     int quiet;                                      /* >0: errors go to `first_error` only (speculative work, branches that may be dead) */
 } Diag;
 
 void diag_init(Diag *, Arena *);
 /* Formats row `id` with the arguments that its text takes. Returns false, so that `return diag(...)` reads well in fallible functions. */
 bool diag(Diag *, DiagLoc, DiagId id, ...);
+/* What stands between the two may fail without a word, and leaves no trace: messages become none. diag_tried takes what diag_try
+ * gave and returns the first error since, whose text is NULL where there was none. They nest. */
+typedef struct DiagFirst { DiagId id; const char *text; } DiagFirst;
+DiagFirst diag_try(Diag *);
+DiagFirst diag_tried(Diag *, DiagFirst before);
 const char *diag_code(DiagId);                      /* "E031" */
 const char *diag_text(DiagId);                      /* the row's format */
 

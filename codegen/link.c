@@ -171,14 +171,9 @@ static bool fill(Cg *g, const char *linked)
 /* The same, but a failure leaves no trace. */
 static bool try_args(Cg *g, Args *a)
 {
-    Diag *d = g->m->diag;
-    int errors = d->errors;
-    const char *first = d->first_error;
-    d->quiet++;
+    DiagFirst before = diag_try(g->m->diag);
     bool ok = run_args(g, a);
-    d->quiet--;
-    d->errors = errors;
-    d->first_error = first;
+    diag_tried(g->m->diag, before);
     return ok;
 }
 

@@ -18,13 +18,10 @@ static bool operands_typed(const Graph *g, Node n)
 
 static void infer_quietly(Graph *g, Node n)
 {
-    Diag *d = g->m->diag;
-    const char *first = d->first_error;
     if (!operands_typed(g, n)) return;
-    d->quiet++;
+    DiagFirst before = diag_try(g->m->diag);
     (void)infer_node(g, n);
-    d->quiet--;
-    d->first_error = first;
+    diag_tried(g->m->diag, before);
 }
 
 /* ---- what a walk through a region must leave no trace of ---- */
@@ -116,14 +113,11 @@ static bool upgradable(const Graph *g, Node n)
 /* What a hook says of operands without types follows from what is wrong further up, which inference will say: it waits (upgrade_module). */
 static bool run_hook(Import *im, Graph *g, Node n, int64_t opset)
 {
-    Diag *d = im->m->diag;
     const OpDesc *desc = node_desc(g, n);
     if (operands_typed(g, n)) return desc->upgrade(g, n, opset);
-    const char *first = d->first_error;
-    d->quiet++;
+    DiagFirst before = diag_try(im->m->diag);
     bool ok = desc->upgrade(g, n, opset);
-    d->quiet--;
-    d->first_error = first;
+    diag_tried(im->m->diag, before);
     if (!ok) vec_push(im->arena, &im->late, (Late){g, n, opset});
     return true;
 }

@@ -50,15 +50,10 @@ static bool open_operand(const Graph *g, Node n, uint32_t k)
 /* Does the node type-check, and to results of known rank? Leaves no trace. */
 static bool settles(Graph *g, Node n)
 {
-    Diag *d = g->m->diag;
-    int errors = d->errors;
-    const char *first = d->first_error;
     uint32_t checks = g->m->check.n;
-    d->quiet++;
+    DiagFirst before = diag_try(g->m->diag);
     bool ok = infer_node(g, n);
-    d->quiet--;
-    d->first_error = first;
-    d->errors = errors;
+    diag_tried(g->m->diag, before);
     for (uint32_t r = 0; ok && r < node_n_out(g, n); r++) {
         const TypeRec *t = value_trec(g, node_out(g, n, r));
         ok = t->kind != TY_TENSOR || t->rank != RANK_UNKNOWN;

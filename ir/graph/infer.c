@@ -516,20 +516,14 @@ static bool infer_nodes(Graph *g, bool part)
 
 bool infer_graph(Graph *g) { return infer_nodes(g, false); }
 
-static bool quietly(Graph *g, bool part, const char **why)
+static bool quietly(Graph *g, bool part, DiagFirst *why)
 {
-    Diag *d = g->m->diag;
-    int errors = d->errors;
-    const char *first = d->first_error;
-    d->first_error = NULL;
-    d->quiet++;
+    DiagFirst before = diag_try(g->m->diag);
     bool ok = infer_nodes(g, part);
-    d->quiet--;
-    if (!ok) *why = d->first_error ? d->first_error : "it does not type-check";
-    d->first_error = first;
-    d->errors = errors;
+    *why = diag_tried(g->m->diag, before);
+    if (!why->text) why->text = "it does not type-check";
     return ok;
 }
 
-bool infer_try(Graph *g, const char **why) { return quietly(g, false, why); }
-bool infer_try_part(Graph *g, const char **why) { return quietly(g, true, why); }
+bool infer_try(Graph *g, DiagFirst *why) { return quietly(g, false, why); }
+bool infer_try_part(Graph *g, DiagFirst *why) { return quietly(g, true, why); }

@@ -8,8 +8,8 @@ struct Infer { Module *m; Graph *g; Node n; const OpDesc *op; Dims *d; };
 /* Runs ports check, infer and propagate for one node (regions included). Results keep a declared type when inference yields less. false: diagnosed. */
 bool infer_node(Graph *, Node);
 bool infer_graph(Graph *);                                       /* all nodes in order */
-bool infer_try(Graph *, const char **why);         /* the same without a message: *why, when it fails */
-bool infer_try_part(Graph *, const char **why);    /* the same, but a node that needs a rank that is not known has results without types, and so has what uses these */
+bool infer_try(Graph *, DiagFirst *why);         /* the same without a message: *why, when it fails */
+bool infer_try_part(Graph *, DiagFirst *why);    /* the same, but a node that needs a rank that is not known has results without types, and so has what uses these */
 
 void infer_known(Infer *);                                       /* known.c: after propagation: small results of known operands, by evaluation */
 

@@ -68,7 +68,7 @@ static bool infer(Infer *c)
     if (!infer_one_element(c, 0)) return false;   /* may make a node */
     NodeRec *n = node_rec(c->g, c->n);
     Graph *br[2] = {n->region[0], n->region[1]};
-    const char *why[2];
+    DiagFirst why[2];
     bool taken = false, known = known_cond(c, &taken), ok[2];
     for (int k = 0; k < 2; k++) {
         if (br[k]->in.n != n->n_capture) return infer_fail(c, "a branch of If takes no inputs of its own");
@@ -84,18 +84,17 @@ static bool infer(Infer *c)
             value_rec(c->g, node_out(c->g, c->n, r))->content = infer_value_content(br[taken ? 0 : 1], v);
         }
         Graph *dead = br[taken ? 1 : 0];
-        const char *w;
-        if (!infer_try(dead, &w)) make_fail(c, dead, br[taken ? 0 : 1], w);
+        if (!infer_try(dead, why)) make_fail(c, dead, br[taken ? 0 : 1], why->text);
         if (fails(dead)) fail_as(dead, br[taken ? 0 : 1]);
         return true;
     }
     for (int k = 0; k < 2; k++) ok[k] = infer_try(br[k], &why[k]);
     if (!ok[0] && !ok[1]) return infer_graph(br[0]) && false;
     for (int k = 0; k < 2; k++)   /* whichever is taken fails: so does this node, in whatever branch it stands */
-        if (!ok[k] && fails(br[1 - k])) return infer_fail(c, "%s", why[k]);
+        if (!ok[k] && fails(br[1 - k])) return infer_fail(c, "%s", why[k].text);
     if (fails(br[0]) && fails(br[1])) return infer_fail(c, "%s", why_fails(br[0]));
     for (int k = 0; k < 2; k++) {
-        if (!ok[k]) make_fail(c, br[k], br[1 - k], why[k]);
+        if (!ok[k]) make_fail(c, br[k], br[1 - k], why[k].text);
         if (fails(br[k]) && !fails(br[1 - k])) fail_as(br[k], br[1 - k]);
     }
     for (uint32_t r = 0; r < node_n_out(c->g, c->n); r++) {

@@ -21,7 +21,6 @@
 #include "ir/graph/infer.h"
 #include "ir/ops/internal.h"
 #include <assert.h>
-#include <string.h>
 
 typedef struct Version {
     Graph *g; /* takes the inputs with all axes */
@@ -110,7 +109,7 @@ static bool as_declared(const Ranks *r, const Graph *g)
 }
 
 /* The model for the ranks of the first `n` inputs of unknown rank; the others stay as they are. false: it does not type-check, *why says what. */
-static bool version(Ranks *r, const int *at, uint32_t n, Graph **made, const char **why)
+static bool version(Ranks *r, const int *at, uint32_t n, Graph **made, DiagFirst *why)
 {
     Module *m = r->m;
     Graph *g = *made = graph_new(m, "rank");
@@ -128,23 +127,22 @@ static bool version(Ranks *r, const int *at, uint32_t n, Graph **made, const cha
     graph_set_outputs(g, out, body->out.n);
     if (n < r->n) return infer_try_part(g, why);
     if (!infer_try(g, why) || (declare(m, g) && !infer_try(g, why))) return false;
-    *why = "a result has another rank than the model declares";
+    *why = (DiagFirst){E_RANK_DECL, "a result has another rank than the model declares"};
     return as_declared(r, g);
 }
 
 /* The ranks at[0..n) do not fit. What is said of it is the reason of those with which most nodes type-check; an operator that
  * takes another rank says less than one that takes this and finds something else. */
-static void no_version(Ranks *r, const Graph *g, const int *at, uint32_t n, const char *why)
+static void no_version(Ranks *r, const Graph *g, const int *at, uint32_t n, DiagFirst why)
 {
     uint32_t far = 0;
     const char *ranks = "";
-    if (!why) why = "it does not type-check";
     for (Node k = graph_first(g); k.i; k = node_next(g, k)) far += node_n_out(g, k) && value_type(g, node_out(g, k, 0)).i;
-    far = 2 * far + !strstr(why, diag_code(E_RANK));
+    far = 2 * far + (why.id != E_RANK);
     if (r->why && far <= r->far) return;
     for (uint32_t i = 0; i < n; i++) ranks = arena_printf(r->m->arena, "%s%s%d", ranks, i ? ", " : "", at[i]);
     r->far = far;
-    r->why = arena_printf(r->m->arena, "rank %s: %s", ranks, why);
+    r->why = arena_printf(r->m->arena, "rank %s: %s", ranks, why.text);
 }
 
 /* All versions that begin with at[0..i). What does not type-check whatever the ranks of the other inputs are is not looked at further.
@@ -155,7 +153,7 @@ static bool search(Ranks *r, int *at, uint32_t i, bool bounded)
     for (at[i] = 0; at[i] <= RANK_ANY; at[i]++) {
         uint32_t checks = m->check.n;
         uint64_t work = m->infer_count;
-        const char *why = NULL;
+        DiagFirst why = {0, "it does not type-check"};
         Version v = {NULL, NULL};
         if (!version(r, at, i + 1, &v.g, &why)) {
             m->check.n = checks;
@@ -495,7 +493,7 @@ static Found keep_all(Ranks *r)
 {
     Module *m = r->m;
     Graph *g = m->entry, *probe;
-    const char *why;
+    DiagFirst why;
     uint32_t n_out = g->out.n, checks = m->check.n;
     Name *name = out_names(m);
     bool fits = version(r, NULL, 0, &probe, &why) && ranks_along(r, probe, arena_array(m->arena, Dim, probe->value.n));
@@ -527,10 +525,12 @@ static Found specialise(Module *m, bool keeps)
     Version *v = r.v.p;
     bool *vary = n ? results_vary(&r, v, n) : NULL;
     n = without_high(&r, v, n, vary, &r.why);
-    if (!n)
-        return diag(m->diag, diag_file(m->source), E_LOWER,
-                    arena_printf(m->arena, "input '%s' has no known rank, and none from 0 to %d fits: %s",
-                                 value_name(g, g->in.p[first]), RANK_ANY, r.why)) ? DONE : FAILED;
+    if (!n) {
+        diag(m->diag, diag_file(m->source), E_LOWER,
+             arena_printf(m->arena, "input '%s' has no known rank, and none from 0 to %d fits: %s",
+                          value_name(g, g->in.p[first]), RANK_ANY, r.why));
+        return FAILED;
+    }
     if (n == 1 && !r.keeps) return settle(&r, v), DONE;
     vary = results_vary(&r, v, n);
     for (uint32_t i = 0; i < n && r.keeps; i++)
