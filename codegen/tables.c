@@ -8,7 +8,7 @@
 #include <llvm-c/Target.h>
 #include <string.h>
 
-_Static_assert(RANK_ANY == RT_ANY_RANK && RANK_UNKNOWN == RT_RANK_UNKNOWN, "a port of unknown rank is the same on both sides");
+_Static_assert(RANK_ANY == RT_ANY_RANK && RANK_UNKNOWN == RT_RANK_UNKNOWN && AXIS_RANK == RT_RANK_UNKNOWN, "a port of unknown rank is the same on both sides");
 
 static LV i8_of(Cg *g, int64_t v) { return LLVMConstInt(g->i8, (uint64_t)v, false); }
 static LV text_or_null(Cg *g, const char *s) { return s ? cg_text(g, s) : LLVMConstNull(g->ptr); }

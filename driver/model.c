@@ -30,9 +30,7 @@ int64_t symbol_extent(const bmc_info *info, uint32_t k, const bmc_value *in)
 {
     const bmc_symbol *s = &info->symbol[k];
     if (s->input < 0) return s->lo;
-    const bmc_value *v = &in[s->input];
-    int axis = s->axis - (info->input[s->input].rank == RT_RANK_UNKNOWN ? RT_ANY_RANK - v->rank : 0);
-    return s->axis == RT_RANK_UNKNOWN ? v->rank : axis >= 0 && axis < v->rank ? v->dim[axis] : 1;
+    return rt_extent(info->input[s->input].rank, &in[s->input], s->axis);
 }
 
 /* ---- loading ---- */

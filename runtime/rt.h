@@ -16,6 +16,16 @@
 #define RT_RANK_UNKNOWN 255
 #define RT_ANY_RANK 8
 
+/* What a symbol of an input's axis is bound to: the extent there, or the rank (axis RT_RANK_UNKNOWN). `rank` is the
+ * port's; one of any rank has RT_ANY_RANK axes, 1 in front of those that the value has. A value of too few axes, which
+ * is refused elsewhere, has 1 in those that it lacks. */
+static inline int64_t rt_extent(int rank, const bmc_value *v, int axis)
+{
+    if (axis == RT_RANK_UNKNOWN) return v->rank;
+    if (rank == RT_RANK_UNKNOWN) axis -= RT_ANY_RANK - v->rank;
+    return axis >= 0 && axis < v->rank ? v->dim[axis] : 1;
+}
+
 #define RT_HIDDEN __attribute__((visibility("hidden")))
 
 /* Argument of a runtime call. */

@@ -239,15 +239,6 @@ static bmc_status input_check(rt_private *p, const bmc_value *in, const bmc_valu
     return items_check(p, port, v, port->kind, 0);
 }
 
-/* What a symbol is bound to: the extent of an axis, or the rank. A port of any rank has RT_ANY_RANK axes, 1 in front of
- * those that the value has. */
-static int64_t rt_extent(const bmc_port *port, const bmc_value *v, int axis)
-{
-    if (axis == RT_RANK_UNKNOWN) return v->rank;
-    if (port->rank == RT_RANK_UNKNOWN) axis -= RT_ANY_RANK - v->rank;
-    return axis >= 0 && axis < v->rank ? v->dim[axis] : 1;
-}
-
 /* Dims against the port: fixed ones, bounds of symbols, and symbols that several axes share. */
 static bmc_status dims_check(bmc_ctx *x, const bmc_value *in, uint32_t i)
 {
@@ -303,7 +294,7 @@ bmc_status rt_inputs_check(bmc_ctx *x, const bmc_value *in, const bmc_value *out
         if ((s = dims_check(x, in, i))) return s;
     for (uint32_t k = 0; k < f->n_symbol; k++) {
         const bmc_symbol *y = &f->symbol[k];
-        if (y->input >= 0) x->sym[p->desc->sym_of_entry[k]] = rt_extent(&f->input[y->input], &in[y->input], y->axis);
+        if (y->input >= 0) x->sym[p->desc->sym_of_entry[k]] = rt_extent(f->input[y->input].rank, &in[y->input], y->axis);
     }
     return p->status = BMC_OK;
 }

@@ -203,11 +203,9 @@ bool keval_view(KEval *e, KLoc l, KBuf b, KView *v)
 }
 
 /* ---- the interface ---- */
-/* Along one axis of the port; of any rank: 1 in front of the axes that the value has. */
 static int64_t extent(const KPort *p, const bmc_value *v, int axis)
 {
-    if (p->rank.i) axis -= RANK_ANY - v->rank;
-    return axis < 0 ? 1 : axis < v->rank ? v->dim[axis] : 0;
+    return rt_extent(p->rank.i ? RT_RANK_UNKNOWN : v->rank, v, axis);
 }
 
 /* rt_interp gives zeros; entry symbols come from the dims of inputs, then those that are the same as something. */
@@ -218,7 +216,7 @@ static bool bind_symbols(KEval *e)
         const SymRec *s = &d->sym.p[i];
         if (s->kind != SYM_ENTRY || s->input < 0 || (uint32_t)s->input >= e->m->input.n) continue;
         const bmc_value *v = &e->in[s->input];
-        int64_t x = v->kind != BMC_TENSOR ? 0 : s->axis == AXIS_RANK ? v->rank : extent(&e->m->input.p[s->input], v, s->axis);
+        int64_t x = v->kind != BMC_TENSOR ? 0 : extent(&e->m->input.p[s->input], v, s->axis);
         const char *name = name_str(e->m->names, s->name), *port = name_str(e->m->names, e->m->input.p[s->input].name);
         if (x < s->lo || x > s->hi || (s->multiple > 1 && x % s->multiple))
             return keval_fail(e, BMC_E_INPUT, (KLoc){0}, "input '%s': %s = %lld is out of range", port, name,
