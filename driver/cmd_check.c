@@ -4,11 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static int list_ops(void)
+static int list_ops(Session *s)
 {
     for (int k = 1; k < OP_COUNT; k++) {
         const OpDesc *d = op_desc((OpCode)k);
-        if (!(d->flags & OPF_INTERNAL)) printf("%s%s%s\n", d->domain ? d->domain : "", d->domain && *d->domain ? "." : "", d->name);
+        if (!(d->flags & OPF_INTERNAL)) printf("%s\n", op_full_name(&s->arena, d->domain, d->name));
     }
     return 0;
 }
@@ -38,7 +38,7 @@ static bool compiles(Session *s)
 
 int cmd_check(Session *s)
 {
-    if (s->opt.list_ops) return list_ops();
+    if (s->opt.list_ops) return list_ops(s);
     CheckItems missing = {0};
     OpUses used = {0};
     if (!onnx_check(&s->arena, &s->diag, s->opt.file, &missing, &used)) return EXIT_INPUT;
@@ -77,15 +77,16 @@ int cmd_check(Session *s)
     } else {
         for (uint32_t k = 0; k < used.n; k++) {
             const OpUse *u = &used.p[k];
-            char by[OP_BY_TEXT], name[256];
+            char by[OP_BY_TEXT];
             int version = version_of(u, by);
-            snprintf(name, sizeof name, "%s%s%s", u->domain ? u->domain : "", u->domain && *u->domain ? "." : "", u->op);
+            const char *name = op_full_name(&s->arena, u->domain, u->op);
             if (version) printf("%6u  %-24s version %-3d %s\n", u->n, name, version, by);
             else printf("%6u  %s\n", u->n, name);
         }
         for (uint32_t k = 0; k < missing.n; k++) {
             const CheckItem *i = &missing.p[k];
-            printf("missing: node '%s' (%s%s%s, opset %lld): %s\n", i->node ? i->node : "", i->domain ? i->domain : "", i->domain && *i->domain ? "." : "", i->op ? i->op : "", (long long)i->opset, i->what ? i->what : "");
+            printf("missing: node '%s' (%s, opset %lld): %s\n", i->node ? i->node : "",
+                   op_full_name(&s->arena, i->domain, i->op), (long long)i->opset, i->what ? i->what : "");
         }
         for (uint32_t k = 0; k < n_lib; k++) printf("needs %s (Debian: %s)\n", lib[k]->flags, lib[k]->packages);
         printf("%s\n", ok ? "bmc compiles this model" : "bmc cannot compile this model yet");

@@ -105,7 +105,7 @@ static void add_op_row(Str *s, OpCode op)
 {
     const OpDesc *d = op_desc(op);
     char by[OP_BY_TEXT];
-    str_printf(s, "| %s%s%s | %s | %s | %s | ", d->domain ? d->domain : "", d->domain && *d->domain ? "." : "", d->name,
+    str_printf(s, "| %s | %s | %s | %s | ", op_full_name(s->arena, d->domain, d->name),
                op_versions(op), class_name(d->cls), op_by_text(d, by));
     add_ports(s, d->in);
     str_add(s, " | ");

@@ -70,6 +70,11 @@ const char *op_by_text(const OpDesc *d, char text[OP_BY_TEXT])
 
 static const char *domain_text(const char *domain) { return !domain || !strcmp(domain, "ai.onnx") ? "" : domain; }
 
+const char *op_full_name(Arena *a, const char *domain, const char *name)
+{
+    return domain && *domain ? arena_printf(a, "%s.%s", domain, name ? name : "") : name ? name : "";
+}
+
 OpCode op_find(const char *domain, const char *name)
 {
     domain = domain_text(domain);

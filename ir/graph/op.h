@@ -125,6 +125,7 @@ const char *op_versions(OpCode);                                 /* "1 6 13": op
 int op_version_at(OpCode, int64_t opset);                        /* the one that a model of that opset means; 0: none yet */
 enum { OP_BY_TEXT = 40 };
 const char *op_by_text(const OpDesc *, char text[OP_BY_TEXT]);   /* the same in words: "nest", "nest tile", "other operators" */
+const char *op_full_name(Arena *, const char *domain, const char *name); /* "ai.onnx.ml.Scaler"; the name alone in the main domain ("" or NULL) */
 OpCode op_find(const char *domain, const char *name);            /* OP_NONE when absent; internal ops are found under domain "bmc" */
 void op_verify_table(void);                                      /* BUGs unless every row has what its class demands */
 void *attrs_new(Arena *, const OpDesc *);                        /* the struct with defaults */
