@@ -3,7 +3,6 @@
 #include "base/temps.h"
 #include "base/bug.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>

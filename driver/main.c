@@ -37,11 +37,11 @@ static int run(Session *s, int argc, char **argv)
 
 /* ---- ended by a signal: nothing half-written stays ---- */
 
-static Session *running;
+static Session *volatile running; /* NULL: nothing to remove */
 
 static void ended(int sig)
 {
-    temps_remove(&running->temps);
+    if (running) temps_remove(&running->temps);
     raise(sig); /* its default action is back: the parent sees what ended the process */
 }
 
@@ -64,6 +64,7 @@ int main(int argc, char **argv)
     session_init(s);
     tidy_at_signals(s);
     int status = setjmp(s->out_of_memory) ? EXIT_MEMORY : run(s, argc, argv);
+    running = NULL;
     session_free(s);
     free(s);
     if (fflush(stdout) != 0 && status == 0) status = EXIT_INPUT;   /* a full disk behind a pipe */
