@@ -11,6 +11,7 @@
 typedef struct Blob { uint32_t i; } Blob;    /* 0: none */
 typedef enum BlobKind { BLOB_RAW, BLOB_INLINE, BLOB_SPLAT, BLOB_IOTA, BLOB_STRINGS, BLOB_DERIVED } BlobKind;
 #define BLOB_INLINE_MAX 65536
+#define RECIPE_SRC_MAX 8      /* operands of a recipe */
 
 typedef enum RecipeKind { RECIPE_PACK, RECIPE_GRAPH, RECIPE_WINOGRAD } RecipeKind;
 /* PACK: the B operand of a MACC tile: source (after the optional transpose of a K x N view given by strides) in strips [kblock][N/16][kc/g][16][g].
@@ -22,7 +23,7 @@ typedef enum RecipeKind { RECIPE_PACK, RECIPE_GRAPH, RECIPE_WINOGRAD } RecipeKin
  * GRAPH: `graph` (index into the module's graphs) evaluated over `src` blobs, its one result. */
 typedef struct Recipe {
     RecipeKind kind;
-    Blob src[8]; uint32_t n_src;
+    Blob src[RECIPE_SRC_MAX]; uint32_t n_src;
     int64_t batch, K, N, kc, g;              /* PACK */
     int64_t src_off, stride_t, stride_k, stride_n;
     int64_t k_in, stride_q;                  /* k_in 0: k is one axis */

@@ -9,9 +9,9 @@
  *   %y = SequenceAt(%q, %i)       %n = RankOf(%q, %i)
  *   ; q: seq<f32[*]>        =>    %q1 = If(Equal(%n, 0) | %q)  then { OfRank(%q) {rank=0} : seq<f32[]> }  else ...
  *                                 %y = SequenceAt(%q1, %i)
- * OpDesc.knows lists such operands. Of lists that are equally long (OpDesc.alike) one decides for the others. Later users of the same operand take the narrowed one as well: they meet in the same
- * arms. A Squeeze that leaves the axes to the run is the Reshape that it stands for, a SequenceMap over elements of any rank the
- * Loop. */
+ * OpDesc.knows lists such operands. Of lists that are equally long (OpDesc.alike) one decides for the others. Later users
+ * of the same operand take the narrowed one as well: they meet in the same arms. A Squeeze that leaves the axes to the
+ * run is the Reshape that it stands for, a SequenceMap over elements of any rank the Loop. */
 #include "base/bug.h"
 #include "ir/graph/infer.h"
 
@@ -189,17 +189,23 @@ static Node narrow(Graph *g, Node n, uint32_t k)
     return first;
 }
 
+/* The type of operand i, one of the lists that are equally long, if it is a tensor of known rank; else NULL. */
+static const TypeRec *alike_type(const Graph *g, Node n, uint32_t i)
+{
+    Value v = i < 8 && node_desc(g, n)->alike >> i & 1 ? node_in(g, n, i) : VALUE_NONE;
+    if (!v.i || !value_type(g, v).i) return NULL;
+    const TypeRec *t = value_trec(g, v);
+    return t->kind == TY_TENSOR && t->rank != RANK_UNKNOWN ? t : NULL;
+}
+
 /* How long operand k is because another list of the node is; -1: nobody knows. */
 static int64_t length_of_alike(const Graph *g, Node n, uint32_t k)
 {
-    uint8_t alike = node_desc(g, n)->alike;
     int64_t len;
-    if (!(alike >> k & 1)) return -1;
-    for (uint32_t i = 0; i < node_n_in(g, n) && i < 8; i++) {
-        Value v = node_in(g, n, i);
-        if (!(alike >> i & 1) || !v.i || !value_type(g, v).i) continue;
-        const TypeRec *t = value_trec(g, v);
-        if (t->kind == TY_TENSOR && t->rank == 1 && dim_is_const(&g->m->dims, dim_resolve(&g->m->dims, t->dim[0]), &len)) return len;
+    if (!(node_desc(g, n)->alike >> k & 1)) return -1;
+    for (uint32_t i = 0; i < node_n_in(g, n); i++) {
+        const TypeRec *t = alike_type(g, n, i);
+        if (t && t->rank == 1 && dim_is_const(&g->m->dims, dim_resolve(&g->m->dims, t->dim[0]), &len)) return len;
     }
     return -1;
 }
@@ -272,11 +278,9 @@ Node infer_arms(Graph *g, Node n)
         bool ranked = value_type(g, node_in(g, n, 0)).i && value_trec(g, node_in(g, n, 0))->rank != RANK_UNKNOWN;
         return ranked && !settles(g, n) ? squeeze_of_any(g, n) : NODE_NONE;
     }
-    for (uint32_t i = 0; i < n_in && i < 8; i++) { /* no list: a branch that fails in every arm would hide it */
-        Value v = node_in(g, n, i);
-        if (!(node_desc(g, n)->alike >> i & 1) || !v.i || !value_type(g, v).i) continue;
-        const TypeRec *t = value_trec(g, v);
-        if (t->kind == TY_TENSOR && t->rank != 1 && t->rank != RANK_UNKNOWN) return NODE_NONE;
+    for (uint32_t i = 0; i < n_in; i++) { /* no list: a branch that fails in every arm would hide it */
+        const TypeRec *t = alike_type(g, n, i);
+        if (t && t->rank != 1) return NODE_NONE;
     }
     while (k < n_in && !open_operand(g, n, k)) k++;
     if (k == n_in || settles(g, n)) return NODE_NONE;

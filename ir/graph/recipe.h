@@ -3,8 +3,6 @@
 #define BMC_IR_GRAPH_RECIPE_H
 #include "ir/graph/eval.h"
 
-#define RECIPE_SRC_MAX 8
-
 /* The blob that result k of a node gives, a tensor of constant dims; its operands are constant, at most RECIPE_SRC_MAX
  * of them distinct. Adds a graph to the module. `operand`: a blob for each operand, of its type; NULL: they are constants
  * of the graph. 0: it does not fit into a recipe. */
