@@ -484,14 +484,23 @@ static bool narrow(Dims *d, Sym s, Dim x)
     return r->lo <= r->hi;
 }
 
-/* May symbol s give way to x? Not when x is known later than s, and of two symbols the later bound, then the younger,
- * goes. */
+/* The youngest symbol of x that a node binds; 0: none. */
+static uint32_t youngest_of_nodes(const Dims *d, Dim x)
+{
+    const DimRec *r = &d->rec.p[x.i];
+    if (r->kind == DIM_CONST) return 0;
+    if (r->kind == DIM_SYM) return d->sym.p[r->sym.i].kind == SYM_NODE ? r->sym.i : 0;
+    uint32_t a = youngest_of_nodes(d, r->a), b = youngest_of_nodes(d, r->b);
+    return a > b ? a : b;
+}
+
+/* May symbol s give way to x? Not when x is known later than s: of symbols the later bound, then the younger, goes. */
 static bool may_replace(const Dims *d, Sym s, Dim x)
 {
     const DimRec *r = &d->rec.p[x.i];
     if (mentions(d, x, s)) return false;
-    if (d->sym.p[s.i].kind == SYM_ENTRY && dim_has_kind(d, x, SYM_NODE)) return false;
-    return r->kind != DIM_SYM || d->sym.p[s.i].kind != d->sym.p[r->sym.i].kind || r->sym.i < s.i;
+    if (d->sym.p[s.i].kind == SYM_ENTRY) return !dim_has_kind(d, x, SYM_NODE) && (r->kind != DIM_SYM || r->sym.i < s.i);
+    return youngest_of_nodes(d, x) < s.i;
 }
 
 /* x <= most, x being a symbol or a sum of symbols with positive coefficients: each alone cannot be more than what the
