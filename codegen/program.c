@@ -308,11 +308,22 @@ static LV bytes_of(Pf *p, const KBufRec *r)
 }
 
 /* ---- launch, call ---- */
+/* Room for the kernel's locals, on every thread; all meet where there is too little as yet. */
+static void make_room(Pf *p, const KStep *s)
+{
+    Cg *g = p->g;
+    LV over = NULL, bytes = checked_dim(g, p->sym, dim_resolve(g->m->dims, s->kernel->room), &over);
+    if (over) bytes = LLVMBuildSelect(g->b, over, cg_i64(g, -1), bytes, "");
+    LV fn = cg_extern(g, "rt_room", g->i32, (LT[]){g->ptr, g->i32, g->i32, g->i64, g->i32}, 5);
+    go_on_if_well(p, cg_call(g, fn, (LV[]){p->ctx, p->tid, p->nt, bytes, step_number(g, s->loc)}, 5, ""));
+}
+
 static void launch(Pf *p, const KStep *s)
 {
     Cg *g = p->g;
     const Kernel *k = s->kernel;
     uint64_t found;
+    if (k->room.i) make_room(p, s);
     if (!map_get(&g->kernel_fn, (uint64_t)(uintptr_t)k, &found))
         BUG("kernel %s was not emitted", name_str(g->m->names, k->name));
     LV fn = (LV)(uintptr_t)found;

@@ -116,6 +116,9 @@ RT_HIDDEN const char *rt_message(const bmc_ctx *);
 /* ---- called by generated bodies ---- */
 /* Waits for all nt threads; returns the sticky status (the same on every thread). nt == 1 returns at once. */
 RT_HIDDEN int32_t rt_barrier(bmc_ctx *, int32_t tid, int32_t nt);
+/* Scratch of at least `bytes` (-1: a size that overflowed) for each of the nt threads until the run ends; its content is
+ * lost. All of them must come here; they wait for each other where there is too little as yet. Returns as rt_barrier. */
+RT_HIDDEN int32_t rt_room(bmc_ctx *, int32_t tid, int32_t nt, int64_t bytes, uint32_t step);
 /* The next part of a launch's 0..total-1 (total < 2^31, the same on every thread) for this thread: from << 32 | to. 0:
  * everything has been given away, and the thread goes on; until then it must ask again. All nt threads must come here
  * for the same launches in the same order; no barrier is needed in between. */

@@ -1,6 +1,6 @@
 /* rt_box: slots. A slot holds the address of a buffer that has no place in the arena: memory that the caller or the
  * context lends for the run, a box (memory from the heap, sized while running) or a sequence. All of it is touched by
- * thread 0 only. */
+ * thread 0 only. And rt_room: scratch of the threads that only the run knows the size of. */
 #include "runtime/rt_internal.h"
 #include <string.h>
 
@@ -55,6 +55,28 @@ int32_t rt_box_alloc(bmc_ctx *x, uint32_t slot, int64_t bytes, int32_t keep)
     p->tag[slot] = SLOT_BOX;
     p->cap[slot] = cap;
     return 1;
+}
+
+static bool room_make(bmc_ctx *x, int32_t nt, int64_t bytes)
+{
+    rt_private *p = x->rt;
+    size_t all, each = bytes < 0 ? 0 : rt_round((size_t)bytes);
+    if (bytes < 0 || __builtin_mul_overflow(each, (size_t)nt, &all) || !rt_mem_ensure(&p->heap, &p->room, all)) {
+        rt_detail(x, bytes < 0 ? "more than any memory" : "%lld bytes for each of %d threads", (long long)bytes, (int)nt);
+        return false;
+    }
+    for (int32_t t = 0; t < nt; t++) x->thread[t].scratch = (uint8_t *)p->room.data + (size_t)t * each;
+    p->room_each = each;
+    return true;
+}
+
+int32_t rt_room(bmc_ctx *x, int32_t tid, int32_t nt, int64_t bytes, uint32_t step)
+{
+    if (bytes >= 0 && (uint64_t)bytes <= x->rt->room_each) return BMC_OK;
+    int32_t s = rt_barrier(x, tid, nt); /* nobody is in a kernel that uses the scratch that there is */
+    if (s) return s;
+    if (!tid && !room_make(x, nt, bytes)) rt_fail(x, 0, step, RT_NO_MESSAGE, BMC_E_MEMORY, 0, 0);
+    return rt_barrier(x, tid, nt);
 }
 
 void rt_box_free(bmc_ctx *x, uint32_t slot) { slot_free(x, slot); }

@@ -276,6 +276,7 @@ bmc_status rt_reset(bmc_ctx *x)
     p->memo = false;
     rt_slots_clear(x);
     rt_texts_free(p);
+    rt_mem_free(&p->heap, &p->room);
     for (uint32_t o = 0; o < p->desc->info->n_output; o++) rt_mem_free(&p->heap, &p->out_mem[o]);
     for (uint32_t i = 0; i < p->desc->info->n_input; i++) {
         rt_mem_free(&p->heap, &p->in_copy[i]);

@@ -156,6 +156,8 @@ struct rt_private {
     rt_mem arena; /* the planned arena, then the scratch of each thread */
     size_t scratch_off,
         scratch_each;        /* of the present run: where in `arena` the threads' scratch begins, bytes of each */
+    rt_mem room;             /* the threads' scratch once a kernel of a run has asked for more (rt_room) */
+    size_t room_each;        /* what each has now; the same on all threads between two barriers */
     int body_status;         /* what the body returned on thread 0 */
     rt_mem *in_copy, *state; /* per input: dense copy of a strided one; kept state of an aliased one */
     int64_t (*state_dim)[BMC_MAX_RANK]; /* per input: shape of the kept state; first entry -1: none kept */

@@ -74,6 +74,7 @@ static bmc_status team_run(bmc_ctx *x)
     for (int t = 0; t < p->nt; t++) atomic_store_explicit(&p->share[t].next, 0, memory_order_relaxed);
     p->nt_run = 0;
     p->body_status = 0;
+    p->room_each = p->scratch_each;
     if (p->nt_plan == 1) {
         p->nt_use = 1;
         thread_main(x, 0, 1);
@@ -346,6 +347,7 @@ static bmc_status run_bind(bmc_ctx *x, const rt_need *need, const bmc_value *in,
 static void memory_drop(rt_private *p)
 {
     rt_mem_free(&p->heap, &p->arena);
+    rt_mem_free(&p->heap, &p->room);
     for (uint32_t i = 0; i < p->desc->info->n_input; i++) rt_mem_free(&p->heap, &p->in_copy[i]);
     for (uint32_t o = 0; o < p->desc->info->n_output; o++) rt_mem_free(&p->heap, &p->out_mem[o]);
     rt_heap_trim(&p->heap);

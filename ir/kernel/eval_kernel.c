@@ -306,13 +306,13 @@ static bool local(Run *r, uint32_t p)
     return true;
 }
 
-/* Locals of a planned module lie in one block at their offsets. */
+/* Locals of a planned module lie in one block at their offsets, the thread's scratch or what the kernel asks for. */
 static bool locals(Run *r)
 {
     uint8_t *scratch = NULL;
     int64_t size = 0, off, bytes;
     if (r->e->m->planned) {
-        if (!keval_dim(r->e, r->step->loc, r->e->m->scratch_bytes, &size)) return false;
+        if (!keval_dim(r->e, r->step->loc, r->k->room.i ? r->k->room : r->e->m->scratch_bytes, &size)) return false;
         scratch = keval_alloc(&r->e->launch, size);
     }
     for (uint32_t p = 1; p < r->k->param.n; p++) {

@@ -125,6 +125,7 @@ typedef struct Kernel {
     VEC(KBufRec) param;       /* PARAM and LOCAL; index 0 unused */
     KBlock top;
     bool parallel;            /* has a PAR nest; set by kir_finish */
+    Dim room;                 /* set by planning: bytes of its locals where nothing bounds them at entry; else none, they lie in the planned scratch */
     KLoc loc;
 } Kernel;
 

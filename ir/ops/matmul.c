@@ -338,15 +338,6 @@ static void steps(Mm *x, Kb *b)
     }
 }
 
-/* Is there room for a strip of K rows? Not when the run computes K and nothing bounds it: scratch is planned before. */
-static bool strips_fit(const Mm *x)
-{
-    const Dims *d = &x->l->m->dims;
-    int64_t lo, hi;
-    dim_bounds(d, x->K, &lo, &hi);
-    return hi != INT64_MAX || !dim_has_kind(d, dim_resolve(&x->l->m->dims, x->K), SYM_NODE);
-}
-
 /* Which kernel: the tile, B in place or in strips made on the way, or dot products. */
 typedef enum Form { TILE, STRIPS, STRIPS_OF_ROWS, DOTS, DOTS_BY_ROWS } Form;
 
@@ -409,8 +400,7 @@ static bool mm_lower(Mm *x, const Axis *batch, int n, const char *stem)
     bool few_rows = false;
     x->b = (KBuf){0};
     if (!pack(x, sum_type(x))) {
-        bool strips = x->bytes || strips_fit(x);
-        x->b = strips ? lw_in_strided(l, 1) : lw_in(l, 1);
+        x->b = lw_in_strided(l, 1);
         for (int i = 0; i < x->nz; i++)
             if (x->z[i].b >= 0) x->z[i].b_stride = stride_of(l, x->b, x->z[i].b);
         bool k_runs = dim_is(d, stride_of(l, x->b, x->b_k), 1) && dim_is(d, stride_of(l, x->a, x->a_k), 1);
@@ -421,7 +411,7 @@ static bool mm_lower(Mm *x, const Axis *batch, int n, const char *stem)
         (void)dim_is_const(d, x->K, &extent[2]);
         if (x->bytes) form = n_runs ? STRIPS_OF_ROWS : STRIPS, k_runs = false;
         else if (!n_runs) form = STRIPS;
-        else if (strips && contract_copies_b(&l->k->target, dtype_compute(lw_elem(l, 0)), extent[0], extent[1], extent[2]))
+        else if (contract_copies_b(&l->k->target, dtype_compute(lw_elem(l, 0)), extent[0], extent[1], extent[2]))
             form = STRIPS_OF_ROWS;
         if (k_runs && dim_is_const(d, x->N, &nn) && nn <= FEW) form = DOTS_BY_ROWS;
         else if (k_runs && !n_runs && dim_is_const(d, x->M, &m) && m <= FEW) form = DOTS;

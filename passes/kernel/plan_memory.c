@@ -5,7 +5,8 @@
  *   in place     a launch may write its result over an operand that dies there, when the kernel allows it
  *                (plan_inplace.c): both are one item
  *   places       plan_place.c; plan_stack.c where formulas of the symbols are too loose
- *   locals       one after the other per kernel; the scratch of a thread is the largest kernel's
+ *   locals       one after the other per kernel; the scratch of a thread is the largest kernel's. A kernel whose locals
+ *                have no bound at entry, or a large one, asks for room when it is launched (Kernel.room)
  * Offsets are multiples of 64. Sizes that mention node symbols are reserved at their upper bound; without one the
  * buffer should have been a box (diagnosed). But for results in place, a step's inputs and outputs live together. Views
  * keep what they show alive.
@@ -279,22 +280,54 @@ static Dim plan_arena(Plan *p, const Dim *bytes, const PlanSyms *old)
     return end;
 }
 
+/* Is the local's size a formula of the entry symbols, or small whatever nodes decide? */
+static bool is_bounded(KModule *m, const KBufRec *r)
+{
+    enum { MOST = 1 << 20 };
+    Dim bytes = kbuf_bytes(m, r);
+    int64_t lo, hi;
+    if (bytes.i) bytes = dim_resolve(m->dims, bytes);
+    if (!bytes.i || !dim_has_kind(m->dims, bytes, SYM_NODE)) return true;
+    dim_bounds(m->dims, bytes, &lo, &hi);
+    return hi <= MOST;
+}
+
+/* As large as the run finds it. */
+static Dim exact_size(KModule *m, const KBufRec *r)
+{
+    Dim bytes = kbuf_bytes(m, r);
+    return bytes.i ? plan_round64(m->dims, dim_max(m->dims, dim_resolve(m->dims, bytes), dim_const(m->dims, 0))) : bytes;
+}
+
+/* Puts the kernel's locals one after the other; returns where they end, DIM_NONE where that is no formula. */
+static Dim stack_locals(Plan *p, Kernel *k, bool exact)
+{
+    KModule *m = p->m;
+    Dim end = dim_const(m->dims, 0), raw;
+    for (uint32_t n = 1; n < k->param.n && end.i; n++) {
+        KBufRec *r = &k->param.p[n];
+        if (r->space != KS_LOCAL) continue;
+        r->bytes = exact ? exact_size(m, r) : size_of(p, r, &raw);
+        r->offset = end;
+        end = r->bytes.i ? dim_add(m->dims, end, r->bytes) : DIM_NONE;
+    }
+    return end;
+}
+
 static Dim plan_locals(Plan *p)
 {
     KModule *m = p->m;
-    Dim most = dim_const(m->dims, 0), raw;
+    Dim most = dim_const(m->dims, 0);
     for (uint32_t i = 0; i < m->kernel.n; i++) {
         Kernel *k = m->kernel.p[i];
-        Dim end = dim_const(m->dims, 0);
-        for (uint32_t n = 1; n < k->param.n && end.i; n++) {
-            KBufRec *r = &k->param.p[n];
-            if (r->space != KS_LOCAL) continue;
-            r->bytes = size_of(p, r, &raw);
-            r->offset = end;
-            end = dim_add(m->dims, end, r->bytes);
-        }
-        if (end.i) most = dim_max(m->dims, most, end);
-        if (!end.i || !most.i) {
+        bool bounded = true;
+        for (uint32_t n = 1; n < k->param.n; n++)
+            bounded &= k->param.p[n].space != KS_LOCAL || is_bounded(m, &k->param.p[n]);
+        k->room = DIM_NONE;
+        Dim end = stack_locals(p, k, !bounded), all = bounded && end.i ? dim_max(m->dims, most, end) : DIM_NONE;
+        if (all.i) most = all;
+        else k->room = end; /* sizes that only the run knows, or a maximum that is no formula any more */
+        if (!end.i) {
             p->failed = true;
             diag(m->diag, kloc_diag(m, k->loc), E_LOWER, "the scratch memory of a kernel leaves 64 bits");
             return dim_const(m->dims, 0);
@@ -366,11 +399,13 @@ static uint64_t fingerprint(const KModule *m)
     for (uint32_t i = 1; i < m->buf.n; i++) h = hash_mix(hash_mix(h, m->buf.p[i].offset.i), m->buf.p[i].bytes.i);
     for (const KStep *s = m->program.first; s; s = s->next)
         if (s->kind == KST_BIND) h = hash_mix(hash_mix(h, s->sym.i), s->a.i);
-    for (uint32_t k = 0; k < m->kernel.n; k++)
+    for (uint32_t k = 0; k < m->kernel.n; k++) {
+        h = hash_mix(h, m->kernel.p[k]->room.i);
         for (uint32_t i = 1; i < m->kernel.p[k]->param.n; i++) {
             const KBufRec *r = &m->kernel.p[k]->param.p[i];
             h = hash_mix(hash_mix(h, r->offset.i), r->bytes.i);
         }
+    }
     return h;
 }
 

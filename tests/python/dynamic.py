@@ -169,6 +169,38 @@ def kernels(path, rng):
     return b.save(path, ports, outputs)
 
 
+def found_sizes(path, rng):
+    """Products, byte products and rows over as many elements as the run finds: nothing bounds what a thread keeps of them."""
+    b = Build(rng)
+
+    def found(x, axis):
+        ones = b("ConstantOfShape", b("Gather", b("Shape", x), b.ints(axis)), value=numpy_helper.from_array(np.array([1])))
+        return b("Gather", x, b("Reshape", b("NonZero", ones), b.ints(-1)), axis=axis)
+
+    u, w, t = found("x", 1), found("w", 0), found("t", 1)
+    b("MatMul", u, w, out="matmul")
+    b("Gemm", u, t, out="rows", transB=1, alpha=0.5)
+    b("Gemm", b("Transpose", u, perm=[1, 0]), w, out="columns", transA=1)
+    b("MatMul", u, b("Transpose", t, perm=[1, 0]), out="turned")
+    bx, bw, bt = found("bx", 1), found("bw", 0), found("bt", 1)
+    zeros, scale = [b.const(np.uint8(v)) for v in (100, 130)], [b.const(np.float32(s)) for s in (0.02, 0.03, 0.8)]
+    b("MatMulInteger", bx, bw, *zeros, out="integers")
+    b("QLinearMatMul", bx, scale[0], zeros[0], b("Transpose", bt, perm=[1, 0]), scale[1], zeros[1], scale[2], zeros[0], out="rounded")
+    image, taps = found("image", 1), found("taps", 1)
+    b("ConvInteger", b("Cast", image, to=U8), b("Cast", taps, to=U8), *zeros, out="windows")
+    b("Conv", image, taps, out="conv")
+    b("MaxRoiPool", image, b.const(np.float32([[0, 0, 0, 3, 3], [1, 1, 0, 4, 2]])), out="boxes", pooled_shape=[2, 2])
+    b("LayerNormalization", u, found("scale", 0), out="norm")
+    b("Softmax", u, out="soft")
+    q, k, v = found("q", 1), found("k", 1), found("v", 1)
+    b("MatMul", b("Softmax", b("MatMul", q, b("Transpose", k, perm=[0, 2, 1]))), v, out="attended")
+    ports = [("x", F, ["m", "k"]), ("w", F, ["k", "n"]), ("t", F, ["n", "k"]), ("scale", F, ["k"])]
+    ports += [("bx", U8, ["m", "k"]), ("bw", U8, ["k", "n"]), ("bt", U8, ["n", "k"])]
+    ports += [("image", F, [2, "c", 5, 6]), ("taps", F, [3, "c", 2, 3]), *((name, F, [2, "s", 4]) for name in "qkv")]
+    outputs = [(n, F) for n in ("matmul", "rows", "columns", "turned", "conv", "boxes", "norm", "soft", "attended")]
+    return b.save(path, ports, outputs + [("integers", TensorProto.INT32), ("rounded", U8), ("windows", TensorProto.INT32)])
+
+
 class Tests:
     def __init__(self, bmc, tally, rng):
         self.bmc, self.tally, self.rng = bmc, tally, rng
@@ -224,6 +256,19 @@ class Tests:
             feeds.update({name: self.floats(*shape, kh, kw) for name, shape in (("w", (6, 4)), ("w2", (6, 2)), ("wt", (4, 3)))})
             feeds.update(bytes=self.rng.integers(0, 256, (n, 3, h, w), np.uint8), wb=self.rng.integers(0, 256, (5, 3, kh, kw), np.uint8))
             cases.append(("kernel %dx%d" % (kh, kw), feeds))
+        self.sizes(model, cases)
+
+    def found(self):
+        """Sizes that only the run finds: rooms grow from run to run, and a later small one fits into them."""
+        model, cases = found_sizes(self.path("found.onnx"), self.rng), []
+        for m, k, n, c, s in [(3, 5, 4, 3, 3), (20, 3000, 33, 700, 900), (1, 2, 1, 1, 1), (40, 301, 70, 17, 65)]:
+            feeds = {"x": self.floats(m, k), "w": self.floats(k, n), "t": self.floats(n, k), "scale": self.floats(k)}
+            for name, shape in (("bx", (m, k)), ("bw", (k, n)), ("bt", (n, k))):
+                feeds[name] = self.rng.integers(0, 256, shape, np.uint8)
+            feeds.update(image=self.rng.integers(0, 9, (2, c, 5, 6)).astype(np.float32))
+            feeds.update(taps=self.rng.integers(0, 9, (3, c, 2, 3)).astype(np.float32))
+            feeds.update({name: self.floats(2, s, 4) for name in "qkv"})
+            cases.append(("found %d" % k, feeds))
         self.sizes(model, cases)
 
     def operators(self):
@@ -506,7 +551,7 @@ def main():
     t = Tests(harness.needs_bmc(args.bmc), tally, rng)
     for f in os.listdir(t.out):
         os.remove(os.path.join(t.out, f))
-    for test in (t.image, t.kernel_sizes, t.operators, t.encode, t.decode, t.steps, t.names, t.no_rank, t.ranks, t.buckets, t.threads, t.plans):
+    for test in (t.image, t.kernel_sizes, t.found, t.operators, t.encode, t.decode, t.steps, t.names, t.no_rank, t.ranks, t.buckets, t.threads, t.plans):
         test()
     return tally.finish()
 

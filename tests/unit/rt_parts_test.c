@@ -455,6 +455,13 @@ static void test_interp(void)
     rt_box_free(x, 1);
     CHECK(!rt_box_alloc(x, 1, -1, 0) && x->rt->heap.live);
     rt_interp_destroy(x);
+    x = rt_interp_create(1, 1);
+    CHECK(rt_room(x, 0, 1, 70000, 0) == BMC_OK && !((uintptr_t)x->thread[0].scratch % 64));
+    memset(x->thread[0].scratch, 5, 70000);
+    uint8_t *room = x->thread[0].scratch;
+    CHECK(rt_room(x, 0, 1, 50000, 0) == BMC_OK && x->thread[0].scratch == room);
+    CHECK(rt_room(x, 0, 1, -1, 0) == BMC_E_MEMORY);
+    rt_interp_destroy(x);
 }
 
 /* ================= weights in a file, CPU, hash, floating-point environment, concurrency */
