@@ -17,7 +17,8 @@
 enum {
     ENOUGH = 32,        /* blocks that share well whatever their number */
     MORE = 4,           /* so many times the blocks of the caches' grid at most, and so many beyond */
-    LITTLE = 1 << 17,   /* multiply-adds that nobody shares */
+    LITTLE = 1 << 17,   /* multiply-adds that nobody shares, */
+    LITTLE_BYTES = 256 << 10, /* unless so much of B has to be brought for them */
     START = 400,        /* cycles of a block beside its tiles */
     NEAR_BYTES = 32,    /* bytes a cycle from L2 */
     FAR_BYTES = 6,      /* from behind it */
@@ -77,7 +78,8 @@ void contract_share(const KTarget *t, const TileProblem *p, int64_t Z, TileChoic
     g.mb = min64(g.mb, g.M);
     g.nb = min64(g.nb, g.strips);
     int64_t nm = ceil_div(g.M, g.mb), nn = ceil_div(g.strips, g.nb), depth = p->K * max64(p->T, 1);
-    if (g.Z >= ENOUGH || g.Z * nm * nn >= ENOUGH || g.M * p->N < LITTLE / depth / g.Z) return;
+    bool little = g.M * p->N < LITTLE / depth / g.Z && (p->M < 0 || b_bytes < LITTLE_BYTES);
+    if (g.Z >= ENOUGH || g.Z * nm * nn >= ENOUGH || little) return;
     int64_t most_m = p->M < 0 ? nm : min64(ceil_div(g.M, c->mr), nm + MORE), most_n = min64(g.strips, nn + MORE);
     Grid best = g;
     double least = grid_cost(t, p, c, &g) * 0.985;   /* not for nothing: the caches' choice was a good one */
@@ -86,7 +88,7 @@ void contract_share(const KTarget *t, const TileProblem *p, int64_t Z, TileChoic
             Grid x = g;
             if (m > nm) x.mb = ceil_div(g.M, m);
             if (n > nn) x.nb = ceil_div(g.strips, n);
-            if (n > nn && p->M < 0) x.nb = ceil_div(x.nb, c->nv) * c->nv; /* one row: narrow tiles wait for their sums */
+            if (n > nn && p->M < 2) x.nb = ceil_div(x.nb, c->nv) * c->nv; /* one row, perhaps: narrow tiles wait for their sums */
             if (p->M > 0 && p->M % x.mb && x.mb > (int64_t)c->mr) x.mb = ceil_div(x.mb, c->mr) * c->mr;
             double cost = grid_cost(t, p, c, &x);
             if (cost >= least) continue;

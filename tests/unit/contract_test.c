@@ -200,6 +200,8 @@ static void share_test(void)
     CHECK(busier(&t, 64, 384, 448, 9, false) == 50);   /* one, the reduction in blocks */
     CHECK(busier(&t, 289, 192, 768, 1, false) <= 53);  /* six, the last one of 19 rows */
     CHECK(busier(&t, 4, 16, 16, 1, false) == 100);     /* not worth it */
+    CHECK(busier(&t, 1, 256, 128, 1, false) == 100);   /* nor this, */
+    CHECK(busier(&t, 1, 512, 128, 1, false) == 50);    /* but bringing B takes longer than to multiply */
     CHECK(busier(&t, 1, 300, 400, 1, true) == 100);    /* one row of an unknown number: in whole tiles of columns, */
     CHECK(busier(&t, 96, 300, 400, 1, true) == 50);    /* many are shared */
     for (int64_t M = 7; M < 2000; M += 97)
