@@ -71,6 +71,8 @@ struct bmc_ctx {
 typedef struct rt_need {
     int64_t arena, scratch; /* bytes */
     int64_t threads;        /* how many are worth starting for these sizes; 0: nobody knows, all */
+    int64_t threads_near;   /* the same, where one core's second cache does not hold the constants but those of all do */
+    int64_t constants;      /* bytes of them that threads share in reading */
     int64_t work;           /* about so many cycles on one thread; 0: nobody knows */
     int32_t failed_check;   /* 1 + index into desc->message, 0: fine */
     int64_t got, want;

@@ -139,6 +139,7 @@ struct rt_private {
     /* threads asked for; that have enough to do for these sizes; started for this run; that the region delivered */
     int nt, nt_plan, nt_use, nt_run;
     int64_t work;           /* of this run, as the plan said */
+    int64_t l2;             /* bytes of a core's own second cache, when asked for; 0: not asked, -1: not known */
     rt_tune tune[RT_TUNES]; /* by work: in each class the largest is four times the smallest */
     uint32_t tuned;         /* that of this run's */
     bool all_threads;     /* start them all, worth it or not */
@@ -246,6 +247,8 @@ RT_HIDDEN bool rt_team_exists(const rt_private *); /* false: teams are one threa
 extern RT_HIDDEN const rt_omp rt_omp_linked __attribute__((weak)); /* there where a program is linked with OpenMP */
 RT_HIDDEN int rt_default_threads(void);
 RT_HIDDEN int rt_usable_cpus(void);
+/* Bytes of the second cache of a core that no other core shares; -1: there is none, or the system does not say. */
+RT_HIDDEN int64_t rt_l2_bytes(void);
 
 /* ---- rt_context.c ---- */
 /* Values of the entry symbols into sym (NULL: their upper bounds), then plan. BMC_E_ARG: unbounded; BMC_E_SHAPE: a

@@ -282,6 +282,32 @@ int rt_usable_cpus(void)
     return q && q < n ? q : n;
 }
 
+/* A file of the second cache of one of the CPUs that may be used; 0: none. */
+static size_t l2_file(long cpu, const char *what, char *to, size_t cap)
+{
+    char path[128];
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%ld/cache/index2/%s", cpu, what);
+    return file_text(path, to, cap);
+}
+
+int64_t rt_l2_bytes(void)
+{
+    CpuSet allowed;
+    allowed_cpus(&allowed);
+    long cpu = 0;
+    while (cpu < CPUS_MAX && !cpu_in(&allowed, cpu)) cpu++;
+    char text[64], cache[512], core[512], path[128];
+    if (!l2_file(cpu, "level", text, sizeof text) || text[0] != '2') return -1;
+    if (!l2_file(cpu, "shared_cpu_list", cache, sizeof cache)) return -1;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%ld/topology/thread_siblings_list", cpu);
+    if (!file_text(path, core, sizeof core) || strcmp(cache, core)) return -1;
+    if (!l2_file(cpu, "size", text, sizeof text)) return -1;
+    char *unit;
+    int64_t n = strtol(text, &unit, 10);
+    if (n < 1 || n >= 1 << 20) return -1;
+    return *unit == 'K' ? n << 10 : *unit == 'M' ? n << 20 : n;
+}
+
 /* No core of this machine runs a second thread: one file says so, else there is one for each CPU to be read. */
 static bool cores_are_cpus(void)
 {

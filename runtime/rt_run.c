@@ -311,14 +311,29 @@ static void tune_choose(rt_private *p, const rt_need *need)
     if (!t->patience[0]) rt_tune_reset(t, !need->threads ? RT_UNKNOWN : need->threads < SURE * p->nt ? RT_SMALL : RT_SURE);
 }
 
+/* Constants that one second cache does not hold come from behind it in every run; where those of all threads do, each
+ * finds its part there. */
+static int threads_choose(rt_private *p, rt_need *need)
+{
+    int64_t n = need->threads;
+    if (!n || n >= p->nt || p->all_threads) return p->nt;
+    if (need->threads_near > n && need->constants > 0) {
+        if (!p->l2) p->l2 = rt_l2_bytes();
+        int64_t near = need->threads_near < p->nt ? need->threads_near : p->nt;
+        if (p->l2 > 0 && need->constants > p->l2 && need->constants <= near * p->l2) n = near;
+    }
+    need->threads = n;
+    return (int)n;
+}
+
 static bmc_status plan(bmc_ctx *x, rt_need *need)
 {
     rt_private *p = x->rt;
     const rt_desc *d = p->desc;
     memset(need, 0, sizeof *need);
     d->plan(x->sym, need);
+    p->nt_plan = threads_choose(p, need);
     tune_choose(p, need);
-    p->nt_plan = need->threads > 0 && need->threads < p->nt && !p->all_threads ? (int)need->threads : p->nt;
     if (!need->failed_check) return BMC_OK;
     uint32_t m = (uint32_t)need->failed_check - 1;
     return rt_say_check(p, m < d->n_message ? d->message[m] : "the shapes of the inputs do not fit together",

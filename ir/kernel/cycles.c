@@ -194,6 +194,37 @@ static void list(All *a, const KSteps *l, int64_t times)
     }
 }
 
+typedef struct Constants {
+    const KModule *m;
+    Map seen; /* blobs */
+    int64_t bytes;
+} Constants;
+
+static void constants_of(void *arg, KStep *s)
+{
+    Constants *c = arg;
+    if (s->kind != KST_LAUNCH || !kstep_shared(s)) return;
+    for (uint32_t a = 0; a < s->n_buf_arg; a++) {
+        const KBufRec *b = kbuf(c->m, s->buf_arg[a]);
+        while (b->space == KS_VIEW) b = kbuf(c->m, b->base);
+        uint64_t known;
+        if (b->space != KS_CONST || map_get(&c->seen, b->blob.i, &known)) continue;
+        map_put(&c->seen, b->blob.i, 1);
+        c->bytes += blob_bytes(c->m->blobs, b->blob);
+    }
+}
+
+int64_t program_constants(const KModule *m)
+{
+    Constants c = {.m = m};
+    Arena a;
+    arena_init(&a, "constants", m->arena->oom);
+    map_init(&c.seen, &a);
+    kstep_each((KSteps *)&m->program, constants_of, &c);
+    arena_free(&a);
+    return c.bytes;
+}
+
 Dim program_cycles(KModule *m, int64_t *barriers)
 {
     All a = {.m = m};

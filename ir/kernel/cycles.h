@@ -7,5 +7,7 @@
 Dim kernel_cycles(KModule *, const Kernel *);
 /* All shared launches of the program; the body of a `while` counts 16 times, of an `if` both ways. *barriers: as many as stand there, counted likewise. */
 Dim program_cycles(KModule *, int64_t *barriers);
+/* Bytes of the constants that shared launches read, each once, whole even where a part of it is read. */
+int64_t program_constants(const KModule *);
 
 #endif

@@ -1,5 +1,6 @@
 /* cost_test: flops and bytes of kernels against numbers worked out by hand, with sizes that only the run knows. */
 #include "ir/kernel/cost.h"
+#include "ir/kernel/cycles.h"
 #include "tests/unit/check.h"
 
 static const char TEXT[] =
@@ -108,6 +109,7 @@ int main(void)
     CHECK(c[3].flops == 0 && c[3].bytes == n * 64 * 4 * 2 + n * 8 && c[3].constant == n * 64 * 4); /* not the whole table */
     CHECK(c[4].flops == n && !c[4].exact); /* the first loop counts once, the second at most N times */
     CHECK(kbuf_cost(&m, m.input.p[0].buf, sym) == n * 64 * 4);
+    CHECK(program_constants(&m) == 64 * 4 + 1000 * 64 * 4); /* each once, and whole */
     arena_free(&a);
     return check_done();
 }
