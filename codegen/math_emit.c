@@ -145,3 +145,41 @@ V em_sign(Em *e, V x)
 }
 
 V em_put_sign(Em *e, V x, V s) { return em_float(e, em_or(e, em_bits(e, x), s)); }
+
+V em_pow2(Em *e, V t)
+{
+    return em_float(e, em_iadd(e, em_shl(e, em_bits(e, t), 52), em_i64(e, UINT64_C(1023) << 52)));
+}
+
+/* k is made a double by putting it into the low bits of 2^52. */
+void em_split(Em *e, V x, V *k, V *f)
+{
+    const uint64_t one = UINT64_C(1023) << 52, half_root = UINT64_C(0x3fe6a09e667f3bcd);
+    V bits = em_bits(e, x), shifted = em_iadd(e, bits, em_i64(e, one - half_root));
+    V field = em_or(e, em_lshr(e, shifted, 52), em_i64(e, UINT64_C(0x433) << 52));
+    *k = em_sub(e, em_float(e, field), em_f64(e, 0x1p52 + 1023));
+    V power = em_isub(e, em_and(e, shifted, em_i64(e, UINT64_C(0xfff) << 52)), em_i64(e, one));
+    *f = em_sub(e, em_float(e, em_isub(e, bits, power)), em_f64(e, 1));
+}
+
+V em_keep_inf_nan(Em *e, V x, V y) { return em_select(e, em_cmp(e, LLVMRealOLT, x, em_inf(e, x)), y, x); }
+
+V em_log_domain(Em *e, V x, double pole, V y)
+{
+    V out = em_select(e, em_cmpk(e, LLVMRealOEQ, x, pole), LLVMBuildFNeg(e->b, em_inf(e, x), ""), em_nan(e, x));
+    return em_select(e, em_cmpk(e, LLVMRealOLE, x, pole), out, em_keep_inf_nan(e, x, y));
+}
+
+V em_pow_ends(Em *e, V x, V y, V r, V fraction, V odd)
+{
+    V ax = em_abs(e, x), inf = em_inf(e, x), none = LLVMConstNull(is_double(x) ? e->i64 : e->i32);
+    V negative = LLVMBuildAnd(e->b, em_cmpk(e, LLVMRealOLT, x, 0), em_cmp(e, LLVMRealOLT, ax, inf), "");
+    r = em_select(e, LLVMBuildAnd(e->b, negative, fraction, ""), em_nan(e, r), r);
+    r = em_put_sign(e, r, em_select(e, odd, em_sign(e, x), none));
+
+    /* 1 for x = 1 and for y = 0, even with a NaN, and for (-1)^inf */
+    V one = LLVMBuildAnd(e->b, em_cmpk(e, LLVMRealOEQ, ax, 1), em_cmp(e, LLVMRealOEQ, em_abs(e, y), inf), "");
+    one = LLVMBuildOr(e->b, one, em_cmpk(e, LLVMRealOEQ, x, 1), "");
+    one = LLVMBuildOr(e->b, one, em_cmpk(e, LLVMRealOEQ, y, 0), "");
+    return em_select(e, one, em_like(e, r, 1), r);
+}

@@ -72,6 +72,17 @@ V em_scale(Em *e, V x, V n);    /* that: rounded once, n a whole float; floats o
 /* A call of the intrinsic `name` overloaded on the type of a[0]. */
 V em_intrinsic(Em *e, const char *name, const V *a, unsigned n);
 
+/* For doubles: 2^n of the n in t = n + 1.5 * 2^52, -1023 < n < 1024; and a normal x > 0 as 2^k (1 + f),
+ * sqrt(1/2) < 1 + f < sqrt(2). */
+V em_pow2(Em *e, V t);
+void em_split(Em *e, V x, V *k, V *f);
+
+V em_keep_inf_nan(Em *e, V x, V y); /* y, but where x is infinite or NaN: x */
+/* y = log(x - pole) where x > pole; -inf at the pole, NaN below it; inf and NaN themselves. */
+V em_log_domain(Em *e, V x, double pole, V y);
+/* r = |x|^y with the signs and special cases of C's Annex F; whether y is no integer, whether it is an odd one. */
+V em_pow_ends(Em *e, V x, V y, V r, V fraction, V odd);
+
 /* The kernels, by file. */
 V math_exp_f64(Em *e, const V *a); /* math_f64.c */
 V math_exp_f32(Em *e, const V *a); /* math_f32.c: single precision throughout */

@@ -18,18 +18,12 @@ static const double EXP[] = {2.5000042896524453e-08, 2.7630248066541834e-07, 2.7
                              0.0083333333334944856,  0.041666666666530162,   0.16666666666666413,
                              0.50000000000000111};
 
-/* 2^n of the n in t = n + MAGIC, |n| < 1000 */
-static V pow2(Em *e, V t)
-{
-    return em_float(e, em_iadd(e, em_shl(e, em_bits(e, t), 52), em_i64(e, UINT64_C(1023) << 52)));
-}
-
 /* p * 2^n, rounded once: n is -1077..1025, so half of it is a power of its own, and the first product is exact. */
 static V scale(Em *e, V p, V n)
 {
     if (em_has_scale(e)) return em_scale(e, p, n);
     V half = em_fmak(e, n, 0.5, em_f64(e, MAGIC)), rest = em_sub(e, n, em_sub(e, half, em_f64(e, MAGIC)));
-    return em_mul(e, em_mul(e, p, pow2(e, half)), pow2(e, em_add(e, rest, em_f64(e, MAGIC))));
+    return em_mul(e, em_mul(e, p, em_pow2(e, half)), em_pow2(e, em_add(e, rest, em_f64(e, MAGIC))));
 }
 
 V math_exp_f64(Em *e, const V *a)

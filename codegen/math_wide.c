@@ -17,12 +17,6 @@ static const double MAGIC = 0x1.8p52;
 static const double LN2 = 0x1.62e42fefa39efp-1, LOG2E = 0x1.71547652b82fep0;
 static const double LOG10E = 0x1.bcb7b1526e50ep-2, LOG10_2 = 0x1.34413509f79ffp-2;
 
-/* 2^n of the n in t = n + MAGIC */
-static V pow2(Em *e, V t)
-{
-    return em_float(e, em_iadd(e, em_shl(e, em_bits(e, t), 52), em_i64(e, UINT64_C(1023) << 52)));
-}
-
 /* (exp r - 1 - r) / r^2 on |r| < ln(2)/2, 2^-31 of exp r - 1 */
 static const double EXPM1[] = {0.00019962330053429567, 0.0013943307860815283, 0.0083332196686100642,
                                0.04166632575641812,    0.1666666690365558,    0.50000000533422984};
@@ -32,7 +26,7 @@ static V expm1_wide(Em *e, V x)
 {
     V t = em_fmak(e, x, LOG2E, em_f64(e, MAGIC));
     V r = em_fmak(e, em_sub(e, t, em_f64(e, MAGIC)), -LN2, x);
-    V p = em_fma(e, em_mul(e, r, r), EM_POLY(e, r, EXPM1), r), s = pow2(e, t);
+    V p = em_fma(e, em_mul(e, r, r), EM_POLY(e, r, EXPM1), r), s = em_pow2(e, t);
     return em_fma(e, s, p, em_sub(e, s, em_f64(e, 1)));
 }
 
@@ -46,7 +40,7 @@ static V exp2_wide(Em *e, V x)
 {
     V t = em_add(e, x, em_f64(e, MAGIC));
     V r = em_sub(e, x, em_sub(e, t, em_f64(e, MAGIC)));
-    return em_mul(e, EM_POLY(e, r, EXP2), pow2(e, t));
+    return em_mul(e, EM_POLY(e, r, EXP2), em_pow2(e, t));
 }
 
 /* (log(1 + f) - f) / f^2 on sqrt(1/2) < 1 + f < sqrt(2), relative to log(1 + f): 2^-32 */
@@ -59,17 +53,6 @@ static const double LOG_LONG[] = {
     0.11133596810843477,   -0.12511939338586012, 0.14285104172661217,   -0.16666257682501065, 0.20000006502748918,
     -0.25000005916621859,  0.33333333316313302,  -0.49999999975663079};
 
-/* x = 2^k (1 + f) for a normal x > 0. k is made a double by putting it into the low bits of 2^52. */
-static void split(Em *e, V x, V *k, V *f)
-{
-    const uint64_t one = UINT64_C(1023) << 52, half_root = UINT64_C(0x3fe6a09e667f3bcd);
-    V bits = em_bits(e, x), shifted = em_iadd(e, bits, em_i64(e, one - half_root));
-    V field = em_or(e, em_lshr(e, shifted, 52), em_i64(e, UINT64_C(0x433) << 52));
-    *k = em_sub(e, em_float(e, field), em_f64(e, 0x1p52 + 1023));
-    V power = em_isub(e, em_and(e, shifted, em_i64(e, UINT64_C(0xfff) << 52)), em_i64(e, one));
-    *f = em_sub(e, em_float(e, em_isub(e, bits, power)), em_f64(e, 1));
-}
-
 static V log1p_near(Em *e, V f, const double *c, size_t n)
 {
     return em_fma(e, em_mul(e, f, f), em_poly(e, f, c, n), f);
@@ -80,7 +63,7 @@ static V log1p_near(Em *e, V f, const double *c, size_t n)
 static V log_wide(Em *e, V x, double log2, double scale)
 {
     V k, f;
-    split(e, x, &k, &f);
+    em_split(e, x, &k, &f);
     return em_fmak(e, k, log2, em_mul(e, LOG1P_NEAR(e, f, LOG), em_f64(e, scale)));
 }
 
@@ -88,34 +71,24 @@ static V log_wide(Em *e, V x, double log2, double scale)
 static V log1p_wide(Em *e, V x)
 {
     V k, f;
-    split(e, em_add(e, x, em_f64(e, 1)), &k, &f);
+    em_split(e, em_add(e, x, em_f64(e, 1)), &k, &f);
     f = em_select(e, em_cmpk(e, LLVMRealOEQ, k, 0), x, f);
     return em_fmak(e, k, LN2, LOG1P_NEAR(e, f, LOG));
 }
 
-/* y, but where x is infinite or NaN: x. */
-static V keep_inf_nan(Em *e, V x, V y) { return em_select(e, em_cmp(e, LLVMRealOLT, x, em_inf(e, x)), y, x); }
-
-/* y = log(x - pole) where x > pole; -inf at the pole, NaN below it; inf and NaN themselves. */
-static V log_domain(Em *e, V x, double pole, V y)
-{
-    V out = em_select(e, em_cmpk(e, LLVMRealOEQ, x, pole), LLVMBuildFNeg(e->b, em_inf(e, x), ""), em_nan(e, x));
-    return em_select(e, em_cmpk(e, LLVMRealOLE, x, pole), out, keep_inf_nan(e, x, y));
-}
-
 V math_log2_f32(Em *e, const V *a)
 {
-    return log_domain(e, a[0], 0, em_narrow(e, log_wide(e, em_wide(e, a[0]), 1, LOG2E)));
+    return em_log_domain(e, a[0], 0, em_narrow(e, log_wide(e, em_wide(e, a[0]), 1, LOG2E)));
 }
 
 V math_log10_f32(Em *e, const V *a)
 {
-    return log_domain(e, a[0], 0, em_narrow(e, log_wide(e, em_wide(e, a[0]), LOG10_2, LOG10E)));
+    return em_log_domain(e, a[0], 0, em_narrow(e, log_wide(e, em_wide(e, a[0]), LOG10_2, LOG10E)));
 }
 
 V math_log1p_f32(Em *e, const V *a)
 {
-    V y = log_domain(e, a[0], -1, em_narrow(e, log1p_wide(e, em_wide(e, a[0]))));
+    V y = em_log_domain(e, a[0], -1, em_narrow(e, log1p_wide(e, em_wide(e, a[0]))));
     return em_put_sign(e, y, em_sign(e, a[0]));
 }
 
@@ -147,7 +120,7 @@ V math_asinh_f32(Em *e, const V *a)
     V ax = em_abs(e, a[0]), x = em_wide(e, ax), one = em_f64(e, 1), x2 = em_mul(e, x, x);
     V rest = em_div(e, x2, em_add(e, one, em_sqrt(e, em_add(e, x2, one))));
     V y = em_narrow(e, log1p_wide(e, em_add(e, x, rest)));
-    return em_put_sign(e, keep_inf_nan(e, ax, y), em_sign(e, a[0]));
+    return em_put_sign(e, em_keep_inf_nan(e, ax, y), em_sign(e, a[0]));
 }
 
 /* acosh x = log(1 + v + sqrt(v (x + 1))), v = x - 1 */
@@ -155,7 +128,7 @@ V math_acosh_f32(Em *e, const V *a)
 {
     V x = em_wide(e, a[0]), one = em_f64(e, 1), v = em_sub(e, x, one);
     V y = log1p_wide(e, em_add(e, v, em_sqrt(e, em_mul(e, v, em_add(e, x, one)))));
-    y = keep_inf_nan(e, a[0], em_narrow(e, y));
+    y = em_keep_inf_nan(e, a[0], em_narrow(e, y));
     return em_select(e, em_cmpk(e, LLVMRealOLT, a[0], 1), em_nan(e, y), y);
 }
 
@@ -174,9 +147,9 @@ V math_atanh_f32(Em *e, const V *a)
  * The exponent reaches 150, so log2 needs a relative error below 2^-33: hence the longer polynomial. */
 V math_pow_f32(Em *e, const V *a)
 {
-    V x = a[0], y = a[1], ax = em_abs(e, x), ay = em_abs(e, y), inf = em_inf(e, x), k, f;
+    V x = a[0], y = a[1], ax = em_abs(e, x), inf = em_inf(e, x), k, f;
 
-    split(e, em_wide(e, ax), &k, &f);
+    em_split(e, em_wide(e, ax), &k, &f);
     V l = em_fmak(e, LOG1P_NEAR(e, f, LOG_LONG), LOG2E, k);
     /* 0, inf and NaN, for the product with y; float's -inf to inf become double's */
     V odd_ends = em_select(e, em_cmpk(e, LLVMRealOEQ, ax, 0), LLVMBuildFNeg(e->b, inf, ""), ax);
@@ -186,20 +159,12 @@ V math_pow_f32(Em *e, const V *a)
     V r = em_narrow(e, exp2_wide(e, em_min(e, em_max(e, t, -300), 300)));
 
     /* y integer, odd? From 2^24 on every float is an even integer (2^23 <= |y| < 2^24 has odd ones). */
-    V small = em_cmpk(e, LLVMRealOLT, ay, 0x1p24);
+    V small = em_cmpk(e, LLVMRealOLT, em_abs(e, y), 0x1p24);
     V whole = LLVMBuildFPToSI(e->b, em_select(e, small, y, em_f32(e, 0)), e->i32, "");
     V fraction = em_cmp(e, LLVMRealONE, LLVMBuildSIToFP(e->b, whole, e->f32, ""), y);
     fraction = LLVMBuildAnd(e->b, fraction, small, "");
     V odd = LLVMBuildICmp(e->b, LLVMIntNE, em_and(e, whole, em_i32(e, 1)), em_i32(e, 0), "");
     odd = LLVMBuildAnd(e->b, odd, em_not(e, fraction), "");
 
-    V negative = LLVMBuildAnd(e->b, em_cmpk(e, LLVMRealOLT, x, 0), em_cmp(e, LLVMRealOLT, ax, inf), "");
-    r = em_select(e, LLVMBuildAnd(e->b, negative, fraction, ""), em_nan(e, r), r);
-    r = em_put_sign(e, r, em_select(e, odd, em_sign(e, x), em_i32(e, 0)));
-
-    /* 1 for x = 1 and for y = 0, even with a NaN, and for (-1)^inf */
-    V one = LLVMBuildAnd(e->b, em_cmpk(e, LLVMRealOEQ, ax, 1), em_cmp(e, LLVMRealOEQ, ay, inf), "");
-    one = LLVMBuildOr(e->b, one, em_cmpk(e, LLVMRealOEQ, x, 1), "");
-    one = LLVMBuildOr(e->b, one, em_cmpk(e, LLVMRealOEQ, y, 0), "");
-    return em_select(e, one, em_f32(e, 1), r);
+    return em_pow_ends(e, x, y, r, fraction, odd);
 }
