@@ -68,12 +68,37 @@ row("unary", "Ceil", lambda n: Case("Ceil", [f(n)]))
 row("unary", "IsInf", lambda n: Case("IsInf", [f(n)]))
 row("unary", "Shrink", lambda n: Case("Shrink", [f(n)], lambd=0.5, bias=0.1))
 row("unary", "BitwiseNot, i32", lambda n: Case("BitwiseNot", [ints(99, n, dtype=np.int32)]))
-row("unary", "Sqrt, f64", lambda n: Case("Sqrt", [pos(n).astype(np.float64)]))
-row("unary", "Log, f64", lambda n: Case("Log", [pos(n).astype(np.float64)], loose=True))
-row("unary", "Tanh, f64", lambda n: Case("Tanh", [f(n).astype(np.float64)], loose=True))
-row("unary", "Sigmoid, f64", lambda n: Case("Sigmoid", [f(n).astype(np.float64)], loose=True))
-row("unary", "Erf, f64", lambda n: Case("Erf", [f(n).astype(np.float64)], loose=True))
-row("unary", "Sin, f64", lambda n: Case("Sin", [f(n).astype(np.float64)], loose=True))
+F64_FUNCTIONS = {
+    "Sqrt": pos,
+    "Log": pos,
+    "Tanh": f,
+    "Sigmoid": f,
+    "Erf": f,
+    "Sin": f,
+    "Cos": f,
+    "Tan": f,
+    "Asin": lambda n: pos(n) / 2,
+    "Acos": lambda n: pos(n) / 2,
+    "Atan": f,
+    "Sinh": f,
+    "Cosh": f,
+    "Asinh": f,
+    "Acosh": lambda n: 1 + pos(n),
+    "Atanh": lambda n: pos(n) / 2,
+    "Softplus": f,
+    "Gelu": f,
+    "Mish": f,
+    "Elu": f,
+    "Selu": f,
+    "Softsign": f,
+    "HardSigmoid": f,
+}
+for op, values in F64_FUNCTIONS.items():
+    row("unary", op + ", f64", lambda n, op=op, values=values: Case(op, [values(n).astype(np.float64)], loose=True))
+row("binary", "Pow, f64", lambda n: Case("Pow", [pos(n).astype(np.float64), f(n).astype(np.float64)], loose=True))
+row("binary", "Pow, f64, a scalar", lambda n: Case("Pow", [pos(n).astype(np.float64), const(1.7, np.float64)], loose=True))
+row("binary", "Mod, f64", lambda n: Case("Mod", [f(n).astype(np.float64) * 10, pos(n).astype(np.float64)], fmod=1, loose=True))
+row("binary", "Mod, f16", lambda n: Case("Mod", [(f(n) * 10).astype(np.float16), pos(n).astype(np.float16)], fmod=1, loose=True))
 row("unary", "Relu, f16", lambda n: Case("Relu", [f(n, dtype=np.float16)]))
 row("unary", "Sign, i64", lambda n: Case("Sign", [ints(9, n, low=-9)]))
 row("unary", "Tanh, f16", lambda n: Case("Tanh", [f(n, dtype=np.float16)], loose=None))

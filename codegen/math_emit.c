@@ -183,3 +183,45 @@ V em_pow_ends(Em *e, V x, V y, V r, V fraction, V odd)
     one = LLVMBuildOr(e->b, one, em_cmpk(e, LLVMRealOEQ, y, 0), "");
     return em_select(e, one, em_like(e, r, 1), r);
 }
+
+void em_add_attribute(LLVMContextRef cx, LLVMValueRef fn, const char *name)
+{
+    unsigned kind = LLVMGetEnumAttributeKindForName(name, strlen(name));
+    assert(kind != 0);
+    LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(cx, kind, 0));
+}
+
+/* The value 0 of `memory` is memory(none). */
+void em_mark_pure(LLVMContextRef cx, LLVMValueRef fn)
+{
+    em_add_attribute(cx, fn, "nounwind");
+    em_add_attribute(cx, fn, "willreturn");
+    em_add_attribute(cx, fn, "memory");
+}
+
+V em_libm(Em *e, const char *name, const V *given, unsigned n)
+{
+    V arg[2];
+    assert(n <= 2);
+    for (unsigned i = 0; i < n; i++) {
+        arg[i] = given[i];
+        if (!e->m->flush) continue;
+        V tiny = em_cmpk(e, LLVMRealOLT, em_abs(e, arg[i]), 0x1p-1022);
+        arg[i] = em_select(e, tiny, em_float(e, em_sign(e, arg[i])), arg[i]);
+    }
+    LLVMTypeRef type = LLVMGetTypeKind(e->f64) == LLVMVectorTypeKind ? LLVMGetElementType(e->f64) : e->f64;
+    LLVMTypeRef sig = LLVMFunctionType(type, (LLVMTypeRef[]){type, type}, n, false);
+    LLVMValueRef fn = LLVMGetNamedFunction(e->m->mod, name);
+    if (!fn) {
+        fn = LLVMAddFunction(e->m->mod, name, sig);
+        em_mark_pure(e->m->cx, fn);
+    }
+    if (e->lanes == 1) return LLVMBuildCall2(e->b, sig, fn, arg, n, "");
+    V y = LLVMGetUndef(e->f64);
+    for (unsigned i = 0; i < e->lanes; i++) {
+        V at = LLVMConstInt(LLVMInt32TypeInContext(e->m->cx), i, false), x[2];
+        for (unsigned j = 0; j < n; j++) x[j] = LLVMBuildExtractElement(e->b, arg[j], at, "");
+        y = LLVMBuildInsertElement(e->b, y, LLVMBuildCall2(e->b, sig, fn, x, n, ""), at, "");
+    }
+    return y;
+}

@@ -72,6 +72,10 @@ V em_scale(Em *e, V x, V n);    /* that: rounded once, n a whole float; floats o
 /* A call of the intrinsic `name` overloaded on the type of a[0]. */
 V em_intrinsic(Em *e, const char *name, const V *a, unsigned n);
 
+/* The C library's `name` of n doubles, lane by lane. With `flush` denormal arguments are zeros there: the library scales
+ * what its bits say is denormal, and would get 0 where a logarithm's argument is normal. */
+V em_libm(Em *e, const char *name, const V *given, unsigned n);
+
 /* For doubles: 2^n of the n in t = n + 1.5 * 2^52, -1023 < n < 1024; and a normal x > 0 as 2^k (1 + f),
  * sqrt(1/2) < 1 + f < sqrt(2). */
 V em_pow2(Em *e, V t);
@@ -83,8 +87,32 @@ V em_log_domain(Em *e, V x, double pole, V y);
 /* r = |x|^y with the signs and special cases of C's Annex F; whether y is no integer, whether it is an odd one. */
 V em_pow_ends(Em *e, V x, V y, V r, V fraction, V odd);
 
+void em_add_attribute(LLVMContextRef cx, LLVMValueRef fn, const char *name); /* an enum attribute with the value 0 */
+void em_mark_pure(LLVMContextRef cx, LLVMValueRef fn);                       /* neither reads nor writes, returns */
+
 /* The kernels, by file. */
 V math_exp_f64(Em *e, const V *a); /* math_f64.c */
+V math_exp2_f64(Em *e, const V *a);
+V math_expm1_f64(Em *e, const V *a);
+V math_tanh_f64(Em *e, const V *a);
+V math_sinh_f64(Em *e, const V *a);
+V math_cosh_f64(Em *e, const V *a);
+V math_log_f64(Em *e, const V *a);
+V math_log1p_f64(Em *e, const V *a);
+V math_sigmoid_f64(Em *e, const V *a);
+V math_softplus_f64(Em *e, const V *a);
+V math_asinh_f64(Em *e, const V *a);
+V math_acosh_f64(Em *e, const V *a);
+V math_atanh_f64(Em *e, const V *a);
+V math_pow_f64(Em *e, const V *a);
+
+V math_sin_f64(Em *e, const V *a); /* math_trig_f64.c */
+V math_cos_f64(Em *e, const V *a);
+V math_tan_f64(Em *e, const V *a);
+V math_asin_f64(Em *e, const V *a);
+V math_acos_f64(Em *e, const V *a);
+V math_atan_f64(Em *e, const V *a);
+
 V math_exp_f32(Em *e, const V *a); /* math_f32.c: single precision throughout */
 V math_exp2_f32(Em *e, const V *a);
 V math_log_f32(Em *e, const V *a);

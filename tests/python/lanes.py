@@ -2,9 +2,9 @@
 """What goes in lanes, compiled:   lanes.py [--bmc PATH] [--seed N]
 
 Rows whose elements lie apart (behind a Transpose), sums over rows far apart, one row times a matrix beyond the caches,
-determinants a matrix a lane, constants that are made of latent ones: lengths around whole vectors and blocks, fixed and
-symbolic, NaN among the elements, as code for three CPUs and without optimisation, against numpy. Inputs end with a page,
-with nothing behind it that may be read. One thread and two give the same bits.
+determinants a matrix a lane, constants that are made of latent ones, functions of doubles: lengths around whole vectors
+and blocks, fixed and symbolic, NaN among the elements, as code for three CPUs and without optimisation, against numpy.
+Inputs end with a page, with nothing behind it that may be read. One thread and two give the same bits.
 """
 
 import argparse
@@ -115,6 +115,47 @@ def latent(rng):
     return text, {"x": x}, {"y": x * softmax(square.cumsum(0), 0), "z": x + square}
 
 
+LONG = np.longdouble
+FUNCTIONS = {  # of doubles: how it is computed with more bits
+    "Exp": np.exp, "Log": np.log, "Tanh": np.tanh, "Sinh": np.sinh, "Cosh": np.cosh, "Asinh": np.arcsinh,
+    "Acosh": np.arccosh, "Atanh": np.arctanh, "Sin": np.sin, "Cos": np.cos, "Tan": np.tan, "Asin": np.arcsin,
+    "Acos": np.arccos, "Atan": np.arctan, "Softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+    "Sigmoid": lambda x: 1 / (1 + np.exp(-x)), "Elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+}
+SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5, 710.0, 711.0, -745.0, 1e-300, -1e-20, 1e16, -1e300, 7e8]
+
+
+def of_doubles(rng, n, symbolic):
+    """All elementary functions of doubles, and Pow; huge angles beside small ones."""
+    x = rng.standard_normal(n) * rng.choice([0.1, 1, 30], n)
+    y = rng.standard_normal(n) * 5
+    where = rng.permutation(n)[: min(n, len(SPECIAL))]
+    x[where] = rng.permutation(SPECIAL)[: len(where)]
+    y[::3] = np.round(y[::3])
+    dims = "N" if symbolic else str(n)
+    names = list(FUNCTIONS)
+    outs = ", ".join("%%%s" % k.lower() for k in names)
+    text = "graph @g(%%x: f64[%s], %%y: f64[%s]) -> (%s, %%pow) {\n" % (dims, dims, outs)
+    text += "".join("  %%%s = %s(%%x)\n" % (k.lower(), k) for k in names) + "  %pow = Pow(%x, %y)\n}\n"
+    with np.errstate(all="ignore"):
+        want = {k.lower(): f(x.astype(LONG)) for k, f in FUNCTIONS.items()}
+        want["pow"] = np.power(x.astype(LONG), y.astype(LONG))
+    return text, {"x": x, "y": y}, want
+
+
+def ulps(y, w):
+    """The largest error in units in the last place; infinite where one is no finite number and the other is another,
+    or signs of zeros differ. What is denormal counts as zero."""
+    with np.errstate(all="ignore"):
+        near = w.astype(np.float64)
+    same = (y == near) & (np.signbit(y) == np.signbit(near)) | np.isnan(y) & np.isnan(near)
+    same |= (np.abs(near) < 2.3e-308) & (np.abs(y) < 2.3e-308)
+    with np.errstate(all="ignore"):
+        off = np.abs(y.astype(LONG) - w) / np.spacing(np.abs(near))
+    off = np.where(np.isfinite(near) & np.isfinite(y) & (near != 0), off, np.inf)
+    return float(np.max(np.where(same, 0, off)))
+
+
 def cases(rng):
     for shape in (1, 9, 7, 4), (2, 3, 8, 4), (1, 5, 17, 3), (1, 4, 33, 6), (1, 3, 100, 16):
         yield "apart %s" % (shape,), "f32", behind_transpose(rng, "f32", shape, False)
@@ -131,6 +172,8 @@ def cases(rng):
     for side, batch in (1, 9), (2, 17), (3, 8), (7, 33), (48, 8), (49, 8):
         yield "det %d of %d" % (batch, side), "f32", determinants(rng, side, batch)
     yield "latent", "f32", latent(rng)
+    for n in 1, 7, 16, 67, 1031:
+        yield "functions of %d doubles" % n, "ulps", of_doubles(rng, n, n == 67)
 
 
 def main():
@@ -146,6 +189,10 @@ def main():
     for name, kind, (text, feeds, want) in cases(np.random.default_rng(args.seed)):
         for label, got in answers(tally, bmc, work, name, text, feeds):
             for k, w in want.items():
+                if kind == "ulps":
+                    off = ulps(got[k], w)
+                    tally.check("%s: %s" % (label, k), off < 3, off)
+                    continue
                 y = got[k].astype(np.float64)
                 if not tally.check("%s: %s, shape" % (label, k), y.shape == w.shape, y.shape):
                     continue
