@@ -17,9 +17,10 @@ static void find_foreign(void *arg, KStep *s)
     if (s->kind != KST_LAUNCH) return;
     uint64_t bits = 0;
     map_get(&g->foreign, (uint64_t)(uintptr_t)s->kernel, &bits);
-    for (uint32_t a = 0; a < s->n_buf_arg && a < 63; a++) {
-        KSpace space = root_space(g->m, s->buf_arg[a]);
-        if (space == KS_IN || space == KS_OUT || space == KS_BOX) bits |= 1ull << (a + 1);
+    for (uint32_t p = 1, a = 0; p < s->kernel->param.n && p < 64; p++) {
+        if (s->kernel->param.p[p].space == KS_LOCAL) continue; /* locals stand between parameters */
+        KSpace space = root_space(g->m, s->buf_arg[a++]);
+        if (space == KS_IN || space == KS_OUT || space == KS_BOX) bits |= 1ull << p;
     }
     map_put(&g->foreign, (uint64_t)(uintptr_t)s->kernel, bits);
 }

@@ -15,9 +15,12 @@ static void test_rows(const char *cpu, DType to, bool free_cols)
     Dim d[] = {dim_k(&u, ROWS), free_cols ? dim_sym(&u.dims, s) : dim_k(&u, COLS)};
     KBuf x = port(&u, false, "x", DT_I32, 2, d), y = port(&u, true, "y", to, 2, d);
     Kb *b = kb_new(&u.m, "rows", (KLoc){0});
-    uint32_t px = kb_param(b, x, false), py = kb_param(b, y, true);
-    KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, ROWS)), j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, d[1]));
-    KVal at[] = {i, j}, v = kb_add(b, kb_load(b, px, at), kb_cast(b, DT_I32, i));
+    Dim one = dim_k(&u, 1);
+    uint32_t px = kb_param(b, x, false), pl = kb_local(b, "first", DT_I32, 1, &one), py = kb_param(b, y, true); /* a local between */
+    KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, ROWS)), zero = kb_i(b, 0);
+    kb_store(b, pl, &zero, kb_cast(b, DT_I32, i));
+    KVal j = kb_for(b, KLOOP_VEC, zero, kb_dim(b, d[1]));
+    KVal at[] = {i, j}, v = kb_add(b, kb_load(b, px, at), kb_load(b, pl, &zero));
     kb_store(b, py, at, kb_cast(b, to, v));
     kb_end(b);
     kb_end(b);
