@@ -90,6 +90,8 @@ static KVal padded_taps(Pl *x, int i, KVal o)
 {
     Kb *b = x->l->b;
     const Window *w = &x->w;
+    bool fits = !x->a->ceil_mode || (x->a->auto_pad && !strncmp(x->a->auto_pad, "SAME", 4));
+    if (fits) return kb_i(b, w->kernel[i]); /* the last window ends where the padding does, or before */
     KVal zero = kb_i(b, 0), dil = kb_i(b, w->dilation[i]), round = kb_i(b, w->dilation[i] - 1), start = window_at(b, w, i, o, zero);
     KVal lo = kb_sub(b, zero, kb_dim(b, w->begin[i])), hi = kb_add(b, kb_dim(b, w->in[i]), kb_dim(b, w->end[i]));
     KVal first = kb_bin(b, KOP_FLOORDIV, kb_add(b, kb_sub(b, lo, start), round), dil);
@@ -205,7 +207,7 @@ static bool lower(Lw *l, Node n)
     Kb *b = lw_kernel(l, op->name);
     x.src = kb_param(b, nest.in, false);
     if (indices) lower_indices(&x);
-    else if (x.sum.kind != POOL_MAX || !window_rows_max(&nest, x.sum.type)) window_nest(&nest);
+    else if (x.sum.kind == POOL_MAX ? !window_rows_max(&nest, x.sum.type) : !window_rows_even(&nest, x.sum.type)) window_nest(&nest);
     lw_kernel_end(l);
     return true;
 }

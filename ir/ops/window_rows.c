@@ -6,6 +6,7 @@
  *     for row of the band:  vec column of the input   t[row][begin + column] = max over window rows
  *     for row of the band:  vec column of the result  put max over window columns of t[row][column*stride + tap]
  * A window row that lies outside is replaced by one that lies inside: a maximum takes no harm from seeing it twice.
+ * Sums that give every tap the same weight are separable, too; window rows outside are then 0.
  * Sums of products:
  *   par n, channel, band of output rows
  *     for row of the input that the band sees:  t[row] = its elements, zeros around them
@@ -14,10 +15,12 @@
  * rows, so that no load waits for a store that overlaps it. */
 #include "ir/ops/window_rows.h"
 #include <math.h>
+#include <string.h>
 
 #define ROWS_BLOCK 4       /* rows of a block of sums */
 #define ROWS_BAND 16       /* rows of a band, at most */
 #define ROWS_TAPS 32       /* taps that are code of their own, along rows or columns */
+#define ROWS_RUNS 8        /* of columns whose windows see as many of the input's: code of their own */
 #define ROWS_WIDE (1 << 14) /* elements of a row in scratch, at most, */
 #define ROWS_ALL (1 << 16) /* of all rows */
 
@@ -195,14 +198,20 @@ static void column_maxima(Wr *x, KVal row)
     kb_end(b);
 }
 
+/* The window's rows fit a nest of row by row; w is planned in x. */
+static bool row_by_row(Wr *x, const WindowNest *n, DType type)
+{
+    int64_t taps = 1;
+    if (!plan(x, n, type, 1, 1)) return false;
+    for (int i = 0; i < x->last; i++) taps *= n->w->kernel[i] > ROWS_TAPS ? ROWS_TAPS + 1 : n->w->kernel[i];
+    if (taps < 2 || taps > ROWS_TAPS || n->w->kernel[x->last] > ROWS_TAPS) return false;
+    return n->w->kernel[x->last] > n->w->stride[x->last] || n->w->padded; /* else columns are not shared */
+}
+
 bool window_rows_max(const WindowNest *n, DType type)
 {
     Wr x;
-    int64_t taps = 1;
-    if (n->factor || !plan(&x, n, type, 1, 1)) return false;
-    for (int i = 0; i < x.last; i++) taps *= n->w->kernel[i] > ROWS_TAPS ? ROWS_TAPS + 1 : n->w->kernel[i];
-    if (taps < 2 || taps > ROWS_TAPS || n->w->kernel[x.last] > ROWS_TAPS) return false;
-    if (n->w->kernel[x.last] <= n->w->stride[x.last] && !n->w->padded) return false; /* columns are not shared */
+    if (n->factor || !row_by_row(&x, n, type)) return false;
     Kb *b = x.b;
     Dim size[2] = {dim_const(&n->l->m->dims, x.band), x.wide};
     x.rows = kb_local(b, "rows", type, 2, size);
@@ -210,6 +219,142 @@ bool window_rows_max(const WindowNest *n, DType type)
     row_maxima(&x, kb_for(b, KLOOP_SEQ, kb_i(b, 0), x.high));
     kb_end(b);
     column_maxima(&x, kb_for(b, KLOOP_SEQ, kb_i(b, 0), x.high));
+    kb_end(b);
+    for (; depth; depth--) kb_end(b);
+    return true;
+}
+
+/* ---- sums without weights ---- */
+
+/* t[row][begin..] = the sums of the window's rows, each element put in by n->step; whole: none of the banded axis is outside. */
+static void row_sums(Wr *x, KVal row, bool whole)
+{
+    Kb *b = x->b;
+    const Window *w = x->w;
+    KVal idx[ROWS_TAPS][RANK_MAX], inside[ROWS_TAPS], zero = kb_const_f(b, x->type, 0);
+    int n = 1;
+    for (int i = 0; i < x->last; i++) n *= (int)w->kernel[i];
+    for (int i = 0; i < x->last; i++)
+        range(x, i, i == x->banded ? kb_add(b, x->out[2 + i], row) : x->out[2 + i]);
+    for (int t = 0; t < n; t++) {
+        int64_t rest = t;
+        idx[t][0] = x->out[0];
+        idx[t][1] = x->out[1];
+        inside[t] = (KVal){0};
+        for (int i = x->last - 1; i >= 0; i--) {
+            int64_t tap = rest % w->kernel[i];
+            rest /= w->kernel[i];
+            idx[t][2 + i] = kb_add(b, x->start[i], kb_i(b, tap * w->dilation[i]));
+            if (i != x->banded || !whole) window_inside(b, w, i, idx[t][2 + i], &inside[t]);
+        }
+    }
+    pad(x, row, zero);
+    KVal j = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, w->in[x->last])), acc = x->n->init(x->n->arg, x->out[1]);
+    for (int t = 0; t < n; t++) {
+        idx[t][2 + x->last] = j;
+        KVal v = inside[t].i ? kb_load_if(b, x->src, idx[t], inside[t], zero) : kb_load(b, x->src, idx[t]);
+        acc = x->n->step(x->n->arg, acc, v, (KVal){0});
+    }
+    kb_store(b, x->rows, (KVal[]){row, kb_add(b, j, kb_dim(b, w->begin[x->last]))}, acc);
+    kb_end(b);
+}
+
+/* Columns from..to-1 of the result from t[row]; of their windows `inside` columns each lie in the input. */
+static void column_sums(Wr *x, int64_t from, int64_t to, int64_t inside, const KVal *out, KVal row, KVal *count)
+{
+    Kb *b = x->b;
+    const Window *w = x->w;
+    int a = x->last;
+    KVal at[RANK_MAX], sum = {0};
+    if (from >= to) return;
+    memcpy(at, out, sizeof at);
+    count[a] = kb_i(b, inside);
+    at[2 + a] = kb_i(b, from);
+    KVal factor = x->n->factor ? x->n->factor(x->n->arg, at, count) : (KVal){0};
+    if (to - from > 1) at[2 + a] = kb_add(b, kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, to - from)), at[2 + a]);
+    KVal first = kb_mul(b, at[2 + a], kb_i(b, w->stride[a]));
+    for (int64_t t = 0; t < w->kernel[a]; t++) {
+        KVal v = kb_load(b, x->rows, (KVal[]){row, kb_add(b, first, kb_i(b, t * w->dilation[a]))});
+        sum = t ? kb_add(b, sum, v) : v;
+    }
+    x->n->put(x->n->arg, at, sum, factor);
+    if (to - from > 1) kb_end(b);
+}
+
+/* t[0..high): rows whose windows reach outside at the top, those inside, those at the bottom. */
+static void band_sums(Wr *x)
+{
+    Kb *b = x->b;
+    const Window *w = x->w;
+    int r = x->banded;
+    KVal zero = kb_i(b, 0), lo = zero, hi = x->high, begin = kb_dim(b, w->begin[r]);
+    KVal stop = kb_sub(b, kb_add(b, kb_dim(b, w->in[r]), begin), kb_i(b, (w->kernel[r] - 1) * w->dilation[r]));
+    if (w->below[r]) lo = kb_max(b, zero, kb_min(b, hi, kb_sub(b, kb_ceil_div(b, begin, w->stride[r]), x->out[2 + r])));
+    if (w->above[r]) hi = kb_max(b, lo, kb_min(b, hi, kb_sub(b, kb_ceil_div(b, stop, w->stride[r]), x->out[2 + r])));
+    KVal from[3] = {zero, lo, hi}, to[3] = {lo, hi, x->high};
+    for (int k = 0; k < 3; k++) {
+        if ((k == 0 && !w->below[r]) || (k == 2 && !w->above[r])) continue;
+        row_sums(x, kb_for(b, KLOOP_SEQ, from[k], to[k]), k == 1);
+        kb_end(b);
+    }
+}
+
+/* Columns of the window at output column q that lie inside the input. */
+static int64_t columns_inside(const Window *w, int a, int64_t q, int64_t in, int64_t begin)
+{
+    int64_t n = 0;
+    for (int64_t t = 0; t < w->kernel[a]; t++) {
+        int64_t pos = q * w->stride[a] - begin + t * w->dilation[a];
+        n += pos >= 0 && pos < in;
+    }
+    return n;
+}
+
+/* The result's row from t[row]: runs of columns whose windows see as many of the input's are a loop. */
+static void average_row(Wr *x, KVal row, int64_t in, int64_t out, int64_t begin)
+{
+    Kb *b = x->b;
+    const Window *w = x->w;
+    int a = x->last;
+    KVal at[RANK_MAX], count[WINDOW_MAX];
+    for (int i = 0; i < a; i++) at[2 + i] = x->out[2 + i];
+    at[0] = x->out[0];
+    at[1] = x->out[1];
+    at[2 + x->banded] = kb_add(b, x->out[2 + x->banded], row);
+    for (int i = 0; i < a; i++) {
+        range(x, i, at[2 + i]);
+        count[i] = kb_max(b, kb_i(b, 0), kb_sub(b, x->hi[i], x->lo[i]));
+    }
+    for (int64_t q = 0, end; q < out; q = end) {
+        int64_t seen = columns_inside(w, a, q, in, begin);
+        for (end = q + 1; end < out && columns_inside(w, a, end, in, begin) == seen;) end++;
+        if (!x->n->factor) end = out;
+        column_sums(x, q, end, seen, at, row, count);
+    }
+}
+
+bool window_rows_even(const WindowNest *n, DType type)
+{
+    Wr x;
+    int64_t in, out, begin, runs = 1;
+    if (n->per != 1 || n->shared || !row_by_row(&x, n, type)) return false;
+    const KTarget *t = &n->l->k->target;
+    Dims *d = &n->l->m->dims;
+    /* results beyond the caches as large as what is read: bands, which read and write in turns, take 1.1 to 1.4 as long */
+    int64_t all = 0, step = 1;
+    for (int i = 0; i < n->w->n; i++) step *= n->w->stride[i];
+    bool known = dim_is_const(d, kbuf_count(n->l->k, n->in), &all);
+    if (step == 1 && known && all * dtype_bytes(kbuf(n->l->k, n->in)->elem, 1) > t->l2_bytes) return false;
+    if (!dim_is_const(d, n->w->in[x.last], &in) || !dim_is_const(d, n->w->out[x.last], &out) || !dim_is_const(d, n->w->begin[x.last], &begin)) return false;
+    for (int64_t q = 1; q < out; q++)
+        runs += n->factor && columns_inside(n->w, x.last, q, in, begin) != columns_inside(n->w, x.last, q - 1, in, begin);
+    if (runs > ROWS_RUNS) return false;
+    Kb *b = x.b;
+    Dim size[2] = {dim_const(&n->l->m->dims, x.band), x.wide};
+    x.rows = kb_local(b, "rows", type, 2, size);
+    int depth = open_loops(&x);
+    band_sums(&x);
+    average_row(&x, kb_for(b, KLOOP_SEQ, kb_i(b, 0), x.high), in, out, begin);
     kb_end(b);
     for (; depth; depth--) kb_end(b);
     return true;

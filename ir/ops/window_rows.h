@@ -9,6 +9,9 @@
 /* The maximum, NaN if there is one, of each window, by n->put; n->channels are the input's, n->init is what a window
  * without an element gives. false: nothing emitted, the nest is not worth it or too large here. */
 bool window_rows_max(const WindowNest *n, DType type);
+/* The sum of each window, n->init and n->step over its taps (that begins with 0, this adds up and makes 0 of 0), by
+ * n->put with n->factor. false: as above. Columns are added up after rows. */
+bool window_rows_even(const WindowNest *n, DType type);
 /* n->init, then n->step with n->shared over each window's taps, absent ones 0, by n->put without a factor. Two spatial
  * axes. false: as above. */
 bool window_rows_sum(const WindowNest *n);
