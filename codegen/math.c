@@ -44,6 +44,7 @@ static const MathFn functions[] = {
     {"acos", 1, math_acos_f32, math_acos_f64, false},
     {"atan", 1, math_atan_f32, math_atan_f64, false},
     {"pow", 2, math_pow_f32, math_pow_f64, false},
+    {"fmod", 2, math_fmod_f32, math_fmod_f64, false},
 };
 
 static LLVMTypeRef of_lanes(LLVMTypeRef t, unsigned lanes) { return lanes == 1 ? t : LLVMVectorType(t, lanes); }

@@ -22,11 +22,11 @@ typedef struct MathCtx {
     bool flush;   /* the code will run with denormals flushed (x86 FTZ+DAZ, Arm FZ): skip what only denormals need */
 } MathCtx;
 
-/* The function `bmc.NAME.vL{f32,f64}`, <L x T> -> <L x T> (two arguments for pow; lanes = 1 means the scalar T),
+/* The function `bmc.NAME.vL{f32,f64}`, <L x T> -> <L x T> (two arguments for pow and fmod; lanes = 1 means the scalar T),
  * internal, nounwind, memory(none); made on first use, with target-cpu, target-features and prefer-vector-width
  * copied from `attrs_from` (may be NULL). NULL when NAME is unknown or `elem` is neither float nor double.
  * NAME: exp exp2 log log2 log10 log1p expm1 tanh erf sigmoid softplus sin cos tan asin acos atan sinh cosh
- * asinh acosh atanh pow. The cheap ones carry `alwaysinline`: run the always-inline pass to have them in the loop. */
+ * asinh acosh atanh pow fmod. The cheap ones carry `alwaysinline`: run the always-inline pass to have them in the loop. */
 LLVMValueRef math_function(MathCtx *m, const char *name, LLVMTypeRef elem, unsigned lanes, LLVMValueRef attrs_from);
 
 #endif

@@ -132,6 +132,9 @@ V math_acosh_f32(Em *e, const V *a);
 V math_atanh_f32(Em *e, const V *a);
 V math_pow_f32(Em *e, const V *a);
 
+V math_fmod_f32(Em *e, const V *a); /* math_rem.c: exact */
+V math_fmod_f64(Em *e, const V *a);
+
 V math_sin_f32(Em *e, const V *a); /* math_trig.c */
 V math_cos_f32(Em *e, const V *a);
 V math_tan_f32(Em *e, const V *a);

@@ -341,16 +341,6 @@ static LV real_round(Cg *g, KOp op, LV x)
     return cg_intrinsic(g, "llvm.copysign", LLVMTypeOf(x), (LV[]){r, x}, 2);
 }
 
-static LV real_mod(Cg *g, LV a, LV d)
-{
-    LLVMBuilderRef b = g->b;
-    LV r = LLVMBuildFRem(b, a, d, ""), zero = real_k(a, 0);
-    LV other = LLVMBuildXor(b, fcmp(g, LLVMRealOLT, r, zero), fcmp(g, LLVMRealOLT, d, zero), "");
-    LV fix = LLVMBuildAnd(b, other, fcmp(g, LLVMRealONE, r, zero), "");
-    LV signed_zero = cg_intrinsic(g, "llvm.copysign", LLVMTypeOf(a), (LV[]){zero, d}, 2);
-    return pick(g, fcmp(g, LLVMRealOEQ, r, zero), signed_zero, pick(g, fix, LLVMBuildFAdd(b, r, d, ""), r));
-}
-
 static LV math_call(CgFn *f, const char *name, LV *x, unsigned n)
 {
     Cg *g = f->g;
@@ -364,6 +354,18 @@ static LV math_call(CgFn *f, const char *name, LV *x, unsigned n)
         return x[0];
     }
     return cg_call(g, fn, x, n, "");
+}
+
+/* fmod's result is moved into the interval of the divisor's sign. */
+static LV real_mod(CgFn *f, LV a, LV d)
+{
+    Cg *g = f->g;
+    LLVMBuilderRef b = g->b;
+    LV r = math_call(f, "fmod", (LV[]){a, d}, 2), zero = real_k(a, 0);
+    LV other = LLVMBuildXor(b, fcmp(g, LLVMRealOLT, r, zero), fcmp(g, LLVMRealOLT, d, zero), "");
+    LV fix = LLVMBuildAnd(b, other, fcmp(g, LLVMRealONE, r, zero), "");
+    LV signed_zero = cg_intrinsic(g, "llvm.copysign", LLVMTypeOf(a), (LV[]){zero, d}, 2);
+    return pick(g, fcmp(g, LLVMRealOEQ, r, zero), signed_zero, pick(g, fix, LLVMBuildFAdd(b, r, d, ""), r));
 }
 
 /* ---- strings ---- */
@@ -430,13 +432,13 @@ LV scalar_op(CgFn *f, const KInstRec *in, LV *a, DType t, bool vec)
     case KOP_MUL: return real ? LLVMBuildFMul(b, a[0], a[1], "") : LLVMBuildMul(b, a[0], a[1], "");
     case KOP_DIV:
     case KOP_REM: {
-        if (real) return in->op == KOP_DIV ? LLVMBuildFDiv(b, a[0], a[1], "") : LLVMBuildFRem(b, a[0], a[1], "");
+        if (real) return in->op == KOP_DIV ? LLVMBuildFDiv(b, a[0], a[1], "") : math_call(f, "fmod", a, 2);
         LV q = NULL, r = NULL;
         int_div(g, sign, a[0], a[1], in->op == KOP_DIV ? &q : NULL, in->op == KOP_REM ? &r : NULL);
         return q ? q : r;
     }
     case KOP_MOD: {
-        if (real) return real_mod(g, a[0], a[1]);
+        if (real) return real_mod(f, a[0], a[1]);
         LV r;
         int_div(g, sign, a[0], a[1], NULL, &r);
         if (!sign) return r;

@@ -126,21 +126,27 @@ SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5, 710.0, 711.0, -745.0,
 
 
 def of_doubles(rng, n, symbolic):
-    """All elementary functions of doubles, and Pow; huge angles beside small ones."""
+    """All elementary functions of doubles, and Pow; huge angles beside small ones. The remainder, of floats, too."""
     x = rng.standard_normal(n) * rng.choice([0.1, 1, 30], n)
     y = rng.standard_normal(n) * 5
     where = rng.permutation(n)[: min(n, len(SPECIAL))]
     x[where] = rng.permutation(SPECIAL)[: len(where)]
     y[::3] = np.round(y[::3])
+    z = np.where(rng.random(n) < 0.9, rng.standard_normal(n), rng.choice([0, np.inf, 1e-9, np.nan], n))
     dims = "N" if symbolic else str(n)
     names = list(FUNCTIONS)
     outs = ", ".join("%%%s" % k.lower() for k in names)
-    text = "graph @g(%%x: f64[%s], %%y: f64[%s]) -> (%s, %%pow) {\n" % (dims, dims, outs)
-    text += "".join("  %%%s = %s(%%x)\n" % (k.lower(), k) for k in names) + "  %pow = Pow(%x, %y)\n}\n"
+    text = "graph @g(%%x: f64[%s], %%y: f64[%s], %%z: f64[%s]) -> (%s, %%pow, %%d, %%f, %%h) {\n" % (dims, dims, dims, outs)
+    text += "".join("  %%%s = %s(%%x)\n" % (k.lower(), k) for k in names) + "  %pow = Pow(%x, %y)\n"
+    for k, kind in ("d", "f64"), ("f", "f32"), ("h", "f16"):
+        text += "  %%%sx = Cast(%%x) {to=%s}\n  %%%sz = Cast(%%z) {to=%s}\n  %%%s = Mod(%%%sx, %%%sz) {fmod=1}\n" % (k, kind, k, kind, k, k, k)
+    text += "}\n"
     with np.errstate(all="ignore"):
         want = {k.lower(): f(x.astype(LONG)) for k, f in FUNCTIONS.items()}
         want["pow"] = np.power(x.astype(LONG), y.astype(LONG))
-    return text, {"x": x, "y": y}, want
+        for k, kind in ("d", np.float64), ("f", np.float32), ("h", np.float16):
+            want[k] = np.fmod(x.astype(kind), z.astype(kind))
+    return text, {"x": x, "y": y, "z": z}, want
 
 
 def ulps(y, w):
@@ -191,7 +197,7 @@ def main():
             for k, w in want.items():
                 if kind == "ulps":
                     off = ulps(got[k], w)
-                    tally.check("%s: %s" % (label, k), off < 3, off)
+                    tally.check("%s: %s" % (label, k), off < 3 if w.dtype == LONG else off == 0, off)
                     continue
                 y = got[k].astype(np.float64)
                 if not tally.check("%s: %s, shape" % (label, k), y.shape == w.shape, y.shape):

@@ -600,6 +600,48 @@ static void test_pow_f64(Test *t)
     }
 }
 
+/* fmod: the bits of C's, but that a NaN is any; with denormals flushed those are zeros. */
+static void test_fmod(Test *t, bool wide)
+{
+    static float x[2][CHUNK], y[CHUNK];
+    static double x64[2][CHUNK], y64[CHUNK];
+    for (int k = 0; k < t->n_targets; k++) {
+        uint64_t seed = 5;
+        bool flush = t->target[k].flush;
+        long wrong = 0;
+        char what[160] = "fmod";
+        for (unsigned lanes = LANES; lanes; lanes = lanes == LANES ? 1 : 0) {
+            Loop2 loop = (Loop2)(void (*)(void))compile(t, &t->target[k], "fmod", wide, lanes, 2);
+            for (int chunk = 0; chunk < (t->full ? 2000 : 24) + N_EDGE64; chunk++) {
+                for (int i = 0; i < CHUNK; i++) {
+                    double a = any_double(&seed), b = any_double(&seed);
+                    if (!wide) a = (double)of_bits((uint32_t)(next_random(&seed) >> 9));
+                    if (!wide) b = (double)of_bits((uint32_t)(next_random(&seed) >> 9));
+                    if (chunk < N_EDGE64) a = edge64[chunk] * (i % 2 ? -1 : 1), b = edge64[i / 2 % N_EDGE64];
+                    else if (chunk % 4 == 1) a = between(&seed, -9, 9), b = between(&seed, -2, 2);
+                    else if (chunk % 4 == 2) b = ldexp(a, -(i / LANES % 70)) * (i % 3 ? between(&seed, 0.5, 1) : 1);
+                    else if (chunk % 4 == 3) b = i % 40 - 20, a = b * (double)(next_random(&seed) % 100000 >> i % 16);
+                    x64[0][i] = a, x64[1][i] = b, x[0][i] = (float)a, x[1][i] = (float)b;
+                }
+                if (flush) set_flush(true);
+                if (wide) loop(x64[0], x64[1], y64, CHUNK);
+                else loop(x[0], x[1], y, CHUNK);
+                if (flush) set_flush(false);
+                for (int i = 0; i < CHUNK; i++) {
+                    double a = wide ? x64[0][i] : (double)x[0][i], b = wide ? x64[1][i] : (double)x[1][i];
+                    double got = wide ? y64[i] : (double)y[i], least = wide ? 0x1p-1022 : 0x1p-126;
+                    double want = fmod(a, flush && fabs(b) < least ? 0 : b);
+                    bool same = memcmp(&want, &got, 8) == 0 || (isnan(want) && isnan(got));
+                    if (flush && fabs(want) < least) same |= got == 0;
+                    if (!same && !wrong++)
+                        snprintf(what, sizeof what, "fmod(%a, %a) = %a, got %a, %s", a, b, want, got, t->target[k].name);
+                }
+            }
+        }
+        check(t, !wrong, what, "is not C's");
+    }
+}
+
 static bool wanted(int argc, char **argv, const char *name)
 {
     bool any = false, hit = false;
@@ -651,6 +693,7 @@ int main(int argc, char **argv)
         test_pow(&t);
         if (!t.bench) test_lanes(&t, "pow", 2), test_pow_f64(&t);
     }
+    if (wanted(argc, argv, "fmod") && !t.bench) test_fmod(&t, false), test_fmod(&t, true);
     for (int k = 0; k < t.n_targets; k++) LLVMDisposeTargetMachine(t.target[k].tm);
     LLVMDisposeMessage(cpu);
     LLVMDisposeMessage(features);
