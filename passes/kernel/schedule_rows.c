@@ -112,6 +112,11 @@ static void plan_block(Rows *s, KBlock b)
 }
 
 /* ---- is it worth it? ---- */
+typedef struct Nest {
+    const KInstRec *loop;
+    const struct Nest *outer;
+} Nest;
+
 static int64_t trip(const Rows *s, const KInstRec *r)
 {
     int64_t lo, hi;
@@ -119,23 +124,32 @@ static int64_t trip(const Rows *s, const KInstRec *r)
     return kx_const_i(s->k, s->m->dims, karg(s->k, r, 1), &hi) ? hi - lo : -1;
 }
 
-static bool reaches_far(const Rows *s, KInst load, const KInstRec *rows)
+/* The loops around the load, from `rows` outwards: rows of several axes that follow one another count together. */
+static bool reaches_far(const Rows *s, KInst load, const Nest *rows)
 {
-    int64_t across, down, n = trip(s, rows), bytes = dtype_info(s->k->param.p[kinst(s->k, load)->param].elem)->bits / 8;
-    KVal row = {kblock(s->k, rows->body)->param};
+    int64_t across, down, all = 1, reach = 0, bytes = dtype_info(s->k->param.p[kinst(s->k, load)->param].elem)->bits / 8;
     if (!kx_access_stride(s->k, s->m->dims, load, s->iv, &across) || across != 1) return false;
-    if (!kx_access_stride(s->k, s->m->dims, load, row, &down) || down < 1 || down > INT32_MAX) return false;
-    if (n < 0) n = ROWS_LEAST;
-    return n >= ROWS_LEAST && down * bytes >= FAR && (n > INT32_MAX || n * down * bytes > REACH);
+    for (; rows; rows = rows->outer) {
+        KVal row = {kblock(s->k, rows->loop->body)->param};
+        int64_t n = trip(s, rows->loop);
+        if (!kx_access_stride(s->k, s->m->dims, load, row, &down) || down < 1 || down > INT32_MAX) return false;
+        if (n < 0) n = ROWS_LEAST;
+        if (n > INT32_MAX || down * bytes < FAR) return n > INT32_MAX && down * bytes >= FAR;
+        if (all < ROWS_LEAST) all *= n;
+        reach = n * down * bytes > reach ? n * down * bytes : reach;
+        if (all >= ROWS_LEAST && reach > REACH) return true;
+    }
+    return false;
 }
 
 /* Straight code and seq loops; stores only outside of these. *far: some loop reads rows that are far apart. */
-static bool suits(Rows *s, KBlock b, const KInstRec *rows)
+static bool suits(Rows *s, KBlock b, const Nest *rows)
 {
     for (KInst i = kblock(s->k, b)->first; i.i; i = kinst(s->k, i)->next) {
         const KInstRec *r = kinst(s->k, i);
         if (r->op == KOP_FOR) {
-            if (r->loop != KLOOP_SEQ || !suits(s, r->body, r)) return false;
+            Nest inner = {r, rows};
+            if (r->loop != KLOOP_SEQ || !suits(s, r->body, &inner)) return false;
         } else if (r->op == KOP_LOAD) {
             s->far |= rows && reaches_far(s, i, rows);
         } else if (r->op == KOP_STORE) {
