@@ -1,9 +1,9 @@
 /* tile: the contraction node as LLVM IR.
  *
- *   for each tile of h rows x w vectors that covers rows x cols:           (cover_emit: loops over a few tile sizes)
+ *   for each tile of h rows x w vectors that covers rows x cols:           (tile_cover.c: loops over a few tile sizes)
  *       acc[h][w][sums] = init                                             (tile_body)
  *       for t < T: a[i] = row pointers, b = strip pointer
- *           for k < K: acc[i][s] = fma(splat a[i][k], b[s][k], acc[i][s])  (k_loop: one block that branches to itself; s: strips, w * sums)
+ *           for k < K: acc[i][s] = fma(splat a[i][k], b[s][k], acc[i][s])  (k_loop: one block that branches to itself; s: strips, w * sums; tile_step.c)
  *       epilogue(acc)
  *
  * Requirements that the code is built around:
@@ -52,203 +52,7 @@ void tile_leave_alone(const Tile *t, V branch)
     LLVMSetMetadata(branch, LLVMGetMDKindIDInContext(cx, "llvm.loop", 9), LLVMMetadataAsValue(cx, loop));
 }
 
-/* ---- which tiles cover an extent ---- */
-static unsigned regs_per_strip(const Tile *t)
-{
-    unsigned r = 16u * dtype_info(t->e->acc)->bits / (t->e->target->vec_bits ? t->e->target->vec_bits : 128);
-    return r ? r : 1;
-}
-
-/* Issue slots of one k step of an h x w tile: two FMA and two load ports, FMA latency 4 (so at least 8 accumulators in flight). */
-static int64_t tile_cost(const Tile *t, unsigned h, unsigned w)
-{
-    unsigned per_strip = regs_per_strip(t) * t->e->sums;
-    int64_t fma = (int64_t)h * w * per_strip, loads = h + w * per_strip;
-    int64_t c = fma > loads ? fma : loads;
-    return c > 8 ? c : 8;
-}
-
-/* Sizes for a known extent of n units by tiles of at most `max`: whole tiles and a rest, or near-equal tiles, whichever takes fewer slots.
- * size[0]*count[0] + size[1]*count[1] = n. */
-static void split_known(const Tile *t, int64_t n, unsigned max, bool rows, unsigned other, unsigned size[2], int64_t count[2])
-{
-    int64_t tiles = (n + max - 1) / max, rest = n % max;
-    unsigned even = (unsigned)((n + tiles - 1) / tiles);
-    int64_t n_even = n - tiles * (even - 1);
-#define COST(s) ((s) == 0 ? 0 : rows ? tile_cost(t, (unsigned)(s), other) : tile_cost(t, other, (unsigned)(s)))
-    int64_t with_rest = n / max * COST(max) + COST(rest), near_equal = n_even * COST(even) + (tiles - n_even) * COST(even - 1);
-#undef COST
-    if (near_equal <= with_rest) {
-        size[0] = even; count[0] = n_even;
-        size[1] = even - 1; count[1] = tiles - n_even;
-    } else {
-        size[0] = max; count[0] = n / max;
-        size[1] = (unsigned)rest; count[1] = rest != 0;
-    }
-}
-
-static void cover_add(Cover *c, unsigned size, int64_t lo, int64_t count, PartMask mask)
-{
-    if (!count) return;
-    assert(c->n < PARTS_MAX);
-    c->part[c->n++] = (Part){.size = size, .lo = lo, .count = count, .mask = mask};
-}
-
-static void cover_rows(Tile *t)
-{
-    const TileEmit *e = t->e;
-    Cover *c = &t->rows;
-    int64_t n;
-    *c = (Cover){.unit = 1, .end = e->rows};
-    if (!is_const(e->rows, &n)) {
-        for (unsigned h = t->mr;; h = h > 6 ? (h + 1) / 2 : h - 1) {   /* a rest of up to mr-1 rows takes a tile or two, code stays small */
-            cover_add(c, h, 0, -1, PART_FULL);
-            if (h == 1) return;
-        }
-    }
-    if (n <= 0) return;
-    unsigned size[2]; int64_t count[2];
-    split_known(t, n, t->mr, true, t->nv, size, count);
-    cover_add(c, size[0], 0, count[0], PART_FULL);
-    cover_add(c, size[1], size[0] * count[0], count[1], PART_FULL);
-}
-
-static void cover_cols(Tile *t)
-{
-    const TileEmit *e = t->e;
-    Cover *c = &t->cols;
-    int64_t n, rows;
-    *c = (Cover){.unit = 16, .end = e->cols};
-    if (!is_const(e->cols, &n)) {
-        if (t->nv > 1 || !e->b_packed) cover_add(c, t->nv, 0, -1, PART_FULL);
-        cover_add(c, 1, 0, -1, e->b_packed ? PART_EITHER : PART_MASKED);
-        return;
-    }
-    if (n <= 0) return;
-    unsigned size[2]; int64_t count[2];
-    unsigned h = is_const(e->rows, &rows) && rows < t->mr ? (unsigned)(rows > 0 ? rows : 1) : t->mr;
-    split_known(t, (n + 15) / 16, t->nv, false, h, size, count);
-    bool ragged = n % 16 != 0;
-    int64_t lo = 0;
-    for (unsigned p = 0; p < 2; p++) {
-        if (!count[p]) continue;
-        bool last = p == 1 || !count[1];
-        if (!(ragged && last)) cover_add(c, size[p], lo, count[p], PART_FULL);
-        else if (count[p] == 1) cover_add(c, size[p], lo, 1, PART_MASKED);
-        else if (e->b_packed) cover_add(c, size[p], lo, count[p], PART_EITHER);
-        else {   /* in place, the loads of the last tile must not run past the row: a body of its own */
-            cover_add(c, size[p], lo, count[p] - 1, PART_FULL);
-            cover_add(c, size[p], lo + (count[p] - 1) * size[p] * 16, 1, PART_MASKED);
-        }
-        lo += count[p] * size[p] * 16;
-    }
-}
-
-/* Emits the loops of a cover; body is called with the builder inside, once per part. */
-static void cover_emit(Tile *t, const Cover *c, void (*body)(Tile *, const Part *, V pos))
-{
-    V pos = k64(t, 0);
-    for (unsigned p = 0; p < c->n; p++) {
-        const Part *part = &c->part[p];
-        int64_t step = (int64_t)part->size * c->unit;
-        if (part->count == 1) {
-            body(t, part, k64(t, part->lo));
-            continue;
-        }
-        V first = part->count < 0 ? pos : k64(t, part->lo);
-        Block before = here(t), head = block_new(t, "tiles"), inside = block_new(t, "tile"), after = block_new(t, "tiles.end");
-        LLVMBuildBr(t->b, head);
-        at(t, head);
-        V iv = phi(t, t->i64, first, before);
-        V more;
-        if (part->count >= 0) more = LLVMBuildICmp(t->b, LLVMIntSLT, iv, k64(t, part->lo + part->count * step), "");
-        else more = LLVMBuildICmp(t->b, LLVMIntSLE, add_k(t, iv, part->mask == PART_FULL ? step : 1), c->end, "");
-        LLVMBuildCondBr(t->b, more, inside, after);
-        at(t, inside);
-        body(t, part, iv);
-        phi_add(iv, add_k(t, iv, step), here(t));
-        tile_leave_alone(t, LLVMBuildBr(t->b, head));
-        at(t, after);
-        pos = iv;
-    }
-}
-
 /* ---- the K loop ---- */
-typedef struct Ahead { V ptr; /* at k = 0 */ int64_t step; V steps; /* bytes per step of k: `steps` if not NULL */ int64_t row; /* if not 0: a line in turn of rows at this distance */ } Ahead;
-typedef struct Operands {
-    unsigned h, w;         /* rows, vectors of columns */
-    V row[ROWS_MAX];
-    V a[ROWS_MAX];         /* row pointers at k = 0 */
-    V a_k[ROWS_MAX];       /* their strides; only when `own_stride` */
-    bool own_stride;
-    V b;                   /* first strip at k = 0 */
-    V b_odd;               /* pairs: the same, but the compiler does not see that: what is loaded twice must not stay in registers in between */
-    V b_mask;              /* of the last strip's loads; NULL: none. Whole elements, sign bit set where loaded (vector units without mask registers
-                              would rebuild them from single bits at every step), or <16 x i1> */
-    Ahead ahead[2];
-    unsigned n_ahead;
-} Operands;
-
-static V load_a(const Tile *t, V ptr)
-{
-    const TileEmit *e = t->e;
-    if (e->a_type != e->acc) return e->load_scalar(e->arg, e->a_type, ptr);
-    V v = LLVMBuildLoad2(t->b, t->elem, ptr, "");
-    LLVMSetAlignment(v, dtype_info(e->a_type)->bits / 8);
-    return v;
-}
-
-static V call_intrinsic(const Tile *t, const char *name, const LLVMTypeRef *overload, unsigned n_over, V *arg, unsigned n)
-{
-    unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
-    assert(id);
-    LLVMTypeRef over[2] = {overload[0], n_over > 1 ? overload[1] : NULL};
-    V f = LLVMGetIntrinsicDeclaration(t->e->mod, id, over, n_over);
-    return LLVMBuildCall2(t->b, LLVMIntrinsicGetType(t->e->cx, id, over, n_over), f, arg, n, "");
-}
-
-static V load_b(const Tile *t, V ptr, V mask)
-{
-    const TileEmit *e = t->e;
-    if (e->b_type != e->acc) return e->load_vector(e->arg, e->b_type, ptr, mask);
-    unsigned align = dtype_info(e->b_type)->bits / 8;
-    if (mask) {
-        if (LLVMGetIntTypeWidth(LLVMGetElementType(LLVMTypeOf(mask))) > 1) mask = LLVMBuildICmp(t->b, LLVMIntSLT, mask, LLVMConstNull(LLVMTypeOf(mask)), "");
-        LLVMTypeRef over[2] = {t->vec, t->ptr};
-        V arg[4] = {ptr, LLVMConstInt(t->i32, align, 0), mask, LLVMConstNull(t->vec)};
-        return call_intrinsic(t, "llvm.masked.load", over, 2, arg, 4);
-    }
-    V v = LLVMBuildLoad2(t->b, t->vec, ptr, "");
-    LLVMSetAlignment(v, align);
-    return v;
-}
-
-static V splat(const Tile *t, V x)
-{
-    V v = LLVMBuildInsertElement(t->b, LLVMGetPoison(t->vec), x, LLVMConstInt(t->i32, 0, 0), "");
-    return LLVMBuildShuffleVector(t->b, v, LLVMGetPoison(t->vec), LLVMConstNull(LLVMVectorType(t->i32, 16)), "");
-}
-
-static V mac(const Tile *t, V a, V b, V acc)
-{
-    const TileEmit *e = t->e;
-    if (!dtype_is_float(e->acc)) return LLVMBuildAdd(t->b, LLVMBuildMul(t->b, a, b, ""), acc, "");
-    if (!e->target->fma) return LLVMBuildFAdd(t->b, LLVMBuildFMul(t->b, a, b, ""), acc, "");
-    V arg[3] = {a, b, acc};
-    return call_intrinsic(t, "llvm.fma", &t->vec, 1, arg, 3);
-}
-
-/* The even or odd ones of sixteen pairs of bf16, as f32: the upper half of a register lane. */
-static V load_half(const Tile *t, V ptr, unsigned odd)
-{
-    LLVMTypeRef pairs = LLVMVectorType(t->i32, 16);
-    V v = LLVMBuildLoad2(t->b, pairs, ptr, ""), k[16];
-    LLVMSetAlignment(v, 4);
-    for (unsigned l = 0; l < 16; l++) k[l] = LLVMConstInt(t->i32, odd ? 0xffff0000 : 16, 0);
-    v = odd ? LLVMBuildAnd(t->b, v, LLVMConstVector(k, 16), "") : LLVMBuildShl(t->b, v, LLVMConstVector(k, 16), "");
-    return LLVMBuildBitCast(t->b, v, t->vec, "");
-}
-
 /* The same address, opaque. */
 static V hidden(const Tile *t, V ptr)
 {
@@ -257,165 +61,18 @@ static V hidden(const Tile *t, V ptr)
     return LLVMBuildCall2(t->b, type, same, &ptr, 1, "");
 }
 
-/* One step of k: a_off[i] and b_off are the element offsets from the operand pointers; odd: the second one of a pair. */
-static void k_step(const Tile *t, const Operands *o, V *a_ptr, V b_off, unsigned odd, V *acc)
-{
-    V b[TILE_MAX];
-    unsigned sums = t->e->sums, n = o->w * sums;
-    for (unsigned s = 0; s < n; s++) {
-        V off = b_off;
-        if (s / sums) off = add(t, off, mul(t, t->e->b_strip, k64(t, s / sums)));
-        if (s % sums) off = add(t, off, mul(t, t->e->b_sum, k64(t, s % sums)));
-        if (t->e->b_pairs) b[s] = load_half(t, gep(t, t->b_mem, odd ? o->b_odd : o->b, off), odd);
-        else b[s] = load_b(t, gep(t, t->b_mem, o->b, off), s / sums + 1 == o->w ? o->b_mask : NULL);
-    }
-    for (unsigned i = 0; i < o->h; i++) {
-        V a = splat(t, load_a(t, a_ptr[i]));
-        for (unsigned s = 0; s < n; s++) acc[i * n + s] = mac(t, a, b[s], acc[i * n + s]);
-    }
-}
-
-/* Are operands bf16 pairs on both sides, and does the target multiply those? */
-static bool is_dots(const Tile *t)
-{
-    const TileEmit *e = t->e;
-    return e->b_pairs && e->a_type == DT_BF16 && e->a_always && is_k(e->a_k, 1) && e->target->bf16 == KDOTS_PAIRS;
-}
-
-/* Two steps of k: acc += pair * pair, the second of them first (as the instruction has it). */
-static void k_dots(const Tile *t, const Operands *o, V *a_ptr, V b_off, V *acc)
-{
-    static const char name[] = "llvm.x86.avx512bf16.dpbf16ps.512";
-    LLVMTypeRef pairs = LLVMVectorType(t->i32, 16), halves = LLVMVectorType(LLVMBFloatTypeInContext(t->e->cx), 32);
-    unsigned id = LLVMLookupIntrinsicID(name, sizeof name - 1);
-    V f = LLVMGetIntrinsicDeclaration(t->e->mod, id, NULL, 0), b[TILE_MAX];
-    assert(id && t->e->sums == 1);
-    for (unsigned s = 0; s < o->w; s++) {
-        V off = s ? add(t, b_off, mul(t, t->e->b_strip, k64(t, s))) : b_off;
-        b[s] = LLVMBuildLoad2(t->b, pairs, gep(t, t->b_mem, o->b, off), "");
-        LLVMSetAlignment(b[s], 4);
-        b[s] = LLVMBuildBitCast(t->b, b[s], halves, "");
-    }
-    for (unsigned i = 0; i < o->h; i++) {
-        V a = LLVMBuildLoad2(t->b, t->i32, a_ptr[i], "");
-        LLVMSetAlignment(a, 2);
-        a = LLVMBuildInsertElement(t->b, LLVMGetPoison(pairs), a, LLVMConstInt(t->i32, 0, 0), "");
-        a = LLVMBuildBitCast(t->b, LLVMBuildShuffleVector(t->b, a, LLVMGetPoison(pairs), LLVMConstNull(pairs), ""), halves, "");
-        for (unsigned s = 0; s < o->w; s++) {
-            V arg[3] = {acc[i * o->w + s], a, b[s]};
-            acc[i * o->w + s] = LLVMBuildCall2(t->b, LLVMIntrinsicGetType(t->e->cx, id, NULL, 0), f, arg, 3, "");
-        }
-    }
-}
-
-/* ---- quads: groups of four bytes (KMacc) ---- */
-static V load_quads(const Tile *t, LLVMTypeRef type, V ptr, unsigned align)
-{
-    V v = LLVMBuildLoad2(t->b, type, ptr, "");
-    LLVMSetAlignment(v, align);
-    return v;
-}
-
-static V same(const Tile *t, int64_t x)
-{
-    V k[16];
-    for (unsigned l = 0; l < 16; l++) k[l] = LLVMConstInt(t->i32, (uint64_t)x, 1);
-    return LLVMConstVector(k, 16);
-}
-
-/* f(acc, x, y), or f(x, y) of pairs of 16 bits, on parts of the sixteen lanes as the target's registers have them. */
-static V in_parts(const Tile *t, const char *name, unsigned lanes, V acc, V x, V y)
-{
-    V part[4];
-    LLVMTypeRef halves = LLVMVectorType(LLVMInt16TypeInContext(t->e->cx), 2 * lanes);
-    unsigned id = LLVMLookupIntrinsicID(name, strlen(name)), n = 16 / lanes;
-    assert(id);
-    V f = LLVMGetIntrinsicDeclaration(t->e->mod, id, NULL, 0), in[3] = {acc, x, y};
-    for (unsigned p = 0; p < n; p++) {
-        V lane[16], arg[3];
-        unsigned args = 0;
-        for (unsigned l = 0; l < lanes; l++) lane[l] = LLVMConstInt(t->i32, p * lanes + l, 0);
-        for (unsigned i = acc ? 0 : 1; i < 3; i++) {
-            V v = n == 1 ? in[i] : LLVMBuildShuffleVector(t->b, in[i], LLVMGetPoison(t->vec), LLVMConstVector(lane, lanes), "");
-            arg[args++] = acc ? v : LLVMBuildBitCast(t->b, v, halves, "");
-        }
-        part[p] = LLVMBuildCall2(t->b, LLVMIntrinsicGetType(t->e->cx, id, NULL, 0), f, arg, args, "");
-    }
-    for (unsigned width = lanes; n > 1; width *= 2, n /= 2)
-        for (unsigned p = 0; p < n / 2; p++) {
-            V lane[16];
-            for (unsigned l = 0; l < 2 * width; l++) lane[l] = LLVMConstInt(t->i32, l, 0);
-            part[p] = LLVMBuildShuffleVector(t->b, part[2 * p], part[2 * p + 1], LLVMConstVector(lane, 2 * width), "");
-        }
-    return part[0];
-}
-
-/* What one of `turns` passes over the bytes of a group multiplies: all four; those at even or odd places, widened to 16 bits; one of them, to 32. Of A zeros, of B its
- * sign stand above. */
-static V quad_part(const Tile *t, V v, unsigned turn, unsigned turns, bool sign)
-{
-    if (turns == 1) return v;
-    if (turns == 4) {
-        if (!sign) return LLVMBuildAnd(t->b, LLVMBuildLShr(t->b, v, LLVMConstInt(LLVMTypeOf(v), 8 * turn, 0), ""), LLVMConstInt(LLVMTypeOf(v), 255, 0), "");
-        return LLVMBuildAShr(t->b, LLVMBuildShl(t->b, v, same(t, 24 - 8 * (int64_t)turn), ""), same(t, 24), "");
-    }
-    LLVMTypeRef halves = LLVMVectorType(LLVMInt16TypeInContext(t->e->cx), 32);
-    V eight[32];
-    for (unsigned l = 0; l < 32; l++) eight[l] = LLVMConstInt(LLVMInt16TypeInContext(t->e->cx), 8, 0);
-    V by = LLVMConstVector(eight, 32), h;
-    if (!sign && !turn) return LLVMBuildAnd(t->b, v, same(t, 0x00ff00ff), "");
-    h = LLVMBuildBitCast(t->b, v, halves, "");
-    if (!sign) h = LLVMBuildLShr(t->b, h, by, "");
-    else h = LLVMBuildAShr(t->b, turn ? h : LLVMBuildShl(t->b, h, by, ""), by, "");
-    return LLVMBuildBitCast(t->b, h, t->vec, "");
-}
-
-/* One group of k: acc += four products each. */
-static void k_quads(const Tile *t, const Operands *o, V *a_ptr, V b_off, V *acc)
-{
-    const TileEmit *e = t->e;
-    unsigned turns = e->target->bytes == KBYTES_FOURS ? 1 : e->target->bytes == KBYTES_TWOS ? 2 : 4, lanes = e->target->vec_bits >= 512 ? 16 : e->target->vec_bits == 256 ? 8 : 4;
-    const char *name = turns == 1 ? (lanes == 16 ? "llvm.x86.avx512.vpdpbusd.512" : "llvm.x86.avx512.vpdpbusd.256")
-                                  : lanes == 16 ? "llvm.x86.avx512.pmaddw.d.512" : lanes == 8 ? "llvm.x86.avx2.pmadd.wd" : "llvm.x86.sse2.pmadd.wd";
-    assert(e->sums == 1 && (turns > 1 || lanes > 4) && (e->a_type == DT_U8 || e->a_always));
-    unsigned at_once = turns == 2 ? 2 : 1;   /* both halves of B stay in registers, so that those of A need not; of four parts one at a time */
-    for (unsigned first = 0; first < turns; first += at_once) {
-        V b[2][TILE_MAX];
-        for (unsigned s = 0; s < o->w; s++) {
-            V off = s ? add(t, b_off, mul(t, e->b_strip, k64(t, s))) : b_off;
-            V v = load_quads(t, t->vec, gep(t, t->b_mem, first ? o->b_odd : o->b, off), dtype_info(e->b_type)->bits / 8);
-            for (unsigned h = 0; h < at_once; h++) b[h][s] = quad_part(t, v, first + h, turns, true);
-        }
-        for (unsigned i = 0; i < o->h; i++) {
-            V a = load_quads(t, t->i32, a_ptr[i], 1);
-            if (e->a_type == DT_I8 && turns == 4) a = LLVMBuildXor(t->b, a, LLVMConstInt(t->i32, 0x80808080, 0), "");
-            if (turns < 4) a = splat(t, a);
-            if (e->a_type == DT_I8 && turns < 4) a = LLVMBuildXor(t->b, a, same(t, 0x80808080), "");
-            for (unsigned h = 0; h < at_once; h++) {
-                V part = quad_part(t, a, first + h, turns, false);
-                if (turns == 4) part = splat(t, part);
-                for (unsigned s = 0; s < o->w; s++) {
-                    V *to = &acc[i * o->w + s];
-                    if (turns == 1) *to = in_parts(t, name, lanes, *to, part, b[h][s]);
-                    else *to = LLVMBuildAdd(t->b, *to, turns == 2 ? in_parts(t, name, lanes, NULL, part, b[h][s]) : LLVMBuildMul(t->b, part, b[h][s], ""), "");
-                }
-            }
-        }
-    }
-}
-
 /* level 3: L1, 2: L2 */
 static void prefetch(const Tile *t, V ptr, unsigned level)
 {
     LLVMTypeRef over[1] = {t->ptr};
     V arg[4] = {ptr, LLVMConstInt(t->i32, 0, 0), LLVMConstInt(t->i32, level, 0), LLVMConstInt(t->i32, 1, 0)};   /* read, data */
-    call_intrinsic(t, "llvm.prefetch", over, 1, arg, 4);
+    tile_intrinsic(t, "llvm.prefetch", over, 1, arg, 4);
 }
 
 /* Packed f16 that few rows meet: with twice the instructions of f32 a byte, fewer loads are in flight (14 GB/s; fetched a kilobyte ahead 16.4, f32 17). */
 static bool is_half_stream(const Tile *t, const Operands *o) { return t->e->b_packed && t->e->b_type == DT_F16 && t->e->acc == DT_F32 && o->h <= 4 && !o->own_stride; }
 
-/* for k = lo; k < hi; k += step (hi - lo a multiple of step, k_step emitted `step` times); acc is updated in place. */
+/* for k = lo; k < hi; k += step (hi - lo a multiple of step, tile_step emitted `step` times); acc is updated in place. */
 static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step, V *acc)
 {
     const TileEmit *e = t->e;
@@ -452,9 +109,7 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
         prefetch(t, gep(t, t->b_mem, o->b, add_k(t, add(t, b_off, mul(t, e->b_strip, k64(t, s))), 512)), 3);
     for (unsigned u = 0; u < step; u++) {
         for (unsigned i = 0; i < o->h && !o->own_stride; i++) p[i] = gep(t, t->a_mem, o->a[i], a_next);
-        if (e->quads) k_quads(t, o, p, b_next, out);
-        else if (step == 1 || !is_dots(t)) k_step(t, o, p, b_next, e->b_pairs && u % 2, out);
-        else if (u % 2 == 0) k_dots(t, o, p, b_next, out);
+        tile_step(t, o, p, b_next, u, step, out);
         if (!e->b_pairs || step == 1) b_next = add(t, b_next, e->b_k);
         else if (u % 2) b_next = add(t, b_next, mul(t, e->b_k, k64(t, 2)));
         if (!o->own_stride) a_next = add(t, a_next, e->a_k);
@@ -765,7 +420,7 @@ static void outer_body(Tile *t, const Part *p, V pos)
 {
     t->outer = p;
     t->outer_pos = pos;
-    cover_emit(t, t->e->m_inner ? &t->rows : &t->cols, inner_body);
+    tile_cover_emit(t, t->e->m_inner ? &t->rows : &t->cols, inner_body);
 }
 
 bool tile_emit(const TileEmit *e)
@@ -788,11 +443,10 @@ bool tile_emit(const TileEmit *e)
     t.zero_row = !e->a_always && is_k(e->a_k, 1) && !e->quads && is_const(e->K, &K) && K * (dtype_info(e->a_type)->bits / 8) <= ZERO_ROW_MAX;
     if (!e->a_always && !t.zero_row && t.mr > ROWS_STRIDED) t.mr = ROWS_STRIDED;
     int64_t cols;
-    unsigned strip = regs_per_strip(&t) * e->sums;
+    unsigned strip = tile_strip_regs(&t) * e->sums;
     if (!e->b_packed && e->target->vec_regs <= 16 && !(is_const(e->cols, &cols) && cols % 16 == 0))   /* the mask of the last strip's loads takes registers too */
         while (t.mr > 1 && (t.mr + 1) * t.nv * strip + 1 + strip > e->target->vec_regs) t.mr--;
-    cover_rows(&t);
-    cover_cols(&t);
-    cover_emit(&t, e->m_inner ? &t.cols : &t.rows, outer_body);
+    tile_cover(&t);
+    tile_cover_emit(&t, e->m_inner ? &t.cols : &t.rows, outer_body);
     return tile_is_amx(&t);
 }

@@ -1,4 +1,5 @@
-/* tile_internal.h: what the parts of the tile generator share: the vector tile (tile.c) and matrix registers (tile_amx.c). */
+/* tile_internal.h: what the parts of the tile generator share: the vector tile (tile.c), its steps of k
+ * (tile_step.c), the loops over tiles (tile_cover.c) and matrix registers (tile_amx.c). */
 #ifndef BMC_CODEGEN_TILE_INTERNAL_H
 #define BMC_CODEGEN_TILE_INTERNAL_H
 #include "codegen/tile.h"
@@ -28,6 +29,21 @@ typedef struct Tile {
     const Part *outer;  /* the part and position of the loop outside */
     V outer_pos;
 } Tile;
+
+typedef struct Ahead { V ptr; /* at k = 0 */ int64_t step; V steps; /* bytes per step of k: `steps` if not NULL */ int64_t row; /* if not 0: a line in turn of rows at this distance */ } Ahead;
+typedef struct Operands {
+    unsigned h, w;         /* rows, vectors of columns */
+    V row[ROWS_MAX];
+    V a[ROWS_MAX];         /* row pointers at k = 0 */
+    V a_k[ROWS_MAX];       /* their strides; only when `own_stride` */
+    bool own_stride;
+    V b;                   /* first strip at k = 0 */
+    V b_odd;               /* pairs: the same, but the compiler does not see that: what is loaded twice must not stay in registers in between */
+    V b_mask;              /* of the last strip's loads; NULL: none. Whole elements, sign bit set where loaded (vector units without mask registers
+                              would rebuild them from single bits at every step), or <16 x i1> */
+    Ahead ahead[2];
+    unsigned n_ahead;
+} Operands;
 
 /* ---- small helpers ---- */
 static inline V k64(const Tile *t, int64_t x) { return LLVMConstInt(t->i64, (uint64_t)x, 1); }
@@ -59,6 +75,18 @@ void tile_leave_alone(const Tile *t, V branch);
 V tile_lane_mask(const Tile *t, V left);
 /* An array in the frame, made at the function's entry. */
 V tile_frame(const Tile *t, LLVMTypeRef elem, unsigned n, const char *name);
+
+/* ---- tile_cover.c ---- */
+unsigned tile_strip_regs(const Tile *t);   /* registers of 16 elements of acc */
+/* Decides t->rows and t->cols. */
+void tile_cover(Tile *t);
+/* Emits the loops of a cover; body is called with the builder inside, once per part. */
+void tile_cover_emit(Tile *t, const Cover *c, void (*body)(Tile *, const Part *, V pos));
+
+/* ---- tile_step.c ---- */
+/* Step u of `of` unrolled ones: acc[rows][strips] += a * b; a_ptr: where each row is at this k, b_off: elements from o->b. */
+void tile_step(const Tile *t, const Operands *o, V *a_ptr, V b_off, unsigned u, unsigned of, V *acc);
+V tile_intrinsic(const Tile *t, const char *name, const LLVMTypeRef *overload, unsigned n_over, V *arg, unsigned n);
 
 /* ---- tile_amx.c ---- */
 /* Are products of bf16 pairs in matrix registers possible for this macc? Then its tiles are made by tile_amx. */
