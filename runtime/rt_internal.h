@@ -129,6 +129,7 @@ typedef struct rt_text rt_text; /* a block of string contents */
 typedef struct rt_omp {
     void (*parallel)(void (*fn)(void *), void *arg, unsigned threads, unsigned flags);
     int (*thread_num)(void), (*num_threads)(void);
+    void *fork_call; /* LLVM's library has it, GNU's has not */
 } rt_omp;
 
 struct rt_private {
@@ -243,6 +244,8 @@ RT_HIDDEN bool rt_input_is_state(const rt_private *, const bmc_value *in, const 
 
 /* ---- rt_parallel.c ---- */
 RT_HIDDEN bool rt_team(rt_private *, void (*fn)(void *arg, int tid, int nt), void *arg, int nt); /* false: no OpenMP */
+/* Makes the threads of the first team of `nt`, as many as there are CPUs, each on one of its own where that can be. */
+RT_HIDDEN void rt_team_ready(rt_private *, int nt);
 RT_HIDDEN bool rt_team_exists(const rt_private *); /* false: teams are one thread */
 extern RT_HIDDEN const rt_omp rt_omp_linked __attribute__((weak)); /* there where a program is linked with OpenMP */
 RT_HIDDEN int rt_default_threads(void);

@@ -6,6 +6,8 @@
 /* What compilers call for `#pragma omp parallel`; the same in libgomp and libomp. */
 extern void GOMP_parallel(void (*fn)(void *), void *arg, unsigned threads, unsigned flags);
 extern int omp_get_thread_num(void), omp_get_num_threads(void);
+extern void __kmpc_fork_call(void) __attribute__((weak));
 
-const rt_omp rt_omp_linked = {GOMP_parallel, omp_get_thread_num, omp_get_num_threads};
+const rt_omp rt_omp_linked = {GOMP_parallel, omp_get_thread_num, omp_get_num_threads,
+                                (void *)__kmpc_fork_call};
 #endif

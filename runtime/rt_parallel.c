@@ -36,6 +36,7 @@ static bool omp_named(rt_omp *o, void *library)
     *(void **)&o->parallel = dlsym(library, "GOMP_parallel");
     *(void **)&o->thread_num = dlsym(library, "omp_get_thread_num");
     *(void **)&o->num_threads = dlsym(library, "omp_get_num_threads");
+    o->fork_call = dlsym(library, "__kmpc_fork_call");
     return o->parallel && o->thread_num && o->num_threads;
 }
 
@@ -69,6 +70,36 @@ static void team_member(void *call)
 }
 #endif
 
+#ifdef BMC_RT_OPENMP
+static bool omp_ready(rt_private *p)
+{
+    rt_omp omp = p->omp;
+    if (!omp.parallel && !omp_open(&omp)) return false;
+    p->omp = omp;
+    return true;
+}
+
+static void nothing(void *arg, int tid, int nt)
+{
+    (void)arg, (void)tid, (void)nt;
+}
+#endif
+
+/* A new thread often begins on the CPU of the thread that made it (rt_apart.c says why). libgomp's caller waits for it
+ * there, spinning, 300,000 looks long, three milliseconds and more, before it sleeps and the new one can begin. With
+ * more threads than CPUs it sleeps after 1,000 looks. So the first team has a thread too many, which ends when the
+ * second one starts, and nothing to do but to go apart. */
+void rt_team_ready(rt_private *p, int nt)
+{
+#ifdef BMC_RT_OPENMP
+    if (p->team || !omp_ready(p) || p->omp.fork_call) return;
+    rt_apart_here(p, 0);
+    p->omp.parallel(team_member, &(TeamCall){&p->omp, p, nothing, NULL}, (unsigned)nt + 1, 0);
+#else
+    (void)p, (void)nt;
+#endif
+}
+
 /* Equals: for (tid = 0; tid < nt; tid++) fn(arg, tid, nt), all at the same time; nt may come out smaller than asked
  * for. */
 bool rt_team(rt_private *p, void (*fn)(void *arg, int tid, int nt), void *arg, int nt)
@@ -79,11 +110,9 @@ bool rt_team(rt_private *p, void (*fn)(void *arg, int tid, int nt), void *arg, i
         p->team(p->pool, fn, arg, nt);
     } else {
 #ifdef BMC_RT_OPENMP
-        rt_omp omp = p->omp;
-        if (!omp.parallel && !omp_open(&omp)) return false;
-        p->omp = omp;
+        if (!omp_ready(p)) return false;
         rt_apart_here(p, 0);
-        omp.parallel(team_member, &(TeamCall){&p->omp, p, fn, arg}, (unsigned)nt, 0);
+        p->omp.parallel(team_member, &(TeamCall){&p->omp, p, fn, arg}, (unsigned)nt, 0);
 #else
         fn(arg, 0, 1);
 #endif

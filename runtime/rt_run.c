@@ -58,9 +58,11 @@ enum { RATE_BITS = 20 };
 /* Asked when the first team starts: reading what the process may use takes as long as loading a small model. */
 static void patience_choose(rt_private *p)
 {
-    bool crowded = p->nt > rt_usable_cpus(); /* more threads than CPUs: the late one needs this CPU */
+    int cpus = rt_usable_cpus();
+    bool crowded = p->nt > cpus; /* more threads than CPUs: the late one needs this CPU */
     p->spin = crowded ? 64 : 2000;
     p->yield = crowded ? 4 : 50;
+    if (p->nt_use == cpus) rt_team_ready(p, cpus);
 }
 
 static bmc_status team_run(bmc_ctx *x)
@@ -297,8 +299,10 @@ static bmc_status memory_ready(bmc_ctx *x, const rt_need *need)
     return BMC_OK;
 }
 
-/* So many times the threads that have enough to do: then threads pay for sure. Work of the first class, in bits. */
-enum { SURE = 6, WORK_BITS = 14 };
+/* So many times the threads that have enough to do: then threads pay for sure. But a run of fewer cycles does not pay for
+ * opening the OpenMP library and making threads, some 300 us: the first runs have one thread. Work of the first class,
+ * in bits. */
+enum { SURE = 6, SURE_CYCLES = 3000000, WORK_BITS = 14 };
 
 static void tune_choose(rt_private *p, const rt_need *need)
 {
@@ -308,7 +312,8 @@ static void tune_choose(rt_private *p, const rt_need *need)
     if (p->tuned >= RT_TUNES) p->tuned = RT_TUNES - 1;
     p->work = need->work;
     rt_tune *t = &p->tune[p->tuned];
-    if (!t->patience[0]) rt_tune_reset(t, !need->threads ? RT_UNKNOWN : need->threads < SURE * p->nt ? RT_SMALL : RT_SURE);
+    bool sure = need->threads >= SURE * p->nt && (p->team || need->work >= SURE_CYCLES);
+    if (!t->patience[0]) rt_tune_reset(t, !need->threads ? RT_UNKNOWN : sure ? RT_SURE : RT_SMALL);
 }
 
 /* Constants that one second cache does not hold come from behind it in every run; where those of all threads do, each

@@ -598,45 +598,6 @@ static void test_apart(void)
     rt_destroy(x);
 }
 
-/* ---- threads for the sake of their caches: constants that one second cache does not hold, but those of all do ---- */
-static rt_need near_need;
-static void near_plan(int64_t *sym, rt_need *need)
-{
-    (void)sym;
-    *need = near_need;
-}
-
-static int32_t near_body(bmc_ctx *x, int32_t tid, int32_t nt)
-{
-    (void)x, (void)tid, (void)nt;
-    return BMC_OK;
-}
-
-static void test_near(void)
-{
-    rt_desc d = {.abi = BMC_ABI, .info = &none_info, .plan = near_plan, .body = near_body, .flags = RT_THREADED};
-    static const struct {
-        int64_t l2, constants, threads, near, use; /* of four threads */
-    } row[] = {
-        {1000, 1500, 1, 2, 2}, {1000, 2000, 1, 2, 2}, {1000, 2001, 1, 2, 1}, {1000, 1000, 1, 2, 1}, {1000, 2500, 1, 3, 3},
-        {1000, 3999, 1, 9, 4}, {1000, 4001, 1, 9, 1}, {1000, 4001, 2, 3, 2}, {1000, 1500, 9, 15, 4}, {1000, 1500, 0, 0, 4},
-        {-1, 1500, 1, 2, 1},   {1000, 0, 1, 2, 1},
-    };
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        bmc_config c = config_of(4);
-        bmc_ctx *x;
-        near_need = (rt_need){.threads = row[i].threads, .work = 100000};
-        CHECK(rt_create(&d, &c, NULL, 0, &x) == BMC_OK && rt_reset(x) == BMC_OK);
-        near_need.threads_near = row[i].near;
-        near_need.constants = row[i].constants;
-        x->rt->l2 = row[i].l2;
-        CHECK(rt_run(x, NULL, NULL) == BMC_OK && x->rt->nt_plan == row[i].use);
-        rt_destroy(x);
-    }
-    int64_t l2 = rt_l2_bytes();
-    CHECK(l2 == -1 || l2 >= 1 << 10);
-}
-
 /* ================= transforms of any length against the sum in extended precision; two threads give one's bits */
 static void transformed(int64_t n, int sign, int64_t rows)
 {
@@ -689,7 +650,6 @@ int main(int argc, char **argv)
     test_weights();
     test_environment();
     test_apart();
-    test_near();
     test_fourier();
     return check_summary();
 }
