@@ -6,8 +6,10 @@
  * ConstantOfShape) is left to run time instead: storing it would cost more than making it. But it may be a step on the
  * way to something worth storing (latent): small after all, or a few megabytes that took sorting, sums or exponentials
  * to make, as a table of relative positions does.
- * Not folded: random ops, side effects, nodes with regions, results that are no tensors. Requires types. */
+ * Not folded: random ops, side effects, nodes with regions, results that are no tensors; no recipe: what may have no result
+ * (an index out of range), since the run may never come there. Requires types. */
 #include "base/bug.h"
+#include "ir/graph/attr.h"
 #include "ir/graph/recipe.h"
 #include "passes/pass.h"
 
@@ -166,6 +168,51 @@ static Blob blob_for(Fold *f, Value v)
     return l->blob = recipe_of_node(g, n, at, operand);
 }
 
+static int64_t int_attr(const Graph *g, Node n, const char *name)
+{
+    const AttrSpec *a = attr_find(node_desc(g, n), name, &(uint32_t){0});
+    assert(a);
+    return *(const int64_t *)((const char *)node_rec(g, n)->attrs + a->offset);
+}
+
+/* Do the indices, operand 1, lie within operand 0? `tuples`: along its axes from `axis`; else all along that one. */
+static bool indices_fit(Fold *f, Node n, int64_t axis, bool tuples)
+{
+    Graph *g = f->g;
+    const TypeRec *x = value_trec(g, node_in(g, n, 0)), *t = value_trec(g, node_in(g, n, 1));
+    Blob b = blob_for(f, node_in(g, n, 1));
+    Arena a;
+    const char *why = "";
+    if (axis < 0) axis += x->rank;
+    arena_init(&a, "folding", f->c->arena->oom);
+    Tensor *i = b.i ? recipe_eval(&a, g->m, b, value_type(g, node_in(g, n, 1)), &why) : NULL;
+    int64_t each = 1, len[RANK_MAX];
+    bool ok = i && axis < x->rank;
+    if (ok && tuples) each = t->rank ? i->dim[i->rank - 1] : 0;
+    ok = ok && axis + each <= x->rank;
+    for (int64_t k = 0; ok && k < each; k++) ok = dim_is_const(&g->m->dims, dim_resolve(&g->m->dims, x->dim[axis + k]), &len[k]);
+    for (int64_t k = 0; ok && k < i->count; k++) {
+        int64_t at = ev_i(i, k);
+        ok = at >= -len[k % each] && at < len[k % each];
+    }
+    arena_free(&a);
+    return ok;
+}
+
+/* Whether a node has a result may depend on its operands' elements: indices, positions, text that is read as numbers. A recipe
+ * that turns out to have none would end the compile, though a run may never come to the node. */
+static bool has_result(Fold *f, Node n)
+{
+    switch (node_rec(f->g, n)->op) {
+    case OP_Gather: case OP_GatherElements: case OP_ScatterElements: return indices_fit(f, n, int_attr(f->g, n, "axis"), false);
+    case OP_GatherND: return indices_fit(f, n, int_attr(f->g, n, "batch_dims"), true);
+    case OP_ScatterND: return indices_fit(f, n, 0, true);
+    case OP_MaxUnpool: case OP_RoiAlign: case OP_ReverseSequence: case OP_ml_ArrayFeatureExtractor: return false; /* rare */
+    case OP_Cast: return value_trec(f->g, node_in(f->g, n, 0))->elem != DT_STR;
+    default: return true;
+    }
+}
+
 /* Is it worth its room? */
 static bool worth_storing(const PassCtx *c, const Sizes *s)
 {
@@ -182,6 +229,10 @@ static bool fold_large(Fold *f, Node n, const Sizes *s)
     for (uint32_t k = 0; k < node_n_out(g, n); k++) fits &= value_trec(g, node_out(g, n, k))->elem != DT_STR;
     bool steps = s->steps > 0; /* an operand is latent */
     if (steps && (s->cost > COST_MAX || !fits)) return false;
+    if (!has_result(f, n)) {
+        pass_remark(c, graph_loc(g, n), "not folded: only the run can say whether it has a result");
+        return false;
+    }
     if (!worth_storing(c, s)) {
         pass_remark(c, graph_loc(g, n), "not folded: the result has %lld bytes, its operands %lld", (long long)s->out, (long long)s->in);
         for (uint32_t k = 0; fits && s->steps < STEPS_MAX && k < node_n_out(g, n); k++)

@@ -1,6 +1,7 @@
 """If, Loop and Scan: how they end, what they carry, capture and collect."""
 
 import numpy as np
+from onnx import numpy_helper
 
 from forms_case import Fails, HEAD, NO, OLD, YES, case, f, i, s
 
@@ -538,4 +539,23 @@ g (int64 m, float[N] x) => (float[K,N] y, float[K,N] z, float[N] v)
             (np.zeros((0, 1), np.float32), f(1)),
         )
     ],  # two int4 share a byte, so rows of an odd length do
+)
+
+case(
+    "if_branch_without_a_result",
+    HEAD
+    + """
+g (bool c, float[N] x) => (float[M] y)
+{
+   y = If (c) <
+      then_branch = t () => (p) { p = GatherElements (table, places) },
+      else_branch = u () => (p) { p = Neg (x) }
+   >
+}
+""",
+    [[NO, f(1, 2)], [YES, f(1)]],
+    patch=lambda m: m.graph.initializer.extend(
+        [numpy_helper.from_array(29000 + np.arange(20000) * 7919 % 20000, "places"), numpy_helper.from_array(np.ones(30000, np.float32) / 3, "table")]
+    ),
+    want=[[f(-1, -2)], Fails("out of range")],  # constants: what the node would give is larger than what is computed at once
 )
