@@ -117,10 +117,9 @@ static bool infer(Infer *c)
     Dim dim[RANK_MAX];
     if (!taps) return infer_fail(c, "mode '%s' is unknown", a->mode);
     if (padding_of(a) == UNKNOWN) return infer_fail(c, "padding_mode '%s' is unknown", a->padding_mode);
-    if (!infer_need_rank(c, 0, 3, 6)) return false;
+    if (!infer_need_rank(c, 0, 3, -1)) return false;
     rank = infer_rank(c, 0);
     if (taps > 1 && !(DTS(infer_elem(c, 0)) & (DTS_NUM | DTS_BOOL | DTS_COMPLEX))) return infer_fail(c, "mode '%s' of %s is not supported", a->mode, dtype_info(infer_elem(c, 0))->onnx);
-    if (taps == 4 && rank > 5) return infer_fail(c, "mode '%s' over %d axes is not supported", a->mode, rank - 2);
     if (!infer_need_rank(c, 1, rank, rank) || !infer_must_eq(c, infer_dim(c, 1, 0), infer_dim(c, 0, 0), "batch") ||
         !infer_must_eq(c, infer_dim(c, 1, rank - 1), dim_const(c->d, rank - 2), "coordinates of a place"))
         return false;
@@ -183,14 +182,74 @@ static Axis1 axis_taps(Lw *l, const Sample *a, KVal g, Dim extent)
     return r;
 }
 
+/* How many of the last axes' taps are written out; loops go over those of the axes before. */
+enum { WRITTEN_MAX = 64 };
+
+/* Tap `at` of an axis, which only the run knows. */
+static KVal chosen(Kb *b, const KVal *of, int taps, KVal at)
+{
+    KVal v = of[taps - 1];
+    for (int k = taps - 1; k-- > 0;) v = kb_select(b, kb_bin(b, KOP_EQ, at, kb_i(b, k)), of[k], v);
+    return v;
+}
+
+/* weight, inside: of the taps that are written out, once for all channels (weights: none for the nearest element). */
+typedef struct Taps { Lw *l; Axis1 axis[RANK_MAX]; int r, taps, written, total; uint32_t x; DType sum; KVal at[RANK_MAX], weight[WRITTEN_MAX], inside[WRITTEN_MAX]; } Taps;
+
+static void prepare_taps(Taps *x)
+{
+    Kb *b = x->l->b;
+    for (int t = 0; t < x->total; t++) {
+        KVal in = {0}, w = {0};
+        for (int i = x->r - x->written, rest = t; i < x->r; i++, rest /= x->taps) {
+            const Axis1 *a = &x->axis[i];
+            int q = rest % x->taps;
+            in = in.i ? kb_and(b, in, a->inside[q]) : a->inside[q];
+            if (x->taps > 1) w = w.i ? kb_mul(b, w, a->weight[q]) : a->weight[q];
+        }
+        x->inside[t] = in;
+        x->weight[t] = w.i ? kb_cast(b, x->sum, w) : w;
+    }
+}
+
+/* The sum over the taps of axes k.. of r: what the axes before chose stands in at[2..], weight and inside (0: all). */
+static KVal written_taps(Taps *x, KVal weight, KVal inside, KVal sum)
+{
+    Kb *b = x->l->b;
+    for (int t = 0; t < x->total; t++) {
+        for (int i = x->r - x->written, rest = t; i < x->r; i++, rest /= x->taps) x->at[2 + i] = x->axis[i].at[rest % x->taps];
+        KVal in = x->inside[t];
+        KVal v = kb_load_if(b, x->x, x->at, inside.i ? kb_and(b, inside, in) : in, (KVal){0});
+        if (x->taps > 1) v = kb_mul(b, kb_cast(b, x->sum, v), x->weight[t]);
+        if (weight.i) v = kb_mul(b, v, kb_cast(b, x->sum, weight));
+        sum = sum.i ? kb_add(b, sum, v) : v;
+    }
+    return sum;
+}
+
+static KVal all_taps(Taps *x, int k, KVal weight, KVal inside, KVal sum)
+{
+    Kb *b = x->l->b;
+    if (k == x->r - x->written) return written_taps(x, weight, inside, sum);
+    const Axis1 *a = &x->axis[k];
+    KbLoop loop;
+    KVal init = sum.i ? sum : kb_const_f(b, x->sum, 0);
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_i(b, x->taps), 1, &init, NULL);
+    KVal w = chosen(b, a->weight, x->taps, loop.iv), in = chosen(b, a->inside, x->taps, loop.iv);
+    x->at[2 + k] = chosen(b, a->at, x->taps, loop.iv);
+    sum = all_taps(x, k + 1, weight.i ? kb_mul(b, weight, w) : w, inside.i ? kb_and(b, inside, in) : in, loop.carry[0]);
+    kb_loop_end(b, &loop, &sum);
+    return loop.result[0];
+}
+
 static bool lower(Lw *l, Node n)
 {
     const Sample *a = ATTRS(l->g, n, Sample);
-    int rank = lw_rank(l, 0), r = rank - 2, taps = taps_of(a), total = 1;
+    int rank = lw_rank(l, 0), r = rank - 2, taps = taps_of(a);
     DType t = dtype_compute(lw_elem(l, 1)), e = dtype_compute(lw_elem(l, 0));
-    DType s = dtype_is_float(e) ? e : DT_F64;   /* sums of integers, truncated */
-    KVal out[RANK_MAX], at[RANK_MAX], place[RANK_MAX];
-    Axis1 axis[4];
+    Taps x = {.l = l, .r = r, .taps = taps, .sum = dtype_is_float(e) ? e : DT_F64}; /* sums of integers, truncated */
+    KVal out[RANK_MAX], place[RANK_MAX];
+    for (x.total = 1; x.written < r && x.total * taps <= WRITTEN_MAX; x.written++) x.total *= taps;
     lw_prepare_in(l);
     KBuf src = lw_in_strided(l, 0);
     lw_in_strided(l, 1);
@@ -203,28 +262,12 @@ static bool lower(Lw *l, Node n)
     for (int i = 2; i < rank; i++) place[i - 1] = out[i];
     for (int i = 0; i < r; i++) {
         place[rank - 1] = kb_i(b, r - 1 - i);
-        axis[i] = axis_taps(l, a, kb_cast(b, e == DT_F64 ? DT_F64 : t, lw_at(l, 1, place)), lw_dim(l, 0, 2 + i));
-        total *= taps;
+        x.axis[i] = axis_taps(l, a, kb_cast(b, e == DT_F64 ? DT_F64 : t, lw_at(l, 1, place)), lw_dim(l, 0, 2 + i));
     }
-    KVal weight[64], in[64], sum = {0};
-    for (int k = 0; k < total; k++) {
-        weight[k] = in[k] = (KVal){0};
-        for (int i = 0, rest = k; i < r; i++, rest /= taps) {
-            const Axis1 *x = &axis[i];
-            int q = rest % taps;
-            in[k] = in[k].i ? kb_and(b, in[k], x->inside[q]) : x->inside[q];
-            if (taps > 1) weight[k] = weight[k].i ? kb_mul(b, weight[k], x->weight[q]) : x->weight[q];
-        }
-        if (taps > 1) weight[k] = kb_cast(b, s, weight[k]);
-    }
-    at[0] = out[0], at[1] = out[1] = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 0, 1)));
-    uint32_t x = kb_param(b, src, false);
-    for (int k = 0; k < total; k++) {
-        for (int i = 0, rest = k; i < r; i++, rest /= taps) at[2 + i] = axis[i].at[rest % taps];
-        KVal v = kb_load_if(b, x, at, in[k], (KVal){0});
-        if (taps > 1) v = kb_mul(b, kb_cast(b, s, v), weight[k]);
-        sum = sum.i ? kb_add(b, sum, v) : v;
-    }
+    prepare_taps(&x);
+    x.at[0] = out[0], x.at[1] = out[1] = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 0, 1)));
+    x.x = kb_param(b, src, false);
+    KVal sum = all_taps(&x, 0, (KVal){0}, (KVal){0}, (KVal){0});
     lw_put(l, 0, out, taps > 1 ? kb_cast(b, e, sum) : sum);
     lw_end_nest(l, rank);
     lw_kernel_end(l);
@@ -282,7 +325,7 @@ static bool eval_real(Eval *e, int which)
     for (int k = 0; k < x->rank; k++) dim[k] = k < 2 ? x->dim[k] : grid->dim[k - 1];
     Tensor *y = ev_out(e, 0, x->elem, x->rank, dim);
     for (int64_t k = 0; y && k < y->count; k++) {
-        double place[4];
+        double place[RANK_MAX];
         unflatten(y, k, i);
         p[0] = i[0];
         for (int d = 2; d < x->rank; d++) p[d - 1] = i[d];
