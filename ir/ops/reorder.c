@@ -191,10 +191,10 @@ static bool crop_lower(Lw *l, Node n)
 {
     Dim want[RANK_MAX], dim[RANK_MAX];
     int at[RANK_MAX], rank = lw_rank(l, 0);
-    uint32_t count, k;
+    uint32_t k;
     KVal out[RANK_MAX], idx[RANK_MAX], pred = {0};
-    if (!lw_values(l, 1, want, RANK_MAX, &count)) return false;
-    if (!crop_axes(ATTRS(l->g, n, Crop), rank, at, &k) || k != count) return lw_fail(l, "the axes do not fit the shape");
+    if (!crop_axes(ATTRS(l->g, n, Crop), rank, at, &k)) return lw_fail(l, "the axes do not fit the shape");
+    if (!lw_values_n(l, 1, want, k)) return false;
     for (int i = 0; i < rank; i++) dim[i] = at[i] < 0 ? lw_dim(l, 0, i) : want[at[i]];
     lw_bind_dims(l, 0, dim);
     lw_prepare_in(l);

@@ -357,6 +357,14 @@ def lists_alike(floats):
     return [node("Slice", "x s e a p", "y")], ports, [value("y", F)], feeds, {}
 
 
+@case
+def framed(floats):
+    """As many sizes as the picture has axes, or as are named: neither is known."""
+    nodes = [node("CenterCropPad", "x s", "y"), node("CenterCropPad", "x t", "z", axes=[-1])]
+    feeds = [{"x": floats(*x), "s": ints(*s), "t": ints(2)} for x, s in [((4,), [2]), ((3, 5), [4, 2]), ((2, 3, 4), [5, 1, 4])]]
+    return nodes, [value("x", F), value("s", I, ["k"]), value("t", I, ["l"])], [value("y", F), value("z", F)], feeds, {}
+
+
 def attended(feed):
     q, k, v = feed["q"], np.concatenate([feed["a"], feed["k"]], 2), np.concatenate([feed["b"], feed["v"]], 2)
     s = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[3]) + feed["m"]
