@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 2000, NODES_MAX = 1 << 24 };
+enum { NODES_MAX = 1 << 24 };
 
 typedef enum Mode { LEQ, LT, GTE, GT, EQ, NEQ, MEMBER, LEAF } Mode;
 
@@ -33,6 +33,7 @@ typedef struct Tb {
     VEC(Given) node;
     double *members;
     int32_t *leaf_of;
+    VEC(Given *) stack;
     Map of; /* tree, node -> index + 1 */
 } Tb;
 
@@ -89,9 +90,10 @@ static int steps(const Given *g)
     return g->mode == EQ || g->mode == NEQ ? 2 : g->mode == MEMBER ? 2 * (int)g->n_member : 1;
 }
 
-static bool walk(Tb *b, int64_t k, bool leaf, int level, int32_t *at, int32_t *depth)
+/* A child: a leaf, whose number goes to *at, or an inner node (*node, else NULL). */
+static bool child(Tb *b, int64_t k, bool leaf, int32_t *at, Given **node)
 {
-    *depth = 0;
+    *node = NULL;
     if (leaf) { /* TreeEnsemble: leaves are numbered apart */
         if (k < 0 || k >= b->f->n_leaf) return fail(b, "a leaf is out of range");
         *at = (int32_t)(-k - 1);
@@ -99,29 +101,54 @@ static bool walk(Tb *b, int64_t k, bool leaf, int level, int32_t *at, int32_t *d
     }
     if (k < 0 || k >= (int64_t)b->node.n) return fail(b, "a child is no node of its tree");
     Given *g = &b->node.p[k];
-    if (g->mode == LEAF) {
-        *at = -b->leaf_of[k] - 1;
-        return true;
-    }
-    if (g->done) return *at = g->at, *depth = g->depth, true;
-    if (g->seen) return fail(b, "a node is its own descendant");
-    if (level > DEPTH_MAX) return fail(b, "a tree is too deep");
-    g->seen = true;
-    int32_t yes, no, dy, dn;
-    if (!walk(b, g->yes, g->yes_leaf, level + 1, &yes, &dy) || !walk(b, g->no, g->no_leaf, level + 1, &no, &dn))
-        return false;
-    if (b->f->node.n > NODES_MAX) return fail(b, "the trees have too many nodes");
-    g = &b->node.p[k];
-    *at = g->at = emit(b, g, yes, no);
-    *depth = g->depth = (dy > dn ? dy : dn) + steps(g);
-    g->done = true;
+    if (g->mode == LEAF) *at = -b->leaf_of[k] - 1;
+    else *node = g;
     return true;
 }
 
+/* Places and depths of g's children, no first. *wait: some are not done; they lie on the stack now. */
+static bool children(Tb *b, const Given *g, int32_t at[2], int32_t depth[2], bool *wait)
+{
+    *wait = false;
+    for (int k = 0; k < 2; k++) {
+        Given *c;
+        depth[k] = 0;
+        if (!child(b, k ? g->yes : g->no, k ? g->yes_leaf : g->no_leaf, &at[k], &c)) return false;
+        if (!c) continue;
+        at[k] = c->at, depth[k] = c->depth;
+        if (c->done) continue;
+        if (c->seen) return fail(b, "a node is its own descendant");
+        vec_push(b->f->arena, &b->stack, c);
+        *wait = true;
+    }
+    return true;
+}
+
+/* Trees may be as deep as they have nodes: the way to a node is a stack of its own. A node is seen when its children are
+ * pushed, and done when it is met again; a child that is seen and not done is on the way. */
 static bool tree(Tb *b, int64_t root, bool leaf)
 {
-    int32_t at, depth;
-    if (!walk(b, root, leaf, 0, &at, &depth)) return false;
+    int32_t at, depth = 0;
+    Given *top;
+    if (!child(b, root, leaf, &at, &top)) return false;
+    b->stack.n = 0;
+    if (top) vec_push(b->f->arena, &b->stack, top);
+    while (b->stack.n) {
+        Given *g = b->stack.p[b->stack.n - 1];
+        int32_t to[2], deep[2];
+        bool wait;
+        if (!g->done) {
+            g->seen = true;
+            if (!children(b, g, to, deep, &wait)) return false;
+            if (wait) continue;
+            if (b->f->node.n > NODES_MAX) return fail(b, "the trees have too many nodes");
+            g->at = emit(b, g, to[1], to[0]);
+            g->depth = (deep[0] > deep[1] ? deep[0] : deep[1]) + steps(g);
+            g->done = true;
+        }
+        b->stack.n--;
+    }
+    if (top) at = top->at, depth = top->depth;
     vec_push(b->f->arena, &b->f->root, at);
     vec_push(b->f->arena, &b->f->depth, depth);
     return true;

@@ -10,7 +10,9 @@ import os
 import shutil
 
 import numpy as np
+import onnx
 import onnxruntime
+from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 import harness
@@ -112,6 +114,26 @@ def one(t, bmc, work, op, version, seed, configurations):
         t.check(label + ": two threads, the same bits", same)
 
 
+def deep_tree(t, bmc, work, depth=5000):
+    """A tree that is one long path: x <= 0, else x <= 1, else ..."""
+    inner, leaves = [2 * k for k in range(depth)], [2 * k + 1 for k in range(depth)] + [2 * depth]
+    nodes = list(range(2 * depth + 1))
+    node = helper.make_node(
+        "TreeEnsembleRegressor", ["x"], ["y"], domain="ai.onnx.ml", n_targets=1, nodes_treeids=[0] * len(nodes), nodes_nodeids=nodes,
+        nodes_featureids=[0] * len(nodes), nodes_values=[k / 2 for k in nodes], nodes_modes=["LEAF" if k in set(leaves) else "BRANCH_LEQ" for k in nodes],
+        nodes_truenodeids=[k + 1 if k in set(inner) else 0 for k in nodes], nodes_falsenodeids=[k + 2 if k in set(inner) else 0 for k in nodes],
+        target_treeids=[0] * len(leaves), target_nodeids=leaves, target_ids=[0] * len(leaves), target_weights=[float(k) for k in range(len(leaves))])
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None, 1]) for n in "xy"]
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("ai.onnx.ml", 3)]
+    path, so = os.path.join(work, "deep.onnx"), os.path.join(work, "deep.so")
+    onnx.save(helper.make_model(helper.make_graph([node], "g", ports[:1], ports[1:]), opset_imports=opsets, ir_version=8), path)
+    ran = run([bmc, path, "-o", so])
+    if t.check("a path of %d nodes compiles" % depth, ran.status == 0, ran.brief()):
+        x = np.array([-1, 0, 17.5, depth - 2, depth - 1, depth + 7], np.float32)
+        got = Loaded(so).run({"x": x.reshape(-1, 1)})["y"].ravel()
+        t.check("a path of %d nodes" % depth, np.array_equal(got, np.clip(np.ceil(x), 0, depth)), got)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bmc", default=harness.DEFAULT_BMC)
@@ -130,6 +152,8 @@ def main():
         for r in range(args.rounds * (5 if args.full else 1)):
             if args.only in op:
                 one(t, bmc, work, op, version, args.seed + r, configurations)
+    if args.only in "TreeEnsembleRegressor":
+        deep_tree(t, bmc, work)
     return t.finish()
 
 
