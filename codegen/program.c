@@ -653,12 +653,17 @@ static LV worth(Cg *g, LV cycles, int64_t each)
 
 static void store_threads(Cg *g, LV sym, LV need)
 {
-    int64_t barriers;
-    Dim work = program_cycles(g->m, &barriers);
+    KCycles work = program_cycles(g->m);
     LV n = cg_i64(g, 0), near = n, cycles = n;
-    if (work.i && g->m->threads && entry_only(g, work)) {
-        int64_t each = barriers * CYCLES_BARRIER + CYCLES_START;
-        cycles = size_of(g, sym, work);
+    if (work.sum.i && g->m->threads && entry_only(g, work.sum)) {
+        int64_t each = work.barriers * CYCLES_BARRIER + CYCLES_START, unit = 64, times = (int64_t)(work.times * (double)unit);
+        cycles = size_of(g, sym, work.sum);
+        if (times > unit) {
+            LV most = cg_i64(g, INT64_MAX / times);
+            cycles = LLVMBuildUDiv(g->b, cycles, cg_i64(g, unit), "");
+            cycles = LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntULT, cycles, most, ""), cycles, most, "");
+            cycles = LLVMBuildMul(g->b, cycles, cg_i64(g, times), "");
+        }
         n = worth(g, cycles, each);
         near = worth(g, cycles, each * NEAR_DEN / NEAR_NUM);
     }

@@ -8,7 +8,7 @@
 #define SCALAR 0.4 /* cycles of an instruction by itself: some run side by side */
 #define READ 16    /* bytes a cycle of a B that is too large for the first cache */
 
-enum { UNKNOWN_TRIPS = 16, WHILE_ROUNDS = 16, NODE_SYMBOL = 256, UNIT = 1024 };
+enum { UNKNOWN_TRIPS = 16, WHILE_ROUNDS = 16, NODE_SYMBOL = 256, ENTRY_SYMBOL = 256, UNIT = 1024, MOST_MORE = 100 };
 
 typedef struct Part {
     Dim times;
@@ -34,16 +34,24 @@ static void part(Count *c, Dim times, double weight)
     vec_push(&c->a, &c->part, (Part){times, weight});
 }
 
-/* An extent that a node decides, with NODE_SYMBOL for its symbols where their bounds allow it. */
+/* Values of all symbols: NODE_SYMBOL where their bounds allow it, for those that inputs bind `typical` there. */
+static int64_t *example(Dims *d, Arena *a, int64_t typical)
+{
+    int64_t *at = arena_array(a, int64_t, d->sym.n + 1);
+    for (uint32_t s = 1; s < d->sym.n; s++) {
+        const SymRec *r = &d->sym.p[s];
+        int64_t x = r->kind == SYM_ENTRY ? typical : NODE_SYMBOL;
+        at[s] = r->lo > x ? r->lo : r->hi < x ? r->hi : x;
+    }
+    return at;
+}
+
+/* An extent that a node decides. */
 static Dim guess(Count *c, Dim x)
 {
     Dims *d = c->m->dims;
-    int64_t n, *at = arena_array(&c->a, int64_t, d->sym.n + 1);
-    for (uint32_t s = 1; s < d->sym.n; s++) {
-        const SymRec *r = &d->sym.p[s];
-        at[s] = r->kind == SYM_ENTRY || r->lo > NODE_SYMBOL ? r->lo : r->hi < NODE_SYMBOL ? r->hi : NODE_SYMBOL;
-    }
-    return dim_const(d, dim_eval(d, x, at, &n) && n > 0 ? n : NODE_SYMBOL);
+    int64_t n;
+    return dim_const(d, dim_eval(d, x, example(d, &c->a, 0), &n) && n > 0 ? n : NODE_SYMBOL);
 }
 
 /* The value as a dim; of a minimum with something unknown the known side, which is no less. DIM_NONE: not known. */
@@ -173,8 +181,24 @@ typedef struct All {
     Arena a;
     Map of; /* kernel -> its cycles */
     Dim sum;
+    int64_t *at;        /* an example of sizes, */
+    double fits, rest;  /* and the cycles there of the launches in `sum`, and of those that one formula has no room for */
     int64_t barriers;
 } All;
+
+static double cycles_at(const All *a, Dim x)
+{
+    int64_t n;
+    return dim_eval(a->m->dims, x, a->at, &n) ? (double)n : 0;
+}
+
+static void add_cycles(All *a, Dim more)
+{
+    Dims *d = a->m->dims;
+    Dim sum = a->sum.i && more.i ? dim_add(d, a->sum, more) : DIM_NONE;
+    if (more.i) *(sum.i ? &a->fits : &a->rest) += cycles_at(a, more);
+    if (sum.i || !more.i) a->sum = sum;
+}
 
 static void list(All *a, const KSteps *l, int64_t times)
 {
@@ -185,7 +209,7 @@ static void list(All *a, const KSteps *l, int64_t times)
         if (s->kind == KST_LAUNCH && kstep_shared(s)) {
             uint64_t key = (uint64_t)(uintptr_t)s->kernel;
             if (!map_get(&a->of, key, &known)) map_put(&a->of, key, known = kernel_cycles(a->m, s->kernel).i);
-            if (a->sum.i) a->sum = dim_add(d, a->sum, dim_mul(d, (Dim){(uint32_t)known}, dim_const(d, times)));
+            add_cycles(a, dim_mul(d, (Dim){(uint32_t)known}, dim_const(d, times)));
         }
         if (s->kind == KST_CALL && s->call->team) a->sum = DIM_NONE; /* nobody knows */
         int64_t inside = s->kind == KST_WHILE && times < 1 << 20 ? times * WHILE_ROUNDS : times;
@@ -225,16 +249,18 @@ int64_t program_constants(const KModule *m)
     return c.bytes;
 }
 
-Dim program_cycles(KModule *m, int64_t *barriers)
+KCycles program_cycles(KModule *m)
 {
     All a = {.m = m};
     bool had = m->dims->overflow;
     arena_init(&a.a, "cycles", m->arena->oom);
     map_init(&a.of, &a.a);
     a.sum = dim_const(m->dims, 0);
+    a.at = example(m->dims, &a.a, ENTRY_SYMBOL);
     list(&a, &m->program, 1);
-    *barriers = a.barriers;
+    bool fits = a.rest == 0 || (a.fits > 0 && a.rest < MOST_MORE * a.fits);
+    KCycles c = {fits ? a.sum : DIM_NONE, fits && a.rest > 0 ? 1 + a.rest / a.fits : 1, a.barriers};
     m->dims->overflow = had;
     arena_free(&a.a);
-    return a.sum;
+    return c;
 }

@@ -75,8 +75,53 @@ static void say(void *arg, const DiagMessage *m)
     printf("%s\n", m->text);
 }
 
+/* `n` launches over a symbol each: more than one formula has room for are counted in proportion. */
+static void cycles_test(int n)
+{
+    Arena a;
+    Diag d;
+    Names names;
+    Dims dims;
+    Types types;
+    Blobs blobs;
+    KModule m;
+    arena_init(&a, "test", NULL);
+    diag_init(&d, &a);
+    d.sink = say;
+    names_init(&names, &a);
+    dims_init(&dims, &a, &names);
+    types_init(&types, &a, &dims);
+    blobs_init(&blobs, &a);
+    kmodule_init(&m, &a, &d, &names, &dims, &types, &blobs);
+    static char text[1 << 20];
+    size_t at = (size_t)snprintf(text, sizeof text, "kir 1\noption threads\n");
+#define PUT(...) at += (size_t)snprintf(text + at, sizeof text - at, __VA_ARGS__)
+    for (int i = 0; i < n; i++) PUT("sym N%d entry input %d axis 0\n", i, i);
+    for (int i = 0; i < n; i++) PUT("buf %%x%d: f32[N%d] in %d\nbuf %%y%d: f32[N%d] out %d\n", i, i, i, i, i, i);
+    for (int i = 0; i < n; i++) PUT("input \"x%d\": f32[N%d] = %%x%d\n", i, i, i);
+    for (int i = 0; i < n; i++) PUT("output \"y%d\": f32[N%d] = %%y%d\n", i, i, i);
+    for (int i = 0; i < n; i++)
+        PUT("kernel @k%d(%%x%d: f32[N%d], %%y%d: f32[N%d] out) {\n  for %%i = 0..N%d par {\n    store %%y%d[%%i] = sqrt(load "
+            "%%x%d[%%i])\n  }\n}\n", i, i, i, i, i, i, i, i);
+    PUT("program {\n");
+    for (int i = 0; i < n; i++) PUT("%s  launch @k%d(%%x%d, %%y%d)\n", i ? "  barrier\n" : "", i, i, i);
+    PUT("}\n");
+    if (CHECK(at < sizeof text && kir_parse(&m, "cycles", text, at) && kir_verify(&m, "reading"))) {
+        int64_t sym[1024], one, all;
+        for (int i = 0; i < 1024; i++) sym[i] = 1000;
+        KCycles c = program_cycles(&m);
+        CHECK(c.barriers == n - 1 && dim_eval(&dims, kernel_cycles(&m, m.kernel.p[0]), sym, &one) && one > 1000);
+        CHECK(c.sum.i && dim_eval(&dims, c.sum, sym, &all) && (c.times > 1) == (n > 500));
+        CHECK((double)all * c.times > 0.98 * n * (double)one && (double)all * c.times < 1.02 * n * (double)one);
+    }
+    arena_free(&a);
+}
+
 int main(void)
 {
+    cycles_test(3);
+    cycles_test(1000);
+
     Arena a;
     Diag d;
     Names names;
