@@ -67,13 +67,13 @@ static bool words(ResizeCase *c, const char **why)
 {
     static const char *const modes[] = {"nearest", "linear", "cubic"};
     static const char *const coords[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize"};
-    static const char *const rounds[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil"};
+    static const char *const rounds[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "opset10"};
     static const char *const keeps[] = {"stretch", "not_larger", "not_smaller"};
     const Resize *a = c->a;
     int m, o, r, k;
     if (!choose(a->mode, modes, 3, &m)) return *why = "mode is unknown", false;
     if (!choose(a->coordinate_transformation_mode, coords, 6, &o)) return *why = "coordinate_transformation_mode is unknown", false;
-    if (!choose(a->nearest_mode, rounds, 4, &r)) return *why = "nearest_mode is unknown", false;
+    if (!choose(a->nearest_mode, rounds, 5, &r)) return *why = "nearest_mode is unknown", false;
     if (!choose(a->keep_aspect_ratio_policy, keeps, 3, &k)) return *why = "keep_aspect_ratio_policy is unknown", false;
     c->mode = (ResizeMode)m, c->coord = (ResizeCoord)o, c->round = (ResizeRound)r, c->keep = (ResizeKeep)k;
     return true;
@@ -254,13 +254,13 @@ static bool upgrade(Graph *g, Node n, int64_t opset)
     Value scales = node_in(g, n, 1);
     const TypeRec *t = scales.i && value_type(g, scales).i ? value_trec(g, scales) : NULL;
     int64_t k;
-    bool down = false;
+    bool down = false, up = false, known = false;
     if (t && t->kind == TY_TENSOR && t->rank == 1 && dim_is_const(&g->m->dims, t->dim[0], &k) && k <= RANK_MAX && known_floats(g, scales, s, (uint32_t)k))
-        for (int64_t i = 0; i < k; i++) down |= s[i] < 1;
+        for (int64_t i = 0; i < k; i++) down |= s[i] < 1, up |= s[i] > 1, known = true;
     graph_set_input(g, n, 1, VALUE_NONE);
     graph_add_input(g, n, scales);
     a->coordinate_transformation_mode = "asymmetric";
-    a->nearest_mode = down ? "ceil" : "floor"; /* left open by the specification; what the field does */
+    a->nearest_mode = !known || (up && down) ? "opset10" : down ? "ceil" : "floor";
     a->set |= 2 | 4;
     return true;
 }
@@ -314,12 +314,13 @@ static double source(const ResizeCase *c, double scale, int64_t in, int64_t out,
     }
 }
 
-static int64_t nearest(const ResizeCase *c, double x)
+static int64_t nearest(const ResizeCase *c, double x, double scale)
 {
     double low = floor(x), part = x - low;
     switch (c->round) {
     case ROUND_FLOOR: return (int64_t)low;
     case ROUND_CEIL: return (int64_t)ceil(x);
+    case ROUND_OUTWARD: return (int64_t)(scale < 1 ? ceil(x) : low);
     case ROUND_PREFER_CEIL: return (int64_t)(part >= 0.5 ? low + 1 : low);
     default: return (int64_t)(part > 0.5 ? low + 1 : low);
     }
@@ -399,7 +400,7 @@ static bool eval_part(Eval *e, int which)
                 window(&c, at, scale[i], x->dim[i], l, o);
                 continue;
             }
-            int64_t p = still ? o : nearest(&c, at);
+            int64_t p = still ? o : nearest(&c, at, scale[i]);
             l->at[o] = p < 0 ? 0 : p >= x->dim[i] ? x->dim[i] - 1 : p;
             l->w[o] = 1;
         }

@@ -33,16 +33,24 @@ KVal resize_scale(Lw *l, const ResizeCase *c, int i, KBuf scales)
     return kb_cast(b, DT_F64, kb_load(b, kb_param(b, scales, false), &k));
 }
 
+/* v / scale. A scale that only the run knows is the float32 next to what is meant: so is the quotient, or 8 / 1.6f would lie below 5
+ * and be rounded down to 4 (a known one stands for its fraction: resize.c). */
+static KVal over_scale(Rt *x, KVal v)
+{
+    KVal q = kb_div(x->b, v, x->scale);
+    return x->c->mode == RESIZE_NEAREST && !x->a->known && x->c->by == BY_SCALES ? kb_cast(x->b, DT_F64, kb_cast(x->b, DT_F32, q)) : q;
+}
+
 /* Where element o of the result lies in the input, as f64. */
 static KVal coordinate(Rt *x, KVal o)
 {
     Kb *b = x->b;
     Dim to = x->a->out;
     KVal at = to_real(x, o), in = to_real(x, kb_dim(b, x->a->in)), out = to_real(x, kb_dim(b, to)), half = real(x, 0.5), one = real(x, 1), zero = real(x, 0);
-    KVal pixel = kb_sub(b, kb_div(b, kb_add(b, at, half), x->scale), half), last = kb_sub(b, in, one), wide = kb_mul(b, x->scale, in);
+    KVal pixel = kb_sub(b, over_scale(x, kb_add(b, at, half)), half), last = kb_sub(b, in, one), wide = kb_mul(b, x->scale, in);
     switch (x->c->coord) {
     case COORD_HALF_PIXEL: return pixel;
-    case COORD_ASYMMETRIC: return kb_div(b, at, x->scale);
+    case COORD_ASYMMETRIC: return over_scale(x, at);
     case COORD_PYTORCH: return kb_select(b, kb_bin(b, KOP_GT, out, one), pixel, zero);
     case COORD_SYMMETRIC: /* the centres of both lie on each other */
         return kb_add(b, kb_mul(b, kb_mul(b, in, half), kb_sub(b, one, kb_div(b, out, wide))), pixel);
@@ -65,6 +73,7 @@ static KVal rounded(Rt *x, KVal c)
     switch (x->c->round) {
     case ROUND_FLOOR: return kb_un(b, KOP_FLOOR, c);
     case ROUND_CEIL: return kb_un(b, KOP_CEIL, c);
+    case ROUND_OUTWARD: return kb_select(b, kb_lt(b, x->scale, real(x, 1)), kb_un(b, KOP_CEIL, c), kb_un(b, KOP_FLOOR, c));
     case ROUND_PREFER_CEIL: return kb_un(b, KOP_FLOOR, kb_add(b, c, real(x, 0.5)));
     default: return kb_un(b, KOP_CEIL, kb_sub(b, c, real(x, 0.5)));
     }

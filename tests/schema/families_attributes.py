@@ -125,7 +125,11 @@ def roi_defaults(c):
 
 @also("Resize")
 def resize_rest(c):
-    if c.version < 11:
+    if c.version < 11:  # each axis rounds in its own direction
+        for name, by in (("both", (1, 0.5, 3, 0.6)), ("down", (1, 1, 0.5, 0.4)), ("up", (1, 1, 3, 1.6))):
+            inputs = [c.draw(0, (1, 2, 5, 7), "finite"), np.array(by, np.float32)]
+            yield c.case("ways-" + name, inputs, (1,))
+            yield c.case("ways-running-" + name, inputs)
         return
     x, real = c.draw(0, (1, 2, 5, 4), "finite"), values.DTYPE[c.elem(1)]
     roi = np.zeros(0, real) if c.version < 13 else None
