@@ -31,6 +31,61 @@ def wide(case):
 _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
+@formula("AveragePool", "SAME_UPPER or SAME_LOWER mean pad the input so that `output_shape[i] = ceil(input_shape[i] / strides[i])` for each axis; "
+         "pad_shape[i] = (output_spatial_shape[i] - 1) * strides_spatial_shape[i] + ((kernel_spatial_shape[i] - 1) * dilations[i] + 1) - "
+         "input_spatial_shape[i]; VALID: ceil((input_spatial_shape[i] - ((kernel_spatial_shape[i] - 1) * dilations[i] + 1) + 1) / strides)")
+def pool(case):
+    """Window by window. Only with auto_pad: what explicit pads and ceil_mode mean, both oracles know."""
+    x, attrs = wide(case)[0], case.attrs
+    rank = x.ndim - 2
+    if attrs.get("auto_pad", "NOTSET") == "NOTSET" or attrs.get("storage_order"):
+        raise NotImplementedError("explicit pads")
+    kernel, strides, dilations = attrs["kernel_shape"], attrs.get("strides", [1] * rank), attrs.get("dilations", [1] * rank)
+    outs, begins = [], []
+    for n, k, s, d in zip(x.shape[2:], kernel, strides, dilations):
+        span = (k - 1) * d + 1
+        out = -(-(n - span + 1) // s) if attrs["auto_pad"] == "VALID" else -(-n // s)
+        pads = 0 if attrs["auto_pad"] == "VALID" else max(0, (out - 1) * s + span - n)
+        outs.append(out)
+        begins.append(pads // 2 if attrs["auto_pad"] == "SAME_UPPER" else (pads + 1) // 2)
+    y, place = np.zeros(x.shape[:2] + tuple(outs)), np.zeros(x.shape[:2] + tuple(outs))
+    every = np.arange(x.size).reshape(x.shape)
+    for at in np.ndindex(*outs):
+        places = [[o * s - b + i * d for i in range(k)] for o, s, b, k, d in zip(at, strides, begins, kernel, dilations)]
+        inside = [[p for p in some if 0 <= p < n] for some, n in zip(places, x.shape[2:])]
+        seen = x[np.ix_(range(x.shape[0]), range(x.shape[1]), *inside)].reshape(x.shape[:2] + (-1,))
+        if case.op == "MaxPool":
+            value = seen.max(-1)
+            where = every[np.ix_(range(x.shape[0]), range(x.shape[1]), *inside)].reshape(x.shape[:2] + (-1,))
+            place[(slice(None), slice(None)) + at] = np.take_along_axis(where, seen.argmax(-1)[..., None], -1)[..., 0]
+        elif case.op == "AveragePool":
+            value = seen.sum(-1) / (np.prod(kernel) if attrs.get("count_include_pad") else seen.shape[-1])
+        else:
+            p = attrs.get("p", 2)
+            value = (np.abs(seen) ** p).sum(-1) ** (1 / p)
+        y[(slice(None), slice(None)) + at] = value
+    return [y, place]
+
+
+FORMULA["MaxPool"] = FORMULA["LpPool"] = pool
+
+
+@formula("LSTM", "layout: \"If 1, the following shapes are expected: X.shape = [batch_size, seq_length, input_size], Y.shape = [batch_size, "
+         "seq_length, num_directions, hidden_size], initial_h.shape = Y_h.shape = initial_c.shape = Y_c.shape = [batch_size, num_directions, "
+         "hidden_size]\"; ONNX Runtime knows 0 only, the reference neither directions nor lengths")
+def batch_first(case):
+    import oracle
+
+    if not case.attrs.get("layout"):
+        raise NotImplementedError("as it is")
+    turned = [x if x is None or k not in (0, 5, 6) else np.ascontiguousarray(x.swapaxes(0, 1)) for k, x in enumerate(case.inputs)]
+    y, *rest = oracle.by_runtime(case._replace(inputs=turned, attrs=dict(case.attrs, layout=0)))
+    return [y.transpose(2, 0, 1, 3)] + [x.swapaxes(0, 1) for x in rest]
+
+
+FORMULA["RNN"] = FORMULA["GRU"] = batch_first
+
+
 @formula("Erf", "Computes the error function of the given input tensor element-wise.")
 def erf(case):
     return [_erf(wide(case)[0]) if case.inputs[0].size else wide(case)[0]]
@@ -312,6 +367,32 @@ def qlinear_matmul(case):
     target = values.element_of(case.types["T3"])[1]
     low, high = (float(x) for x in values.limits(target))
     return [np.clip((np.rint(y) if values.is_int(target) else y) + zy, low, high)]
+
+
+@formula("QuantizeLinear", "y = saturate((x / y_scale) + y_zero_point) [...] it rounds to the nearest even [...] The type of `y_scale` determines the "
+         "precision of the division operation between `x` and `y_scale`, unless the `precision` attribute is specified. (The reference divides "
+         "bfloat16 and float16 in float32.)")
+def quantize_linear(case):
+    x, scale = case.inputs[:2]
+    zero = case.inputs[2] if len(case.inputs) > 2 else None
+    number = case.attrs.get("precision")
+    to = values.DTYPE[next(n for n, k in values.NUMBER.items() if k == number)] if number else scale.dtype
+    axis, block = case.attrs.get("axis", 1), case.attrs.get("block_size", 0)
+
+    def spread(v):
+        if block:
+            return np.take(np.repeat(v, block, axis), range(x.shape[axis]), axis)
+        return v.reshape([-1 if k == axis % x.ndim else 1 for k in range(x.ndim)]) if v.size > 1 or v.ndim else v
+
+    out = values.element_of(case.types["T3"])[1] if zero is None else values.NAME[zero.dtype]
+    divided = (x.astype(to).astype(np.float64) / spread(scale.astype(to).astype(np.float64))).astype(to).astype(np.float64)
+    low, high = (float(v) for v in values.limits(out))
+    shift = 0 if zero is None else spread(zero.astype(np.float64))
+    if values.is_int(out):
+        return [np.clip(np.rint(divided) + shift, low, high)]
+    if not case.attrs.get("saturate", 1):
+        raise NotImplementedError("what overflows: the reference has its tables")
+    return [np.clip(divided + shift, low, high)]
 
 
 @formula("DictVectorizer", "the output array will be equal in length to the index mapping vector [...] Any keys not present in the input "

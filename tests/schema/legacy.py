@@ -192,3 +192,23 @@ def lp_pool(case):
 def average_pool(case):
     """Version 7 adds count_include_pad with the default 0, as ONNX's version converter takes it."""
     return case._replace(version=7)
+
+
+@legacy("Resize", 99)
+def forward_axes(case):
+    """The reference knows axes from the front only."""
+    axes = case.attrs.get("axes")
+    if axes is None or min(axes) >= 0:
+        return None
+    return case._replace(attrs=dict(case.attrs, axes=[a % case.inputs[0].ndim for a in axes]))
+
+
+@legacy("Attention", 99)
+def mask_of_all_rows(case):
+    """The reference takes the causal frontier from as many rows as the mask has."""
+    mask = case.inputs[3] if len(case.inputs) > 3 else None
+    if mask is None or mask.ndim < 2 or mask.shape[-2] > 1:
+        return None
+    rows = case.inputs[0].shape[-2]
+    every = np.ascontiguousarray(np.broadcast_to(mask, mask.shape[:-2] + (rows,) + mask.shape[-1:]))
+    return case._replace(inputs=case.inputs[:3] + [every] + case.inputs[4:])

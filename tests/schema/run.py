@@ -3,7 +3,8 @@
 
 For every version of every operator in onnx.defs and each type that each of its constraints allows (drafts.py), cases
 made by the operator's family (families*.py) go through `bmc run`, many in one model (batch.py), and must agree with
-ONNX's reference evaluator or ONNX Runtime (oracle.py). What does not stands in explained.txt, with the reason; an entry
+ONNX's reference evaluator or ONNX Runtime (oracle.py); so must --random N forms of each version whose shapes, attributes and
+inputs are drawn together (families_random*.py; --only-random --seed K: K-th ones, no others). What does not stands in explained.txt, with the reason; an entry
 that is not needed any more fails too (with --full), and so does what no case has (coverage.py). Without --full: a twentieth of the types,
 seed N modulo 20 the N-th (0), so that a run can be repeated; what no run has seen is for --full.
 A way is a level, a CPU, a number of threads, and what the model says of its inputs: all are initializers, so that the
@@ -35,6 +36,8 @@ import families_control  # noqa: E402, F401
 import families_elementwise  # noqa: E402, F401
 import families_ml  # noqa: E402, F401
 import families_moves  # noqa: E402, F401
+import families_random  # noqa: E402
+import families_random_moves  # noqa: E402, F401
 import families_rows  # noqa: E402, F401
 import families_sums  # noqa: E402, F401
 import harness  # noqa: E402
@@ -115,7 +118,12 @@ def some_versions(job):
     numbers, args = job
     lines, todo = [], []
     for number in numbers:
-        for draft in drafts.drafts(drafts.schemas()[number], args.seed if args.reseed else 0):
+        schema = drafts.schemas()[number]
+        try:
+            todo += families_random.forms(schema, args.random if drawn(name_of(schema) + "/random", args) else 0, args.seed)
+        except Exception as error:
+            lines.append((name_of(schema), "crash", "the test itself: %r" % error))
+        for draft in drafts.drafts(schema, args.seed if args.reseed else 0) if not args.only_random else ():
             if not drawn(draft.prefix, args) or not wanted(draft.prefix + "/", args):
                 continue
             try:
@@ -180,6 +188,8 @@ def main():
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--seed", type=int, default=None, help="which twentieth of the types is drawn")
     parser.add_argument("--reseed", action="store_true", help="other values, too, by the seed")
+    parser.add_argument("--random", type=int, default=8, help="forms at random of each version (families_random.py)")
+    parser.add_argument("--only-random", action="store_true", help="no others")
     parser.add_argument("--filter", default="")
     parser.add_argument("--ways", default="", help="some of " + ",".join(WAYS))
     parser.add_argument("--option", action="append", default=[], help="more for bmc, as --option=--unchecked")
