@@ -1,6 +1,6 @@
 /* conformance: the ONNX project's backend cases, as tests/conformance/export.py writes them, through libbmc.
  *   bmc-conformance --cases DIR --expected FILE --report FILE [--jobs N] [--filter TEXT] [--config 0..3]
- * Each case runs in a process of its own with a time limit, so that a crash or a hang is a verdict like any other: it compiles
+ * Each case runs in a process of its own with a limit of processor time, so that a crash or a hang is a verdict like any other: it compiles
  * CASE/model.onnx to a temporary .so, loads it, runs every test_data_set_K and compares with the stored outputs under the
  * tolerances of DIR/manifest.txt. The report has one line per case: name, verdict (pass refuse differs wrong crash timeout), message,
  * with a tab between. `refuse` means: a message at compile time; `differs`: the right types and dims, other values. A case passes here when its verdict is the one that the
@@ -14,13 +14,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include "base/map.h"
 #include "driver/compare.h"
 #include "driver/model.h"
 
-enum { SECONDS = 60, JOBS_MAX = 64, TEXT_MAX = 3000 };   /* a result fits into a pipe: the parent reads it after the end */
+enum { SECONDS = 60, PATIENCE = 10, JOBS_MAX = 64, TEXT_MAX = 3000 };   /* a result fits into a pipe: the parent reads it after the end */
 
 typedef struct Config { const char *opt_level, *cpu, *threads; } Config;
 static const Config CONFIG[] = {{"2", "native", "2"}, {"0", "native", "1"}, {"2", "x86-64-v3", "1"}, {"0", "x86-64-v3", "2"}};
@@ -140,7 +141,8 @@ static bool start(Runner *r, Job *j, uint32_t c)
         char path[4096];
         snprintf(path, sizeof path, "%s/%d.err", r->temp, (int)getpid());   /* the last words of an abort */
         if (!freopen(path, "w", stderr)) _exit(2);
-        alarm(SECONDS);
+        setitimer(ITIMER_PROF, &(struct itimerval){.it_value.tv_sec = SECONDS}, NULL);   /* processor time: others may be at work */
+        alarm(SECONDS * PATIENCE);                                                       /* a hang that waits */
         run_case(r, &r->c.p[c], ends[1]);
         _exit(2);
     }
@@ -170,7 +172,7 @@ static void finish(Runner *r, Job *j, int status)
         text[n] = 0;
         for (char *p = text; *p; p++)
             if ((unsigned char)*p < 32) *p = ' ';
-        c->verdict = signal == SIGALRM ? "timeout" : "crash";
+        c->verdict = signal == SIGALRM || signal == SIGPROF ? "timeout" : "crash";
         c->message = signal ? arena_printf(&r->arena, "%s: %s", strsignal(signal), text)
                             : arena_printf(&r->arena, "exit status %d: %s", WEXITSTATUS(status), text);
     }
