@@ -157,6 +157,11 @@ for a, b in (
     )
 row("casts", "i64 to string", lambda n: Case("Cast", [ints(9999, some(n, 1 << 17))], to=TensorProto.STRING, loose=None))
 row("casts", "f32 to string", lambda n: Case("Cast", [f(some(n, 1 << 17))], to=TensorProto.STRING, loose=None))
+row(
+    "casts",
+    "f64 to string",
+    lambda n: Case("Cast", [f(some(n, 1 << 17)).astype(np.float64)], to=TensorProto.STRING, loose=None),
+)
 
 # --- moving
 

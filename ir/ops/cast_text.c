@@ -1,6 +1,6 @@
 /* cast_text.c: TextOf and NumberOf: what a Cast to or from strings becomes, with ordinary Casts around them for all types
  * but f32, f64, i64, u64 (and bool, from strings).
- *   numbers   the fewest digits that read back as the same number, 1.5 or 100.0; with an exponent, 1e+16, from 1e16 on and
+ *   numbers   rounded to the fewest digits that read back as the same number, 1.5 or 100.0; with an exponent, 1e+16, from 1e16 on and
  *             below 1e-4 (Python's repr); INF, -INF, NaN. f16 and bf16 as the f32 that they are. bool: 1 or 0
  *   strings   decimal numbers, also with an exponent, INF, INFINITY and NaN in any case, white space around them; to integers:
  *             digits, or a number whose fraction is dropped, in the type's range of 64 bits; to bool: a number, true or false
