@@ -48,6 +48,7 @@ static const Pass *const o1[] = {
     &pass_group_pool,     /* tiles of outputs own the pools that follow */
     &pass_lower,          /* Kernel IR from here */
     &pass_share_tables,   /* what a product has packed is not stored once more */
+    &pass_merge_launches, /* what several read at the same places is read once */
     &pass_kernel_simplify,
     &pass_single, /* what is too small to share stays on thread 0 */
     &pass_plan_memory, /* every buffer has its place */
@@ -87,6 +88,7 @@ static const Pass *const o2[] = {
     &pass_group_pool,
     &pass_lower, /* Kernel IR from here */
     &pass_share_tables,
+    &pass_merge_launches, /* what several read at the same places is read once */
     &pass_kernel_simplify,
     &pass_schedule, /* loops are ordered, split and marked for the target */
     &pass_single, /* what is too small to share stays on thread 0 */

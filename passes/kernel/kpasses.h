@@ -8,6 +8,9 @@
 /* share_tables.c: constants of at least `bytes` that a kernel looks rows up in and another reads packed are read packed by
  * both; how many. Right after lowering. */
 int64_t kpass_share_tables(KModule *, int64_t bytes);
+/* merge_launches.c: neighbours over the same nest that read the same elements become one launch; how many did. Before
+ * schedule, without a plan. */
+int64_t kpass_merge_launches(KModule *);
 /* kernel_simplify.c: kernels are rebuilt (constants fold, equal values are shared, loops of no or one iteration
  * vanish), then everything that
  * contributes to no output goes: instructions, steps, kernels, buffers. */

@@ -98,6 +98,7 @@ static bool kir_text_pass(TextTest *t, KModule *m, const char *name, bool *chang
     else if (!strcmp(name, "schedule")) *changed = kpass_schedule(m);
     else if (!strcmp(name, "single")) *changed = kpass_single(m, 12000) > 0;
     else if (!strcmp(name, "share-tables")) *changed = kpass_share_tables(m, 0) > 0;
+    else if (!strcmp(name, "merge-launches")) *changed = kpass_merge_launches(m) > 0;
     else if (!strcmp(name, "plan-memory")) *changed = kpass_plan_memory(m, &failed);
     else if (!strcmp(name, "barriers")) *changed = kpass_barriers(m);
     else return text_fail(t, "unknown pass '%s'", name);
