@@ -17,6 +17,7 @@ typedef struct Session {
     jmp_buf out_of_memory;
     bool tty;                 /* stderr is a terminal: show progress */
     Module m; KModule k;      /* filled by session_compile */
+    unsigned made_up;         /* integers of made-up inputs are below this (model.c) */
     Arena recipe_arena; Blob recipe_blob; void *recipe_data;   /* the constant that the weight writer is reading panel by panel */
 } Session;
 

@@ -127,8 +127,12 @@ static uint64_t next_random(uint64_t *x)
     return z ^ z >> 31;
 }
 
-/* Floats uniform in [-1, 1), integers in 0..9, bools either. */
-static void fill_random(bmc_value *v, uint64_t seed)
+/* Integers of made-up inputs are below MADE_UP. Where the model refuses them, for example as an index into two types of
+ * token, below 2, then 0. */
+enum { MADE_UP = 10 };
+
+/* Floats uniform in [-1, 1), integers in 0..below-1, bools either. */
+static void fill_random(bmc_value *v, uint64_t seed, unsigned below)
 {
     uint64_t x = seed;
     int64_t n = value_count(v);
@@ -147,10 +151,10 @@ static void fill_random(bmc_value *v, uint64_t seed)
         }
         case DT_F16: ((uint16_t *)v->data)[k] = (uint16_t)((r & 0x8000) | (11 + (r >> 20) % 4) << 10 | (r >> 32 & 0x3ff)); break;
         case DT_BOOL: ((uint8_t *)v->data)[k] = r & 1; break;
-        case DT_I64: case DT_U64: ((int64_t *)v->data)[k] = (int64_t)(r % 10); break;
-        case DT_I32: case DT_U32: ((int32_t *)v->data)[k] = (int32_t)(r % 10); break;
-        case DT_I16: case DT_U16: ((int16_t *)v->data)[k] = (int16_t)(r % 10); break;
-        default: ((int8_t *)v->data)[k] = (int8_t)(r % 10); break;
+        case DT_I64: case DT_U64: ((int64_t *)v->data)[k] = (int64_t)(r % below); break;
+        case DT_I32: case DT_U32: ((int32_t *)v->data)[k] = (int32_t)(r % below); break;
+        case DT_I16: case DT_U16: ((int16_t *)v->data)[k] = (int16_t)(r % below); break;
+        default: ((int8_t *)v->data)[k] = (int8_t)(r % below); break;
         }
     }
 }
@@ -162,6 +166,8 @@ static int64_t symbol_value(Session *s, const bmc_symbol *y)
         if (!strcmp(s->opt.dim.p[k].name, y->name)) return s->opt.dim.p[k].lo;
     return y->lo > 1 ? y->lo : 1;
 }
+
+static uint64_t made_up_seed(const Session *s, uint32_t input) { return s->opt.seed * 1000003 + input; }
 
 static bool make_input(Session *s, const bmc_info *info, uint32_t k, bool random, bmc_value *v)
 {
@@ -183,7 +189,7 @@ static bool make_input(Session *s, const bmc_info *info, uint32_t k, bool random
     v->data = (void *)(((uintptr_t)v->data + 63) & ~(uintptr_t)63);
     if (v->dtype == DT_STR)
         for (int64_t i = 0; i < count; i++) ((bmc_string *)v->data)[i] = (bmc_string){"", 0};
-    else if (random) fill_random(v, s->opt.seed * 1000003 + k);
+    else if (random) fill_random(v, made_up_seed(s, k), s->made_up);
     return true;
 }
 
@@ -217,7 +223,9 @@ bool model_inputs(Session *s, Loaded *l)
 {
     const bmc_info *info = l->model->info;
     bool *have = arena_array(&s->arena, bool, info->n_input + 1);
+    if (!s->made_up) s->made_up = MADE_UP;
     l->in = arena_array(&s->arena, bmc_value, info->n_input + 1);
+    l->random = arena_array(&s->arena, bool, info->n_input + 1);
     l->out = arena_array(&s->arena, bmc_value, info->n_output + 1);
     for (uint32_t k = 0; k < info->n_output; k++) l->out[k] = (bmc_value){.size = sizeof(bmc_value)};
     if (s->opt.data && access(s->opt.data, R_OK | X_OK) != 0) return diag(&s->diag, diag_file(s->opt.data), E_OPEN, strerror(errno));
@@ -243,11 +251,13 @@ bool model_inputs(Session *s, Loaded *l)
         bool ok = o->value[0] == '@' ? read_input(s, info, k, o->value + 1, &l->in[k]) : make_input(s, info, (uint32_t)k, !strcmp(o->value, "rand"), &l->in[k]);
         if (!ok) return false;
         have[k] = true;
+        l->random[k] = !strcmp(o->value, "rand");
     }
     for (uint32_t k = 0; k < info->n_input; k++) {
         if (have[k]) continue;
         if (s->opt.cmd == CMD_RUN) return diag(&s->diag, diag_file(s->opt.file), E_INPUT, info->input[k].name, "it is not given: --input NAME=@FILE, rand or zeros, or --data DIR");
         if (!make_input(s, info, k, true, &l->in[k])) return false;
+        l->random[k] = true;
     }
     for (uint32_t k = 0; k < info->n_input; k++) {
         const bmc_port *port = &info->input[k];
@@ -256,12 +266,33 @@ bool model_inputs(Session *s, Loaded *l)
     return true;
 }
 
-bool model_run(Session *s, Loaded *l)
+/* Runs again with smaller integers for what was made up. false: there are none, or it fails with zeros as well. */
+static bool run_smaller(Session *s, Loaded *l, const char *why)
 {
-    if (l->model->run(l->ctx, l->in, l->out) == BMC_OK) {
-        for (uint32_t k = 0; k < l->model->info->n_output; k++)
-            if (l->out[k].stride) lie_as(&s->arena, &l->model->info->output[k], &l->out[k], true);
+    const bmc_info *info = l->model->info;
+    while (s->made_up > 1) {
+        bool any = false;
+        s->made_up = s->made_up > 2 ? 2 : 1;
+        for (uint32_t k = 0; k < info->n_input; k++) {
+            bool integer = l->in[k].kind == BMC_TENSOR && dtype_is_int((DType)l->in[k].dtype);
+            if (!l->random[k] || !integer) continue;
+            fill_random(&l->in[k], made_up_seed(s, k), s->made_up);
+            any = true;
+        }
+        if (!any) return false;
+        if (l->model->run(l->ctx, l->in, l->out) != BMC_OK) continue;
+        diag(&s->diag, diag_file(s->opt.file), E_MADE_UP, why, s->made_up > 1 ? "0 and 1" : "zeros");
         return true;
     }
-    return diag(&s->diag, diag_file(s->opt.file), E_RUN, l->model->message(l->ctx));
+    return false;
+}
+
+bool model_run(Session *s, Loaded *l)
+{
+    bmc_status got = l->model->run(l->ctx, l->in, l->out);
+    const char *why = got == BMC_OK ? NULL : arena_strdup(&s->arena, l->model->message(l->ctx));
+    if (got != BMC_OK && (got == BMC_E_MEMORY || !run_smaller(s, l, why))) return diag(&s->diag, diag_file(s->opt.file), E_RUN, why);
+    for (uint32_t k = 0; k < l->model->info->n_output; k++)
+        if (l->out[k].stride) lie_as(&s->arena, &l->model->info->output[k], &l->out[k], true);
+    return true;
 }

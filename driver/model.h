@@ -9,6 +9,7 @@ typedef struct Loaded {
     bmc_ctx *ctx;
     void *handle;
     bmc_value *in, *out;          /* one per port */
+    bool *random;                 /* of each input: its values are made up */
     uint64_t load_ns;             /* dlopen + create */
     uint64_t file_bytes;
     bool compiled;                /* just now, from the model: not an artifact that was there */

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The benchmarks work and count right:   check_bench.py [--bmc PATH]
 
-`bmc profile` against flops and bytes worked out by hand, its steps against the time of the run; the comparison of
+`bmc profile` against flops and bytes worked out by hand, its steps against the time of the run; made-up inputs; the comparison of
 answers and the interval of bench/run.py on made-up values; the rows and what they are to reach; the page and the plot
 on made-up results; and quick runs with the peers: of bench/ops.py on two operators, of bench/run.py on two small
 models. That last part is skipped, with the reason, where PyPI cannot be had.
@@ -83,6 +83,29 @@ def profile(bmc, tally):
     share = m.get("processor_share", {}).get("1", 0)
     tally.check("a thread has a processor for a share of the time", 0.05 < share <= 1.01, ran.out)
     tally.check("the cache reads faster than memory", faster, ran.out)
+
+
+def made_up_inputs(bmc, tally):
+    """Integers of made-up inputs shrink, with a warning, where the model refuses those of 0 to 9; given ones do not."""
+
+    def table(rows, path):
+        ids, y = (helper.make_tensor_value_info(n, *t) for n, *t in (("ids", TensorProto.INT64, [50]), ("y", 1, [50])))
+        w = helper.make_tensor("w", TensorProto.FLOAT, [rows], np.arange(rows, dtype=np.float32))
+        graph = helper.make_graph([helper.make_node("Gather", ["w", "ids"], ["y"])], "g", [ids], [y], [w])
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+        return path
+
+    for rows, said in ((10, None), (2, "0 and 1"), (1, "zeros")):
+        path = table(rows, os.path.join(WORK, "table%d.onnx" % rows))
+        ran = run([bmc, "bench", path, "--seconds", "0.01"])
+        right = ran.status == 0 and (said in ran.err and "W204" in ran.err if said else not ran.err)
+        tally.check("made-up indices into %d rows" % rows, right, ran.brief())
+    np.save(os.path.join(WORK, "ids.npy"), np.full(50, 3))
+    ran = run([bmc, "bench", path, "--input", "ids=@" + os.path.join(WORK, "ids.npy")])
+    tally.check("a given index is refused", ran.status == 1 and "out of range" in ran.err, ran.brief())
+    empty = table(0, os.path.join(WORK, "table0.onnx"))
+    ran = run([bmc, "bench", empty])
+    tally.check("where none will do the first reason", ran.status == 1 and "out of range" in ran.err, ran.brief())
 
 
 def arithmetic(tally):
@@ -349,6 +372,7 @@ def main():
     pages(tally)
     changing_shapes(tally)
     profile(bmc, tally)
+    made_up_inputs(bmc, tally)
     single_ops(bmc, tally)
     whole(bmc, tally)
     return tally.finish()
