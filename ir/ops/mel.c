@@ -2,7 +2,11 @@
  * spaced on the mel scale, mel(f) = 2595 log10(1 + f/700).
  *   corner[k] = floor((dft_length + 1) * hertz(mel_low + k * (mel_high - mel_low) / (num_mel_bins + 2)) / sample_rate)
  *   out[j, i]: rises from 0 at corner[i] to 1 at corner[i+1], falls to 0 at corner[i+2]
- * Written in terms of other operators, in double: where a corner lies on a bin, a rounding decides. */
+ * Written in terms of other operators, in double: where a corner lies on a bin, a rounding decides. What depends on the
+ * band alone is a vector, so that an element of the matrix is two products, their minimum and no comparison with corners:
+ *   out[j, i] = max(0, min((j - left) / rise, (right - j) / fall))
+ * where a side without width begins a bin earlier, so that it has 1 at the top; so has a fall where corners descend, and
+ * a rise nothing. */
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
 #include <math.h>
@@ -48,31 +52,45 @@ static Value mel_of(Ex *x, Value hertz) /* times ln(10) / 2595 */
     return ex1(x, OP_Log, ex2(x, OP_Add, ex_f(x, DT_F64, 1), ex2(x, OP_Div, hertz, ex_f(x, DT_F64, 700))));
 }
 
+static Value column(Ex *x, uint32_t n, const double *v) /* [n, 1] */
+{
+    return ex_reshape(x, ex_cast(x, ex_floats(x, v, n), DT_F64), (int64_t[]){n, 1}, 2);
+}
+
+static Value some_rows(Ex *x, Value v, int64_t from, int64_t to, int64_t step)
+{
+    return ex_op(x, OP_Slice, (Value[]){v, ex_int1(x, from), ex_int1(x, to), ex_int1(x, 0), ex_int1(x, step)}, 5, NULL);
+}
+
 static bool expand(Graph *g, Node n)
 {
     Ex x = ex_begin(g, n);
+    DType type = (DType)ATTRS(g, n, Mel)->output_datatype;
+    bool exact = !dtype_is_float(type) || type == DT_F64; /* rounded to f32 the product with a reciprocal is the quotient */
     Value bands = ex_scalar(&x, ex_in(&x, BANDS), DT_I64), length = ex_scalar(&x, ex_in(&x, LENGTH), DT_I64), two = ex_i(&x, DT_I64, 2);
     Value low = mel_of(&x, ex_scalar(&x, ex_in(&x, LOWER), DT_F64)), high = mel_of(&x, ex_scalar(&x, ex_in(&x, UPPER), DT_F64));
-    Value corners = ex2(&x, OP_Add, bands, two), corner[3];
-    Value step = ex2(&x, OP_Div, ex2(&x, OP_Sub, high, low), ex_cast(&x, corners, DT_F64));
-    Value mel = ex2(&x, OP_Add, ex2(&x, OP_Mul, counted(&x, corners), step), low);
-    Value hertz = ex2(&x, OP_Mul, ex_f(&x, DT_F64, 700), ex2(&x, OP_Sub, ex1(&x, OP_Exp, mel), ex_f(&x, DT_F64, 1)));
-    Value span = ex_cast(&x, ex2(&x, OP_Add, length, ex_i(&x, DT_I64, 1)), DT_F64);
-    Value at = ex1(&x, OP_Floor, ex2(&x, OP_Div, ex2(&x, OP_Mul, span, hertz), ex_scalar(&x, ex_in(&x, RATE), DT_F64)));
-    for (int64_t k = 0; k < 3; k++) { /* left, top, right */
-        int64_t from = k;
-        Value to = ex2(&x, OP_Add, ex2(&x, OP_Unsqueeze, bands, ex_int1(&x, 0)), ex_int1(&x, k));
-        corner[k] = ex_op(&x, OP_Slice, (Value[]){at, ex_int1(&x, from), to}, 3, NULL);
-    }
+    Value one = ex_f(&x, DT_F64, 1), zero = ex_f(&x, DT_F64, 0);
+    Value step = ex2(&x, OP_Div, ex2(&x, OP_Sub, high, low), ex_cast(&x, ex2(&x, OP_Add, bands, two), DT_F64));
+    Value span = ex_cast(&x, ex2(&x, OP_Add, length, ex_i(&x, DT_I64, 1)), DT_F64), rate = ex_scalar(&x, ex_in(&x, RATE), DT_F64);
+    Value k = ex2(&x, OP_Add, counted(&x, bands), column(&x, 3, (double[]){0, 1, 2}));
+    Value mel = ex2(&x, OP_Add, ex2(&x, OP_Mul, k, step), low);
+    Value hertz = ex2(&x, OP_Mul, ex_f(&x, DT_F64, 700), ex2(&x, OP_Sub, ex1(&x, OP_Exp, mel), one));
+    Value corner = ex1(&x, OP_Floor, ex2(&x, OP_Div, ex2(&x, OP_Mul, span, hertz), rate)); /* left, top, right */
+
+    Value width = ex2(&x, OP_Sub, some_rows(&x, corner, 1, 3, 1), some_rows(&x, corner, 0, 2, 1));
+    Value no_rise = ex2(&x, OP_Less, ex2(&x, OP_Mul, width, column(&x, 2, (double[]){1, 0})), zero);
+    width = ex3(&x, OP_Where, ex2(&x, OP_Greater, width, zero), width, ex3(&x, OP_Where, no_rise, width, one));
+    Value scale = ex3(&x, OP_Where, ex2(&x, OP_Greater, width, zero), exact ? width : ex2(&x, OP_Div, one, width), ex_f(&x, DT_F64, exact ? INFINITY : 0));
+    Value foot = ex2(&x, OP_Add, some_rows(&x, corner, 1, 2, 1), ex2(&x, OP_Mul, width, column(&x, 2, (double[]){-1, 1})));
+
     Value rows = ex2(&x, OP_Add, ex2(&x, OP_Div, length, two), ex_i(&x, DT_I64, 1));
-    Value j = ex2(&x, OP_Unsqueeze, counted(&x, rows), ex_int1(&x, 1)), zero = ex_f(&x, DT_F64, 0), one = ex_f(&x, DT_F64, 1);
-    Value rise = ex2(&x, OP_Sub, corner[1], corner[0]), fall = ex2(&x, OP_Sub, corner[2], corner[1]);
-    Value slope = ex2(&x, OP_Div, ex2(&x, OP_Sub, j, corner[0]), rise);
-    Value in_rise = ex2(&x, OP_And, ex2(&x, OP_GreaterOrEqual, j, corner[0]), ex2(&x, OP_LessOrEqual, j, corner[1]));
-    Value up = ex3(&x, OP_Where, in_rise, ex3(&x, OP_Where, ex2(&x, OP_Equal, rise, zero), one, slope), zero);
-    Value in_fall = ex2(&x, OP_And, ex2(&x, OP_GreaterOrEqual, j, corner[1]), ex2(&x, OP_Less, j, corner[2]));
-    Value down = ex2(&x, OP_Div, ex2(&x, OP_Sub, corner[2], j), fall);
-    Value y = ex_cast(&x, ex3(&x, OP_Where, in_fall, down, up), (DType)ATTRS(g, n, Mel)->output_datatype);
+    Value j = ex2(&x, OP_Unsqueeze, counted(&x, rows), ex_int1(&x, 1));
+    OpCode by = exact ? OP_Div : OP_Mul;
+    Value up = ex2(&x, by, ex2(&x, OP_Sub, j, some_rows(&x, foot, 0, 1, 1)), some_rows(&x, scale, 0, 1, 1));
+    Value down = ex2(&x, by, ex2(&x, OP_Sub, some_rows(&x, foot, 1, 2, 1), j), some_rows(&x, scale, 1, 2, 1));
+    Value least = ex_cast(&x, ex3(&x, OP_Where, ex2(&x, OP_Less, up, down), up, down), dtype_is_float(type) ? type : DT_F64);
+    if (dtype_is_float(type)) zero = ex_f(&x, type, 0);
+    Value y = ex_cast(&x, ex3(&x, OP_Where, ex2(&x, OP_Greater, least, zero), least, zero), type);
     return ex_end(&x, &y, 1);
 }
 
