@@ -3,7 +3,7 @@
  *   1. neighbouring par loops over contiguous memory become one (schedule_collapse.c); transposing copies go in blocks,
  *      short innermost loops inside a longer one (schedule_lanes.c)
  *   2. the innermost par loop becomes a vec loop when its stores have stride 1 in its variable and its loads a small
- *      one, or come from where other loads say (512-bit vectors gather them); seq loops may stand in it. A sum over rows, lanes are columns:
+ *      one, or come from where other loads say (512-bit vectors gather them, 256-bit ones those of 32 bits by indices of 64); seq loops may stand in it. A sum over rows, lanes are columns:
  *        for %j = 0..64 par { for %i = 0..N seq carry(%a = 0.0) { yield add(%a, load %x[%i, %j]) } ... }
  *      unless the seq loops in it can be vec loops themselves, which is better (a row uses whole cache lines); rows far
  *      apart that no first cache holds are read as they lie (schedule_rows.c)
@@ -104,6 +104,8 @@ static bool index_from_memory(S *s, KVal v, KVal iv, bool *loads, int depth)
     if (!def.i) return *loads = true; /* carried by a loop inside */
     if (!depth) return false;
     const KInstRec *r = kinst(s->k, def);
+    if (r->op == KOP_LOAD && s->m->target.vec_bits < 512 && dtype_info(s->k->param.p[r->param].elem)->bits < 64)
+        return false; /* widened in lanes, they cost more than their checks save (x86-64-v3: 1.2) */
     if (r->op == KOP_LOAD || r->op == KOP_FOR) return *loads = true; /* looked at where it stands in the loop */
     uint32_t flags = kop_info(r->op)->flags;
     bool easy = r->op == KOP_ADD || r->op == KOP_SUB || r->op == KOP_MUL || r->op == KOP_MIN || r->op == KOP_MAX ||
@@ -119,8 +121,9 @@ static bool gathered(S *s, const KInstRec *r, KVal iv)
     const KBufRec *p = &s->k->param.p[r->param];
     unsigned bits = dtype_info(p->elem)->bits;
     bool loads = false;
-    if (r->op != KOP_LOAD || s->m->target.vec_bits < 512 || p->space == KS_LOCAL) return false;
-    if (bits != 32 && bits != 64) return false;
+    if (r->op != KOP_LOAD || p->space == KS_LOCAL) return false;
+    /* AVX2 loads lanes one by one, but indices are checked in lanes, two to three times as fast; those of 64 bits are not */
+    if (bits == 32 ? s->m->target.vec_bits < 256 : bits != 64 || s->m->target.vec_bits < 512) return false;
     for (uint32_t n = 0; n < p->rank; n++)
         if (!index_from_memory(s, karg(s->k, r, n), iv, &loads, GATHER_DEPTH)) return false;
     return loads;
