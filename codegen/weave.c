@@ -2,7 +2,8 @@
  * gaps, as real and imaginary parts or the results of a butterfly do:
  *   store %y[4*%i] = %a   store %y[4*%i+1] = %b   store %y[4*%i+2] = %c   store %y[4*%i+3] = %d
  * Instead of scattering each, the vectors of 2, 4, 8 .. neighbours are turned round in registers, as in turn.c, and
- * stored whole, or as one piece for each lane where something lies between the pieces. And how many lanes go at once. */
+ * stored whole, or as one piece for each lane where something lies between the pieces. Three neighbours with nothing
+ * between them, as the colours of an image, are stored whole, too. And how many lanes go at once. */
 #include "codegen/cg.h"
 
 enum { PARTS_SIZE = 48 /* instructions on floats */, PARTS_MIN = 4 /* lanes */ };
@@ -135,23 +136,38 @@ static void interleave(Cg *g, LV *v, unsigned w)
     }
 }
 
+/* The same for three: two vectors are put together first, then the third goes in between. */
+static void interleave_three(Cg *g, const LV *v, LV *to)
+{
+    unsigned n = g->lanes, two[LANES], all[LANES];
+    for (unsigned part = 0; part < 3; part++) {
+        for (unsigned e = 0; e < n; e++) {
+            unsigned i = (part * n + e) / 3, j = (part * n + e) % 3;
+            two[e] = j == 1 ? n + i : i;
+            all[e] = j == 2 ? n + i : e;
+        }
+        to[part] = shuffle(g, shuffle(g, v[0], v[1], two, n), v[2], all, n);
+    }
+}
+
 static LV element(Cg *g, DType t, LV base, LV off, int64_t further)
 {
     LV at = LLVMBuildAdd(g->b, off, cg_i64(g, further), "");
     return LLVMBuildGEP2(g->b, cg_mem_type(g, t), base, &at, 1, "");
 }
 
-/* w stores that are neighbours, w a power of 2, `on` lanes of each. */
+/* w stores that are neighbours, w a power of 2 or all three of three, `on` lanes of each. */
 static void weave(CgFn *f, const Store *s, unsigned w, unsigned on)
 {
     Cg *g = f->g;
     const KInstRec *r = kinst(f->k, s->inst);
     const KBufRec *p = &f->k->param.p[r->param];
     unsigned n = g->lanes, bytes = dtype_info(p->elem)->bits / 8;
-    LV v[LANES], to = f->param[r->param];
+    LV own[LANES], v[LANES], to = f->param[r->param];
     for (unsigned j = 0; j < w; j++)
-        v[j] = scalar_to_mem(g, p->elem, cv_vec(f, f->val[karg(f->k, kinst(f->k, s[j].inst), p->rank).i]));
-    interleave(g, v, w);
+        v[j] = own[j] = scalar_to_mem(g, p->elem, cv_vec(f, f->val[karg(f->k, kinst(f->k, s[j].inst), p->rank).i]));
+    if (w == 3) interleave_three(g, own, v);
+    else interleave(g, v, w);
     if (s->off.coef == w) {
         for (unsigned j = 0; j < w && j * n < on * w; j++) {
             unsigned here = on * w - j * n, all[LANES];
@@ -205,6 +221,7 @@ KInst weave_stores(CgFn *f, KInst first)
         unsigned run = 1;
         while (fits && j + run < n && s[j + run].c == s[j].c + run && run < s[0].off.coef) run++;
         for (w = 1; 2 * w <= run && 2 * w <= g->lanes;) w *= 2;
+        if (run == 3 && s[0].off.coef == 3) w = 3;
         if (w > 1) weave(f, s + j, w, (unsigned)on);
         else access_store(f, kinst(f->k, s[j].inst));
     }

@@ -194,9 +194,15 @@ KBuf conv_channels_last(Lw *l, const Dim *before, const Dim *behind)
     }
     uint32_t p = kb_param(b, src, false), q = kb_param(b, view, true);
     KVal empty = is_bytes(l) && inside.i ? around(l) : (KVal){0};
-    for (int64_t c = 0; c < (rows ? channels : 1); c++) {
-        from[1] = to[1] = rows ? kb_i(b, c) : i[rank - 1];
-        kb_store(b, q, to, as_stored(l, inside.i ? kb_load_if(b, p, from, inside, empty) : kb_load(b, p, from)));
+    int64_t each = rows ? channels : 1;
+    KVal pixel[FEW_STORED];
+    for (int64_t c = 0; c < each; c++) { /* loads first: stores side by side are made together */
+        from[1] = rows ? kb_i(b, c) : i[rank - 1];
+        pixel[c] = as_stored(l, inside.i ? kb_load_if(b, p, from, inside, empty) : kb_load(b, p, from));
+    }
+    for (int64_t c = 0; c < each; c++) {
+        to[1] = rows ? kb_i(b, c) : i[rank - 1];
+        kb_store(b, q, to, pixel[c]);
     }
     if (rows) kb_end(b);
     lw_end_nest(l, loops);
