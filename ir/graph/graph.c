@@ -291,6 +291,7 @@ void graph_move_before(Graph *g, Node n, Node before)
 void graph_inline(Graph *to, Node before, const Graph *from, Value *map)
 {
     Module *m = to->m;
+    Node *made = arena_array(m->arena, Node, from->node.n + 1);
     for (uint32_t i = 1; i < from->value.n; i++) {
         const ValueRec *v = &from->value.p[i];
         if (v->data.i && (v->n_use || v->n_out_use)) {
@@ -321,13 +322,14 @@ void graph_inline(Graph *to, Node before, const Graph *from, Value *map)
             value_rec(to, w)->content = v->content;
             map[r->out + k] = w;
         }
-        for (uint32_t k = 0, count = m->check.n; k < count; k++) {
-            CheckRec check = m->check.p[k];
-            if (check.g != from || check.at.i != n.i) continue;
-            check.g = to;
-            check.at = c;
-            vec_push(m->arena, &m->check, check);
-        }
+        made[n.i] = c;
+    }
+    for (uint32_t k = 0, count = m->check.n; k < count; k++) {
+        CheckRec check = m->check.p[k];
+        if (check.g != from || !check.at.i || !made[check.at.i].i) continue;
+        check.g = to;
+        check.at = made[check.at.i];
+        vec_push(m->arena, &m->check, check);
     }
 }
 

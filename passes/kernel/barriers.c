@@ -28,7 +28,7 @@ typedef struct Access {
 typedef struct State {
     VEC(Access) open;
     bool sym_open, sym_used;
-    VEC(Sym) bound;
+    uint64_t *bound; /* a bit each; NULL: none yet */
 } State;
 typedef struct B {
     KModule *m;
@@ -98,11 +98,17 @@ static bool conflict(B *b, const Access *x, const Access *y)
     return kbuf_overlap(b->m, x->buf, y->buf);
 }
 
+static size_t words(const B *b) { return b->m->dims->sym.n / 64 + 1; }
+
+static void bind(B *b, Sym sym)
+{
+    if (!b->s.bound) b->s.bound = arena_array(&b->a, uint64_t, words(b));
+    b->s.bound[sym.i / 64] |= UINT64_C(1) << sym.i % 64;
+}
+
 static bool is_bound(const State *s, Sym sym)
 {
-    for (uint32_t i = 0; i < s->bound.n; i++)
-        if (s->bound.p[i].i == sym.i) return true;
-    return false;
+    return s->bound && s->bound[sym.i / 64] >> sym.i % 64 & 1;
 }
 
 /* Symbols that the step binds (not those of loops, which code generation keeps apart by itself). */
@@ -149,7 +155,7 @@ static State copy(B *b)
 {
     State s = {.sym_open = b->s.sym_open, .sym_used = b->s.sym_used};
     for (uint32_t i = 0; i < b->s.open.n; i++) vec_push(&b->a, &s.open, b->s.open.p[i]);
-    for (uint32_t i = 0; i < b->s.bound.n; i++) vec_push(&b->a, &s.bound, b->s.bound.p[i]);
+    if (b->s.bound) s.bound = arena_memdup(&b->a, b->s.bound, words(b) * sizeof *s.bound);
     return s;
 }
 
@@ -157,8 +163,9 @@ static State copy(B *b)
 static void merge(B *b, const State *other)
 {
     for (uint32_t i = 0; i < other->open.n; i++) add(b, &other->open.p[i]);
-    for (uint32_t i = 0; i < other->bound.n; i++)
-        if (!is_bound(&b->s, other->bound.p[i])) vec_push(&b->a, &b->s.bound, other->bound.p[i]);
+    if (!b->s.bound) b->s.bound = other->bound;
+    else if (other->bound)
+        for (size_t i = 0; i < words(b); i++) b->s.bound[i] |= other->bound[i];
     b->s.sym_open |= other->sym_open;
     b->s.sym_used |= other->sym_used;
 }
@@ -192,7 +199,7 @@ static void steps(B *b, KSteps *l)
         }
         Sym sym;
         for (uint32_t n = 0; binds(s, n, &sym); n++)
-            if (sym.i && !is_bound(&b->s, sym)) vec_push(&b->a, &b->s.bound, sym);
+            if (sym.i) bind(b, sym);
         if (binds_by_thread_0(s)) b->s.sym_open = true;
         if (!thread_0_only(s)) b->s.sym_used = true;
         if (s->kind == KST_IF) {
