@@ -116,6 +116,14 @@ static bool planned(Lw *l, uint32_t r)
     return t->kind == TY_TENSOR;
 }
 
+/* Is a branch's result of another shape than what follows asks for, whatever the run? */
+static bool never_fits(Lw *l, uint32_t r, const TypeRec *t)
+{
+    for (int i = 0; t->kind == TY_TENSOR && i < t->rank; i++)
+        if (dim_eq(&l->m->dims, dim_resolve(&l->m->dims, lw_out_dim(l, r, i)), dim_resolve(&l->m->dims, t->dim[i])) == TRI_NO) return true;
+    return false;
+}
+
 static bool lower(Lw *l, Node n)
 {
     uint32_t n_out = node_n_out(l->g, n), n_cap = node_n_in(l->g, n) - 1;
@@ -136,6 +144,7 @@ static bool lower(Lw *l, Node n)
     }
     /* planned results exist before the branches; boxed ones are sized by each branch, in one slot for both */
     KSteps *outer = l->steps;
+    bool may_lose = only < 0 && !fails(node_rec(l->g, n)->region[0]) && !fails(node_rec(l->g, n)->region[1]);
     for (int k = 0; k < 2; k++) {
         if (only >= 0 && k != only) continue;
         KSteps *to = only >= 0 ? outer : k == 0 ? s->body : s->other;
@@ -144,6 +153,13 @@ static bool lower(Lw *l, Node n)
         for (uint32_t o = 0; o < n_out; o++) res[o] = !failing && planned(l, o) ? lw_out(l, o) : (KBuf){0};
         if (!lw_region(l, (uint32_t)k, to, cap, n_cap, res)) return false;
         l->steps = to;
+        bool lost = false;
+        for (uint32_t o = 0; o < n_out && may_lose && !failing; o++) lost |= never_fits(l, o, value_trec(r, r->out.p[o]));
+        if (lost) { /* the other one makes the results */
+            lw_step(l, KST_FAIL)->msg = "the branch that is taken gives a result of another shape than what follows needs";
+            may_lose = false;
+            failing = true;
+        }
         for (uint32_t o = 0; o < n_out; o++) {
             const TypeRec *t = value_trec(r, r->out.p[o]);
             if (failing) continue;
