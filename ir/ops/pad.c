@@ -57,7 +57,7 @@ static bool infer(Infer *c)
     uint32_t n, k;
     int64_t axes[RANK_MAX], count;
     Dim dim[RANK_MAX];
-    if (!infer_need_rank(c, 0, 0, -1) || !infer_need_rank(c, 1, 1, 1)) return false;
+    if (!infer_need_rank(c, 0, 0, -1) || !infer_need_rank(c, 1, 1, 1) || (infer_has(c, 2) && !infer_need_rank(c, 2, 0, 1))) return false;
     const char *mode = ATTRS(c->g, c->n, Pad)->mode;
     if (strcmp(mode, "constant") && strcmp(mode, "edge") && strcmp(mode, "reflect") && strcmp(mode, "wrap")) return infer_fail(c, "mode '%s' is unknown", mode);
     int rank = infer_rank(c, 0);

@@ -365,6 +365,16 @@ def framed(floats):
     return nodes, [value("x", F), value("s", I, ["k"]), value("t", I, ["l"])], [value("y", F), value("z", F)], feeds, {}
 
 
+@case
+def filled_around(floats):
+    """The value that is put around has no rank either: it is one element."""
+    nodes = [node("Pad", "x p v", "y"), node("Pad", "x q v a", "z")]
+    feeds = [{"x": floats(*x), "p": ints(*p), "q": ints(1, 2), "a": ints(-1), "v": v} for v in (np.float32(5), np.float32([2]))
+             for x, p in [((4,), [1, 2]), ((3, 5), [1, 0, 0, -2]), ((2, 3, 4), [0, 0, 1, 2, 0, 0])]]
+    ports = [value("x", F), value("p", I, ["k"]), value("q", I, ["l"]), value("a", I, ["m"]), value("v", F)]
+    return nodes, ports, [value("y", F), value("z", F)], feeds, {}
+
+
 def attended(feed):
     q, k, v = feed["q"], np.concatenate([feed["a"], feed["k"]], 2), np.concatenate([feed["b"], feed["v"]], 2)
     s = q @ k.swapaxes(2, 3) / np.sqrt(q.shape[3]) + feed["m"]
