@@ -55,8 +55,9 @@ TileChoice contract_choose(const KTarget *, const TileProblem *);
 int64_t contract_cost(const KTarget *, const TileProblem *);
 /* Blocks for a B whose strips each block makes itself: they stay in L2, and the rows of a block are worth them. */
 void contract_choose_strips(const KTarget *, const TileProblem *, TileChoice *);
-/* Is it worth copying a B with neighbouring columns into such strips? Extents that are not known: -1. */
-bool contract_copies_b(const KTarget *, DType acc, int64_t M, int64_t N, int64_t K);
+/* Is it worth copying a B with neighbouring columns into such strips? Extents that are not known: -1. foreign: a caller's,
+ * aligned to an element. */
+bool contract_copies_b(const KTarget *, DType acc, bool foreign, int64_t M, int64_t N, int64_t K);
 /* Cuts the blocks of `c` more finely where threads could not share them evenly (M known or -1, Z batches or -1). */
 void contract_share(const KTarget *, const TileProblem *, int64_t Z, TileChoice *c);
 /* Issue slots of a step of k for rows x strips covered by tiles of at most mr x nv. */

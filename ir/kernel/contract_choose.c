@@ -221,14 +221,15 @@ void contract_choose_strips(const KTarget *t, const TileProblem *p, TileChoice *
     if (M % c->mb) c->mb = round_up(c->mb, c->mr);
 }
 
-/* In place each step of k reads a few lines of another page, and the last columns need masks. The copy is worth it for so many rows. */
-bool contract_copies_b(const KTarget *t, DType acc, int64_t M, int64_t N, int64_t K)
+/* In place each step of k reads a few lines of another page, the last columns need masks, and vectors of a caller's matrix
+ * that no first cache holds lie across lines. The copy is worth it for so many rows. */
+bool contract_copies_b(const KTarget *t, DType acc, bool foreign, int64_t M, int64_t N, int64_t K)
 {
     int64_t l2 = l2_bytes(t), bytes = dtype_info(acc)->bits / 8;
     if (M < 0 || N < 0 || K < 0) return false;
     bytes *= min64(N, HUGE) * min64(K, HUGE);
     if (bytes > l2 / 2) return M >= (bytes > l2 ? 8 : 48);
-    return N % 16 ? M >= 64 : bytes > l2 / 4 && M >= ROWS_MANY;
+    return N % 16 ? M >= 64 : bytes > (foreign ? t->l1_bytes / 2 : l2 / 4) && M >= ROWS_MANY;
 }
 
 /* ---- dot products ---- */

@@ -409,9 +409,10 @@ static bool mm_lower(Mm *x, const Axis *batch, int n, const char *stem)
         (void)dim_is_const(d, x->M, &extent[0]);
         (void)dim_is_const(d, x->N, &extent[1]);
         (void)dim_is_const(d, x->K, &extent[2]);
+        bool foreign = kbuf(l->k, kbuf_root(l->k, x->b))->space == KS_IN;
         if (x->bytes) form = n_runs ? STRIPS_OF_ROWS : STRIPS, k_runs = false;
         else if (!n_runs) form = STRIPS;
-        else if (contract_copies_b(&l->k->target, dtype_compute(lw_elem(l, 0)), extent[0], extent[1], extent[2]))
+        else if (contract_copies_b(&l->k->target, dtype_compute(lw_elem(l, 0)), foreign, extent[0], extent[1], extent[2]))
             form = STRIPS_OF_ROWS;
         if (k_runs && dim_is_const(d, x->N, &nn) && nn <= FEW) form = DOTS_BY_ROWS;
         else if (k_runs && !n_runs && dim_is_const(d, x->M, &m) && m <= FEW) form = DOTS;

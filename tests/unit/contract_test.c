@@ -372,6 +372,9 @@ int main(void)
     }
     KTarget wide = {.vec_bits = 512, .vec_regs = 32, .fma = true};
     CHECK(contract_is_dot(&wide, DT_F32, 1, 512) && !contract_is_dot(&wide, DT_F32, 64, 512));
+    KTarget caches = {.vec_bits = 256, .vec_regs = 16, .fma = true, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20}; /* a caller's B is copied sooner */
+    CHECK(contract_copies_b(&caches, DT_F64, true, 1024, 128, 128) && !contract_copies_b(&caches, DT_F64, false, 1024, 128, 128));
+    CHECK(!contract_copies_b(&caches, DT_F64, true, 64, 128, 128) && !contract_copies_b(&caches, DT_F64, true, 1024, 16, 16));
     static const int64_t extents[] = {-1, 0, 1, 17, 1000, INT64_C(1) << 31, INT64_C(1) << 40, INT64_C(1) << 61};
     for (int i = 0; i < 8 * 8 * 8 * 8; i++) {   /* any extents, in finite time */
         TileProblem p = {.acc = DT_F32, .a_type = DT_F32, .b_type = DT_F32, .M = extents[i & 7], .N = extents[i >> 3 & 7], .K = extents[i >> 6 & 7], .T = extents[i >> 9], .b_packed = true};
