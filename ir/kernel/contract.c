@@ -22,7 +22,7 @@ typedef struct Build {
     uint32_t sum;     /* local; 0: the reduction is not blocked */
     uint32_t strips;  /* local: this block's columns of B; 0: B is read where it lies */
     KVal strip_k;     /* rows that a strip has room for */
-    uint32_t a16, a;  /* local: this block's rows of A as bf16; 0: A is read where it lies. All of A as one row of elements */
+    uint32_t a16, a;  /* local: this block's rows of A as bf16, narrow ones as f32; 0: A is read where it lies. All of A as one row of elements */
     int64_t a16_row, a16_tap;   /* elements */
     uint32_t a8;                /* local: this block's rows of A as u8, all taps side by side, rounded up to groups of four; 0: A is read where it lies */
     Dim elements;               /* quads: the length of k in elements */
@@ -104,7 +104,7 @@ static uint32_t flat_a(Kb *b, const Contract *c)
     return kb_param(b, flat, false);
 }
 
-/* a16[i][t][k] = A of this block, rounded; zeros where a row is absent, and behind K. */
+/* a16[i][t][k] = A of this block, rounded to bf16 or widened to f32; zeros where a row is absent, and behind K. */
 static void build_a16(Kb *b, Build *x, KVal rows, KVal taps, KVal klen)
 {
     const Contract *c = x->c;
@@ -120,22 +120,30 @@ static void build_a16(Kb *b, Build *x, KVal rows, KVal taps, KVal klen)
     kb_end(b);
 }
 
-/* Room for A as bf16: a quarter of L2. The columns of a block are many enough for what that costs: 1 % at 256. */
-static void a16_blocks(Kb *b, Build *x, const TileProblem *p)
+/* Room for A as `type`: a quarter of L2. The columns of a block are many enough for what that costs: 1 % at 256. */
+static void a16_blocks(Kb *b, Build *x, const TileProblem *p, DType type)
 {
     enum { COLUMNS_LEAST = 256 };
     const KTarget *target = &kb_module(b)->target;
     TileChoice *t = &x->choice;
     int64_t taps = t->tc ? t->tc : p->T, most = (target->l2_bytes > 256 << 10 ? target->l2_bytes : 256 << 10) / 4;
     x->tiles = p->tiles;
-    x->a16_tap = contract_pairs_kc(target, t->kc ? t->kc : p->K);
+    x->a16_tap = type == DT_BF16 ? contract_pairs_kc(target, t->kc ? t->kc : p->K) : t->kc ? t->kc : p->K;
     x->a16_row = taps * x->a16_tap;
-    while (t->mb > t->mr && t->mb * x->a16_row * 2 > most) t->mb = round_up(t->mb / 2, t->mr);
+    while (t->mb > t->mr && t->mb * x->a16_row * (dtype_info(type)->bits / 8) > most) t->mb = round_up(t->mb / 2, t->mr);
     if (p->N > t->nb && t->nb < COLUMNS_LEAST && !t->kc && !t->tc) t->nb = COLUMNS_LEAST;
     Dims *d = kb_module(b)->dims;
     int64_t rows = t->mb + (p->tiles ? AMX_ROWS - 1 : 0);   /* a register reads all its rows, of which the last tile needs a part */
-    x->a16 = kb_local(b, "a16", DT_BF16, 3, (Dim[]){dim_const(d, rows), dim_const(d, taps), dim_const(d, x->a16_tap)});
+    x->a16 = kb_local(b, type == DT_BF16 ? "a16" : "a32", type, 3, (Dim[]){dim_const(d, rows), dim_const(d, taps), dim_const(d, x->a16_tap)});
     x->a = flat_a(b, x->c);
+}
+
+/* Is A made f32 before it is multiplied? A narrow element that is read for each tile costs three instructions there, a row of them a thirtieth. */
+static bool widens_a(Kb *b, const Contract *c, DType a_type, const TileProblem *p)
+{
+    enum { COLUMNS_LEAST = 96, ROWS_LEAST = 4 };
+    bool narrow = a_type == DT_F16 || a_type == DT_BF16, many = p->N >= COLUMNS_LEAST && (p->M < 0 || p->M >= ROWS_LEAST);
+    return narrow && many && c->acc == DT_F32 && c->a_buf.i && !c->b_pairs && !c->quads && p->K > 0 && dim_is(kb_module(b)->dims, c->T, 1);
 }
 
 /* a8[i][t*K + k] = A of this block as u8; zeros behind the last. K: elements of a tap. */
@@ -390,14 +398,16 @@ void contract_build(Kb *b, const Contract *c)
         p.pack_kc = contract_pack_kc(&m->target, c->acc, K);
     }
     bool a16 = c->b_pairs && c->a_buf.i && m->target.bf16 && a_type == DT_F32 && K > 0 && p.T > 0;
+    bool a32 = widens_a(b, c, a_type, &p);
     if (a16) p.a_type = DT_BF16, p.a_plain = true, p.a_row_bytes = 2, p.tiles = m->target.bf16 == KDOTS_TILES;
+    if (a32) p.a_type = DT_F32, p.a_plain = true, p.a_row_bytes = 4 * K;
     p.a_signed = c->quads && !a8 && a_type == DT_I8;
     if (a8) p.a_plain = true, p.a_row_bytes = K > 0 ? 4 * K : 0;
     Build x = {.c = c, .choice = contract_choose(&m->target, &p), .group = c->quads ? 4 : 1, .elements = dim_mul(d, taps, tap)};
     if (c->b_load) contract_choose_strips(&m->target, &p, &x.choice);
     else contract_share(&m->target, &p, known(b, c->Z), &x.choice);
     if (dim_is(d, c->T, 0)) x.choice.kc = x.choice.tc = 0; /* a sum of nothing has no blocks */
-    if (a16) a16_blocks(b, &x, &p);
+    if (a16 || a32) a16_blocks(b, &x, &p, p.a_type);
     if (a8) a8_blocks(b, &x, &p);
     const TileChoice *t = &x.choice;
     Dim blocks_n = dim_ceildiv(d, c->N, dim_const(d, t->nb)), blocks_m = row_blocks(d, c, t, dim_is(d, blocks_n, 1));

@@ -2,9 +2,10 @@
 """What goes in lanes, compiled:   lanes.py [--bmc PATH] [--seed N]
 
 Rows whose elements lie apart (behind a Transpose), sums over rows far apart, one row times a matrix beyond the caches,
-determinants a matrix a lane, constants that are made of latent ones, functions of doubles: lengths around whole vectors
-and blocks, fixed and symbolic, NaN among the elements, as code for three CPUs and without optimisation, against numpy.
-Inputs end with a page, with nothing behind it that may be read. One thread and two give the same bits.
+products of 16-bit types, determinants a matrix a lane, constants that are made of latent ones, functions of doubles:
+lengths around whole vectors and blocks, fixed and symbolic, NaN among the elements, as code for three CPUs and without
+optimisation, against numpy. Inputs end with a page, with nothing behind it that may be read. One thread and two give
+the same bits.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import os
 import shutil
 import sys
 
+import ml_dtypes
 import numpy as np
 
 import harness
@@ -83,6 +85,19 @@ def one_row(rng, k, n):
     a, b = elements(rng, "f32", (1, k)), elements(rng, "f32", (k, n))
     text = "graph @g(%%a: f32[1,%d], %%b: f32[%d,%d]) -> (%%y) {\n  %%y = MatMul(%%a, %%b)\n}\n" % (k, k, n)
     return text, {"a": a, "b": b}, {"y": a.astype(float) @ b.astype(float)}
+
+
+def narrow(rng, kind, m, k, n, symbolic):
+    """Products of 16-bit types by a constant and by an input; all are exact in f32."""
+    draw = lambda *shape: rng.integers(-8, 9, shape).astype(np.float32)
+    a, b, c = draw(m, k), draw(k, n), draw(k, n)
+    dims = "M,%d" % k if symbolic else "%d,%d" % (m, k)
+    text = "graph @g(%%a: f32[%s], %%b: f32[%d,%d]) -> (%%y, %%z) {\n" % (dims, k, n)
+    text += "  %%c = const %s[%d,%d] [%s]\n" % (kind, k, n, ",".join("%d" % v for v in c.flat))
+    text += "  %%an = Cast(%%a) {to=%s}\n  %%bn = Cast(%%b) {to=%s}\n" % (kind, kind)
+    text += "  %p = MatMul(%an, %c)\n  %q = MatMul(%an, %bn)\n  %y = Cast(%p) {to=f32}\n  %z = Cast(%q) {to=f32}\n}\n"
+    rounded = lambda x: x.astype(np.float16) if kind == "f16" else x.astype(ml_dtypes.bfloat16)
+    return text, {"a": a, "b": b}, {"y": rounded(a @ c), "z": rounded(a @ b)}
 
 
 def determinants(rng, side, batch):
@@ -175,6 +190,8 @@ def cases(rng):
     yield "down, symbolic", "f32", down_rows(rng, "f32", 133, 1100, True)
     for k, n in (131, 8193), (700, 1000), (2048, 515):
         yield "one row, %d x %d" % (k, n), "f32", one_row(rng, k, n)
+    for kind, m, k, n, symbolic in ("f16", 4, 67, 96, False), ("bf16", 33, 131, 100, True), ("f16", 37, 515, 130, True):
+        yield "product of %s, %d x %d x %d" % (kind, m, k, n), "exact", narrow(rng, kind, m, k, n, symbolic)
     for side, batch in (1, 9), (2, 17), (3, 8), (7, 33), (48, 8), (49, 8):
         yield "det %d of %d" % (batch, side), "f32", determinants(rng, side, batch)
     yield "latent", "f32", latent(rng)
