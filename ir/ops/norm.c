@@ -194,17 +194,21 @@ static bool bn_infer(Infer *c)
     const Bn *a = ATTRS(c->g, c->n, Bn);
     uint32_t n_out = node_n_out(c->g, c->n);
     if (n_out > (a->training_mode ? 3 : 1)) return infer_fail(c, "BatchNormalization has %u results with training_mode=%d", n_out, (int)a->training_mode);
-    if (!infer_need_rank(c, 0, 2, -1)) return false;
+    if (!infer_need_rank(c, 0, 1, -1)) return false;
+    int rank = infer_rank(c, 0);   /* "also accepts single dimension input of size N in which case C is assumed to be 1" */
     /* spatial=0 (opset below 9): a mean and a variance for each place of a channel, too */
     if (!a->spatial && a->training_mode) return infer_fail(c, "BatchNormalization with spatial=0 is for inference only");
-    int n = a->spatial ? 1 : infer_rank(c, 0) - 1;
+    if (!a->spatial && rank < 2) return infer_fail(c, "BatchNormalization with spatial=0 needs two axes");
+    int n = a->spatial ? 1 : rank - 1;
     for (uint32_t k = 1; k < 5; k++) {
         if (!infer_need_rank(c, k, n, n)) return false;
         for (int i = 0; i < n; i++)
-            if (!infer_must_eq(c, infer_dim(c, k, i), infer_dim(c, 0, 1 + i), i ? "extent" : "number of channels")) return false;
+            if (!infer_must_eq(c, infer_dim(c, k, i), rank > 1 ? infer_dim(c, 0, 1 + i) : dim_const(c->d, 1), i ? "extent" : "number of channels")) return false;
     }
     return infer_like(c, 0, 0) && infer_like(c, 1, 3) && infer_like(c, 2, 4);
 }
+
+static Dim bn_channels(Lw *l) { return lw_rank(l, 0) > 1 ? lw_dim(l, 0, 1) : dim_const(&l->m->dims, 1); }
 
 /* training_mode: mean and variance of each channel of x, over all other axes, take the place of the given ones, which they are mixed into:
  *   running = given * momentum + new * (1 - momentum) */
@@ -214,14 +218,14 @@ static void bn_statistics(Lw *l, KBuf stat)
     DType t = dtype_compute(lw_elem(l, 0));
     Kb *b = lw_kernel(l, "batch_statistics");
     uint32_t to = kb_param(b, stat, true);
-    KVal channel = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, 1))), count = kb_const_f(b, t, 1), s[2] = {{0}};
+    KVal channel = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, bn_channels(l))), count = kb_const_f(b, t, 1), s[2] = {{0}};
     for (int i = 0; i < rank; i++)
         if (i != 1) count = kb_mul(b, count, kb_cast(b, t, kb_dim(b, lw_dim(l, 0, i))));
     for (uint32_t k = 0; k < 2; k++) {
         KbLoop loop[RANK_MAX];
         KVal idx[RANK_MAX], acc = kb_const_f(b, t, 0);
         KOp add = KOP_ADD;
-        idx[1] = channel;
+        if (rank > 1) idx[1] = channel;
         for (int i = 0; i < rank; i++) {
             if (i == 1) continue;
             kb_loop(b, &loop[i], KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)), 1, &acc, &add);
@@ -256,13 +260,14 @@ static bool bn_lower(Lw *l, Node n)
     lw_prepare_out(l);
     if (training) {
         lw_prepare_in(l);
-        stat = lw_temp(l, t, 2, (Dim[]){dim_const(&l->m->dims, 2), lw_dim(l, 0, 1)});
+        stat = lw_temp(l, t, 2, (Dim[]){dim_const(&l->m->dims, 2), bn_channels(l)});
         bn_statistics(l, stat);
     }
     Kb *b = lw_kernel(l, "batch_norm");
     KVal idx[RANK_MAX];
     lw_nest_over(l, 0, idx);
     KVal p[5];
+    if (lw_rank(l, 0) < 2) idx[1] = kb_i(b, 0);
     for (uint32_t k = 1; k < 5; k++)
         p[k] = training && k > 2 ? kb_load(b, kb_param(b, stat, false), (KVal[]){kb_i(b, k - 3), idx[1]}) : kb_cast(b, t, lw_at(l, k, &idx[1]));
     KVal inv = kb_div(b, p[1], kb_un(b, KOP_SQRT, kb_add(b, p[4], kb_const_f(b, t, (double)(float)ATTRS(l->g, n, Bn)->epsilon))));
@@ -322,9 +327,9 @@ static bool bn_eval_training(Eval *e, Tensor *y, int64_t plane)
     const Bn *a = ATTRS(e->g, e->n, Bn);
     Tensor *stat[2] = {NULL, NULL};
     for (uint32_t r = 1; r < e->n_out; r++) stat[r - 1] = ev_out(e, r, e->in[2 + r]->elem, 1, e->in[2 + r]->dim);
-    const int64_t step = x->dim[1] * plane, end = plane ? x->count : 0; /* from one batch element to the next */
-    double count = x->dim[1] ? (double)(x->count / x->dim[1]) : 0;
-    for (int64_t c = 0; c < x->dim[1]; c++) {
+    const int64_t channels = x->rank > 1 ? x->dim[1] : 1, step = channels * plane, end = plane ? x->count : 0; /* from one batch element to the next */
+    double count = channels ? (double)(x->count / channels) : 0;
+    for (int64_t c = 0; c < channels; c++) {
         double s[2] = {0, 0};
         for (int pass = 0; pass < 2; pass++)
             for (int64_t at = c * plane; at < end; at += step)
@@ -343,7 +348,7 @@ static bool bn_eval(Eval *e)
     const Tensor *x = e->in[0];
     int64_t plane = 1;
     for (int i = 2; i < x->rank; i++) plane *= x->dim[i];
-    int64_t width = ATTRS(e->g, e->n, Bn)->spatial ? plane : 1, params = plane / (width ? width : 1) * x->dim[1];
+    int64_t width = ATTRS(e->g, e->n, Bn)->spatial ? plane : 1, params = plane / (width ? width : 1) * (x->rank > 1 ? x->dim[1] : 1);
     Tensor *y = ev_out(e, 0, x->elem, x->rank, x->dim);
     if (ATTRS(e->g, e->n, Bn)->training_mode) return y && bn_eval_training(e, y, plane);
     for (int64_t k = 0; y && k < y->count; k++) {
