@@ -1,6 +1,7 @@
 /* pad.c: Pad: constant, edge, reflect, wrap; negative pads crop. Pads were attributes before opset 11.
  *   out[o] = in[o - begin] inside; outside: the value, or the index folded back:
- *   edge: clamp(i, 0, d-1)   wrap: i mod d   reflect: period 2(d-1): j = i mod p, j < d ? j : p - j */
+ *   edge: clamp(i, 0, d-1)   wrap: i mod d   reflect: period 2(d-1): j = i mod p, j < d ? j : p - j
+ * What a negative pad removes is gone before wrap and reflect repeat the rest (the text leaves it open; ONNX Runtime has it so). */
 #include "ir/ops/axes.h"
 #include "ir/ops/grad.h"
 #include "ir/ops/index.h"
@@ -102,10 +103,17 @@ static bool pad_nest(Lw *l, const char *mode, const Dim *begin, int part, Dim lo
             inside = inside.i ? kb_and(b, inside, ok) : ok;
             idx[i] = at;
         } else if (!strcmp(mode, "edge")) idx[i] = kb_max(b, kb_i(b, 0), kb_min(b, at, kb_sub(b, len, one)));
-        else if (!strcmp(mode, "wrap")) idx[i] = kb_bin(b, KOP_MOD, at, len);
         else {
-            KVal period = kb_max(b, one, kb_mul(b, kb_i(b, 2), kb_sub(b, len, one))), j = kb_bin(b, KOP_MOD, at, period);
-            idx[i] = kb_select(b, kb_lt(b, j, len), j, kb_sub(b, period, j));
+            Dim none = dim_const(d, 0), front = dim_min(d, none, begin[i]), back = dim_min(d, none, dim_sub(d, lw_out_dim(l, 0, i), dim_add(d, lw_dim(l, 0, i), begin[i])));
+            KVal gone = kb_dim(b, dim_sub(d, none, front)), j;
+            at = kb_sub(b, at, gone), len = kb_max(b, one, kb_dim(b, dim_add(d, lw_dim(l, 0, i), dim_add(d, front, back))));
+            if (!strcmp(mode, "wrap")) j = kb_bin(b, KOP_MOD, at, len);
+            else {
+                KVal period = kb_max(b, one, kb_mul(b, kb_i(b, 2), kb_sub(b, len, one)));
+                j = kb_bin(b, KOP_MOD, at, period);
+                j = kb_select(b, kb_lt(b, j, len), j, kb_sub(b, period, j));
+            }
+            idx[i] = kb_add(b, j, gone);
         }
     }
     if (inside.i) {
@@ -171,18 +179,20 @@ static bool eval(Eval *e)
         dim[a] += begin[a] + ev_i(e->in[1], i + k);
     }
     Tensor *y = ev_out(e, 0, x->elem, x->rank, dim);
+    bool repeats = !strcmp(mode, "wrap") || !strcmp(mode, "reflect");
     for (int64_t j = 0; y && j < y->count; j++) {
         bool in = true;
         unflatten(y, j, o);
         for (int a = 0; a < x->rank; a++) {
-            int64_t d = x->dim[a], i = o[a] - begin[a];
+            int64_t end = y->dim[a] - x->dim[a] - begin[a], gone = begin[a] < 0 && repeats ? -begin[a] : 0;
+            int64_t d = x->dim[a] - gone + (end < 0 && repeats ? end : 0), i = o[a] - begin[a] - gone;
             if (!strcmp(mode, "edge")) i = i < 0 ? 0 : i >= d ? d - 1 : i;
             else if (!strcmp(mode, "wrap")) i = ((i % d) + d) % d;
             else if (!strcmp(mode, "reflect"))
                 while (d > 1 && (i < 0 || i >= d)) i = i < 0 ? -i : 2 * (d - 1) - i;
             if (d == 1 && !strcmp(mode, "reflect")) i = 0;
             in &= i >= 0 && i < d;
-            o[a] = i;
+            o[a] = i + gone;
         }
         if (in) ev_copy(y, j, x, flat_index(x, o));
         else if (ev_has(e, 2)) ev_copy(y, j, e->in[2], 0);

@@ -355,6 +355,9 @@ def normalisations(c):
         )
         yield c.case("default", [x] + rest, **old)
         yield c.case("momentum", [x] + rest, momentum=0.5, **old)
+        if c.version >= 9:  # "single dimension input of size N in which case C is assumed to be 1"
+            one = [c.draw(k, (1,), "finite") for k in (1, 2, 3)] + [c.draw(4, (1,), "positive")]
+            yield c.case("one-axis", [c.draw(0, (5,), "finite")] + one)
         train = {k: v for k, v in old.items() if k != "is_test"}
         for n_out in (2, 3, 4, 5) if c.version < 14 else ():
             yield c.case("training%d" % n_out, [x] + rest, n_out=n_out, momentum=0.5, **train)
@@ -499,6 +502,11 @@ def pad_value(c):
         yield c.case("value", [c.draw(0, (3, 4))], paddings=[1, 0, 2, 1], value=2.5)
     if c.version == 2:
         yield c.case("default", [c.draw(0, (3, 4))], pads=[1, 0, 2, 1])
+    for mode in ("reflect", "edge") + (("wrap",) if c.version >= 19 else ()) if c.version >= 11 else ():
+        for k, pads in enumerate(((-1, 2, 2, -1), (2, -2, -2, 3))):  # what is removed is not repeated
+            inputs = [c.draw(0, (5, 6)), ints(*pads)]
+            yield c.case("crop-%s%d" % (mode, k), inputs, (1,), mode=mode)
+            yield c.case("crop-running-%s%d" % (mode, k), inputs, mode=mode)
 
 
 @also("Split SplitToSequence")
