@@ -205,5 +205,5 @@ static bool eval(Eval *e)
     return eval_graph(e->arena, r, e->in + 1, e->out, &e->why);
 }
 
-const OpDesc op_If = {.name = "If", .since = 25, .cls = CLS_CONTROL, .in = IN, .out = OUT, .attrs = ATTRS_, .attrs_size = sizeof(If),
+const OpDesc op_If = {.name = "If", .since = 25, .cls = CLS_CONTROL, .one = 1, .in = IN, .out = OUT, .attrs = ATTRS_, .attrs_size = sizeof(If),
                       .infer = infer, .rewrite = rewrite, .lower = lower, .grad = grad_if, .eval = eval};

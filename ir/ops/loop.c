@@ -418,5 +418,5 @@ static bool eval(Eval *e)
     return true;
 }
 
-const OpDesc op_Loop = {.name = "Loop", .since = 25, .cls = CLS_CONTROL, .flags = OPF_IRREGULAR, .in = IN, .out = OUT, .attrs = ATTRS_, .attrs_size = sizeof(Loop),
+const OpDesc op_Loop = {.name = "Loop", .since = 25, .cls = CLS_CONTROL, .flags = OPF_IRREGULAR, .one = 3, .in = IN, .out = OUT, .attrs = ATTRS_, .attrs_size = sizeof(Loop),
                         .infer = infer, .lower = lower, .grad = grad_loop, .eval = eval};

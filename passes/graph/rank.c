@@ -177,8 +177,9 @@ static bool search(Ranks *r, int *at, uint32_t i, bool bounded)
 /* Results are made element by element of operands that broadcast, or are like one of them. */
 static bool any_rank(const OpDesc *d) { return (d->cls == CLS_ELTWISE && !d->infer) || (d->flags & OPF_ANY_RANK); }
 
-/* Inputs of which nothing is made but element by element need no versions: they keep all axes, whose broadcasting is that of those that count. */
-static void keep_axes(Ranks *r)
+/* Inputs of which nothing is made but element by element, or which are one element for a Loop or an If, need no versions (the
+ * former only where there are many): they keep all axes, whose broadcasting is that of those that count. */
+static void keep_axes(Ranks *r, bool many)
 {
     Module *m = r->m;
     const Graph *g = m->entry;
@@ -187,14 +188,14 @@ static void keep_axes(Ranks *r)
     for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
         uint64_t from = 0;
         for (uint32_t k = 0; k < node_n_in(g, n); k++)
-            if (node_in(g, n, k).i) from |= of[node_in(g, n, k).i];
-        if (!any_rank(node_desc(g, n))) ranked |= from;
+            if (node_in(g, n, k).i && !(k < 8 && node_desc(g, n)->one >> k & 1)) from |= of[node_in(g, n, k).i];
+        if (!many || !any_rank(node_desc(g, n))) ranked |= from;
         else
             for (uint32_t k = 0; k < node_n_out(g, n); k++) of[node_out(g, n, k).i] = from;
     }
     for (uint32_t k = 0; k < g->out.n; k++) {
         TypeId want = k < m->out_decl.n ? m->out_decl.p[k] : (TypeId){0};
-        if (k >= 64 || (is_tensor(m, want) && !unranked(m, want))) ranked |= of[g->out.p[k].i];
+        if (!many || k >= 64 || (is_tensor(m, want) && !unranked(m, want))) ranked |= of[g->out.p[k].i];
     }
     uint32_t left = 0;
     for (uint32_t i = 0; i < r->n; i++) {
@@ -513,7 +514,7 @@ static Found specialise(Module *m, bool keeps)
     if (!r.n) return DONE;
     bool many = r.n > INPUTS_MAX;
     uint32_t first = r.input[0], n_out = g->out.n;
-    if (many && keeps) keep_axes(&r);
+    if (keeps) keep_axes(&r, many);
     r.general = graph_clone(g);
     if (!r.n) return keep_all(&r);
     int *at = arena_array(m->arena, int, r.n);

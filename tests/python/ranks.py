@@ -392,6 +392,18 @@ def fitting_ranks(floats):
 
 
 @case
+def counted_loop(floats):
+    """How often and whether are one element in any rank, which makes no versions."""
+    parts = [node("Identity", "go", "on"), node("Add", "v v", "w")]
+    taken, given = [value("i", I, []), value("go", B, []), value("v", F)], [value("on", B, []), value("w", F)]
+    nodes = [node("Loop", "n c x", "y", body=helper.make_graph(parts, "body", taken, given))]
+    nodes += [node("If", "d", "z", then_branch=body([node("Neg", "x", "t")], [value("t", F)]), else_branch=body([node("MatMul", "x x", "e")], [value("e", F)]))]
+    feeds = [{"n": n, "c": c, "x": floats(3, 3), "d": d}
+             for n, c, d in [(np.int64(3), np.array(True), np.array([True])), (ints(2), np.array([[True]]), np.array(False)), (ints(1), np.array([False]), np.array([[[False]]]))]]
+    return nodes, [value("n", I), value("c", B), value("x", F), value("d", B)], [value("y", F), value("z", F)], feeds, {}
+
+
+@case
 def collected(floats):
     """A Loop collects what it carries, which begins as an input without a rank: the result has one axis more."""
     parts = [node("Identity", "go", "on"), node("Add", "v v", "w"), node("Identity", "v", "each")]
