@@ -98,7 +98,7 @@ static bool expand_path(Sweep *s, bool *changed)
 static void contribute(Sweep *s, Ex *x, Value v, Value dv)
 {
     Value *sum = &s->adjoint[v.i];
-    *sum = sum->i ? ex2(x, OP_Add, *sum, dv) : dv;
+    *sum = sum->i ? gr_sum_of(x, *sum, dv) : dv;
 }
 
 static bool node_backward(Sweep *s, Node n)
@@ -262,6 +262,10 @@ void gr_set(Grad *c, uint32_t k, Value v)
 {
     if (!gr_need(c, k) || !v.i || c->x.failed) return;
     Value like = gr_in(c, k);
+    if (gr_type(c, like)->kind != TY_TENSOR) {
+        c->dx[k] = v;
+        return;
+    }
     c->dx[k] = ex_cast(&c->x, gr_fit(c, v, like), ex_elem(&c->x, like));
 }
 

@@ -67,6 +67,10 @@ bool gr_given(const Grad *, const char *name);
 /* A node of the same operator with the same attributes. */
 Node gr_again(Grad *, const Value *in, uint32_t n_in, uint32_t n_out);
 
+/* grad_sequence.c: zeros of a value's kind and shape; the sum of two adjoints. Tensors and sequences (optionals: sums only). */
+Value gr_zero_of(Ex *, Value);
+Value gr_sum_of(Ex *, Value, Value);
+
 static inline Value gr_add(Grad *c, Value a, Value b) { return ex2(&c->x, OP_Add, a, b); }
 static inline Value gr_sub(Grad *c, Value a, Value b) { return ex2(&c->x, OP_Sub, a, b); }
 static inline Value gr_mul(Grad *c, Value a, Value b) { return ex2(&c->x, OP_Mul, a, b); }
@@ -95,6 +99,7 @@ static inline Value gr_test(Grad *c, OpCode op, Value a, double k) { return ex2(
     H(softmax) H(log_softmax) H(layer_norm) H(rms_norm) H(batch_norm) H(lrn) H(fourier)                                                                         \
     H(max_unpool) H(col2im) H(affine_grid) H(det) H(grid_sample) H(roi_align) H(max_roi_pool)                                                                                \
     H(one_hot) H(range) H(tensor_scatter) H(unique) H(dequantize) H(repeat) H(deform_columns) H(linear_attention)                                     \
+    H(seq_construct) H(seq_at) H(seq_insert) H(seq_erase) H(seq_concat) H(seq_split) H(seq_map) H(optional) H(optional_get)                            \
     H(loop) H(scan) H(if)
 #define GRAD_HOOK(name) bool grad_##name(Grad *);
 GRAD_HOOKS(GRAD_HOOK)

@@ -17,8 +17,6 @@ static bool is_float(const Graph *g, Value v)
     return t->kind == TY_TENSOR && DTS_FLOAT & DTS(t->elem);
 }
 
-static Value like_zeros(Ex *x, Value v) { return ex2(x, OP_Expand, ex_f(x, ex_elem(x, v), 0), ex1(x, OP_Shape, v)); }
-
 /* Extents that the old node binds, its successor binds: what follows speaks of them. */
 static void same_types(Graph *g, Node from, Node to)
 {
@@ -108,13 +106,13 @@ bool grad_loop(Grad *c)
     Value count = operand[0];
     for (uint32_t k = 0; k < p.carried; k++) {
         if (!is_float(g, gr_in(c, 2 + k))) continue;
-        operand[n_state] = c->dy[k].i ? c->dy[k] : like_zeros(x, gr_in(c, 2 + k));
+        operand[n_state] = c->dy[k].i ? c->dy[k] : gr_zero_of(x, gr_in(c, 2 + k));
         state[n_state - 2] = graph_input(b, value_type(g, gr_in(c, 2 + k)), (Name){0});
         n_state++;
     }
     for (uint32_t k = 0; k < p.captures; k++) {
         if (!gr_need(c, first_capture + k)) continue;
-        operand[n_state] = like_zeros(x, gr_in(c, first_capture + k));
+        operand[n_state] = gr_zero_of(x, gr_in(c, first_capture + k));
         state[n_state - 2] = graph_input(b, value_type(g, gr_in(c, first_capture + k)), (Name){0});
         n_state++;
     }
@@ -146,8 +144,8 @@ bool grad_loop(Grad *c)
     out[0] = ex_i(&y, DT_BOOL, 1);
     uint32_t n_carry = 0;
     for (uint32_t k = 0; k < p.carried; k++) n_carry += is_float(g, gr_in(c, 2 + k));
-    for (uint32_t k = 0; k < n_carry; k++) out[1 + k] = dx[k].i ? dx[k] : like_zeros(&y, xs[k]);
-    for (uint32_t k = n_carry; k < n_x; k++) out[1 + k] = dx[k].i ? ex2(&y, OP_Add, state[k], dx[k]) : state[k];
+    for (uint32_t k = 0; k < n_carry; k++) out[1 + k] = dx[k].i ? dx[k] : gr_zero_of(&y, xs[k]);
+    for (uint32_t k = n_carry; k < n_x; k++) out[1 + k] = dx[k].i ? gr_sum_of(&y, state[k], dx[k]) : state[k];
     if (y.failed) return false;
     graph_set_outputs(b, out, n_x + 1);
     Node l = graph_add(g, OP_Loop, operand, o.n, n_x, NULL, x->loc, x->n);
@@ -219,10 +217,10 @@ bool grad_scan(Grad *c)
     if (!scan_keeping(c, &p, kept)) return false;
     /* states: the adjoints of states, the sums for captures */
     for (uint32_t k = 0; k < p.states; k++)
-        if (is_float(g, gr_in(c, k))) back_state(&s, c->dy[k].i ? c->dy[k] : like_zeros(x, gr_in(c, k)), value_type(g, gr_in(c, k)), state);
+        if (is_float(g, gr_in(c, k))) back_state(&s, c->dy[k].i ? c->dy[k] : gr_zero_of(x, gr_in(c, k)), value_type(g, gr_in(c, k)), state);
     uint32_t n_state = s.n;
     for (uint32_t k = own; k < n_in; k++)
-        if (gr_need(c, k)) back_state(&s, like_zeros(x, gr_in(c, k)), value_type(g, gr_in(c, k)), state);
+        if (gr_need(c, k)) back_state(&s, gr_zero_of(x, gr_in(c, k)), value_type(g, gr_in(c, k)), state);
     uint32_t n_sum = s.n;
     /* slices: the states kept, the inputs, the adjoints of the outputs */
     for (uint32_t k = 0; k < p.states; k++) map[inner[k].i] = back_slice(&s, kept[k], value_type(g, gr_in(c, k)), 0, 0);
@@ -248,15 +246,15 @@ bool grad_scan(Grad *c)
         if (is_float(g, gr_in(c, k))) dys[n_y] = state[q++], ys[n_y++] = map[p.body->out.p[k].i];
     if (!grad_graph(s.b, NODE_NONE, ys, dys, n_y, xs, n_x, NULL, 0, dx)) return false;
     uint32_t n_slice = n_x - n_sum; /* scan inputs asked for */
-    for (uint32_t k = 0; k < n_state; k++) out[n_res++] = dx[k].i ? dx[k] : like_zeros(&y, xs[k]);
+    for (uint32_t k = 0; k < n_state; k++) out[n_res++] = dx[k].i ? dx[k] : gr_zero_of(&y, xs[k]);
     for (uint32_t k = n_state; k < n_sum; k++) {
         Value d = dx[n_slice + k];
-        out[n_res++] = d.i ? ex2(&y, OP_Add, state[k], d) : state[k];
+        out[n_res++] = d.i ? gr_sum_of(&y, state[k], d) : state[k];
     }
     for (uint32_t k = 0, q = n_state; k < scans; k++) {
         if (!gr_need(c, p.states + k)) continue;
         s.out_axis[s.n_out] = entry(in_axes, k), s.out_dir[s.n_out++] = !entry(in_dirs, k);
-        out[n_res++] = dx[q].i ? dx[q] : like_zeros(&y, xs[q]);
+        out[n_res++] = dx[q].i ? dx[q] : gr_zero_of(&y, xs[q]);
         q++;
     }
     if (y.failed) return false;
@@ -300,12 +298,14 @@ static Graph *branch(Grad *c, const Graph *old, const Value *outer, uint32_t n_o
         if (!infer_node(b, n)) return NULL;
     for (uint32_t r = 0; r < n_out; r++) {
         if (!c->dy[r].i) continue;
-        ys[n_y] = map[old->out.p[r].i];
-        dys[n_y++] = ex2(&y, OP_Reshape, b->in.p[d++], ex1(&y, OP_Shape, map[old->out.p[r].i]));
+        ys[n_y++] = map[old->out.p[r].i];
+        bool tensor = ex_type(&y, ys[n_y - 1])->kind == TY_TENSOR;
+        dys[n_y - 1] = tensor ? ex2(&y, OP_Reshape, b->in.p[d], ex1(&y, OP_Shape, ys[n_y - 1])) : b->in.p[d];
+        d++;
     }
     if (y.failed || !grad_graph(b, NODE_NONE, ys, dys, n_y, xs, n_x, NULL, 0, dx)) return NULL;
     for (uint32_t k = 0; k < n_x; k++)
-        if (!dx[k].i) dx[k] = like_zeros(&y, xs[k]);
+        if (!dx[k].i) dx[k] = gr_zero_of(&y, xs[k]);
     graph_set_outputs(b, dx, n_x);
     return y.failed ? NULL : b;
 }

@@ -3,6 +3,7 @@
  * given in its place, it is there. */
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
+#include "ir/ops/grad.h"
 #include "ir/ops/sequence.h"
 
 /* ---- Optional ---- */
@@ -50,6 +51,7 @@ const OpDesc op_Optional = {.name = "Optional",
                             .attrs_size = sizeof(Optional),
                             .infer = opt_infer,
                             .lower = opt_lower,
+                            .grad = grad_optional,
                             .eval = opt_eval};
 
 /* ---- OptionalHasElement, OptionalGetElement ---- */
@@ -126,4 +128,4 @@ static bool get_eval(Eval *e)
 const OpDesc op_OptionalHasElement = {.name = "OptionalHasElement", .since = 28, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_OPT, .out = P_HAS_OUT,
                                       .infer = has_infer, .lower = has_lower, .eval = has_eval};
 const OpDesc op_OptionalGetElement = {.name = "OptionalGetElement", .since = 28, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .knows = 1, .in = P_GET, .out = P_GET_OUT,
-                                      .infer = get_infer, .lower = get_lower, .eval = get_eval};
+                                      .infer = get_infer, .lower = get_lower, .grad = grad_optional_get, .eval = get_eval};

@@ -421,4 +421,4 @@ static bool map_eval(Eval *e)
 }
 
 const OpDesc op_SequenceMap = {.name = "SequenceMap", .since = 17, .cls = CLS_CONTROL, .in = P_MAP_IN, .out = P_MAP_OUT, .attrs = MAP_ATTRS, .attrs_size = sizeof(SeqMap),
-                               .infer = map_infer, .expand = map_expand, .eval = map_eval};
+                               .infer = map_infer, .expand = map_expand, .grad = grad_seq_map, .eval = map_eval};

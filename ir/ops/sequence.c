@@ -3,6 +3,7 @@
  * a sequence type joins them, so their dims are node symbols that SequenceAt binds from the element it takes. */
 #include "ir/graph/eval.h"
 #include "ir/graph/infer.h"
+#include "ir/ops/grad.h"
 #include "ir/ops/sequence.h"
 #include <string.h>
 
@@ -261,14 +262,14 @@ static bool eval_length(Eval *e)
 }
 
 const OpDesc op_SequenceEmpty = {.name = "SequenceEmpty", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_NONE, .out = P_SEQ,
-                                 .attrs = EMPTY_ATTRS, .attrs_size = sizeof(SeqEmpty), .infer = infer_empty, .lower = lower_empty, .eval = eval_empty};
+                                 .attrs = EMPTY_ATTRS, .attrs_size = sizeof(SeqEmpty), .infer = infer_empty, .lower = lower_empty, .grad = grad_zero, .eval = eval_empty};
 const OpDesc op_SequenceConstruct = {.name = "SequenceConstruct", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_TENSORS, .out = P_SEQ,
-                                     .infer = infer_construct, .lower = lower_construct, .eval = eval_construct};
+                                     .infer = infer_construct, .lower = lower_construct, .grad = grad_seq_construct, .eval = eval_construct};
 const OpDesc op_SequenceInsert = {.name = "SequenceInsert", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_INSERT, .out = P_SEQ,
-                                  .infer = infer_insert, .lower = lower_insert, .eval = eval_insert};
+                                  .infer = infer_insert, .lower = lower_insert, .grad = grad_seq_insert, .eval = eval_insert};
 const OpDesc op_SequenceErase = {.name = "SequenceErase", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_ERASE, .out = P_SEQ,
-                                 .lower = lower_erase, .eval = eval_erase};
+                                 .lower = lower_erase, .grad = grad_seq_erase, .eval = eval_erase};
 const OpDesc op_SequenceAt = {.name = "SequenceAt", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .knows = 1, .in = P_AT, .out = P_TENSOR,
-                              .infer = infer_at, .lower = lower_at, .eval = eval_at};
+                              .infer = infer_at, .lower = lower_at, .grad = grad_seq_at, .eval = eval_at};
 const OpDesc op_SequenceLength = {.name = "SequenceLength", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_SEQ, .out = P_LENGTH,
                                   .infer = infer_length, .lower = lower_length, .eval = eval_length};

@@ -1,4 +1,5 @@
 /* sequence_tensor.c: between tensors and sequences: SplitToSequence, ConcatFromSequence. */
+#include "ir/ops/grad.h"
 #include "ir/ops/index.h"
 #include "ir/ops/sequence.h"
 #include <string.h>
@@ -88,7 +89,7 @@ static bool split_eval(Eval *e)
 }
 
 const OpDesc op_SplitToSequence = {.name = "SplitToSequence", .since = 24, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .in = P_SPLIT, .out = P_SEQ, .attrs = SPLIT_ATTRS,
-                                   .attrs_size = sizeof(Split), .infer = split_infer, .lower = split_lower, .eval = split_eval};
+                                   .attrs_size = sizeof(Split), .infer = split_infer, .lower = split_lower, .grad = grad_seq_split, .eval = split_eval};
 
 /* ---- ConcatFromSequence ---- */
 
@@ -170,4 +171,4 @@ static bool join_eval(Eval *e)
 }
 
 const OpDesc op_ConcatFromSequence = {.name = "ConcatFromSequence", .since = 11, .cls = CLS_OPAQUE, .flags = OPF_IRREGULAR, .knows = 1, .in = P_SEQ, .out = P_TENSOR, .attrs = JOIN_ATTRS,
-                                      .attrs_size = sizeof(Join), .infer = join_infer, .lower = join_lower, .eval = join_eval};
+                                      .attrs_size = sizeof(Join), .infer = join_infer, .lower = join_lower, .grad = grad_seq_concat, .eval = join_eval};

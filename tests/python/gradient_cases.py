@@ -444,8 +444,54 @@ def graphs(c):
             feed=("c",), modes=(None,))
 
 
+def sequences(c):
+    f, make, info, i64 = c.f, helper.make_node, helper.make_tensor_value_info, TensorProto.INT64
+    t, b = TensorProto.DOUBLE, TensorProto.BOOL
+
+    def add(name, nodes, inputs, outputs, **options):
+        used = {"at": np.int64(1), "end": np.int64(-1), "first": np.int64(0)}
+        names = {n for x in nodes for n in x.input} | {n for x in nodes for a in x.attribute for y in a.g.node for n in y.input}
+        constants = {n: a for n, a in used.items() if n in names}
+        c.list.append(Case(len(c.list), name, nodes, {**inputs, **constants}, outputs, initializers=tuple(constants), modes=(None,), **options))
+
+    made = make("SequenceConstruct", ["x", "y", "z"], ["q"])
+    three = {"x": f(2, 3), "y": f(2, 3), "z": f(2, 3)}
+    add("SequenceAt", [made, make("SequenceAt", ["q", "at"], ["a"]), make("SequenceAt", ["q", "end"], ["e"]), make("Mul", ["a", "e"], ["o"])], three, {"o": (2, 3)})
+    add("SequenceInsert", [made, make("Mul", ["x", "z"], ["m"]), make("SequenceInsert", ["q", "m", "end"], ["r"]), make("SequenceInsert", ["r", "y"], ["s"]),
+                           make("ConcatFromSequence", ["s"], ["o"], axis=-1)], three, {"o": (2, 15)})
+    add("SequenceErase", [made, make("SequenceErase", ["q", "first"], ["r"]), make("SequenceErase", ["r"], ["s"]), make("SequenceAt", ["s", "first"], ["o"]),
+                          make("SequenceAt", ["q", "end"], ["p"])], three, {"o": (2, 3), "p": (2, 3)})
+    add("ConcatFromSequence", [make("SequenceConstruct", ["x", "y"], ["q"]), make("ConcatFromSequence", ["q"], ["o"], axis=1)], {"x": f(2, 3), "y": f(2, 4)}, {"o": (2, 7)})
+    add("ConcatFromSequence, stacked", [made, make("ConcatFromSequence", ["q"], ["o"], axis=-1, new_axis=1)], three, {"o": (2, 3, 3)})
+    add("SplitToSequence", [make("SplitToSequence", ["x"], ["q"], axis=1, keepdims=0), make("SequenceAt", ["q", "at"], ["a"]), make("Exp", ["a"], ["o"])], {"x": f(2, 3)}, {"o": (2,)})
+    lengths = make("Constant", [], ["n"], value_ints=[1, 3])
+    add("SplitToSequence, lengths", [lengths, make("SplitToSequence", ["x", "n"], ["q"], axis=-1), make("SequenceAt", ["q", "at"], ["a"]), make("Sin", ["a"], ["o"])],
+        {"x": f(2, 4)}, {"o": (2, 3)})
+    body = helper.make_graph([make("Mul", ["e", "w"], ["m"]), make("Tanh", ["m"], ["v"]), make("Mul", ["v", "g"], ["r"])], "body",
+                             [info("e", t, [2, 3]), info("g", t, [3])], [info("r", t, [2, 3])])
+    add("SequenceMap", [made, make("SequenceMap", ["q", "k"], ["r"], body=body), make("ConcatFromSequence", ["r"], ["o"], axis=0)],
+        {**three, "w": f(3), "k": f(3)}, {"o": (6, 3)})
+    pair = helper.make_graph([make("Mul", ["e", "g"], ["r"]), make("Sub", ["e", "g"], ["s"])], "pair", [info("e", t, [2, 3]), info("g", t, [2, 3])],
+                             [info("r", t, [2, 3]), info("s", t, [2, 3])])
+    add("SequenceMap, two", [made, make("SequenceConstruct", ["z", "x", "y"], ["p"]), make("SequenceMap", ["q", "p"], ["r", "s"], body=pair),
+                             make("ConcatFromSequence", ["r"], ["o"], axis=0), make("SequenceAt", ["s", "at"], ["d"])], three, {"o": (6, 3), "d": (2, 3)})
+    over = helper.make_graph([make("Identity", ["go"], ["on"]), make("SequenceAt", ["q", "i"], ["e"]), make("Mul", ["e", "v"], ["m"]), make("Add", ["m", "v"], ["u"])], "over",
+                             [info("i", i64, []), info("go", b, []), info("v", t, [2, 3])], [info("on", b, []), info("u", t, [2, 3])])
+    count = make("SequenceLength", ["q"], ["n"])
+    # its gradient carries a sequence of sums
+    add("Loop over a sequence", [made, count, make("Loop", ["n", "", "v0"], ["o"], body=over)], {**three, "v0": f(2, 3)}, {"o": (2, 3)}, second=False)
+    for flag in (True, False):
+        yes = helper.make_graph([make("SequenceAt", ["q", "at"], ["a"]), make("SequenceInsert", ["q", "a"], ["r"])], "yes", [], [helper.make_tensor_sequence_value_info("r", t, [2, 3])])
+        no = helper.make_graph([make("SequenceErase", ["q", "first"], ["s"])], "no", [], [helper.make_tensor_sequence_value_info("s", t, [2, 3])])
+        add("If of sequences, %s" % flag, [made, make("If", ["c"], ["r"], then_branch=yes, else_branch=no), make("SequenceAt", ["r", "end"], ["e"]),
+                                           make("SequenceAt", ["r", "first"], ["h"]), make("Mul", ["e", "h"], ["o"])],
+            {**three, "c": np.bool_(flag)}, {"o": (2, 3)}, feed=("c",))
+    add("Optional", [make("Exp", ["x"], ["y"]), make("Optional", ["y"], ["p"]), make("OptionalGetElement", ["p"], ["a"]), make("OptionalGetElement", ["p"], ["b"]),
+                     make("Mul", ["a", "b"], ["o"])], {"x": f(2, 3)}, {"o": (2, 3)})
+
+
 def cases(rng):
     c = Cases(rng)
-    for family in (unary, binary, products, reductions, moves, windows, places, regions, written_out, norms, losses, blocks, graphs):
+    for family in (unary, binary, products, reductions, moves, windows, places, regions, written_out, norms, losses, blocks, graphs, sequences):
         family(c)
     return c.list
