@@ -277,6 +277,36 @@ KBuf lw_out(Lw *l, uint32_t r)
 
 void lw_set_out(Lw *l, uint32_t r, KBuf b) { l->s->frame->buf[node_out(l->g, l->n, r).i] = b; }
 
+/* Short runs of a tensor beyond the caches whose two axes before them change places, as of heads: runs of 16 of the
+ * inner one at a time, so that both sides stay within a few pages. axis[]: of dst, from the outermost in. false: not so. */
+static bool copy_blocks(Lw *l, KSteps *to, KBuf dst, KBuf src, const int *axis)
+{
+    enum { BLOCK = 16, RUN = 4096 /* bytes: longer ones need no help */ };
+    Dims *d = &l->m->dims;
+    KBufRec r = *kbuf(l->k, dst);
+    int n = r.rank, run = n < 3 ? 0 : axis[n - 1], inner = n < 3 ? 0 : axis[n - 2], outer = n < 3 ? 0 : axis[n - 3];
+    int64_t bytes = dtype_bytes(r.elem, 1), all, len, many, apart[2], step[2];
+    if (n < 3 || dtype_info(r.elem)->bits < 8 || !dim_is_const(d, kbuf_count(l->k, dst), &all)) return false;
+    if (!dim_is_const(d, r.dim[run], &len) || !dim_is_const(d, r.dim[inner], &many)) return false;
+    if (all <= l->k->target.l2_bytes / bytes || len * bytes > RUN || len < 16 || many % BLOCK || many < 4 * BLOCK) return false;
+    if (!dim_is_const(d, kbuf_stride(l->k, kbuf(l->k, dst), run), &step[0]) || step[0] != 1) return false;
+    if (!dim_is_const(d, kbuf_stride(l->k, kbuf(l->k, src), run), &step[1]) || step[1] != 1) return false;
+    if (!dim_is_const(d, kbuf_stride(l->k, kbuf(l->k, src), inner), &apart[0])) return false;
+    if (!dim_is_const(d, kbuf_stride(l->k, kbuf(l->k, src), outer), &apart[1]) || apart[1] >= apart[0]) return false;
+    Kb *b = kb_new(l->k, "relayout", l->loc);
+    uint32_t pd = kb_param(b, dst, true), ps = kb_param(b, src, false);
+    KVal idx[RANK_MAX];
+    for (int i = 0; i < n - 3; i++) idx[axis[i]] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, r.dim[axis[i]]));
+    KVal first = kb_mul(b, kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, many / BLOCK)), kb_i(b, BLOCK));
+    idx[outer] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, r.dim[outer]));
+    idx[inner] = kb_add(b, first, kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_i(b, BLOCK)));
+    idx[run] = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, r.dim[run]));
+    kb_store(b, pd, idx, kb_load(b, ps, idx));
+    for (int i = 0; i < n + 1; i++) kb_end(b);
+    kb_finish(b, to);
+    return true;
+}
+
 /* dst = src. Both row-major: element by element in memory order, shapes may differ in form, not in count; else they have the same axes. */
 void lw_copy(Lw *l, KSteps *to, KBuf dst, KBuf src)
 {
@@ -294,6 +324,7 @@ void lw_copy(Lw *l, KSteps *to, KBuf dst, KBuf src)
         LwView v;
         lw_lies(l, dst, &v);
         strides_order(&l->m->dims, &v.at, axis);
+        if (copy_blocks(l, to, dst, src, axis)) return;
         Kb *b = kb_new(l->k, "relayout", l->loc);
         for (int i = 0; i < r.rank; i++) idx[axis[i]] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, r.dim[axis[i]]));
         kb_store(b, kb_param(b, dst, true), idx, kb_load(b, kb_param(b, src, false), idx));

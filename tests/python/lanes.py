@@ -2,10 +2,10 @@
 """What goes in lanes, compiled:   lanes.py [--bmc PATH] [--seed N]
 
 Rows whose elements lie apart (behind a Transpose), sums over rows far apart, one row times a matrix beyond the caches,
-products of 16-bit types, determinants a matrix a lane, constants that are made of latent ones, functions of doubles:
-lengths around whole vectors and blocks, fixed and symbolic, NaN among the elements, as code for three CPUs and without
-optimisation, against numpy. Inputs end with a page, with nothing behind it that may be read. One thread and two give
-the same bits.
+products of 16-bit types, determinants a matrix a lane, constants that are made of latent ones, heads beyond the
+caches, functions of doubles: lengths around whole vectors and blocks, fixed and symbolic, NaN among the elements, as
+code for three CPUs and without optimisation, against numpy. Inputs end with a page, with nothing behind it that may be
+read. One thread and two give the same bits.
 """
 
 import argparse
@@ -195,8 +195,20 @@ def cases(rng):
     for side, batch in (1, 9), (2, 17), (3, 8), (7, 33), (48, 8), (49, 8):
         yield "det %d of %d" % (batch, side), "f32", determinants(rng, side, batch)
     yield "latent", "f32", latent(rng)
+    yield "heads", "i32", heads(rng, "i32", 1040)
+    yield "heads of halves", "f16", heads(rng, "f16", 1040)
     for n in 1, 7, 16, 67, 1031:
         yield "functions of %d doubles" % n, "ulps", of_doubles(rng, n, n == 67)
+
+
+def heads(rng, kind, rows):
+    """Two axes in front of short runs change places, beyond the caches: as blocks of rows."""
+    x = elements(rng, kind, (2, rows, 8, 64))
+    text = """graph @g(%%x: %s[2,%d,8,64]) -> (%%y) {
+  %%y = Transpose(%%x) {perm=[0,2,1,3]}
+}
+""" % (kind, rows)
+    return text, {"x": x}, {"y": np.transpose(x, (0, 2, 1, 3)).astype(np.float64)}
 
 
 def main():
