@@ -97,8 +97,8 @@ typedef struct rt_range {
 /* ---- rt_tune.c: all threads or one, by watching ---- */
 enum { RT_TUNES = 10 };
 /* Nobody knows how much; little, runs begin on one thread; so much that threads pay unless somebody else has the
- * processors. */
-typedef enum rt_work { RT_UNKNOWN, RT_SMALL, RT_SURE } rt_work;
+ * processors; so much, but the first run would take longer with them, since it would have to make them. */
+typedef enum rt_work { RT_UNKNOWN, RT_SMALL, RT_SURE, RT_SOON } rt_work;
 typedef struct rt_tune {
     uint64_t est[2], best; /* ns of a run with all threads and with one, 0: not known; the least with all */
     uint64_t slow;         /* as est of the way in use, over more runs */
@@ -109,6 +109,7 @@ typedef struct rt_tune {
      * runs since the last change */
     uint32_t patience[2], runs, hiccups, tried, since;
     bool sure, alone, trying, doubt, clear; /* clear: no run of this trial was faster */
+    bool first_alone; /* the run to come is on one thread, and decides nothing */
 } rt_tune;
 RT_HIDDEN uint64_t rt_now(void); /* ns */
 /* Forgets all. */

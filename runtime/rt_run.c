@@ -299,10 +299,9 @@ static bmc_status memory_ready(bmc_ctx *x, const rt_need *need)
     return BMC_OK;
 }
 
-/* So many times the threads that have enough to do: then threads pay for sure. But a run of fewer cycles does not pay for
- * opening the OpenMP library and making threads, some 300 us: the first runs have one thread. Work of the first class,
- * in bits. */
-enum { SURE = 6, SURE_CYCLES = 3000000, WORK_BITS = 14 };
+/* So many times the threads that have enough to do: then threads pay for sure. But one run of fewer cycles does not pay
+ * for opening the OpenMP library and making threads, some 300 us. Work of the first class, in bits. */
+enum { SURE = 6, SOON_CYCLES = 3000000, WORK_BITS = 14 };
 
 static void tune_choose(rt_private *p, const rt_need *need)
 {
@@ -312,8 +311,8 @@ static void tune_choose(rt_private *p, const rt_need *need)
     if (p->tuned >= RT_TUNES) p->tuned = RT_TUNES - 1;
     p->work = need->work;
     rt_tune *t = &p->tune[p->tuned];
-    bool sure = need->threads >= SURE * p->nt && (p->team || need->work >= SURE_CYCLES);
-    if (!t->patience[0]) rt_tune_reset(t, !need->threads ? RT_UNKNOWN : sure ? RT_SURE : RT_SMALL);
+    bool sure = need->threads >= SURE * p->nt, soon = !p->team && !p->spin && need->work < SOON_CYCLES;
+    if (!t->patience[0]) rt_tune_reset(t, !need->threads ? RT_UNKNOWN : !sure ? RT_SMALL : soon ? RT_SOON : RT_SURE);
 }
 
 /* Constants that one second cache does not hold come from behind it in every run; where those of all threads do, each

@@ -15,8 +15,8 @@
  *     some runs whose mean must be less than both estimates of the way in use. Its first runs are left out when they
  *     are slow: waking a thread that slept, and caches that are cold for it, are no part of what follows
  * The first runs, cold ones, decide nothing; where there is little work they have one thread, since starting a team for
- * the first time takes longer. Where there is so much that threads pay for sure, one is tried once, and then only when
- * runs have become half as slow again as the best.
+ * the first time takes longer; where threads pay but a run is shorter than that, the very first one. Where there is so
+ * much that threads pay for sure, one is tried once, and then only when runs have become half as slow again as the best.
  * Results do not depend on the number of threads, so nothing but time does. */
 #include "runtime/rt_internal.h"
 #include <time.h>
@@ -55,11 +55,13 @@ uint64_t rt_now(void)
 
 void rt_tune_reset(rt_tune *t, rt_work work)
 {
-    *t = (rt_tune){.patience = {PATIENCE_FIRST, PATIENCE_FIRST}, .sure = work == RT_SURE, .alone = work == RT_SMALL};
+    *t = (rt_tune){.patience = {PATIENCE_FIRST, PATIENCE_FIRST}, .sure = work >= RT_SURE, .alone = work == RT_SMALL,
+                   .first_alone = work == RT_SOON};
 }
 
 bool rt_tune_alone(rt_tune *t)
 {
+    if (t->first_alone) return true;
     if (!t->trying && t->runs >= WARM_RUNS) {
         bool known = t->est[1] || t->runs < WARM_RUNS_SURE;
         bool fine = t->sure && !t->alone && known && !t->doubt && t->est[0] < t->best + t->best / 2;
@@ -139,6 +141,10 @@ static void trial_ran(rt_tune *t, uint64_t ns, bool first)
 
 void rt_tune_ran(rt_tune *t, uint64_t ns)
 {
+    if (t->first_alone) {
+        t->first_alone = false;
+        return;
+    }
     if (ns > LONGEST) ns = LONGEST;
     bool way = t->alone != t->trying, first = !t->est[way];
     uint64_t *e = &t->est[way], other = t->est[!t->alone];
