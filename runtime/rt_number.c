@@ -55,7 +55,7 @@ static size_t put_whole(char *to, uint64_t v, bool negative)
 
 /* As digits_of, 0 where the error of long double might decide. The digits of v are a whole number and a rest; shortened
  * to n of them, to nearest, they read back when they are less than half a place of v away, below a power of two a
- * quarter. */
+ * quarter: what is above may, then, where what is nearer does not. */
 static int quick_digits(double v, bool single, char *digit, int *exponent)
 {
     const int most = single ? 9 : 17, bits = single ? FLT_MANT_DIG : DBL_MANT_DIG;
@@ -80,7 +80,12 @@ static int quick_digits(double v, bool single, char *digit, int *exponent)
             whole = whole - low + (up < down ? unit : 0);
             break;
         }
-        if (off <= reach + error || unit == 1) return 0;
+        if (off <= reach + error) return 0;
+        if (up < half - error) {
+            whole = whole - low + unit;
+            break;
+        }
+        if (up <= half + error || unit == 1) return 0;
     }
     char all[24];
     int n = (int)put_whole(all, whole, false);
@@ -88,6 +93,18 @@ static int quick_digits(double v, bool single, char *digit, int *exponent)
     while (n > 1 && all[n - 1] == '0') n--;
     memcpy(digit, all, (size_t)n);
     return n;
+}
+
+/* One more in the last place of d.ddde+xx; false where all are 9. */
+static bool next_up(char *text)
+{
+    char *p = strchr(text, 'e');
+    while (p-- > text) {
+        if (*p < '0' || *p > '9') continue;
+        if (*p != '9') return ++*p, true;
+        *p = '0';
+    }
+    return false;
 }
 
 /* Digits of v > 0 without the zeros at their end, at most 17; *exponent: of the first. They are the nearest to v of the
@@ -99,8 +116,10 @@ static int digits_of(double v, bool single, char *digit, int *exponent)
     if (quick) return quick;
     /* as many digits come back from every normal number: with the zeros dropped, the fewest */
     int precision = v < (single ? 0x1p-126 : 0x1p-1022) ? 0 : single ? 5 : 14, n = 0;
-    do snprintf(text, sizeof text, "%.*e", precision, v);
-    while (!reads_back(text, v, single) && ++precision < 17);
+    for (bool found = false; !found && precision < 17; precision++) {
+        snprintf(text, sizeof text, "%.*e", precision, v);
+        found = reads_back(text, v, single) || (next_up(text) && reads_back(text, v, single));
+    }
     const char *p = text;
     for (; *p && *p != 'e'; p++)
         if (*p >= '0' && *p <= '9') digit[n++] = *p; /* the point of a locale falls away */

@@ -1,6 +1,6 @@
 /* cast_text.c: TextOf and NumberOf: what a Cast to or from strings becomes, with ordinary Casts around them for all types
  * but f32, f64, i64, u64 (and bool, from strings).
- *   numbers   rounded to the fewest digits that read back as the same number, 1.5 or 100.0; with an exponent, 1e+16, from 1e16 on and
+ *   numbers   the fewest digits that read back as the same number, 1.5 or 100.0; with an exponent, 1e+16, from 1e16 on and
  *             below 1e-4 (Python's repr); INF, -INF, NaN. f16 and bf16 as the f32 that they are. bool: 1 or 0
  *   strings   decimal numbers, also with an exponent, INF, INFINITY and NaN in any case, white space around them; to integers:
  *             digits, or a number whose fraction is dropped, in the type's range of 64 bits; to bool: a number, true or false
@@ -54,17 +54,37 @@ Value cast_text_nodes(Ex *x, Value v, DType to)
 
 static double as(DType t, double v) { return t == DT_F64 ? v : (float)v; }
 
+/* One more in the last place of d.ddde+xx; false where all are 9. */
+static bool next_up(char *text)
+{
+    for (char *p = strchr(text, 'e'); p-- > text;) {
+        if (*p >= '0' && *p < '9') return ++*p, true;
+        if (*p == '9') *p = '0';
+    }
+    return false;
+}
+
+/* The nearest of the fewest digits; below a power of two numbers are denser than above, and what is above may read back where what is nearer does not. */
 static const char *text(Arena *a, DType t, double v)
 {
-    char digits[40], mark;
+    char digits[40], mark, whole[64] = "", *to = whole;
     int precision = 0, exponent;
+    double size = fabs(v);
     if (isnan(v)) return "NaN";
     if (isinf(v)) return v < 0 ? "-INF" : "INF";
-    do snprintf(digits, sizeof digits, "%.*e", precision, v);
-    while (as(t, strtod(digits, NULL)) != v && ++precision < 17);
+    for (bool found = false; !found; precision++) {
+        snprintf(digits, sizeof digits, "%.*e", precision, size);
+        found = as(t, strtod(digits, NULL)) == size || precision == 16 || (next_up(digits) && as(t, strtod(digits, NULL)) == size);
+    }
     sscanf(strchr(digits, 'e'), "%c%d", &mark, &exponent);
-    if (exponent >= -4 && exponent < 16) return arena_printf(a, "%.*f", precision > exponent ? precision - exponent : 1, v);
-    return arena_printf(a, "%s", digits);
+    const char *sign = signbit(v) ? "-" : "";
+    if (exponent < -4 || exponent >= 16) return arena_printf(a, "%s%s", sign, digits);
+    int last = precision - 1 > exponent + 1 ? precision - 1 : exponent + 1; /* of the digits, the first is 0 */
+    for (int k = exponent < 0 ? exponent : 0; k <= last; k++) {
+        *to++ = k < 0 || k >= precision ? '0' : digits[k ? k + 1 : 0];
+        if (k == exponent) *to++ = '.';
+    }
+    return arena_printf(a, "%s%s", sign, whole);
 }
 
 static bool number(Eval *e, const bmc_string *s, DType to, double *f, int64_t *i)

@@ -202,11 +202,11 @@ def cast(t, bmc, work):
     feeds = {"f": bits(32, np.float32), "d": bits(64, np.float64), "i": bits(64, np.int64), "u": bits(64, np.uint64),
              "b": bits(8, np.int8), "h": bits(16, np.float16)}
     feeds["d"][:8] = [0, -0.0, 1, 0.1, 1e16, 123456789012345.0, 1e-4, 5e-5]
-    for k in "fd":  # short ones, whole ones, what lies beside powers of two (rounded, those may need a digit more than numpy's)
+    for k in "fd":  # short ones, whole ones, powers of two and what lies beside them
         kind, few = types[k][1], random.integers(-(10**6), 10**6, 500)
         feeds[k][8:1008] = np.concatenate([few / 1000, few * 1000])
         powers = np.ldexp(kind(1), np.arange(-120, 120)).astype(kind)
-        feeds[k][1008:1488] = np.concatenate([np.nextafter(powers, kind(0)), np.nextafter(powers, kind(np.inf))])
+        feeds[k][1008:1728] = np.concatenate([powers, np.nextafter(powers, kind(0)), np.nextafter(powers, kind(np.inf))])
     for k in "fdh":  # denormals count as zero inside a run
         feeds[k] = feeds[k][(np.abs(feeds[k]) >= np.finfo(feeds[k].dtype).tiny) | ~np.isfinite(feeds[k]) | (feeds[k] == 0)]
 
