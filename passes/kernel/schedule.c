@@ -1,7 +1,8 @@
 /* schedule: which loops run on threads and which in vector lanes.
  *   0. a kernel for each case of extents that broadcast if they are 1 (schedule_versions.c)
  *   1. neighbouring par loops over contiguous memory become one (schedule_collapse.c); transposing copies go in blocks,
- *      short innermost loops inside a longer one (schedule_lanes.c)
+ *      short innermost loops inside a longer one (schedule_lanes.c); short rows of several results, or of operands that
+ *      come again (schedule_maps.c)
  *   2. the innermost par loop becomes a vec loop when its stores have stride 1 in its variable and its loads a small
  *      one, or come from where other loads say (512-bit vectors gather them, 256-bit ones those of 32 bits by indices of 64); seq loops may stand in it. A sum over rows, lanes are columns:
  *        for %j = 0..64 par { for %i = 0..N seq carry(%a = 0.0) { yield add(%a, load %x[%i, %j]) } ... }
@@ -18,6 +19,7 @@
 #include "passes/kernel/kpasses.h"
 #include "passes/kernel/schedule_collapse.h"
 #include "passes/kernel/schedule_lanes.h"
+#include "passes/kernel/schedule_maps.h"
 #include "passes/kernel/schedule_rows.h"
 #include "passes/kernel/schedule_versions.h"
 #include "passes/pass.h"
@@ -457,6 +459,7 @@ bool kpass_schedule(KModule *m)
         changed |= schedule_versions(m, m->kernel.p[i]);
         changed |= schedule_collapse(m, m->kernel.p[i]);
         changed |= schedule_lanes(m, m->kernel.p[i]);
+        changed |= schedule_maps(m, m->kernel.p[i]);
         changed |= schedule(m, m->kernel.p[i]);
     }
     return changed;
