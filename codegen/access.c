@@ -4,7 +4,8 @@
  *   LIN, coef 1   a 16-lane load or store (masked in tails and under predicates)
  *   LIN           a few vectors and shuffles for short strides, else as VEC
  *   REP, coef 1   loads: a short vector, each element several times; else as VEC
- *   VEC           gather, scatter
+ *   VEC           gather, scatter; the uniform part goes to the address, the rest is 32 bits wide where it fits, which
+ *                 halves the instructions
  * A uniform predicate is a branch around the access. Alignment is that of one element: buffers of callers promise no
  * more. */
 #include "codegen/cg.h"
@@ -115,6 +116,54 @@ static bool packed_type(DType t) { return dtype_info(t)->bits < 8 && t != DT_BOO
 static LV elem_ptr(Cg *g, DType t, LV base, LV off)
 {
     return LLVMBuildGEP2(g->b, cg_mem_type(g, t), base, &off, 1, "");
+}
+
+/* The furthest element from the first one along axes `from` .. `to` of p; INT64_MAX: unknown. */
+static int64_t reach(const Dims *dims, const KBufRec *p, const Dim *stride, int from, int to)
+{
+    int64_t sum = 0, lo, hi, by;
+    for (int a = from; a < to; a++) {
+        dim_bounds(dims, p->dim[a], &lo, &hi);
+        if (hi <= 1) continue;
+        if (!stride[a].i || !dim_is_const(dims, stride[a], &by) || __builtin_mul_overflow(hi - 1, by < 0 ? -by : by, &by) ||
+            __builtin_add_overflow(sum, by, &sum))
+            return INT64_MAX;
+    }
+    return sum;
+}
+
+/* access_offset, where lanes that lie anywhere are relative to *base, which is moved by what is the same in all lanes:
+ * an index is within its axis, so that what is left is small where the axes are. */
+static Cv lane_offset(CgFn *f, const KInstRec *in, LV *base)
+{
+    Cg *g = f->g;
+    const KBufRec *p = &f->k->param.p[in->param];
+    const Dims *dims = g->m->dims;
+    KVal idx[RANK_MAX];
+    Dim stride[RANK_MAX];
+    enum { NEAR = 1 << 30 };
+    int n = kx_access_terms(f->k, g->m->dims, in, idx, stride);
+    int64_t vec_reach = 0;
+    Cv same = cv_uni(cg_i64(g, 0)), lanes = {0};
+    for (int a = n; a-- > 0;) {
+        Cv term = cv_mul(f, index_value(f, idx[a]), cv_uni(access_dim(f, stride[a])));
+        if (term.kind != CV_VEC) {
+            same = cv_add(f, same, term);
+            continue;
+        }
+        lanes = lanes.kind ? cv_add(f, lanes, term) : term;
+        int64_t far = n == p->rank ? reach(dims, p, stride, a, a + 1) : INT64_MAX;
+        if (__builtin_add_overflow(vec_reach, far, &vec_reach)) vec_reach = INT64_MAX;
+    }
+    if (!lanes.kind) return same;
+    if (same.kind > CV_LIN || packed_type(p->elem)) return cv_add(f, same, lanes);
+    int64_t coef = same.coef < 0 ? -same.coef : same.coef;
+    *base = elem_ptr(g, p->elem, *base, same.v);
+    same.v = cg_i64(g, 0);
+    lanes.v = cv_vec(f, cv_add(f, same, lanes));
+    if (coef < NEAR / LANES && (vec_reach < NEAR || (n == p->rank && reach(dims, p, stride, 0, n) < NEAR)))
+        lanes.v = LLVMBuildTrunc(g->b, lanes.v, cg_vec_type(g, g->i32), "");
+    return lanes;
 }
 
 static LV masked(Cg *g, const char *name, LT *over, LV *arg, unsigned n)
@@ -388,7 +437,7 @@ Cv access_load(CgFn *f, const KInstRec *in)
     DType t = buf->elem;
     LV base = f->param[in->param];
     uint32_t extra = in->n_arg - buf->rank;
-    Cv off = access_offset(f, in), pred = {0}, alt = {0};
+    Cv off = lane_offset(f, in, &base), pred = {0}, alt = {0};
     if (extra > 0) pred = index_value(f, karg(f->k, in, buf->rank));
     if (extra > 1) alt = index_value(f, karg(f->k, in, buf->rank + 1u));
     int64_t k;
@@ -481,7 +530,7 @@ void access_store(CgFn *f, const KInstRec *in)
     Cg *g = f->g;
     const KBufRec *buf = &f->k->param.p[in->param];
     LV base = f->param[in->param];
-    Cv off = access_offset(f, in), value = index_value(f, karg(f->k, in, buf->rank)), pred = {0};
+    Cv off = lane_offset(f, in, &base), value = index_value(f, karg(f->k, in, buf->rank)), pred = {0};
     if (in->n_arg > buf->rank + 1u) pred = index_value(f, karg(f->k, in, buf->rank + 1u));
     int64_t k;
     if (pred.kind == CV_UNI && cg_const(pred.v, &k)) {
