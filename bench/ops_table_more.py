@@ -428,6 +428,46 @@ def forest(n, trees, depth, op="TreeEnsembleRegressor", classes=1):
     )
 
 
+def grown(n, trees, leaves):
+    """Trees that split a random leaf until there are so many: deep and uneven."""
+    rows, features = {13: 1, 17: 64}.get(n.bit_length() - 1, 4096), 32
+    nodes = 2 * leaves - 1
+    yes, no = np.zeros((2, trees, nodes), np.int64)
+    steps = 0
+    for t in range(trees):
+        ends, depth = [0], np.zeros(nodes, np.int64)
+        for k in range(1, nodes, 2):
+            at = ends.pop(int(ints(len(ends), 1)[0]))
+            yes[t, at], no[t, at] = k, k + 1
+            depth[k : k + 2] = depth[at] + 1
+            ends += [k, k + 1]
+        steps += int(np.mean(depth[ends]))
+    inner = yes > 0
+    tree, at = np.nonzero(~inner)
+    return Case(
+        "TreeEnsembleRegressor",
+        [f(rows, features)],
+        domain="ai.onnx.ml",
+        loose=True,
+        touched=lambda c: 8 * steps * rows,
+        n_targets=1,
+        nodes_treeids=np.repeat(np.arange(trees), nodes).tolist(),
+        nodes_nodeids=np.tile(np.arange(nodes), trees).tolist(),
+        nodes_featureids=ints(features, trees * nodes).tolist(),
+        nodes_values=f(trees * nodes).tolist(),
+        nodes_modes=np.where(inner, "BRANCH_LEQ", "LEAF").ravel().tolist(),
+        nodes_truenodeids=yes.ravel().tolist(),
+        nodes_falsenodeids=no.ravel().tolist(),
+        target_treeids=tree.tolist(),
+        target_nodeids=at.tolist(),
+        target_ids=[0] * len(at),
+        target_weights=f(len(at)).tolist(),
+    )
+
+
+row("classical", "1 grown tree of 1000 leaves", lambda n: grown(n, 1, 1000), EQUAL)
+row("classical", "10 grown trees of 1000 leaves", lambda n: grown(n, 10, 1000), EQUAL)
+row("classical", "100 grown trees of 1000 leaves", lambda n: grown(n, 100, 1000), EQUAL)
 row("classical", "100 trees of depth 6", lambda n: forest(n, 100, 6), EQUAL)
 row("classical", "10 trees of depth 4", lambda n: forest(n, 10, 4), EQUAL)
 row("classical", "500 trees of depth 8", lambda n: forest(n, 500, 8), EQUAL)

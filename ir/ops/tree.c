@@ -2,9 +2,10 @@
  * x, and the sum of these leaves' weights.
  *   leaf[t] = walk(root[t])             16 trees in a vector, as many steps as the deepest of them has
  *   y[n, c] = sum over t of weight[leaf[t], c]
- * A step has no branch. It waits for loads that each need the one before, so several vectors (`walks`) go side by side,
- * of other trees or, where a row has too few, of other rows; roots are padded to whole groups. And it costs loads from
- * 16 places, so nodes take as few as they can. Two forms:
+ * A step has no branch. It waits for loads that each need the one before, so several vectors go side by side (`walks`,
+ * of other trees; roots are padded to whole groups). Where a row has too few trees for the lanes, and wherever there are
+ * 16 rows, the lanes are rows that walk one tree, as many steps as it has; the sums are taken in the same order.
+ * And a step costs loads from 16 places, so nodes take as few as they can. Two forms:
  *   pairs    {children, flags, feature in one word; bits of the split}. The children of a node stand side by side, `yes`
  *            first; a leaf compares with NaN, which nothing fulfils, and its second child is itself. Operand `leaves` says
  *            which leaf a node is. Three loads a step, that of x among them.
@@ -61,7 +62,7 @@ typedef struct Fw {
     const ForestAttrs *a;
     DType t;
     uint32_t x, nodes, splits;
-    uint32_t root, depth, weight, leaves, leaf; /* leaves 0: records; leaf: scratch, [rows][trees] */
+    uint32_t root, depth, weight, leaves, leaf, sum; /* leaves 0: records; scratch: leaf [trees], sum or 0 */
     bool wide;
 } Fw;
 
@@ -96,58 +97,150 @@ static KVal step(const Fw *w, KVal row, KVal at)
     return kb_select(b, yes, field(w, node, 2), field(w, node, 3));
 }
 
-/* leaf[r][t] for `rows` rows from `first` on. */
-static void walk(const Fw *w, Lw *l, KVal first, int rows)
+/* The leaf (i32) that a walk has come to. */
+static KVal leaf_of(const Fw *w, KVal at)
+{
+    KVal node = kb_cast(w->b, DT_I64, at);
+    return w->leaves ? kb_load(w->b, w->leaves, &node) : at;
+}
+
+/* leaf[t] for a row. */
+static void walk(const Fw *w, KVal row)
 {
     Kb *b = w->b;
-    int walks = (int)w->a->walks, all = walks * rows;
-    KVal zero = kb_i(b, 0), q = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 3, 0)));
-    KVal steps = kb_cast(b, DT_I64, kb_load(b, w->depth, &q)), lo = kb_mul(b, q, kb_i(b, K_LANES * walks));
-    KVal t = kb_for(b, KLOOP_VEC, lo, kb_add(b, lo, kb_i(b, K_LANES))), to[WALKS_MAX][2], row[WALKS_MAX];
+    int walks = (int)w->a->walks;
+    int64_t each = K_LANES * walks;
+    KVal zero = kb_i(b, 0), q = kb_for(b, KLOOP_SEQ, zero, kb_i(b, (w->a->trees + each - 1) / each));
+    KVal lo = kb_mul(b, q, kb_i(b, each)), steps = kb_cast(b, DT_I64, kb_load(b, w->depth, &lo));
+    KVal t = kb_for(b, KLOOP_VEC, lo, kb_add(b, lo, kb_i(b, K_LANES))), to[WALKS_MAX];
     KVal start[WALKS_MAX], next[WALKS_MAX];
+    for (int k = 0; k < walks; k++) {
+        to[k] = kb_add(b, t, kb_i(b, K_LANES * k));
+        start[k] = kb_load(b, w->root, &to[k]);
+    }
+    KbLoop loop;
+    kb_loop(b, &loop, KLOOP_SEQ, zero, steps, (uint32_t)walks, start, NULL);
+    for (int k = 0; k < walks; k++) next[k] = step(w, row, loop.carry[k]);
+    kb_loop_end(b, &loop, next);
+    for (int k = 0; k < walks; k++) kb_store(b, w->leaf, &to[k], leaf_of(w, loop.result[k]));
+    kb_end(b);
+    kb_end(b);
+}
+
+static KOp combine_of(const Fw *w)
+{
+    return w->a->combine == TREE_MIN ? KOP_MIN : w->a->combine == TREE_MAX ? KOP_MAX : KOP_ADD;
+}
+static KVal neutral(const Fw *w)
+{
+    return kb_const_f(w->b, w->t, w->a->combine == TREE_MIN ? INFINITY : w->a->combine == TREE_MAX ? -INFINITY : 0);
+}
+
+/* y[row] from leaf. */
+static void weigh(const Fw *w, Lw *l, KVal row)
+{
+    Kb *b = w->b;
+    KOp op = combine_of(w);
+    KVal zero = kb_i(b, 0), c = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 4, 1))), init = neutral(w);
+    KbLoop loop;
+    kb_loop(b, &loop, KLOOP_VEC, zero, kb_i(b, w->a->trees), 1, &init, &op);
+    KVal at = kb_cast(b, DT_I64, kb_load(b, w->leaf, &loop.iv));
+    KVal sum = kb_bin(b, op, loop.carry[0], kb_load(b, w->weight, (KVal[]){at, c}));
+    kb_loop_end(b, &loop, &sum);
+    lw_put(l, 0, (KVal[]){row, c}, loop.result[0]);
+    kb_end(b);
+}
+
+/* Lanes are rows: y[first .. first + rows), `each` trees and `groups` vectors of rows side by side (more than one only
+ * where rows = 16 groups). sum[c][t mod 16][row]: tree t goes to the sum that its lane of `weigh` has, and they are
+ * added up as a vector's lanes are. */
+static void walk_rows(const Fw *w, Lw *l, KVal first, KVal rows, int each, int groups)
+{
+    Kb *b = w->b;
+    int64_t T = w->a->trees, lanes = T < K_LANES ? T : K_LANES;
+    int all = each * groups;
+    KOp op = combine_of(w);
+    KVal zero = kb_i(b, 0), classes = kb_dim(b, lw_dim(l, 4, 1)), none = neutral(w);
+    KVal c = kb_for(b, KLOOP_SEQ, zero, classes), lane = kb_for(b, KLOOP_SEQ, zero, kb_i(b, lanes));
+    KVal r = kb_for(b, KLOOP_VEC, zero, rows);
+    kb_store(b, w->sum, (KVal[]){c, lane, r}, none);
+    kb_end(b), kb_end(b), kb_end(b);
+
+    KVal q = kb_for(b, KLOOP_SEQ, zero, kb_i(b, (T + each - 1) / each)), t0 = kb_mul(b, q, kb_i(b, each));
+    KVal steps = kb_cast(b, DT_I64, kb_load(b, w->depth, &t0)), start[WALKS_MAX], next[WALKS_MAX], row[WALKS_MAX];
+    r = kb_for(b, KLOOP_VEC, zero, groups > 1 ? kb_i(b, K_LANES) : rows);
     for (int k = 0; k < all; k++) {
-        to[k][0] = kb_i(b, k / walks);
-        to[k][1] = kb_add(b, t, kb_i(b, K_LANES * (k % walks)));
-        row[k] = kb_add(b, first, to[k][0]);
-        start[k] = kb_load(b, w->root, &to[k][1]);
+        KVal t = kb_add(b, t0, kb_i(b, k % each));
+        start[k] = kb_load(b, w->root, &t);
+        row[k] = kb_add(b, r, kb_i(b, K_LANES * (k / each)));
     }
     KbLoop loop;
     kb_loop(b, &loop, KLOOP_SEQ, zero, steps, (uint32_t)all, start, NULL);
-    for (int k = 0; k < all; k++) next[k] = step(w, row[k], loop.carry[k]);
+    for (int k = 0; k < all; k++) next[k] = step(w, kb_add(b, first, row[k]), loop.carry[k]);
     kb_loop_end(b, &loop, next);
+    for (int k = 0; k < all; k++) loop.result[k] = kb_cast(b, DT_I64, leaf_of(w, loop.result[k]));
+    c = kb_for(b, KLOOP_SEQ, zero, classes);
     for (int k = 0; k < all; k++) {
-        KVal at_leaf = kb_cast(b, DT_I64, loop.result[k]);
-        kb_store(b, w->leaf, to[k], w->leaves ? kb_load(b, w->leaves, &at_leaf) : loop.result[k]);
+        KVal t = kb_add(b, t0, kb_i(b, k % each)), to[3] = {c, kb_and(b, t, kb_i(b, K_LANES - 1)), row[k]};
+        KVal v = kb_load(b, w->weight, (KVal[]){loop.result[k], c});
+        if (T % each) v = kb_select(b, kb_lt(b, t, kb_i(b, T)), v, none);
+        if (T <= K_LANES) to[1] = kb_min(b, to[1], kb_i(b, T - 1)); /* trees that only fill up */
+        kb_store(b, w->sum, to, kb_bin(b, op, kb_load(b, w->sum, to), v));
     }
-    kb_end(b);
-    kb_end(b);
+    kb_end(b), kb_end(b), kb_end(b);
+
+    c = kb_for(b, KLOOP_SEQ, zero, classes), r = kb_for(b, KLOOP_VEC, zero, rows);
+    KVal v[K_LANES];
+    for (int64_t k = 0; k < lanes; k++) v[k] = kb_load(b, w->sum, (KVal[]){c, kb_i(b, k), r});
+    for (int64_t half = K_LANES / 2; half; half /= 2)
+        for (int64_t k = 0; k < half && k + half < lanes; k++) v[k] = kb_bin(b, op, v[k], v[k + half]);
+    lw_put(l, 0, (KVal[]){kb_add(b, first, r), c}, v[0]);
+    kb_end(b), kb_end(b);
 }
 
-/* y[first + r] from leaf[r], for `rows` rows. */
-static void weigh(const Fw *w, Lw *l, KVal first, int rows)
+/* A loop of one round, or of none: what a kernel has for conditions. */
+static KVal when(Kb *b, KVal yes)
+{
+    KVal one = kb_i(b, 1), zero = kb_i(b, 0);
+    return kb_for(b, KLOOP_SEQ, zero, kb_select(b, yes, one, zero));
+}
+
+/* Trees side by side, and rows of a block, which is what threads share: as many vectors as there may be walks. */
+static int trees_of(const ForestAttrs *a) { return a->trees >= WALKS_MAX ? WALKS_MAX : a->trees > 1 ? 2 : 1; }
+static int64_t block_rows(const ForestAttrs *a) { return WALKS_MAX / trees_of(a) * K_LANES; }
+
+static void block(const Fw *w, Lw *l, KVal first, KVal here)
 {
     Kb *b = w->b;
-    TreeCombine how = (TreeCombine)w->a->combine;
-    KOp op = how == TREE_MIN ? KOP_MIN : how == TREE_MAX ? KOP_MAX : KOP_ADD, combine[WALKS_MAX];
-    double start = how == TREE_MIN ? INFINITY : how == TREE_MAX ? -INFINITY : 0;
-    KVal zero = kb_i(b, 0), c = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 4, 1))), init[WALKS_MAX], sum[WALKS_MAX];
-    for (int r = 0; r < rows; r++) combine[r] = op, init[r] = kb_const_f(b, w->t, start);
-    KbLoop loop;
-    kb_loop(b, &loop, KLOOP_VEC, zero, kb_i(b, w->a->trees), (uint32_t)rows, init, combine);
-    for (int r = 0; r < rows; r++) {
-        KVal at = kb_cast(b, DT_I64, kb_load(b, w->leaf, (KVal[]){kb_i(b, r), loop.iv}));
-        sum[r] = kb_bin(b, op, loop.carry[r], kb_load(b, w->weight, (KVal[]){at, c}));
+    int64_t T = w->a->trees, rows = block_rows(w->a);
+    int each = trees_of(w->a);
+    KVal done = kb_i(b, 0);
+    if (w->sum) { /* alone a row costs about as much as 16 rows and some of its trees, or all where they fill vectors */
+        int64_t few = T <= 2 * K_LANES ? (T + each - 1) / each : rows - 1;
+        KVal whole = kb_eq(b, here, kb_i(b, rows)), some = kb_lt(b, kb_i(b, few), here);
+        if (rows > K_LANES) {
+            when(b, whole);
+            walk_rows(w, l, first, kb_i(b, rows), each, WALKS_MAX / each);
+            kb_end(b);
+            some = kb_and(b, some, kb_lt(b, here, kb_i(b, rows)));
+        }
+        when(b, some);
+        walk_rows(w, l, first, here, each, 1);
+        kb_end(b);
+        done = kb_select(b, rows > K_LANES ? kb_bin(b, KOP_OR, whole, some) : some, here, done);
     }
-    kb_loop_end(b, &loop, sum);
-    for (int r = 0; r < rows; r++) lw_put(l, 0, (KVal[]){kb_add(b, first, kb_i(b, r)), c}, loop.result[r]);
+    KVal r = kb_add(b, first, kb_for(b, KLOOP_SEQ, done, here));
+    walk(w, r);
+    weigh(w, l, r);
     kb_end(b);
 }
 
+enum { SUM_BYTES = 32 << 10 }; /* of a block of rows, at most */
 static bool lower(Lw *l, Node n)
 {
     const ForestAttrs *a = ATTRS(l->g, n, ForestAttrs);
     Dims *d = &l->m->dims;
-    Dim padded = lw_dim(l, 2, 0), F = lw_dim(l, 0, 1), all = lw_dim(l, 0, 0);
+    Dim F = lw_dim(l, 0, 1), all = lw_dim(l, 0, 0);
     if (dim_le(d, dim_const(d, a->features), F) != TRI_YES) {
         KStep *s = lw_step(l, KST_CHECK);
         s->a = dim_const(d, a->features), s->b = F, s->rel = KREL_LE,
@@ -165,23 +258,15 @@ static bool lower(Lw *l, Node n)
     w.weight = kb_param(b, in[4], false);
     if (a->shift) w.leaves = kb_param(b, in[6], false);
     if (w.wide) w.splits = kb_param(b, in[5], false);
-    int64_t rows = WALKS_MAX / a->walks;
-    if (dim_le(d, all, dim_const(d, rows - 1)) == TRI_YES) rows = 1;
-    w.leaf = kb_local(b, "leaf", DT_I32, 2, (Dim[]){dim_const(d, rows), padded});
-    KVal zero = kb_i(b, 0), blocks = kb_dim(b, dim_ceildiv(d, all, dim_const(d, rows)));
-    KVal block = kb_for(b, KLOOP_PAR, zero, blocks), r = block;
-    if (rows > 1) { /* whole blocks, and the rows of the last one */
-        KVal first = kb_mul(b, block, kb_i(b, rows)), here = kb_min(b, kb_i(b, rows), kb_sub(b, kb_dim(b, all), first));
-        KVal whole = kb_bin(b, KOP_FLOORDIV, here, kb_i(b, rows));
-        kb_for(b, KLOOP_SEQ, zero, whole);
-        walk(&w, l, first, (int)rows);
-        weigh(&w, l, first, (int)rows);
-        kb_end(b);
-        r = kb_add(b, first, kb_for(b, KLOOP_SEQ, kb_mul(b, whole, kb_i(b, rows)), here));
-    }
-    walk(&w, l, r, 1);
-    weigh(&w, l, r, 1);
-    lw_end_nest(l, rows > 1 ? 2 : 1);
+    w.leaf = kb_local(b, "leaf", DT_I32, 1, (Dim[]){lw_dim(l, 2, 0)});
+    int64_t rows = block_rows(a), classes, lanes = a->trees < K_LANES ? a->trees : K_LANES;
+    if (lanes && dim_is_const(d, lw_dim(l, 4, 1), &classes) && classes <= SUM_BYTES / (rows * lanes * dtype_info(w.t)->bits / 8) &&
+        dim_le(d, all, dim_const(d, 1)) != TRI_YES)
+        w.sum = kb_local(b, "sum", w.t, 3, (Dim[]){lw_dim(l, 4, 1), dim_const(d, lanes), dim_const(d, rows)});
+    KVal zero = kb_i(b, 0), first = kb_for(b, KLOOP_PAR, zero, kb_dim(b, dim_ceildiv(d, all, dim_const(d, rows))));
+    first = kb_mul(b, first, kb_i(b, rows));
+    block(&w, l, first, kb_min(b, kb_i(b, rows), kb_sub(b, kb_dim(b, all), first)));
+    lw_end_nest(l, 1);
     lw_kernel_end(l);
     return true;
 }
@@ -338,13 +423,13 @@ Value tree_scores(Ex *e, Value x, const Forest *f, TreeCombine combine)
     uint32_t inner = f->node.n, T = f->root.n, walks = T <= K_LANES ? 1 : T <= 2 * K_LANES ? 2 : WALKS_MAX;
     uint32_t each = K_LANES * walks, groups = (T + each - 1) / each, strict = 0, missing = 0;
     int64_t weights = (int64_t)f->n_leaf * f->n_target;
-    int32_t *depth = arena_array(ar, int32_t, groups);
+    int32_t *depth = arena_array(ar, int32_t, groups * each);
     Tables tables = {.root = arena_array(ar, int32_t, groups * each)};
     for (uint32_t k = 0; k < inner; k++) {
         strict += (f->node.p[k].feature & TREE_STRICT) != 0;
         missing += (f->node.p[k].feature & TREE_MISSING) != 0;
     }
-    for (uint32_t k = 0; k < groups; k++) depth[k] = f->depth.p[k * each];
+    for (uint32_t k = 0; k < T; k++) depth[k] = f->depth.p[k];
     ForestAttrs a = {.set = 255,
                      .combine = combine,
                      .missing = missing > 0,
@@ -370,7 +455,7 @@ Value tree_scores(Ex *e, Value x, const Forest *f, TreeCombine combine)
     Value in[7] = {x,
                    table(e, DT_I32, tables.rec, tables.n, tables.width),
                    table(e, DT_I32, tables.root, groups * each, 0),
-                   table(e, DT_I32, depth, groups, 0),
+                   table(e, DT_I32, depth, groups * each, 0),
                    table(e, t, w, f->n_leaf, f->n_target),
                    t == DT_F64 ? table(e, DT_F64, tables.split, tables.n, 0) : VALUE_NONE,
                    tables.leaves ? table(e, DT_I32, tables.leaves, tables.n, 0) : VALUE_NONE};

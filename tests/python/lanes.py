@@ -3,9 +3,9 @@
 
 Rows whose elements lie apart (behind a Transpose), sums over rows far apart, one row times a matrix beyond the caches,
 products of 16-bit types, determinants a matrix a lane, constants that are made of latent ones, heads beyond the
-caches, functions of doubles: lengths around whole vectors and blocks, fixed and symbolic, NaN among the elements, as
-code for three CPUs and without optimisation, against numpy. Inputs end with a page, with nothing behind it that may be
-read. One thread and two give the same bits.
+caches, functions of doubles, trees that rows walk side by side: lengths around whole vectors and blocks, fixed and
+symbolic, NaN among the elements, as code for three CPUs and without optimisation, against numpy. Inputs end with a page,
+with nothing behind it that may be read. One thread and two give the same bits.
 """
 
 import argparse
@@ -177,6 +177,61 @@ def ulps(y, w):
     return float(np.max(np.where(same, 0, off)))
 
 
+def one_tree(rng, features, depth):
+    """(feature, value, whether NaN follows yes, yes, no) or a leaf's number, of which `count` have been given."""
+    nodes = []
+
+    def grow(left):
+        at = len(nodes)
+        nodes.append(None)
+        if left and (left == depth or rng.random() < 0.8):
+            feature, value, missing = int(rng.integers(features)), int(rng.integers(-4, 5)) / 2, int(rng.integers(2))
+            nodes[at] = (feature, value, missing, grow(left - 1), grow(left - 1))
+        return at
+
+    grow(depth)
+    return nodes
+
+
+def forest(rng, kind, trees, rows, classes, aggregate, symbolic):
+    """Weights are whole numbers: every order of adding them up gives the same."""
+    features = 5
+    x = rng.integers(-5, 6, (rows, features)).astype(TYPES[kind]) / 2
+    x[rng.random(x.shape) < 0.1] = np.nan
+    all_trees = [one_tree(rng, features, int(rng.integers(0, 7))) for _ in range(trees)]
+    lists = {k: [] for k in "treeids nodeids featureids values modes truenodeids falsenodeids missing".split()}
+    to = {k: [] for k in "treeids nodeids ids weights".split()}
+    weights = {}
+    for t, nodes in enumerate(all_trees):
+        for k, node in enumerate(nodes):
+            row = (t, k) + ((node[0], node[1], "BRANCH_LEQ", node[3], node[4], node[2]) if node else (0, 0.0, "LEAF", 0, 0, 0))
+            for name, v in zip(lists, row):
+                lists[name].append(v)
+            for c in range(classes) if not node else ():
+                weights[t, k, c] = int(rng.integers(-20, 21))
+                for name, v in zip(to, (t, k, c, float(weights[t, k, c]))):
+                    to[name].append(v)
+    want = np.zeros((rows, classes))
+    for r in range(rows):
+        for t, nodes in enumerate(all_trees):
+            at = 0
+            while nodes[at]:
+                feature, value, missing, yes, no = nodes[at]
+                v = x[r, feature]
+                at = yes if v <= value or (np.isnan(v) and missing) else no
+            for c in range(classes):
+                w = weights[t, at, c]
+                want[r, c] = w if not t else {"SUM": want[r, c] + w, "MIN": min(want[r, c], w), "MAX": max(want[r, c], w)}[aggregate]
+    lists["missing_value_tracks_true"] = lists.pop("missing")
+    attrs = ["aggregate_function=\"%s\"" % aggregate, "n_targets=%d" % classes]
+    for stem, group in ("nodes_", lists), ("target_", to):
+        for name, v in group.items():
+            attrs.append("%s%s=[%s]" % (stem, name, ",".join('"%s"' % e if isinstance(e, str) else repr(e) for e in v)))
+    text = "graph @g(%%x: %s[%s,%d]) -> (%%y) {\n  %%y = ai.onnx.ml.TreeEnsembleRegressor(%%x) {%s}\n}\n" % (
+        kind, "N" if symbolic else rows, features, ", ".join(attrs))
+    return text, {"x": x}, {"y": want}
+
+
 def cases(rng):
     for shape in (1, 9, 7, 4), (2, 3, 8, 4), (1, 5, 17, 3), (1, 4, 33, 6), (1, 3, 100, 16):
         yield "apart %s" % (shape,), "f32", behind_transpose(rng, "f32", shape, False)
@@ -199,6 +254,12 @@ def cases(rng):
     yield "heads of halves", "f16", heads(rng, "f16", 1040)
     for n in 1, 7, 16, 67, 1031:
         yield "functions of %d doubles" % n, "ulps", of_doubles(rng, n, n == 67)
+    for trees, rows, classes, aggregate in (
+        (1, 150, 1, "SUM"), (1, 3, 2, "SUM"), (2, 64, 1, "SUM"), (3, 77, 2, "MAX"), (4, 33, 1, "SUM"), (7, 19, 3, "MIN"),
+        (16, 50, 1, "SUM"), (18, 31, 1, "SUM"), (33, 16, 1, "MAX"), (70, 37, 2, "SUM"), (5, 20, 200, "SUM"),
+    ):
+        yield "%d trees, %d rows, %s of %d" % (trees, rows, aggregate, classes), "f32", forest(rng, "f32", trees, rows, classes, aggregate, rows % 2)
+    yield "6 trees, f64", "f64", forest(rng, "f64", 6, 21, 2, "SUM", True)
 
 
 def heads(rng, kind, rows):
