@@ -104,6 +104,10 @@ static KVal leaf_of(const Fw *w, KVal at)
     return w->leaves ? kb_load(w->b, w->leaves, &node) : at;
 }
 
+/* Trees side by side, and rows of a block, which is what threads share: as many vectors as there may be walks. */
+static int trees_of(const ForestAttrs *a) { return a->trees >= WALKS_MAX ? WALKS_MAX : a->trees > 1 ? 2 : 1; }
+static int64_t block_rows(const ForestAttrs *a) { return WALKS_MAX / trees_of(a) * K_LANES; }
+
 /* leaf[t] for a row. */
 static void walk(const Fw *w, KVal row)
 {
@@ -124,6 +128,37 @@ static void walk(const Fw *w, KVal row)
     kb_loop_end(b, &loop, next);
     for (int k = 0; k < walks; k++) kb_store(b, w->leaf, &to[k], leaf_of(w, loop.result[k]));
     kb_end(b);
+    kb_end(b);
+}
+
+/* The same without lanes, a few trees side by side: a step costs a quarter of a vector's, and whoever is at a leaf after
+ * CHUNK steps takes no more. */
+static void walk_alone(const Fw *w, KVal row)
+{
+    enum { CHUNK = 4 };
+    Kb *b = w->b;
+    int each = trees_of(w->a);
+    KVal zero = kb_i(b, 0), chunk = kb_i(b, CHUNK);
+    KVal q = kb_for(b, KLOOP_SEQ, zero, kb_i(b, (w->a->trees + each - 1) / each)), t0 = kb_mul(b, q, kb_i(b, each));
+    KVal steps = kb_cast(b, DT_I64, kb_load(b, w->depth, &t0)), t[WALKS_MAX], at[WALKS_MAX + 1], moved = {0};
+    for (int k = 0; k < each; k++) {
+        t[k] = kb_add(b, t0, kb_i(b, k));
+        at[k] = kb_load(b, w->root, &t[k]);
+    }
+    at[each] = chunk;
+    KbLoop chunks, loop;
+    kb_loop(b, &chunks, KLOOP_SEQ, zero, kb_ceil_div(b, steps, CHUNK), (uint32_t)each + 1, at, NULL);
+    kb_loop(b, &loop, KLOOP_SEQ, zero, chunks.carry[each], (uint32_t)each, chunks.carry, NULL);
+    for (int k = 0; k < each; k++) at[k] = step(w, row, loop.carry[k]);
+    kb_loop_end(b, &loop, at);
+    for (int k = 0; k < each; k++) {
+        KVal other = kb_bin(b, KOP_NE, loop.result[k], chunks.carry[k]);
+        moved = k ? kb_bin(b, KOP_OR, moved, other) : other;
+        at[k] = loop.result[k];
+    }
+    at[each] = kb_select(b, moved, chunk, zero);
+    kb_loop_end(b, &chunks, at);
+    for (int k = 0; k < each; k++) kb_store(b, w->leaf, &t[k], leaf_of(w, chunks.result[k]));
     kb_end(b);
 }
 
@@ -205,10 +240,6 @@ static KVal when(Kb *b, KVal yes)
     return kb_for(b, KLOOP_SEQ, zero, kb_select(b, yes, one, zero));
 }
 
-/* Trees side by side, and rows of a block, which is what threads share: as many vectors as there may be walks. */
-static int trees_of(const ForestAttrs *a) { return a->trees >= WALKS_MAX ? WALKS_MAX : a->trees > 1 ? 2 : 1; }
-static int64_t block_rows(const ForestAttrs *a) { return WALKS_MAX / trees_of(a) * K_LANES; }
-
 static void block(const Fw *w, Lw *l, KVal first, KVal here)
 {
     Kb *b = w->b;
@@ -230,7 +261,8 @@ static void block(const Fw *w, Lw *l, KVal first, KVal here)
         done = kb_select(b, rows > K_LANES ? kb_bin(b, KOP_OR, whole, some) : some, here, done);
     }
     KVal r = kb_add(b, first, kb_for(b, KLOOP_SEQ, done, here));
-    walk(w, r);
+    if (T <= K_LANES) walk_alone(w, r);
+    else walk(w, r);
     weigh(w, l, r);
     kb_end(b);
 }
