@@ -54,6 +54,35 @@ static Value matrix(Grad *c, Value scales, Value sizes, int axis, int slot)
     return ex_op(x, OP_Resize, in, 4, &a);
 }
 
+/* The same where sizes are only bounds of one scale for all axes (keep_aspect_ratio_policy), which all lengths decide: the node itself, over
+ * a row of the identity along this axis that is repeated along the others. Their weights sum up to 1, so any one of the places there does. */
+static Value matrix_of_all(Grad *c, Value sizes, int axis)
+{
+    Ex *x = &c->x;
+    Resize a = *ATTRS(c->g, c->n, Resize);
+    int rank = gr_rank(c, X);
+    int64_t *axes = arena_array(c->g->m->arena, int64_t, RANK_MAX);
+    uint32_t n = 0, bit = 0;
+    Value len = ex_shape_part(x, X, axis, axis + 1), square = ex_axis(x, OP_Concat, (Value[]){len, len}, 2, 0), one = ex_int1(x, 1);
+    Value eye = ex1(x, OP_EyeLike, ex2(x, OP_Expand, gr_num(c, 0, X), square)), shape[RANK_MAX + 1] = {len}, full[RANK_MAX + 1] = {len};
+    for (int i = 0; i < rank; i++) {
+        bool resized = slot_of(&a, i, rank) >= 0;
+        shape[1 + i] = i == axis ? len : one;
+        full[1 + i] = resized ? ex_shape_part(x, X, i, i + 1) : one;
+    }
+    for (uint32_t k = 0; k < a.axes.n; k++) axes[n++] = (a.axes.p[k] < 0 ? a.axes.p[k] + rank : a.axes.p[k]) + 1;
+    for (int i = 0; !a.axes.n && i < rank; i++) axes[n++] = i + 1;
+    for (const AttrSpec *s = node_desc(c->g, c->n)->attrs; strcmp(s[bit].name, "axes");) bit++;
+    a.axes = (AttrInts){axes, n};
+    a.set |= (uint64_t)1 << bit;
+    Value rows = ex2(x, OP_Reshape, eye, ex_axis(x, OP_Concat, shape, (uint32_t)rank + 1, 0));
+    rows = ex2(x, OP_Expand, rows, ex_axis(x, OP_Concat, full, (uint32_t)rank + 1, 0));
+    Value m = ex_op(x, OP_Resize, (Value[]){rows, VALUE_NONE, VALUE_NONE, sizes}, 4, &a);
+    for (int i = rank - 1; i >= 0; i--)
+        if (i != axis) m = ex_axis(x, OP_Gather, (Value[]){m, ex_i(x, DT_I64, 0)}, 2, i + 1);
+    return m;
+}
+
 bool grad_resize(Grad *c)
 {
     Ex *x = &c->x;
@@ -63,14 +92,14 @@ bool grad_resize(Grad *c)
     int rank = gr_rank(c, X);
     bool crop = is_crop(c);
     if (crop && gr_need(c, 1)) return gr_refuse(c, "by the region of interest");
-    if (!upsample && sizes.i && strcmp(a->keep_aspect_ratio_policy, "stretch")) return gr_refuse(c, "keep_aspect_ratio_policy '%s'", a->keep_aspect_ratio_policy);
+    bool bounds = !upsample && sizes.i && strcmp(a->keep_aspect_ratio_policy, "stretch");
     for (int i = 0; i < rank; i++) {
         int slot = slot_of(a, i, rank);
         int64_t last[RANK_MAX];
         if (slot < 0 || (!crop && scales.i && is_one(c, scales, slot))) continue;
         if (!crop && !scales.i && dim_eq(&c->g->m->dims, gr_dim(c, X, i), gr_dim(c, gr_out(c, 0), i)) == TRI_YES) continue;
         for (int k = 0; k < rank; k++) last[k] = k == i ? rank - 1 : k == rank - 1 ? i : k;
-        Value m = matrix(c, scales, sizes, i, slot), turn = VALUE_NONE;
+        Value m = bounds ? matrix_of_all(c, sizes, i) : matrix(c, scales, sizes, i, slot), turn = VALUE_NONE;
         if (!x->failed) turn = ex_transpose(x, m, (int64_t[]){1, 0}, 2);
         if (i < rank - 1) v = ex_transpose(x, v, last, (uint32_t)rank);
         v = ex2(x, OP_MatMul, v, turn);

@@ -230,6 +230,10 @@ def windows(c):
         y = [1, 2, *(int(np.floor(n * (b - a) * s)) for n, a, b, s in zip((4, 6), roi[2:4], roi[6:], by[2:]))]
         case("Resize", f(1, 2, 4, 6), roi, np.float32(by), out=[y], mode=mode, coordinate_transformation_mode="tf_crop_and_resize",
              extrapolation_value=3.0, options={"initializers": ("x1", "x2"), "modes": (None,)})
+    for policy, y, more in (("not_larger", (1, 2, 7, 3), {}), ("not_smaller", (1, 2, 16, 7), {"coordinate_transformation_mode": "align_corners"}),
+                            ("not_larger", (1, 2, 7, 3), {"mode": "cubic", "exclude_outside": 1})):
+        case("Resize", f(1, 2, 9, 4), None, None, np.array([7, 3]) if policy == "not_larger" else np.array([7, 7]), out=[y],
+             **{"mode": "linear", "axes": [2, 3], "keep_aspect_ratio_policy": policy, "options": {"static": ("x0",), "modes": (None,)}, **more})
     case("Resize", f(1, 2, 5, 4), None, None, np.array([3, 7]), out=[(1, 2, 3, 7)], mode="linear", axes=[2, 3], antialias=1, options={"static": ("x0",)})
     case("Upsample", f(1, 2, 3, 3), scales, out=[(1, 2, 6, 4)], mode="linear", options={"opset": 9, "modes": (None,)})
 
