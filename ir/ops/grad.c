@@ -23,8 +23,7 @@ typedef struct Sweep {
     Value *adjoint;        /* by value */
 } Sweep;
 
-/* A type whose values can have a derivative. */
-static bool carries(const Graph *g, Value v)
+bool grad_carries(const Graph *g, Value v)
 {
     const TypeRec *t = value_trec(g, v);
     while ((t->kind == TY_SEQ || t->kind == TY_OPT) && t->of.i) t = type_rec(&g->m->types, t->of);
@@ -48,13 +47,13 @@ static void mark(Sweep *s)
     for (uint32_t k = 2 * s->n_y; k < node_n_in(g, s->anchor); k++) {
         Value v = node_in(g, s->anchor, k);
         s->leaf[v.i] = true;
-        if (k < 2 * s->n_y + s->n_x) s->active[v.i] = carries(g, v);
+        if (k < 2 * s->n_y + s->n_x) s->active[v.i] = grad_carries(g, v);
     }
     for (Node n = graph_first(g); n.i != s->anchor.i; n = node_next(g, n)) {
         if (node_desc(g, n)->grad == grad_zero || !any_active(s, n)) continue;
         for (uint32_t r = 0; r < node_n_out(g, n); r++) {
             Value v = node_out(g, n, r);
-            if (!s->leaf[v.i]) s->active[v.i] = carries(g, v);
+            if (!s->leaf[v.i]) s->active[v.i] = grad_carries(g, v);
         }
     }
     for (uint32_t k = 0; k < s->n_y; k++) wanted[node_in(g, s->anchor, k).i] = true;

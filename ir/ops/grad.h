@@ -22,6 +22,8 @@ struct Grad {
  * y and x are replaced by what stands for them afterwards. false: some operator on the way has no derivative, diagnosed. */
 bool grad_graph(Graph *, Node at, Value *y, const Value *dy, uint32_t n_y, Value *x, uint32_t n_x, const Value *stop, uint32_t n_stop, Value *dx);
 
+/* Can values of that type have a derivative: floats, and sequences and optionals of them? */
+bool grad_carries(const Graph *, Value);
 /* The hook of operators that are constant wherever they have a derivative: Floor, Sign, Hardmax. */
 bool grad_zero(Grad *);
 

@@ -7,7 +7,8 @@
  *   Scan: the same, with slices: those of the inputs come in the other order, their adjoints go out in that
  *   If(cond) then else                             =>   If(cond) of the derivatives of both branches, each with its nodes once more
  *
- * Only what is carried is kept, everything else is computed again. Inside, the graphs are differentiated by the same sweep (grad_graph), so loops nest. */
+ * Only what is carried is kept, everything else is computed again. What a Loop carries in changing shapes, or as a sequence, is no slice of a tensor:
+ * it is what the Loop gives after so many iterations, run once more for each. Inside, the graphs are differentiated by the same sweep (grad_graph), so loops nest. */
 #include "ir/ops/grad.h"
 #include <string.h>
 
@@ -58,14 +59,49 @@ static LoopParts parts(const Grad *c)
     return (LoopParts){.body = n->region[0], .carried = carried, .captures = n->n_capture, .scans = n->n_out - carried};
 }
 
-/* The Loop with its iterations, and each carried value as it was, as more scan outputs. kept[k]: of each carried value; kept[carried]: the iterations. */
+/* Is carried value k a tensor of one shape? */
+static bool is_stacked(const Grad *c, const LoopParts *p, uint32_t k)
+{
+    Dims *d = &c->g->m->dims;
+    const TypeRec *a = value_trec(c->g, gr_in(c, 2 + k)), *inside = value_trec(p->body, p->body->in.p[2 + k]);
+    bool same = a->kind == TY_TENSOR && inside->kind == TY_TENSOR && a->rank == inside->rank;
+    for (int i = 0; same && i < a->rank; i++) same = dim_eq(d, dim_resolve(d, a->dim[i]), dim_resolve(d, inside->dim[i])) == TRI_YES;
+    return same;
+}
+
+/* The Loop with its iterations, and each carried value as it was, as more scan outputs. kept[k]: of each carried value, none of those that cannot be stacked;
+ * kept[carried]: the iterations. */
 static bool loop_keeping(Grad *c, const LoopParts *p, Value *kept)
 {
     Graph *b = graph_clone(p->body);
-    Value *more = arena_array(c->g->m->arena, Value, p->carried + 1);
-    memcpy(more, b->in.p + 2, p->carried * sizeof *more);
-    more[p->carried] = b->in.p[0];
-    return keeping(c, b, more, p->carried + 1, kept);
+    Value *more = arena_array(c->g->m->arena, Value, p->carried + 1), *got = arena_array(c->g->m->arena, Value, p->carried + 1);
+    uint32_t n = 0, k = 0;
+    for (; k < p->carried; k++)
+        if (is_stacked(c, p, k)) more[n++] = b->in.p[2 + k];
+    more[n++] = b->in.p[0];
+    if (!keeping(c, b, more, n, got)) return false;
+    for (k = n = 0; k < p->carried; k++) kept[k] = is_stacked(c, p, k) ? got[n++] : VALUE_NONE;
+    kept[p->carried] = got[n];
+    return true;
+}
+
+/* The Loop after `at` iterations, in the body of the one backward, for what was not kept. */
+static bool run_again(Grad *c, const LoopParts *p, Ex *y, Value at, const Value *init, Value *map)
+{
+    Value *in = arena_array(c->g->m->arena, Value, 2 + p->carried + p->captures);
+    in[0] = at, in[1] = VALUE_NONE;
+    memcpy(in + 2, init, p->carried * sizeof *in);
+    for (uint32_t k = 0; k < p->captures; k++) in[2 + p->carried + k] = map[p->body->in.p[2 + p->carried + k].i];
+    Node l = graph_add(y->g, OP_Loop, in, 2 + p->carried + p->captures, p->carried + p->scans, NULL, y->loc, NODE_NONE);
+    node_rec(y->g, l)->n_capture = p->captures;
+    Graph *body = graph_clone(p->body);
+    for (uint32_t k = 1; k < body->value.n; k++) /* extents that it binds are its own, not those of the Loop forward */
+        if (!body->value.p[k].data.i) body->value.p[k].type = (TypeId){0};
+    graph_set_region(y->g, l, (const Graph *const[]){body}, 1);
+    if (!infer_node(y->g, l)) return false;
+    for (uint32_t k = 0; k < p->carried; k++)
+        if (!is_stacked(c, p, k)) map[p->body->in.p[2 + k].i] = node_out(y->g, l, k);
+    return true;
 }
 
 /* An input of the backward body for a value outside: `operand` grows by it. */
@@ -91,13 +127,9 @@ bool grad_loop(Grad *c)
     Value *kept = arena_array(arena, Value, p.carried + 1), *operand = arena_array(arena, Value, most);
     Value *map = arena_array(arena, Value, p.body->value.n + 1), *ys = arena_array(arena, Value, most), *dys = arena_array(arena, Value, most);
     Value *xs = arena_array(arena, Value, most), *dx = arena_array(arena, Value, most), *state = arena_array(arena, Value, most), *out = arena_array(arena, Value, most);
-    for (uint32_t k = 0; k < p.carried; k++) { /* what grows from iteration to iteration cannot be stacked */
-        const TypeRec *a = value_trec(g, gr_in(c, 2 + k)), *inside = value_trec(p.body, p.body->in.p[2 + k]);
-        if (a->kind != TY_TENSOR) return gr_refuse(c, "a sequence is carried");
-        for (int i = 0; i < a->rank; i++)
-            if (dim_eq(&m->dims, dim_resolve(&m->dims, a->dim[i]), dim_resolve(&m->dims, inside->dim[i])) == TRI_NO) return gr_refuse(c, "a carried value changes its shape");
-    }
     if (!loop_keeping(c, &p, kept)) return false;
+    Node forward = value_rec(g, kept[p.carried])->def;
+    bool again = false;
     /* states: adjoints of carried floats, then sums for captures */
     Value i = graph_input(b, type_tensor(&m->types, DT_I64, 0, NULL), (Name){0});
     graph_input(b, type_tensor(&m->types, DT_BOOL, 0, NULL), (Name){0});
@@ -105,9 +137,11 @@ bool grad_loop(Grad *c)
     operand[n_state++] = VALUE_NONE;
     Value count = operand[0];
     for (uint32_t k = 0; k < p.carried; k++) {
-        if (!is_float(g, gr_in(c, 2 + k))) continue;
-        operand[n_state] = c->dy[k].i ? c->dy[k] : gr_zero_of(x, gr_in(c, 2 + k));
-        state[n_state - 2] = graph_input(b, value_type(g, gr_in(c, 2 + k)), (Name){0});
+        again |= !kept[k].i;
+        if (!grad_carries(g, gr_in(c, 2 + k))) continue;
+        operand[n_state] = c->dy[k].i ? c->dy[k] : gr_zero_of(x, node_out(g, forward, k));
+        if (x->failed) return false;
+        state[n_state - 2] = graph_input(b, value_type(g, operand[n_state]), (Name){0});
         n_state++;
     }
     for (uint32_t k = 0; k < p.captures; k++) {
@@ -122,10 +156,15 @@ bool grad_loop(Grad *c)
     Value at = ex2(&y, OP_Sub, ex2(&y, OP_Sub, bring(&o, count), ex_i(&y, DT_I64, 1)), i);
     map[p.body->in.p[0].i] = at;
     map[p.body->in.p[1].i] = ex_i(&y, DT_BOOL, 1);
-    for (uint32_t k = 0; k < p.carried; k++) map[p.body->in.p[2 + k].i] = ex_axis(&y, OP_Gather, (Value[]){bring(&o, kept[k]), at}, 2, 0);
+    Value *init = arena_array(arena, Value, p.carried + 1);
+    for (uint32_t k = 0; k < p.carried; k++) {
+        if (kept[k].i) map[p.body->in.p[2 + k].i] = ex_axis(&y, OP_Gather, (Value[]){bring(&o, kept[k]), at}, 2, 0);
+        if (again) init[k] = bring(&o, gr_in(c, 2 + k));
+    }
     for (uint32_t k = 0; k < p.captures; k++) map[p.body->in.p[first_capture + k].i] = bring(&o, gr_in(c, first_capture + k));
+    if (again && !run_again(c, &p, &y, at, init, map)) return false;
     for (uint32_t k = 0; k < p.carried; k++)
-        if (is_float(g, gr_in(c, 2 + k))) xs[n_x++] = map[p.body->in.p[2 + k].i];
+        if (grad_carries(g, gr_in(c, 2 + k))) xs[n_x++] = map[p.body->in.p[2 + k].i];
     for (uint32_t k = 0; k < p.captures; k++)
         if (gr_need(c, first_capture + k)) xs[n_x++] = map[p.body->in.p[first_capture + k].i];
     Value *slice = arena_array(arena, Value, p.scans + 1);
@@ -137,13 +176,13 @@ bool grad_loop(Grad *c)
         if (!infer_node(b, n)) return false;
     /* its derivative */
     for (uint32_t k = 0; k < p.carried; k++)
-        if (is_float(g, gr_in(c, 2 + k))) ys[n_y] = map[p.body->out.p[1 + k].i], dys[n_y] = state[n_y], n_y++;
+        if (grad_carries(g, gr_in(c, 2 + k))) ys[n_y] = map[p.body->out.p[1 + k].i], dys[n_y] = state[n_y], n_y++;
     for (uint32_t r = 0; r < p.scans; r++)
         if (slice[r].i) ys[n_y] = map[p.body->out.p[1 + p.carried + r].i], dys[n_y++] = slice[r];
     if (!grad_graph(b, NODE_NONE, ys, dys, n_y, xs, n_x, NULL, 0, dx)) return false;
     out[0] = ex_i(&y, DT_BOOL, 1);
     uint32_t n_carry = 0;
-    for (uint32_t k = 0; k < p.carried; k++) n_carry += is_float(g, gr_in(c, 2 + k));
+    for (uint32_t k = 0; k < p.carried; k++) n_carry += grad_carries(g, gr_in(c, 2 + k));
     for (uint32_t k = 0; k < n_carry; k++) out[1 + k] = dx[k].i ? dx[k] : gr_zero_of(&y, xs[k]);
     for (uint32_t k = n_carry; k < n_x; k++) out[1 + k] = dx[k].i ? gr_sum_of(&y, state[k], dx[k]) : state[k];
     if (y.failed) return false;
@@ -153,7 +192,7 @@ bool grad_loop(Grad *c)
     graph_set_region(g, l, (const Graph *const[]){b}, 1);
     if (!infer_node(g, l)) return false;
     for (uint32_t k = 0, s = 0; k < p.carried; k++)
-        if (is_float(g, gr_in(c, 2 + k))) gr_set(c, 2 + k, node_out(g, l, s++));
+        if (grad_carries(g, gr_in(c, 2 + k))) gr_set(c, 2 + k, node_out(g, l, s++));
     for (uint32_t k = 0, s = n_carry; k < p.captures; k++)
         if (gr_need(c, first_capture + k)) gr_set(c, first_capture + k, node_out(g, l, s++));
     return true;

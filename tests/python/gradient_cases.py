@@ -456,7 +456,7 @@ def sequences(c):
         used = {"at": np.int64(1), "end": np.int64(-1), "first": np.int64(0)}
         names = {n for x in nodes for n in x.input} | {n for x in nodes for a in x.attribute for y in a.g.node for n in y.input}
         constants = {n: a for n, a in used.items() if n in names}
-        c.list.append(Case(len(c.list), name, nodes, {**inputs, **constants}, outputs, initializers=tuple(constants), modes=(None,), **options))
+        c.list.append(Case(len(c.list), name, nodes, {**inputs, **constants}, outputs, initializers=tuple(constants), **options))
 
     made = make("SequenceConstruct", ["x", "y", "z"], ["q"])
     three = {"x": f(2, 3), "y": f(2, 3), "z": f(2, 3)}
@@ -482,8 +482,16 @@ def sequences(c):
     over = helper.make_graph([make("Identity", ["go"], ["on"]), make("SequenceAt", ["q", "i"], ["e"]), make("Mul", ["e", "v"], ["m"]), make("Add", ["m", "v"], ["u"])], "over",
                              [info("i", i64, []), info("go", b, []), info("v", t, [2, 3])], [info("on", b, []), info("u", t, [2, 3])])
     count = make("SequenceLength", ["q"], ["n"])
-    # its gradient carries a sequence of sums
-    add("Loop over a sequence", [made, count, make("Loop", ["n", "", "v0"], ["o"], body=over)], {**three, "v0": f(2, 3)}, {"o": (2, 3)}, second=False)
+    add("Loop over a sequence", [made, count, make("Loop", ["n", "", "v0"], ["o"], body=over)], {**three, "v0": f(2, 3)}, {"o": (2, 3)})
+    gather = helper.make_graph([make("Identity", ["go"], ["on"]), make("SequenceAt", ["s", "end"], ["e"]), make("Mul", ["e", "w"], ["m"]), make("Sin", ["m"], ["u"]),
+                                make("SequenceInsert", ["s", "u"], ["r"])], "gather", [info("i", i64, []), info("go", b, []), helper.make_tensor_sequence_value_info("s", t, [2, 3])],
+                               [info("on", b, []), helper.make_tensor_sequence_value_info("r", t, [2, 3])])
+    start, times = make("SequenceConstruct", ["x"], ["q"]), make("Constant", [], ["n"], value_int=3)
+    add("Loop that carries a sequence", [start, times, make("Loop", ["n", "", "q"], ["s"], body=gather), make("ConcatFromSequence", ["s"], ["o"], axis=0)],
+        {"x": f(2, 3), "w": f(3)}, {"o": (8, 3)})
+    grow = helper.make_graph([make("Identity", ["go"], ["on"]), make("Mul", ["v", "w"], ["m"]), make("Concat", ["v", "m"], ["u"], axis=0)], "grow",
+                             [info("i", i64, []), info("go", b, []), info("v", t, ["r", 3])], [info("on", b, []), info("u", t, ["r2", 3])])
+    add("Loop that carries what grows", [times, make("Loop", ["n", "", "x"], ["o"], body=grow)], {"x": f(1, 3), "w": f(3)}, {"o": (8, 3)})
     for flag in (True, False):
         yes = helper.make_graph([make("SequenceAt", ["q", "at"], ["a"]), make("SequenceInsert", ["q", "a"], ["r"])], "yes", [], [helper.make_tensor_sequence_value_info("r", t, [2, 3])])
         no = helper.make_graph([make("SequenceErase", ["q", "first"], ["s"])], "no", [], [helper.make_tensor_sequence_value_info("s", t, [2, 3])])
