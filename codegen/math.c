@@ -25,7 +25,7 @@ static const MathFn functions[] = {
     {"exp2", 1, math_exp2_f32, math_exp2_f64, true},
     {"log", 1, math_log_f32, math_log_f64, true},
     {"tanh", 1, math_tanh_f32, math_tanh_f64, true},
-    {"erf", 1, math_erf_f32, NULL, true},
+    {"erf", 1, math_erf_f32, math_erf_f64, true},
     {"sigmoid", 1, math_sigmoid_f32, math_sigmoid_f64, true},
     {"softplus", 1, math_softplus_f32, math_softplus_f64, true},
     {"log2", 1, math_log2_f32, NULL, false},

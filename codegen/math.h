@@ -6,7 +6,7 @@
  *
  * f32: error below 3 ULP over all inputs (tests/unit/math_test.c measures every one of the 2^32), right at zeros,
  *      infinities, NaN and, when !flush, at denormal inputs and results.
- * f64: the same with its own bar of 3 ULP; log2, log10 and erf are one libm call per lane, without a fused multiply-add
+ * f64: the same with its own bar of 3 ULP; log2 and log10 are one libm call per lane, without a fused multiply-add
  *      sin, cos, tan and pow, too. */
 #ifndef BMC_CODEGEN_MATH_H
 #define BMC_CODEGEN_MATH_H

@@ -104,6 +104,7 @@ V math_softplus_f64(Em *e, const V *a);
 V math_asinh_f64(Em *e, const V *a);
 V math_acosh_f64(Em *e, const V *a);
 V math_atanh_f64(Em *e, const V *a);
+V math_erf_f64(Em *e, const V *a);
 V math_pow_f64(Em *e, const V *a);
 
 V math_sin_f64(Em *e, const V *a); /* math_trig_f64.c */

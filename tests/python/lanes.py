@@ -9,6 +9,7 @@ with nothing behind it that may be read. One thread and two give the same bits.
 """
 
 import argparse
+import math
 import os
 import shutil
 import sys
@@ -135,7 +136,7 @@ FUNCTIONS = {  # of doubles: how it is computed with more bits
     "Exp": np.exp, "Log": np.log, "Tanh": np.tanh, "Sinh": np.sinh, "Cosh": np.cosh, "Asinh": np.arcsinh,
     "Acosh": np.arccosh, "Atanh": np.arctanh, "Sin": np.sin, "Cos": np.cos, "Tan": np.tan, "Asin": np.arcsin,
     "Acos": np.arccos, "Atan": np.arctan, "Softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
-    "Sigmoid": lambda x: 1 / (1 + np.exp(-x)), "Elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    "Erf": np.vectorize(math.erf, otypes=[LONG]), "Sigmoid": lambda x: 1 / (1 + np.exp(-x)), "Elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
 }
 SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 0.5, 710.0, 711.0, -745.0, 1e-300, -1e-20, 1e16, -1e300, 7e8]
 
