@@ -474,8 +474,8 @@ row("classical", "500 trees of depth 8", lambda n: forest(n, 500, 8), EQUAL)
 row("classical", "classifier, 100 trees of depth 6", lambda n: forest(n, 100, 6, "TreeEnsembleClassifier", 5), EQUAL)
 
 
-def machine(n, rows):
-    vectors, features = 100, 16
+def machine(n, rows, kernel="RBF", features=16):
+    vectors = 100
     return Case(
         "SVMRegressor",
         [f(rows, features)],
@@ -484,14 +484,17 @@ def machine(n, rows):
         coefficients=f(vectors).tolist(),
         support_vectors=f(vectors * features).tolist(),
         n_supports=vectors,
-        kernel_type="RBF",
+        kernel_type=kernel,
         kernel_params=[0.1, 0.0, 3.0],
         rho=[0.5],
         flops=3 * rows * vectors * features,
     )
 
 
-row("classical", "SVMRegressor", lambda n: machine(n, {13: 8, 17: 256}.get(n.bit_length() - 1, 4096)))
+MACHINE_ROWS = {13: 8, 17: 256}
+row("classical", "SVMRegressor", lambda n: machine(n, MACHINE_ROWS.get(n.bit_length() - 1, 4096)))
+row("classical", "SVMRegressor, 5 features", lambda n: machine(n, MACHINE_ROWS.get(n.bit_length() - 1, 4096), features=5))
+row("classical", "SVMRegressor, cubic", lambda n: machine(n, MACHINE_ROWS.get(n.bit_length() - 1, 4096), kernel="POLY"))
 row(
     "classical",
     "LinearRegressor",

@@ -79,17 +79,23 @@ static Value kernels(Ex *e, const Svm *a, Kernel kind, Value x, Value s, DType t
 {
     Value g = ex_f(e, t, param(a, 0)), c = ex_f(e, t, param(a, 1));
     if (kind == RBF) {
-        int64_t side[1] = {1}, last[1] = {-1};
-        Value d = ex2(e, OP_Sub, ex2(e, OP_Unsqueeze, x, ex_ints(e, side, 1)), s);
+        int64_t side[1] = {2}, middle[1] = {1}; /* vectors side by side: [N, F, 1] - [F, supports] */
+        void *turn = attrs_new(e->g->m->arena, op_desc(OP_Transpose));
+        Value d = ex2(e, OP_Sub, ex2(e, OP_Unsqueeze, x, ex_ints(e, side, 1)), ex_op(e, OP_Transpose, &s, 1, turn));
         void *attrs = attrs_new(e->g->m->arena, op_desc(OP_ReduceSumSquare));
         ex_set(e, OP_ReduceSumSquare, attrs, "keepdims", 0);
-        Value far = ex_op(e, OP_ReduceSumSquare, (Value[]){d, ex_ints(e, last, 1)}, 2, attrs);
+        Value far = ex_op(e, OP_ReduceSumSquare, (Value[]){d, ex_ints(e, middle, 1)}, 2, attrs);
         return ex1(e, OP_Exp, ex1(e, OP_Neg, ex2(e, OP_Mul, far, g)));
     }
     Value dot = ml_by_rows(e, x, s);
     if (kind == LINEAR) return dot;
     dot = ex2(e, OP_Add, ex2(e, OP_Mul, dot, g), c);
-    return kind == POLY ? ex2(e, OP_Pow, dot, ex_f(e, t, param(a, 2))) : ex1(e, OP_Tanh, dot);
+    if (kind == SIGMOID) return ex1(e, OP_Tanh, dot);
+    Value power = dot; /* of small whole degrees by products */
+    double degree = param(a, 2);
+    if (degree < 1 || degree > 4 || degree != floor(degree)) return ex2(e, OP_Pow, dot, ex_f(e, t, degree));
+    for (int k = 1; k < (int)degree; k++) power = ex2(e, OP_Mul, power, dot);
+    return power;
 }
 
 static bool svm_expand(Graph *g, Node n)
