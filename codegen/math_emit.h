@@ -72,8 +72,8 @@ V em_scale(Em *e, V x, V n);    /* that: rounded once, n a whole float; floats o
 /* A call of the intrinsic `name` overloaded on the type of a[0]. */
 V em_intrinsic(Em *e, const char *name, const V *a, unsigned n);
 
-/* The C library's `name` of n doubles, lane by lane. With `flush` denormal arguments are zeros there: the library scales
- * what its bits say is denormal, and would get 0 where a logarithm's argument is normal. */
+/* The C library's `name` of n doubles, lane by lane. With `flush` denormal arguments are zeros there: the library
+ * scales what its bits say is denormal, and would get 0 where a logarithm's argument is normal. */
 V em_libm(Em *e, const char *name, const V *given, unsigned n);
 
 /* For doubles: 2^n of the n in t = n + 1.5 * 2^52, -1023 < n < 1024; and a normal x > 0 as 2^k (1 + f),

@@ -126,7 +126,8 @@ V math_cosh_f64(Em *e, const V *a)
 /* k ln 2 + log(1 + f) + c, c small */
 static V log_sum(Em *e, V k, V f, V c)
 {
-    V s = em_div(e, f, em_add(e, f, em_f64(e, 2))), z = em_mul(e, s, s), half = em_mul(e, em_mul(e, f, f), em_f64(e, 0.5));
+    V s = em_div(e, f, em_add(e, f, em_f64(e, 2))), z = em_mul(e, s, s);
+    V half = em_mul(e, em_mul(e, f, f), em_f64(e, 0.5));
     V rest = em_fma(e, z, EM_POLY(e, z, LOG), half);
     rest = em_fma(e, s, rest, em_fmak(e, k, LN2_LO, c));
     return em_fmak(e, k, LN2_HI, em_sub(e, f, em_sub(e, half, rest)));
@@ -151,8 +152,8 @@ V math_log_f64(Em *e, const V *a)
     return em_log_domain(e, a[0], 0, log_sum(e, k, f, em_f64(e, 0)));
 }
 
-/* log(1 + x), x > -1; where `big` (NULL: nowhere) log(2x). The sum 1 + x is split; what its rounding lost is added to the
- * logarithm, divided by the sum. */
+/* log(1 + x), x > -1; where `big` (NULL: nowhere) log(2x). The sum 1 + x is split; what its rounding lost is added to
+ * the logarithm, divided by the sum. */
 static V log1p_or_log2x(Em *e, V x, V big)
 {
     V one = em_f64(e, 1), zero = em_f64(e, 0), k, f;

@@ -3,8 +3,8 @@
  * With n the whole number nearest to |x| / |y|, as divided, r = |x| - n |y| is exact: a multiple of y's last place (for
  * |x| >= |y|) that is not above |y|. So r, or r + |y| where it is negative, is the remainder. Floats do it in double,
  * where n |y| has 24 + 28 bits; doubles with a fused multiply-add.
- * The C library is asked, for all of a vector, where a quotient is larger, and with denormals flushed where y is so small
- * that the remainder may be one. A denormal y is 0 then, for the library, too. */
+ * The C library is asked, for all of a vector, where a quotient is larger, and with denormals flushed where y is so
+ * small that the remainder may be one. A denormal y is 0 then, for the library, too. */
 #include "codegen/math_emit.h"
 
 static const double MAGIC = 0x1.8p52; /* rounds |t| < 2^51 to an integer */
@@ -34,8 +34,8 @@ static V remainder_of(Em *e, V ax, V ay, V quotient)
     return em_select(e, em_cmpk(e, LLVMRealOLT, r, 0), em_add(e, r, ay), r);
 }
 
-/* Where the C library is asked: ax is finite, ay is not 0, and the quotient reaches `limit` or, with denormals flushed, ay
- * is `small`; not where ax < ay, which is the result as it is. */
+/* Where the C library is asked: ax is finite, ay is not 0, and the quotient reaches `limit` or, with denormals flushed,
+ * ay is `small`; not where ax < ay, which is the result as it is. */
 static V is_rare(Em *e, V ax, V ay, V quotient, double limit, V small)
 {
     V rare = em_cmpk(e, LLVMRealOGE, quotient, limit);

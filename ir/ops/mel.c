@@ -3,7 +3,7 @@
  *   corner[k] = floor((dft_length + 1) * hertz(mel_low + k * (mel_high - mel_low) / (num_mel_bins + 2)) / sample_rate)
  *   out[j, i]: rises from 0 at corner[i] to 1 at corner[i+1], falls to 0 at corner[i+2]
  * Written in terms of other operators, in double: where a corner lies on a bin, a rounding decides. What depends on the
- * band alone is a vector, so that an element of the matrix is two products, their minimum and no comparison with corners:
+ * band alone is a vector: an element of the matrix is two products, their minimum and no comparison with corners:
  *   out[j, i] = max(0, min((j - left) / rise, (right - j) / fall))
  * where a side without width begins a bin earlier, so that it has 1 at the top; so has a fall where corners descend, and
  * a rise nothing. */
