@@ -54,6 +54,17 @@ static void make_fail(Infer *c, Graph *r, const Graph *other, const char *why)
     graph_set_outputs(r, o, other->out.n);
 }
 
+/* Did a branch fail for want of a rank that something from outside does not have yet? That says nothing of it. */
+static bool too_early(const Infer *c, const DiagFirst *why)
+{
+    bool open = false;
+    for (uint32_t k = 1; k < node_n_in(c->g, c->n); k++) {
+        const TypeRec *t = value_trec(c->g, node_in(c->g, c->n, k));
+        open |= t->kind == TY_TENSOR && t->rank == RANK_UNKNOWN;
+    }
+    return open && why->id == E_UNKNOWN_RANK;
+}
+
 static bool fails(const Graph *r) { return graph_first(r).i && node_rec(r, graph_first(r))->op == OP_Fail; }
 static const char *why_fails(const Graph *r) { return ((const FailText *)node_attrs(r, graph_first(r)))->message; }
 
@@ -84,12 +95,14 @@ static bool infer(Infer *c)
             value_rec(c->g, node_out(c->g, c->n, r))->content = infer_value_content(br[taken ? 0 : 1], v);
         }
         Graph *dead = br[taken ? 1 : 0];
-        if (!infer_try(dead, why)) make_fail(c, dead, br[taken ? 0 : 1], why->text);
+        if (!infer_try(dead, why) && !too_early(c, why)) make_fail(c, dead, br[taken ? 0 : 1], why->text);
         if (fails(dead)) fail_as(dead, br[taken ? 0 : 1]);
         return true;
     }
     for (int k = 0; k < 2; k++) ok[k] = infer_try(br[k], &why[k]);
     if (!ok[0] && !ok[1]) return infer_graph(br[0]) && false;
+    for (int k = 0; k < 2; k++)
+        if (!ok[k] && too_early(c, &why[k])) return infer_graph(br[k]) && false;
     for (int k = 0; k < 2; k++)   /* whichever is taken fails: so does this node, in whatever branch it stands */
         if (!ok[k] && fails(br[1 - k])) return infer_fail(c, "%s", why[k].text);
     if (fails(br[0]) && fails(br[1])) return infer_fail(c, "%s", why_fails(br[0]));

@@ -366,6 +366,17 @@ def framed(floats):
 
 
 @case
+def branch_of_a_rank(floats):
+    """An operator in a branch asks for the rank of an input that has none as yet."""
+    then = body([node("Slice", "x zero two one", "s"), node("Concat", "s s", "p", axis=1)], [value("p", F)])
+    other = body([node("Identity", "x", "q")], [value("q", F)])
+    nodes = [node("Size", "s_", "n"), node("Equal", "n four", "c"), node("If", "c", "z", then_branch=then, else_branch=other), node("MatMul", "z w", "y")]
+    feeds = [{"x": floats(3, n), "s_": ints(*range(k))} for n, k in ((3, 4), (4, 5))]
+    consts = dict(zero=ints(0), two=ints(2), one=ints(1), four=np.int64(4), w=floats(4, 2))
+    return nodes, [value("x", F), value("s_", I, ["k"])], [value("y", F)], feeds, consts
+
+
+@case
 def filled_around(floats):
     """The value that is put around has no rank either: it is one element."""
     nodes = [node("Pad", "x p v", "y"), node("Pad", "x q v a", "z")]
