@@ -278,6 +278,9 @@ class Tests:
         rotary = lambda shape, r, at: [f(*shape), *turns(9, r), self.rng.integers(0, 9, at)]
         groups = lambda c, s: [f(2, c, 3), f(s), f(s)]
         linear = lambda d, w, b: [f(2, 3, 4 * d), f(2, 3, 2 * d), f(2, 3, 6), f(2, 2, d, 3), -abs(f(2, 3, w)), f(2, 3, b)]
+        rows = [(3, 4), (1, 4), (3, 1), (1, 1)]
+        row = lambda *shapes: [f(*s) for s in shapes]
+
         def deform(c, oc, kh, kw):
             place = [(7 + 1 - kh) // 2 + 1, 5 + 1 - kw + 1]
             return [f(2, c, 7, 5), f(oc, c // 2, kh, kw), f(2, 2 * kh * kw, *place), f(oc), f(2, kh * kw, *place)]
@@ -308,6 +311,9 @@ class Tests:
                 single("GroupNormalization", 18, num_groups=2), [groups(c, 2) for c in (4, 2, 6)], 1, [groups(4, 3), groups(5, 2)]),
             "scales of channels": (
                 single("GroupNormalization", 21, num_groups=2), [groups(c, c) for c in (4, 2, 6)], 1, [groups(4, 8)]),
+            "a scale or one": (
+                single("LayerNormalization", 17, axis=1), [row((2, 3, 4), s, b) for s in rows for b in rows], 1,
+                [row((2, 3, 4), (2, 4), (3, 4)), row((2, 3, 4), (3, 4), (3, 5)), row((2, 1, 4), (3, 4), (1, 1)), row((2, 1, 4), (1, 4), (0, 4))]),
             "decays": (
                 single("LinearAttention", 27, q_num_heads=4, kv_num_heads=2),
                 [linear(*x) for x in ((3, 2, 2), (3, 6, 1), (1, 2, 2), (4, 8, 2))], 2,
