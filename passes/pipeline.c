@@ -35,6 +35,7 @@ static const Pass *const o1[] = {
     &pass_sink_moves,   /* moves stand together, behind what computes element by element */
     &pass_fold_affine,  /* factors and summands per channel are in the weights beside them */
     &pass_fold_pad,     /* convolutions pad for themselves */
+    &pass_cut_taps,     /* what a kernel has beyond a small image goes */
     &pass_canonicalize,
     &pass_fold,
     &pass_dce,
@@ -75,6 +76,7 @@ static const Pass *const o2[] = {
     &pass_sink_moves,
     &pass_fold_affine,
     &pass_fold_pad,
+    &pass_cut_taps,
     &pass_canonicalize,
     &pass_fold,
     &pass_dce,

@@ -33,21 +33,12 @@ static double attr_float(const Graph *g, Node n, const char *name)
     return *(const double *)((const char *)node_attrs(g, n) + attr_find(node_desc(g, n), name, &bit)->offset);
 }
 
-/* A constant, or a product or sum of constants that this pass made: fold makes it one. */
-static bool constant(const Graph *g, Value v)
-{
-    if (value_is_const(g, v)) return true;
-    Node n = value_rec(g, v)->def;
-    if (!n.i || node_n_in(g, n) != 2 || node_desc(g, n)->cls != CLS_ELTWISE) return false;
-    return constant(g, node_in(g, n, 0)) && constant(g, node_in(g, n, 1));
-}
-
 static bool describe(Graph *g, Node n, Contraction *c)
 {
     const OpDesc *d = node_desc(g, n);
     if (d->cls != CLS_CONTRACT || node_n_out(g, n) != 1 || node_n_in(g, n) < 2) return false;
     *c = (Contraction){.n = n, .w = node_in(g, n, 1), .bias = 2, .w_out = 0, .w_in = 1, .y_axis = 1, .x_axis = 1};
-    if (!c->w.i || !constant(g, c->w)) return false;
+    if (!c->w.i || !match_constant(g, c->w)) return false;
     const TypeRec *t = value_trec(g, c->w);
     if (t->elem != DT_F32 && t->elem != DT_F64) return false;
     if (!strcmp(d->name, "Conv")) {
@@ -70,7 +61,7 @@ static bool describe(Graph *g, Node n, Contraction *c)
         c->bias = -1;
     } else return false;
     Value b = c->bias > 0 ? node_in(g, n, 2) : VALUE_NONE;
-    return !b.i || constant(g, b);
+    return !b.i || match_constant(g, b);
 }
 
 /* A constant that depends on axis `axis` of a value of that rank only, of the element type; *count: 1 or that many. */

@@ -324,3 +324,11 @@ bool match_node(Match *m, Graph *g, const char *pattern, Node root)
     if (t->kind != TY_TENSOR || t->rank == RANK_UNKNOWN) return false;
     return solve(&s, &(Goal){p, {node_out(g, root, 0), false, false}, NULL, NULL}) && inside(m, root) && closed(m);
 }
+
+bool match_constant(const Graph *g, Value v)
+{
+    if (value_is_const(g, v)) return true;
+    Node n = value_rec(g, v)->def;
+    if (!n.i || node_n_in(g, n) != 2 || node_desc(g, n)->cls != CLS_ELTWISE) return false;
+    return match_constant(g, node_in(g, n, 0)) && match_constant(g, node_in(g, n, 1));
+}

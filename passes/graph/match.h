@@ -31,5 +31,7 @@ static inline Node match_def(const Match *m, char letter) { return value_rec(m->
 
 /* One number for the whole tensor: a constant of one element or of equal ones. */
 bool match_scalar(Graph *, Value, double *);
+/* A constant, or products and sums of constants: fold makes it one. */
+bool match_constant(const Graph *, Value);
 
 #endif
