@@ -194,8 +194,8 @@ def ended(r):
         ("a.a", "linked-", signal.SIGXCPU),
     ):
         products = [os.path.join(folder, f) for f in (out, "a.h")]
-        for _ in range(8):  # a file may come and go while this process waits for a processor
-            child = subprocess.Popen([r.bmc, model, "-o", products[0]], env=env, stderr=subprocess.DEVNULL)
+        for _ in range(20):  # a file may come and go while this process waits for a processor: it goes first
+            child = subprocess.Popen(["nice", "-n", "19", r.bmc, model, "-o", products[0]], env=env, stderr=subprocess.DEVNULL)
             while child.poll() is None and not any(os.path.basename(f) == kind for f in listing(folder)):
                 pass
             child.send_signal(sig)
