@@ -8,51 +8,18 @@
  * neither stores what the other one touches: interleaved iterations give the same elements. All loads come before the
  * stores, as plan-memory wants where a result takes an operand's place. Before schedule. */
 #include "passes/kernel/kpasses.h"
+#include "passes/kernel/map_nest.h"
 #include "passes/pass.h"
 #include <string.h>
 
-enum { DEPTH = RANK_MAX + 1, SIZE = 64 /* instructions of both */, STREAMS = 10 /* parameters */ };
+enum { SIZE = 64 /* instructions of both */, STREAMS = 10 /* parameters */ };
 
 typedef struct Side {
-    const Kernel *k;
+    MapNest at;
     const KStep *step;
-    KBlock block[DEPTH]; /* the kernel's top, the bodies of its loops from the outermost in */
-    KInst loop[DEPTH];   /* loop[i] stands in block[i] */
-    int n;               /* loops */
-    uint32_t size;
     uint32_t *param; /* of the new kernel, by parameter */
     KVal *map;
 } Side;
-
-static bool pure(const KInstRec *r) { return kop_info(r->op)->flags & KF_PURE; }
-
-/* Nothing but a chain of par loops, loads and stores in the innermost one; no parameter is loaded and stored. */
-static bool is_map(Side *s)
-{
-    const Kernel *k = s->k;
-    for (uint32_t p = 1; p < k->param.n; p++)
-        if (k->param.p[p].space != KS_PARAM || (k->param.p[p].out && kx_param_read(k, p))) return false;
-    s->block[0] = k->top;
-    for (;;) {
-        KInst inner = {0};
-        bool touches = false;
-        for (KInst i = kblock(k, s->block[s->n])->first; i.i; i = kinst(k, i)->next) {
-            const KInstRec *r = kinst(k, i);
-            if (r->op == KOP_YIELD) continue;
-            s->size++;
-            if (r->op == KOP_FOR) {
-                if (inner.i || r->loop != KLOOP_PAR || r->down) return false;
-                inner = i;
-            } else if (r->op == KOP_LOAD || r->op == KOP_STORE) {
-                touches = true;
-            } else if (!pure(r)) return false;
-        }
-        if (!inner.i) return s->n > 0 && touches;
-        if (touches || s->n + 1 >= DEPTH) return false;
-        s->loop[s->n++] = inner;
-        s->block[s->n] = kinst(k, inner)->body;
-    }
-}
 
 /* A constant or a dim: what bounds of lowered nests are. */
 static Dim bound(KModule *m, const Kernel *k, KVal v)
@@ -67,12 +34,12 @@ static Dim bound(KModule *m, const Kernel *k, KVal v)
 static bool same_nest(KModule *m, const Side *a, const Side *b, Dim *count)
 {
     *count = dim_const(m->dims, 1);
-    if (a->n != b->n) return false;
-    for (int i = 0; i < a->n; i++) {
-        const KInstRec *x = kinst(a->k, a->loop[i]), *y = kinst(b->k, b->loop[i]);
-        Dim hi = bound(m, a->k, karg(a->k, x, 1)), lo = bound(m, a->k, karg(a->k, x, 0));
-        if (!hi.i || !lo.i || !dim_is(m->dims, lo, 0) || !dim_same(lo, bound(m, b->k, karg(b->k, y, 0))) ||
-            !dim_same(hi, bound(m, b->k, karg(b->k, y, 1))))
+    if (a->at.n != b->at.n) return false;
+    for (int i = 0; i < a->at.n; i++) {
+        const KInstRec *x = kinst(a->at.k, a->at.loop[i]), *y = kinst(b->at.k, b->at.loop[i]);
+        Dim hi = bound(m, a->at.k, karg(a->at.k, x, 1)), lo = bound(m, a->at.k, karg(a->at.k, x, 0));
+        if (!hi.i || !lo.i || !dim_is(m->dims, lo, 0) || !dim_same(lo, bound(m, b->at.k, karg(b->at.k, y, 0))) ||
+            !dim_same(hi, bound(m, b->at.k, karg(b->at.k, y, 1))))
             return false;
         *count = dim_mul(m->dims, *count, hi);
     }
@@ -127,9 +94,9 @@ static bool apart(KModule *m, KBuf a, KBuf b)
 static bool independent(KModule *m, const Side *a, const Side *b, Dim count)
 {
     bool shared = false;
-    for (uint32_t p = 1; p < a->k->param.n; p++)
-        for (uint32_t q = 1; q < b->k->param.n; q++) {
-            bool stores = a->k->param.p[p].out, also = b->k->param.p[q].out;
+    for (uint32_t p = 1; p < a->at.k->param.n; p++)
+        for (uint32_t q = 1; q < b->at.k->param.n; q++) {
+            bool stores = a->at.k->param.p[p].out, also = b->at.k->param.p[q].out;
             KBuf x = a->step->buf_arg[p - 1], y = b->step->buf_arg[q - 1];
             if (!stores && !also) {
                 shared |= x.i == y.i && dim_same(kbuf_count(m, x), count);
@@ -151,11 +118,11 @@ typedef struct Loads {
 
 static void copy_load(Kb *b, Side *s, KInst i, Loads *seen)
 {
-    const KInstRec *r = kinst(s->k, i);
+    const KInstRec *r = kinst(s->at.k, i);
     KInstRec like = *r;
     KVal arg[RANK_MAX + 2];
     like.param = s->param[r->param];
-    for (uint32_t n = 0; n < r->n_arg; n++) arg[n] = s->map[karg(s->k, r, n).i];
+    for (uint32_t n = 0; n < r->n_arg; n++) arg[n] = s->map[karg(s->at.k, r, n).i];
     for (uint32_t k = 0; k < seen->n; k++)
         if (seen->was[k].param == like.param && seen->was[k].n_arg == r->n_arg && !memcmp(seen->arg[k], arg, r->n_arg * sizeof *arg)) {
             s->map[r->res] = seen->got[k];
@@ -169,22 +136,22 @@ static void copy_load(Kb *b, Side *s, KInst i, Loads *seen)
 
 static void copy_stores(Kb *b, Side *s)
 {
-    for (KInst i = kblock(s->k, s->block[s->n])->first; i.i; i = kinst(s->k, i)->next) {
-        const KInstRec *r = kinst(s->k, i);
+    for (KInst i = kblock(s->at.k, s->at.block[s->at.n])->first; i.i; i = kinst(s->at.k, i)->next) {
+        const KInstRec *r = kinst(s->at.k, i);
         KVal arg[RANK_MAX + 2];
         if (r->op != KOP_STORE) continue;
         KInstRec like = *r;
         like.param = s->param[r->param];
-        for (uint32_t n = 0; n < r->n_arg; n++) arg[n] = s->map[karg(s->k, r, n).i];
+        for (uint32_t n = 0; n < r->n_arg; n++) arg[n] = s->map[karg(s->at.k, r, n).i];
         kb_raw(b, &like, r->n_arg, arg);
     }
 }
 
 static void copy_values(Kb *b, Side *s, int depth, Loads *seen)
 {
-    for (KInst i = kblock(s->k, s->block[depth])->first; i.i; i = kinst(s->k, i)->next) {
-        if (kinst(s->k, i)->op == KOP_LOAD) copy_load(b, s, i, seen);
-        else if (pure(kinst(s->k, i))) kb_copy(b, s->k, i, s->map);
+    for (KInst i = kblock(s->at.k, s->at.block[depth])->first; i.i; i = kinst(s->at.k, i)->next) {
+        if (kinst(s->at.k, i)->op == KOP_LOAD) copy_load(b, s, i, seen);
+        else if (map_pure(kinst(s->at.k, i))) kb_copy(b, s->at.k, i, s->map);
     }
 }
 
@@ -198,23 +165,23 @@ static KStep *merged(KModule *m, Side *side, Arena *a)
 {
     KSteps to = {0};
     Loads *seen = arena_new(a, Loads);
-    Kb *b = kb_new(m, label(m, side[0].k), side[0].step->loc);
+    Kb *b = kb_new(m, label(m, side[0].at.k), side[0].step->loc);
     for (int s = 0; s < 2; s++) {
-        const Kernel *k = side[s].k;
+        const Kernel *k = side[s].at.k;
         side[s].param = arena_array(a, uint32_t, k->param.n);
         side[s].map = arena_array(a, KVal, k->val.n);
         for (uint32_t p = 1; p < k->param.n; p++) side[s].param[p] = kb_param(b, side[s].step->buf_arg[p - 1], k->param.p[p].out);
     }
-    for (int i = 0; i <= side[0].n; i++) {
+    for (int i = 0; i <= side[0].at.n; i++) {
         KVal iv = {0};
         for (int s = 0; s < 2; s++) copy_values(b, &side[s], i, seen);
-        if (i == side[0].n) break;
-        const KInstRec *r = kinst(side[0].k, side[0].loop[i]);
-        iv = kb_for(b, KLOOP_PAR, side[0].map[karg(side[0].k, r, 0).i], side[0].map[karg(side[0].k, r, 1).i]);
-        for (int s = 0; s < 2; s++) side[s].map[kblock(side[s].k, side[s].block[i + 1])->param] = iv;
+        if (i == side[0].at.n) break;
+        const KInstRec *r = kinst(side[0].at.k, side[0].at.loop[i]);
+        iv = kb_for(b, KLOOP_PAR, side[0].map[karg(side[0].at.k, r, 0).i], side[0].map[karg(side[0].at.k, r, 1).i]);
+        for (int s = 0; s < 2; s++) side[s].map[kblock(side[s].at.k, side[s].at.block[i + 1])->param] = iv;
     }
     for (int s = 0; s < 2; s++) copy_stores(b, &side[s]);
-    for (int i = 0; i < side[0].n; i++) kb_end(b);
+    for (int i = 0; i < side[0].at.n; i++) kb_end(b);
     kb_finish(b, &to);
     KStep *step = to.first;
     kstep_remove(&to, step);
@@ -229,8 +196,9 @@ static bool merge(KModule *m, KSteps *list, KStep *x, KStep **next)
     if (!y || x->kind != KST_LAUNCH || y->kind != KST_LAUNCH || x->single || y->single) return false;
     Arena a;
     arena_init(&a, "pass", m->arena->oom);
-    Side side[2] = {{.k = x->kernel, .step = x}, {.k = y->kernel, .step = y}};
-    if (x->n_buf_arg + y->n_buf_arg <= STREAMS && is_map(&side[0]) && is_map(&side[1]) && side[0].size + side[1].size <= SIZE &&
+    Side side[2] = {{.step = x}, {.step = y}};
+    if (x->n_buf_arg + y->n_buf_arg <= STREAMS && map_nest_find(x->kernel, &side[0].at) &&
+        map_nest_find(y->kernel, &side[1].at) && side[0].at.size + side[1].at.size <= SIZE &&
         same_nest(m, &side[0], &side[1], &count) && independent(m, &side[0], &side[1], count)) {
         KStep *both = merged(m, side, &a);
         kstep_insert(list, x, both);

@@ -8,85 +8,64 @@
  *    vectors lie across two, are then completed by the next store (RotaryEmbedding of 16 MB: 2.09 -> 1.74 ms; with 1.
  *    1.34). */
 #include "passes/kernel/schedule_maps.h"
+#include "passes/kernel/map_nest.h"
 
-enum { DEPTH = 2 * RANK_MAX, INSIDE = 8 /* iterations that go inside */, STREAMS = 32, RUN = 128 /* bytes of a row */, JAM = 4 /* vectors of a row */ };
+enum { INSIDE = 8 /* iterations that go inside */, STREAMS = 32, RUN = 128 /* bytes of a row */, JAM = 4 /* vectors of a row */ };
 
 typedef struct Nest {
     KModule *m;
-    const Kernel *k;
-    KInst loop[DEPTH];
-    KBlock block[DEPTH + 1]; /* block[0]: the top; block[i + 1]: the body of loop i */
-    int n;
+    MapNest at;
     bool inside; /* loop 0 goes next to the row */
     int64_t jam; /* vectors of a row side by side; 1: as it stands */
 } Nest;
 
-static bool plain(const KInstRec *r) { return kop_info(r->op)->flags & KF_PURE; }
-
-/* A chain of par loops whose bounds are known in front of it; nothing but pure instructions around the innermost one. */
-static bool find_nest(Nest *s)
+/* A map whose bounds are known in front of its loops. */
+static bool find_nest(Nest *s, const Kernel *k)
 {
-    const Kernel *k = s->k;
-    for (uint32_t p = 1; p < k->param.n; p++)
-        if (k->param.p[p].space != KS_PARAM || (k->param.p[p].out && kx_param_read(k, p))) return false;
-    s->block[0] = k->top;
-    for (;;) {
-        KInst inner = {0};
-        bool touches = false;
-        for (KInst i = kblock(k, s->block[s->n])->first; i.i; i = kinst(k, i)->next) {
-            const KInstRec *r = kinst(k, i);
-            if (r->op == KOP_FOR) {
-                if (inner.i || r->loop != KLOOP_PAR || r->down) return false;
-                inner = i;
-            } else if (r->op == KOP_LOAD || r->op == KOP_STORE) touches = true;
-            else if (r->op != KOP_YIELD && !plain(r)) return false;
-        }
-        if (!inner.i) return s->n > 0 && touches;
-        if (touches || s->n + 1 >= DEPTH) return false;
+    if (!map_nest_find(k, &s->at)) return false;
+    for (int i = 0; i < s->at.n; i++)
         for (uint32_t e = 0; e < 2; e++) {
-            KVal v = karg(k, kinst(k, inner), e);
+            KVal v = karg(k, kinst(k, s->at.loop[i]), e);
             int64_t c;
             if (kx_const_i(k, s->m->dims, v, &c)) continue;
             if (!kval(k, v)->def.i || kinst(k, kval(k, v)->def)->block.i != k->top.i) return false;
         }
-        s->loop[s->n++] = inner;
-        s->block[s->n] = kinst(k, inner)->body;
-    }
+    return true;
 }
 
 /* Iterations from 0 on; -1: not known. */
 static int64_t trip(const Nest *s, int i)
 {
     int64_t lo, hi;
-    const KInstRec *r = kinst(s->k, s->loop[i]);
-    if (!kx_const_i(s->k, s->m->dims, karg(s->k, r, 0), &lo) || lo || !kx_const_i(s->k, s->m->dims, karg(s->k, r, 1), &hi)) return -1;
+    const KInstRec *r = kinst(s->at.k, s->at.loop[i]);
+    if (!kx_const_i(s->at.k, s->m->dims, karg(s->at.k, r, 0), &lo) || lo || !kx_const_i(s->at.k, s->m->dims, karg(s->at.k, r, 1), &hi)) return -1;
     return hi;
 }
 
-static KVal index_of(const Nest *s, int i) { return (KVal){kblock(s->k, s->block[i + 1])->param}; }
+static KVal index_of(const Nest *s, int i) { return (KVal){kblock(s->at.k, s->at.block[i + 1])->param}; }
 
 static void decide(Nest *s)
 {
     const KTarget *t = &s->m->target;
-    int64_t row = trip(s, s->n - 1), few = trip(s, 0), across, down, count, again = 0, streams = 0, stores = 0, touched = 0;
+    int64_t row = trip(s, s->at.n - 1), few = trip(s, 0), across, down, count, again = 0, streams = 0, stores = 0, touched = 0;
     bool unit = true, known = true;
-    for (KInst i = kblock(s->k, s->block[s->n])->first; i.i; i = kinst(s->k, i)->next) {
-        const KInstRec *r = kinst(s->k, i);
+    for (KInst i = kblock(s->at.k, s->at.block[s->at.n])->first; i.i; i = kinst(s->at.k, i)->next) {
+        const KInstRec *r = kinst(s->at.k, i);
         if (r->op != KOP_LOAD && r->op != KOP_STORE) continue;
-        const KBufRec *b = &s->k->param.p[r->param];
+        const KBufRec *b = &s->at.k->param.p[r->param];
         int64_t bytes = dtype_info(b->elem)->bits / 8;
-        if (!kx_access_stride(s->k, s->m->dims, i, index_of(s, s->n - 1), &across) || (across != 1 && (across || r->op == KOP_STORE))) unit = false;
+        if (!kx_access_stride(s->at.k, s->m->dims, i, index_of(s, s->at.n - 1), &across) || (across != 1 && (across || r->op == KOP_STORE))) unit = false;
         stores += r->op == KOP_STORE;
         touched++;
         Dim all = dim_const(s->m->dims, bytes);
         for (int a = 0; a < b->rank && all.i; a++) all = dim_mul(s->m->dims, all, b->dim[a]);
-        if (!kx_access_stride(s->k, s->m->dims, i, index_of(s, 0), &down) || !all.i || !dim_is_const(s->m->dims, all, &count)) known = false;
+        if (!kx_access_stride(s->at.k, s->m->dims, i, index_of(s, 0), &down) || !all.i || !dim_is_const(s->m->dims, all, &count)) known = false;
         else if (down) streams++;
         else if (r->op == KOP_LOAD) again += count;
         else known = false;
         if (row > 0 && row * bytes < RUN) known = false;
     }
-    s->inside = unit && known && s->n > 2 && few > 1 && few <= INSIDE && few * streams <= STREAMS && row > 0 && t->l2_bytes && again >= t->l2_bytes / 2;
+    s->inside = unit && known && s->at.n > 2 && few > 1 && few <= INSIDE && few * streams <= STREAMS && row > 0 && t->l2_bytes && again >= t->l2_bytes / 2;
     s->jam = unit && stores > 1 && row > K_LANES && row % K_LANES == 0 && row / K_LANES <= JAM ? row / K_LANES : 1;
     if (s->jam * touched * K_LANES * 32 > 2 * t->vec_regs * t->vec_bits) s->jam = 1; /* loads wait in registers for the stores */
 }
@@ -95,44 +74,44 @@ static void decide(Nest *s)
 
 static void copy_pure(Kb *b, const Nest *s, int depth, KVal *map)
 {
-    for (KInst i = kblock(s->k, s->block[depth])->first; i.i; i = kinst(s->k, i)->next)
-        if (plain(kinst(s->k, i))) kb_copy(b, s->k, i, map);
+    for (KInst i = kblock(s->at.k, s->at.block[depth])->first; i.i; i = kinst(s->at.k, i)->next)
+        if (map_pure(kinst(s->at.k, i))) kb_copy(b, s->at.k, i, map);
 }
 
 /* A constant, or known at the top. */
 static KVal bound(Kb *b, const Nest *s, KVal v, KVal *map)
 {
     int64_t c;
-    return kx_const_i(s->k, s->m->dims, v, &c) ? kb_i(b, c) : map[v.i];
+    return kx_const_i(s->at.k, s->m->dims, v, &c) ? kb_i(b, c) : map[v.i];
 }
 
 static void open(Kb *b, const Nest *s, int i, KVal *map)
 {
-    const KInstRec *r = kinst(s->k, s->loop[i]);
-    KVal lo = bound(b, s, karg(s->k, r, 0), map), hi = bound(b, s, karg(s->k, r, 1), map), iv = index_of(s, i);
-    if (i == s->n - 1 && s->jam > 1) hi = kb_i(b, K_LANES);
+    const KInstRec *r = kinst(s->at.k, s->at.loop[i]);
+    KVal lo = bound(b, s, karg(s->at.k, r, 0), map), hi = bound(b, s, karg(s->at.k, r, 1), map), iv = index_of(s, i);
+    if (i == s->at.n - 1 && s->jam > 1) hi = kb_i(b, K_LANES);
     map[iv.i] = kb_for(b, KLOOP_PAR, lo, hi);
-    kval(kb_kernel(b), map[iv.i])->name = kval(s->k, iv)->name;
+    kval(kb_kernel(b), map[iv.i])->name = kval(s->at.k, iv)->name;
 }
 
 static void body(Kb *b, const Nest *s, KVal *map, Arena *a)
 {
-    KVal *at[JAM], iv = index_of(s, s->n - 1);
-    KInst first = kblock(s->k, s->block[s->n])->first;
+    KVal *at[JAM], iv = index_of(s, s->at.n - 1);
+    KInst first = kblock(s->at.k, s->at.block[s->at.n])->first;
     for (int64_t c = 0; c < s->jam; c++) {
-        at[c] = arena_memdup(a, map, s->k->val.n * sizeof *map);
+        at[c] = arena_memdup(a, map, s->at.k->val.n * sizeof *map);
         if (c) at[c][iv.i] = kb_add(b, map[iv.i], kb_i(b, c * K_LANES));
-        for (KInst i = first; i.i; i = kinst(s->k, i)->next)
-            if (kinst(s->k, i)->op != KOP_STORE && kinst(s->k, i)->op != KOP_YIELD) kb_copy(b, s->k, i, at[c]);
+        for (KInst i = first; i.i; i = kinst(s->at.k, i)->next)
+            if (kinst(s->at.k, i)->op != KOP_STORE && kinst(s->at.k, i)->op != KOP_YIELD) kb_copy(b, s->at.k, i, at[c]);
     }
-    for (KInst i = first; i.i; i = kinst(s->k, i)->next)
-        for (int64_t c = 0; c < s->jam && kinst(s->k, i)->op == KOP_STORE; c++) kb_copy(b, s->k, i, at[c]);
+    for (KInst i = first; i.i; i = kinst(s->at.k, i)->next)
+        for (int64_t c = 0; c < s->jam && kinst(s->at.k, i)->op == KOP_STORE; c++) kb_copy(b, s->at.k, i, at[c]);
 }
 
 bool schedule_maps(KModule *m, Kernel *k)
 {
-    Nest s = {.m = m, .k = k};
-    if (!find_nest(&s)) return false;
+    Nest s = {.m = m};
+    if (!find_nest(&s, k)) return false;
     decide(&s);
     if (!s.inside && s.jam == 1) return false;
     Arena a;
@@ -140,14 +119,14 @@ bool schedule_maps(KModule *m, Kernel *k)
     Kernel old = *k;
     KVal *map = arena_array(&a, KVal, k->val.n);
     Kb *b = kb_reopen(m, k);
-    s.k = &old;
+    s.at.k = &old;
     copy_pure(b, &s, 0, map);
-    for (int i = s.inside; i < s.n - 1; i++) open(b, &s, i, map);
+    for (int i = s.inside; i < s.at.n - 1; i++) open(b, &s, i, map);
     if (s.inside) open(b, &s, 0, map);
-    for (int i = 1; i < s.n; i++) copy_pure(b, &s, i, map);
-    open(b, &s, s.n - 1, map);
+    for (int i = 1; i < s.at.n; i++) copy_pure(b, &s, i, map);
+    open(b, &s, s.at.n - 1, map);
     body(b, &s, map, &a);
-    for (int i = 0; i < s.n; i++) kb_end(b);
+    for (int i = 0; i < s.at.n; i++) kb_end(b);
     kb_replace(b, k);
     arena_free(&a);
     return true;
