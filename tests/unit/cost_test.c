@@ -75,9 +75,8 @@ static void say(void *arg, const DiagMessage *m)
     printf("%s\n", m->text);
 }
 
-/* `n` launches over a symbol each: more than one formula has room for are counted in proportion. */
-static void cycles_test(int n)
-{
+/* A module without a model around it. */
+typedef struct Bare {
     Arena a;
     Diag d;
     Names names;
@@ -85,14 +84,25 @@ static void cycles_test(int n)
     Types types;
     Blobs blobs;
     KModule m;
-    arena_init(&a, "test", NULL);
-    diag_init(&d, &a);
-    d.sink = say;
-    names_init(&names, &a);
-    dims_init(&dims, &a, &names);
-    types_init(&types, &a, &dims);
-    blobs_init(&blobs, &a);
-    kmodule_init(&m, &a, &d, &names, &dims, &types, &blobs);
+} Bare;
+
+static void bare_init(Bare *u)
+{
+    arena_init(&u->a, "test", NULL);
+    diag_init(&u->d, &u->a);
+    u->d.sink = say;
+    names_init(&u->names, &u->a);
+    dims_init(&u->dims, &u->a, &u->names);
+    types_init(&u->types, &u->a, &u->dims);
+    blobs_init(&u->blobs, &u->a);
+    kmodule_init(&u->m, &u->a, &u->d, &u->names, &u->dims, &u->types, &u->blobs);
+}
+
+/* `n` launches over a symbol each: more than one formula has room for are counted in proportion. */
+static void cycles_test(int n)
+{
+    Bare u;
+    bare_init(&u);
     static char text[1 << 20];
     size_t at = (size_t)snprintf(text, sizeof text, "kir 1\noption threads\n");
 #define PUT(...) at += (size_t)snprintf(text + at, sizeof text - at, __VA_ARGS__)
@@ -106,15 +116,15 @@ static void cycles_test(int n)
     PUT("program {\n");
     for (int i = 0; i < n; i++) PUT("%s  launch @k%d(%%x%d, %%y%d)\n", i ? "  barrier\n" : "", i, i, i);
     PUT("}\n");
-    if (CHECK(at < sizeof text && kir_parse(&m, "cycles", text, at) && kir_verify(&m, "reading"))) {
+    if (CHECK(at < sizeof text && kir_parse(&u.m, "cycles", text, at) && kir_verify(&u.m, "reading"))) {
         int64_t sym[1024], one, all;
         for (int i = 0; i < 1024; i++) sym[i] = 1000;
-        KCycles c = program_cycles(&m);
-        CHECK(c.barriers == n - 1 && dim_eval(&dims, kernel_cycles(&m, m.kernel.p[0]), sym, &one) && one > 1000);
-        CHECK(c.sum.i && dim_eval(&dims, c.sum, sym, &all) && (c.times > 1) == (n > 500));
+        KCycles c = program_cycles(&u.m);
+        CHECK(c.barriers == n - 1 && dim_eval(&u.dims, kernel_cycles(&u.m, u.m.kernel.p[0]), sym, &one) && one > 1000);
+        CHECK(c.sum.i && dim_eval(&u.dims, c.sum, sym, &all) && (c.times > 1) == (n > 500));
         CHECK((double)all * c.times > 0.98 * n * (double)one && (double)all * c.times < 1.02 * n * (double)one);
     }
-    arena_free(&a);
+    arena_free(&u.a);
 }
 
 int main(void)
@@ -122,30 +132,17 @@ int main(void)
     cycles_test(3);
     cycles_test(1000);
 
-    Arena a;
-    Diag d;
-    Names names;
-    Dims dims;
-    Types types;
-    Blobs blobs;
-    KModule m;
-    arena_init(&a, "test", NULL);
-    diag_init(&d, &a);
-    d.sink = say;
-    names_init(&names, &a);
-    dims_init(&dims, &a, &names);
-    types_init(&types, &a, &dims);
-    blobs_init(&blobs, &a);
-    kmodule_init(&m, &a, &d, &names, &dims, &types, &blobs);
-    if (!CHECK(kir_parse(&m, "cost", TEXT, sizeof TEXT - 1) && kir_verify(&m, "reading"))) return check_done();
+    Bare u;
+    bare_init(&u);
+    if (!CHECK(kir_parse(&u.m, "cost", TEXT, sizeof TEXT - 1) && kir_verify(&u.m, "reading"))) return check_done();
     const double n = 21;
     int64_t sym[8] = {0};
     Sym s;
-    if (!CHECK(sym_find(&dims, name_of(&names, "N"), &s) && s.i < 8)) return check_done();
+    if (!CHECK(sym_find(&u.dims, name_of(&u.names, "N"), &s) && s.i < 8)) return check_done();
     sym[s.i] = (int64_t)n;
     KCost c[5];
     int at = 0;
-    for (const KStep *x = m.program.first; x; x = x->next) c[at++] = kernel_cost(&m, x, sym);
+    for (const KStep *x = u.m.program.first; x; x = x->next) c[at++] = kernel_cost(&u.m, x, sym);
     CHECK(at == 5);
     CHECK(c[0].flops == n * 64 * 3 && c[0].bytes == 4 * (2 * n * 64 + 64) && c[0].constant == 4 * 64 && c[0].exact);
     CHECK(c[1].flops == n * 16 * (2 * 64 + 1) && c[1].exact); /* not 24 rows */
@@ -153,8 +150,8 @@ int main(void)
     CHECK(c[2].flops == n * (n + 1) / 2 && c[2].exact);
     CHECK(c[3].flops == 0 && c[3].bytes == n * 64 * 4 * 2 + n * 8 && c[3].constant == n * 64 * 4); /* not the whole table */
     CHECK(c[4].flops == n && !c[4].exact); /* the first loop counts once, the second at most N times */
-    CHECK(kbuf_cost(&m, m.input.p[0].buf, sym) == n * 64 * 4);
-    CHECK(program_constants(&m) == 64 * 4 + 1000 * 64 * 4); /* each once, and whole */
-    arena_free(&a);
+    CHECK(kbuf_cost(&u.m, u.m.input.p[0].buf, sym) == n * 64 * 4);
+    CHECK(program_constants(&u.m) == 64 * 4 + 1000 * 64 * 4); /* each once, and whole */
+    arena_free(&u.a);
     return check_done();
 }
