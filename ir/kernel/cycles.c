@@ -229,8 +229,7 @@ static void constants_of(void *arg, KStep *s)
     Constants *c = arg;
     if (s->kind != KST_LAUNCH || !kstep_shared(s)) return;
     for (uint32_t a = 0; a < s->n_buf_arg; a++) {
-        const KBufRec *b = kbuf(c->m, s->buf_arg[a]);
-        while (b->space == KS_VIEW) b = kbuf(c->m, b->base);
+        const KBufRec *b = kbuf(c->m, kbuf_root(c->m, s->buf_arg[a]));
         uint64_t known;
         if (b->space != KS_CONST || map_get(&c->seen, b->blob.i, &known)) continue;
         map_put(&c->seen, b->blob.i, 1);
