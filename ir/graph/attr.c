@@ -31,6 +31,15 @@ const AttrSpec *attr_find(const OpDesc *d, const char *name, uint32_t *k)
     return NULL;
 }
 
+static const void *node_field(const Graph *g, Node n, const char *name, AttrKind kind)
+{
+    const AttrSpec *a = attr_find(node_desc(g, n), name, &(uint32_t){0});
+    if (!a || a->kind != kind) BUG("%s has no such attribute: %s", node_desc(g, n)->name, name);
+    return (const char *)node_attrs(g, n) + a->offset;
+}
+int64_t node_int(const Graph *g, Node n, const char *name) { return *(const int64_t *)node_field(g, n, name, ATTR_INT); }
+double node_float(const Graph *g, Node n, const char *name) { return *(const double *)node_field(g, n, name, ATTR_FLOAT); }
+
 /* ---- compare and hash ---- */
 
 static bool str_same(const char *a, const char *b) { return a == b || (a && b && !strcmp(a, b)); }

@@ -8,5 +8,7 @@
 void attrs_print(Str *, const Module *, const OpDesc *, const void *attrs);   /* "" or " {...}" */
 bool attrs_parse(Lex *, Module *, const OpDesc *, void *attrs);              /* at the token after '{'; eats '}'. attrs: from attrs_new */
 const AttrSpec *attr_find(const OpDesc *, const char *name, uint32_t *k);    /* NULL: no such attribute; k: its bit in `set` */
+int64_t node_int(const Graph *, Node, const char *name);                     /* an ATTR_INT of that name, given or its default: for code that serves several ops */
+double node_float(const Graph *, Node, const char *name);                    /* the same for an ATTR_FLOAT */
 
 #endif

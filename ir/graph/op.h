@@ -111,6 +111,8 @@ typedef struct OpDesc {
     bool (*view)(const Graph *, Node, uint32_t r, const Strided *x, Strided *y);
     bool (*lower)(Lw *, Node);       /* NULL: by class */
     bool (*eval)(Eval *);            /* naive reference, independent of `lower` */
+    /* Has every run that comes here a result, whatever the operands hold? `index`: operand 1 where constants decide it, else NULL. NULL: it has. */
+    bool (*has_result)(const Graph *, Node, const struct Tensor *index);
     Cost (*cost)(const Graph *, Node);
     bool (*verify)(const Graph *, Node, const char **why);     /* what the tables cannot say: results and inputs of regions */
     bool (*grad)(Grad *);            /* adjoints of the operands from those of the results (ir/ops/grad.h); without it, by `expand` */
@@ -120,6 +122,7 @@ const OpDesc *op_desc(OpCode);                                   /* never NULL f
 static inline const OpDesc *node_desc(const Graph *g, Node n) { return op_desc(node_rec(g, n)->op); }
 static inline const void *node_attrs(const Graph *g, Node n) { return node_rec(g, n)->attrs; }
 #define ATTRS(g, n, T) ((const T *)node_attrs((g), (n)))
+bool op_result_unsure(const Graph *, Node, const struct Tensor *);  /* OpDesc.has_result: only the run can say */
 bool op_lowers(const OpDesc *);                                  /* it can be lowered as it is */
 unsigned op_computed_by(const OpDesc *);                         /* BY_*: what its lowering uses; 0: it has none, `expand` writes it in terms of other ops */
 const char *op_versions(OpCode);                                 /* "1 6 13": opsets of its domain that defined it anew; "": internal */

@@ -139,6 +139,12 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
+static bool has_result(const Graph *g, Node n, const Tensor *index)
+{
+    (void)index;
+    return value_trec(g, node_in(g, n, 0))->elem != DT_STR;
+}
+
 const OpDesc op_Cast = {.name = "Cast",
                         .since = 25,
                         .cls = CLS_ELTWISE,
@@ -153,7 +159,7 @@ const OpDesc op_Cast = {.name = "Cast",
                         .scalar = scalar,
                         .must_expand = is_text,
                         .expand = expand_text,
-                        .grad = grad_cast, .eval = eval};
+                        .grad = grad_cast, .has_result = has_result, .eval = eval};
 
 /* CastLike reads only its second operand's type, so it becomes a Cast at once. */
 static bool like_rewrite(Graph *g, Node n)

@@ -17,19 +17,12 @@ typedef struct Part {
     int64_t scales;
 } Part;
 
-static int64_t attr_int(const Graph *g, Node n, const char *name)
-{
-    uint32_t bit;
-    const AttrSpec *s = attr_find(node_desc(g, n), name, &bit);
-    return *(const int64_t *)((const char *)node_attrs(g, n) + s->offset);
-}
-
 /* Bytes dequantised to f32 with one scale, or with several along `axis` if that is not negative. */
 static bool part_of(const Graph *g, Value x, int axis, Part *p)
 {
     const Blobs *bs = &g->m->blobs;
     Node n = x.i ? value_rec(g, x)->def : NODE_NONE;
-    if (!n.i || node_rec(g, n)->op != OP_DequantizeLinear || attr_int(g, n, "block_size")) return false;
+    if (!n.i || node_rec(g, n)->op != OP_DequantizeLinear || node_int(g, n, "block_size")) return false;
     *p = (Part){.v = node_in(g, n, 0), .scale = node_in(g, n, 1), .zero = node_n_in(g, n) > 2 ? node_in(g, n, 2) : VALUE_NONE};
     const TypeRec *t = value_trec(g, p->v), *s = value_trec(g, p->scale);
     if ((t->elem != DT_I8 && t->elem != DT_U8) || value_trec(g, x)->elem != DT_F32 || s->elem != DT_F32 || s->rank > 1) return false;
@@ -41,7 +34,7 @@ static bool part_of(const Graph *g, Value x, int axis, Part *p)
         if (!isfinite(blob_get_f(bs, blob, k))) return false;
     p->scales = b->count;
     if (b->count == 1) return true;
-    int64_t along = attr_int(g, n, "axis");
+    int64_t along = node_int(g, n, "axis");
     return axis >= 0 && (along < 0 ? along + t->rank : along) == axis && t->rank > 1;
 }
 

@@ -136,8 +136,10 @@ static bool gather_eval(Eval *e)
     return y != NULL;
 }
 
+static bool has_result(const Graph *g, Node n, const Tensor *index) { return index_within(g, n, index, ATTRS(g, n, Gather)->axis, false); }
+
 const OpDesc op_Gather = {.name = "Gather", .since = 13, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Gather),
-                          .infer = gather_infer, .propagate = gather_propagate, .view = gather_view, .lower = gather_lower, .grad = grad_gather, .eval = gather_eval};
+                          .infer = gather_infer, .propagate = gather_propagate, .view = gather_view, .lower = gather_lower, .grad = grad_gather, .has_result = has_result, .eval = gather_eval};
 
 /* ---- GatherElements ---- */
 
@@ -195,4 +197,4 @@ static bool elements_eval(Eval *e)
 }
 
 const OpDesc op_GatherElements = {.name = "GatherElements", .since = 13, .cls = CLS_OPAQUE, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Gather),
-                                  .infer = elements_infer, .lower = elements_lower, .grad = grad_gather_elements, .eval = elements_eval};
+                                  .infer = elements_infer, .lower = elements_lower, .grad = grad_gather_elements, .has_result = has_result, .eval = elements_eval};

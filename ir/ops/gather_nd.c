@@ -78,5 +78,7 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
+static bool has_result(const Graph *g, Node n, const Tensor *index) { return index_within(g, n, index, ATTRS(g, n, GatherNd)->batch_dims, true); }
+
 const OpDesc op_GatherND = {.name = "GatherND", .since = 13, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .knows = 2, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
-                            .attrs_size = sizeof(GatherNd), .infer = infer, .lower = lower, .grad = grad_gather_nd, .eval = eval};
+                            .attrs_size = sizeof(GatherNd), .infer = infer, .lower = lower, .grad = grad_gather_nd, .has_result = has_result, .eval = eval};

@@ -25,6 +25,22 @@ static inline bool index_eval(Eval *e, int64_t *i, int64_t extent)
     return true;
 }
 
+/* OpDesc.has_result of operators whose operand 1 holds indices into operand 0, along `axis`, or, with `tuples`, rows of them for the axes from that one on. */
+static inline bool index_within(const Graph *g, Node n, const Tensor *index, int64_t axis, bool tuples)
+{
+    Dims *d = &g->m->dims;
+    const TypeRec *x = value_trec(g, node_in(g, n, 0));
+    if (!index || (tuples && !index->rank)) return false;
+    if (axis < 0) axis += x->rank;
+    int64_t each = tuples ? index->dim[index->rank - 1] : 1, len[RANK_MAX];
+    if (axis + each > x->rank) return false;
+    for (int64_t k = 0; k < each; k++)
+        if (!dim_is_const(d, dim_resolve(d, x->dim[axis + k]), &len[k])) return false;
+    for (int64_t k = 0; k < index->count; k++)
+        if (ev_i(index, k) < -len[k % each] || ev_i(index, k) >= len[k % each]) return false;
+    return true;
+}
+
 /* Leaves a step that ends the run unless a REL b; nothing when that is provable. */
 static inline void index_check(Lw *l, Dim a, KRel rel, Dim b, const char *msg)
 {

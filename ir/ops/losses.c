@@ -124,6 +124,6 @@ static bool sce_eval(Eval *e)
 }
 
 const OpDesc op_NegativeLogLikelihoodLoss = {.name = "NegativeLogLikelihoodLoss", .since = 22, .cls = CLS_REDUCE, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
-                                             .attrs_size = sizeof(Loss), .infer = infer, .expand = nll_expand, .eval = nll_eval};
+                                             .attrs_size = sizeof(Loss), .infer = infer, .expand = nll_expand, .has_result = op_result_unsure, .eval = nll_eval};
 const OpDesc op_SoftmaxCrossEntropyLoss = {.name = "SoftmaxCrossEntropyLoss", .since = 13, .cls = CLS_REDUCE, .in = P_IN, .out = P_SCE_OUT, .attrs = ATTRS_,
-                                           .attrs_size = sizeof(Loss), .infer = infer, .expand = sce_expand, .eval = sce_eval};
+                                           .attrs_size = sizeof(Loss), .infer = infer, .expand = sce_expand, .has_result = op_result_unsure, .eval = sce_eval};

@@ -138,5 +138,5 @@ const OpDesc op_MaxRoiPool = {.name = "MaxRoiPool",
                               .attrs_size = sizeof(Roi),
                               .infer = infer,
                               .lower = lower,
-                              .eval = eval,
+                              .has_result = op_result_unsure, .eval = eval,
                               .grad = grad_max_roi_pool};

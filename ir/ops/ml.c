@@ -329,4 +329,4 @@ const OpDesc op_ml_ArrayFeatureExtractor = {.name = "ArrayFeatureExtractor",
                                             .out = P_Z,
                                             .infer = extractor_infer,
                                             .expand = extractor_expand,
-                                            .eval = extractor_eval};
+                                            .has_result = op_result_unsure, .eval = extractor_eval};

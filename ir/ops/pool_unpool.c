@@ -130,4 +130,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_MaxUnpool = {.name = "MaxUnpool", .since = 22, .cls = CLS_WINDOW, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
-                             .attrs_size = sizeof(Unpool), .infer = infer, .lower = lower, .grad = grad_max_unpool, .eval = eval};
+                             .attrs_size = sizeof(Unpool), .infer = infer, .lower = lower, .grad = grad_max_unpool, .has_result = op_result_unsure, .eval = eval};

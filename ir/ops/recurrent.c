@@ -749,10 +749,16 @@ static Cost cost(const Graph *g, Node n)
                   .bytes = 4 * (double)hi[2] * ((double)hi[0] + (double)hi[1])};
 }
 
+static bool has_result(const Graph *g, Node n, const struct Tensor *index) /* the lengths of sequences may be longer than these */
+{
+    (void)index;
+    return node_n_in(g, n) <= 4 || !node_in(g, n, 4).i;
+}
+
 #define ROW                                                                                                            \
     .cls = CLS_OPAQUE, .by = BY_TILE, .flags = OPF_STRIDED_OUT, .attrs_size = sizeof(Rnn), .infer = infer, .lower = lower,            \
     .expand = rnn_expand,                                                                                              \
-    .eval = rnn_eval, .cost = cost
+    .has_result = has_result, .eval = rnn_eval, .cost = cost
 
 const OpDesc op_LSTM = {.name = "LSTM", .since = 22, .in = P_LSTM, .out = P_OUT_LSTM, .attrs = LSTM_ATTRS, ROW};
 const OpDesc op_GRU = {.name = "GRU", .since = 22, .in = P_GRU, .out = P_OUT, .attrs = GRU_ATTRS, ROW};

@@ -55,7 +55,7 @@ static bool reverse_eval(Eval *e)
 }
 
 const OpDesc op_ReverseSequence = {.name = "ReverseSequence", .since = 28, .cls = CLS_MOVE, .in = P_REVERSE, .out = P_OUT, .attrs = REVERSE_ATTRS, .attrs_size = sizeof(Reverse),
-                                   .infer = reverse_infer, .route = reverse_route, .grad = grad_self, .eval = reverse_eval};
+                                   .infer = reverse_infer, .route = reverse_route, .grad = grad_self, .has_result = op_result_unsure, .eval = reverse_eval};
 
 /* ---- DepthToSpace, SpaceToDepth ---- */
 

@@ -171,4 +171,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_RoiAlign = {.name = "RoiAlign", .since = 22, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Roi),
-                            .upgrade = upgrade, .infer = infer, .lower = lower, .eval = eval, .grad = grad_roi_align};
+                            .upgrade = upgrade, .infer = infer, .lower = lower, .has_result = op_result_unsure, .eval = eval, .grad = grad_roi_align};

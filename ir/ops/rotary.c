@@ -191,4 +191,4 @@ const OpDesc op_RotaryEmbedding = {.name = "RotaryEmbedding",
                                    .attrs_size = sizeof(Rotary),
                                    .infer = infer,
                                    .expand = expand,
-                                   .eval = eval};
+                                   .has_result = op_result_unsure, .eval = eval};

@@ -266,8 +266,10 @@ static bool nd_eval(Eval *e)
     return true;
 }
 
+static bool nd_has_result(const Graph *g, Node n, const Tensor *index) { return index_within(g, n, index, 0, true); }
+
 const OpDesc op_ScatterND = {.name = "ScatterND", .since = 18, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .knows = 2, .in = P_ND, .out = P_OUT, .attrs = ND_ATTRS,
-                             .attrs_size = sizeof(Scatter), .infer = nd_infer, .rewrite = nd_rewrite, .lower = nd_lower, .grad = grad_scatter, .eval = nd_eval};
+                             .attrs_size = sizeof(Scatter), .infer = nd_infer, .rewrite = nd_rewrite, .lower = nd_lower, .grad = grad_scatter, .has_result = nd_has_result, .eval = nd_eval};
 
 /* ---- ScatterElements, Scatter ---- */
 
@@ -359,7 +361,9 @@ static bool elements_eval(Eval *e)
     return true;
 }
 
+static bool elements_has_result(const Graph *g, Node n, const Tensor *index) { return index_within(g, n, index, ATTRS(g, n, Scatter)->axis, false); }
+
 #define ELEMENTS .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ELEMENTS_ATTRS, .attrs_size = sizeof(Scatter), \
-                 .infer = elements_infer, .rewrite = elements_rewrite, .lower = elements_lower, .eval = elements_eval
+                 .infer = elements_infer, .rewrite = elements_rewrite, .lower = elements_lower, .has_result = elements_has_result, .eval = elements_eval
 const OpDesc op_Scatter = {.name = "Scatter", .since = 9, ELEMENTS, .grad = grad_scatter};
 const OpDesc op_ScatterElements = {.name = "ScatterElements", .since = 18, ELEMENTS, .grad = grad_scatter};

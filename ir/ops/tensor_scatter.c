@@ -75,4 +75,4 @@ static bool eval(Eval *e)
 }
 
 const OpDesc op_TensorScatter = {.name = "TensorScatter", .since = 24, .cls = CLS_OPAQUE, .flags = OPF_STRIDED_OUT, .in = P_IN, .out = P_OUT, .attrs = ATTRS_,
-                                 .attrs_size = sizeof(Write), .infer = infer, .lower = lower, .eval = eval, .grad = grad_tensor_scatter};
+                                 .attrs_size = sizeof(Write), .infer = infer, .lower = lower, .has_result = op_result_unsure, .eval = eval, .grad = grad_tensor_scatter};

@@ -168,49 +168,21 @@ static Blob blob_for(Fold *f, Value v)
     return l->blob = recipe_of_node(g, n, at, operand);
 }
 
-static int64_t int_attr(const Graph *g, Node n, const char *name)
-{
-    const AttrSpec *a = attr_find(node_desc(g, n), name, &(uint32_t){0});
-    assert(a);
-    return *(const int64_t *)((const char *)node_rec(g, n)->attrs + a->offset);
-}
-
-/* Do the indices, operand 1, lie within operand 0? `tuples`: along its axes from `axis`; else all along that one. */
-static bool indices_fit(Fold *f, Node n, int64_t axis, bool tuples)
-{
-    Graph *g = f->g;
-    const TypeRec *x = value_trec(g, node_in(g, n, 0)), *t = value_trec(g, node_in(g, n, 1));
-    Blob b = blob_for(f, node_in(g, n, 1));
-    Arena a;
-    const char *why = "";
-    if (axis < 0) axis += x->rank;
-    arena_init(&a, "folding", f->c->arena->oom);
-    Tensor *i = b.i ? recipe_eval(&a, g->m, b, value_type(g, node_in(g, n, 1)), &why) : NULL;
-    int64_t each = 1, len[RANK_MAX];
-    bool ok = i && axis < x->rank;
-    if (ok && tuples) each = t->rank ? i->dim[i->rank - 1] : 0;
-    ok = ok && axis + each <= x->rank;
-    for (int64_t k = 0; ok && k < each; k++) ok = dim_is_const(&g->m->dims, dim_resolve(&g->m->dims, x->dim[axis + k]), &len[k]);
-    for (int64_t k = 0; ok && k < i->count; k++) {
-        int64_t at = ev_i(i, k);
-        ok = at >= -len[k % each] && at < len[k % each];
-    }
-    arena_free(&a);
-    return ok;
-}
-
 /* Whether a node has a result may depend on its operands' elements: indices, positions, text that is read as numbers. A recipe
  * that turns out to have none would end the compile, though a run may never come to the node. */
 static bool has_result(Fold *f, Node n)
 {
-    switch (node_rec(f->g, n)->op) {
-    case OP_Gather: case OP_GatherElements: case OP_ScatterElements: return indices_fit(f, n, int_attr(f->g, n, "axis"), false);
-    case OP_GatherND: return indices_fit(f, n, int_attr(f->g, n, "batch_dims"), true);
-    case OP_ScatterND: return indices_fit(f, n, 0, true);
-    case OP_MaxUnpool: case OP_RoiAlign: case OP_ReverseSequence: case OP_ml_ArrayFeatureExtractor: return false; /* rare */
-    case OP_Cast: return value_trec(f->g, node_in(f->g, n, 0))->elem != DT_STR;
-    default: return true;
-    }
+    Graph *g = f->g;
+    const OpDesc *d = node_desc(g, n);
+    if (!d->has_result) return true;
+    Arena a;
+    const char *why = "";
+    arena_init(&a, "folding", f->c->arena->oom);
+    Value index = node_n_in(g, n) > 1 ? node_in(g, n, 1) : VALUE_NONE;
+    Blob b = index.i ? blob_for(f, index) : (Blob){0};
+    bool has = d->has_result(g, n, b.i ? recipe_eval(&a, g->m, b, value_type(g, index), &why) : NULL);
+    arena_free(&a);
+    return has;
 }
 
 /* Is it worth its room? */

@@ -22,17 +22,6 @@ typedef struct Contraction {
     int bias;           /* operand that holds it, -1: none possible */
 } Contraction;
 
-static int64_t attr_int(const Graph *g, Node n, const char *name)
-{
-    uint32_t bit;
-    return *(const int64_t *)((const char *)node_attrs(g, n) + attr_find(node_desc(g, n), name, &bit)->offset);
-}
-static double attr_float(const Graph *g, Node n, const char *name)
-{
-    uint32_t bit;
-    return *(const double *)((const char *)node_attrs(g, n) + attr_find(node_desc(g, n), name, &bit)->offset);
-}
-
 static bool describe(Graph *g, Node n, Contraction *c)
 {
     const OpDesc *d = node_desc(g, n);
@@ -42,16 +31,16 @@ static bool describe(Graph *g, Node n, Contraction *c)
     const TypeRec *t = value_trec(g, c->w);
     if (t->elem != DT_F32 && t->elem != DT_F64) return false;
     if (!strcmp(d->name, "Conv")) {
-        if (attr_int(g, n, "group") != 1) c->w_in = -1;
+        if (node_int(g, n, "group") != 1) c->w_in = -1;
     } else if (!strcmp(d->name, "ConvTranspose")) {
-        c->w_out = attr_int(g, n, "group") == 1 ? 1 : -1;
+        c->w_out = node_int(g, n, "group") == 1 ? 1 : -1;
         c->w_in = 0;
     } else if (!strcmp(d->name, "Gemm")) {
-        bool b = attr_int(g, n, "transB") != 0;
+        bool b = node_int(g, n, "transB") != 0;
         c->w_out = b ? 0 : 1;
         c->w_in = b ? 1 : 0;
-        c->x_axis = attr_int(g, n, "transA") ? 0 : 1;
-        if (attr_float(g, n, "beta") != 1) return false;
+        c->x_axis = node_int(g, n, "transA") ? 0 : 1;
+        if (node_float(g, n, "beta") != 1) return false;
     } else if (!strcmp(d->name, "MatMul")) {
         if (t->rank != 2 || value_trec(g, node_in(g, n, 0))->rank < 2) return false;
         c->w_out = 1;
