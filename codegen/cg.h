@@ -165,6 +165,9 @@ void macc_emit(CgFn *, KInst);
 /* ---- program.c, tables.c ---- */
 void program_slots(Cg *);
 bool program_emit(Cg *);                       /* body, plan, out_dims, descriptor, bmc_model */
+/* The record of a step for the runtime, from its numbers; a, b (DIM_NONE: it has one operand) are what it computes. NULL: they are too large. */
+struct rt_step;
+LV rare_step(Cg *, const struct rt_step *head, Dim a, Dim b);
 LV program_body(Cg *);
 LV program_plan(Cg *);
 LV program_out_dims(Cg *);

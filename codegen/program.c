@@ -18,6 +18,7 @@ _Static_assert(sizeof(void *) == 8 && sizeof(size_t) == 8, "offsets are taken fr
 #define CTX(field) ((int64_t)offsetof(struct bmc_ctx, field))
 #define ARG(field) ((int64_t)offsetof(rt_arg, field))
 #define NEED(field) ((int64_t)offsetof(rt_need, field))
+#define SIZE_WRAPS "a size computed while running does not fit into 64 bits"
 #define SIZE_LIMIT "a size computed while running is {got}, the limit is {want}"
 enum { ARG_BYTES = sizeof(rt_arg), NO_MESSAGE = -1, BRANCH_MAX = 64 /* steps */ };
 
@@ -25,6 +26,7 @@ enum { ARG_BYTES = sizeof(rt_arg), NO_MESSAGE = -1, BRANCH_MAX = 64 /* steps */ 
 typedef struct Pf {
     Cg *g;
     LV fn, ctx, tid, nt, sym, slot, arena, weights, first; /* first: tid == 0 */
+    bool rare; /* steps that compute sizes are data (rare.c) */
     LLVMBasicBlockRef leave;
     LV status; /* phi of `leave` */
 } Pf;
@@ -47,11 +49,13 @@ const char *program_loc_text(Cg *g, KLoc loc)
     return r->node >= 0 ? arena_printf(&g->arena, "node %d (%s)", (int)r->node, op) : op;
 }
 
-static LV step_number(Cg *g, KLoc loc)
+static uint32_t step_of(Cg *g, KLoc loc)
 {
     vec_push(&g->arena, &g->step, loc);
-    return cg_i32(g, g->step.n - 1);
+    return g->step.n - 1;
 }
+
+static LV step_number(Cg *g, KLoc loc) { return cg_i32(g, step_of(g, loc)); }
 
 void program_slots(Cg *g)
 {
@@ -275,13 +279,31 @@ static LV in_bounds(Pf *p, Sym sym, Dim d, LV v, LV *bound)
     return ok ? LLVMBuildAnd(g->b, ok, below, "") : below;
 }
 
+/* A step whose code would be more than a call: it is data, and fn of the runtime does it. false: it is too large for that. */
+static bool done_by_call(Pf *p, const char *fn, const rt_step *head, Dim a, Dim b)
+{
+    Cg *g = p->g;
+    LV record = p->rare ? rare_step(g, head, a, b) : NULL;
+    if (!record) return false;
+    LV f = cg_extern(g, fn, g->i32, (LT[]){g->ptr, g->i32, g->i32, g->ptr}, 4);
+    go_on_if_well(p, cg_call(g, f, (LV[]){p->ctx, p->tid, p->nt, record}, 4, ""));
+    return true;
+}
+
 /* sym = d: every thread stores the same value, nobody reads another one until a barrier has passed. The run ends when that leaves 64 bits or the symbol's bounds. */
 static void bind_symbol(Pf *p, const KStep *s)
 {
     Cg *g = p->g;
-    LV over = NULL, bound, v = checked_dim(g, p->sym, dim_resolve(g->m->dims, s->a), &over);
+    const SymRec *r = &g->m->dims->sym.p[s->sym.i];
+    Dim d = dim_resolve(g->m->dims, s->a);
+    if (p->rare) {
+        rt_step head = {.step = step_of(g, s->loc), .msg = program_message(g, SIZE_LIMIT), .msg_over = program_message(g, SIZE_WRAPS),
+                        .sym = s->sym.i, .lo = r->lo, .hi = r->hi};
+        if (done_by_call(p, "rt_bind", &head, d, DIM_NONE)) return;
+    }
+    LV over = NULL, bound, v = checked_dim(g, p->sym, d, &over);
     LV ok = in_bounds(p, s->sym, s->a, v, &bound);
-    if (over) bad_if(p, over, s->loc, "a size computed while running does not fit into 64 bits", v, v);
+    if (over) bad_if(p, over, s->loc, SIZE_WRAPS, v, v);
     if (ok) bad_if(p, LLVMBuildNot(g->b, ok, ""), s->loc, SIZE_LIMIT, v, bound);
     LLVMSetOrdering(cg_store(g, v, sym_address(p, s->sym), 8), LLVMAtomicOrderingMonotonic);
 }
@@ -407,6 +429,11 @@ static void call(Pf *p, const KStep *s)
     LV number = step_number(g, s->loc);
     LV fn = call_function(g, s, g->step.n - 1);
     debug_function(g, p->fn, NULL, (KLoc){0});
+    if (p->rare) {
+        LV by = cg_extern(g, "rt_call", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->ptr, g->i32, g->i32}, 6);
+        cg_call(g, by, (LV[]){p->ctx, p->tid, p->nt, fn, number, cg_i32(g, s->call->team)}, 6, "");
+        return;
+    }
     LLVMBasicBlockRef done = NULL, good;
     if (!s->call->team) begin_if(p, well_on_first(p), &done);
     LV status = cg_call(g, fn, (LV[]){p->ctx, p->tid, p->nt}, 3, "");
@@ -421,7 +448,19 @@ static void load_symbol(Pf *p, const KStep *s)
 {
     Cg *g = p->g;
     const KBufRec *r = kbuf(g->m, s->buf);
+    const SymRec *y = &g->m->dims->sym.p[s->sym.i];
     LLVMBasicBlockRef done;
+    if (p->rare) {
+        int32_t bytes = (int32_t)dtype_bytes(r->elem, 1), sign = dtype_info(r->elem)->cls == DC_INT ? -1 : 1;
+        rt_step head = {.step = step_of(g, s->loc), .msg = program_message(g, SIZE_LIMIT), .sym = s->sym.i, .lo = y->lo, .hi = y->hi,
+                        .what = r->elem == DT_BOOL ? 0 : sign * bytes};
+        LV record = rare_step(g, &head, s->a.i ? dim_resolve(g->m->dims, s->a) : dim_const(g->m->dims, 0), DIM_NONE);
+        if (record) {
+            LV by = cg_extern(g, "rt_load", g->vd, (LT[]){g->ptr, g->i32, g->ptr, g->ptr}, 4);
+            cg_call(g, by, (LV[]){p->ctx, p->tid, record, buffer_address(p, s->buf)}, 4, "");
+            return;
+        }
+    }
     begin_if(p, well_on_first(p), &done);
     LV at = s->a.i ? dim_of(p, s->a) : cg_i64(g, 0);
     LT mem = cg_mem_type(g, r->elem);
@@ -497,6 +536,7 @@ static void branch(Pf *p, const KSteps *list)
     LLVMBasicBlockRef from = cg_here(g);
     Pf own;
     open_steps(g, &own, "branch");
+    own.rare = true;
     steps(&own, list, false);
     close_steps(&own);
     LLVMPositionBuilderAtEnd(g->b, from);
@@ -537,10 +577,16 @@ static void step(Pf *p, const KStep *s, bool top)
     case KST_BIND: bind_symbol(p, s); break;
     case KST_LOAD: load_symbol(p, s); break;
     case KST_CHECK: {
+        static const uint8_t relations[] = {[KREL_EQ] = RT_EQ, [KREL_NE] = RT_NE, [KREL_LE] = RT_LE, [KREL_LT] = RT_LT, [KREL_BCAST] = RT_EITHER_ONE};
+        const char *msg = s->msg ? s->msg : "shapes do not fit";
+        if (p->rare) {
+            rt_step head = {.step = step_of(g, s->loc), .msg = program_message(g, msg), .what = relations[s->rel]};
+            if (done_by_call(p, "rt_check", &head, s->a, s->b)) break;
+        }
         LV over = NULL, a = checked_dim(g, p->sym, s->a, &over),
            b = checked_dim(g, p->sym, s->b, &over); /* equalities that were assumed are what is checked here */
         LV bad = LLVMBuildNot(g->b, relation(g, s->rel, a, b), "");
-        bad_if(p, over ? LLVMBuildOr(g->b, bad, over, "") : bad, s->loc, s->msg ? s->msg : "shapes do not fit", a, b);
+        bad_if(p, over ? LLVMBuildOr(g->b, bad, over, "") : bad, s->loc, msg, a, b);
         break;
     }
     case KST_ALLOC: {

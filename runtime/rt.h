@@ -40,6 +40,23 @@ typedef struct rt_arg {
     int64_t dim[BMC_MAX_RANK]; /* BUF: dense, row-major */
 } rt_arg;
 
+/* A step of the program as data, where code for it would be much and seldom run: sizes are lists of operations. */
+typedef enum rt_dim_kind { RT_D_CONST, RT_D_SYM, RT_D_ADD, RT_D_MUL, RT_D_DIV, RT_D_MOD, RT_D_MIN, RT_D_MAX, RT_D_BCAST } rt_dim_kind;
+typedef struct rt_dim {
+    uint32_t kind; /* rt_dim_kind */
+    int32_t a, b;  /* CONST: the low and the high half; SYM: its index; else two entries before this one */
+} rt_dim;
+typedef enum rt_relation { RT_EQ, RT_NE, RT_LE, RT_LT, RT_EITHER_ONE } rt_relation; /* EITHER_ONE: equal, or one of them 1 */
+enum { RT_DIMS_MAX = 256 };
+typedef struct rt_step {
+    uint32_t step, msg, msg_over; /* number, message, message for sizes beyond 64 bits */
+    uint32_t sym;                 /* bind, load: which */
+    int64_t lo, hi;               /* its bounds */
+    int32_t what;                 /* check: rt_relation; load: bytes of an element, negative where it has a sign, 0: a bool */
+    uint32_t n, a, b;             /* entries of dim, at most RT_DIMS_MAX; which are the operands */
+    rt_dim dim[];
+} rt_step;
+
 /* Per thread; a cache line of its own. The error is the lowest (step, index) that the thread has met. */
 typedef struct rt_thread {
     uint64_t err_step; /* 0: none; else 1 + program step */
@@ -121,6 +138,15 @@ RT_HIDDEN int32_t rt_barrier(bmc_ctx *, int32_t tid, int32_t nt);
 /* Scratch of at least `bytes` (-1: a size that overflowed) for each of the nt threads until the run ends; its content is
  * lost. All of them must come here; they wait for each other where there is too little as yet. Returns as rt_barrier. */
 RT_HIDDEN int32_t rt_room(bmc_ctx *, int32_t tid, int32_t nt, int64_t bytes, uint32_t step);
+/* sym = a, by every thread. Returns as rt_barrier where that does not fit into 64 bits or the symbol's bounds, else 0. */
+RT_HIDDEN int32_t rt_bind(bmc_ctx *, int32_t tid, int32_t nt, const rt_step *);
+/* Do a and b stand in that relation? Returns as rt_barrier where they do not, else 0. */
+RT_HIDDEN int32_t rt_check(bmc_ctx *, int32_t tid, int32_t nt, const rt_step *);
+/* sym = element a of `from`, by thread 0 as long as it has met no error; an element outside the bounds is one, and counts as
+ * the bound. */
+RT_HIDDEN void rt_load(bmc_ctx *, int32_t tid, const rt_step *, const void *from);
+/* fn(ctx, tid, nt), by thread 0 as long as it has met no error, or by all (`team`); a status that it returns is noted. */
+RT_HIDDEN void rt_call(bmc_ctx *, int32_t tid, int32_t nt, int32_t (*fn)(bmc_ctx *, int32_t tid, int32_t nt), uint32_t step, int32_t team);
 /* The next part of a launch's 0..total-1 (total < 2^31, the same on every thread) for this thread: from << 32 | to. 0:
  * everything has been given away, and the thread goes on; until then it must ask again. All nt threads must come here
  * for the same launches in the same order; no barrier is needed in between. */
