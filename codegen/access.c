@@ -22,7 +22,7 @@ LV cv_vec(CgFn *f, Cv c)
     if (c.kind == CV_VEC) return c.v;
     LV s = cg_splat(g, c.v);
     if (c.kind == CV_UNI) return s;
-    LV step[LANES];
+    LV step[LANES_MAX];
     for (unsigned i = 0; i < g->lanes; i++) step[i] = cg_i64(g, c.coef * (int)(i / lanes_each(c.kind)));
     return LLVMBuildAdd(g->b, s, LLVMConstVector(step, g->lanes), "");
 }
@@ -319,7 +319,7 @@ static LV read_apart(Cg *g, DType t, LV base, LV off, int64_t coef)
         int64_t first = at + lanes - 1 > last ? last - lanes + 1 : at;
         LV from = cg_i64(g, first),
            part = cg_load(g, vt, LLVMBuildGEP2(g->b, cg_mem_type(g, t), p, &from, 1, ""), elem_align(t));
-        LV pick[LANES];
+        LV pick[LANES_MAX];
         for (int i = 0; i < lanes; i++) {
             int64_t e = i * coef - first;
             bool here = e >= 0 && e < lanes && (i * coef >= at);
@@ -336,7 +336,7 @@ static LV read_repeated(Cg *g, DType t, LV p, unsigned rep, LV mask)
 {
     unsigned n = LANES / rep;
     LT mem = cg_mem_type(g, t), vt = LLVMVectorType(mem, n);
-    LV pick[LANES], some = NULL, raw, none = LLVMGetPoison(cg_vec_type(g, g->i1));
+    LV pick[LANES_MAX], some = NULL, raw, none = LLVMGetPoison(cg_vec_type(g, g->i1));
     for (unsigned r = 0; mask && r < rep; r++) {
         for (unsigned i = 0; i < n; i++) pick[i] = cg_i32(g, i * rep + r);
         LV lanes = LLVMBuildShuffleVector(g->b, mask, none, LLVMConstVector(pick, n), "");
@@ -360,7 +360,7 @@ static LV read_lanes_masked(CgFn *f, DType t, LV base, Cv off, LV mask)
     if (off.kind == CV_LIN && !mask && few_vectors(g, t, off.coef)) return read_apart(g, t, base, off.v, off.coef);
     LV p;
     if (off.kind == CV_LIN) {
-        LV step[LANES];
+        LV step[LANES_MAX];
         for (unsigned i = 0; i < g->lanes; i++) step[i] = cg_i64(g, off.coef * i);
         LV lanes = LLVMConstVector(step, g->lanes);
         p = LLVMBuildGEP2(g->b, cg_mem_type(g, t), elem_ptr(g, t, base, off.v), &lanes, 1, "");
@@ -489,7 +489,7 @@ static void write_apart(Cg *g, DType t, LV v, LV p, int64_t coef)
     LT mem = cg_mem_type(g, t), vt = cg_vec_type(g, mem);
     int64_t lanes = g->lanes;
     for (int64_t at = 0; at <= (lanes - 1) * coef; at += lanes) {
-        LV pick[LANES], on[LANES], first = cg_i64(g, at);
+        LV pick[LANES_MAX], on[LANES_MAX], first = cg_i64(g, at);
         for (int i = 0; i < lanes; i++) {
             bool here = (at + i) % coef == 0 && (at + i) / coef < lanes;
             pick[i] = here ? cg_i32(g, (at + i) / coef) : LLVMGetPoison(g->i32);

@@ -82,7 +82,7 @@ LV ahead_elements(CgFn *f, KBlock body, KVal iv, LV lo)
     }
     if (!store) return NULL;
     const KBufRec *buf = &f->k->param.p[store->param];
-    unsigned bits = dtype_info(buf->elem)->bits, bytes = buf->elem == DT_BOOL ? 1 : bits / 8, whole = bytes * LANES;
+    unsigned bits = dtype_info(buf->elem)->bits, bytes = buf->elem == DT_BOOL ? 1 : bits / 8, whole = bytes * g->lanes;
     if (whole > g->m->target.vec_bits / 8u) whole = g->m->target.vec_bits / 8u;
     if (bits < 8 && buf->elem != DT_BOOL) return NULL;
     if (bytes > 8 || whole < 32) return NULL; /* of 16 bytes one in four crosses a line */

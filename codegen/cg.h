@@ -3,7 +3,7 @@
  * A module becomes one LLVM module: a function per kernel `k(ctx, tid, nt, step, buffer...)`, one per runtime call, body/plan/out_dims and the tables of
  * runtime/rt.h. A kernel's values are emitted in one of two modes: scalar, or inside a VEC loop, where a value is
  *     UNI  the same in all lanes: kept as a scalar          LIN  i64, base + coef * lane: kept as the scalar of lane 0, so that contiguous
- *     VEC  a <16 x T>                                            accesses are seen without any analysis and addresses stay scalar.
+ *     VEC  a <16 x T> (Cg.lanes of them)                         accesses are seen without any analysis and addresses stay scalar.
  *     REPn i64, base + coef * (lane / n): each element n times; in indices only */
 #ifndef BMC_CODEGEN_CG_H
 #define BMC_CODEGEN_CG_H
@@ -17,6 +17,7 @@
 #include "codegen/math.h"
 
 #define LANES K_LANES
+enum { LANES_MAX = 64 }; /* of a vector, at most */
 typedef LLVMValueRef LV;
 typedef LLVMTypeRef LT;
 
@@ -28,7 +29,7 @@ typedef struct Cg {
     const CodegenOptions *opt;
     const char *work; /* folder for what is being written (codegen_emit) */
     Arena arena;                    /* dies with the compile */
-    unsigned lanes;                 /* of the vectors being emitted: LANES, fewer in a VEC loop that goes in parts (nest.c) */
+    unsigned lanes;                 /* of the vectors being emitted: LANES, others in some VEC loops (lanes.c) */
     LLVMContextRef cx;
     LLVMModuleRef mod;
     LLVMTargetMachineRef tm;
@@ -147,14 +148,20 @@ LV share_turn(CgFn *);
 void nest_block(CgFn *, KBlock, Cv *yield, uint32_t n_yield);
 void nest_only(CgFn *, const KInst *, uint32_t n);   /* these of a block alone, in that order */
 void nest_hoist(CgFn *, KInst loop, KBlock body, bool loads);
-unsigned weave_lanes(CgFn *, KBlock body);      /* weave.c: lanes that go at once in a VEC loop without carries */
 KInst weave_stores(CgFn *, KInst first);       /* in a VEC loop, this store and those behind it that belong to it; the last one */
+/* ---- lanes.c ---- */
+/* Lanes that go at once in a VEC loop without carries; trips: -1 where they are not known. */
+unsigned lanes_at_once(CgFn *, KBlock body, KVal iv, int64_t trips);
+LV lanes_mask(CgFn *, LV rest);                /* the first `rest` (i64) of g->lanes; fewer than all */
+/* Lanes l and l+8, then +4, +2, +1, of n <= 16 vectors; v[] becomes the scalars. */
+void lanes_combine(CgFn *, KOp, DType, LV *v, unsigned n);
+
 bool turn_emit(CgFn *, KInst loop);            /* turn.c: a SEQ loop that is a block to transpose; false: it is none */
 
 bool copy_emit(CgFn *, KInst loop);            /* copy.c: a PAR loop that only copies a large buffer; false: it is none */
 
 /* ---- ahead.c ---- */
-enum { AHEAD_LEAST = 128 /* trips */, AHEAD_SIZE = 40 /* instructions */ };
+enum { AHEAD_LEAST = 8 /* vectors */, AHEAD_SIZE = 40 /* instructions */ };
 void ahead_find(Cg *);                         /* before the first kernel */
 /* A VEC loop with that body and index, from lo on: elements in front of the first whole vector that it stores; NULL: no matter. Emits before the loop. */
 LV ahead_elements(CgFn *, KBlock body, KVal iv, LV lo);

@@ -157,8 +157,8 @@ bool cg_const(LV v, int64_t *k)
 
 static LV splat_const(LV c, unsigned n)
 {
-    LV v[LANES];
-    assert(n <= LANES);
+    LV v[LANES_MAX];
+    assert(n <= LANES_MAX);
     for (unsigned i = 0; i < n; i++) v[i] = c;
     return LLVMConstVector(v, n);
 }
@@ -185,7 +185,7 @@ LV cg_splat(Cg *g, LV s)
 
 LV cg_iota(Cg *g, LT elem)
 {
-    LV v[LANES];
+    LV v[LANES_MAX];
     for (unsigned i = 0; i < g->lanes; i++) v[i] = LLVMConstInt(elem, (uint64_t)i, false);
     return LLVMConstVector(v, g->lanes);
 }

@@ -3,8 +3,8 @@
  *   PAR the outermost perfect nest is one loop over the product of its trip counts; thread tid runs [n*tid/nt,
  *       n*(tid+1)/nt), in a long launch piece by piece, and then pieces of what others have not begun (rt_share.c).
  *       The indices start from one division and then count like an odometer. PAR loops further inside run as SEQ.
- *   VEC steps of 16 lanes without a mask, then one masked step for the rest; much arithmetic without carries goes in
- *       parts of a register's lanes (weave.c). A carry with a combine has one partial
+ *   VEC steps of 16 lanes without a mask, then one masked step for the rest; without carries more or fewer lanes go at
+ *       once where that suits the registers (lanes.c). A carry with a combine has one partial
  *       result per lane, starting from the identity; at the end lanes are combined l with l+8, +4, +2, +1 and the
  *       initial value comes last (kir.h), so bits do not depend on the ISA.
  * Pure instructions and loads from buffers that the kernel does not write are emitted in front of the outermost loop
@@ -104,7 +104,7 @@ static bool compare_linear(CgFn *f, KOp op, Cv a, Cv c, Cv *out)
     LV diff = cg_intrinsic(g, "llvm.ssub.sat", g->i64, (LV[]){c.v, a.v}, 2);
     diff = cg_intrinsic(g, "llvm.smin", g->i64, (LV[]){diff, cg_i64(g, INT32_MAX)}, 2);
     diff = cg_intrinsic(g, "llvm.smax", g->i64, (LV[]){diff, cg_i64(g, INT32_MIN)}, 2);
-    LV lane[LANES];
+    LV lane[LANES_MAX];
     for (unsigned i = 0; i < g->lanes; i++) lane[i] = cg_i32(g, coef * i);
     LV v = LLVMBuildICmp(g->b, predicate[op], LLVMConstVector(lane, g->lanes),
                          cg_splat(g, LLVMBuildTrunc(g->b, diff, g->i32, "")), "");
@@ -125,7 +125,7 @@ static bool divide_linear(CgFn *f, KOp op, Cv a, Cv by, Cv *out)
     LV r = LLVMBuildSub(b, a.v, LLVMBuildMul(b, q, k, ""), ""), neg = LLVMBuildICmp(b, LLVMIntSLT, r, zero, "");
     q = LLVMBuildSub(b, q, LLVMBuildZExt(b, neg, g->i64, ""), "");
     r = LLVMBuildAdd(b, r, LLVMBuildSelect(b, neg, k, zero, ""), "");
-    LV lane[LANES];
+    LV lane[LANES_MAX];
     for (unsigned i = 0; i < g->lanes; i++) lane[i] = cg_i32(g, a.coef * i);
     LV n = LLVMBuildAdd(b, cg_splat(g, LLVMBuildTrunc(b, r, g->i32, "")), LLVMConstVector(lane, g->lanes), "");
     LV k32 = cg_int_like(LLVMTypeOf(n), d), small;
@@ -344,49 +344,6 @@ static void emit_seq(CgFn *f, Loop *l)
     }
 }
 
-/* Lanes l and l+8, then +4, +2, +1, of up to 16 vectors at once: a step combines two vectors into one that holds twice
- * as many sums of half as many lanes. The same operations on the same values as one by one. v[] becomes the scalars. */
-static void combine_lanes(CgFn *f, KOp op, DType t, LV *v, unsigned n)
-{
-    Cg *g = f->g;
-    LV x[LANES], none = LLVMGetPoison(g->i32);
-    unsigned count = n, held = 1; /* vectors; sums in each of them, of `span` lanes */
-    assert(n >= 1 && n <= LANES);
-    for (unsigned c = 0; c < n; c++) x[c] = v[c];
-    for (unsigned span = LANES; span > 1; span /= 2) {
-        unsigned of_pair = count > 1 ? 2 : 1;
-        for (unsigned p = 0; p < count; p += 2) {
-            LV low[LANES], high[LANES], other = p + 1 < count ? x[p + 1] : x[p];
-            unsigned lane = 0;
-            for (unsigned from = 0; from < of_pair * held * span; from += span)
-                for (unsigned i = from; i < from + span / 2; i++, lane++) {
-                    bool there = i < held * span || p + 1 < count;
-                    low[lane] = there ? cg_i32(g, i) : none;
-                    high[lane] = there ? cg_i32(g, i + span / 2) : none;
-                }
-            LV a = LLVMBuildShuffleVector(g->b, x[p], other, LLVMConstVector(low, lane), ""),
-               b = LLVMBuildShuffleVector(g->b, x[p], other, LLVMConstVector(high, lane), "");
-            x[p / 2] = scalar_combine(f, op, t, a, b);
-        }
-        held *= of_pair;
-        count = (count + 1) / 2;
-    }
-    for (unsigned c = 0; c < n; c++) v[c] = LLVMBuildExtractElement(g->b, x[0], cg_i32(g, c), "");
-}
-
-static LV tail_mask(CgFn *f, LV rest)
-{
-    Cg *g = f->g;
-    int64_t k;
-    if (cg_const(rest, &k)) {
-        LV m[LANES];
-        for (unsigned i = 0; i < g->lanes; i++) m[i] = LLVMConstInt(g->i1, i < (uint64_t)k, false);
-        return LLVMConstVector(m, g->lanes);
-    }
-    LV n = cg_splat(g, LLVMBuildTrunc(g->b, rest, g->i32, ""));
-    return LLVMBuildICmp(g->b, LLVMIntULT, cg_iota(g, g->i32), n, "");
-}
-
 /* Are masks as good as plain accesses for everything that the block touches? */
 static bool masks_cheap(CgFn *f, KBlock b)
 {
@@ -476,7 +433,7 @@ static void emit_chains(CgFn *f, Loop *l, LV whole, LV *lo, LV *acc)
     *lo = stop;
 }
 
-/* The first `many` < 16 lanes from `at` on, if any. */
+/* The first `many` lanes from `at` on, if any; fewer than all. */
 static void emit_some(CgFn *f, Loop *l, LV at, LV many, LV *acc)
 {
     Cg *g = f->g;
@@ -485,7 +442,7 @@ static void emit_some(CgFn *f, Loop *l, LV at, LV many, LV *acc)
     LLVMBasicBlockRef from = cg_here(g), some = cg_block(g, f->fn, "some"), out = cg_block(g, f->fn, "some.end");
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntNE, many, cg_i64(g, 0), ""), some, out);
     LLVMPositionBuilderAtEnd(b, some);
-    LV mask = f->mask = tail_mask(f, many);
+    LV mask = f->mask = lanes_mask(f, many);
     f->val[l->iv.i] = (Cv){at, 1, CV_LIN};
     for (uint32_t c = 0; c < l->n; c++) f->val[l->carry.i + c] = (Cv){acc[c], 0, CV_VEC};
     nest_block(f, l->in->body, next, l->n);
@@ -502,14 +459,45 @@ static void emit_some(CgFn *f, Loop *l, LV at, LV many, LV *acc)
     f->mask = NULL;
 }
 
+/* Whole vectors from lo up to stop; what carries begin with and what they are in the end. */
+static void emit_whole(CgFn *f, Loop *l, LV lo, LV stop, const LV *begin, LV *done)
+{
+    Cg *g = f->g;
+    LLVMBuilderRef b = g->b;
+    Cv *next = arena_array(&g->arena, Cv, l->n + 1);
+    LV *acc = arena_array(&g->arena, LV, l->n + 1);
+    LLVMBasicBlockRef from = cg_here(g), head = cg_block(g, f->fn, "vec"), out = cg_block(g, f->fn, "vec.rest");
+    LV *phi = arena_array(&g->arena, LV, l->n + 1);
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, lo, stop, ""), head, out);
+    LLVMPositionBuilderAtEnd(b, head);
+    LV iv = LLVMBuildPhi(b, g->i64, "");
+    f->val[l->iv.i] = (Cv){iv, 1, CV_LIN};
+    for (uint32_t c = 0; c < l->n; c++) {
+        phi[c] = LLVMBuildPhi(b, LLVMTypeOf(begin[c]), "");
+        f->val[l->carry.i + c] = (Cv){phi[c], 0, CV_VEC};
+    }
+    f->mask = NULL;
+    nest_block(f, l->in->body, next, l->n);
+    for (uint32_t c = 0; c < l->n; c++) acc[c] = cv_vec(f, next[c]);
+    LV iv2 = LLVMBuildAdd(b, iv, cg_i64(g, g->lanes), "");
+    LLVMBasicBlockRef last = cg_here(g);
+    LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, iv2, stop, ""), head, out);
+    LLVMAddIncoming(iv, (LV[]){lo, iv2}, (LLVMBasicBlockRef[]){from, last}, 2);
+    for (uint32_t c = 0; c < l->n; c++)
+        LLVMAddIncoming(phi[c], (LV[]){begin[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
+    LLVMPositionBuilderAtEnd(b, out);
+    for (uint32_t c = 0; c < l->n; c++) {
+        done[c] = LLVMBuildPhi(b, LLVMTypeOf(begin[c]), "");
+        LLVMAddIncoming(done[c], (LV[]){begin[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
+    }
+}
+
 static void emit_vec(CgFn *f, Loop *l)
 {
     Cg *g = f->g;
     LLVMBuilderRef b = g->b;
     assert(!f->vec && g->lanes == LANES);
-    g->lanes = l->n ? LANES : weave_lanes(f, l->in->body);
     LV *acc = arena_array(&g->arena, LV, l->n + 1), *first = arena_array(&g->arena, LV, l->n + 1);
-    Cv *next = arena_array(&g->arena, Cv, l->n + 1);
     for (uint32_t c = 0; c < l->n; c++)
         acc[c] = first[c] = cg_splat(g, scalar_identity(f, l->in->combine[c], carry_type(f, l, c)));
 
@@ -517,19 +505,21 @@ static void emit_vec(CgFn *f, Loop *l)
     int64_t k;
     bool known = cg_const(n, &k);
     if (known && k < 0) n = cg_i64(g, 0), k = 0;
+    if (!l->n) g->lanes = lanes_at_once(f, l->in->body, l->iv, known ? k : -1);
     if (!known) n = LLVMBuildSelect(b, LLVMBuildICmp(b, LLVMIntSGT, n, cg_i64(g, 0), ""), n, cg_i64(g, 0), "");
     LLVMBasicBlockRef skip = cg_here(g), end = cg_block(g, f->fn, "vec.end"), pre = cg_block(g, f->fn, "vec.pre");
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSGT, n, cg_i64(g, 0), ""), pre, end);
     LLVMPositionBuilderAtEnd(b, pre);
     nest_hoist(f, l->inst, l->in->body, true);
     LV lo = l->lo, ahead = NULL;
-    if (g->opt->opt_level && !l->n && g->lanes == LANES && (!known || k >= AHEAD_LEAST) && masks_cheap(f, l->in->body))
+    int64_t least = AHEAD_LEAST * g->lanes;
+    if (g->opt->opt_level && !l->n && g->lanes >= LANES && (!known || k >= least) && masks_cheap(f, l->in->body))
         ahead = ahead_elements(f, l->in->body, l->iv, lo);
     f->vec = true;
     int64_t first_at;
     f->whole = !ahead && g->lanes == LANES && cg_const(lo, &first_at) && first_at % LANES == 0 ? l->iv : (KVal){0};
     if (ahead) {
-        LV enough = LLVMBuildICmp(b, LLVMIntSGE, n, cg_i64(g, AHEAD_LEAST), "");
+        LV enough = LLVMBuildICmp(b, LLVMIntSGE, n, cg_i64(g, least), "");
         ahead = LLVMBuildSelect(b, enough, ahead, cg_i64(g, 0), "");
         emit_some(f, l, lo, ahead, acc);
         n = LLVMBuildSub(b, n, ahead, "");
@@ -545,31 +535,14 @@ static void emit_vec(CgFn *f, Loop *l)
         emitted_size(f, l->in->body) <= CHAINS_SIZE)
         emit_chains(f, l, whole, &lo, begin);
     for (uint32_t c = 0; c < l->n; c++) main_acc[c] = begin[c];
-    if (!known || k >= g->lanes) {
-        LLVMBasicBlockRef from = cg_here(g), head = cg_block(g, f->fn, "vec"), out = cg_block(g, f->fn, "vec.rest");
-        LV *phi = arena_array(&g->arena, LV, l->n + 1);
-        LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, lo, stop, ""), head, out);
-        LLVMPositionBuilderAtEnd(b, head);
-        LV iv = LLVMBuildPhi(b, g->i64, "");
-        f->val[l->iv.i] = (Cv){iv, 1, CV_LIN};
-        for (uint32_t c = 0; c < l->n; c++) {
-            phi[c] = LLVMBuildPhi(b, LLVMTypeOf(begin[c]), "");
-            f->val[l->carry.i + c] = (Cv){phi[c], 0, CV_VEC};
-        }
-        f->mask = NULL;
-        nest_block(f, l->in->body, next, l->n);
-        for (uint32_t c = 0; c < l->n; c++) acc[c] = cv_vec(f, next[c]);
-        LV iv2 = LLVMBuildAdd(b, iv, cg_i64(g, g->lanes), "");
-        LLVMBasicBlockRef last = cg_here(g);
-        LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, iv2, stop, ""), head, out);
-        LLVMAddIncoming(iv, (LV[]){lo, iv2}, (LLVMBasicBlockRef[]){from, last}, 2);
-        for (uint32_t c = 0; c < l->n; c++)
-            LLVMAddIncoming(phi[c], (LV[]){begin[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
-        LLVMPositionBuilderAtEnd(b, out);
-        for (uint32_t c = 0; c < l->n; c++) {
-            main_acc[c] = LLVMBuildPhi(b, LLVMTypeOf(begin[c]), "");
-            LLVMAddIncoming(main_acc[c], (LV[]){begin[c], acc[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
-        }
+    if (!known || k >= g->lanes) emit_whole(f, l, lo, stop, begin, main_acc);
+    if (g->lanes > LANES && (!known || k % g->lanes) && !masks_cheap(f, l->in->body)) { /* less than a wide vector is left */
+        g->lanes = LANES;
+        LV few = LLVMBuildAnd(b, rest, cg_i64(g, LANES - 1), "");
+        LV from = stop;
+        stop = LLVMBuildAdd(b, stop, LLVMBuildSub(b, rest, few, ""), "");
+        emit_whole(f, l, from, stop, NULL, NULL);
+        rest = few;
     }
     if (!known && !l->n && !masks_cheap(f, l->in->body)) {
         emit_rest(f, l, stop);
@@ -592,7 +565,7 @@ static void emit_vec(CgFn *f, Loop *l)
         DType t = carry_type(f, l, c);
         KOp op = l->in->combine[c];
         for (of = 1; of < LANES && c + of < l->n && l->in->combine[c + of] == op && carry_type(f, l, c + of) == t;) of++;
-        combine_lanes(f, op, t, main_acc + c, of);
+        lanes_combine(f, op, t, main_acc + c, of);
         for (uint32_t i = c; i < c + of; i++) {
             LV init = f->val[karg(f->k, l->in, 2 + i).i].v;
             f->val[l->in->res + i] = cv_uni(scalar_combine(f, op, t, main_acc[i], init));

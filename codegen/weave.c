@@ -3,30 +3,8 @@
  *   store %y[4*%i] = %a   store %y[4*%i+1] = %b   store %y[4*%i+2] = %c   store %y[4*%i+3] = %d
  * Instead of scattering each, the vectors of 2, 4, 8 .. neighbours are turned round in registers, as in turn.c, and
  * stored whole, or as one piece for each lane where something lies between the pieces. Three neighbours with nothing
- * between them, as the colours of an image, are stored whole, too. And how many lanes go at once. */
+ * between them, as the colours of an image, are stored whole, too. */
 #include "codegen/cg.h"
-
-enum { PARTS_SIZE = 48 /* instructions on floats */, PARTS_MIN = 4 /* lanes */ };
-
-/* Lanes that go at once. Where a vector of 16 takes several registers, many values at once would not fit into them,
- * and nothing is gained by their number; what has a function of its own for 16 lanes stays there. */
-unsigned weave_lanes(CgFn *f, KBlock body)
-{
-    unsigned count = 0, bits = 0, lanes;
-    for (KInst i = kblock(f->k, body)->first; i.i; i = kinst(f->k, i)->next) {
-        const KInstRec *r = kinst(f->k, i);
-        uint32_t flags = kop_info(r->op)->flags;
-        if (r->op == KOP_LOAD || r->op == KOP_STORE) {
-            if (!access_whole(f->k->param.p[r->param].elem)) return LANES;
-        } else if (r->op != KOP_YIELD && (!(flags & KF_PURE) || flags & (KF_MATH | KF_REGION))) return LANES;
-        if (!r->n_res || !(flags & KF_PURE) || !dtype_is_float(r->type)) continue;
-        count++;
-        if (dtype_info(r->type)->bits > bits) bits = dtype_info(r->type)->bits;
-    }
-    if (count < PARTS_SIZE) return LANES;
-    lanes = (unsigned)f->g->m->target.vec_bits / bits;
-    return lanes < PARTS_MIN ? PARTS_MIN : lanes > LANES ? LANES : lanes;
-}
 
 /* ---- stores ---- */
 enum { GROUP_MAX = 64 };
