@@ -131,6 +131,49 @@ LV scalar_round_to(Cg *g, DType t, LV v)
 }
 
 /* ---- conversions ---- */
+static LV real_round(Cg *g, KOp op, LV x);
+
+/* float -> int of 64 bits in lanes, truncated and saturating, NaN gives 0, for any value. Doubles hold the upper and the
+ * lower 32 bits exactly; added to 2^52 + 2^51, either one stands in the low bits of the sum. */
+static LV real_to_wide_int(Cg *g, bool sign, LV x)
+{
+    LLVMBuilderRef b = g->b;
+    x = pick(g, fcmp(g, LLVMRealUNO, x, x), real_k(x, 0), x);
+    LV lo = real_k(x, sign ? -0x1p63 : 0), t = pick(g, fcmp(g, LLVMRealOLT, x, lo), lo, real_round(g, KOP_TRUNC, x));
+    LT real = type_like(g, x, DT_F64), wide = type_like(g, x, DT_I64);
+    if (LLVMTypeOf(t) != real) t = LLVMBuildFPExt(b, t, real, "");
+    LV over = fcmp(g, LLVMRealOGE, t, real_k(t, sign ? 0x1p63 : 0x1p64)), magic = real_k(t, 0x1.8p52);
+    LV high = real_round(g, KOP_FLOOR, LLVMBuildFMul(b, t, real_k(t, 0x1p-32), ""));
+    LV low = LLVMBuildFSub(b, t, LLVMBuildFMul(b, high, real_k(t, 0x1p32), ""), "");
+    high = LLVMBuildShl(b, LLVMBuildBitCast(b, LLVMBuildFAdd(b, high, magic, ""), wide, ""), cg_int_like(wide, 32), "");
+    low = LLVMBuildAnd(b, LLVMBuildBitCast(b, LLVMBuildFAdd(b, low, magic, ""), wide, ""), cg_int_like(wide, UINT32_MAX), "");
+    return pick(g, over, cg_int_like(wide, sign ? INT64_MAX : -1), LLVMBuildOr(b, high, low, ""));
+}
+
+/* The same where x86 has no instruction for it (AVX-512 has), and LLVM would convert lane by lane: lanes that all fit
+ * into 31 bits, as most do, are converted to those. */
+static LV real_to_long(Cg *g, bool sign, LV x)
+{
+    LLVMBuilderRef b = g->b;
+    LT wide = type_like(g, x, DT_I64), bits = LLVMIntTypeInContext(g->cx, LLVMGetVectorSize(LLVMTypeOf(x)));
+    LV small = fcmp(g, LLVMRealOLT, sign ? unary_intrinsic(g, "llvm.fabs", x) : x, real_k(x, 0x1p31));
+    if (!sign) small = LLVMBuildAnd(b, small, fcmp(g, LLVMRealOGE, x, real_k(x, 0)), "");
+    LV all = icmp(g, LLVMIntEQ, LLVMBuildBitCast(b, small, bits, ""), LLVMConstAllOnes(bits)), r[2];
+    LV fn = LLVMGetBasicBlockParent(cg_here(g));
+    LLVMBasicBlockRef way[] = {cg_block(g, fn, "fits"), cg_block(g, fn, "any")}, done = cg_block(g, fn, "long");
+    LLVMBuildCondBr(b, all, way[0], way[1]);
+    LLVMPositionBuilderAtEnd(b, way[0]);
+    r[0] = LLVMBuildSExt(b, LLVMBuildFPToSI(b, x, type_like(g, x, DT_I32), ""), wide, "");
+    LLVMBuildBr(b, done);
+    LLVMPositionBuilderAtEnd(b, way[1]);
+    r[1] = real_to_wide_int(g, sign, x);
+    LLVMBuildBr(b, done);
+    LLVMPositionBuilderAtEnd(b, done);
+    LV v = LLVMBuildPhi(b, wide, "");
+    LLVMAddIncoming(v, r, way, 2);
+    return v;
+}
+
 /* float -> int: truncates, saturates, NaN gives 0. The conversion's own result is used only where it is in range. */
 static LV real_to_int(Cg *g, DType from, DType to, LV x)
 {
@@ -148,6 +191,8 @@ static LV real_to_int(Cg *g, DType from, DType to, LV x)
         return LLVMBuildTrunc(b, LLVMBuildFPToSI(b, c, type_like(g, x, DT_I32), ""), result, "");
     }
     (void)from;
+    bool lanes = LLVMGetTypeKind(LLVMTypeOf(x)) == LLVMVectorTypeKind;
+    if (bits == 64 && lanes && g->isa.x86 && g->isa.sse41 && !g->isa.avx512) return real_to_long(g, sign, x);
     int64_t max = sign ? (bits == 64 ? INT64_MAX : INT32_MAX) : -1,
             min = sign ? (bits == 64 ? INT64_MIN : INT32_MIN) : 0;
     LV r = sign ? LLVMBuildFPToSI(b, x, result, "") : LLVMBuildFPToUI(b, x, result, "");
