@@ -101,6 +101,15 @@ static bool fits(Graph *g, Node n, int k, int n_slot)
     return k < 0 || (t->kind == TY_TENSOR && t->rank == 1 && dim_eq(&g->m->dims, dim_resolve(&g->m->dims, t->dim[0]), dim_const(&g->m->dims, n_slot)) != TRI_NO);
 }
 
+/* The extent of an axis by the common scale of a policy, halves upwards; false where no integer is one. */
+static bool extent_by(double scale, int64_t in, int64_t *out)
+{
+    double extent = floor(scale * (double)in + 0.5);
+    if (!(extent >= 0 && extent < 0x1p63)) return false;
+    *out = (int64_t)extent;
+    return true;
+}
+
 /* Sizes are known: extents and, where those of the input are, scales. */
 static bool by_sizes(Graph *g, Node n, ResizeCase *c, const char **why)
 {
@@ -127,12 +136,15 @@ static bool by_sizes(Graph *g, Node n, ResizeCase *c, const char **why)
     }
     for (int i = 0; i < c->rank && c->keep != KEEP_STRETCH; i++) {
         ResizeAxis *a = &c->axis[i];
-        int64_t in;
+        int64_t in, out;
         if (a->slot < 0) continue;
         a->known = all;
         a->scale = best;
         a->out = (Dim){0};
-        if (all && dim_is_const(d, a->in, &in)) a->out = dim_const(d, (int64_t)floor(best * (double)in + 0.5));
+        if (all && dim_is_const(d, a->in, &in)) {
+            if (!extent_by(best, in, &out)) return *why = "a size is out of range", false;
+            a->out = dim_const(d, out);
+        }
         a->same = a->out.i && best == 1;
     }
     return true;
@@ -383,11 +395,14 @@ static bool eval_part(Eval *e, int which)
     }
     Line line[RANK_MAX];
     for (int i = 0; i < n; i++) {
-        if (sizes && listed[i] && c.keep != KEEP_STRETCH) scale[i] = best, out[i] = (int64_t)floor(best * (double)x->dim[i] + 0.5);
+        if (sizes && listed[i] && c.keep != KEEP_STRETCH) {
+            scale[i] = best;
+            if (!extent_by(best, x->dim[i], &out[i])) out[i] = -1;
+        }
         if (out[i] < 0 || (out[i] > 0 && !x->dim[i])) return ev_fail(e, "a size is out of range");
         bool still = !listed[i] || (scale[i] == 1 && out[i] == x->dim[i] && start[i] == 0 && end[i] == 1);
         int reach = c.mode == RESIZE_CUBIC ? 2 : 1;
-        double wide = plain.antialias && scale[i] < 1 ? ceil(reach / scale[i] - 1e-9) : reach;
+        double wide = plain.antialias && out[i] && scale[i] < 1 ? ceil(reach / scale[i] - 1e-9) : reach;
         Line *l = &line[i];
         l->taps = still || c.mode == RESIZE_NEAREST ? 1 : 2 * (int)wide;
         l->at = arena_array(e->arena, int64_t, out[i] * l->taps + 1);
@@ -396,6 +411,7 @@ static bool eval_part(Eval *e, int which)
         for (int64_t o = 0; o < out[i]; o++) {
             double at = still ? (double)o : source(&c, scale[i], x->dim[i], out[i], o, start[i], end[i]);
             l->outside[o] = c.coord == COORD_CROP && !still && (at < 0 || at > (double)(x->dim[i] - 1));
+            if (l->outside[o] || isnan(at)) at = 0; /* as a region is given, it may be beyond every integer */
             if (l->taps > 1) {
                 window(&c, at, scale[i], x->dim[i], l, o);
                 continue;
