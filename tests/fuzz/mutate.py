@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
 """Mutated models through the compiler:
 
-    mutate.py [--bmc PATH] [--count 500] [--seconds S] [--seed N] [--only I] [--real DIR]
+    mutate.py [--bmc PATH] [--count 500] [--seconds S] [--seed N] [--only I] [--real DIR] [--cases DIR]
 
-Half of the mutations are made on the wire (wire.py: fields, lengths, nesting), half on the model (semantic.py: dims,
-types, attributes, edges). Each goes through `bmc -O2` (give an ASan/UBSan build). Failures: a signal, a sanitizer's
+Half of them are models, half cases of the conformance stage, which have every operator (its export; not there: models
+only). Half of the mutations are made on the wire (wire.py: fields, lengths, nesting), half on the model (semantic.py:
+dims, types, attributes, edges). Each goes through `bmc -O2` (give an ASan/UBSan build). Failures: a signal, a sanitizer's
 report, an exit status other than 0, 1 and 3, an exit status 1 without a message or with the output left behind, and
-taking too long. Mutation I of seed N is always the same; a file that fails is kept in build/fuzz-failures/.
+taking too long. Mutation I of seed N of the same sources is always the same; a file that fails is kept in
+build/fuzz-failures/.
 """
 
 import argparse
+import glob
 import os
 import random
 import re
@@ -29,6 +32,7 @@ import ml_gen  # noqa: E402
 import semantic  # noqa: E402
 import wire  # noqa: E402
 
+CASE_BYTES = 1 << 16
 LIMIT = 60  # seconds; an ASan build of a small model takes one or two
 REPORT = re.compile(r"Sanitizer|runtime error:|Assertion .* failed|LLVM ERROR|PLEASE submit a bug report")
 # 99 tells a sanitizer's exit from an honest 1
@@ -55,10 +59,20 @@ def sources(real):
     return found
 
 
-def make(seed, index, models):
+def cases_of(folder):
+    """(name, bytes) of the small models in folders of this one."""
+    found = []
+    for path in sorted(glob.glob(os.path.join(folder, "*", "model.onnx"))):
+        if os.path.getsize(path) <= CASE_BYTES:
+            with open(path, "rb") as f:
+                found.append((os.path.basename(os.path.dirname(path)), f.read()))
+    return found
+
+
+def make(seed, index, models, cases):
     """Mutation `index`: (description, bytes)."""
     rng = random.Random("%d/%d" % (seed, index))
-    name, data = rng.choice(models)
+    name, data = rng.choice(cases if cases and rng.random() < 0.5 else models)
     if index % 2 == 0:
         what, mutated = wire.mutate(data, rng)
         return "%s, wire: %s" % (name, what), mutated
@@ -94,11 +108,12 @@ def main():
     parser.add_argument(
         "--real", default=os.environ.get("BMC_REAL_MODELS", os.path.join(harness.TOP, "..", "shared", "models", "real"))
     )
+    parser.add_argument("--cases", default=os.path.join(harness.TOP, "build", "conformance"))
     parser.add_argument("-v", action="store_true", help="name what passed, too")
     args = parser.parse_args()
     bmc = harness.needs_bmc(args.bmc)
     seed = harness.fresh_seed(args.seed)
-    models = sources(args.real)
+    models, cases = sources(args.real), cases_of(args.cases)
     tally = harness.Tally(args.v)
     work = os.path.join(harness.WORK, "fuzz-%d" % os.getpid())
     kept = os.path.join(harness.TOP, "build", "fuzz-failures")
@@ -109,7 +124,7 @@ def main():
     def job(index):
         if time.monotonic() > deadline:
             return
-        what, data = make(seed, index, models)
+        what, data = make(seed, index, models, cases)
         path, out = (os.path.join(work, "%d.%s" % (index, end)) for end in ("onnx", "so"))
         with open(path, "wb") as f:
             f.write(data)
@@ -127,8 +142,8 @@ def main():
     harness.parallel([lambda i=i: job(i) for i in indices])
     shutil.rmtree(work, ignore_errors=True)
     print(
-        "%d of %d mutations; exit statuses: %s"
-        % (sum(counts.values()), len(indices), ", ".join("%s %d times" % c for c in sorted(counts.items(), key=str)))
+        "%d of %d mutations of %d models and %d cases; exit statuses: %s"
+        % (sum(counts.values()), len(indices), len(models), len(cases), ", ".join("%s %d times" % c for c in sorted(counts.items(), key=str)))
     )
     return tally.finish()
 

@@ -3,11 +3,24 @@
     what, data = mutate(model, rng)     # the model is a ModelProto and is changed in place
 """
 
+import math
+
 import onnx
 from onnx import AttributeProto, TensorProto
 
 SIZES = (0, 1, 2, 3, 5, 7, 16, 65, 1000, -1, -2, 2**20, 2**31 - 1, 2**31, 2**40, 2**62, 2**63 - 1, -(2**63))
 SMALL = (0, 1, -1, 2, 3, -2, 4, 7, 64, 1000, 2**31 - 1, 2**31, 2**62, -(2**62), 2**63 - 1, -(2**63))
+FEW = range(-3, 8)
+REALS = (0.0, 1.0, -1.0, 0.5, 2.0, 3.75, -1.5)
+BOUND = {
+    TensorProto.INT64: (FEW, SMALL),
+    TensorProto.INT32: (FEW, (0, -1, 1000, 2**31 - 1, -(2**31))),
+    TensorProto.BOOL: ((0, 1), (0, 1)),
+    TensorProto.UINT8: (range(8), (0, 255)),
+    TensorProto.INT8: (FEW, (-128, 127)),
+    TensorProto.FLOAT: (REALS, (float("nan"), float("inf"), -float("inf"), 1e38, -1e9, 1e-45, -0.0)),
+    TensorProto.DOUBLE: (REALS, (float("nan"), float("inf"), -float("inf"), 1e300, -1e19, 5e-324, -0.0)),
+}
 NAMES = ("", "batch", "?", "no such", "a/b", "x" * 3000, "\x01", "é")
 
 
@@ -108,6 +121,26 @@ def change_tensor(model, rng):
         t.data_location = TensorProto.EXTERNAL
         t.external_data.add(key="location", value=rng.choice(("weights.bin", "../x", "/dev/zero", ".", "")))
     return "tensor '%s'" % t.name
+
+
+def bind_input(model, rng):
+    """A small input becomes an initializer, so that the compiler sees its values: sizes, axes, indices of every kind."""
+    graph = model.graph
+    ports = [v for v in graph.input if v.type.tensor_type.elem_type in BOUND and v.type.tensor_type.HasField("shape")]
+    ports = [v for v in ports if all(d.dim_value for d in v.type.tensor_type.shape.dim)]
+    if not ports:
+        return None
+    port = rng.choice(ports)
+    dims = [d.dim_value for d in port.type.tensor_type.shape.dim]
+    if not 0 < math.prod(dims) <= 1 << 12:
+        return None
+    numbers, hostile = BOUND[port.type.tensor_type.elem_type]
+    share = rng.choice((0, 0.1, 1))
+    values = [rng.choice(hostile if rng.random() < share else numbers) for _ in range(math.prod(dims))]
+    graph.initializer.append(onnx.helper.make_tensor(port.name, port.type.tensor_type.elem_type, dims, values))
+    name = port.name
+    graph.input.remove(port)
+    return "input '%s' bound" % name
 
 
 def change_attribute(model, rng):
@@ -263,7 +296,8 @@ def change_versions(model, rng):
 
 
 KINDS = (
-    change_declared_dims, change_declared_dims, change_declared_type, change_tensor, change_tensor, change_attribute,
+    bind_input, bind_input, bind_input, change_declared_dims, change_declared_dims, change_declared_type, change_tensor,
+    change_tensor, change_attribute,
     change_attribute, change_attribute, add_attribute, rewire_edge, rewire_edge, change_arity, change_op, change_op,
     move_node, change_ports, change_versions,
 )
