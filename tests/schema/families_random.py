@@ -14,7 +14,8 @@ import drafts
 import values
 
 AT_RANDOM = {}  # (domain, operator): the function
-MANY = 64  # of that many elements at most, and a few more
+LONG = 0.25  # of the forms have a long axis
+VECTOR = 16  # elements that kernels take at once
 
 
 def at_random(names, domain=""):
@@ -37,6 +38,7 @@ class Chance(drafts.Draft):
         self.prefix = "%s%s-%d/random" % (schema.domain + ":" if schema.domain else "", schema.name, schema.since_version)
         self.rng = np.random.default_rng([seed, number, zlib.crc32(self.prefix.encode())])
         self.number = number
+        self.long = self.rng.random() < LONG
 
     def any_types(self, *names):
         """Any type that the schema allows for these constraints."""
@@ -55,7 +57,12 @@ class Chance(drafts.Draft):
         return int(self.rng.integers(low, high, endpoint=True))
 
     def dims(self, rank, low=1, high=5):
-        return tuple(self.upto(low, high) for _ in range(rank))
+        """That many; of the first ones of some forms, one is longer than the vectors of any CPU."""
+        found = [self.upto(low, high) for _ in range(rank)]
+        if self.long and rank:
+            self.long = False
+            found[self.upto(0, rank - 1)] = self.upto(VECTOR, 3 * VECTOR)
+        return tuple(found)
 
     def axis(self, rank, since=0):
         """Of a tensor of that rank, from the back where the version has it."""
