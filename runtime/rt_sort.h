@@ -16,5 +16,7 @@ RT_HIDDEN void rt_keys(const void *data, int dtype, int64_t from, int64_t stride
 /* By rising key, equal keys in the order that they had. Either v or tmp, which has room for n as well, holds the result
  * and is returned. */
 RT_HIDDEN rt_pair *rt_sort_pairs(rt_pair *v, rt_pair *tmp, int64_t n);
+/* The k-th of n keys by rising key, 1 <= k <= n; *before: how many are below it. What is left in `key` is of no use. */
+RT_HIDDEN uint64_t rt_kth_key(uint64_t *key, int64_t n, int64_t k, int64_t *before);
 
 #endif

@@ -1,15 +1,19 @@
-/* rt_topk: the best k of each row, best first, and where they stood; of equal elements the lower index comes first.
+/* rt_topk: the best k of each row, best first or as they stand in the row, and where they stood; of equal elements the
+ * lower index comes first, and is the better one.
  *   a few:   kept in order while the row goes by; most elements are only compared with the worst of them
- *   some:    what is better than the worst known of the best is collected; when the room is full, it is sorted and cut
- *            to k, so that no order of the elements costs more than a constant number of sorts each
- *   most:    the whole row is sorted
+ *   some:    what is better than the worst known of the best is collected; when the room is full, it is cut to k, so
+ *            that no order of the elements costs more than a constant number of cuts each
+ *   most:    all are collected
+ * What is collected stays in the order of the row: to cut finds the k-th key and keeps what goes before it. Only what is
+ * left in the end is sorted, where the best is to come first.
  * A first look at the row gives an element that k others reach, so that little more than k are candidates at all.
  * Rows whose elements do not lie side by side go 16 at a time, so that cache lines are used whole. Elements are taken
  * in blocks of 16; a block without a candidate (nearly all of them) costs comparisons only. */
 #include "runtime/rt_sort.h"
 #include <string.h>
 
-enum { KEPT = 48, /* as many are kept in order */
+enum { KEPT = 48, /* as many are kept in order, */
+       KEPT_LOOSE = 8, /* and where another order is wanted in the end */
        GROUPS = 1024,
        BLOCK = 16 /* elements that are looked at together; rows at once */ };
 
@@ -18,11 +22,12 @@ typedef struct rt_best {
     int64_t n, k, room;
     uint64_t worst; /* what does not go before this is of no use, */
     int64_t mark;   /* and where that element stands; -1: k are not known yet */
+    bool few;       /* v is kept in order of keys */
 } rt_best;
 
-static rt_best best_of(rt_pair *v, int64_t room, int64_t k)
+static rt_best best_of(rt_pair *v, int64_t room, int64_t k, bool few)
 {
-    return (rt_best){.v = v, .tmp = v + room, .k = k, .room = room, .worst = ~(uint64_t)0, .mark = -1};
+    return (rt_best){.v = v, .tmp = v + room, .k = k, .room = room, .worst = ~(uint64_t)0, .mark = -1, .few = few};
 }
 
 static void mark_worst(rt_best *s)
@@ -31,23 +36,33 @@ static void mark_worst(rt_best *s)
     s->mark = s->v[s->k - 1].at;
 }
 
-/* Sorted and cut to k. */
-static void settle(rt_best *s)
+/* The best k of what is collected, if as many are there, in the order that they had. */
+static void cut(rt_best *s)
 {
-    rt_pair *r = rt_sort_pairs(s->v, s->tmp, s->n);
-    if (r != s->v) s->tmp = s->v, s->v = r;
     if (s->n < s->k) return;
+    uint64_t *key = (uint64_t *)s->tmp;
+    int64_t before, kept = 0;
+    for (int64_t i = 0; i < s->n; i++) key[i] = s->v[i].key;
+    s->worst = rt_kth_key(key, s->n, s->k, &before);
+    int64_t ties = s->k - before;
+    for (int64_t i = 0; i < s->n; i++) {
+        rt_pair p = s->v[i];
+        bool tie = p.key == s->worst && ties > 0;
+        if (tie) s->mark = p.at;
+        ties -= tie;
+        s->v[kept] = p;
+        kept += tie || p.key < s->worst;
+    }
     s->n = s->k;
-    mark_worst(s);
 }
 
 /* A candidate, later in the row than all before. Whoever is not better than the worst of k is none. */
 static void offer(rt_best *s, uint64_t key, int64_t at)
 {
     if (s->mark >= 0 && key >= s->worst) return;
-    if (s->k > KEPT) {
+    if (!s->few) {
         s->v[s->n++] = (rt_pair){key, at};
-        if (s->n == s->room) settle(s);
+        if (s->n == s->room) cut(s);
         return;
     }
     int64_t j = s->n < s->k ? s->n++ : s->k - 1;
@@ -56,9 +71,19 @@ static void offer(rt_best *s, uint64_t key, int64_t at)
     if (s->n == s->k) mark_worst(s);
 }
 
-static void finish(rt_best *s)
+/* The k best in the order that is asked for. */
+static void finish(rt_best *s, bool sorted)
 {
-    if (s->k > KEPT) settle(s);
+    if (!s->few) {
+        if (s->n > s->k && (!sorted || s->k < s->n / 4 * 3)) cut(s); /* else sorting all takes no longer */
+        if (sorted && rt_sort_pairs(s->v, s->tmp, s->n) != s->v) s->v = s->tmp;
+    } else if (!sorted)
+        for (int64_t i = 1; i < s->n; i++) {
+            rt_pair p = s->v[i];
+            int64_t j = i;
+            for (; j && s->v[j - 1].at > p.at; j--) s->v[j] = s->v[j - 1];
+            s->v[j] = p;
+        }
 }
 
 static bool any_before(const uint64_t *key, uint64_t worst)
@@ -215,7 +240,7 @@ static void scan_columns(rt_best *s, int64_t rows, const rt_arg *x, int64_t from
     }
 }
 
-static void sort_row(rt_best *s, const rt_arg *x, int64_t from, int64_t stride, int64_t n, uint64_t flip)
+static void take_row(rt_best *s, const rt_arg *x, int64_t from, int64_t stride, int64_t n, uint64_t flip)
 {
     uint64_t key[64];
     for (int64_t i = 0; i < n; i += 64) {
@@ -224,7 +249,6 @@ static void sort_row(rt_best *s, const rt_arg *x, int64_t from, int64_t stride, 
         for (int64_t j = 0; j < part; j++) s->v[i + j] = (rt_pair){key[j], i + j};
     }
     s->n = n;
-    settle(s);
 }
 
 static void copy_element(void *to, int64_t i, const void *from, int64_t j, int bits)
@@ -252,19 +276,19 @@ int32_t rt_topk(bmc_ctx *c, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
     int64_t parts = tmp->dim[0] < nt ? tmp->dim[0] : nt, at_once = tmp->dim[1], room = tmp->dim[2] / 2;
     if (tid >= parts) return BMC_OK;
     int64_t groups = (inner + at_once - 1) / at_once;
-    bool most = k > KEPT && k > len / 4;
+    bool sorted = arg[6].value != 0, few = k <= (sorted ? KEPT : KEPT_LOOSE), most = !few && k > len / 4;
     rt_best best[BLOCK];
     for (int64_t g = outer * groups * tid / parts; g < outer * groups * (tid + 1) / parts; g++) {
         int64_t o = g / groups, first = g % groups * at_once, rows = inner - first < at_once ? inner - first : at_once;
         int64_t from = o * len * inner + first, to = o * k * inner + first;
         rt_pair *work = (rt_pair *)tmp->data + tid * at_once * 2 * room;
-        for (int64_t r = 0; r < rows; r++) best[r] = best_of(work + r * 2 * room, room, k);
+        for (int64_t r = 0; r < rows; r++) best[r] = best_of(work + r * 2 * room, room, k, few);
         if (most)
-            for (int64_t r = 0; r < rows; r++) sort_row(&best[r], x, from + r, inner, len, flip);
+            for (int64_t r = 0; r < rows; r++) take_row(&best[r], x, from + r, inner, len, flip);
         else if (inner > 1) scan_columns(best, rows, x, from, inner, len, flip);
         else scan_row(best, x, from, len, flip);
         for (int64_t r = 0; r < rows; r++) {
-            if (!most) finish(&best[r]);
+            finish(&best[r], sorted);
             for (int64_t i = 0; i < k; i++) {
                 ((int64_t *)at->data)[to + r + i * inner] = best[r].v[i].at;
                 copy_element(y->data, to + r + i * inner, x->data, from + r + best[r].v[i].at * inner, bits);

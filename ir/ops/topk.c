@@ -1,5 +1,6 @@
 /* topk.c: TopK: the k largest or smallest elements along an axis and where they stood, best first; of equal elements the one with the lower index comes first; NaN counts
- * as larger than any number. Selecting is the runtime's (rt_topk). k was an attribute before opset 10.
+ * as larger than any number. With sorted=0, which leaves the order open, they stay in the order of the axis: finding which they are costs less than sorting them.
+ * Selecting is the runtime's (rt_topk). k was an attribute before opset 10.
  * The few best of many short rows are a nest whose lanes are rows: an element and its place are one number,
  * (element in the order of integers) * 2^32 + (places behind it), which goes down the k best so far, each keeping the
  * greater one: k maxima and minima, no branch. */
@@ -64,8 +65,18 @@ static KVal few_key(Kb *b, DType e, KVal x, bool largest)
     return largest ? key : kb_sub(b, kb_i(b, -1), key);
 }
 
+/* Numbers in rising order. */
+static void few_rising(Kb *b, KVal *v, int64_t n)
+{
+    for (int64_t i = 1; i < n; i++)
+        for (int64_t j = i; j; j--) {
+            KVal lower = kb_min(b, v[j - 1], v[j]), upper = kb_max(b, v[j - 1], v[j]);
+            v[j - 1] = lower, v[j] = upper;
+        }
+}
+
 /* false: nothing emitted, these are not few, or not of many rows. */
-static bool lower_few(Lw *l, bool largest, int axis, Dim places)
+static bool lower_few(Lw *l, const TopK *a, int axis, Dim places)
 {
     Dims *d = &l->m->dims;
     int rank = lw_rank(l, 0), lanes = axis == rank - 1 ? rank - 2 : rank - 1;
@@ -89,20 +100,21 @@ static bool lower_few(Lw *l, bool largest, int axis, Dim places)
     for (int j = 0; j < k; j++) init[j] = kb_i(b, INT64_MIN);
     kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_i(b, len), (uint32_t)k, init, NULL);
     idx[axis] = loop.iv;
-    KVal key = few_key(b, e, kb_load(b, x, idx), largest), behind = kb_sub(b, kb_i(b, len - 1), loop.iv);
+    KVal key = few_key(b, e, kb_load(b, x, idx), a->largest != 0), behind = kb_sub(b, kb_i(b, len - 1), loop.iv);
     KVal v = kb_add(b, kb_bin(b, KOP_SHL, key, kb_i(b, 32)), behind);
     for (int j = 0; j < k; j++) {
         next[j] = kb_max(b, loop.carry[j], v);
         v = kb_min(b, loop.carry[j], v);
     }
     kb_loop_end(b, &loop, next);
+    for (int j = 0; j < k; j++) next[j] = kb_sub(b, kb_i(b, len - 1), kb_and(b, loop.result[j], kb_i(b, UINT32_MAX)));
+    if (!a->sorted) few_rising(b, next, k);
     for (int j = 0; j < k; j++) {
-        KVal place = kb_sub(b, kb_i(b, len - 1), kb_and(b, loop.result[j], kb_i(b, UINT32_MAX)));
-        idx[axis] = place;
+        idx[axis] = next[j];
         KVal best = kb_load(b, x, idx);
         idx[axis] = kb_i(b, j);
         kb_store(b, y, idx, best);
-        if (indices) kb_store(b, at, idx, place);
+        if (indices) kb_store(b, at, idx, next[j]);
     }
     for (int i = 0; i < rank; i++) kb_end(b);
     lw_kernel_end(l);
@@ -122,7 +134,7 @@ static bool lower(Lw *l, Node n)
     lw_prepare_in(l);
     for (uint32_t r = 0; r < 2; r++)
         if (r < node_n_out(l->g, n)) lw_bind_dims(l, r, dim);
-    if (lower_few(l, a->largest != 0, axis, k)) return true;
+    if (lower_few(l, a, axis, k)) return true;
     for (int i = 0; i < rank; i++)
         if (i < axis) outer = dim_mul(d, outer, dim[i]);
         else if (i > axis) inner = dim_mul(d, inner, dim[i]);
@@ -131,9 +143,9 @@ static bool lower(Lw *l, Node n)
     Dim room = dim_min(d, lw_dim(l, 0, axis), dim_add(d, dim_mul(d, dim_const(d, 4), k), dim_const(d, 64)));
     Dim work[4] = {dim_min(d, groups, dim_const(d, PARTS)), at_once, dim_mul(d, dim_const(d, 2), room), dim_const(d, 2)};
     KBuf x = lw_in(l, 0), y = lw_out(l, 0), at = node_n_out(l->g, n) > 1 ? lw_out(l, 1) : lw_temp(l, DT_I64, rank, dim), tmp = lw_temp(l, DT_I64, 4, work);
-    lw_call(l, l->steps, "rt_topk", 6,
+    lw_call(l, l->steps, "rt_topk", 7,
             (KArg[]){{.kind = KA_BUF, .buf = x}, {.kind = KA_BUF, .buf = y}, {.kind = KA_BUF, .buf = at}, {.kind = KA_BUF, .buf = tmp},
-                     {.kind = KA_INT, .i = axis}, {.kind = KA_INT, .i = a->largest != 0}});
+                     {.kind = KA_INT, .i = axis}, {.kind = KA_INT, .i = a->largest != 0}, {.kind = KA_INT, .i = a->sorted != 0}});
     return true;
 }
 
@@ -148,6 +160,22 @@ static bool before(const Tensor *x, int64_t a, int64_t b, bool largest)
     double p = ev_f(x, a), q = ev_f(x, b);
     if (isnan(p) || isnan(q)) return largest ? isnan(p) && !isnan(q) : isnan(q) && !isnan(p);
     return largest ? p > q : p < q;
+}
+
+/* Places of each row in rising order. */
+static void by_place(Tensor *at, int axis)
+{
+    int64_t i[RANK_MAX];
+    for (int64_t o = 0; o < at->count; o++) {
+        unflatten(at, o, i);
+        for (int64_t p = o; i[axis]--; ) {
+            int64_t q = flat_index(at, i), later = ev_i(at, p), earlier = ev_i(at, q);
+            if (earlier < later) break;
+            ev_set_i(at, p, earlier);
+            ev_set_i(at, q, later);
+            p = q;
+        }
+    }
 }
 
 static bool eval(Eval *e)
@@ -174,8 +202,13 @@ static bool eval(Eval *e)
             if (taken || (best >= 0 && !before(x, flat, best_flat, a->largest != 0))) continue;
             best = c, best_flat = flat;
         }
-        ev_copy(y, o, x, best_flat);
         ev_set_i(at, o, best);
+    }
+    if (at && !a->sorted) by_place(at, axis);
+    for (int64_t o = 0; y && at && o < y->count; o++) {
+        unflatten(y, o, i);
+        i[axis] = ev_i(at, o);
+        ev_copy(y, o, x, flat_index(x, i));
     }
     return y && at;
 }

@@ -1,4 +1,4 @@
-/* sort_test: rt_topk and rt_unique on random tensors against selecting and comparing one by one.
+/* sort_test: rt_topk (best first and in the order of the row) and rt_unique on random tensors against selecting and comparing one by one.
  *
  *   sort_test [SEED [COUNT]] */
 #include "runtime/rt_internal.h"
@@ -103,6 +103,13 @@ static rt_arg tensor(int dtype, void *data, int rank, const int64_t *dim)
     return a;
 }
 
+/* Is element a of a row better than b? */
+static bool goes_before(const Case *c, int64_t row, int64_t a, int64_t b, bool largest)
+{
+    int q = compare(c, at(c, row, a), at(c, row, b));
+    return (largest ? q > 0 : q < 0) || (q == 0 && a < b);
+}
+
 static void topk(Rng *r)
 {
     Case c = make(r, 1200);
@@ -110,7 +117,7 @@ static void topk(Rng *r)
     if (k > c.len) k = c.len;
     memcpy(dim, c.dim, sizeof dim);
     dim[c.axis] = k;
-    bool largest = rng_next(r) & 1;
+    bool largest = rng_next(r) & 1, sorted = rng_next(r) & 1;
     int64_t rows = c.outer * c.inner, room = 4 * k + 64 < c.len ? 4 * k + 64 : c.len;
     int64_t work[] = {rng_in(r, 1, 3), c.inner < 16 ? c.inner : 16, 2 * room, 2}, nt = rng_in(r, 1, 3);
     void *value = malloc((size_t)(rows * k) * 8);
@@ -118,12 +125,14 @@ static void topk(Rng *r)
     void *tmp = malloc((size_t)(work[0] * work[1] * work[2]) * 16);
     rt_arg arg[] = {tensor(c.dtype, c.data, c.rank, c.dim), tensor(c.dtype, value, c.rank, dim),
                     tensor(BMC_I64, place, c.rank, dim), tensor(BMC_I64, tmp, 4, work),
-                    {.kind = RT_INT, .value = c.axis}, {.kind = RT_INT, .value = largest}};
-    for (int32_t t = (int32_t)nt; t-- > 0;) CHECK(rt_topk(NULL, arg, 6, t, (int32_t)nt) == BMC_OK);
+                    {.kind = RT_INT, .value = c.axis}, {.kind = RT_INT, .value = largest},
+                    {.kind = RT_INT, .value = sorted}};
+    for (int32_t t = (int32_t)nt; t-- > 0;) CHECK(rt_topk(NULL, arg, 7, t, (int32_t)nt) == BMC_OK);
     bool right = true;
     bool *taken = malloc((size_t)c.len);
     size_t size = (size_t)rt_dtype_bits((uint8_t)c.dtype) / 8;
     for (int64_t row = 0; row < rows && right; row++) {
+        int64_t worst = -1;
         memset(taken, 0, (size_t)c.len);
         for (int64_t p = 0; p < k && right; p++) { /* places in order, none twice, none that is left better */
             int64_t to = row / c.inner * k * c.inner + p * c.inner + row % c.inner, i = place[to];
@@ -131,17 +140,11 @@ static void topk(Rng *r)
                     !memcmp((char *)value + (size_t)to * size, (char *)c.data + (size_t)at(&c, row, i) * size, size);
             if (!right) break;
             taken[i] = true;
-            if (p) {
-                int64_t before = place[to - c.inner];
-                int q = compare(&c, at(&c, row, before), at(&c, row, i));
-                right = (largest ? q > 0 : q < 0) || (q == 0 && before < i);
-            }
-            if (p < k - 1) continue;
-            for (int64_t o = 0; o < c.len && right; o++) {
-                int q = taken[o] ? 0 : compare(&c, at(&c, row, o), at(&c, row, i));
-                right = taken[o] || (largest ? q < 0 : q > 0) || (q == 0 && o > i);
-            }
+            if (p && sorted) right = goes_before(&c, row, place[to - c.inner], i, largest);
+            else if (p) right = place[to - c.inner] < i;
+            if (worst < 0 || goes_before(&c, row, worst, i, largest)) worst = i;
         }
+        for (int64_t o = 0; o < c.len && right; o++) right = taken[o] || goes_before(&c, row, worst, o, largest);
     }
     CHECK(right);
     free(taken), free(tmp), free(place), free(value), free(c.data);
