@@ -192,6 +192,32 @@ static Value matmul_i32(Ex *e, Factor a, Factor b)
     return to_i32(e, ex2(e, OP_MatMul, x, y), t);
 }
 
+/* What x - zero has in the window of each result, as i32 [batch, 1, ..]: the channels are added up first, so that one
+ * is left for the windows, of which a convolution with ones is the sum. Sums in `real` are exact. */
+static Value window_sums(Ex *e, Factor x, Value w, const Conv *a)
+{
+    int rank = ex_rank(e, x.v);
+    int64_t channels = 1, count = 1;
+    Dim dim[RANK_MAX], one = dim_const(&e->g->m->dims, 1);
+    const TypeRec *t = ex_type(e, w);
+    Dim deep = t->dim[1];
+    for (int i = 0; i < rank; i++) {
+        int64_t d = i ? known(e, t->dim[i]) : 1;
+        dim[i] = i < 2 ? one : t->dim[i];
+        count = d < 0 || count < 0 ? -1 : count * d;
+    }
+    DType real = count >= 0 && reach(e, x.v, x.zero) * (double)count <= 0x1p24 ? DT_F32 : DT_F64;
+    Value sum = ex_reduce(e, OP_ReduceSum, ex_cast(e, x.v, DT_I32), &channels, 1, true);
+    if (x.zero.i && !all_zero(e, x.zero)) {
+        Value n = ex_cast(e, ex_dims(e, &deep, 1), DT_I32);
+        sum = ex2(e, OP_Sub, sum, ex2(e, OP_Mul, ex_cast(e, x.zero, DT_I32), n));
+    }
+    Conv c = *a;
+    c.winograd = -1;
+    Value ones = ex2(e, OP_Expand, ex_f(e, real, 1), ex_dims(e, dim, (uint32_t)rank));
+    return to_i32(e, ex_op(e, OP_Conv, (Value[]){ex_cast(e, sum, real), ones}, 2, &c), real);
+}
+
 /* The same of a convolution of one group. The padding stands for za, so that all windows are whole. */
 static Value conv_bytes(Ex *e, Factor x, Factor w, const Conv *a)
 {
@@ -204,16 +230,7 @@ static Value conv_bytes(Ex *e, Factor x, Factor w, const Conv *a)
         Value sum = quant_along(e, weight_sums(e, w.v, false, -down), rank, 1);
         acc = ex2(e, OP_Sub, acc, ex2(e, OP_Mul, zx, sum));
     }
-    if (zw.i) { /* sums of windows are a convolution with ones */
-        Dim dim[RANK_MAX], count = dim_const(&e->g->m->dims, 1);
-        const TypeRec *t = ex_type(e, w.v);
-        for (int i = 0; i < rank; i++) dim[i] = i ? t->dim[i] : count;
-        for (int i = 1; i < rank; i++) count = dim_mul(&e->g->m->dims, count, t->dim[i]);
-        Value ones = ex2(e, OP_Expand, ex_i(e, DT_I8, 1), ex_dims(e, dim, rank));
-        Value sum = ex_op(e, OP_ByteConv, (Value[]){x.v, ones, zero}, 3, &c);
-        if (zx.i) sum = ex2(e, OP_Sub, sum, ex2(e, OP_Mul, zx, ex_cast(e, ex_dims(e, &count, 1), DT_I32)));
-        acc = ex2(e, OP_Sub, acc, ex2(e, OP_Mul, zw, sum));
-    }
+    if (zw.i) acc = ex2(e, OP_Sub, acc, ex2(e, OP_Mul, zw, window_sums(e, x, w.v, a)));
     return acc;
 }
 
