@@ -2,7 +2,7 @@
  * unsigned numbers in the same order: signs are flipped to the top, floats are ordered by their bits, -0 equals +0, NaN
  * (of any sign) is larger than everything else. Pairs of a key and a place are sorted by the key's bytes, from the
  * lowest (stable); bytes that are the same in all keys take no pass. One key by its rank is found from the highest bit
- * on in which keys differ: they are counted by eight bits, and those of the digit that holds it stay. */
+ * on in which keys differ: they are counted by six or eight bits, and those of the digit that holds it stay. */
 #include "runtime/rt_sort.h"
 #include <string.h>
 
@@ -138,23 +138,24 @@ uint64_t rt_kth_key(uint64_t *key, int64_t n, int64_t k, int64_t *before)
     uint64_t any = 0, all = ~(uint64_t)0;
     *before = 0;
     for (int64_t i = 0; i < n; i++) any |= key[i], all &= key[i];
-    while (any != all && n > SCANNED) {
-        int top = 63 - __builtin_clzll(any ^ all), shift = top > 7 ? top - 7 : 0, d = 0;
-        int64_t count[256] = {0}, below = 0, kept = 0;
-        for (int64_t i = 0; i < n; i++) count[key[i] >> shift & 255]++;
-        for (; below + count[d] < k; d++) below += count[d];
-        any = 0, all = ~(uint64_t)0;
-        for (int64_t i = 0; i < n; i++) { /* without a branch on what is compared */
-            uint64_t u = key[i];
-            bool is = (u >> shift & 255) == (uint64_t)d;
-            key[kept] = u;
-            kept += is;
-            any |= is ? u : 0;
-            all &= is ? u : ~(uint64_t)0;
-        }
-        k -= below, *before += below, n = kept;
-    }
     if (any == all) return any;
+    int left = 64 - __builtin_clzll(any ^ all); /* bits in which those that are left differ */
+    while (left > 0 && n > SCANNED) {
+        int digit = n < 512 ? 6 : 8, shift = left > digit ? left - digit : 0;
+        int64_t count[2][256], below = 0, kept = 0, i = 0; /* two: neighbours often count in one place */
+        uint64_t d = 0, mask = ((uint64_t)1 << digit) - 1;
+        for (uint64_t c = 0; c <= mask; c++) count[0][c] = count[1][c] = 0;
+        for (; i + 1 < n; i += 2) count[0][key[i] >> shift & mask]++, count[1][key[i + 1] >> shift & mask]++;
+        if (i < n) count[0][key[i] >> shift & mask]++;
+        for (; below + count[0][d] + count[1][d] < k; d++) below += count[0][d] + count[1][d];
+        for (i = 0; i < n; i++) { /* without a branch on what is compared */
+            uint64_t u = key[i];
+            key[kept] = u;
+            kept += (u >> shift & mask) == d;
+        }
+        k -= below, *before += below, n = kept, left = shift;
+    }
+    if (!left) return key[0];
     for (int64_t i = 0;; i++) {
         int64_t less = 0, same = 0;
         for (int64_t j = 0; j < n; j++) less += key[j] < key[i], same += key[j] == key[i];

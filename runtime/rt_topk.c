@@ -15,6 +15,8 @@
 enum { KEPT = 48, /* as many are kept in order, */
        KEPT_LOOSE = 8, /* and where another order is wanted in the end */
        GROUPS = 1024,
+       DENSE = 48,  /* elements for one that is wanted: nearly every block has a candidate */
+       SHORT = 128, /* groups of which the k-th is found by exchanging them */
        BLOCK = 16 /* elements that are looked at together; rows at once */ };
 
 typedef struct rt_best {
@@ -93,6 +95,39 @@ static bool any_before(const uint64_t *key, uint64_t worst)
     return any;
 }
 
+/* Which of n elements, at most GROUPS, is the k-th. */
+static int64_t kth_of(const void *x, int dtype, int64_t n, int64_t k, uint64_t flip)
+{
+    uint64_t key[GROUPS], used[GROUPS];
+    int64_t before, i = 0;
+    rt_keys(x, dtype, 0, 1, n, flip, key);
+    memcpy(used, key, (size_t)n * sizeof *key);
+    uint64_t it = rt_kth_key(used, n, k, &before);
+    while (key[i] != it) i++;
+    return i;
+}
+
+/* What goes no later than `limit`, without a branch on it: where hardly a block is without a candidate. */
+static void collect(rt_best *s, const rt_arg *a, int64_t from, int64_t n, uint64_t flip, uint64_t limit)
+{
+    uint64_t key[4 * BLOCK];
+    for (int64_t i = 0; i < n; i += 4 * BLOCK) {
+        int64_t part = n - i < 4 * BLOCK ? n - i : 4 * BLOCK, count = s->n;
+        if (count + part > s->room) {
+            cut(s);
+            if (!s->worst) return;
+            limit = s->worst - 1, count = s->n;
+        }
+        rt_keys(a->data, a->dtype, from + i, 1, part, flip, key);
+        rt_pair *v = s->v;
+        for (int64_t j = 0; j < part; j++) {
+            v[count] = (rt_pair){key[j], i + j};
+            count += key[j] <= limit;
+        }
+        s->n = count;
+    }
+}
+
 /* What helps for types that are compared as they are. `sign` turns the order round by exchanging operands.
  *   above_T(x, w)        is one of the block's elements better than w, or (equal) as good?
  *   bound_T(x, n, k, &w) an element than which at least k are better or as good: element i of the row goes into group
@@ -122,7 +157,7 @@ static bool any_bit(bits128 m) { return (m[0] | m[1]) != 0; }
         }                                                                                                              \
         return any_bit((bits128)m);                                                                                    \
     }                                                                                                                  \
-    static bool bound_##T(const T *x, int64_t n, int64_t k, bool largest, T *bound)                                    \
+    static bool bound_##T(const T *x, int dtype, int64_t n, int64_t k, bool largest, T *bound)                         \
     {                                                                                                                  \
         T best[GROUPS];                                                                                                \
         int64_t G = (4 * k + BLOCK - 1) / BLOCK * BLOCK, i = 0;                                                        \
@@ -148,6 +183,10 @@ static bool any_bit(bits128 m) { return (m[0] | m[1]) != 0; }
         if (any_bit((bits128)odd)) return false;                                                                       \
         for (int64_t g = 1; k == 1 && g < G; g++)                                                                      \
             if (largest ? best[g] > best[0] : best[g] < best[0]) best[0] = best[g];                                    \
+        if (G > SHORT) {                                                                                               \
+            *bound = best[kth_of(best, dtype, G, k, largest ? ~(uint64_t)0 : 0)];                                      \
+            return true;                                                                                               \
+        }                                                                                                              \
         for (int64_t lo = 0, hi = G - 1; k > 1 && lo < hi;) { /* the k-th best of them */                              \
             T p = best[(lo + hi) / 2];                                                                                 \
             int64_t u = lo, v = hi;                                                                                    \
@@ -171,8 +210,12 @@ static bool any_bit(bits128 m) { return (m[0] | m[1]) != 0; }
         const T *x = (const T *)a->data + from;                                                                        \
         uint64_t key[BLOCK], limit = ~(uint64_t)0;                                                                     \
         T bound = 0;                                                                                                   \
-        bool bounded = bound_##T(x, n, s->k, flip != 0, &bound);                                                       \
+        bool bounded = bound_##T(x, a->dtype, n, s->k, flip != 0, &bound);                                             \
         if (bounded) rt_keys(&bound, a->dtype, 0, 1, 1, flip, &limit);                                                 \
+        if (bounded && !s->few && n < DENSE * s->k) {                                                                  \
+            collect(s, a, from, n, flip, limit);                                                                       \
+            return;                                                                                                    \
+        }                                                                                                              \
         for (int64_t i = 0; i < n; i += BLOCK) {                                                                       \
             int64_t part = n - i < BLOCK ? n - i : BLOCK;                                                              \
             if (part == BLOCK && s->mark >= 0) {                                                                       \
@@ -261,6 +304,42 @@ static void copy_element(void *to, int64_t i, const void *from, int64_t j, int b
     }
 }
 
+/* Those of n elements that go before `worst`, and the first `ties` equal to it, in their order; what is not taken is
+ * written over by the next one. */
+static inline void take(const uint64_t *key, uint64_t worst, int64_t ties, int64_t k, const void *x, int64_t from,
+                        void *y, int64_t *at, int64_t to, int bits)
+{
+    int64_t i = 0, o = 0;
+    for (; ties; i++) {
+        at[to + o] = i;
+        copy_element(y, to + o, x, from + i, bits);
+        ties -= key[i] == worst;
+        o += key[i] <= worst;
+    }
+    for (; o < k; i++) {
+        at[to + o] = i;
+        copy_element(y, to + o, x, from + i, bits);
+        o += key[i] < worst;
+    }
+}
+
+/* Most of a row whose elements lie side by side, in its order, straight to the results. */
+static void most_of_row(rt_best *s, const rt_arg *x, int64_t from, int64_t n, uint64_t flip, void *y, int64_t *at,
+                        int64_t to, int bits)
+{
+    uint64_t *key = (uint64_t *)s->v, *used = (uint64_t *)s->tmp;
+    int64_t before;
+    rt_keys(x->data, x->dtype, from, 1, n, flip, key);
+    memcpy(used, key, (size_t)n * sizeof *key);
+    uint64_t worst = rt_kth_key(used, n, s->k, &before);
+    switch (bits) { /* a loop for each */
+    case 8: take(key, worst, s->k - before, s->k, x->data, from, y, at, to, 8); break;
+    case 16: take(key, worst, s->k - before, s->k, x->data, from, y, at, to, 16); break;
+    case 32: take(key, worst, s->k - before, s->k, x->data, from, y, at, to, 32); break;
+    default: take(key, worst, s->k - before, s->k, x->data, from, y, at, to, 64); break;
+    }
+}
+
 int32_t rt_topk(bmc_ctx *c, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
 {
     (void)c, (void)n;
@@ -283,6 +362,10 @@ int32_t rt_topk(bmc_ctx *c, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
         int64_t from = o * len * inner + first, to = o * k * inner + first;
         rt_pair *work = (rt_pair *)tmp->data + tid * at_once * 2 * room;
         for (int64_t r = 0; r < rows; r++) best[r] = best_of(work + r * 2 * room, room, k, few);
+        if (most && !sorted && inner == 1) {
+            most_of_row(best, x, from, len, flip, y->data, at->data, to, bits);
+            continue;
+        }
         if (most)
             for (int64_t r = 0; r < rows; r++) take_row(&best[r], x, from + r, inner, len, flip);
         else if (inner > 1) scan_columns(best, rows, x, from, inner, len, flip);
