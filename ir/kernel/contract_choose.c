@@ -135,15 +135,28 @@ static int64_t reduction_most(const KTarget *t, DType acc)
     return max64(l2_bytes(t) / 8 / (nv * 16 * (dtype_info(acc)->bits / 8)), 256);
 }
 
-int64_t contract_pack_kc(const KTarget *t, DType acc, int64_t K)
+/* A longer reduction than this is cut: half as much again as a block's, since passing sums costs, too. Where the cache behind L2 keeps up with the tile, which
+ * takes a step of B for (mr * nv * registers) / 2 cycles, strips that have left L2 cost little, passing sums 3 to 5 % for three to four blocks: as long as a
+ * tile column takes half of L2. Beyond that the rows of A leave, too. */
+static int64_t reduction_whole(const KTarget *t, DType acc)
+{
+    int64_t most = reduction_most(t, acc), rate = 32 * (dtype_info(acc)->bits / 8) / (MR_LARGE * regs_per_strip(t, acc));
+    return t->far_rate > rate ? 4 * most : most + most / 2;
+}
+
+static int64_t reduction_block(const KTarget *t, DType acc, int64_t K, int64_t whole)
 {
     int64_t most = reduction_most(t, acc);
     int64_t n = ceil_div(K, most);
-    if (K <= most + most / 2) return max64(K, 1);
+    if (K <= whole) return max64(K, 1);
     for (int64_t k = n; k <= n + n / 2 + 1 && k < n + SEARCH; k++)   /* equal blocks have one code, with a known K */
         if (K % k == 0) return K / k;
     return n > 1 && K % (n - 1) == 0 && K / (n - 1) <= most + most / 2 ? K / (n - 1) : ceil_div(K, n);
 }
+
+int64_t contract_pack_kc(const KTarget *t, DType acc, int64_t K) { return reduction_block(t, acc, K, reduction_whole(t, acc)); }
+
+int64_t contract_strips_kc(const KTarget *t, DType acc, int64_t K) { return reduction_block(t, acc, K, reduction_most(t, acc) * 3 / 2); }
 
 int64_t contract_pairs_kc(const KTarget *t, int64_t kc) { return round_up(kc, t->bf16 == KDOTS_TILES ? AMX_K : 2); }
 
@@ -179,7 +192,7 @@ TileChoice contract_choose(const KTarget *t, const TileProblem *p)
     int64_t acc_bytes = dtype_info(p->acc)->bits / 8, a_bytes = max64(dtype_info(p->a_type)->bits / 8, 1), l2 = l2_bytes(t);
     int64_t K = p->K < 0 ? 512 : max64(min64(p->K, HUGE), 1), kc = c.kc ? min64(c.kc, K) : K, T = p->T < 0 ? 1 : max64(min64(p->T, HUGE), 1);
     if (c.kc) c.tc = 1;
-    else if (p->b_packed && T > 1 && T < HUGE && K < HUGE && K * T > reduction_most(t, p->acc) * 3 / 2)
+    else if (p->b_packed && T > 1 && T < HUGE && K < HUGE && K * T > reduction_whole(t, p->acc))
         for (c.tc = max64(min64(T - 1, reduction_most(t, p->acc) * 3 / 2 / K), 1); T % c.tc;) c.tc--;
     bool blocked = c.kc || c.tc;
     int64_t M = p->M < 0 ? 1024 : max64(min64(p->M, HUGE), 1), N = p->N < 0 ? 1024 : max64(min64(p->N, HUGE), 1), column = 16 * c.nv;

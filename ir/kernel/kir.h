@@ -193,6 +193,7 @@ typedef struct KTarget {
     KDots bf16;                             /* products of bf16 pairs at more than the rate of f32 multiply-adds */
     KBytes bytes;
     uint32_t l1_bytes, l2_bytes;            /* data caches of one core */
+    uint16_t far_rate;                      /* bytes a cycle from the cache behind L2 into a core that multiplies meanwhile; 0: not known, as slow as the slowest (9) */
 } KTarget;
 
 typedef struct KModule {

@@ -65,7 +65,7 @@ static bool sym_ref(KParse *f, TokKind kind, Sym *s)
 static bool parse_target(KParse *f)
 {
     KTarget *t = &f->m->target;
-    int64_t vec, regs, l1, l2;
+    int64_t vec, regs, l1, l2, far = 0;
     Lex *x = &f->x;
     if (!text(f, &t->triple) || !lex_expect_ident(x, "cpu") || !text(f, &t->cpu) || !lex_expect_ident(x, "features") ||
         !text(f, &t->features))
@@ -77,12 +77,13 @@ static bool parse_target(KParse *f)
     t->bf16 = lex_accept_ident(x, "bf16") ? KDOTS_PAIRS : lex_accept_ident(x, "amx") ? KDOTS_TILES : KDOTS_NONE;
     t->bytes = lex_accept_ident(x, "bytes2") ? KBYTES_TWOS : lex_accept_ident(x, "bytes4") ? KBYTES_FOURS : KBYTES_ONES;
     if (!lex_expect_ident(x, "l1") || !small_int(f, 0, UINT32_MAX, &l1) || !lex_expect_ident(x, "l2") ||
-        !small_int(f, 0, UINT32_MAX, &l2))
+        !small_int(f, 0, UINT32_MAX, &l2) || (lex_accept_ident(x, "far") && !small_int(f, 0, UINT16_MAX, &far)))
         return false;
     t->vec_bits = (uint16_t)vec;
     t->vec_regs = (uint16_t)regs;
     t->l1_bytes = (uint32_t)l1;
     t->l2_bytes = (uint32_t)l2;
+    t->far_rate = (uint16_t)far;
     return true;
 }
 

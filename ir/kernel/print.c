@@ -143,8 +143,10 @@ static void print_head(P *p)
         quoted(p, m->target.features);
         static const char *const dots[] = {[KDOTS_NONE] = "", [KDOTS_PAIRS] = " bf16", [KDOTS_TILES] = " amx"};
         static const char *const bytes[] = {[KBYTES_ONES] = "", [KBYTES_TWOS] = " bytes2", [KBYTES_FOURS] = " bytes4"};
-        str_printf(p->s, " vec %u regs %u%s%s%s l1 %u l2 %u\n", m->target.vec_bits, m->target.vec_regs, m->target.fma ? " fma" : "",
+        str_printf(p->s, " vec %u regs %u%s%s%s l1 %u l2 %u", m->target.vec_bits, m->target.vec_regs, m->target.fma ? " fma" : "",
                    dots[m->target.bf16], bytes[m->target.bytes], m->target.l1_bytes, m->target.l2_bytes);
+        if (m->target.far_rate) str_printf(p->s, " far %u", m->target.far_rate);
+        str_char(p->s, '\n');
     }
     if (m->threads) str_add(p->s, "option threads\n");
     if (m->flush_denormals) str_add(p->s, "option flush_denormals\n");

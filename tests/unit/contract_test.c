@@ -164,6 +164,7 @@ static void note_schedule(const KModule *m, const Problem *p)
     TileProblem q = {.acc = p->type, .a_type = p->type, .b_type = b_type(p), .M = p->symbolic ? -1 : p->M, .N = p->N, .K = p->K, .T = p->T, .b_packed = p->packed, .pack_kc = p->kc};
     TileChoice c = contract_choose(&m->target, &q);
     if (p->copied) {
+        q.pack_kc = contract_strips_kc(&m->target, p->type, p->K);
         contract_choose_strips(&m->target, &q, &c);
         seen_copied_blocks += c.kc != 0;
         return;
@@ -249,6 +250,7 @@ static void problem_test(Problem p, const char *cpu, uint64_t seed)
     m.threads = true;
     if (!CHECK(codegen_target(&ar, &d, NULL, cpu, &m.target))) return;
     m.target.l2_bytes = 256 << 10;
+    m.target.far_rate = seed % 4 ? 0 : 24;
     m.target.bf16 = p.tiles ? KDOTS_TILES : p.pairs && seed % 2 && has_bf16_dots() ? KDOTS_PAIRS : KDOTS_NONE;
     if (m.target.bf16 == KDOTS_TILES) m.target.features = arena_printf(&ar, "%s%s+amx-tile,+amx-bf16", m.target.features, *m.target.features ? "," : "");
     seen_dots += m.target.bf16 == KDOTS_PAIRS;
@@ -372,6 +374,13 @@ int main(void)
     }
     KTarget wide = {.vec_bits = 512, .vec_regs = 32, .fma = true};
     CHECK(contract_is_dot(&wide, DT_F32, 1, 512) && !contract_is_dot(&wide, DT_F32, 64, 512));
+    KTarget slow = {.vec_bits = 512, .vec_regs = 32, .fma = true, .l2_bytes = 1 << 20}, fast = slow; /* the cache behind L2, beside what a tile reads */
+    fast.far_rate = 24;
+    CHECK(contract_pack_kc(&slow, DT_F32, 768) == 768 && contract_pack_kc(&slow, DT_F32, 1024) == 512 && contract_pack_kc(&slow, DT_F32, 4096) == 512);
+    CHECK(contract_pack_kc(&fast, DT_F32, 2048) == 2048 && contract_pack_kc(&fast, DT_F32, 4096) == 512);
+    CHECK(contract_strips_kc(&fast, DT_F32, 1024) == 512); /* what a block copies stays in L2 */
+    fast.far_rate = 21;
+    CHECK(contract_pack_kc(&fast, DT_F32, 1024) == 512);
     KTarget caches = {.vec_bits = 256, .vec_regs = 16, .fma = true, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20}; /* a caller's B is copied sooner */
     CHECK(contract_copies_b(&caches, DT_F64, true, 1024, 128, 128) && !contract_copies_b(&caches, DT_F64, false, 1024, 128, 128));
     CHECK(!contract_copies_b(&caches, DT_F64, true, 64, 128, 128) && !contract_copies_b(&caches, DT_F64, true, 1024, 16, 16));

@@ -32,12 +32,12 @@ static bool runs_vnni(void) { return runs_v4() && __builtin_cpu_supports("avx512
 #endif
 
 static const Isa isas[] = {
-    {{"x86_64-unknown-linux-gnu", "x86-64", "", 128, 16, false, false, KBYTES_TWOS, 32768, 262144}, runs_always, false},
-    {{"x86_64-unknown-linux-gnu", "x86-64-v3", "", 256, 16, true, false, KBYTES_TWOS, 32768, 262144}, runs_v3, false},
-    {{"x86_64-unknown-linux-gnu", "x86-64-v4", "", 512, 32, true, false, KBYTES_TWOS, 32768, 1048576}, runs_v4, false},
-    {{"x86_64-unknown-linux-gnu", "x86-64-v3", "+avxvnni", 256, 16, true, false, KBYTES_FOURS, 32768, 262144}, runs_avxvnni, false},
-    {{"x86_64-unknown-linux-gnu", "x86-64-v4", "+avx512vnni", 512, 32, true, false, KBYTES_FOURS, 32768, 1048576}, runs_vnni, false},
-    {{"aarch64-unknown-linux-gnu", "generic", "", 128, 32, true, false, KBYTES_ONES, 32768, 524288}, runs_never, true},
+    {{"x86_64-unknown-linux-gnu", "x86-64", "", 128, 16, false, false, KBYTES_TWOS, 32768, 262144, 0}, runs_always, false},
+    {{"x86_64-unknown-linux-gnu", "x86-64-v3", "", 256, 16, true, false, KBYTES_TWOS, 32768, 262144, 0}, runs_v3, false},
+    {{"x86_64-unknown-linux-gnu", "x86-64-v4", "", 512, 32, true, false, KBYTES_TWOS, 32768, 1048576, 0}, runs_v4, false},
+    {{"x86_64-unknown-linux-gnu", "x86-64-v3", "+avxvnni", 256, 16, true, false, KBYTES_FOURS, 32768, 262144, 0}, runs_avxvnni, false},
+    {{"x86_64-unknown-linux-gnu", "x86-64-v4", "+avx512vnni", 512, 32, true, false, KBYTES_FOURS, 32768, 1048576, 0}, runs_vnni, false},
+    {{"aarch64-unknown-linux-gnu", "generic", "", 128, 32, true, false, KBYTES_ONES, 32768, 524288, 0}, runs_never, true},
 };
 
 /* ---- the code under test ---- */
