@@ -66,13 +66,13 @@ static bool choose(const char *text, const char *const *names, int n, int *out)
 static bool words(ResizeCase *c, const char **why)
 {
     static const char *const modes[] = {"nearest", "linear", "cubic"};
-    static const char *const coords[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize"};
+    static const char *const coords[] = {"half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_crop_and_resize", "tf_half_pixel_for_nn"};
     static const char *const rounds[] = {"round_prefer_floor", "round_prefer_ceil", "floor", "ceil", "opset10"};
     static const char *const keeps[] = {"stretch", "not_larger", "not_smaller"};
     const Resize *a = c->a;
     int m, o, r, k;
     if (!choose(a->mode, modes, 3, &m)) return *why = "mode is unknown", false;
-    if (!choose(a->coordinate_transformation_mode, coords, 6, &o)) return *why = "coordinate_transformation_mode is unknown", false;
+    if (!choose(a->coordinate_transformation_mode, coords, 7, &o)) return *why = "coordinate_transformation_mode is unknown", false;
     if (!choose(a->nearest_mode, rounds, 5, &r)) return *why = "nearest_mode is unknown", false;
     if (!choose(a->keep_aspect_ratio_policy, keeps, 3, &k)) return *why = "keep_aspect_ratio_policy is unknown", false;
     c->mode = (ResizeMode)m, c->coord = (ResizeCoord)o, c->round = (ResizeRound)r, c->keep = (ResizeKeep)k;
@@ -320,6 +320,7 @@ static double source(const ResizeCase *c, double scale, int64_t in, int64_t out,
     case COORD_CROP:
         if (out > 1) return start * (double)(in - 1) + x * (end - start) * (double)(in - 1) / (double)(out - 1);
         return 0.5 * (start + end) * (double)(in - 1);
+    case COORD_HALF_NN: return scale == 1 ? x : (x + 0.5) / scale;
     case COORD_PYTORCH: return out > 1 ? (x + 0.5) / scale - 0.5 : 0;
     case COORD_SYMMETRIC: return (double)in / 2 * (1 - (double)out / width) + (x + 0.5) / scale - 0.5;
     default: return (x + 0.5) / scale - 0.5;

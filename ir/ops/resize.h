@@ -15,7 +15,8 @@ typedef struct Resize {
 } Resize;
 
 typedef enum ResizeMode { RESIZE_NEAREST, RESIZE_LINEAR, RESIZE_CUBIC } ResizeMode;
-typedef enum ResizeCoord { COORD_HALF_PIXEL, COORD_SYMMETRIC, COORD_PYTORCH, COORD_CORNERS, COORD_ASYMMETRIC, COORD_CROP } ResizeCoord;
+/* COORD_HALF_NN, "tf_half_pixel_for_nn": of versions 11 and 12; exporters go on writing it. What is not resized (scale 1) stays where it is, not half an element further. */
+typedef enum ResizeCoord { COORD_HALF_PIXEL, COORD_SYMMETRIC, COORD_PYTORCH, COORD_CORNERS, COORD_ASYMMETRIC, COORD_CROP, COORD_HALF_NN } ResizeCoord;
 /* ROUND_OUTWARD, "opset10": what version 10 leaves open, as the field has it: along each axis down where it grows, up where it shrinks. */
 typedef enum ResizeRound { ROUND_PREFER_FLOOR, ROUND_PREFER_CEIL, ROUND_FLOOR, ROUND_CEIL, ROUND_OUTWARD } ResizeRound;
 typedef enum ResizeKeep { KEEP_STRETCH, KEEP_NOT_LARGER, KEEP_NOT_SMALLER } ResizeKeep;

@@ -47,10 +47,11 @@ static KVal coordinate(Rt *x, KVal o)
     Kb *b = x->b;
     Dim to = x->a->out;
     KVal at = to_real(x, o), in = to_real(x, kb_dim(b, x->a->in)), out = to_real(x, kb_dim(b, to)), half = real(x, 0.5), one = real(x, 1), zero = real(x, 0);
-    KVal pixel = kb_sub(b, over_scale(x, kb_add(b, at, half)), half), last = kb_sub(b, in, one), wide = kb_mul(b, x->scale, in);
+    KVal centre = over_scale(x, kb_add(b, at, half)), pixel = kb_sub(b, centre, half), last = kb_sub(b, in, one), wide = kb_mul(b, x->scale, in);
     switch (x->c->coord) {
     case COORD_HALF_PIXEL: return pixel;
     case COORD_ASYMMETRIC: return over_scale(x, at);
+    case COORD_HALF_NN: return kb_select(b, kb_eq(b, x->scale, one), at, centre);
     case COORD_PYTORCH: return kb_select(b, kb_bin(b, KOP_GT, out, one), pixel, zero);
     case COORD_SYMMETRIC: /* the centres of both lie on each other */
         return kb_add(b, kb_mul(b, kb_mul(b, in, half), kb_sub(b, one, kb_div(b, out, wide))), pixel);

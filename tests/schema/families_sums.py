@@ -289,6 +289,8 @@ def resize(c):
             yield c.case(mode + "-antialias", [x, roi, np.array([1, 1, 0.5, 0.75], np.float32)], (2,), mode=mode, antialias=1, atol=whole)
     for rounding in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
         yield c.case("nearest-" + rounding, [x, roi, scales], (2,), nearest_mode=rounding, kind="move")
+    if c.version < 13 and c.elem() in ("float", "int32", "uint8"):  # which ONNX Runtime resizes; nobody else knows the word
+        yield c.case("nearest-half", [x, roi, scales], (2,), nearest_mode="floor", coordinate_transformation_mode="tf_half_pixel_for_nn", kind="move")
     none = np.zeros(0, np.float32) if c.version < 13 else None
     yield c.case("sizes", [x, roi, none, ints(1, 2, 7, 3)], (3,) if none is None else (2, 3), kind="move")
     if numeric:
