@@ -155,8 +155,28 @@ static bool region_outputs(Import *im, const Scope *s, const Onnx__GraphProto *g
 
 typedef VEC(Value) ValueVec;
 
+/* An input of a graph, under its name. What the operator gives it as one element (an iteration's number) may be declared as a vector of it: it is made one. */
+static bool region_input(Import *im, Scope *s, const OpDesc *d, uint32_t k, const Onnx__ValueInfoProto *p)
+{
+    Module *m = im->m;
+    Graph *g = s->in->g;
+    TypeId t = type_declared(m, p->type);
+    const TypeRec *r = t.i ? type_rec(&m->types, t) : NULL;
+    Value v = graph_input(g, (TypeId){0}, name_of(&m->names, p->name));
+    if (k < 32 && d->one >> k & 1 && r && r->kind == TY_TENSOR && r->rank == 1) {
+        int64_t one = 1;
+        Dim count = dim_const(&m->dims, 1);
+        Value shape = graph_const(g, blob_inline(&m->blobs, DT_I64, 1, &one), type_tensor(&m->types, DT_I64, 1, &count), (Name){0});
+        t = type_tensor(&m->types, r->elem, 0, NULL);
+        v = node_out(g, graph_add(g, OP_Reshape, (Value[]){v, shape}, 2, 1, NULL, (Loc){.name = name_of(&m->names, p->name)}, NODE_NONE), 0);
+    }
+    vec_push(im->arena, &s->in->formal, t);
+    return scope_define(im, s, p->name, v);
+}
+
 /* in: where the node stands; outer: where the graph's names are found, which is elsewhere when the caller of a function gave the graph. */
-static bool region(Import *im, Place *in, const Scope *outer, const Onnx__GraphProto *g, const char *attr, const ValueVec *captured, Loc loc, Graph **out)
+static bool region(Import *im, Place *in, const Scope *outer, const OpDesc *d, const Onnx__GraphProto *g, const char *attr, const ValueVec *captured,
+                   Loc loc, Graph **out)
 {
     const Names *names = &im->m->names;
     const char *owner = loc.name.i ? name_str(names, loc.name) : name_str(names, loc.op);
@@ -168,9 +188,7 @@ static bool region(Import *im, Place *in, const Scope *outer, const Onnx__GraphP
     *out = p->g;
     for (size_t k = 0; k < g->n_input; k++) {
         if (is_initializer(g, g->input[k]->name)) continue;   /* its default: nobody gives another value */
-        Value v = graph_input(p->g, (TypeId){0}, name_of(&im->m->names, g->input[k]->name));
-        vec_push(im->arena, &p->formal, type_declared(im->m, g->input[k]->type));
-        ok &= scope_define(im, &s, g->input[k]->name, v);
+        ok &= region_input(im, &s, d, p->g->in.n, g->input[k]);
     }
     for (uint32_t k = 0; k < captured->n; k++)
         map_put(&p->inner, captured->p[k].i, graph_input(p->g, (TypeId){0}, value_rec(in->g, captured->p[k])->name).i);
@@ -245,7 +263,7 @@ static bool regions(Import *im, const Scope *s, const Onnx__NodeProto *n, const 
         Graph *made = NULL;
         const Scope *where;
         const Onnx__GraphProto *g = attrs_region(s, n, d, k, &attr, &where);
-        if (g) ok &= region(im, s->in, where, g, attr, captured, loc, &made);
+        if (g) ok &= region(im, s->in, where, d, g, attr, captured, loc, &made);
         else made = region_identity(im, s, attr, captured);
         region_of[k] = made;
     }

@@ -187,6 +187,32 @@ g (int64 m, bool c, float[N] x, float[N] y) => (float[N] a, float[P, Q, N] b)
     [[s(3), YES, f(1, 2), f(3, 4)], [s(2), NO, f(1), f(2)]],
 )
 
+# As exporters write it whose loops slice by the number of the iteration.
+case(
+    "loop_number_as_vector",
+    HEAD
+    + """
+g (int64[1] m, bool[1] c, float[N,2] x) => (float[K,2] y, float[2] z)
+{
+   z0 = Constant <value = float[2] {0, 0}> ()
+   z, y = Loop (m, c, z0) <
+      body = b (int64[1] i, bool[1] go, float[2] s) => (bool[1] again, float[2] sum, float[2] row) {
+         one = Constant <value = int64[1] {1}> ()
+         axis = Constant <value = int64[1] {0}> ()
+         end = Add (i, one)
+         rows = Slice (x, i, end, axis)
+         row = Squeeze (rows, axis)
+         sum = Add (s, row)
+         k = Constant <value = int64[1] {3}> ()
+         less = Less (end, k)
+         again = And (go, less)
+      }
+   >
+}
+""",
+    [[np.array([m]), np.array([True]), np.arange(8, dtype=np.float32).reshape(4, 2)] for m in (2, 4)],
+)
+
 case(
     "loop_initializers_in_body",
     HEAD
