@@ -74,6 +74,25 @@ static void fail_as(Graph *r, const Graph *other)
     for (uint32_t k = 0; k < r->out.n; k++) value_rec(r, r->out.p[k])->type = value_type(other, other->out.p[k]);
 }
 
+static void find_sym(void *arg, Sym s) { ((bool *)arg)[s.i] = true; }
+
+/* Has a type that an earlier run gave dims that this node binds? Others speak of them by now: checks, and types that were joined. */
+static bool binds_own(const Infer *c, TypeId t, TypeId instead)
+{
+    const TypeRec *old = t.i ? type_rec(&c->m->types, t) : NULL, *by = type_rec(&c->m->types, instead);
+    if (!old || t.i == instead.i || old->kind != TY_TENSOR || by->kind != TY_TENSOR || old->rank == RANK_UNKNOWN || old->rank != by->rank) return false;
+    bool *outer = arena_array(c->m->arena, bool, c->m->dims.sym.n);
+    for (uint32_t k = 1; k < node_n_in(c->g, c->n); k++) {
+        const TypeRec *in = value_trec(c->g, node_in(c->g, c->n, k));
+        for (int a = 0; in->kind == TY_TENSOR && in->rank != RANK_UNKNOWN && a < in->rank; a++) dim_each_sym(&c->m->dims, in->dim[a], find_sym, outer);
+    }
+    for (int a = 0; a < old->rank; a++) {
+        const DimRec *d = &c->m->dims.rec.p[old->dim[a].i];
+        if (d->kind == DIM_SYM && c->m->dims.sym.p[d->sym.i].kind == SYM_NODE && !outer[d->sym.i]) return true;
+    }
+    return false;
+}
+
 static bool infer(Infer *c)
 {
     if (!infer_one_element(c, 0)) return false;   /* may make a node */
@@ -91,7 +110,9 @@ static bool infer(Infer *c)
         if (fails(br[taken ? 0 : 1])) return infer_fail(c, "%s", why_fails(br[taken ? 0 : 1]));
         for (uint32_t r = 0; r < node_n_out(c->g, c->n); r++) {
             Value v = br[taken ? 0 : 1]->out.p[r];
-            if (!infer_set_type(c, r, value_type(br[taken ? 0 : 1], v))) return false;
+            TypeId t = value_type(br[taken ? 0 : 1], v);
+            ValueRec *res = value_rec(c->g, node_out(c->g, c->n, r));
+            if (!binds_own(c, res->type, t) && !infer_set_type(c, r, t)) return false;
             value_rec(c->g, node_out(c->g, c->n, r))->content = infer_value_content(br[taken ? 0 : 1], v);
         }
         Graph *dead = br[taken ? 1 : 0];
@@ -113,7 +134,7 @@ static bool infer(Infer *c)
     for (uint32_t r = 0; r < node_n_out(c->g, c->n); r++) {
         ValueRec *res = value_rec(c->g, node_out(c->g, c->n, r));
         TypeId a = value_type(br[0], br[0]->out.p[r]), b = value_type(br[1], br[1]->out.p[r]), t;
-        if (a.i != b.i && res->type.i) continue;   /* joined by an earlier run: keep its symbols */
+        if (res->type.i && (a.i != b.i || binds_own(c, res->type, a))) continue;   /* joined by an earlier run: keep its symbols */
         if (!infer_join(c->m, a, b, "if", &t)) return infer_fail(c, "the branches give different types for result %u", r);
         if (!infer_set_type(c, r, t)) return false;
     }
