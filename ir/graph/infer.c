@@ -65,13 +65,15 @@ bool infer_need_rank(Infer *c, uint32_t k, int min, int max)
     return diag(c->m->diag, graph_loc(c->g, c->n), E_RANK, (int)k, value_name(c->g, v), r, c->op->name, want);
 }
 
-bool infer_one_element(Infer *c, uint32_t k)
+bool infer_one_element(Infer *c, uint32_t k, int rank_max)
 {
     int64_t n;
     Value v = node_in(c->g, c->n, k);
     if (!infer_need_rank(c, k, 0, -1)) return false;
-    if (dim_is_const(c->d, dim_resolve(c->d, type_count(&c->m->types, value_type(c->g, v))), &n))
-        return n == 1 || infer_fail(c, "input %u ('%s') has %lld elements, %s takes one", k, value_name(c->g, v), (long long)n, c->op->name);
+    if (dim_is_const(c->d, dim_resolve(c->d, type_count(&c->m->types, value_type(c->g, v))), &n)) {
+        if (n != 1) return infer_fail(c, "input %u ('%s') has %lld elements, %s takes one", k, value_name(c->g, v), (long long)n, c->op->name);
+        if (rank_max < 0 || infer_rank(c, k) <= rank_max) return true;
+    }
     Dim none = dim_const(c->d, 0);
     Value scalar = graph_const(c->g, blob_inline(&c->m->blobs, DT_I64, 0, ""), type_tensor(&c->m->types, DT_I64, 1, &none), (Name){0});
     Node s = graph_add(c->g, OP_Reshape, (Value[]){v, scalar}, 2, 1, NULL, node_rec(c->g, c->n)->loc, c->n);

@@ -30,8 +30,9 @@ int infer_rank(const Infer *, uint32_t k);                       /* -1 when not 
 Dim infer_dim(const Infer *, uint32_t k, int axis);
 DType infer_elem(const Infer *, uint32_t k);
 bool infer_need_rank(Infer *, uint32_t k, int min, int max);     /* error unless the rank is known and within; max -1: any */
-/* The operand has one element, whatever its rank: error when it does not; where only the run knows, it is the Reshape to a scalar that a new node makes of it. */
-bool infer_one_element(Infer *, uint32_t k);
+/* The operand has one element, whatever its rank: error when it does not; where only the run knows, or its rank is above
+ * `rank_max` (-1: any will do), it is the Reshape to a scalar that a new node makes of it. */
+bool infer_one_element(Infer *, uint32_t k, int rank_max);
 bool infer_axis(Infer *, int64_t *axis, int rank);               /* normalises a negative axis; error when out of range */
 bool infer_content(const Infer *, uint32_t k, const Dim **d, uint32_t *n);   /* elements of an int operand; false: not known */
 const Content *infer_value_content(Graph *, Value);              /* of any value; NULL: not known */

@@ -147,10 +147,11 @@ static bool clip_upgrade(Graph *g, Node n, int64_t opset)
     return true;
 }
 
+/* A limit is one element, in whatever rank; of no higher one than x, which it would not broadcast to. */
 static bool clip_infer(Infer *c)
 {
     for (uint32_t k = 1; k < 3; k++)
-        if (infer_has(c, k) && !infer_need_rank(c, k, 0, 1)) return false;
+        if (infer_has(c, k) && !infer_one_element(c, k, infer_rank(c, 0))) return false;
     return infer_like(c, 0, 0);
 }
 
@@ -285,5 +286,5 @@ const OpDesc op_Swish = {.name = "Swish", .since = 24, FLOAT1, WITH_ALPHA(ALPHA_
 const OpDesc op_SwiGLU = {.name = "SwiGLU", .since = 28, .cls = CLS_ELTWISE, .in = P_GATED, .out = P_FLOAT, WITH_ALPHA(ALPHA_1), .infer = swiglu_infer, .scalar = swiglu, .grad = grad_swiglu, .eval = eval_swiglu};
 const OpDesc op_Gelu = {.name = "Gelu", .since = 20, FLOAT1, .attrs = GELU_ATTRS, .attrs_size = sizeof(Gelu), .scalar = gelu, .grad = grad_gelu, .eval = eval_gelu};
 const OpDesc op_Shrink = {.name = "Shrink", .since = 9, .cls = CLS_ELTWISE, .in = P_NUM, .out = P_NUM, .attrs = SHRINK_ATTRS, .attrs_size = sizeof(Shrink), .scalar = shrink, .grad = grad_shrink, .eval = eval_shrink};
-const OpDesc op_Clip = {.name = "Clip", .since = 13, .cls = CLS_ELTWISE, .in = P_CLIP, .out = P_NUM, .attrs = CLIP_ATTRS, .attrs_size = sizeof(Clip),
+const OpDesc op_Clip = {.name = "Clip", .since = 13, .cls = CLS_ELTWISE, .one = 6, .in = P_CLIP, .out = P_NUM, .attrs = CLIP_ATTRS, .attrs_size = sizeof(Clip),
                         .upgrade = clip_upgrade, .infer = clip_infer, .equivalent = clip_equivalent, .scalar = clip, .grad = grad_clip, .eval = eval_clip};

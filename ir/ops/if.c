@@ -95,7 +95,7 @@ static bool binds_own(const Infer *c, TypeId t, TypeId instead)
 
 static bool infer(Infer *c)
 {
-    if (!infer_one_element(c, 0)) return false;   /* may make a node */
+    if (!infer_one_element(c, 0, -1)) return false;   /* may make a node */
     NodeRec *n = node_rec(c->g, c->n);
     Graph *br[2] = {n->region[0], n->region[1]};
     DiagFirst why[2];

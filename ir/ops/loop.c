@@ -164,7 +164,7 @@ static bool settle(Infer *c, Graph *whole, uint64_t *wrapped, bool *again)
 static bool infer(Infer *c)
 {
     for (uint32_t k = 0; k < 2; k++)   /* may make nodes */
-        if (infer_has(c, k) && !infer_one_element(c, k)) return false;
+        if (infer_has(c, k) && !infer_one_element(c, k, -1)) return false;
     NodeRec *n = node_rec(c->g, c->n);
     Graph *b = n->region[0];
     Types *ty = &c->m->types;

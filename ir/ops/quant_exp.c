@@ -8,7 +8,8 @@ Value quant_along(Ex *e, Value p, int rank, int64_t axis)
     if (e->failed || !p.i) return p;
     const TypeRec *t = ex_type(e, p);
     if (axis < 0) axis += rank;
-    bool single = t->rank == 1 && dim_is(&e->g->m->dims, t->dim[0], 1);
+    Dims *d = &e->g->m->dims;
+    bool single = t->rank == 1 && (dim_is(d, dim_resolve(d, t->dim[0]), 1) || axis >= rank); /* inference has seen to it that it is one */
     if (single && rank == 0) return ex_reshape(e, p, dim, 0);
     if (t->rank != 1 || single || axis == rank - 1) return p;
     dim[0] = -1;

@@ -27,7 +27,7 @@ static bool infer(Infer *c)
     const char *mode = ATTRS(c->g, c->n, Step)->mode;
     if (n % per || node_n_out(c->g, c->n) != m * (per - 1)) return infer_fail(c, "%u tensors and %u results are not %u of each kind", n, node_n_out(c->g, c->n), per);
     if (node_rec(c->g, c->n)->op == OP_Momentum && strcmp(mode, "standard") && strcmp(mode, "nesterov")) return infer_fail(c, "mode '%s' is unknown", mode);
-    if (!infer_one_element(c, 0) || !infer_one_element(c, 1)) return false;
+    if (!infer_one_element(c, 0, -1) || !infer_one_element(c, 1, -1)) return false;
     for (uint32_t k = 0; k < m; k++)
         for (uint32_t q = 1; q < per; q++) {
             int rank = infer_rank(c, 2 + k);

@@ -403,6 +403,28 @@ def fitting_ranks(floats):
 
 
 @case
+def limits(floats):
+    """Limits are one element in any rank, above that of what they limit, too."""
+    feeds = [{"x": floats(*x), "l": np.full(l, -0.5, np.float32), "h": np.full(h, 0.25, np.float32)}
+             for x, l, h in [((), (), ()), ((), (1,), (1,)), ((3, 4), (), (1,)), ((2, 1, 3), (1,), ())]]
+    return [node("Clip", "x l h", "y"), node("Clip", "x  h", "z")], [value(n, F) for n in "xlh"], [value(n, F) for n in "yz"], feeds, {}
+
+
+def scaled(feed):
+    x, at = feed["x"].astype(np.float32), 0 if feed["x"].ndim == 1 else 1
+    shape = [-1 if a == at else 1 for a in range(x.ndim)] if feed["s"].ndim else []
+    return [(x - feed["z"].reshape(shape)) * feed["s"].reshape(shape)]
+
+
+@old_case(21, scaled)
+def dequantised(floats):
+    """One scale for all, or one for each part of an axis: whether there is such an axis the run says."""
+    scales = [((3, 4), ()), ((3, 4), (4,)), ((2, 3, 2), (3,)), ((5,), (5,)), ((), ())]
+    feeds = [{"x": np.arange(np.prod(x), dtype=np.uint8).reshape(x), "s": np.abs(floats(*s)), "z": np.full(s, 3, np.uint8)} for x, s in scales]
+    return [node("DequantizeLinear", "x s z", "y")], [value("x", TensorProto.UINT8), value("s", F), value("z", TensorProto.UINT8)], [value("y", F)], feeds, {}
+
+
+@case
 def counted_loop(floats):
     """How often and whether are one element in any rank, which makes no versions."""
     parts = [node("Identity", "go", "on"), node("Add", "v v", "w")]
