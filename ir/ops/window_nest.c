@@ -12,10 +12,13 @@
  * the block is built: each edge block is code of its own. So nothing inside is guarded.
  * Otherwise lanes are the columns of an output row, and each has one accumulator:
  *   par n, channel, output row { left edge | vec column inside | right edge }
- * Unknown extents: the edges' columns have loops of their own over the columns of the window. */
+ * Unknown extents: the edges' columns have loops of their own over the columns of the window. So have those of windows of
+ * many columns, which go in equal parts elsewhere, as code would take minutes to compile (4096 columns: 47 s). */
 #include "ir/ops/window_nest.h"
+#include <assert.h>
 
 #define EDGE_MAX 16     /* columns of a row at its edges that are worth code of their own */
+#define COLUMNS_CODE 64 /* columns of the window that are code of their own */
 #define SHARED_ROWS 8   /* output rows that share well among threads; */
 #define SHARED_WELL 64  /* par iterations that do, where there is but one row, */
 #define SHARED_LONG 16  /* and of a tensor that is better read in long runs */
@@ -57,28 +60,59 @@ static void range(Wn *x, int i, KVal o)
 
 /* ---- a block ---- */
 
-/* The columns of the window at the taps chosen so far; tap: row-major number of the window's row. */
-static void columns(Wn *x, const Block *k, KVal *idx, KVal row, KVal *acc)
+static bool is_long(const Wn *x) { return x->w->kernel[x->last] > COLUMNS_CODE; }
+
+/* An element that the block has loaded; pos: its column behind tap 0 of window 0. */
+typedef struct Seen {
+    int64_t pos;
+    KVal v;
+} Seen;
+
+/* Columns from..from + n - 1 of the window at the taps chosen so far; tap: row-major number of the window's row. */
+static void columns(Wn *x, const Block *k, KVal *idx, KVal row, KVal from, int64_t n, KVal *acc)
 {
     Kb *b = x->b;
     const Window *w = x->w;
     int a = x->last;
-    int64_t s = w->stride[a], d = w->dilation[a], width = w->kernel[a], span = (k->n - 1) * s + (width - 1) * d + 1;
-    KVal *seen = arena_array(x->n->l->m->arena, KVal, span);
-    KVal row_tap = kb_mul(b, row, kb_i(b, width));
-    for (int64_t t = 0; t < width; t++) {
+    int64_t s = w->stride[a], d = w->dilation[a];
+    Seen seen[COLUMNS_CODE * WINDOW_COLUMNS];
+    int n_seen = 0;
+    KVal row_tap = kb_add(b, kb_mul(b, row, kb_i(b, w->kernel[a])), from), start = kb_add(b, x->start[a], kb_mul(b, from, kb_i(b, d)));
+    for (int64_t t = 0; t < n; t++) {
         KVal shared = {0};
         for (int q = 0; q < k->n; q++) {
             int64_t pos = q * s + t * d;
+            int at = 0;
             if (k->fixed && (k->at + pos < 0 || k->at + pos >= k->in)) continue;
             if (!shared.i && x->n->shared) shared = x->n->shared(x->n->arg, kb_add(b, row_tap, kb_i(b, t)), x->out[1]);
-            if (!seen[pos].i) {
-                idx[2 + a] = k->fixed ? kb_i(b, k->at + pos) : kb_add(b, x->start[a], kb_i(b, pos));
-                seen[pos] = kb_load(b, x->src, idx);
+            while (at < n_seen && seen[at].pos != pos) at++;
+            if (at == n_seen) {
+                idx[2 + a] = k->fixed ? kb_i(b, k->at + pos) : kb_add(b, start, kb_i(b, pos));
+                seen[n_seen++] = (Seen){pos, kb_load(b, x->src, idx)};
             }
-            acc[q] = x->n->step(x->n->arg, acc[q], seen[pos], shared);
+            acc[q] = x->n->step(x->n->arg, acc[q], seen[at].v, shared);
         }
     }
+}
+
+/* All columns of the window; of a long one, equal parts in a loop. */
+static void all_columns(Wn *x, const Block *k, KVal *idx, KVal row, KVal *acc)
+{
+    Kb *b = x->b;
+    int64_t width = x->w->kernel[x->last], rest = width % COLUMNS_CODE;
+    if (!is_long(x)) {
+        columns(x, k, idx, row, kb_i(b, 0), width, acc);
+        return;
+    }
+    KbLoop loop;
+    KVal next[WINDOW_COLUMNS];
+    assert(!k->fixed);
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), kb_i(b, width / COLUMNS_CODE), (uint32_t)k->n, acc, NULL);
+    for (int q = 0; q < k->n; q++) next[q] = loop.carry[q];
+    columns(x, k, idx, row, kb_mul(b, loop.iv, kb_i(b, COLUMNS_CODE)), COLUMNS_CODE, next);
+    kb_loop_end(b, &loop, next);
+    for (int q = 0; q < k->n; q++) acc[q] = loop.result[q];
+    columns(x, k, idx, row, kb_i(b, width - rest), rest, acc);
 }
 
 /* Loops over the taps of axis i.., from the outermost in. */
@@ -86,7 +120,7 @@ static void taps(Wn *x, const Block *k, int i, KVal *idx, KVal row, KVal *acc)
 {
     Kb *b = x->b;
     if (i == x->w->n - 1 && !k->dynamic) {
-        columns(x, k, idx, row, acc);
+        all_columns(x, k, idx, row, acc);
         return;
     }
     KbLoop loop;
@@ -112,9 +146,10 @@ static KVal width(Wn *x, const Block *k, int q)
     int a = x->last;
     int64_t n = 0;
     if (k->dynamic) return kb_max(x->b, kb_i(x->b, 0), kb_sub(x->b, x->hi[a], x->lo[a]));
+    if (!k->fixed) return kb_i(x->b, w->kernel[a]);
     for (int64_t t = 0; t < w->kernel[a]; t++) {
         int64_t pos = k->at + q * w->stride[a] + t * w->dilation[a];
-        n += !k->fixed || (pos >= 0 && pos < k->in);
+        n += pos >= 0 && pos < k->in;
     }
     return kb_i(x->b, n);
 }
@@ -239,7 +274,7 @@ static void row(Wn *x)
     Dims *d = &x->n->l->m->dims;
     int a = x->last;
     int64_t in, out, begin;
-    bool known = dim_is_const(d, w->in[a], &in) && dim_is_const(d, w->out[a], &out) && dim_is_const(d, w->begin[a], &begin);
+    bool known = !is_long(x) && dim_is_const(d, w->in[a], &in) && dim_is_const(d, w->out[a], &out) && dim_is_const(d, w->begin[a], &begin);
     if (known && x->lanes_are_channels) {
         known_columns(x, in, out, begin);
         return;

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Windows, and pools over whole images, compiled:   windows.py [--bmc PATH] [--seed N]
 
-Pools, convolutions channel by channel and deformed ones over row-major maps of random shapes, pads, strides and
-dilations, NaN and infinities among the elements, pools over whole images with channels side by side, as code for three
-CPUs and without optimisation, against loops in numpy. Inputs end with a page, with nothing behind it that may be read.
-One thread and two give the same bits.
+Pools, convolutions channel by channel, both with long windows too, and deformed ones over row-major maps of random
+shapes, pads, strides and dilations, NaN and infinities among the elements, pools over whole images with channels side by
+side, as code for three CPUs and without optimisation, against loops in numpy. Inputs end with a page, with nothing behind
+it that may be read. One thread and two give the same bits.
 """
 
 import argparse
@@ -32,12 +32,21 @@ def extent(size, k, stride, dilation, before, behind, ceil):
     return min(-(-room // stride) + 1, -(-(size + before) // stride))
 
 
+LONG = 65  # columns of a window that is cut into parts, and a few more
+
+
+def spatial(rng, long):
+    return [int(rng.integers(1, 4)), int(rng.integers(LONG, 3 * LONG))] if long else [int(rng.integers(1, 24)), int(rng.integers(1, 40))]
+
+
 class Window:
     """Random attributes for two spatial axes that fit the extents."""
 
-    def __init__(self, rng, size, ceil):
+    def __init__(self, rng, size, ceil, long=False):
         while True:
             self.kernel = [int(v) for v in rng.integers(1, 6, 2)]
+            if long:
+                self.kernel[1] = int(rng.integers(LONG, 2 * LONG))
             self.stride = [int(v) for v in rng.integers(1, 4, 2)]
             self.dilation = [int(v) for v in rng.choice([1, 1, 1, 2, 3], 2)]
             self.pads = [int(v) for v in rng.integers(0, 3, 4)]
@@ -62,10 +71,10 @@ class Window:
             yield o, inside
 
 
-def max_pool(rng, kind):
+def max_pool(rng, kind, long=False):
     dtype, ceil = TYPES[kind], bool(rng.integers(2))
-    shape = [1 + int(rng.integers(2)), 2, int(rng.integers(1, 24)), int(rng.integers(1, 40))]
-    w = Window(rng, shape[2:], ceil)
+    shape = [1 + int(rng.integers(2)), 2, *spatial(rng, long)]
+    w = Window(rng, shape[2:], ceil, long)
     if dtype == np.int8:
         x = rng.integers(-128, 128, shape).astype(dtype)
     else:
@@ -81,12 +90,29 @@ def max_pool(rng, kind):
     return "graph @g(%%x: %s[%s]) -> (%%y) {\n %s\n}\n" % (kind, dims, body), {"x": x}, want, 0
 
 
-def depthwise(rng, kind, beside=False):
+def average_pool(rng, kind):
+    """Long windows, all with something inside; what lies outside is not counted."""
+    dtype, channels = TYPES[kind], int(rng.choice([2, 32]))
+    shape = [1, channels, *spatial(rng, True)]
+    w = Window(rng, shape[2:], False, True)
+    while not all(inside for _, inside in w.places(shape[2:])):
+        w = Window(rng, shape[2:], False, True)
+    x = rng.standard_normal(shape).astype(dtype)
+    want = np.zeros(shape[:2] + w.out)
+    for o, inside in w.places(shape[2:]):
+        want[:, :, o[0], o[1]] = np.mean([x[:, :, p[0], p[1]].astype(np.float64) for _, p in inside], axis=0)
+    dims = "H,W,%d" % channels if rng.integers(2) else "%d,%d,%d" % (*shape[2:], channels)
+    body = "%%t = Transpose(%%x) {perm=[0,3,1,2]}\n %%y = AveragePool(%%t) {kernel_shape=%s, %s}" % (w.kernel, w.attrs())
+    x = np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    return "graph @g(%%x: %s[1,%s]) -> (%%y) {\n %s\n}\n" % (kind, dims, body), {"x": x}, want, {"f32": 1e-5, "f64": 1e-13}[kind]
+
+
+def depthwise(rng, kind, beside=False, long=False):
     """beside: channels lie side by side, so many that they may be cut into chunks."""
     dtype = TYPES[kind]
     channels, per = int(rng.choice([32, 48]) if beside else rng.integers(2, 4)), int(rng.choice([1, 1, 2]))
-    shape = [1 + int(rng.integers(2)), channels, int(rng.integers(1, 24)), int(rng.integers(1, 40))]
-    w = Window(rng, shape[2:], False)
+    shape = [1 + int(rng.integers(2)), channels, *spatial(rng, long)]
+    w = Window(rng, shape[2:], False, long)
     x = rng.standard_normal(shape).astype(dtype)
     k = rng.standard_normal([channels * per, 1] + w.kernel).astype(dtype)
     bias = rng.standard_normal(channels * per).astype(dtype)
@@ -111,6 +137,11 @@ def depthwise(rng, kind, beside=False):
 
 def side_by_side(rng, kind):
     return depthwise(rng, kind, True)
+
+
+def long_window(rng, kind):
+    make = [max_pool, depthwise, lambda *x, **more: depthwise(*x, beside=True, **more)][int(rng.integers(3))]
+    return make(rng, kind, long=True)
 
 
 def over_all(rng, kind):
@@ -190,6 +221,7 @@ def check(tally, bmc, work, name, case):
 
 
 KINDS = ((max_pool, ("f32", "f16", "f64", "i8")), (depthwise, ("f32", "f64", "f16")), (side_by_side, ("f32", "f64")),
+         (long_window, ("f32", "f64")), (average_pool, ("f32", "f64")),
          (over_all, ("f32", "f64", "f16")), (deformed, ("f32", "f64")))
 
 
