@@ -55,7 +55,7 @@ bool resize_fraction(double scale, int64_t *p, int64_t *q);
 typedef struct ResizeTable {
     Dim taps;
     int64_t n_taps;         /* 0: only the run knows */
-    KBuf index, weight;     /* [out, taps]; weight 0: nearest */
+    KBuf index, weight;     /* [taps, out]; weight 0: nearest */
     int64_t times;          /* not 0: no table, position o is made of o / times alone */
     bool crop;              /* the first index is -1 where the position lies outside */
     KBuf scale;             /* BY_SCALES while running: the operand, row-major */

@@ -1,7 +1,10 @@
 /* resize_lower.c: the loops of Resize and Upsample.
  * Few taps (nearest, linear, cubic in two dimensions): one nest over the result; positions and weights of each axis come
  * from tables (resize_table.c; none where elements are repeated) and are loaded outside the loop over channels, when those lie innermost:
- *   y[n, c, oh, ow] = sum over i, j of  x[n, c, index_h[oh][i], index_w[ow][j]] * weight_h[oh][i] * weight_w[ow][j]
+ *   y[n, c, oh, ow] = sum over i, j of  x[n, c, index_h[i][oh], index_w[j][ow]] * weight_h[i][oh] * weight_w[j][ow]
+ * Where the innermost axis is resized, too, its lanes come from many places: the other axes go first, into a row of
+ * scratch of the input's length, so that an element takes its own axis' taps from there and not all of them:
+ *   row[w] = sum over i of  x[n, c, index_h[i][oh], w] * weight_h[i][oh]      y[n, c, oh, ow] = sum over j of  row[..] * ..
  * Many (antialias, three dimensions): one axis after the other, through memory in the type of the sums. */
 #include "ir/ops/resize.h"
 #include <math.h>
@@ -134,10 +137,11 @@ typedef struct Nest {
     const bool *axis;       /* those that are resized now */
     const KVal *out;
     KVal idx[RANK_MAX], acc, outside;
+    int row;                /* not -1: src is a row along that axis */
     bool started;
 } Nest;
 
-static KVal table_at(Nest *n, KBuf table, int i, KVal t) { return kb_load(n->b, kb_param(n->b, table, false), (KVal[]){n->out[i], t}); }
+static KVal table_at(Nest *n, KBuf table, int i, KVal t) { return kb_load(n->b, kb_param(n->b, table, false), (KVal[]){t, n->out[i]}); }
 
 /* Adds what the taps of axes i.. give, times w. */
 static void terms(Nest *n, int i, KVal w)
@@ -146,7 +150,7 @@ static void terms(Nest *n, int i, KVal w)
     Rl *x = n->x;
     while (i < x->c.rank && !n->axis[i]) i++;
     if (i == x->c.rank) {
-        KVal v = kb_load(b, n->src, n->idx);
+        KVal v = kb_load(b, n->src, n->row < 0 ? n->idx : &n->idx[n->row]);
         if (x->c.mode == RESIZE_NEAREST) n->acc = v;
         else if (!w.i) n->acc = kb_cast(b, x->acc, v);
         else {
@@ -219,6 +223,36 @@ static void memory_order(Rl *x, int *order)
     }
 }
 
+/* Should the other axes go first, into a row along axis `last`? Not where most of it would not be looked at. */
+static bool by_rows(Rl *x, const bool *axis, int last)
+{
+    enum { LOOKED_AT = 4 /* of so many elements one makes a result */ };
+    const ResizeAxis *a = &x->c.axis[last];
+    bool others = false;
+    for (int i = 0; i < x->c.rank; i++) {
+        others |= axis[i] && i != last;
+        if (axis[i] && x->table[i].crop) return false; /* what lies outside is known only with all axes */
+    }
+    return others && x->c.mode != RESIZE_NEAREST && a->known && a->scale * LOOKED_AT >= 1;
+}
+
+/* The axes but `last` into scratch, which src is then. */
+static void make_row(Nest *n, const bool *axis, int last)
+{
+    Kb *b = n->b;
+    Dim len = n->x->c.axis[last].in;
+    bool others[RANK_MAX];
+    KVal none = {0};
+    for (int i = 0; i < n->x->c.rank; i++) others[i] = axis[i] && i != last;
+    uint32_t row = kb_local(b, "row", n->x->acc, 1, &len);
+    n->idx[last] = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, len));
+    n->axis = others;
+    terms(n, 0, none);
+    kb_store(b, row, &n->idx[last], n->acc);
+    kb_end(b);
+    n->src = row, n->row = last, n->started = false;
+}
+
 /* dst: 0: the node's result. */
 static void pass(Rl *x, KBuf src, KBuf dst, const bool *axis)
 {
@@ -228,9 +262,16 @@ static void pass(Rl *x, KBuf src, KBuf dst, const bool *axis)
     KVal out[RANK_MAX], none = {0};
     memory_order(x, order);
     Kb *b = lw_kernel(l, "resize");
-    Nest n = {.x = x, .b = b, .src = kb_param(b, src, false), .axis = axis, .out = out};
+    Nest n = {.x = x, .b = b, .src = kb_param(b, src, false), .axis = axis, .out = out, .row = -1};
+    bool own[RANK_MAX] = {false};
     for (int i = 0; i < rank; i++) {
         bool gather = i == rank - 1 && axis[order[i]] && dtype_compute(e) != DT_STR && dtype_info(e)->bits >= 8;
+        if (gather && by_rows(x, axis, order[i])) {
+            for (int k = 0; k < i; k++) n.idx[order[k]] = out[order[k]];
+            make_row(&n, axis, order[i]);
+            own[order[i]] = true;
+            n.axis = own;
+        }
         out[order[i]] = kb_for(b, gather ? KLOOP_VEC : KLOOP_PAR, kb_i(b, 0), kb_dim(b, dst.i ? kbuf(l->k, dst)->dim[order[i]] : lw_out_dim(l, 0, order[i])));
     }
     for (int i = 0; i < rank; i++) n.idx[i] = out[i];

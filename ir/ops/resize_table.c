@@ -1,7 +1,7 @@
 /* resize_table.c: tables of Resize: for each position o of the result along an axis the positions of the input that it
  * is made of, clamped to the input, and their weights.
- *   c = coordinate of o in the input      first = floor(c) + 1 - taps/2      index[o][t] = clamp(first + t)
- *   weight[o][t] = K(|first + t - c| * s)       K: the hat 1-x, or the cubic kernel; s < 1 where antialias stretches it
+ *   c = coordinate of o in the input      first = floor(c) + 1 - taps/2      index[t][o] = clamp(first + t)
+ *   weight[t][o] = K(|first + t - c| * s)       K: the hat 1-x, or the cubic kernel; s < 1 where antialias stretches it
  * Kernel IR's builder folds constants: where all is known, the same code that makes the kernel gives the tables' numbers. */
 #include "ir/ops/resize.h"
 #include <assert.h>
@@ -170,17 +170,17 @@ static bool constants(Rt *x, ResizeTable *t)
         Place p = place(x, kb_i(b, o), kb_i(b, n));
         double sum = 0;
         for (int64_t k = 0; k < n; k++) {
-            index[o * n + k] = (int32_t)number(b, index_at(x, &p, kb_i(b, k)));
-            if (x->c->mode != RESIZE_NEAREST) sum += w64[o * n + k] = number(b, weight_at(x, &p, kb_i(b, k)));
+            index[k * out + o] = (int32_t)number(b, index_at(x, &p, kb_i(b, k)));
+            if (x->c->mode != RESIZE_NEAREST) sum += w64[k * out + o] = number(b, weight_at(x, &p, kb_i(b, k)));
         }
         for (int64_t k = 0; k < n; k++) {
-            if (!weights_sum_to_one(x->c)) w64[o * n + k] /= sum;
-            w32[o * n + k] = (float)w64[o * n + k];
+            if (!weights_sum_to_one(x->c)) w64[k * out + o] /= sum;
+            w32[k * out + o] = (float)w64[k * out + o];
         }
     }
     l->b = NULL;
     if (x->c->mode == RESIZE_NEAREST && n == 1 && (t->times = repeated(index, in, out))) return true;
-    Dim dim[2] = {x->a->out, t->taps};
+    Dim dim[2] = {t->taps, x->a->out}; /* lanes are positions */
     t->index = lw_const_buf(l, blob_inline(&l->m->blobs, DT_I32, out * n, index), "index", 2, dim);
     if (x->c->mode == RESIZE_NEAREST) return true;
     bool wide = x->acc == DT_F64;
@@ -196,7 +196,7 @@ bool resize_table(Lw *l, const ResizeCase *c, int i, DType acc, KBuf roi, KBuf s
     *t = (ResizeTable){.taps = taps, .crop = c->coord == COORD_CROP};
     if (!dim_is_const(&l->m->dims, taps, &t->n_taps)) t->n_taps = 0;
     if (constants(&x, t)) return true;
-    Dim dim[2] = {x.a->out, taps};
+    Dim dim[2] = {taps, x.a->out};
     t->index = lw_temp(l, DT_I32, 2, dim);
     bool nearest = c->mode == RESIZE_NEAREST;
     if (!nearest) t->weight = lw_temp(l, acc, 2, dim);
@@ -210,8 +210,8 @@ bool resize_table(Lw *l, const ResizeCase *c, int i, DType acc, KBuf roi, KBuf s
         x.start = to_real(&x, kb_load(b, kb_param(b, roi, false), &s));
         x.end = to_real(&x, kb_load(b, kb_param(b, roi, false), &e));
     }
-    to[0] = kb_for(b, KLOOP_PAR, zero, kb_dim(b, dim[0]));
-    Place p = place(&x, to[0], n);
+    to[1] = kb_for(b, KLOOP_PAR, zero, kb_dim(b, dim[1]));
+    Place p = place(&x, to[1], n);
     if (!nearest && !weights_sum_to_one(c)) {
         KbLoop loop;
         kb_loop(b, &loop, KLOOP_SEQ, zero, n, 1, &sum, NULL);
@@ -219,9 +219,9 @@ bool resize_table(Lw *l, const ResizeCase *c, int i, DType acc, KBuf roi, KBuf s
         kb_loop_end(b, &loop, &next);
         inverse = kb_div(b, real(&x, 1), loop.result[0]);
     }
-    to[1] = kb_for(b, KLOOP_SEQ, zero, n);
-    kb_store(b, kb_param(b, t->index, true), to, kb_cast(b, DT_I32, index_at(&x, &p, to[1])));
-    if (!nearest) kb_store(b, kb_param(b, t->weight, true), to, kb_cast(b, acc, kb_mul(b, weight_at(&x, &p, to[1]), inverse)));
+    to[0] = kb_for(b, KLOOP_SEQ, zero, n);
+    kb_store(b, kb_param(b, t->index, true), to, kb_cast(b, DT_I32, index_at(&x, &p, to[0])));
+    if (!nearest) kb_store(b, kb_param(b, t->weight, true), to, kb_cast(b, acc, kb_mul(b, weight_at(&x, &p, to[0]), inverse)));
     kb_end(b);
     kb_end(b);
     lw_kernel_end(l);
