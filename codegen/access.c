@@ -2,7 +2,8 @@
  * falls out of the arithmetic:
  *   UNI           one scalar load, the result is uniform
  *   LIN, coef 1   a 16-lane load or store (masked in tails and under predicates)
- *   LIN           a few vectors and shuffles for short strides, else as VEC
+ *   LIN           a few vectors (masked in tails, where there are mask registers) and shuffles for short strides, else
+ *                 as VEC
  *   REP, coef 1   loads: a short vector, each element several times; else as VEC
  *   VEC           gather, scatter; the uniform part goes to the address, the rest is 32 bits wide where it fits, which
  *                 halves the instructions
@@ -132,6 +133,8 @@ static int64_t reach(const Dims *dims, const KBufRec *p, const Dim *stride, int 
     return sum;
 }
 
+enum { NEAR = 1 << 30 /* elements that 32 bits of each lane reach */ };
+
 /* access_offset, where lanes that lie anywhere are relative to *base, which is moved by what is the same in all lanes:
  * an index is within its axis, so that what is left is small where the axes are. */
 static Cv lane_offset(CgFn *f, const KInstRec *in, LV *base)
@@ -141,7 +144,6 @@ static Cv lane_offset(CgFn *f, const KInstRec *in, LV *base)
     const Dims *dims = g->m->dims;
     KVal idx[RANK_MAX];
     Dim stride[RANK_MAX];
-    enum { NEAR = 1 << 30 };
     int n = kx_access_terms(f->k, g->m->dims, in, idx, stride);
     int64_t vec_reach = 0;
     Cv same = cv_uni(cg_i64(g, 0)), lanes = {0};
@@ -161,7 +163,7 @@ static Cv lane_offset(CgFn *f, const KInstRec *in, LV *base)
     *base = elem_ptr(g, p->elem, *base, same.v);
     same.v = cg_i64(g, 0);
     lanes.v = cv_vec(f, cv_add(f, same, lanes));
-    if (coef < NEAR / LANES && (vec_reach < NEAR || (n == p->rank && reach(dims, p, stride, 0, n) < NEAR)))
+    if (coef < NEAR / LANES_MAX && (vec_reach < NEAR || (n == p->rank && reach(dims, p, stride, 0, n) < NEAR)))
         lanes.v = LLVMBuildTrunc(g->b, lanes.v, cg_vec_type(g, g->i32), "");
     return lanes;
 }
@@ -301,15 +303,16 @@ bool access_mask_cheap(Cg *g, DType t)
     return g->isa.avx && elem_bytes(t) >= 4 && dtype_compute(t) != DT_STR;
 }
 
-/* Lanes `coef` elements apart, all active: loads of whole vectors from the first to the last element, nothing
- * beyond, and shuffles. */
+/* Lanes `coef` elements apart: loads of whole vectors from the first to the last element, nothing beyond, and
+ * shuffles. */
 static bool few_vectors(Cg *g, DType t, int64_t coef)
 {
     if (coef == 2 || coef == -1) return true;
     return (coef == 3 || coef == 4) && g->isa.avx512 && elem_bytes(t) <= 4;
 }
 
-static LV read_apart(Cg *g, DType t, LV base, LV off, int64_t coef)
+/* With a mask (mask registers): only elements of lanes that are on are touched. */
+static LV read_apart(Cg *g, DType t, LV base, LV off, int64_t coef, LV mask)
 {
     LT vt = cg_vec_type(g, cg_mem_type(g, t));
     int64_t lanes = g->lanes, end = (lanes - 1) * coef, low = coef < 0 ? end : 0,
@@ -317,15 +320,21 @@ static LV read_apart(Cg *g, DType t, LV base, LV off, int64_t coef)
     LV p = elem_ptr(g, t, base, off), v = NULL;
     for (int64_t at = low, done = 0; done < lanes; at += lanes) {
         int64_t first = at + lanes - 1 > last ? last - lanes + 1 : at;
-        LV from = cg_i64(g, first),
-           part = cg_load(g, vt, LLVMBuildGEP2(g->b, cg_mem_type(g, t), p, &from, 1, ""), elem_align(t));
-        LV pick[LANES_MAX];
+        LV from = cg_i64(g, first), pick[LANES_MAX], lane_of[LANES_MAX], part, on;
+        LV q = LLVMBuildGEP2(g->b, cg_mem_type(g, t), p, &from, 1, "");
+        for (int i = 0; i < lanes; i++) lane_of[i] = cg_i32(g, lanes); /* none */
         for (int i = 0; i < lanes; i++) {
             int64_t e = i * coef - first;
             bool here = e >= 0 && e < lanes && (i * coef >= at);
             pick[i] = here ? cg_i32(g, e + (v ? lanes : 0)) : v ? cg_i32(g, i) : LLVMGetPoison(g->i32);
+            if (here) lane_of[e] = cg_i32(g, i);
             done += here;
         }
+        if (mask) {
+            on = LLVMBuildShuffleVector(g->b, mask, LLVMConstNull(LLVMTypeOf(mask)), LLVMConstVector(lane_of, g->lanes), "");
+            part = masked(g, "llvm.masked.load", (LT[]){vt, g->ptr},
+                          (LV[]){q, cg_i32(g, elem_align(t)), on, LLVMConstNull(vt)}, 4);
+        } else part = cg_load(g, vt, q, elem_align(t));
         v = LLVMBuildShuffleVector(g->b, v ? v : part, v ? part : LLVMGetPoison(vt), LLVMConstVector(pick, g->lanes), "");
     }
     return scalar_from_mem(g, t, v);
@@ -357,11 +366,13 @@ static LV read_lanes_masked(CgFn *f, DType t, LV base, Cv off, LV mask)
     LT mem = cg_vec_type(g, cg_mem_type(g, t));
     if (repeats(off.kind) && off.coef == 1) return read_repeated(g, t, elem_ptr(g, t, base, off.v), lanes_each(off.kind), mask);
     if (off.kind == CV_LIN && off.coef == 1) return access_read(g, t, elem_ptr(g, t, base, off.v), true, mask);
-    if (off.kind == CV_LIN && !mask && few_vectors(g, t, off.coef)) return read_apart(g, t, base, off.v, off.coef);
+    if (off.kind == CV_LIN && (!mask || g->isa.avx512) && few_vectors(g, t, off.coef))
+        return read_apart(g, t, base, off.v, off.coef, mask);
     LV p;
     if (off.kind == CV_LIN) {
         LV step[LANES_MAX];
-        for (unsigned i = 0; i < g->lanes; i++) step[i] = cg_i64(g, off.coef * i);
+        bool near = off.coef > -NEAR / LANES_MAX && off.coef < NEAR / LANES_MAX;
+        for (unsigned i = 0; i < g->lanes; i++) step[i] = near ? cg_i32(g, off.coef * (int)i) : cg_i64(g, off.coef * (int)i);
         LV lanes = LLVMConstVector(step, g->lanes);
         p = LLVMBuildGEP2(g->b, cg_mem_type(g, t), elem_ptr(g, t, base, off.v), &lanes, 1, "");
     } else {

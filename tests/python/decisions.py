@@ -457,6 +457,21 @@ def tables(t):
         t.tally.check(stem + ": as with two copies", got.tobytes() == plain.tobytes())
 
 
+POOL = """bir 1
+graph @main(%x: f32[1,4,20,20]) -> (%y) {
+  %y = MaxPool(%x) {kernel_shape=[2,2], strides=[2,2]}
+}
+"""
+
+
+def apart(t):
+    """Lanes two elements apart are whole vectors and shuffles, also of the ten that are a row: no gather."""
+    t.write("pool.bir", POOL)
+    if t.compile("pool.bir", "pool.s", "--cpu=x86-64-v4"):
+        code = open(t.path("pool.s")).read()
+        t.tally.check("lanes apart under a mask", "gather" not in code and "vpermt2ps" in code)
+
+
 def amx_here():
     with open("/proc/cpuinfo") as f:
         return "amx_bf16" in f.read()
@@ -599,7 +614,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, filtering, filtering_rows, budget, narrow, halves, matrix_registers, unchecked, tables, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, filtering_rows, budget, narrow, halves, matrix_registers, apart, unchecked, tables, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What goes in lanes, compiled:   lanes.py [--bmc PATH] [--seed N]
 
-Rows whose elements lie apart (behind a Transpose), sums over rows far apart, one row times a matrix beyond the caches,
+Rows whose elements lie apart (behind a Transpose), every few elements, sums over rows far apart, one row times a matrix beyond the caches,
 products of 16-bit types, determinants a matrix a lane, constants that are made of latent ones, heads beyond the
 caches, functions of doubles, trees that rows walk side by side: lengths around whole vectors and blocks, fixed and
 symbolic, NaN among the elements, as code for three CPUs and without optimisation, against numpy. Inputs end with a page,
@@ -233,6 +233,24 @@ def forest(rng, kind, trees, rows, classes, aggregate, symbolic):
     return text, {"x": x}, {"y": want}
 
 
+def every_few(rng, kind, step, width, symbolic):
+    """Elements a step apart, also backwards, and windows that far apart: whole vectors, and what is left of one."""
+    x = elements(rng, kind, (1, 2, 3, width))
+    dims = "1,2,R,W" if symbolic else "1,2,3,%d" % width
+    start, end = (0, 1 << 31) if step > 0 else (-1, -(1 << 31))
+    pool = step > 0 and kind == "f32"
+    text = "graph @g(%%x: %s[%s]) -> (%%y%s) {\n" % (kind, dims, ", %z" if pool else "")
+    for name, v in ("a", start), ("b", end), ("c", 3), ("d", step):
+        text += "  %%%s = const i64[1] [%d]\n" % (name, v)
+    text += "  %s = Slice(%x, %a, %b, %c, %d)\n  %y = Add(%s, %s)\n"
+    want = {"y": x[..., ::step] + x[..., ::step]}
+    if pool:
+        text += "  %%z = MaxPool(%%x) {kernel_shape=[2,2], strides=[1,%d]}\n" % step
+        rows = np.maximum(x[:, :, 1:], x[:, :, :-1])
+        want["z"] = np.maximum(rows[..., :-1:step], rows[..., 1::step])
+    return text + "}\n", {"x": x}, want
+
+
 def cases(rng):
     for shape in (1, 9, 7, 4), (2, 3, 8, 4), (1, 5, 17, 3), (1, 4, 33, 6), (1, 3, 100, 16):
         yield "apart %s" % (shape,), "f32", behind_transpose(rng, "f32", shape, False)
@@ -250,6 +268,10 @@ def cases(rng):
         yield "product of %s, %d x %d x %d" % (kind, m, k, n), "exact", narrow(rng, kind, m, k, n, symbolic)
     for side, batch in (1, 9), (2, 17), (3, 8), (7, 33), (48, 8), (49, 8):
         yield "det %d of %d" % (batch, side), "f32", determinants(rng, side, batch)
+    for step, width in (2, 20), (2, 65), (3, 47), (3, 100), (4, 61), (5, 90), (-1, 23), (-2, 45):
+        yield "every %d of %d" % (step, width), "f32", every_few(rng, "f32", step, width, False)
+    for kind, step, width in ("i8", 2, 45), ("i8", 3, 130), ("f16", 4, 77), ("f64", 2, 25), ("i32", -3, 70), ("f32", 2, 51):
+        yield "every %d of %s" % (step, kind), kind, every_few(rng, kind, step, width, True)
     yield "latent", "f32", latent(rng)
     yield "heads", "i32", heads(rng, "i32", 1040)
     yield "heads of halves", "f16", heads(rng, "f16", 1040)
