@@ -211,6 +211,25 @@ static int64_t row_distance(const CgFn *f, const KMacc *m)
     return kx_affine(f->k, f->g->m->dims, karg(f->k, kinst(f->k, y), 0), block_param(f, m->addr, 1), &d) ? d : 0;
 }
 
+/* What is left of n in blocks of a, min(a, n - a*x), has two values where there is something left: a and the rest. */
+static void block_lengths(const CgFn *f, KVal v, int64_t length[2])
+{
+    const Kernel *k = f->k;
+    const Dims *d = f->g->m->dims;
+    const KInstRec *in = kval(k, v)->def.i ? kinst(k, kval(k, v)->def) : NULL;
+    length[0] = length[1] = 0;
+    for (uint32_t i = 0; in && in->op == KOP_MIN && i < 2; i++) {
+        KVal left = karg(k, in, i);
+        int64_t a, n, unit;
+        if (!kval(k, left)->def.i || !kx_const_i(k, d, karg(k, in, 1 - i), &a) || a < 1) continue;
+        const KInstRec *sub = kinst(k, kval(k, left)->def);
+        if (sub->op != KOP_SUB || !kx_const_i(k, d, karg(k, sub, 0), &n) || n < a || !kval(k, karg(k, sub, 1))->def.i) continue;
+        const KInstRec *mul = kinst(k, kval(k, karg(k, sub, 1))->def);
+        for (uint32_t j = 0; mul->op == KOP_MUL && j < 2; j++)
+            if (kx_const_i(k, d, karg(k, mul, j), &unit) && unit == a) length[0] = a, length[1] = n % a;
+    }
+}
+
 /* Is a block too long to be repeated for every vector of a tile? */
 static bool is_heavy(const CgFn *f, KBlock b)
 {
@@ -239,7 +258,7 @@ void macc_emit(CgFn *f, KInst i)
     find_of_row(&c);
     unsigned n_touch = find_touched(&c);
     const KInstRec *def = kinst(f->k, kval(f->k, pred)->def);
-    g->tiles |= tile_emit(&(TileEmit){
+    TileEmit e = {
         .cx = g->cx,
         .mod = g->mod,
         .b = g->b,
@@ -279,5 +298,8 @@ void macc_emit(CgFn *f, KInst i)
         .touch = on_touch,
         .load_scalar = on_load_scalar,
         .load_vector = on_load_vector,
-    });
+    };
+    block_lengths(f, karg(f->k, in, KM_ROWS), e.row_counts);
+    block_lengths(f, karg(f->k, in, KM_COLS), e.col_counts);
+    g->tiles |= tile_emit(&e);
 }

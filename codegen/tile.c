@@ -206,15 +206,20 @@ static void prefetch_plan(const Tile *t, Operands *o, V row, V col)
     int64_t rows, cols, group = e->quads ? 4 : 1, a_bytes = dtype_info(e->a_type)->bits / 8;
     int64_t strip_bytes = e->quads ? 64 : 16 * (dtype_info(e->b_type)->bits / 8) * e->sums;   /* of an element's sums, side by side */
     if (o->own_stride) return;   /* no register left for another address */
-    bool known = is_const(e->rows, &rows);
-    if (!e->m_inner || (known ? rows <= o->h : o->h < t->mr)) return;   /* few rows are a stream, which hardware sees; a rest of rows has little time */
+    bool known = is_const(e->rows, &rows), two = !known && e->row_counts[1];
+    unsigned least = !two ? t->mr : e->a_row ? 1 : t->rows.part[0].size;   /* with a pointer for each row the largest tiles only: another loop would spill */
+    if (!e->m_inner || (known ? rows <= o->h : o->h < least)) return;   /* few rows are a stream, which hardware sees; a rest of rows has little time */
     bool few_cols = is_const(e->cols, &cols) && cols <= 16 * AHEAD_COLS * (int64_t)t->nv;
     if (e->b_packed && (e->b_next || !few_cols || cols > 16 * (int64_t)t->nv)) {
         Ahead *b = &o->ahead[o->n_ahead++];
         int64_t share_bytes = o->w * strip_bytes * o->h;
         V whole = e->rows;
         if (known) b->step = share_bytes / rows + 1;
-        else {   /* whole tiles share it; one alone is a stream again */
+        else if (two) {
+            V step[2];
+            for (int i = 0; i < 2; i++) step[i] = k64(t, e->row_counts[i] > o->h ? share_bytes / e->row_counts[i] + 1 : 0);
+            b->steps = LLVMBuildSelect(t->b, LLVMBuildICmp(t->b, LLVMIntEQ, whole, k64(t, e->row_counts[0]), ""), step[0], step[1], "");
+        } else {   /* whole tiles share it; one alone is a stream again */
             whole = LLVMBuildNSWSub(t->b, whole, LLVMBuildURem(t->b, whole, k64(t, o->h), ""), "");
             V some = add_k(t, LLVMBuildUDiv(t->b, k64(t, share_bytes), whole, ""), 1);
             b->steps = LLVMBuildSelect(t->b, LLVMBuildICmp(t->b, LLVMIntSLE, e->rows, k64(t, o->h), ""), k64(t, 0), some, "");

@@ -23,6 +23,7 @@ typedef struct TileEmit {
     int64_t a_row;                      /* elements from a row of A to the next, the same for all rows; 0: not known */
     bool heavy_epilogue;                /* the epilogue is long (transcendentals): emit it once per tile in a loop over stored accumulators, not mr*nv times */
     LLVMValueRef rows, cols, K, T, a_k, b_k, b_strip, b_sum;   /* i64 */
+    int64_t row_counts[2], col_counts[2];   /* the numbers of rows and of columns that there can be, beside none; 0, 0: not known */
     LLVMValueRef a_base, b_base;        /* ptr to element 0 */
     void *arg;
     /* Emit at the builder's position, from i64 values; *pred is i1 or NULL for always. */

@@ -1,5 +1,6 @@
 /* tile_cover: which tiles cover the rows and columns of a macc, and the loops over them.
  *   known extents     at most two row heights and two strip widths: whole tiles and a rest, or near-equal ones
+ *   one of two        tiles of both, each extent's number of them
  *   others            a chain of halving heights; whole vectors of columns, then the last strip by itself
  * A body is emitted once per part, so code size follows the number of parts. */
 #include "codegen/tile_internal.h"
@@ -47,12 +48,43 @@ static void cover_add(Cover *c, unsigned size, int64_t lo, int64_t count, PartMa
     c->part[c->n++] = (Part){.size = size, .lo = lo, .count = count, .mask = mask};
 }
 
+/* The tiles of both lengths that an extent can have, largest first: how many of each, the extent decides. */
+static void cover_two(Tile *t, Cover *c, V extent, const int64_t length[2], bool rows, unsigned max, unsigned other)
+{
+    unsigned size[2][2];
+    int64_t count[2][2];
+    V is[2];
+    for (int x = 0; x < 2; x++) {
+        int64_t n = rows ? length[x] : (length[x] + 15) / 16;
+        split_known(t, n, max, rows, other, size[x], count[x]);
+        is[x] = LLVMBuildICmp(t->b, LLVMIntEQ, extent, k64(t, length[x]), "");
+    }
+    for (unsigned s = max; s > 0; s--) {
+        int64_t n[2] = {0, 0};
+        bool ragged = false;
+        for (int x = 0; x < 2; x++)
+            for (int p = 0; p < 2; p++) {
+                if (size[x][p] != s || !count[x][p]) continue;
+                n[x] += count[x][p];
+                ragged |= !rows && length[x] % 16 && (p == 1 || !count[x][1]);   /* its last tile is of this size */
+            }
+        if (!n[0] && !n[1]) continue;
+        assert(c->n < PARTS_MAX);
+        V none = LLVMBuildSelect(t->b, is[1], k64(t, n[1]), k64(t, 0), "");   /* no columns: nothing */
+        c->part[c->n++] = (Part){.size = s, .count = -1, .tiles = LLVMBuildSelect(t->b, is[0], k64(t, n[0]), none, ""), .mask = ragged ? PART_EITHER : PART_FULL};
+    }
+}
+
 static void cover_rows(Tile *t)
 {
     const TileEmit *e = t->e;
     Cover *c = &t->rows;
     int64_t n;
     *c = (Cover){.unit = 1, .end = e->rows};
+    if (!is_const(e->rows, &n) && e->row_counts[1]) {
+        cover_two(t, c, e->rows, e->row_counts, true, t->mr, t->nv);
+        return;
+    }
     if (!is_const(e->rows, &n)) {
         for (unsigned h = t->mr;; h = h > 6 ? (h + 1) / 2 : h - 1) {   /* a rest of up to mr-1 rows takes a tile or two, code stays small */
             cover_add(c, h, 0, -1, PART_FULL);
@@ -72,6 +104,11 @@ static void cover_cols(Tile *t)
     Cover *c = &t->cols;
     int64_t n, rows;
     *c = (Cover){.unit = 16, .end = e->cols};
+    bool masks = !e->b_packed && (e->col_counts[0] % 16 || e->col_counts[1] % 16);   /* loads of the last tile must not run past the row */
+    if (!is_const(e->cols, &n) && e->col_counts[1] && !masks) {
+        cover_two(t, c, e->cols, e->col_counts, false, t->nv, t->mr);
+        return;
+    }
     if (!is_const(e->cols, &n)) {
         if (t->nv > 1 || !e->b_packed) cover_add(c, t->nv, 0, -1, PART_FULL);
         cover_add(c, 1, 0, -1, e->b_packed ? PART_EITHER : PART_MASKED);
@@ -114,12 +151,14 @@ void tile_cover_emit(Tile *t, const Cover *c, void (*body)(Tile *, const Part *,
             continue;
         }
         V first = part->count < 0 ? pos : k64(t, part->lo);
+        V end = part->tiles ? add(t, pos, mul(t, part->tiles, k64(t, step))) : NULL;
         Block before = here(t), head = block_new(t, "tiles"), inside = block_new(t, "tile"), after = block_new(t, "tiles.end");
         LLVMBuildBr(t->b, head);
         at(t, head);
         V iv = phi(t, t->i64, first, before);
         V more;
-        if (part->count >= 0) more = LLVMBuildICmp(t->b, LLVMIntSLT, iv, k64(t, part->lo + part->count * step), "");
+        if (part->tiles) more = LLVMBuildICmp(t->b, LLVMIntSLT, iv, end, "");
+        else if (part->count >= 0) more = LLVMBuildICmp(t->b, LLVMIntSLT, iv, k64(t, part->lo + part->count * step), "");
         else more = LLVMBuildICmp(t->b, LLVMIntSLE, add_k(t, iv, part->mask == PART_FULL ? step : 1), c->end, "");
         LLVMBuildCondBr(t->b, more, inside, after);
         at(t, inside);

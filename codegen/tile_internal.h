@@ -13,7 +13,8 @@ enum { TILE_MAX = 64, ROWS_MAX = 32, PARTS_MAX = 8, LINE = 64 /* bytes of a cach
 typedef enum PartMask { PART_FULL, PART_MASKED, PART_EITHER } PartMask;   /* is the last strip cut by `cols`? never, always, decided while running */
 typedef struct Part {
     unsigned size;      /* rows, or vectors of 16 columns: `sums` strips each */
-    int64_t lo, count;  /* known extents: first position and number of tiles; count -1: while room, from where the part before ended */
+    int64_t lo, count;  /* known extents: first position and number of tiles; count -1: while room, from where the part before ended, */
+    V tiles;            /* or so many from there */
     PartMask mask;
 } Part;
 typedef struct Cover { Part part[PARTS_MAX]; unsigned n; unsigned unit; /* positions per size: 1 or 16 */ V end; } Cover;

@@ -19,6 +19,7 @@ typedef struct TileCase {
     int type, mode;
     int packed, init, m_inner, heavy, known;      /* known: extents are constants of the code */
     int64_t rows, cols, K, T;
+    int two;                                      /* not 0: rows and columns are one of two extents each, or none: which (tile_test.c) */
 } TileCase;
 enum { TP_ROWS, TP_COLS, TP_K, TP_T, TP_LDA, TP_LDB, TP_LDC, TP_COUNT };
 typedef void TileFn(const void *a, const void *b, void *c, const int64_t *p);

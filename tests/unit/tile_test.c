@@ -132,6 +132,15 @@ static LLVMTypeRef elem_type(LLVMContextRef cx, DType d)
     return d == DT_F32 ? LLVMFloatTypeInContext(cx) : d == DT_F64 ? LLVMDoubleTypeInContext(cx) : LLVMIntTypeInContext(cx, dtype_info(d)->bits);
 }
 
+/* The extents of cases that have one of two. */
+static const int64_t two_rows[] = {13, 4}, two_cols[][2] = {{70, 33}, {64, 48}};
+
+static bool is_of_two(const TileCase *c)
+{
+    const int64_t *cols = two_cols[c->two - 1];
+    return (!c->rows || c->rows == two_rows[0] || c->rows == two_rows[1]) && (!c->cols || c->cols == cols[0] || c->cols == cols[1]);
+}
+
 static void case_emit(LLVMContextRef cx, LLVMModuleRef mod, const KTarget *target, const TileCase *c, const char *name, unsigned mr, unsigned nv)
 {
     Emit x = {.c = c, .cx = cx, .mod = mod, .b = LLVMCreateBuilderInContext(cx), .i64 = LLVMInt64TypeInContext(cx), .elem = elem_type(cx, type_c[c->type])};
@@ -158,6 +167,7 @@ static void case_emit(LLVMContextRef cx, LLVMModuleRef mod, const KTarget *targe
         .a_base = LLVMGetParam(fn, 0), .b_base = LLVMGetParam(fn, 1), .arg = &x,
         .addr = on_addr, .init = c->init ? on_init : NULL, .epilogue = on_epilogue, .load_scalar = on_scalar, .load_vector = on_vector,
     };
+    for (int i = 0; c->two && i < 2; i++) e.row_counts[i] = two_rows[i], e.col_counts[i] = two_cols[c->two - 1][i];
     tile_emit(&e);
     LLVMBuildRetVoid(x.b);
     LLVMDisposeBuilder(x.b);
@@ -221,6 +231,9 @@ static void cases_make(Cases *s)
                 if ((v * 7 + mode + type) % (type == TC_F32 ? 3 : 10)) continue;
                 cases_add(s, (TileCase){.type = type, .mode = mode, .packed = v & 1, .init = v >> 1 & 1, .m_inner = v >> 2 & 1, .heavy = v >> 3 & 1, .T = 1});
             }
+    /* One of two. */
+    for (int v = 0; v < 12; v++)
+        cases_add(s, (TileCase){.type = v % 3 ? TC_F32 : TC_F64, .mode = v % 2 ? TC_PLAIN : TC_CONV, .packed = v >> 1 & 1, .init = v >> 2 & 1, .m_inner = v % 5 < 3, .heavy = v == 7, .T = 1, .two = 1 + (v >> 2 & 1)});
     /* Known extents, each with its own code. */
     uint32_t seed = 12345;
     for (int i = 0; i < 60; i++) {
@@ -247,6 +260,7 @@ static int case_run(const TileCase *c, TileFn *f, uint32_t seed)
             x.cols = cols[j];
             x.K = r >> 28 ? 1 + (r >> 8) % 40 : 0;
             x.T = c->mode == TC_PLAIN || c->mode == TC_TRANSPOSED ? 1 : (r >> 16) % 4;
+            if (c->two && !is_of_two(&x)) continue;
             if (tc_check(&x, f, r)) return 1;
         }
     return 0;
