@@ -43,6 +43,7 @@ bool attention_lower(Lw *, Dim past);
 
 /* Rewrite hooks: a product of dequantised operands is one of integers (dequantized.c). */
 bool dequantized_matmul(Graph *, Node);
+bool dequantized_gemm(Graph *, Node);
 bool dequantized_conv(Graph *, Node);
 /* MatMul's rewrite hook, too: rows with a single one times a constant matrix are a Gather (matmul_one_hot.c). */
 bool matmul_one_hot(Graph *, Node);

@@ -2,7 +2,7 @@
  *   %x = DequantizeLinear(%a: u8[M,K], sa, za)                 %s = MatMulInteger(%a, %b, za, zb) : i32[M,N]
  *   %w = DequantizeLinear(%b: i8[K,N], sb[N], zb[N])     =>    %y = Mul(Cast(%s) {to=f32}, sa * sb)
  *   %y = MatMul(%x, %w)
- * and for Conv likewise, with scales of output channels. Before folding, while a constant %b is still bytes. One scale on
+ * and for Gemm and Conv likewise, with scales of output channels. Before folding, while a constant %b is still bytes. One scale on
  * the left, one or one per column (channel) on the right: constants, finite. Only where no sum leaves 32 bits; it is
  * nearer to the real numbers than a sum of rounded products. */
 #include "ir/graph/attr.h"
@@ -49,7 +49,7 @@ static bool few(const Graph *g, const Dim *dim, int n)
     return true;
 }
 
-/* The integers' sums as what they stand for, plus the bias. */
+/* The integers' sums as what they stand for, plus the bias: a vector along `axis`, or what broadcasts. */
 static bool finish(Ex *e, Value sums, const Part *a, const Part *b, int axis, Value bias)
 {
     if (e->failed) return false;
@@ -86,4 +86,22 @@ bool dequantized_matmul(Graph *g, Node n)
     Value sums = ex_op(&e, OP_MatMulInteger, (Value[]){a.v, b.v, quant_along(&e, a.zero, 0, 0), b.zero}, 4, NULL);
     if (e.failed) return false;
     return finish(&e, sums, &a, &b, ex_rank(&e, sums) - 1, VALUE_NONE);
+}
+
+/* Y = alpha * A' * B' + beta * C: bytes are transposed as such, alpha joins the scales. */
+bool dequantized_gemm(Graph *g, Node n)
+{
+    Part a, b;
+    bool turn_a = node_int(g, n, "transA"), turn_b = node_int(g, n, "transB");
+    double alpha = node_float(g, n, "alpha"), beta = node_float(g, n, "beta");
+    Value bias = node_n_in(g, n) > 2 && beta != 0 ? node_in(g, n, 2) : VALUE_NONE;
+    if (!isfinite(alpha) || !part_of(g, node_in(g, n, 0), -1, &a) || !part_of(g, node_in(g, n, 1), turn_b ? 0 : 1, &b)) return false;
+    if (!few(g, value_trec(g, a.v)->dim + !turn_a, 1)) return false;
+    Ex e = ex_begin(g, n);
+    if (turn_a) a.v = ex_transpose(&e, a.v, (int64_t[]){1, 0}, 2);
+    if (turn_b) b.v = ex_transpose(&e, b.v, (int64_t[]){1, 0}, 2);
+    if (alpha != 1) a.scale = ex2(&e, OP_Mul, quant_along(&e, a.scale, 0, 0), ex_f(&e, DT_F32, alpha));
+    if (bias.i && beta != 1) bias = ex2(&e, OP_Mul, bias, ex_f(&e, DT_F32, beta));
+    Value sums = ex_op(&e, OP_MatMulInteger, (Value[]){a.v, b.v, quant_along(&e, a.zero, 0, 0), b.zero}, 4, NULL);
+    return finish(&e, sums, &a, &b, 1, bias);
 }

@@ -601,6 +601,7 @@ const OpDesc op_Gemm = {.name = "Gemm",
                         .attrs = GEMM_ATTRS,
                         .attrs_size = sizeof(Gemm),
                         .infer = gemm_infer,
+                        .rewrite = dequantized_gemm,
                         .lower = gemm_lower,
                         .grad = grad_gemm, .eval = gemm_eval,
                         .cost = matmul_cost};
