@@ -70,8 +70,9 @@ static bool onehot_lower(Lw *l, Node n)
     at = kb_select(b, kb_lt(b, at, kb_i(b, 0)), kb_add(b, at, depth), at);
     KVal hit = kb_eq(b, at, out[axis]);
     if (dtype_is_float(lw_elem(l, 0))) hit = kb_and(b, hit, kb_eq(b, given, given)); /* NaN is in no range */
-    KVal which = kb_cast(b, DT_I64, hit);
-    lw_put(l, 0, out, lw_at(l, 2, &which));
+    KVal which = kb_cast(b, DT_I64, hit), off = kb_i(b, 0), on = kb_i(b, 1);
+    bool text = lw_elem(l, 2) == DT_STR; /* others: two numbers known outside the loops, where an index would be gathered by */
+    lw_put(l, 0, out, text ? lw_at(l, 2, &which) : kb_select(b, hit, lw_at(l, 2, &on), lw_at(l, 2, &off)));
     lw_end_nest(l, rank);
     lw_kernel_end(l);
     return true;
