@@ -60,6 +60,8 @@ static bool infer(Infer *c)
     return infer_set(c, 0, infer_elem(c, 0), (int)r + 2, dim);
 }
 
+static KVal both(Kb *b, KVal p, KVal q) { return !p.i ? q : !q.i ? p : kb_and(b, p, q); }
+
 static bool lower(Lw *l, Node n)
 {
     const Col2Im *a = ATTRS(l->g, n, Col2Im);
@@ -90,14 +92,21 @@ static bool lower(Lw *l, Node n)
     KVal acc = dtype_is_float(t) ? kb_const_f(b, t, 0) : kb_const_i(b, t, 0), zero = kb_i(b, 0), row = out[1], window = zero;
     for (int i = 0; i < r; i++) {
         int64_t s = attr(&a->strides, i, 1), d = attr(&a->dilations, i, 1), p0 = attr(&a->pads, i, 0), p1 = attr(&a->pads, i + r, 0);
-        kb_loop(b, &loop[i], KLOOP_SEQ, zero, kb_dim(b, block[i]), 1, &acc, NULL);
+        KVal one = kb_i(b, 1), len = kb_dim(b, image[i]), size = kb_dim(b, block[i]), reach = kb_add(b, kb_mul(b, kb_sub(b, size, one), kb_i(b, d)), one);
+        KVal many = kb_add(b, kb_bin(b, KOP_FLOORDIV, kb_sub(b, kb_add(b, len, kb_i(b, p0 + p1)), reach), kb_i(b, s)), one);
+        KVal from = kb_add(b, out[2 + i], kb_i(b, p0)), first = zero, end = size;
+        bool lanes = i == r - 1;
+        if (!lanes) { /* only those k whose window exists: 0 <= from - k d < many s */
+            first = kb_max(b, zero, kb_add(b, kb_bin(b, KOP_FLOORDIV, kb_sub(b, from, kb_mul(b, many, kb_i(b, s))), kb_i(b, d)), one));
+            end = kb_min(b, size, kb_add(b, kb_bin(b, KOP_FLOORDIV, from, kb_i(b, d)), one));
+        }
+        kb_loop(b, &loop[i], KLOOP_SEQ, first, end, 1, &acc, NULL);
         acc = loop[i].carry[0];
-        row = kb_add(b, kb_mul(b, row, kb_dim(b, block[i])), loop[i].iv);
-        KVal len = kb_dim(b, image[i]), reach = kb_add(b, kb_mul(b, kb_sub(b, kb_dim(b, block[i]), kb_i(b, 1)), kb_i(b, d)), kb_i(b, 1));
-        KVal many = kb_add(b, kb_bin(b, KOP_FLOORDIV, kb_sub(b, kb_add(b, len, kb_i(b, p0 + p1)), reach), kb_i(b, s)), kb_i(b, 1));
-        KVal at = kb_sub(b, kb_add(b, out[2 + i], kb_i(b, p0)), kb_mul(b, loop[i].iv, kb_i(b, d))), w = kb_bin(b, KOP_FLOORDIV, at, kb_i(b, s));
-        KVal in = kb_and(b, kb_and(b, kb_ge(b, at, zero), kb_lt(b, w, many)), kb_eq(b, kb_mul(b, w, kb_i(b, s)), at));
-        ok = ok.i ? kb_and(b, ok, in) : in;
+        row = kb_add(b, kb_mul(b, row, size), loop[i].iv);
+        KVal at = kb_sub(b, from, kb_mul(b, loop[i].iv, kb_i(b, d))), w = kb_bin(b, KOP_FLOORDIV, at, kb_i(b, s)), in = {0};
+        if (lanes) in = kb_and(b, kb_ge(b, at, zero), kb_lt(b, w, many));
+        if (s > 1) in = both(b, in, kb_eq(b, kb_mul(b, w, kb_i(b, s)), at));
+        ok = both(b, ok, in);
         window = kb_add(b, kb_mul(b, window, many), w);
     }
     KVal next = kb_add(b, acc, kb_load_if(b, kb_param(b, src, false), (KVal[]){out[0], row, window}, ok, (KVal){0}));
