@@ -29,6 +29,7 @@ static bool lower_recipe(Session *s, Graph *q, KModule *k)
     if (!codegen_target(&s->recipe_arena, &s->diag, NULL, NULL, &k->target)) return false;
     m->entry = q;
     memset(&m->check, 0, sizeof m->check);
+    m->check_moves++;
     m->alias.n = m->rank.n = m->node_math.n = 0;
     m->math = MATH_STRICT;
     m->prefix = "recipe";
@@ -39,6 +40,7 @@ static bool lower_recipe(Session *s, Graph *q, KModule *k)
     bool ok = passes_run(m, NULL, &legal, &stopped) && lower_module(m, k);
     m->entry = entry;
     m->check = checks;
+    m->check_moves++;
     m->alias.n = aliases;
     m->rank.n = ranks;
     m->math = math;

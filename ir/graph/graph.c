@@ -239,14 +239,49 @@ void graph_replace_uses(Graph *g, Value old, Value by)
     assert(o->n_out_use == 0);
 }
 
+static void refresh_checks(Graph *g)
+{
+    Module *m = g->m;
+    if (g->check_moves == m->check_moves) return;
+    g->check.n = 0;
+    g->check_moves = m->check_moves;
+    for (uint32_t k = 0; k < m->check.n; k++)
+        if (m->check.p[k].g == g) vec_push(m->arena, &g->check, k);
+}
+
+void module_check(Module *m, CheckRec c)
+{
+    Graph *g = c.g;
+    refresh_checks(g);
+    while (g->check.n && g->check.p[g->check.n - 1] >= m->check.n) g->check.n--; /* of those that were cut off */
+    vec_push(m->arena, &g->check, m->check.n);
+    vec_push(m->arena, &m->check, c);
+}
+
+uint32_t graph_checks(const Graph *graph, const uint32_t **at)
+{
+    Graph *g = (Graph *)graph; /* the list is a cache */
+    const Module *m = g->m;
+    uint32_t kept = 0;
+    refresh_checks(g);
+    for (uint32_t k = 0; k < g->check.n; k++) {
+        uint32_t i = g->check.p[k];
+        if (i < m->check.n && m->check.p[i].g == g) g->check.p[kept++] = i;
+    }
+    g->check.n = kept;
+    *at = g->check.p;
+    return kept;
+}
+
 /* A check that ran before an erased node runs before the next one: what it promises may be used from here on. */
 static void checks_move_on(Graph *g, Node n)
 {
     Node next = node_rec(g, n)->next;
     if (!next.i) return;
-    for (uint32_t k = 0; k < g->m->check.n; k++) {
-        CheckRec *c = &g->m->check.p[k];
-        if (c->g == g && c->at.i == n.i) c->at = next;
+    const uint32_t *at;
+    for (uint32_t k = 0, count = graph_checks(g, &at); k < count; k++) {
+        CheckRec *c = &g->m->check.p[at[k]];
+        if (c->at.i == n.i) c->at = next;
     }
 }
 
@@ -324,12 +359,13 @@ void graph_inline(Graph *to, Node before, const Graph *from, Value *map)
         }
         made[n.i] = c;
     }
-    for (uint32_t k = 0, count = m->check.n; k < count; k++) {
-        CheckRec check = m->check.p[k];
-        if (check.g != from || !check.at.i || !made[check.at.i].i) continue;
+    const uint32_t *at;
+    for (uint32_t k = 0, count = graph_checks(from, &at); k < count; k++) {
+        CheckRec check = m->check.p[at[k]];
+        if (!check.at.i || !made[check.at.i].i) continue;
         check.g = to;
         check.at = made[check.at.i];
-        vec_push(m->arena, &m->check, check);
+        module_check(m, check);
     }
 }
 
@@ -437,5 +473,6 @@ uint32_t module_drop_checks(Module *m, Arena *scratch)
     }
     uint32_t gone = m->check.n - kept;
     m->check.n = kept;
+    m->check_moves++;
     return gone;
 }

@@ -59,6 +59,11 @@ bool bir_verify(Module *, const char *after);                    /* structure; a
 bool bir_verify_typed(Module *, const char *after);              /* the same, and every value has a type: what holds after inference */
 /* All graphs that are reachable from the entry graph through regions, inner ones first. */
 uint32_t module_graphs(Module *, Arena *, Graph ***out);
+/* Appends to Module.check. */
+void module_check(Module *, CheckRec);
+/* Where in Module.check those of the graph stand, in order; the list is the graph's and holds until the next check is made.
+ * A model without ranks has thousands of graphs and of checks. */
+uint32_t graph_checks(const Graph *, const uint32_t **at);
 /* Drops the checks that mention a symbol of a node which no value has in its type any more, and returns how many: the node that found it is gone. */
 uint32_t module_drop_checks(Module *, Arena *scratch);
 

@@ -218,11 +218,14 @@ static void add_check(Infer *c, Dim a, Dim b, bool bcast, const char *msg)
 {
     CheckRec r = {.a = a, .b = b, .bcast = bcast, .msg = msg, .loc = node_rec(c->g, c->n)->loc, .g = c->g};
     if (dim_has_kind(c->d, a, SYM_NODE) || dim_has_kind(c->d, b, SYM_NODE) || c->g != c->m->entry) r.at = c->n;
-    for (uint32_t i = 0; i < c->m->check.n; i++) {   /* inference may run again */
-        const CheckRec *o = &c->m->check.p[i];
-        if (dim_same(o->a, a) && dim_same(o->b, b) && o->bcast == bcast && (!o->at.i || (o->at.i == r.at.i && o->g == r.g))) return;
+    for (int own = 0; own < 2; own++) {   /* inference may run again; what is checked at the entry holds everywhere */
+        const uint32_t *at;
+        for (uint32_t i = 0, count = graph_checks(own ? c->g : c->m->entry, &at); i < count; i++) {
+            const CheckRec *o = &c->m->check.p[at[i]];
+            if (dim_same(o->a, a) && dim_same(o->b, b) && o->bcast == bcast && (!o->at.i || (own && o->at.i == r.at.i))) return;
+        }
     }
-    vec_push(c->m->arena, &c->m->check, r);
+    module_check(c->m, r);
 }
 
 static const char *dim_text(Infer *c, Dim d)

@@ -208,8 +208,9 @@ static bool node_lower(Lw *l, Node n)
     const NodeRec *r = node_rec(l->g, n);
     l->n = n;
     l->loc = kloc_new(l->k, r->loc.node, r->loc.name, r->loc.op.i ? r->loc.op : name_of(&l->m->names, op->name));
-    for (uint32_t i = 0; i < l->m->check.n; i++)
-        if (l->m->check.p[i].g == l->g && l->m->check.p[i].at.i == n.i) check_step(l, &l->m->check.p[i]);
+    const uint32_t *at;
+    for (uint32_t i = 0, count = graph_checks(l->g, &at); i < count; i++)
+        if (l->m->check.p[at[i]].at.i == n.i) check_step(l, &l->m->check.p[at[i]]);
     for (uint32_t k = 0; k < node_n_out(l->g, n); k++) {
         const TypeRec *t = value_trec(l->g, node_out(l->g, n, k));
         if (t->kind == TY_TENSOR && t->rank == RANK_UNKNOWN)

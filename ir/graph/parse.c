@@ -352,7 +352,7 @@ static bool body_parse(Bp *p, Scope *s)
             bool at_entry = lex_is_ident(&p->x, "require");
             lex_next(&p->x);
             if (!check_parse(p, s->g, &c)) return false;
-            vec_push(m->arena, &m->check, c);
+            module_check(m, c);
             if (!at_entry) waiting++;
             else if (waiting) return lex_error(&p->x, "`require` stands before the nodes");
             continue;

@@ -189,6 +189,7 @@ static void forget(Module *m, Graph *g)
     for (uint32_t k = 0; k < m->check.n; k++)
         if (m->check.p[k].g != g) m->check.p[kept++] = m->check.p[k];
     m->check.n = kept;
+    m->check_moves++;
     for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
         for (uint32_t r = 0; r < node_n_out(g, n); r++) {
             value_rec(g, node_out(g, n, r))->type = (TypeId){0};

@@ -165,6 +165,7 @@ static void checks_to_group(Infer *c, const Graph *r)
     for (uint32_t k = 0; k < c->m->check.n; k++) {
         CheckRec *q = &c->m->check.p[k];
         if (q->g != r) continue;
+        c->m->check_moves++;
         q->g = c->g;
         if (q->at.i) q->at = c->n;
         for (uint32_t j = 0; j < c->m->check.n; j++) { /* inference runs again and again */

@@ -220,6 +220,7 @@ bool bucket_specialise(Module *m, const BucketOption *opt, uint32_t n, uint32_t 
     for (uint32_t k = 0; k < m->check.n; k++) /* of the nodes that went; the versions have their own */
         if (m->check.p[k].g != g || !m->check.p[k].at.i) m->check.p[n_check++] = m->check.p[k];
     m->check.n = n_check;
+    m->check_moves++;
     if (!choose(&b, g, general, opt, 0, count, out)) return false;
     graph_set_outputs(g, out, n_out);
     for (uint32_t k = 0; k < n_out; k++) g->out_name.p[k] = name[k];

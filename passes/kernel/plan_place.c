@@ -18,7 +18,7 @@ typedef struct Place {
     KModule *m;
     Arena *a;
     PlanItem *item;
-    uint32_t n, steps;
+    uint32_t n, steps, proofs; /* proofs: so many may still fail */
     int64_t *value;
     VEC(Lane) lane;
 } Place;
@@ -94,17 +94,27 @@ static int64_t widest(const Lane *l, const PlanItem *it, PlanSpot **tmp, int64_t
     return best;
 }
 
-static bool lodge(Place *p, uint32_t hosts, PlanItem *it, PlanSpot **tmp)
+/* Sizes of models without ranks are hundreds of forms, which do not compare, and each proof that fails is dear. */
+#define PROOFS_MAX 4096
+
+static bool fits(Place *p, const PlanItem *it, const Lane *l, int64_t units)
 {
     Dims *d = p->m->dims;
-    for (uint32_t h = 0; h < hosts; h++) {
+    bool yes = p->proofs && dim_le(d, it->raw, dim_mul(d, l->unit, dim_const(d, units))) == TRI_YES;
+    if (!yes && p->proofs) p->proofs--;
+    return yes;
+}
+
+static bool lodge(Place *p, uint32_t hosts, PlanItem *it, PlanSpot **tmp)
+{
+    for (uint32_t h = 0; h < hosts && p->proofs; h++) {
         Lane *l = &p->lane.p[h];
         int64_t at = 0, room = widest(l, it, tmp, &at), need;
         if (!room || l->sample <= 0 || it->sample / l->sample >= room) continue;
         need = it->sample / l->sample + 1;
-        if (dim_le(d, it->raw, dim_mul(d, l->unit, dim_const(d, need))) != TRI_YES) {
+        if (!fits(p, it, l, need)) {
             need = room;
-            if (dim_le(d, it->raw, dim_mul(d, l->unit, dim_const(d, need))) != TRI_YES) continue;
+            if (!fits(p, it, l, need)) continue;
         }
         vec_push(p->a, &l->spot, (PlanSpot){.item = it, .at = at, .len = need});
         return true;
@@ -124,7 +134,7 @@ static void lodge_guests(Place *p, uint32_t lane, PlanSpot **tmp)
 
 Dim plan_place(KModule *m, Arena *a, PlanItem *item, uint32_t n, uint32_t steps)
 {
-    Place p = {.m = m, .a = a, .item = item, .n = n, .steps = steps, .value = plan_sample(m, a, PLAN_USUAL)};
+    Place p = {.m = m, .a = a, .item = item, .n = n, .steps = steps, .proofs = PROOFS_MAX, .value = plan_sample(m, a, PLAN_USUAL)};
     PlanSpot **tmp = arena_array(a, PlanSpot *, n + 1);
     Dims *d = m->dims;
     Dim end = dim_const(d, 0);
