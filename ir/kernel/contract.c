@@ -395,7 +395,7 @@ void contract_build(Kb *b, const Contract *c)
         assert(!c->b_packed && dim_is(d, c->T, 1));
         p.b_type = c->acc;
         p.b_packed = true;
-        p.pack_kc = contract_strips_kc(&m->target, c->acc, K);
+        p.pack_kc = contract_strips_kc(&m->target, c->acc, p.M, p.N, K);
     }
     bool a16 = c->b_pairs && c->a_buf.i && m->target.bf16 && a_type == DT_F32 && K > 0 && p.T > 0;
     bool a32 = widens_a(b, c, a_type, &p);

@@ -33,8 +33,8 @@ typedef struct Contract {
 
 int64_t contract_pack_kc(const KTarget *, DType acc, int64_t K);   /* K block for packed B of that K: the same rule for weight writer and code */
 
-/* The same for strips that each block makes of a B in place. */
-int64_t contract_strips_kc(const KTarget *, DType acc, int64_t K);
+/* The same for strips that each block makes of a B in place (M, N, K known or -1). */
+int64_t contract_strips_kc(const KTarget *, DType acc, int64_t M, int64_t N, int64_t K);
 /* K block for B packed as bf16 pairs, from the one for f32: whole pairs; whole rows of matrix registers where the target has them. */
 int64_t contract_pairs_kc(const KTarget *, int64_t kc);
 /* K block, in elements, for B packed as groups of four bytes. */

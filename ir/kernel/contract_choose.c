@@ -156,7 +156,14 @@ static int64_t reduction_block(const KTarget *t, DType acc, int64_t K, int64_t w
 
 int64_t contract_pack_kc(const KTarget *t, DType acc, int64_t K) { return reduction_block(t, acc, K, reduction_whole(t, acc)); }
 
-int64_t contract_strips_kc(const KTarget *t, DType acc, int64_t K) { return reduction_block(t, acc, K, reduction_most(t, acc) * 3 / 2); }
+/* Strips that a block makes take a quarter of L2, so a long reduction leaves fewer columns, and A is read anew for each block of them: whole where a tile column
+ * of four strips is what stays, except for few rows, or a few columns beside the first 64. */
+int64_t contract_strips_kc(const KTarget *t, DType acc, int64_t M, int64_t N, int64_t K)
+{
+    int64_t cut = reduction_most(t, acc) * 3 / 2, column = 16 * NV_MAX, fits = l2_bytes(t) / 2 / (column * (dtype_info(acc)->bits / 8));
+    bool whole = M >= ROWS_MANY && N > 0 && (N <= column || N >= 2 * column);
+    return reduction_block(t, acc, K, whole ? max64(min64(reduction_whole(t, acc), fits), cut) : cut);
+}
 
 int64_t contract_pairs_kc(const KTarget *t, int64_t kc) { return round_up(kc, t->bf16 == KDOTS_TILES ? AMX_K : 2); }
 

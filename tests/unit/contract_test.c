@@ -164,7 +164,7 @@ static void note_schedule(const KModule *m, const Problem *p)
     TileProblem q = {.acc = p->type, .a_type = p->type, .b_type = b_type(p), .M = p->symbolic ? -1 : p->M, .N = p->N, .K = p->K, .T = p->T, .b_packed = p->packed, .pack_kc = p->kc};
     TileChoice c = contract_choose(&m->target, &q);
     if (p->copied) {
-        q.pack_kc = contract_strips_kc(&m->target, p->type, p->K);
+        q.pack_kc = contract_strips_kc(&m->target, p->type, p->symbolic ? -1 : p->M, p->N, p->K);
         contract_choose_strips(&m->target, &q, &c);
         seen_copied_blocks += c.kc != 0;
         return;
@@ -378,7 +378,8 @@ int main(void)
     fast.far_rate = 24;
     CHECK(contract_pack_kc(&slow, DT_F32, 768) == 768 && contract_pack_kc(&slow, DT_F32, 1024) == 512 && contract_pack_kc(&slow, DT_F32, 4096) == 512);
     CHECK(contract_pack_kc(&fast, DT_F32, 2048) == 2048 && contract_pack_kc(&fast, DT_F32, 4096) == 512);
-    CHECK(contract_strips_kc(&fast, DT_F32, 1024) == 512); /* what a block copies stays in L2 */
+    CHECK(contract_strips_kc(&fast, DT_F32, 1000, 300, 2048) == 2048 && contract_strips_kc(&slow, DT_F32, 1000, 300, 2048) == 512);
+    CHECK(contract_strips_kc(&fast, DT_F32, 100, 300, 2048) == 512 && contract_strips_kc(&fast, DT_F32, 1000, 80, 2048) == 512);
     fast.far_rate = 21;
     CHECK(contract_pack_kc(&fast, DT_F32, 1024) == 512);
     KTarget caches = {.vec_bits = 256, .vec_regs = 16, .fma = true, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20}; /* a caller's B is copied sooner */
