@@ -275,6 +275,8 @@ def resized(c):
     if mode != "nearest" and not crop:
         attrs.update(c.attributes(antialias=1))
     by, to = np.array([c.one(0.53, 0.7, 1, 1.63, 2, 3.1) for _ in axes], np.float32), ints(*c.dims(len(axes), 1, 9))
+    if attrs["coordinate_transformation_mode"] == "pytorch_half_pixel":  # of one element: the reference asks for an extent that is 1 before it is rounded
+        by = np.array([1 if 1 < shape[k] * s < 2 else s for k, s in zip(axes, by)], np.float32)
     if c.version < 13:
         inputs = [x, roi] + ([by] if c.flip() and not crop else [np.zeros(0, np.float32), to])
     else:
