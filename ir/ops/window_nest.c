@@ -17,7 +17,8 @@
 #include "ir/ops/window_nest.h"
 #include <assert.h>
 
-#define EDGE_MAX 16     /* columns of a row at its edges that are worth code of their own */
+#define EDGE_MAX 16     /* columns of a row at its edges that are worth code of their own, where lanes are columns */
+#define EDGE_CODE 4096  /* elements of the windows there that are, where lanes are channels */
 #define COLUMNS_CODE 64 /* columns of the window that are code of their own */
 #define SHARED_ROWS 8   /* output rows that share well among threads; */
 #define SHARED_WELL 64  /* par iterations that do, where there is but one row, */
@@ -256,6 +257,15 @@ static void inside_columns(Wn *x, KVal *first, KVal *last)
     *last = kb_max(b, *first, kb_min(b, out, kb_ceil_div(b, stop, w->stride[a])));
 }
 
+/* lo..hi-1: the columns whose window lies inside, extents known. */
+static void known_inside(const Window *w, int a, int64_t in, int64_t out, int64_t begin, int64_t *lo, int64_t *hi)
+{
+    int64_t s = w->stride[a], room = in - 1 - (w->kernel[a] - 1) * w->dilation[a] + begin; /* of tap 0, from the first column's */
+    int64_t before = begin > 0 ? begin / s + (begin % s != 0) : 0, upto = room < 0 ? 0 : room / s + 1;
+    *lo = before < out ? before : out;
+    *hi = upto < *lo ? *lo : upto < out ? upto : out;
+}
+
 /* Columns from..to-1 at an edge, in blocks whose taps are built one by one. */
 static void known_edge(Wn *x, int64_t from, int64_t to, int64_t in, int64_t begin)
 {
@@ -275,23 +285,20 @@ static void row(Wn *x)
     int a = x->last;
     int64_t in, out, begin;
     bool known = !is_long(x) && dim_is_const(d, w->in[a], &in) && dim_is_const(d, w->out[a], &out) && dim_is_const(d, w->begin[a], &begin);
+    KVal first, last, zero = kb_i(b, 0);
+    int64_t most = block_of(&x->n->l->k->target), lo = 0, hi = 0;
+    bool edges = window_reaches(w, a);
+    if (known) known_inside(w, a, in, out, begin, &lo, &hi);
+    known = known && out - (hi - lo) <= (x->lanes_are_channels ? EDGE_CODE / w->kernel[a] : EDGE_MAX);
     if (known && x->lanes_are_channels) {
         known_columns(x, in, out, begin);
         return;
     }
-    KVal first, last, zero = kb_i(b, 0);
-    int64_t most = block_of(&x->n->l->k->target);
-    bool edges = window_reaches(w, a);
     if (known && edges) { /* lanes are the columns inside, few are not */
-        int64_t s = w->stride[a], reach = (w->kernel[a] - 1) * w->dilation[a], lo = 0, hi = out;
-        while (lo < out && lo * s - begin < 0) lo++;
-        while (hi > lo && (hi - 1) * s - begin + reach >= in) hi--;
-        if (out - (hi - lo) <= EDGE_MAX) {
-            known_edge(x, 0, lo, in, begin);
-            blocks(x, KLOOP_VEC, kb_i(b, lo), kb_i(b, hi - lo), 1, false);
-            known_edge(x, hi, out, in, begin);
-            return;
-        }
+        known_edge(x, 0, lo, in, begin);
+        blocks(x, KLOOP_VEC, kb_i(b, lo), kb_i(b, hi - lo), 1, false);
+        known_edge(x, hi, out, in, begin);
+        return;
     }
     inside_columns(x, &first, &last);
     if (edges) blocks(x, KLOOP_SEQ, zero, first, 1, true);

@@ -45,11 +45,14 @@ class Window:
     def __init__(self, rng, size, ceil, long=False):
         while True:
             self.kernel = [int(v) for v in rng.integers(1, 6, 2)]
-            if long:
-                self.kernel[1] = int(rng.integers(LONG, 2 * LONG))
             self.stride = [int(v) for v in rng.integers(1, 4, 2)]
             self.dilation = [int(v) for v in rng.choice([1, 1, 1, 2, 3], 2)]
             self.pads = [int(v) for v in rng.integers(0, 3, 4)]
+            if long and rng.integers(2):
+                self.kernel[1] = int(rng.integers(LONG, 2 * LONG))
+            elif long:  # few columns far apart, as in causal networks: more windows at the edge than inside
+                self.kernel[1], self.dilation[1] = 3, int(rng.integers(LONG // 2, LONG))
+                self.pads[1] = 2 * self.dilation[1]
             self.ceil = ceil
             each = zip(size, self.kernel, self.stride, self.dilation, self.pads[:2], self.pads[2:])
             self.out = [extent(*e, ceil) for e in each]
