@@ -215,7 +215,7 @@ static Node sink_into(Graph *g, Node user, const Node *from, uint32_t n_from, in
     return n;
 }
 
-enum { LEAVES_MAX = 100 };
+enum { LEAVES_MAX = 100, COMBINATIONS_MAX = 10000 };
 
 /* How many arms give v, in all. */
 static uint32_t leaves(const Graph *g, Value v)
@@ -263,11 +263,14 @@ Node infer_sink(Graph *g, Node user)
     Node from[RANK_MAX];
     uint32_t n = 0;
     uint32_t all = 1, most = 0, widest = 0;
+    double combinations = 1;
     for (uint32_t k = 0; k < node_n_in(g, user) && k < RANK_MAX && node_rec(g, user)->op != OP_SequenceConstruct; k++) {
         uint32_t have = sinks(g, node_in(g, user, k), false) ? leaves(g, node_in(g, user, k)) : 1;
         if (all <= LEAVES_MAX) all *= have;
+        combinations *= have;
         if (have > most) most = have, widest = k;
     }
+    if (combinations > COMBINATIONS_MAX) return NODE_NONE;   /* a graph for each would take gigabytes: that the rank is not known is what is said */
     if (all > LEAVES_MAX && most > RANK_ANY + 3) return box(g, user, node_in(g, user, widest));
     for (uint32_t k = 0; k < node_n_in(g, user) && n < RANK_MAX; k++) {
         if (!sinks(g, node_in(g, user, k), false)) continue;

@@ -335,13 +335,8 @@ static bool qconv_expand(Graph *g, Node n)
 
 /* ---- types ---- */
 
-static bool scalar_param(Infer *c, uint32_t k)
-{
-    if (!infer_has(c, k)) return true;
-    return infer_need_rank(c, k, 0, 1) &&
-           (infer_rank(c, k) == 0 ||
-            infer_must_eq(c, infer_dim(c, k, 0), dim_const(c->d, 1), "length of a quantisation parameter"));
-}
+/* One value; may make a node. */
+static bool scalar_param(Infer *c, uint32_t k) { return !infer_has(c, k) || infer_one_element(c, k, 1); }
 
 /* One value, or one for each of `d`. */
 static bool vector_param(Infer *c, uint32_t k, Dim d)
@@ -555,6 +550,7 @@ const OpDesc op_MatMulInteger = {.name = "MatMulInteger",
 const OpDesc op_ConvInteger = {.name = "ConvInteger",
                                .since = 10,
                                .cls = CLS_CONTRACT,
+                               .one = 1 << 2,
                                .in = P_CI,
                                .out = P_I32,
                                .attrs = CONV_ATTRS,
@@ -565,6 +561,7 @@ const OpDesc op_ConvInteger = {.name = "ConvInteger",
 const OpDesc op_QLinearMatMul = {.name = "QLinearMatMul",
                                  .since = 21,
                                  .cls = CLS_CONTRACT,
+                                 .one = 1 << 6 | 1 << 7,
                                  .in = P_QMM,
                                  .out = P_Q8,
                                  .infer = qmatmul_infer,
@@ -573,6 +570,7 @@ const OpDesc op_QLinearMatMul = {.name = "QLinearMatMul",
 const OpDesc op_QLinearConv = {.name = "QLinearConv",
                                .since = 10,
                                .cls = CLS_CONTRACT,
+                               .one = 1 << 1 | 1 << 2 | 1 << 6 | 1 << 7,
                                .in = P_QC,
                                .out = P_8,
                                .attrs = CONV_ATTRS,

@@ -3,7 +3,7 @@
  * Each case runs in a process of its own with a limit of processor time, so that a crash or a hang is a verdict like any other: it compiles
  * CASE/model.onnx to a temporary .so, loads it, runs every test_data_set_K and compares with the stored outputs under the
  * tolerances of DIR/manifest.txt. The report has one line per case: name, verdict (pass refuse differs wrong crash timeout), message,
- * with a tab between. `refuse` means: a message at compile time; `differs`: the right types and dims, other values. A case passes here when its verdict is the one that the
+ * seconds of processor time, with a tab between. `refuse` means: a message at compile time; `differs`: the right types and dims, other values. A case passes here when its verdict is the one that the
  * expected list has for it; the last line is "N passed, N failed".
  * A configuration is a level, a CPU and a number of threads: any two settings of any two of them meet in one of the four. Without
  * --config each case gets one by the hash of its name. */
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/wait.h>
@@ -27,7 +28,7 @@ typedef struct Config { const char *opt_level, *cpu, *threads; } Config;
 static const Config CONFIG[] = {{"2", "native", "2"}, {"0", "native", "1"}, {"2", "x86-64-v3", "1"}, {"0", "x86-64-v3", "2"}};
 enum { CONFIGS = sizeof CONFIG / sizeof *CONFIG };
 
-typedef struct Case { const char *name; double rtol, atol; const char *verdict, *message; } Case;
+typedef struct Case { const char *name; double rtol, atol; const char *verdict, *message; double seconds; } Case;   /* seconds: of processor time */
 typedef struct Runner {
     Arena arena;
     const char *cases, *expected, *report, *filter, *temp;
@@ -152,9 +153,12 @@ static bool start(Runner *r, Job *j, uint32_t c)
     return true;
 }
 
-static void finish(Runner *r, Job *j, int status)
+static double seconds_of(struct timeval t) { return (double)t.tv_sec + 1e-6 * (double)t.tv_usec; }
+
+static void finish(Runner *r, Job *j, int status, const struct rusage *used)
 {
     Case *c = &r->c.p[j->c];
+    c->seconds = seconds_of(used->ru_utime) + seconds_of(used->ru_stime);
     char text[TEXT_MAX + 1], path[4096], *tab;
     ssize_t n = read(j->from, text, TEXT_MAX);
     text[n > 0 ? n : 0] = 0;
@@ -193,10 +197,11 @@ static bool run_all(Runner *r)
             running++;
         }
         int status;
-        pid_t pid = waitpid(-1, &status, 0);
+        struct rusage used;
+        pid_t pid = wait4(-1, &status, 0, &used);
         if (pid < 0) return false;
         for (int k = 0; k < r->jobs; k++)
-            if (job[k].pid == pid) finish(r, &job[k], status), running--;
+            if (job[k].pid == pid) finish(r, &job[k], status, &used), running--;
     }
     return true;
 }
@@ -251,7 +256,10 @@ static bool write_report(const Runner *r)
 {
     FILE *f = fopen(r->report, "w");
     if (!f) return false;
-    for (uint32_t k = 0; k < r->c.n; k++) fprintf(f, "%s\t%s\t%s\n", r->c.p[k].name, r->c.p[k].verdict, r->c.p[k].message);
+    for (uint32_t k = 0; k < r->c.n; k++) {
+        const Case *c = &r->c.p[k];
+        fprintf(f, "%s\t%s\t%s\t%.2f\n", c->name, c->verdict, c->message, c->seconds);
+    }
     return fclose(f) == 0;
 }
 
