@@ -61,7 +61,7 @@ Cv cv_mul(CgFn *f, Cv a, Cv b)
 bool cv_repeat(CgFn *f, KVal iv, Cv at, Cv by, Cv *out)
 {
     int64_t d;
-    if (!f->whole.i || iv.i != f->whole.i || at.kind != CV_LIN || !f->g->isa.avx512) return false;
+    if (!f->whole.i || iv.i != f->whole.i || at.kind != CV_LIN || !f->g->isa.avx2) return false;
     if (!cg_const(by.v, &d) || (d != 2 && d != 4 && d != 8)) return false;
     int log = __builtin_ctzll((uint64_t)d);
     *out = (Cv){LLVMBuildAShr(f->g->b, at.v, cg_i64(f->g, log), ""), 1, (CvKind)(CV_REP2 + log - 1)};

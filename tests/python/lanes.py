@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What goes in lanes, compiled:   lanes.py [--bmc PATH] [--seed N]
 
-Rows whose elements lie apart (behind a Transpose), every few elements, sums over rows far apart, one row times a matrix beyond the caches,
+Rows whose elements lie apart (behind a Transpose), every few elements, elements repeated, sums over rows far apart, one row times a matrix beyond the caches,
 products of 16-bit types, determinants a matrix a lane, constants that are made of latent ones, heads beyond the
 caches, functions of doubles, trees that rows walk side by side: lengths around whole vectors and blocks, fixed and
 symbolic, NaN among the elements, as code for three CPUs and without optimisation, against numpy. Inputs end with a page,
@@ -251,6 +251,15 @@ def every_few(rng, kind, step, width, symbolic):
     return text + "}\n", {"x": x}, want
 
 
+def repeated(rng, kind, times, width, symbolic):
+    """Each element several times, and what is made of it."""
+    x = elements(rng, kind, (1, 2, 3, width))
+    dims = "1,2,R,W" if symbolic else "1,2,3,%d" % width
+    text = "graph @g(%%x: %s[%s]) -> (%%y) {\n  %%by = const f32[4] [1,1,1,%d]\n" % (kind, dims, times)
+    text += "  %r = Resize(%x, _, %by) {mode=\"nearest\"}\n  %y = Add(%r, %r)\n}\n"
+    return text, {"x": x}, {"y": np.repeat(x + x, times, 3)}
+
+
 def cases(rng):
     for shape in (1, 9, 7, 4), (2, 3, 8, 4), (1, 5, 17, 3), (1, 4, 33, 6), (1, 3, 100, 16):
         yield "apart %s" % (shape,), "f32", behind_transpose(rng, "f32", shape, False)
@@ -272,6 +281,8 @@ def cases(rng):
         yield "every %d of %d" % (step, width), "f32", every_few(rng, "f32", step, width, False)
     for kind, step, width in ("i8", 2, 45), ("i8", 3, 130), ("f16", 4, 77), ("f64", 2, 25), ("i32", -3, 70), ("f32", 2, 51):
         yield "every %d of %s" % (step, kind), kind, every_few(rng, kind, step, width, True)
+    for kind, times, width in ("f32", 2, 8), ("f32", 2, 37), ("f32", 4, 21), ("f32", 8, 5), ("i8", 2, 29), ("f16", 4, 13), ("f64", 2, 19), ("i32", 8, 11):
+        yield "%d times %d of %s" % (times, width, kind), kind, repeated(rng, kind, times, width, width % 2)
     yield "latent", "f32", latent(rng)
     yield "heads", "i32", heads(rng, "i32", 1040)
     yield "heads of halves", "f16", heads(rng, "f16", 1040)
