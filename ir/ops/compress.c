@@ -1,5 +1,6 @@
 /* compress.c: Compress: the slices along an axis (or the elements of the flattened input) whose condition holds:
- *   Compress(x, c) {axis=a}  =>  Gather(x, Squeeze(NonZero(c), [0])) {axis=a}        without an axis: of Reshape(x, [-1]) */
+ *   Compress(x, c) {axis=a}  =>  Gather(x, Squeeze(NonZero(c), [0])) {axis=a}        without an axis: of Reshape(x, [-1]).
+ * Then the condition may have the shape of the input, as exporters of masks write it: it is flattened, too. */
 #include "ir/ops/axes.h"
 #include "ir/ops/compose.h"
 
@@ -14,12 +15,12 @@ static bool infer(Infer *c)
     int64_t axis = a->axis, lo, hi;
     bool flat = !(a->set & 1);
     Dim dim[RANK_MAX];
-    if (!infer_need_rank(c, 0, flat ? 0 : 1, -1) || !infer_need_rank(c, 1, 1, 1)) return false;
+    if (!infer_need_rank(c, 0, flat ? 0 : 1, -1) || !infer_need_rank(c, 1, 1, flat && infer_rank(c, 1) > 1 ? -1 : 1)) return false;
     if (flat) axis = 0;
     else if (!infer_axis(c, &axis, infer_rank(c, 0))) return false;
     int rank = flat ? 1 : infer_rank(c, 0);
     for (int i = 0; !flat && i < rank; i++) dim[i] = infer_dim(c, 0, i);
-    dim_bounds(c->d, infer_dim(c, 1, 0), &lo, &hi);
+    dim_bounds(c->d, type_count(&c->m->types, value_type(c->g, node_in(c->g, c->n, 1))), &lo, &hi);
     dim[axis] = infer_node_dim(c, 0, (int)axis, 0, hi);
     return infer_set(c, 0, infer_elem(c, 0), rank, dim);
 }
@@ -28,9 +29,10 @@ static bool expand(Graph *g, Node n)
 {
     const Compress *a = ATTRS(g, n, Compress);
     Ex x = ex_begin(g, n);
-    Value in = node_in(g, n, 0);
+    Value in = node_in(g, n, 0), cond = node_in(g, n, 1);
     if (!(a->set & 1)) in = ex2(&x, OP_Reshape, in, ex_int1(&x, -1));
-    Value at = ex2(&x, OP_Squeeze, ex1(&x, OP_NonZero, node_in(g, n, 1)), ex_int1(&x, 0));
+    if (ex_rank(&x, cond) != 1) cond = ex2(&x, OP_Reshape, cond, ex_int1(&x, -1));
+    Value at = ex2(&x, OP_Squeeze, ex1(&x, OP_NonZero, cond), ex_int1(&x, 0));
     Value y = ex_axis(&x, OP_Gather, (Value[]){in, at}, 2, a->set & 1 ? a->axis : 0);
     return ex_end(&x, &y, 1);
 }
