@@ -431,14 +431,16 @@ static LV opaque_mask(Cg *g, LV mask)
     return LLVMBuildICmp(g->b, LLVMIntSLT, LLVMBuildBitCast(g->b, v, wide, ""), LLVMConstNull(wide), "");
 }
 
-LV access_row(CgFn *f, const KInstRec *in, int64_t further)
+LV access_row(CgFn *f, const KInstRec *in, int64_t further, unsigned n)
 {
     Cg *g = f->g;
     DType t = f->k->param.p[in->param].elem;
+    LT v = cg_vec_type(g, cg_mem_type(g, t));
     Cv off = access_offset(f, in);
-    assert(off.kind == CV_UNI);
-    LV at = LLVMBuildAdd(g->b, off.v, cg_i64(g, further), "");
-    return cg_load(g, cg_vec_type(g, cg_mem_type(g, t)), elem_ptr(g, t, f->param[in->param], at), elem_align(t));
+    assert(off.kind == CV_UNI && n <= g->lanes);
+    LV at = LLVMBuildAdd(g->b, off.v, cg_i64(g, further), ""), p = elem_ptr(g, t, f->param[in->param], at);
+    if (n == g->lanes) return cg_load(g, v, p, elem_align(t));
+    return masked(g, "llvm.masked.load", (LT[]){v, g->ptr}, (LV[]){p, cg_i32(g, elem_align(t)), lanes_mask(f, cg_i64(g, n)), LLVMGetPoison(v)}, 4);
 }
 
 Cv access_load(CgFn *f, const KInstRec *in)

@@ -130,7 +130,7 @@ bool cv_repeat(CgFn *, KVal iv, Cv at, Cv d, Cv *out);
 LV access_dim(CgFn *, Dim);                    /* cached in the entry block */
 Cv access_offset(CgFn *, const KInstRec *);    /* flat offset in elements, of a load or store */
 Cv access_load(CgFn *, const KInstRec *);
-LV access_row(CgFn *, const KInstRec *load, int64_t further);   /* 16 elements in a row from there on, memory form */
+LV access_row(CgFn *, const KInstRec *load, int64_t further, unsigned n);   /* n <= 16 elements in a row from there on, memory form; the other lanes: poison */
 void access_store(CgFn *, const KInstRec *);
 bool access_whole(DType);                      /* an element is whole bytes, no string */
 void access_record(CgFn *, const KInstRec *);

@@ -3,8 +3,9 @@
  *   for %i = 0..16 seq { for %j = 0..16 vec { store %y[16*p+%i, 16*q+%j] = load %x[16*q+%j, 16*p+%i] } }
  * Instead of 16 gathers, 16 whole vectors are loaded and turned round in registers: four times, vector v and v+8 give
  * their lower and their upper halves interleaved as vectors 2v and 2v+1. Where a vector of 16 elements is one register.
- * Fewer lanes are rows that are not loaded and, with mask registers, lanes that are not stored. The schedule makes such
- * blocks of par loops only (schedule_lanes.c), so loads may come before stores. */
+ * With mask registers 8 to 15 lanes will do, rows that are not loaded and lanes that are not stored, and as many rounds,
+ * lanes that are not loaded. The schedule makes such blocks of par loops only (schedule_lanes.c), so loads may come
+ * before stores. */
 #include "codegen/cg.h"
 
 enum { TURNED_MAX = 2, /* loads: 16 registers each */ BODY_MAX = 48 };
@@ -14,7 +15,7 @@ typedef struct Turn {
     KInst outer, inner;
     KInst load[TURNED_MAX];
     int64_t apart[TURNED_MAX];
-    unsigned n, lanes;
+    unsigned n, lanes, rounds;
 } Turn;
 
 /* Rounds of a loop from 0 on without carries, 0: others. */
@@ -26,8 +27,8 @@ static int64_t rounds(const CgFn *f, const KInstRec *r)
     return known && lo == 0 ? hi : 0;
 }
 
-/* As lanes: all, or as many as are worth it where those that are missing cost nothing. */
-static bool lanes_fit(const CgFn *f, int64_t n) { return n == LANES || (f->g->isa.avx512 && n > LANES / 2 && n < LANES); }
+/* Lanes, rounds: all, or as many as are worth it where those that are missing cost nothing. */
+static bool enough(const CgFn *f, int64_t n) { return n == LANES || (f->g->isa.avx512 && n >= LANES / 2 && n < LANES); }
 
 static KVal variable(const CgFn *f, KInst loop) { return (KVal){kblock(f->k, kinst(f->k, loop)->body)->param}; }
 
@@ -41,7 +42,7 @@ static bool turned(const Turn *t, KInst i, int64_t *apart, bool *bad)
     int64_t along;
     unsigned bits = p->elem == DT_BOOL ? 8 : dtype_info(p->elem)->bits;
     if (kx_access_stride(f->k, d, i, variable(f, t->inner), apart) && *apart >= 0 && *apart <= 1) return false;
-    *bad = !kx_access_stride(f->k, d, i, variable(f, t->inner), apart) || *apart < LANES || r->n_arg != p->rank ||
+    *bad = !kx_access_stride(f->k, d, i, variable(f, t->inner), apart) || *apart < t->rounds || r->n_arg != p->rank ||
            !kx_access_stride(f->k, d, i, variable(f, t->outer), &along) || along != 1 || p->space != KS_PARAM || p->out ||
            bits < 8 || bits * LANES > (unsigned)f->g->m->target.vec_bits;
     return !*bad;
@@ -52,10 +53,11 @@ static bool fits(Turn *t)
     const CgFn *f = t->f;
     const KInstRec *o = kinst(f->k, t->outer);
     unsigned count = 0;
-    if (!f->g->opt->opt_level || f->vec || o->loop != KLOOP_SEQ || rounds(f, o) != LANES) return false;
+    if (!f->g->opt->opt_level || f->vec || o->loop != KLOOP_SEQ || !enough(f, rounds(f, o))) return false;
+    t->rounds = (unsigned)rounds(f, o);
     for (KInst i = kblock(f->k, o->body)->first; i.i; i = kinst(f->k, i)->next) {
         const KInstRec *r = kinst(f->k, i);
-        if (r->op == KOP_FOR && !t->inner.i && r->loop == KLOOP_VEC && lanes_fit(f, rounds(f, r))) t->inner = i;
+        if (r->op == KOP_FOR && !t->inner.i && r->loop == KLOOP_VEC && enough(f, rounds(f, r))) t->inner = i;
         else if (r->op != KOP_YIELD && !(kop_info(r->op)->flags & KF_PURE)) return false;
     }
     if (!t->inner.i) return false;
@@ -103,13 +105,6 @@ static void turn(Cg *g, LV *row)
     }
 }
 
-static LV first_lanes(Cg *g, unsigned n)
-{
-    LV on[LANES];
-    for (unsigned i = 0; i < LANES; i++) on[i] = LLVMConstInt(g->i1, i < n, false);
-    return LLVMConstVector(on, LANES);
-}
-
 bool turn_emit(CgFn *f, KInst loop)
 {
     Cg *g = f->g;
@@ -123,15 +118,15 @@ bool turn_emit(CgFn *f, KInst loop)
         const KInstRec *r = kinst(f->k, t.load[n]);
         for (uint32_t a = 0; a < r->n_arg; a++) emit_index(&t, karg(f->k, r, a));
         for (unsigned l = 0; l < LANES; l++)
-            column[n][l] = l < t.lanes ? access_row(f, r, (int64_t)l * t.apart[n]) : LLVMGetPoison(LLVMTypeOf(column[n][0]));
+            column[n][l] = l < t.lanes ? access_row(f, r, (int64_t)l * t.apart[n], t.rounds) : LLVMGetPoison(LLVMTypeOf(column[n][0]));
         turn(g, column[n]);
     }
-    for (unsigned k = 0; k < LANES; k++) {
+    for (unsigned k = 0; k < t.rounds; k++) {
         f->val[variable(f, t.outer).i] = cv_uni(cg_i64(g, k));
         for (KInst i = kblock(f->k, body)->first; i.i; i = kinst(f->k, i)->next)
             if (i.i != t.inner.i && kinst(f->k, i)->op != KOP_YIELD) nest_only(f, &i, 1);
         f->vec = true;
-        f->mask = t.lanes < LANES ? first_lanes(g, t.lanes) : NULL;
+        f->mask = t.lanes < LANES ? lanes_mask(f, cg_i64(g, t.lanes)) : NULL;
         f->val[variable(f, t.inner).i] = (Cv){cg_i64(g, 0), 1, CV_LIN};
         for (unsigned n = 0; n < t.n; n++) {
             const KInstRec *r = kinst(f->k, t.load[n]);

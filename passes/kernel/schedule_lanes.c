@@ -151,26 +151,35 @@ static void copy_body(Out *o)
         if (kinst(o->s->k, i)->op != KOP_YIELD) kb_copy(o->b, o->s->k, i, o->map);
 }
 
-static KVal blocks(Out *o, int l)
+/* Rows or columns of a block. Fewer than 16 where there are no more, and where that leaves nothing over: what is left
+ * of blocks is gathered, and with mask registers smaller blocks are turned in registers, too. */
+static int64_t block_size(const Nest *s, int l, bool lanes)
 {
-    Kb *b = o->b;
-    return kb_bin(b, KOP_FLOORDIV, kb_add(b, bound(o, l), kb_i(b, K_LANES - 1)), kb_i(b, K_LANES));
+    int64_t n = s->trip[l], size = K_LANES;
+    bool masks = s->m->target.vec_bits >= 512;
+    if (n < 0 || n % K_LANES == 0 || (!masks && !lanes)) return K_LANES;
+    if (n < K_LANES) return n;
+    while (masks && size >= SHORT && n % size) size--;
+    return masks && size >= SHORT ? size : K_LANES;
 }
 
-/* Columns of a block: fewer than there are lanes where there are no more. */
-static int64_t columns(const Nest *s, int j) { return s->trip[j] >= 0 && s->trip[j] < K_LANES ? s->trip[j] : K_LANES; }
+static KVal blocks(Out *o, int l, int64_t size)
+{
+    Kb *b = o->b;
+    return kb_bin(b, KOP_FLOORDIV, kb_add(b, bound(o, l), kb_i(b, size - 1)), kb_i(b, size));
+}
 
 /* Loops over a block whose first elements are i0, j0. */
 static void tile(Out *o, int i, int j, KVal i0, KVal j0, bool whole)
 {
     Kb *b = o->b;
-    KVal size = kb_i(b, K_LANES), zero = kb_i(b, 0);
+    KVal rows = kb_i(b, block_size(o->s, i, false)), cols = kb_i(b, block_size(o->s, j, true)), zero = kb_i(b, 0);
     if (whole) {
-        KVal vi = kb_for(b, KLOOP_SEQ, zero, size), vj = kb_for(b, KLOOP_VEC, zero, kb_i(b, columns(o->s, j)));
+        KVal vi = kb_for(b, KLOOP_SEQ, zero, rows), vj = kb_for(b, KLOOP_VEC, zero, cols);
         o->map[variable(o->s, i).i] = kb_add(b, i0, vi);
         o->map[variable(o->s, j).i] = kb_add(b, j0, vj);
     } else {
-        KVal ie = kb_min(b, bound(o, i), kb_add(b, i0, size)), je = kb_min(b, bound(o, j), kb_add(b, j0, size));
+        KVal ie = kb_min(b, bound(o, i), kb_add(b, i0, rows)), je = kb_min(b, bound(o, j), kb_add(b, j0, cols));
         open(o, i, KLOOP_SEQ, i0, ie);
         open(o, j, KLOOP_VEC, j0, je);
     }
@@ -179,20 +188,40 @@ static void tile(Out *o, int i, int j, KVal i0, KVal j0, bool whole)
     kb_end(b);
 }
 
+/* Do rows that are stored lie as far apart as those that are loaded, or farther? Then the next block goes on in the same
+ * rows of the result, whose lines it completes: a caller's memory lies across lines, and those of rows 4 KB apart meet in
+ * one set of the cache and are gone when the rows come round again. */
+static bool stores_farther(const Nest *s, int i)
+{
+    int64_t stored = 0, loaded = 0;
+    for (KInst k = kblock(s->k, innermost(s))->first; k.i; k = kinst(s->k, k)->next) {
+        KOp op = kinst(s->k, k)->op;
+        if (op != KOP_LOAD && op != KOP_STORE) continue;
+        int64_t *most = op == KOP_STORE ? &stored : &loaded, d = stride(s, k, op == KOP_STORE ? i : s->n - 1);
+        if (d < 0) return false;
+        if (d > *most) *most = d;
+    }
+    return stored >= loaded;
+}
+
 static void transpose(Out *o, int i)
 {
     Kb *b = o->b;
     int j = o->s->n - 1;
-    KVal size = kb_i(b, K_LANES), zero = kb_i(b, 0), one = kb_i(b, 1);
+    KVal zero = kb_i(b, 0), one = kb_i(b, 1);
     for (int l = 0; l < j; l++)
         if (l != i) open(o, l, KLOOP_PAR, zero, bound(o, l));
-    KVal q = kb_for(b, KLOOP_PAR, zero, blocks(o, j)), p = kb_for(b, KLOOP_PAR, zero, blocks(o, i));
-    KVal i0 = kb_mul(b, p, size), j0 = kb_mul(b, q, size);
-    int64_t cols = columns(o->s, j);
-    bool all = o->s->trip[i] >= 0 && o->s->trip[j] >= 0 && o->s->trip[i] % K_LANES == 0 && o->s->trip[j] % cols == 0;
-    if (!all) {
-        KVal fits = kb_bin(b, KOP_LE, kb_add(b, i0, size), bound(o, i));
-        if (cols == K_LANES) fits = kb_and(b, fits, kb_bin(b, KOP_LE, kb_add(b, j0, size), bound(o, j)));
+    int64_t rows = block_size(o->s, i, false), cols = block_size(o->s, j, true);
+    KVal q, p;
+    if (stores_farther(o->s, i)) p = kb_for(b, KLOOP_PAR, zero, blocks(o, i, rows)), q = kb_for(b, KLOOP_PAR, zero, blocks(o, j, cols));
+    else q = kb_for(b, KLOOP_PAR, zero, blocks(o, j, cols)), p = kb_for(b, KLOOP_PAR, zero, blocks(o, i, rows));
+    KVal i0 = kb_mul(b, p, kb_i(b, rows)), j0 = kb_mul(b, q, kb_i(b, cols)), fits = {0};
+    if (o->s->trip[i] < 0 || o->s->trip[i] % rows) fits = kb_bin(b, KOP_LE, kb_add(b, i0, kb_i(b, rows)), bound(o, i));
+    if (o->s->trip[j] < 0 || o->s->trip[j] % cols) {
+        KVal also = kb_bin(b, KOP_LE, kb_add(b, j0, kb_i(b, cols)), bound(o, j));
+        fits = fits.i ? kb_and(b, fits, also) : also;
+    }
+    if (fits.i) {
         KVal whole = kb_cast(b, DT_I64, fits);
         kb_for(b, KLOOP_SEQ, zero, whole);
         tile(o, i, j, i0, j0, true);
