@@ -52,7 +52,7 @@ typedef struct TypeId { uint32_t i; } TypeId;   /* 0: not known */
 typedef struct LayoutId { uint16_t i; } LayoutId; /* 0: row-major dense */
 
 #define RANK_UNKNOWN 255
-#define RANK_MAX 16
+#define RANK_MAX 32
 
 typedef struct TypeRec {
     TypeKind kind;

@@ -17,8 +17,8 @@
 extern "C" {
 #endif
 
-#define BMC_ABI 2u
-#define BMC_MAX_RANK 16
+#define BMC_ABI 3u
+#define BMC_MAX_RANK 32
 
 typedef enum bmc_status {
     BMC_OK = 0,

@@ -14,8 +14,8 @@ from ctypes import POINTER, byref, c_char_p, c_int, c_int32, c_int64, c_size_t, 
 import ml_dtypes
 import numpy as np
 
-ABI = 2
-MAX_RANK = 16
+ABI = 3
+MAX_RANK = 32
 STATUS = ("OK", "INPUT", "CAPACITY", "MEMORY", "CPU", "WEIGHTS", "INDEX", "SHAPE", "FAIL", "ARG")
 OK, E_INPUT, E_CAPACITY, E_MEMORY, E_CPU, E_WEIGHTS, E_INDEX, E_SHAPE, E_FAIL, E_ARG = range(10)
 TENSOR, SEQUENCE, OPTIONAL, MAP = 1, 2, 3, 4

@@ -1,4 +1,4 @@
-"""Sparse tensors, sequences, optionals."""
+"""Sparse tensors, sequences, optionals, tensors of as many axes as there may be."""
 
 import ml_dtypes
 import numpy as np
@@ -552,3 +552,37 @@ g (string[2,2] x, string[3] z, float[M] v) => (string[2,2,K] y, string[3,L] w, f
         ]
     ],  # neither oracle gives a result without a name
 )
+
+
+def many_axes():
+    """The state of a system of 14 two-way parts among axes of 1, 32 in all: two parts meet a matrix, others are summed, chosen, put in another order."""
+    sizes = [2 if k % 9 in (0, 3, 4, 7) else 1 for k in range(32)]
+    pair = [3, 4] + [k for k in range(32) if k not in (3, 4)]
+    back = [pair.index(k) for k in range(32)]
+    turned = [(k * 5 + 3) % 32 for k in range(32)]
+    of = lambda dims: ",".join(map(str, dims))
+    model = (
+        HEAD
+        + f"""
+g (float[{of(sizes)}] x, float[4,4] gate, float[{of("abcdefghijklmnopqrstuvwxyzABCDEF")}] u) => (float[{of(sizes)}] y, float[{of(sizes[k] for k in turned)}] t, float[{of(sizes[:27])}] r, float[{of(sizes)}] s, float[] v)
+<int64[2] four = {{4, -1}}, int64[32] whole = {{{of(sizes)}}}, int64[5] last = {{27, 28, 29, 30, 31}}, int64[1] minus = {{-1}}, int64[1] least = {{-9}}, int64[1] at = {{4}}>
+{{
+   moved = Transpose <perm = [{of(pair)}]> (x)
+   rows = Reshape (moved, four)
+   product = MatMul (gate, rows)
+   again = Reshape (product, whole)
+   y = Transpose <perm = [{of(back)}]> (again)
+   t = Transpose <perm = [{of(turned)}]> (u)
+   r = ReduceSum <keepdims = 0> (x, last)
+   reverse = Slice (y, minus, least, at, minus)
+   s = Add (x, reverse)
+   v = ReduceMax <keepdims = 0> (u)
+}}
+"""
+    )
+    rng = np.random.default_rng(32)
+    x, u = (rng.standard_normal(sizes).astype(np.float32) for _ in range(2))
+    case("many_axes", model, [[x, rng.standard_normal((4, 4)).astype(np.float32), u]])
+
+
+many_axes()

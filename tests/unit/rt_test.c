@@ -165,8 +165,8 @@ static void test_inputs(void)
     BAD(BMC_E_INPUT, (in[0].dim[0] = INT64_MAX, in[0].bytes = 0),
         "input 'x': the tensor is larger than any memory (got [9223372036854775807,4], the model takes [N,4])");
     BAD(BMC_E_INPUT, in[0].data = (char *)buf_x + 2, "input 'x': the address of data is not a multiple of 4");
-    BAD(BMC_E_ARG, in[0].size = 8, "input 'x': size is 8, set it to sizeof(bmc_value) = 176");
-    BAD(BMC_E_ARG, out.size = 0, "output 'z': size is 0, set it to sizeof(bmc_value) = 176");
+    BAD(BMC_E_ARG, in[0].size = 8, "input 'x': size is 8, set it to sizeof(bmc_value) = 304");
+    BAD(BMC_E_ARG, out.size = 0, "output 'z': size is 0, set it to sizeof(bmc_value) = 304");
     BAD(BMC_E_INPUT, out.dtype = BMC_F64, "output 'z': element type is f64, the model gives f32");
     BAD(BMC_E_INPUT, out.kind = BMC_MAP, "output 'z': kind is map, the model gives tensor");
     BAD(BMC_E_INPUT, out.data = (char *)buf_z + 1, "output 'z': the address of data is not a multiple of 4");
