@@ -190,7 +190,7 @@ def ended(r):
         ("a.so", "weights-.o", signal.SIGINT),
         ("a.so", "linked-", signal.SIGHUP),
         ("a.so", "linked-.new", signal.SIGTERM),
-        ("a.a", "large.o", signal.SIGTERM),
+        ("a.a", "a.o", signal.SIGTERM),
         ("a.a", "linked-", signal.SIGXCPU),
     ):
         products = [os.path.join(folder, f) for f in (out, "a.h")]
