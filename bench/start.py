@@ -24,10 +24,11 @@ class Failed(Exception):
 
 def starter(work):
     source, program = os.path.join(HERE, "start.c"), os.path.join(work, "start")
+    interface = os.path.join(os.path.dirname(HERE), "runtime", "bmc.h")
     cc = os.environ.get("CC") or shutil.which("cc") or shutil.which("clang") or shutil.which("gcc")
     if not cc:
         raise Failed("there is no C compiler")
-    if not os.path.exists(program) or os.path.getmtime(program) < os.path.getmtime(source):
+    if not os.path.exists(program) or os.path.getmtime(program) < max(map(os.path.getmtime, (source, interface))):
         made = subprocess.run([cc, "-std=c11", "-O2", "-o", program + ".part", source, "-ldl"], capture_output=True)
         if made.returncode:
             raise Failed("start.c does not compile: %s" % made.stderr.decode(errors="replace")[:300])

@@ -2,12 +2,12 @@
  * few runs take: as code they would be most of what is compiled. They do what codegen/program.c writes elsewhere. */
 #include "runtime/rt_internal.h"
 
-/* a / b or a % b, rounded down; 0 where b is 0 or the quotient does not fit. */
+/* a / b or a % b, rounded down for positive b, as all divisors of sizes are; 0 where b is 0 or the quotient does not fit. */
 static int64_t divided(int64_t a, int64_t b, bool mod)
 {
     if (!b || (a == INT64_MIN && b == -1)) return 0;
     int64_t q = a / b, r = a % b;
-    return mod ? r + (r < 0 ? b : 0) : q - (r < 0);
+    return mod ? (int64_t)((uint64_t)r + (r < 0 ? (uint64_t)b : 0)) : q - (r < 0); /* wraps for negative b, as the code does */
 }
 
 /* Every entry into v. true: a sum or product does not fit into 64 bits. */
