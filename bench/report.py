@@ -326,7 +326,7 @@ def page(results):
     out += ["Machine: %s (%s), %d cores. %s. %s." % (machine_text(first), m["cpu"], m["cores"], ", ".join(
         "At most, on %s: %.0f GF/s (f32); reads %s" % (
             threads_text(r["threads"]), r["machine"]["gflops"],
-            ", ".join("%.0f GB/s over %g MB" % (g, round(b / (1 << 20)))
+            ", ".join("%.0f GB/s over %g MB" % (g, round(b / (1 << 20), 1))
                       for b, g in zip(r["machine"]["bytes"], r["machine"]["gbs"])))
         for r in results), ", ".join(versions[k] for k in sorted(versions))), ""]
     out += ["    " + command_of(r) for r in results]
