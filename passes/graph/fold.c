@@ -179,7 +179,8 @@ static bool has_result(Fold *f, Node n)
     const char *why = "";
     arena_init(&a, "folding", f->c->arena->oom);
     Value index = node_n_in(g, n) > 1 ? node_in(g, n, 1) : VALUE_NONE;
-    Blob b = index.i ? blob_for(f, index) : (Blob){0};
+    bool indices = index.i && DTS(value_trec(g, index)->elem) & DTS_INDEX; /* weights, say, are not read for this */
+    Blob b = indices ? blob_for(f, index) : (Blob){0};
     bool has = d->has_result(g, n, b.i ? recipe_eval(&a, g->m, b, value_type(g, index), &why) : NULL);
     arena_free(&a);
     return has;
