@@ -2,22 +2,43 @@
 
     row(family, what, make, bar=1.5)
 
-`make(n)` gives the Case for about n elements of f32: 8 Ki (the caches next to the core), 128 Ki (L2), 4 Mi (out of
-L2); what costs more than a few operations an element takes fewer. `bar` is how many times ONNX Runtime's time a row
-may take. Inputs are arrays (fed) or const(array) (in the model). `flops`: multiply-adds count two; rows without move
-memory, and their bytes are those of inputs and outputs, or what `touched` says where not all of them is looked at.
+`make(n)` gives the Case for about n elements of f32: 8 Ki (the caches next to the core), 128 Ki (L2), and for "memory"
+4 to 16 Mi, so that n read and n written are twice the last cache (of more than 64 MB: less); what costs more than a few
+operations an element takes fewer. `bar` is how many times ONNX Runtime's time a row may take. Inputs are arrays (fed)
+or const(array) (in the model). `flops`: multiply-adds count two; rows without move memory, and their bytes are those of
+inputs and outputs, or what `touched` says where not all of them is looked at.
 """
+
+import glob
 
 import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-SIZES = (("L1", 1 << 13), ("L2", 1 << 17), ("memory", 1 << 22))
+SIZES = ("L1", "L2", "memory")
 EQUAL = 1.0  # cumulative ops, sort, TopK, NMS, gather, scatter, resize, trees
 OPSET = 23
 ROWS = []
 BF16 = ml_dtypes.bfloat16
+
+
+def last_cache(core):
+    """Bytes of the largest cache that a core reads through; 0: the system does not tell."""
+    sizes = [0]
+    for path in glob.glob("/sys/devices/system/cpu/cpu%d/cache/index*/size" % core):
+        with open(path) as f:
+            text = f.read().strip()
+        sizes.append(int(text.rstrip("KM")) << {"K": 10, "M": 20}.get(text[-1], 0))
+    return max(sizes)
+
+
+def elements(last):
+    """{size: n}; `last`: bytes of the last cache."""
+    memory = 1 << 22
+    while 2 * 4 * memory < 2 * last and memory < 1 << 24:
+        memory *= 2
+    return {"L1": 1 << 13, "L2": 1 << 17, "memory": memory}
 
 
 class Row:

@@ -2,9 +2,9 @@
 """The benchmarks work and count right:   check_bench.py [--bmc PATH]
 
 `bmc profile` against flops and bytes worked out by hand, its steps against the time of the run; made-up inputs; the comparison of
-answers and the interval of bench/run.py on made-up values; the rows and what they are to reach; the page and the plot
-on made-up results; and quick runs with the peers: of bench/ops.py on two operators, of bench/run.py on two small
-models. That last part is skipped, with the reason, where PyPI cannot be had.
+answers and the interval of bench/run.py on made-up values; turns of bench/ops.py by a made-up clock; the rows and what
+they are to reach; the page and the plot on made-up results; and quick runs with the peers: of bench/ops.py on two
+operators, of bench/run.py on two small models. That last part is skipped, with the reason, where PyPI cannot be had.
 """
 
 import argparse
@@ -302,6 +302,53 @@ def peers(what):
     return True
 
 
+class Clock:
+    """Instead of the module time, and an engine whose runs take that many nanoseconds of it, the first of a turn more."""
+    threads = 1
+
+    def __init__(self, ns):
+        self.ns, self.now, self.runs = ns, 0, 0
+
+    def perf_counter_ns(self):
+        return self.now
+
+    process_time_ns = perf_counter_ns
+
+    def load(self, path):
+        pass
+
+    def own_outputs(self):
+        pass
+
+    def answers(self):
+        return []
+
+    def bind(self, feeds):
+        def run():
+            self.runs += 1
+            self.now += self.ns + (self.ns // 2 if self.runs == 1 else 0)
+        return run
+
+
+def turns(tally):
+    """How often a turn of bench/ops.py runs, and how large what it runs in memory is."""
+    import ops
+    import ops_case
+    real = ops.time
+    for ns, runs in ((1000, 1500), (400_000, 4), (2_000_000, 3), (9_000_000, 2), (30_000_000, 1)):
+        ops.time = clock = Clock(ns)
+        timed = ops.Timed(clock, "", {})
+        timed.turn()
+        before, clock.runs = timed.least, 0
+        timed.turn()
+        tally.check("a turn of runs of %d ns" % ns, clock.runs == runs, clock.runs)
+        tally.check("the least of them", before == timed.least == ns, (before, timed.least))
+    ops.time = real
+    for last, n in ((0, 4), (16, 4), (32, 8), (64, 16), (384, 16)):
+        tally.check("elements behind a cache of %d MB" % last, ops_case.elements(last << 20)["memory"] == n << 20)
+    tally.check("this machine's last cache", 0 <= ops_case.last_cache(0) < 1 << 32, ops_case.last_cache(0))
+
+
 def single_ops(bmc, tally):
     """bench/ops.py on two rows, and its page."""
     import ops
@@ -325,7 +372,7 @@ def single_ops(bmc, tally):
     r["rows"]["unary: Relu"]["sizes"]["L2"] = {k: v for k, v in slow.items() if k != "onnxruntime"}
     tally.check("what misses its bar is counted", ("unary: Relu", "L1", 3.0, 1.5) in ops.below(r), ops.below(r))
     text = ops.page(r)
-    for part in ("# Single operators", "## Unary", "**3.0**", "*cannot*", "| TopK, 10 of 1000 |", "out of L2"):
+    for part in ("# Single operators", "## Unary", "**3.0**", "*cannot*", "| TopK, 10 of 1000 |", "the last cache holds"):
         tally.check("the page of single operators says " + part, part in text, text)
 
 
@@ -373,6 +420,7 @@ def main():
     changing_shapes(tally)
     profile(bmc, tally)
     made_up_inputs(bmc, tally)
+    turns(tally)
     single_ops(bmc, tally)
     whole(bmc, tally)
     return tally.finish()
