@@ -60,6 +60,10 @@ void contract_choose_strips(const KTarget *, const TileProblem *, TileChoice *);
 /* Is it worth copying a B with neighbouring columns into such strips? Extents that are not known: -1. foreign: a caller's,
  * aligned to an element. */
 bool contract_copies_b(const KTarget *, DType acc, bool foreign, int64_t M, int64_t N, int64_t K);
+/* Bytes a cycle that a core which multiplies meanwhile gets from the cache behind L2 (KTarget.far_rate, 9 if that is not known), and of what a run reads
+ * once, from memory or that cache: 6, or half of the former (Zen 5: 8 from memory alone, 15 of 118 MB over and over). */
+double contract_far_rate(const KTarget *);
+double contract_memory_rate(const KTarget *);
 /* Cuts the blocks of `c` more finely where threads could not share them evenly (M known or -1, Z batches or -1). */
 void contract_share(const KTarget *, const TileProblem *, int64_t Z, TileChoice *c);
 /* Issue slots of a step of k for rows x strips covered by tiles of at most mr x nv. */

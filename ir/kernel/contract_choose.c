@@ -22,6 +22,9 @@ enum {
 
 static int64_t l2_bytes(const KTarget *t) { return max64(t->l2_bytes, 256 << 10); }
 
+double contract_far_rate(const KTarget *t) { return t->far_rate ? (double)t->far_rate : 9; }
+double contract_memory_rate(const KTarget *t) { return contract_far_rate(t) > 12 ? contract_far_rate(t) / 2 : 6; }
+
 /* Length of near-equal blocks of at most about `most` of an extent, in units of `unit`: one that divides it if that costs few more blocks, since then
  * every block has the same code. */
 static int64_t block_length(int64_t n, int64_t most, int64_t unit)

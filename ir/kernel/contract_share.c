@@ -21,7 +21,6 @@ enum {
     LITTLE_BYTES = 256 << 10, /* unless so much of B has to be brought for them */
     START = 400,        /* cycles of a block beside its tiles */
     NEAR_BYTES = 32,    /* bytes a cycle from L2 */
-    FAR_BYTES = 6,      /* from behind it */
     ROW_TILES = 8       /* tiles of rows in a block whose strips stay in L2 */
 };
 
@@ -37,7 +36,7 @@ static double block_time(const KTarget *t, const TileProblem *p, const TileChoic
     double depth = (double)p->K * (double)(p->T < 0 ? 1 : p->T);
     double slots = (double)contract_slots(t, p->acc, rows, strips, c->mr, c->nv) * depth / 2;
     double a = depth * (double)rows * dtype_info(p->a_type)->bits / 8, strip = depth * 2 * dtype_info(p->b_type)->bits;
-    double far = (a + strip * (double)strips) / FAR_BYTES;
+    double far = (a + strip * (double)strips) / contract_memory_rate(t);
     if (p->M > 0 && p->M % rows) slots *= TAIL; /* the code does not know how many rows there are */
     return (slots > far ? slots : far) + START + (a + strip * (double)min64(strips, c->nv)) / NEAR_BYTES;
 }

@@ -7,6 +7,7 @@
  * the whole panel, planes in turns of a row (by_rows) for a quarter of them. */
 #include "ir/ops/conv_winograd.h"
 #include "base/num.h"
+#include "ir/kernel/contract.h"
 #include <math.h>
 #include <string.h>
 
@@ -23,9 +24,9 @@ enum {
 };
 static const double STORE = 2.5,     /* cycles of a vector of products beside its multiply-adds */
     UNSHARED = 1.15, ODD = 0.5;      /* prices for fewer pieces than half of UNITS, for one that two threads do not share */
-/* Bytes per cycle that arrive from memory, from the next cache beside the work (weights, for the next block; what the
- * block itself computed), and from L2. */
-static const double MEMORY_RATE = 6, AGAIN_RATE = 9, NEXT_RATE = 8, NEAR_RATE = 25;
+/* Bytes per cycle that arrive from the cache behind L2 where what the block itself computed is mixed with the weights,
+ * if that cache is of the slowest (contract_far_rate), and from L2. */
+static const double NEXT_RATE = 8, NEAR_RATE = 25;
 /* Cycles of a vector's transforms more when planes come row by row: inputs are loaded twice, sums of rows wait. And of
  * an input transform that each group repeats: its planes are in L2, not nearer. */
 static const double IN_ROWS = 20, OUT_ROWS = 30, IN_REPEATED = 32;
@@ -44,7 +45,7 @@ double winograd_direct_cycles(const KTarget *t, int64_t ic, int64_t oc, int64_t 
 {
     if (pixels < 0) pixels = PIXELS_GUESS;
     double strips = (double)ceil_div(oc, K_LANES), sums = WINOGRAD_TAPS * (double)ic;
-    return (double)pixels * strips * sums * strip_registers(t) / 2 + strips * K_LANES * sums * 4 / MEMORY_RATE;
+    return (double)pixels * strips * sums * strip_registers(t) / 2 + strips * K_LANES * sums * 4 / contract_memory_rate(t);
 }
 
 /* The share of what L2 was given that it has given up again when `bytes` have passed since. Pages lie anywhere in it, so
@@ -65,16 +66,17 @@ static WinogradPlan plan(const KTarget *t, int m, int64_t ic, int64_t oc, int64_
     p.cycles = (double)(blocks * block * planes * strips) * (double)ic * s / 2;
     p.cycles += (double)tiles * s * ((in * (double)p.groups + IN_REPEATED * (double)(p.groups - 1)) * (double)ceil_div(ic, K_LANES) + out * (double)strips);
     p.cycles += (double)(tiles * planes * strips) * s * STORE + (double)(blocks * panels * planes) * CALL;
-    p.cycles += (double)p.bytes / MEMORY_RATE;
-    if (p.bytes > l2 / 2) p.cycles += (double)p.bytes * (double)(blocks - 1) / AGAIN_RATE;
+    p.cycles += (double)p.bytes / contract_memory_rate(t);
+    if (p.bytes > l2 / 2) p.cycles += (double)p.bytes * (double)(blocks - 1) / contract_far_rate(t);
     /* what transforms and multiply-adds do not hide: every panel but the first reads the inputs again; what L2 has given
      * up while weights passed, half of them on average, is read from further away */
     int64_t v = planes * 4 * block * ic, sums = planes * 4 * block * panel, weights = planes * 4 * panel * ic,
             turns = by_rows ? m + 2 : 1;
+    double next = fmax(NEXT_RATE, contract_far_rate(t) / 2);
     double pass = (double)weights / 2 + (double)(v + sums), far = gone(l2, pass / (double)turns);
     p.cycles += (double)(v * blocks * (panels - 1)) / NEAR_RATE;
-    p.cycles += (double)((v + 2 * sums) * blocks * panels) * far / NEXT_RATE;
-    if (by_rows) p.cycles += (double)(2 * sums / (m + 2) * m * blocks * panels) * gone(l2, pass) / NEXT_RATE;
+    p.cycles += (double)((v + 2 * sums) * blocks * panels) * far / next;
+    if (by_rows) p.cycles += (double)(2 * sums / (m + 2) * m * blocks * panels) * gone(l2, pass) / next;
     int64_t units = blocks * p.groups;
     if (units < UNITS / 2) p.cycles *= UNSHARED;
     p.cycles *= 1 + ODD * ((double)(units + units % 2) / (double)units - 1);

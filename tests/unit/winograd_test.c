@@ -101,6 +101,11 @@ static void plans(void)
     /* row by row where weights push out of L2 what a block computes, but not for the price of streaming them once more */
     WinogradPlan small = winograd_plan(&t, 2, 256, 256, 49), near = winograd_plan(&t, 2, 64, 64, 784);
     CHECK(wide.by_rows && few.by_rows && small.by_rows && small.tiles == 49 && small.groups == 4 && !near.by_rows);
+    /* 17 MB of weights for 49 pixels pay where memory and L3 are fast */
+    KTarget fast = t;
+    fast.far_rate = 24;
+    CHECK(winograd_plan(&t, 2, 512, 512, 16).cycles > winograd_direct_cycles(&t, 512, 512, 49));
+    CHECK(winograd_plan(&fast, 2, 512, 512, 16).cycles < 0.9 * winograd_direct_cycles(&fast, 512, 512, 49));
     for (int64_t c = 16; c <= 512; c += 48)
         for (int64_t tiles = 1; tiles < 20000; tiles = tiles * 3 + 1)
             for (int m = 2; m <= 4; m += 2) {
