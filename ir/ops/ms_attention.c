@@ -3,7 +3,8 @@
  *   y = Attention(q, k, v, mask, past[0], past[1])
  *   present = [present key, present value]
  * mask_index: [batch, total] or [batch, length, total], 0 where a key must not be seen; or [batch], how many keys of
- * each row count. attention_bias is added. */
+ * each row count; or [2 * batch], behind those the first key of each row that counts. [batch, 1] and [1, 1] hide nothing,
+ * however many keys there are: exported decoders that have no mask feed that. attention_bias is added. */
 #include "ir/graph/eval.h"
 #include "ir/ops/compose.h"
 #include <float.h>
@@ -42,6 +43,20 @@ static bool widths(Infer *c, int64_t *w)
     return true;
 }
 
+/* mask_index fits B rows of `total` keys. */
+static bool mask_fits(Infer *c, Dim B, Dim total)
+{
+    Dim got = infer_dim(c, MASK, infer_rank(c, MASK) - 1);
+    if (infer_rank(c, MASK) == 1)
+        return dim_eq(c->d, got, dim_mul(c->d, dim_const(c->d, 2), B)) == TRI_YES ||
+               infer_must_eq(c, got, B, "length of mask_index");
+    if (infer_rank(c, MASK) == 2) {
+        if (dim_is(c->d, got, 1)) return true;
+        if (dim_eq(c->d, got, total) == TRI_UNKNOWN) return infer_may_broadcast(c, got, total);
+    }
+    return infer_must_eq(c, got, total, "keys of mask_index");
+}
+
 static bool infer(Infer *c)
 {
     const Att *a = ATTRS(c->g, c->n, Att);
@@ -59,12 +74,7 @@ static bool infer(Infer *c)
     if (a->do_rotary || a->past_present_share_buffer || infer_has(c, PAST_LENGTH))
         return infer_fail(c, "rotary embeddings and shared buffers are not supported");
     Dim S = infer_dim(c, INPUT, 1), total = infer_has(c, PAST) ? dim_add(c->d, infer_dim(c, PAST, 3), S) : S;
-    if (infer_has(c, MASK) && infer_rank(c, MASK) == 1 &&
-        !infer_must_eq(c, infer_dim(c, MASK, 0), infer_dim(c, INPUT, 0), "length of mask_index"))
-        return false;
-    if (infer_has(c, MASK) && infer_rank(c, MASK) > 1 &&
-        !infer_must_eq(c, infer_dim(c, MASK, infer_rank(c, MASK) - 1), total, "keys of mask_index"))
-        return false;
+    if (infer_has(c, MASK) && !mask_fits(c, infer_dim(c, INPUT, 0), total)) return false;
     Dim y[3] = {infer_dim(c, INPUT, 0), S, dim_const(c->d, w[2])};
     Dim present[5] = {dim_const(c->d, 2), infer_dim(c, INPUT, 0), dim_const(c->d, a->num_heads), total,
                       dim_const(c->d, w[0] / a->num_heads)};
@@ -82,24 +92,39 @@ static Value length(Ex *x, Value v, int64_t axis)
     return ex2(x, OP_Gather, ex1(x, OP_Shape, v), ex_i(x, DT_I64, axis));
 }
 
+/* Which keys count, [B, total], by mask_index of rank 1. */
+static Value counted(Ex *x, Value m)
+{
+    static const int64_t LAST[] = {1};
+    Dims *d = &x->g->m->dims;
+    Value row[2] = {m, VALUE_NONE}, see[2], total = length(x, ex_in(x, INPUT), 1);   /* row: ends, starts */
+    if (ex_in(x, PAST).i) total = ex2(x, OP_Add, total, length(x, ex_in(x, PAST), 3));
+    if (dim_eq(d, ex_type(x, m)->dim[0], dim_mul(d, dim_const(d, 2), ex_type(x, ex_in(x, INPUT))->dim[0])) == TRI_YES &&
+        !ex_ops(x, OP_Split, &m, 1, ex_set(x, OP_Split, NULL, "num_outputs", 2), row, 2))
+        return VALUE_NONE;
+    Value at = ex3(x, OP_Range, ex_i(x, DT_I64, 0), total, ex_i(x, DT_I64, 1));
+    for (int k = 0; k < 2 && row[k].i; k++)
+        see[k] = ex2(x, k ? OP_GreaterOrEqual : OP_Less, at, unsqueezed(x, ex_cast(x, row[k], DT_I64), LAST, 1));
+    return row[1].i ? ex2(x, OP_And, see[0], see[1]) : see[0];
+}
+
 /* What is added to the scores: [B, 1, 1 or S, total]; none. */
 static Value mask(Ex *x, const Att *a, DType t)
 {
     Value m = ex_in(x, MASK), bias = ex_in(x, ATTENTION_BIAS);
-    static const int64_t ROWS[] = {1}, TWO[] = {1, 2};
-    if (m.i) {
-        Value see;
-        int rank = ex_rank(x, m);
-        if (rank == 1) {
-            Value total = length(x, ex_in(x, INPUT), 1);
-            if (ex_in(x, PAST).i) total = ex2(x, OP_Add, total, length(x, ex_in(x, PAST), 3));
-            Value at = ex3(x, OP_Range, ex_i(x, DT_I64, 0), total, ex_i(x, DT_I64, 1));
-            see = ex2(x, OP_Less, at, unsqueezed(x, ex_cast(x, m, DT_I64), ROWS, 1));
-        } else see = ex_cast(x, m, DT_BOOL);
-        see = unsqueezed(x, see, TWO, rank == 3 ? 1 : 2);
-        m = ex3(x, OP_Where, see, ex_f(x, t, 0), ex_f(x, t, a->mask_filter_value));
-    }
-    return !m.i ? bias : bias.i ? ex2(x, OP_Add, m, bias) : m;
+    static const int64_t TWO[] = {1, 2};
+    int rank = ex_rank(x, m);
+    Dims *d = &x->g->m->dims;
+    if (!m.i || (rank == 2 && dim_is(d, ex_type(x, m)->dim[1], 1))) return bias;
+    Value see = rank == 1 ? counted(x, m) : ex_cast(x, m, DT_BOOL);
+    Dim total = ex_type(x, ex_in(x, INPUT))->dim[1];
+    if (ex_in(x, PAST).i) total = dim_add(d, total, ex_type(x, ex_in(x, PAST))->dim[3]);
+    bool open = rank == 2 && dim_eq(d, ex_type(x, m)->dim[1], total) != TRI_YES;   /* the run says whether it hides anything */
+    if (open) see = ex2(x, OP_Or, see, ex2(x, OP_Equal, length(x, m, 1), ex_i(x, DT_I64, 1)));
+    m = ex3(x, OP_Where, unsqueezed(x, see, TWO, rank == 3 ? 1 : 2), ex_f(x, t, 0), ex_f(x, t, a->mask_filter_value));
+    Dim all[4] = {dim_const(d, 1), dim_const(d, 1), dim_const(d, 1), total};
+    if (open) m = ex2(x, OP_Expand, m, ex_dims(x, all, 4));
+    return bias.i ? ex2(x, OP_Add, m, bias) : m;
 }
 
 static bool expand(Graph *g, Node n)
@@ -131,9 +156,11 @@ static bool expand(Graph *g, Node n)
 static double masked(Eval *e, int64_t b, int64_t s, int64_t S, int64_t j, int64_t total)
 {
     const Tensor *m = e->in[MASK];
-    bool see = m->rank == 1
-                   ? j < ev_i(m, b)
-                   : ev_i(m, m->rank == 2 ? (m->dim[0] == 1 ? 0 : b) * total + j : (b * S + s) * total + j) != 0;
+    int64_t B = e->in[INPUT]->dim[0];
+    bool see;
+    if (m->rank == 1) see = j < ev_i(m, b) && (m->dim[0] == B || j >= ev_i(m, B + b));
+    else if (m->rank == 2) see = m->dim[1] == 1 || ev_i(m, (m->dim[0] == 1 ? 0 : b) * total + j) != 0;
+    else see = ev_i(m, (b * S + s) * total + j) != 0;
     return see ? 0 : ATTRS(e->g, e->n, Att)->mask_filter_value;
 }
 
