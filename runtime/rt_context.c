@@ -254,8 +254,7 @@ bmc_status rt_create(const rt_desc *d, const bmc_config *config, void *mem, size
     bool fixed_size = d->info->n_symbol == 0;
     if ((!mem || fixed_size) && symbols_bounded(d) && rt_plan_for(NULL, d, x->sym, NULL, &run) == BMC_OK &&
         rt_need_bytes(&run, n.nt, &arena, &scratch, &all) && (fixed_size || all <= EAGER_ARENA)) {
-        if (fixed_size && !mem) rt_heap_reserve(&p->heap, add(rt_heap_cost(all), outputs_cost(d, x->sym)));
-        if (!rt_mem_ensure(&p->heap, &p->arena, all) && fixed_size) {
+        if (!rt_arena_ensure(&p->heap, &p->arena, all, fixed_size ? outputs_cost(d, x->sym) : 0) && fixed_size) {
             s = rt_say(NULL, BMC_E_MEMORY, "out of memory: %zu bytes for the arena%s", all,
                        mem ? " do not fit into mem (see sizes)" : "");
             rt_destroy(x);

@@ -46,6 +46,8 @@ RT_HIDDEN size_t rt_heap_cost(size_t bytes); /* what an allocation of that size 
 RT_HIDDEN size_t rt_heap_fixed_cost(void);   /* what a fixed heap takes for itself */
 /* Makes m hold at least `bytes` (old content lost when it has to grow). */
 RT_HIDDEN bool rt_mem_ensure(rt_heap *, rt_mem *, size_t bytes);
+/* The same for an arena, laid out for huge pages; where it has to grow, room for what costs `beside` is fetched with it. */
+RT_HIDDEN bool rt_arena_ensure(rt_heap *, rt_mem *, size_t bytes, size_t beside);
 /* The first `bytes` of it are about to be written: their pages are fetched at once instead of one fault each. */
 RT_HIDDEN void rt_mem_present(rt_heap *, rt_mem *, size_t bytes);
 RT_HIDDEN void rt_mem_free(rt_heap *, rt_mem *);

@@ -22,7 +22,8 @@ _Static_assert(sizeof(rt_block) == RT_ALIGN, "a block header is one line, so tha
 struct rt_chunk {
     rt_chunk *next;
     size_t size; /* of the whole chunk */
-    char pad[48];
+    void *memory; /* what malloc gave */
+    char pad[40];
 };
 _Static_assert(sizeof(rt_chunk) == RT_ALIGN, "as above");
 
@@ -97,7 +98,7 @@ static rt_block *block_find(rt_heap *h, size_t size)
 static void chunk_free(rt_heap *h, rt_chunk *c)
 {
     if (h->settle_end > (char *)c && h->settle_end <= (char *)c + c->size) h->settle = h->settle_end = NULL;
-    free(c);
+    free(c->memory);
 }
 
 void rt_heap_trim(rt_heap *h)
@@ -117,11 +118,15 @@ void rt_heap_trim(rt_heap *h)
     }
 }
 
-/* Huge pages save misses of the address cache (1-4 % of a steady run), but fetching one in a page fault may make the
- * system move others' memory first: up to 6 ms each where ordinary pages take 1, in the middle of the first run. So a
- * large chunk begins with ordinary pages but for those that rt_mem_present gets without that, and what has proved to be
- * used is collapsed, one page behind each run. */
+/* Huge pages save misses of the address cache (1-4 % of a steady run) and most of what fetching memory takes, but
+ * fetching one in a page fault may make the system move others' memory first: up to 6 ms each where ordinary pages take
+ * 1, in the middle of the first run. So a large chunk begins with ordinary pages but for those that rt_mem_present gets
+ * without that, and what has proved to be used is collapsed, one page behind each run.
+ * A range with an ordinary page in it gets no huge one any more. So what lies in a large chunk first begins with a huge
+ * page, the headers of chunk and block in front of it, and an arena whose end takes more than half of one (HUGE_FROM: as
+ * many ordinary pages cost more than clearing all of it) takes it whole, the next header behind it. */
 #define HUGE_PAGE ((size_t)2 << 20)
+#define HUGE_FROM (HUGE_PAGE / 2)
 #if defined(__linux__) && !defined(MADV_COLLAPSE)
 #define MADV_COLLAPSE 25 /* Linux 6.1; C libraries that do not know it yet */
 #endif
@@ -132,17 +137,21 @@ enum { SETTLE_AFTER = 3 };
 
 static rt_chunk *chunk_alloc(rt_heap *h, size_t want)
 {
-#ifdef MADV_COLLAPSE
-    void *p;
-    if (want >= 2 * HUGE_PAGE && !posix_memalign(&p, HUGE_PAGE, want)) {
-        h->settle = p;
-        h->settle_end = h->settle + (want & ~(HUGE_PAGE - 1));
+    rt_chunk *c;
+    char *p;
+    if (want >= HUGE_FROM && want <= PTRDIFF_MAX - HUGE_PAGE && (p = aligned_alloc(RT_ALIGN, want + HUGE_PAGE))) {
+        char *first = (char *)(((uintptr_t)p + OVERHEAD + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+        c = (rt_chunk *)(first - OVERHEAD);
+        c->memory = p;
+        if (want < 2 * HUGE_PAGE) return c;
+        h->settle = first;
+        h->settle_end = first + ((want - OVERHEAD) & ~(HUGE_PAGE - 1));
         h->settle_wait = SETTLE_AFTER;
-        return p;
+        return c;
     }
-#endif
-    (void)h;
-    return aligned_alloc(RT_ALIGN, want);
+    c = aligned_alloc(RT_ALIGN, want);
+    if (c) c->memory = c;
+    return c;
 }
 
 void rt_heap_settle(rt_heap *h)
@@ -270,7 +279,7 @@ bool rt_given(const rt_heap *h, const bmc_value *v, const void *memory)
 }
 
 #ifdef MADV_POPULATE_WRITE
-enum { FEW_BYTES = 32 << 10, HUGE_FROM = 8, HUGE_NS = 1000000 };
+enum { FEW_BYTES = 32 << 10, HUGE_NS = 1000000 };
 
 static size_t page_size(void)
 {
@@ -281,14 +290,15 @@ static size_t page_size(void)
 #endif
 }
 
-/* Huge pages for a large range, each a third of the time that its ordinary ones would take, as long as the system has
- * them at hand: the first that it has to make ends it. Returns where ordinary ones begin. */
-static char *huge_present(char *from, char *end)
+/* Huge pages for a large range, each a third to a seventh of the time that its ordinary ones would take, as long as the
+ * system has them at hand: the first that it has to make ends it. The last one may reach behind `end`, not behind `most`.
+ * Returns where ordinary ones begin. */
+static char *huge_present(char *from, char *end, const char *most)
 {
     char *p = (char *)(((uintptr_t)from + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
-    if (from >= end || (size_t)(end - from) < HUGE_FROM * HUGE_PAGE) return from;
+    if (end - p < (ptrdiff_t)HUGE_FROM || most - p < (ptrdiff_t)HUGE_PAGE) return from;
     if (p > from) madvise(from, (size_t)(p - from), MADV_POPULATE_WRITE);
-    for (bool quick = true; quick && p + HUGE_PAGE <= end; p += HUGE_PAGE) {
+    for (bool quick = true; quick && end - p >= (ptrdiff_t)HUGE_FROM && most - p >= (ptrdiff_t)HUGE_PAGE; p += HUGE_PAGE) {
         uint64_t begin = rt_now();
         madvise(p, HUGE_PAGE, MADV_HUGEPAGE);
         if (madvise(p, HUGE_PAGE, MADV_POPULATE_WRITE)) return p;
@@ -308,7 +318,7 @@ void rt_mem_present(rt_heap *h, rt_mem *m, size_t bytes)
     m->present = bytes;
     if (few) return;
     char *from = (char *)(from_byte & ~(page - 1)), *end = (char *)(((uintptr_t)m->data + bytes + page - 1) & ~(page - 1));
-    from = huge_present(from, end);
+    from = huge_present(from, end, (char *)m->data + m->bytes);
     if (from < end) madvise(from, (size_t)(end - from), MADV_POPULATE_WRITE);
 #else
     (void)h, (void)m, (void)bytes;
@@ -321,6 +331,15 @@ bool rt_mem_ensure(rt_heap *h, rt_mem *m, size_t bytes)
     rt_mem_free(h, m); /* none of it is known to be present */
     m->data = rt_heap_alloc(h, bytes, &m->bytes);
     return m->data != NULL;
+}
+
+bool rt_arena_ensure(rt_heap *h, rt_mem *m, size_t bytes, size_t beside)
+{
+    if (m->data && m->bytes >= bytes) return true;
+    size_t end = bytes % HUGE_PAGE, whole = h->fixed || end < HUGE_FROM ? bytes : bytes - end + HUGE_PAGE, cost = rt_heap_cost(whole);
+    rt_mem_free(h, m);
+    if (!h->fixed && beside <= PTRDIFF_MAX - cost) rt_heap_reserve(h, cost + beside);
+    return rt_mem_ensure(h, m, whole) || rt_mem_ensure(h, m, bytes);
 }
 
 void rt_mem_free(rt_heap *h, rt_mem *m)

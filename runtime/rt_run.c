@@ -286,13 +286,26 @@ static bmc_status output_bind(bmc_ctx *x, const bmc_value *out, uint32_t o)
     return BMC_OK;
 }
 
+/* What the outputs that are left to the context will take from the heap. */
+static size_t outputs_cost(const rt_private *p)
+{
+    const bmc_info *f = p->desc->info;
+    size_t all = 0;
+    for (uint32_t o = 0; o < f->n_output; o++) {
+        if (f->output[o].alias >= 0 || p->out_given[o] || p->out_mem[o].bytes >= p->out_bytes[o]) continue;
+        size_t cost = rt_heap_cost(p->out_bytes[o]);
+        all = cost > PTRDIFF_MAX - all ? PTRDIFF_MAX : all + cost;
+    }
+    return all;
+}
+
 static bmc_status memory_ready(bmc_ctx *x, const rt_need *need)
 {
     rt_private *p = x->rt;
     size_t total;
     if (!rt_need_bytes(need, p->nt, &p->scratch_off, &p->scratch_each, &total))
         return rt_say(p, BMC_E_MEMORY, "the model needs more memory than there can be for these inputs");
-    if (!rt_mem_ensure(&p->heap, &p->arena, total))
+    if ((!p->arena.data || p->arena.bytes < total) && !rt_arena_ensure(&p->heap, &p->arena, total, outputs_cost(p)))
         return rt_say(p, BMC_E_MEMORY, "out of memory: %zu bytes for the arena (%d threads)", total, p->nt);
     rt_mem_present(&p->heap, &p->arena, p->scratch_off + p->scratch_each); /* other threads fetch their own scratch */
     x->arena = p->arena.data;

@@ -119,6 +119,43 @@ static void test_present(void)
 }
 #endif
 
+/* ================= an arena: where huge pages can be, and what is to lie beside it */
+static void test_arena(void)
+{
+    const size_t huge = (size_t)2 << 20, beside = 5000;
+    const size_t asked[] = {1000, huge / 2 - 64, huge / 2, huge + 4096, 2 * huge - 4096, 5 * huge + huge / 2 + 64};
+    for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
+        rt_heap h;
+        rt_mem m = {0};
+        size_t end = asked[i] % huge, whole = end < huge / 2 ? asked[i] : asked[i] - end + huge;
+        rt_heap_init(&h);
+        CHECK(rt_arena_ensure(&h, &m, asked[i], rt_heap_cost(beside)) && m.bytes >= whole && m.present == 0);
+        long before = alloc_calls;
+        char *next = rt_heap_alloc(&h, beside, NULL), *arena = m.data;
+        CHECK(next && alloc_calls == before);
+        if (asked[i] >= huge / 2) { /* headers, in front of what they belong to, are in none of its huge pages */
+            CHECK((uintptr_t)arena % huge == 0 && next - arena >= (ptrdiff_t)whole);
+            memset(arena, 1, m.bytes);
+        }
+        rt_mem_present(&h, &m, asked[i]);
+        CHECK(rt_arena_ensure(&h, &m, asked[i], 0) && m.data == arena && m.present == asked[i]); /* stays where it is */
+        CHECK(rt_arena_ensure(&h, &m, 2 * asked[i] + huge, 0) && m.present == 0 && rt_heap_owns(&h, m.data));
+        rt_heap_destroy(&h);
+    }
+    static char mem[3 << 20];
+    rt_heap h;
+    rt_mem m = {0};
+    rt_heap_init_fixed(&h, mem, sizeof mem); /* the caller's: nothing is rounded up there */
+    size_t most = sizeof mem - rt_heap_fixed_cost() - 64;
+    CHECK(rt_arena_ensure(&h, &m, most - 64, (size_t)-1) && m.bytes < most + 64);
+    alloc_fail_at = alloc_calls + 1;
+    rt_heap_init(&h);
+    m = (rt_mem){0};
+    CHECK(!rt_arena_ensure(&h, &m, 3 * huge, 0) && !m.data && !h.chunk);
+    alloc_fail_at = 0;
+    rt_heap_destroy(&h);
+}
+
 /* ================= the barrier alone */
 static long stress_rounds = STRESS;
 static long cell[64][8];
@@ -642,6 +679,7 @@ int main(int argc, char **argv)
 #if defined(__linux__)
     test_present();
 #endif
+    test_arena();
     test_barrier();
     test_share();
     test_seq();
