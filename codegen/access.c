@@ -416,6 +416,13 @@ static LV read_lanes(CgFn *f, DType t, LV base, Cv off, LV mask)
     return phi;
 }
 
+/* Is an access under these masks (NULL: none) one that sets off no fetching of the lines behind it? */
+static bool unforeseen(CgFn *f, DType t, Cv off, LV pred)
+{
+    if (pred || f->short_rows) return true;
+    return !f->mask && off.kind == CV_LIN && off.coef != 1 && !few_vectors(f->g, t, off.coef);
+}
+
 static LV and_mask(Cg *g, LV a, LV b) { return !a ? b : !b ? a : LLVMBuildAnd(g->b, a, b, ""); }
 
 /* A mask whose lanes nobody can look into. Without mask registers, LLVM 19's selection takes a masked load for a plain
@@ -465,6 +472,7 @@ Cv access_load(CgFn *f, const KInstRec *in)
             return cv_uni(packed_type(t) ? read_packed(f, t, base, off.v, NULL)
                                          : access_read(g, t, elem_ptr(g, t, base, off.v), false, NULL));
         LV mask = and_mask(g, f->mask, pred.kind ? pred.v : NULL);
+        if (unforeseen(f, t, off, pred.kind ? pred.v : NULL)) fetch_lanes(f, in, base, off);
         LV v = read_lanes(f, t, base, off, f->mask && pred.kind ? opaque_mask(g, mask) : mask);
         if (alt.kind && pred.kind) v = LLVMBuildSelect(g->b, pred.v, v, cv_vec(f, alt), "");
         return (Cv){v, 0, CV_VEC};
@@ -476,6 +484,7 @@ Cv access_load(CgFn *f, const KInstRec *in)
     LLVMPositionBuilderAtEnd(g->b, yes);
     LV v;
     if (lanes) {
+        if (unforeseen(f, t, off, NULL)) fetch_lanes(f, in, base, off);
         v = read_lanes(f, t, base, off, f->mask);
     } else {
         v = packed_type(t) ? read_packed(f, t, base, off.v, NULL)
@@ -561,8 +570,12 @@ void access_store(CgFn *f, const KInstRec *in)
     if (packed_type(buf->elem)) {
         if (f->vec) write_packed(f, buf->elem, base, off, cv_vec(f, value), and_mask(g, f->mask, on));
         else write_packed(f, buf->elem, base, off, value.v, NULL);
-    } else if (!f->vec) write_scalar(f, buf, base, off.v, value.v);
-    else write_lanes(f, buf, base, off, cv_vec(f, value), and_mask(g, f->mask, on));
+    } else if (!f->vec) {
+        write_scalar(f, buf, base, off.v, value.v);
+    } else {
+        if (unforeseen(f, buf->elem, off, on)) fetch_lanes(f, in, base, off);
+        write_lanes(f, buf, base, off, cv_vec(f, value), and_mask(g, f->mask, on));
+    }
     if (done) {
         LLVMBuildBr(g->b, done);
         LLVMPositionBuilderAtEnd(g->b, done);

@@ -74,6 +74,7 @@ typedef struct CgFn {
     Map dims;                       /* Dim -> LV, in the entry block */
     bool vec;                       /* inside a VEC loop or a tile's epilogue */
     LV mask;                        /* active lanes; NULL: all */
+    bool short_rows;                /* the mask is that of a loop that has no whole vector */
     KVal whole;                     /* the index of the VEC loop if its vectors begin at multiples of 16 */
     uint32_t *line, at_line;        /* with -g: by KInst, its line in the .kir */
 } CgFn;
@@ -136,6 +137,10 @@ bool access_whole(DType);                      /* an element is whole bytes, no 
 void access_record(CgFn *, const KInstRec *);
 bool access_mask_cheap(Cg *, DType);           /* a masked access costs what a plain one costs */
 LV access_read(Cg *, DType, LV ptr, bool vec, LV mask);   /* one element or 16 in a row, in compute form */
+
+/* fetch.c: asks for what an access of lanes `off` from `base` on will want soon, where hardware does not: its lanes are
+ * masked or gathered, all of them in the loop's rows */
+void fetch_lanes(CgFn *, const KInstRec *load_or_store, LV base, Cv off);
 
 /* ---- nest.c ---- */
 LV nest_kernel(Cg *, const Kernel *);          /* the function */

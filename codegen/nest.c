@@ -547,7 +547,9 @@ static void emit_vec(CgFn *f, Loop *l)
     if (!known && !l->n && !masks_cheap(f, l->in->body)) {
         emit_rest(f, l, stop);
     } else if (!known || k % g->lanes) {
+        f->short_rows = known && k < g->lanes;
         emit_some(f, l, stop, rest, main_acc);
+        f->short_rows = false;
     }
     f->vec = false;
     f->whole = (KVal){0};

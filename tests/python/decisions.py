@@ -472,6 +472,31 @@ def apart(t):
         t.tally.check("lanes apart under a mask", "gather" not in code and "vpermt2ps" in code)
 
 
+ROWS = """bir 1
+graph @main(%%x: f32[%d,%d]) -> (%%y) {
+  %%axes = const i64[1] [1]
+  %%y = %s
+}
+"""
+SUM = "ReduceSum(%x, %axes) {keepdims=0}"
+PADDED = """Pad(%x, %pads, %zero) {mode="constant"}
+  %pads = const i64[4] [1,1,1,1]
+  %zero = const f32[] [0]"""
+
+
+def fetched(t):
+    """Streams that hardware does not see coming, all of whose vectors are masked, are fetched ahead where L2 does not hold them."""
+    for stem, rows, columns, node, some in (("short", 1 << 20, 8, SUM, True), ("cached", 1 << 10, 8, SUM, False),
+                                            ("long", 1 << 17, 72, SUM, False), ("pad", 4000, 4000, PADDED, True),
+                                            ("pad0", 40, 40, PADDED, False)):
+        lines = node.split("\n  ")
+        t.write(stem + ".bir", (ROWS % (rows, columns, lines[0])).replace("  %y", "".join("  %s\n" % line for line in lines[1:]) + "  %y"))
+        for cpu in ("x86-64-v4", "x86-64-v3"):
+            if t.compile(stem + ".bir", stem + ".s", "--cpu=" + cpu, "--threads=off"):
+                found = "prefetch" in open(t.path(stem + ".s")).read()
+                t.tally.check("%s, %s: fetched ahead: %s" % (stem, cpu, found), found == some)
+
+
 def amx_here():
     with open("/proc/cpuinfo") as f:
         return "amx_bf16" in f.read()
@@ -614,7 +639,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, filtering, filtering_rows, budget, narrow, halves, matrix_registers, apart, unchecked, tables, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, filtering_rows, budget, narrow, halves, matrix_registers, apart, fetched, unchecked, tables, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:
