@@ -8,6 +8,8 @@
  *       vec channel
  *         acc0..7 = for window row = first inside..last inside carry(..) { columns of the window unrolled }
  *         put acc0..7
+ * Where the rows of a window, whole, exceed the first cache, par goes over bands of output rows, and each block down the
+ * rows of the band with a part of the channels at a time (choose_band).
  * Rows outside the input are left out by the bounds of the loop over window rows; columns, where extents are known, when
  * the block is built: each edge block is code of its own. So nothing inside is guarded.
  * Otherwise lanes are the columns of an output row, and each has one accumulator:
@@ -15,6 +17,7 @@
  * Unknown extents: the edges' columns have loops of their own over the columns of the window. So have those of windows of
  * many columns, which go in equal parts elsewhere, as code would take minutes to compile (4096 columns: 47 s). */
 #include "ir/ops/window_nest.h"
+#include "base/num.h"
 #include <assert.h>
 
 #define EDGE_MAX 16     /* columns of a row at its edges that are worth code of their own, where lanes are columns */
@@ -23,6 +26,8 @@
 #define SHARED_ROWS 8   /* output rows that share well among threads; */
 #define SHARED_WELL 64  /* par iterations that do, where there is but one row, */
 #define SHARED_LONG 16  /* and of a tensor that is better read in long runs */
+#define BAND_ROWS 16    /* output rows of a band, */
+#define NEAR_LEAST 32   /* if that many channels of them stay in the first cache */
 
 typedef struct Wn {
     WindowNest *n;
@@ -36,6 +41,8 @@ typedef struct Wn {
     KVal chan0;                           /* first channel of the chunk */
     Dim chunk;
     bool lanes_are_channels;
+    int64_t band, near;                   /* output rows of a band, channels that a block goes through them with; 0: one by one, all of the chunk */
+    KVal row0, rows;                      /* of this band */
 } Wn;
 
 /* One block: windows q = 0..n-1 along the last axis, from column `first` on. */
@@ -186,18 +193,38 @@ static void body(Wn *x, const Block *k)
     }
 }
 
+/* The lanes of the rows where we are, n channels from `first` on. */
+static void channels(Wn *x, Block *k, KVal first, Dim n)
+{
+    Kb *b = x->b;
+    factors(x, k);
+    KVal iv = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, n));
+    x->out[1] = kb_add(b, first, iv);
+    body(x, k);
+    kb_end(b);
+}
+
 static void block(Wn *x, Block *k)
 {
     Kb *b = x->b;
+    Dims *d = &x->n->l->m->dims;
     range(x, x->last, k->first); /* of window 0 */
-    factors(x, k);
     if (!x->lanes_are_channels) {
+        factors(x, k);
         body(x, k);
         return;
     }
-    KVal iv = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, x->chunk));
-    x->out[1] = kb_add(b, x->chan0, iv);
-    body(x, k);
+    if (!x->band) {
+        channels(x, k, x->chan0, x->chunk);
+        return;
+    }
+    Dim near = dim_const(d, x->near);
+    KVal q = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, dim_div(d, x->chunk, near)));
+    KVal row = kb_for(b, KLOOP_SEQ, kb_i(b, 0), x->rows);
+    x->out[1 + x->last] = kb_add(b, x->row0, row);
+    range(x, x->last - 1, x->out[1 + x->last]);
+    channels(x, k, kb_add(b, x->chan0, kb_mul(b, q, kb_i(b, x->near))), near);
+    kb_end(b);
     kb_end(b);
 }
 
@@ -333,11 +360,39 @@ static int64_t chunk_of(Wn *x, Dim batch)
     bool large = !dim_is_const(d, kbuf_count(k, x->n->in), &all) || all > k->target.l2_bytes / 8;
     if (large && !x->last) shared = SHARED_LONG;
     if (!dim_is_const(d, batch, &n)) n = x->last ? 1 : shared;
-    for (int i = 0; i < x->last; i++) n *= dim_is_const(d, x->w->out[i], &rows) ? rows : shared;
+    for (int i = 0; i < x->last; i++) {
+        int64_t each = x->band && i == x->last - 1 ? x->band : 1;
+        n *= dim_is_const(d, x->w->out[i], &rows) ? (rows + each - 1) / each : shared;
+    }
     for (int64_t part = 2; part * K_LANES <= c && n * (best ? c / best : 1) < shared; part++) {
-        if (c % part == 0 && c / part % K_LANES == 0) best = c / part;
+        if (c % part == 0 && c / part % (x->near ? x->near : K_LANES) == 0) best = c / part;
     }
     return best;
+}
+
+/* Bands of output rows for kernels whose window rows, whole, exceed half of the first cache: a block then goes down the
+ * rows of its band with as many channels as stay there together, so that what two rows see comes from the second cache
+ * once, not for each of them. At least two bands: neighbours are shared among threads like the rows of other steps. */
+static void choose_band(Wn *x)
+{
+    Dims *d = &x->n->l->m->dims;
+    const Window *w = x->w;
+    const KTarget *t = &x->n->l->k->target;
+    int a = x->last, up = a - 1;
+    int64_t rows, width, c, most = block_of(t), room = t->l1_bytes / 2 / (dtype_info(kbuf(x->n->l->k, x->n->in)->elem)->bits / 8);
+    if (!x->lanes_are_channels || a < 1 || x->n->per != 1 || is_long(x)) return;
+    if (!dim_is_const(d, x->n->channels, &c) || !dim_is_const(d, w->out[up], &rows) || !dim_is_const(d, w->in[a], &width)) return;
+    int64_t high = (w->kernel[up] - 1) * w->dilation[up] + 1, wide = (most - 1) * w->stride[a] + (w->kernel[a] - 1) * w->dilation[a] + 1;
+    if (rows < BAND_ROWS / 2 || high <= w->stride[up] || high * width * c <= room) return;
+    int64_t parts = c / K_LANES, fit = room / (high * wide + w->taps + most);
+    for (int64_t n = 1; c % K_LANES == 0 && n <= parts && !x->near; n++)
+        if (parts % n == 0 && c / n <= fit) x->near = c / n;
+    if (x->near < NEAR_LEAST) {
+        x->near = 0;
+        return;
+    }
+    int64_t bands = max64((rows + BAND_ROWS - 1) / BAND_ROWS, 2);
+    x->band = (rows + bands - 1) / bands;
 }
 
 void window_nest(WindowNest *n)
@@ -350,11 +405,20 @@ void window_nest(WindowNest *n)
     bool one = dim_is(d, n->channels, 1);
     x.lanes_are_channels = !one && unit_stride(l, n->in, 1) && !unit_stride(l, n->in, rank - 1);
     Dim batch = dim_resolve(d, kbuf(l->k, n->in)->dim[0]);
+    choose_band(&x);
     int64_t part = x.lanes_are_channels ? chunk_of(&x, batch) : 0;
+    int own = x.last - (x.band > 0); /* axes before the last whose windows are taken one by one */
     x.chunk = part ? dim_const(d, part) : n->channels;
     x.chan0 = kb_i(b, 0);
     x.out[0] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, batch));
     depth++;
+    if (x.band) {
+        for (int i = 0; i < own; i++, depth++) x.out[2 + i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, n->w->out[i]));
+        Dim rows = n->w->out[own];
+        x.row0 = kb_mul(b, kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, dim_ceildiv(d, rows, dim_const(d, x.band)))), kb_i(b, x.band));
+        x.rows = kb_min(b, kb_i(b, x.band), kb_sub(b, kb_dim(b, rows), x.row0));
+        depth++;
+    }
     if (part || !x.lanes_are_channels) {
         Dim many = part ? dim_div(d, n->channels, x.chunk) : n->channels;
         KVal q = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, many));
@@ -362,8 +426,8 @@ void window_nest(WindowNest *n)
         else x.out[1] = q;
         depth++;
     }
-    for (int i = 0; i < x.last; i++, depth++) x.out[2 + i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, n->w->out[i]));
-    for (int i = 0; i < x.last; i++) range(&x, i, x.out[2 + i]);
+    for (int i = 0; i < own && !x.band; i++, depth++) x.out[2 + i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, n->w->out[i]));
+    for (int i = 0; i < own; i++) range(&x, i, x.out[2 + i]);
     row(&x);
     for (; depth; depth--) kb_end(b);
 }
