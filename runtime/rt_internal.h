@@ -253,7 +253,10 @@ RT_HIDDEN bool rt_team_exists(const rt_private *); /* false: teams are one threa
 extern RT_HIDDEN const rt_omp rt_omp_linked __attribute__((weak)); /* there where a program is linked with OpenMP */
 RT_HIDDEN int rt_default_threads(void);
 RT_HIDDEN int rt_usable_cpus(void);
-/* Bytes of the second cache of a core that no other core shares; -1: there is none, or the system does not say. */
+/* Bytes of the second cache, whoever shares it, as far as that is known without asking the system; else 0. */
+RT_HIDDEN int64_t rt_l2_told(void);
+/* Bytes of the second cache of a core that no other core shares; -1: there is none, or the system does not say. Reads files:
+ * some 20 us each. */
 RT_HIDDEN int64_t rt_l2_bytes(void);
 
 /* ---- rt_context.c ---- */

@@ -319,6 +319,16 @@ static size_t l2_file(long cpu, const char *what, char *to, size_t cap)
     return file_text(path, to, cap);
 }
 
+int64_t rt_l2_told(void)
+{
+#if defined(_SC_LEVEL2_CACHE_SIZE) && __has_include(<sys/platform/x86.h>) /* glibc 2.33: the loader has asked, no cpuid */
+    long n = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    return n > 0 ? n : 0;
+#else
+    return 0;
+#endif
+}
+
 int64_t rt_l2_bytes(void)
 {
     CpuSet allowed;
@@ -326,13 +336,15 @@ int64_t rt_l2_bytes(void)
     long cpu = 0;
     while (cpu < CPUS_MAX && !cpu_in(&allowed, cpu)) cpu++;
     char text[64], cache[512], core[512], path[128];
-    if (!l2_file(cpu, "level", text, sizeof text) || text[0] != '2') return -1;
+    int64_t n = rt_l2_told();
+    if (!n && (!l2_file(cpu, "level", text, sizeof text) || text[0] != '2')) return -1;
     if (!l2_file(cpu, "shared_cpu_list", cache, sizeof cache)) return -1;
     snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%ld/topology/thread_siblings_list", cpu);
     if (!file_text(path, core, sizeof core) || strcmp(cache, core)) return -1;
+    if (n) return n;
     if (!l2_file(cpu, "size", text, sizeof text)) return -1;
     char *unit;
-    int64_t n = strtol(text, &unit, 10);
+    n = strtol(text, &unit, 10);
     if (n < 1 || n >= 1 << 20) return -1;
     return *unit == 'K' ? n << 10 : *unit == 'M' ? n << 20 : n;
 }

@@ -335,7 +335,7 @@ static int threads_choose(rt_private *p, rt_need *need)
     int64_t n = need->threads;
     if (!n || n >= p->nt || p->all_threads) return p->nt;
     if (need->threads_near > n && need->constants > 0) {
-        if (!p->l2) p->l2 = rt_l2_bytes();
+        if (!p->l2 && need->constants > rt_l2_told()) p->l2 = rt_l2_bytes();
         int64_t near = need->threads_near < p->nt ? need->threads_near : p->nt;
         if (p->l2 > 0 && need->constants > p->l2 && need->constants <= near * p->l2) n = near;
     }

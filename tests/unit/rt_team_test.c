@@ -39,8 +39,17 @@ static void test_near(void)
         CHECK(rt_run(x, NULL, NULL) == BMC_OK && x->rt->nt_plan == row[i].use);
         rt_destroy(x);
     }
-    int64_t l2 = rt_l2_bytes();
+    int64_t l2 = rt_l2_bytes(), told = rt_l2_told();
     CHECK(l2 == -1 || l2 >= 1 << 10);
+    CHECK(told == 0 || told >= 1 << 10);
+    for (int larger = 0; larger < 2 && told; larger++) { /* the system is asked only about what that may not hold */
+        bmc_config c = config_of(2);
+        bmc_ctx *x;
+        near_need = (rt_need){.threads = 1, .work = 100000, .threads_near = 2, .constants = told + larger};
+        CHECK(rt_create(&d, &c, NULL, 0, &x) == BMC_OK && rt_run(x, NULL, NULL) == BMC_OK);
+        CHECK(x->rt->l2 == (larger ? l2 : 0));
+        rt_destroy(x);
+    }
 }
 
 /* ================= the first team: one thread more than there are CPUs, once; and not for little work */
