@@ -420,7 +420,7 @@ static LV read_lanes(CgFn *f, DType t, LV base, Cv off, LV mask)
 static bool unforeseen(CgFn *f, DType t, Cv off, LV pred)
 {
     if (pred || f->short_rows) return true;
-    return !f->mask && off.kind == CV_LIN && off.coef != 1 && !few_vectors(f->g, t, off.coef);
+    return !f->mask && (off.kind == CV_VEC || (off.kind == CV_LIN && off.coef != 1 && !few_vectors(f->g, t, off.coef)));
 }
 
 static LV and_mask(Cg *g, LV a, LV b) { return !a ? b : !b ? a : LLVMBuildAnd(g->b, a, b, ""); }

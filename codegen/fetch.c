@@ -9,12 +9,15 @@ enum {
     LINE = 64,
     AHEAD = 2048,   /* bytes; what memory delivers in the time it takes, about */
     LINES_MAX = 8,  /* of one access; with more, its lanes lie too far apart to be a stream */
+    PAGE = 4096     /* so long at most is a row for lanes that lie anywhere in it to touch most of its lines */
 };
+
+static int64_t element_bytes(const KBufRec *p) { return p->elem == DT_BOOL ? 1 : dtype_info(p->elem)->bits / 8; }
 
 /* Does the buffer reach over more than L2 holds, for all that is known? */
 static bool large(CgFn *f, const KBufRec *p)
 {
-    int64_t sum = 1, lo, hi, by, bits = dtype_info(p->elem)->bits;
+    int64_t sum = 1, lo, hi, by;
     for (uint32_t a = 0; a < p->rank; a++) {
         dim_bounds(f->g->m->dims, p->dim[a], &lo, &hi);
         if (lo < 1) return false;
@@ -25,7 +28,7 @@ static bool large(CgFn *f, const KBufRec *p)
         }
         if (__builtin_mul_overflow(lo - 1, by < 0 ? -by : by, &by) || __builtin_add_overflow(sum, by, &sum)) return true;
     }
-    return sum > f->g->m->target.l2_bytes * 8 / bits;
+    return sum > f->g->m->target.l2_bytes / element_bytes(p);
 }
 
 /* An access of the same buffer stands before this one in its block: that one asks for the lines of both. */
@@ -38,40 +41,96 @@ static bool seconded(const CgFn *f, const KInstRec *in)
     return false;
 }
 
-/* How many bytes further the lines lie that are wanted in a while, where an access takes `run` bytes: along the lanes, or
- * where these are all of a row, along the rows, which may be further apart than they are long. 0: not known. */
-static int64_t ahead(CgFn *f, const KInstRec *in, int64_t bytes, int64_t run, bool down)
+typedef struct Stream {
+    KInst lanes;    /* the VEC loop around the access */
+    int64_t run;    /* bytes that an access takes up, from `first` on */
+    int64_t first;
+    int64_t ahead;  /* how many bytes further the lines lie that are wanted in a while; 0: not known */
+} Stream;
+
+static KInst around(const CgFn *f, KInst loop) { return kblock(f->k, kinst(f->k, loop)->block)->owner; }
+static KVal index_of(const CgFn *f, KInst loop) { return (KVal){kblock(f->k, kinst(f->k, loop)->body)->param}; }
+
+/* By how many bytes the access moves with the loop, where its lanes are at what they are; false: not by a constant. */
+static bool moves(CgFn *f, const KInstRec *in, KInst lanes, KInst loop, int64_t *step)
 {
-    KInst self = {(uint32_t)(in - f->k->inst.p)};
-    bool outside = false;
-    if (!f->short_rows) return down ? -AHEAD : AHEAD;
-    for (KInst o = kblock(f->k, in->block)->owner; o.i; o = kblock(f->k, kinst(f->k, o)->block)->owner) {
-        const KInstRec *loop = kinst(f->k, o);
-        int64_t step, many = AHEAD / ((run + LINE - 1) / LINE * LINE);
-        if (outside && kx_access_stride(f->k, f->g->m->dims, self, (KVal){kblock(f->k, loop->body)->param}, &step) && step) {
-            if (__builtin_mul_overflow(step, bytes, &step)) return 0;
-            if (step >= -2 * run && step <= 2 * run) return step < 0 ? -AHEAD : AHEAD;
-            return __builtin_mul_overflow(step, many, &step) ? 0 : step;
-        }
-        outside = outside || loop->loop == KLOOP_VEC;
+    KVal idx[RANK_MAX];
+    Dim stride[RANK_MAX];
+    int64_t sum = 0, coef, by;
+    for (int a = kx_access_terms(f->k, f->g->m->dims, in, idx, stride); a-- > 0;) {
+        if (kx_depends(f->k, idx[a], index_of(f, lanes)) && !kx_affine(f->k, f->g->m->dims, idx[a], index_of(f, lanes), &coef)) continue;
+        if (!kx_affine(f->k, f->g->m->dims, idx[a], index_of(f, loop), &coef)) return false;
+        if (!coef) continue;
+        if (!stride[a].i || !dim_is_const(f->g->m->dims, stride[a], &by) || __builtin_mul_overflow(by, coef, &by) ||
+            __builtin_add_overflow(sum, by, &sum))
+            return false;
+    }
+    return !__builtin_mul_overflow(sum, element_bytes(&f->k->param.p[in->param]), step);
+}
+
+/* Along the rows, `run` bytes of each, which may be further apart than they are long. */
+static int64_t ahead_rows(CgFn *f, const KInstRec *in, const Stream *s, int64_t row)
+{
+    for (KInst o = around(f, s->lanes); o.i; o = around(f, o)) {
+        int64_t step, many = AHEAD / ((row + LINE - 1) / LINE * LINE);
+        if (!moves(f, in, s->lanes, o, &step)) return AHEAD;
+        if (!step) continue;
+        if (step >= -2 * row && step <= 2 * row) return step < 0 ? -AHEAD : AHEAD;
+        return __builtin_mul_overflow(step, many < 1 ? 1 : many, &step) ? 0 : step;
     }
     return 0;
+}
+
+/* Lanes anywhere in a row, which go over the row as a whole: the lines of another row are asked for bit by bit. */
+static bool gathered(CgFn *f, const KInstRec *in, Stream *s)
+{
+    const Dims *dims = f->g->m->dims;
+    const KInstRec *loop = kinst(f->k, s->lanes);
+    KVal idx[RANK_MAX], iv = index_of(f, s->lanes);
+    Dim stride[RANK_MAX];
+    int64_t lo, hi, by, row = element_bytes(&f->k->param.p[in->param]), bytes = row;
+    if (loop->n_arg < 2 || !kx_const_i(f->k, dims, karg(f->k, loop, 0), &lo) || lo || !kx_const_i(f->k, dims, karg(f->k, loop, 1), &hi))
+        return false;
+    if (kx_access_terms(f->k, f->g->m->dims, in, idx, stride) != f->k->param.p[in->param].rank) return false;
+    for (uint32_t a = 0; a < f->k->param.p[in->param].rank; a++) {
+        if (!kx_depends(f->k, idx[a], iv)) continue;
+        int64_t dim;
+        if (!stride[a].i || !dim_is_const(dims, stride[a], &by) || !dim_is_const(dims, f->k->param.p[in->param].dim[a], &dim) ||
+            by < 0 || dim > PAGE || by > PAGE)
+            return false;
+        row += (dim - 1) * by * bytes;
+    }
+    if (row > PAGE || hi < row / LINE) return false;
+    int64_t vectors = (hi + f->g->lanes - 1) / f->g->lanes, lines = (row + LINE - 1) / LINE;
+    s->run = (lines + vectors - 1) / vectors * LINE;
+    s->ahead = ahead_rows(f, in, s, row);
+    return s->ahead != 0;
+}
+
+/* Lanes that are neighbours, or a few elements apart. */
+static bool in_a_row(CgFn *f, const KInstRec *in, Cv off, Stream *s)
+{
+    if (__builtin_mul_overflow(off.coef * element_bytes(&f->k->param.p[in->param]), (int64_t)f->g->lanes, &s->run)) return false;
+    s->first = s->run < 0 ? s->run : 0;
+    if (s->run < 0) s->run = -s->run;
+    if (s->run > LINES_MAX * LINE) return false;
+    s->ahead = f->short_rows ? ahead_rows(f, in, s, s->run) : s->first < 0 ? -AHEAD : AHEAD;
+    return s->ahead != 0;
 }
 
 void fetch_lanes(CgFn *f, const KInstRec *in, LV base, Cv off)
 {
     Cg *g = f->g;
     const KBufRec *p = &f->k->param.p[in->param];
-    int64_t bytes = dtype_info(p->elem)->bits / 8, run;
-    if (!g->opt->opt_level || off.kind != CV_LIN || !bytes || !large(f, p) || seconded(f, in)) return;
-    if (__builtin_mul_overflow(off.coef * bytes, (int64_t)g->lanes, &run)) return;
-    int64_t first = run < 0 ? run : 0;
-    if (run < 0) run = -run;
-    int64_t by = run <= LINES_MAX * LINE ? ahead(f, in, bytes, run, first < 0) : 0;
-    if (!by) return;
-    LV at = LLVMBuildGEP2(g->b, cg_mem_type(g, p->elem), base, &off.v, 1, ""), store = cg_i32(g, in->op == KOP_STORE);
+    Stream s = {.lanes = kblock(f->k, in->block)->owner};
+    if (!g->opt->opt_level || !element_bytes(p) || !large(f, p) || seconded(f, in)) return;
+    while (s.lanes.i && kinst(f->k, s.lanes)->loop != KLOOP_VEC) s.lanes = around(f, s.lanes);
+    if (!s.lanes.i || (off.kind == CV_LIN ? !in_a_row(f, in, off, &s) : off.kind != CV_VEC || !gathered(f, in, &s))) return;
+    LV at = base, store = cg_i32(g, in->op == KOP_STORE);
+    if (off.kind == CV_LIN) at = LLVMBuildGEP2(g->b, cg_mem_type(g, p->elem), base, &off.v, 1, "");
+    else at = cg_ptr_add(g, base, LLVMBuildMul(g->b, f->val[index_of(f, s.lanes).i].v, cg_i64(g, s.run / g->lanes), ""));
     unsigned id = LLVMLookupIntrinsicID("llvm.prefetch", sizeof "llvm.prefetch" - 1);
     LV fn = LLVMGetIntrinsicDeclaration(g->mod, id, &g->ptr, 1);
-    for (int64_t line = 0; line < run; line += LINE)
-        cg_call(g, fn, (LV[]){cg_ptr_add(g, at, cg_i64(g, first + line + by)), store, cg_i32(g, 3), cg_i32(g, 1)}, 4, "");
+    for (int64_t line = 0; line < s.run; line += LINE)
+        cg_call(g, fn, (LV[]){cg_ptr_add(g, at, cg_i64(g, s.first + line + s.ahead)), store, cg_i32(g, 3), cg_i32(g, 1)}, 4, "");
 }

@@ -472,25 +472,35 @@ def apart(t):
         t.tally.check("lanes apart under a mask", "gather" not in code and "vpermt2ps" in code)
 
 
-ROWS = """bir 1
+SHORT = """bir 1
 graph @main(%%x: f32[%d,%d]) -> (%%y) {
   %%axes = const i64[1] [1]
-  %%y = %s
+  %%y = ReduceSum(%%x, %%axes) {keepdims=0}
 }
 """
-SUM = "ReduceSum(%x, %axes) {keepdims=0}"
-PADDED = """Pad(%x, %pads, %zero) {mode="constant"}
-  %pads = const i64[4] [1,1,1,1]
-  %zero = const f32[] [0]"""
+PADDED = """bir 1
+graph @main(%%x: f32[%d,%d]) -> (%%y) {
+  %%pads = const i64[4] [1,1,1,1]
+  %%zero = const f32[] [0]
+  %%y = Pad(%%x, %%pads, %%zero) {mode="constant"}
+}
+"""
+PICKS = """bir 1
+graph @main(%%x: f32[%d,%d], %%i: i64[100,256]) -> (%%y) {
+  %%y = %s(%%x, %%i) {axis=%d}
+}
+"""
 
 
 def fetched(t):
-    """Streams that hardware does not see coming, all of whose vectors are masked, are fetched ahead where L2 does not hold them."""
-    for stem, rows, columns, node, some in (("short", 1 << 20, 8, SUM, True), ("cached", 1 << 10, 8, SUM, False),
-                                            ("long", 1 << 17, 72, SUM, False), ("pad", 4000, 4000, PADDED, True),
-                                            ("pad0", 40, 40, PADDED, False)):
-        lines = node.split("\n  ")
-        t.write(stem + ".bir", (ROWS % (rows, columns, lines[0])).replace("  %y", "".join("  %s\n" % line for line in lines[1:]) + "  %y"))
+    """Streams that hardware does not see coming, all of whose vectors are masked or gathered, are fetched ahead where L2
+    does not hold them; no stream: elements anywhere in a table."""
+    cases = (("short", SHORT % (1 << 20, 8), True), ("short0", SHORT % (1 << 10, 8), False), ("long", SHORT % (1 << 17, 72), False),
+             ("pad", PADDED % (4000, 4000), True), ("pad0", PADDED % (40, 40), False),
+             ("picks", PICKS % (1 << 15, 256, "GatherElements", 1), True), ("picks0", PICKS % (100, 256, "GatherElements", 1), False),
+             ("table", PICKS % (1 << 24, 1, "Gather", 0), False))
+    for stem, text, some in cases:
+        t.write(stem + ".bir", text)
         for cpu in ("x86-64-v4", "x86-64-v3"):
             if t.compile(stem + ".bir", stem + ".s", "--cpu=" + cpu, "--threads=off"):
                 found = "prefetch" in open(t.path(stem + ".s")).read()
