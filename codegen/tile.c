@@ -83,10 +83,15 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
     Block before = here(t), loop = block_new(t, "k"), after = block_new(t, "k.end");
     V a_first = mul(t, lo, e->a_k), b_first = mul(t, lo, e->b_k), a_start[ROWS_MAX];
     for (unsigned i = 0; i < o->h && o->own_stride; i++) a_start[i] = gep(t, t->a_mem, o->a[i], mul(t, lo, o->a_k[i]));
+    V fetch[AHEAD_MAX] = {NULL};   /* where the distance of a step is known to the run alone, a pointer that moves: a product each step costs more */
+    for (unsigned i = 0; i < o->n_ahead; i++)
+        if (o->ahead[i].steps) fetch[i] = gep(t, LLVMInt8TypeInContext(e->cx), o->ahead[i].ptr, mul(t, lo, o->ahead[i].steps));
     if (known) LLVMBuildBr(t->b, loop);
     else LLVMBuildCondBr(t->b, LLVMBuildICmp(t->b, LLVMIntSLT, lo, hi, ""), loop, after);
 
     at(t, loop);
+    for (unsigned i = 0; i < o->n_ahead; i++)
+        if (fetch[i]) fetch[i] = phi(t, t->ptr, fetch[i], before);
     V k = phi(t, t->i64, lo, before), b_off = phi(t, t->i64, b_first, before), in[TILE_MAX], out[TILE_MAX], ptr[ROWS_MAX];
     V a_off = o->own_stride ? NULL : phi(t, t->i64, a_first, before);
     for (unsigned i = 0; i < o->h && o->own_stride; i++) ptr[i] = phi(t, t->ptr, a_start[i], before);
@@ -95,7 +100,7 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
     for (unsigned i = 0; i < o->h; i++) p[i] = o->own_stride ? ptr[i] : NULL;
     for (unsigned i = 0; i < o->n_ahead; i++) {
         const Ahead *x = &o->ahead[i];
-        V off = mul(t, k, x->steps ? x->steps : k64(t, x->step));
+        V off = fetch[i] ? k64(t, 0) : mul(t, k, k64(t, x->step)), p0 = fetch[i] ? fetch[i] : x->ptr;
         if (x->row) {   /* a line is `line` steps long: so many rows can take turns */
             int64_t line = LINE / x->step;
             V turn = LLVMBuildAnd(t->b, k, k64(t, line - 1), "");
@@ -103,7 +108,7 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
         }
         int64_t bytes = x->steps ? LINE : x->step;
         for (int64_t line = 0; line < bytes; line += LINE)   /* few rows: a step is longer than a line */
-            prefetch(t, gep(t, LLVMInt8TypeInContext(e->cx), x->ptr, add_k(t, off, line)), 2);
+            prefetch(t, gep(t, LLVMInt8TypeInContext(e->cx), p0, add_k(t, off, line)), 2);
     }
     for (unsigned s = 0; step > 1 && s < o->w && is_half_stream(t, o); s++)   /* two steps are a line */
         prefetch(t, gep(t, t->b_mem, o->b, add_k(t, add(t, b_off, mul(t, e->b_strip, k64(t, s))), 512)), 3);
@@ -119,6 +124,8 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
     Block end = here(t);   /* a narrow type's load callback may have made blocks */
     phi_add(k, next, end);
     phi_add(b_off, b_next, end);
+    for (unsigned i = 0; i < o->n_ahead; i++)
+        if (fetch[i]) phi_add(fetch[i], gep(t, LLVMInt8TypeInContext(e->cx), fetch[i], mul(t, o->ahead[i].steps, k64(t, step))), end);
     if (a_off) phi_add(a_off, a_next, end);
     for (unsigned i = 0; i < o->h && o->own_stride; i++) phi_add(ptr[i], p[i], end);
     for (unsigned i = 0; i < n; i++) phi_add(in[i], out[i], end);

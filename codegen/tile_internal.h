@@ -31,6 +31,7 @@ typedef struct Tile {
     V outer_pos;
 } Tile;
 
+enum { AHEAD_MAX = 2 };   /* B of the next tile column, A of the next rows */
 typedef struct Ahead { V ptr; /* at k = 0 */ int64_t step; V steps; /* bytes per step of k: `steps` if not NULL */ int64_t row; /* if not 0: a line in turn of rows at this distance */ } Ahead;
 typedef struct Operands {
     unsigned h, w;         /* rows, vectors of columns */
@@ -42,7 +43,7 @@ typedef struct Operands {
     V b_odd;               /* pairs: the same, but the compiler does not see that: what is loaded twice must not stay in registers in between */
     V b_mask;              /* of the last strip's loads; NULL: none. Whole elements, sign bit set where loaded (vector units without mask registers
                               would rebuild them from single bits at every step), or <16 x i1> */
-    Ahead ahead[2];
+    Ahead ahead[AHEAD_MAX];
     unsigned n_ahead;
 } Operands;
 
