@@ -473,6 +473,7 @@ Cv access_load(CgFn *f, const KInstRec *in)
                                          : access_read(g, t, elem_ptr(g, t, base, off.v), false, NULL));
         LV mask = and_mask(g, f->mask, pred.kind ? pred.v : NULL);
         if (unforeseen(f, t, off, pred.kind ? pred.v : NULL)) fetch_lanes(f, in, base, off);
+        else fetch_rows(f, in, base, off);
         LV v = read_lanes(f, t, base, off, f->mask && pred.kind ? opaque_mask(g, mask) : mask);
         if (alt.kind && pred.kind) v = LLVMBuildSelect(g->b, pred.v, v, cv_vec(f, alt), "");
         return (Cv){v, 0, CV_VEC};

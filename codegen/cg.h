@@ -141,6 +141,7 @@ LV access_read(Cg *, DType, LV ptr, bool vec, LV mask);   /* one element or 16 i
 /* fetch.c: asks for what an access of lanes `off` from `base` on will want soon, where hardware does not: its lanes are
  * masked or gathered, all of them in the loop's rows */
 void fetch_lanes(CgFn *, const KInstRec *load_or_store, LV base, Cv off);
+void fetch_rows(CgFn *, const KInstRec *load, LV base, Cv off);   /* what comes after a long sweep over a row, from a plain access of it */
 
 /* ---- nest.c ---- */
 LV nest_kernel(Cg *, const Kernel *);          /* the function */

@@ -2,13 +2,17 @@
  * not set off what fetches the next lines of a stream (measured on a Zen 5: 32 MB read under a full mask 2.4 ms, plain
  * 1.0, with a prefetch 2 KB ahead 0.8; written 2.6, 1.0 and 0.7; gathered from neighbouring lines 8.0, and 2.7), so a
  * loop all of whose vectors are such asks for them. Where some vectors of each row are plain, hardware does; in buffers
- * that L2 holds, nothing is gained. */
+ * that L2 holds, nothing is gained.
+ *
+ * And rows that are swept several times (Softmax), where one of the sweeps computes for long: memory rests meanwhile, and
+ * the processor afterwards, while results and the next rows are moved. That sweep asks for both. */
 #include "codegen/cg.h"
 
 enum {
     LINE = 64,
     AHEAD = 2048,   /* bytes; what memory delivers in the time it takes, about */
     LINES_MAX = 8,  /* of one access; with more, its lanes lie too far apart to be a stream */
+    ROWS_MOST = 16384, /* bytes of the rows that go side by side: they and those behind them fit into the first cache */
     PAGE = 4096     /* so long at most is a row for lanes that lie anywhere in it to touch most of its lines */
 };
 
@@ -47,6 +51,14 @@ typedef struct Stream {
     int64_t first;
     int64_t ahead;  /* how many bytes further the lines lie that are wanted in a while; 0: not known */
 } Stream;
+
+static void prefetch(Cg *g, LV at, const Stream *s, bool store)
+{
+    unsigned id = LLVMLookupIntrinsicID("llvm.prefetch", sizeof "llvm.prefetch" - 1);
+    LV fn = LLVMGetIntrinsicDeclaration(g->mod, id, &g->ptr, 1);
+    for (int64_t line = 0; line < s->run; line += LINE)
+        cg_call(g, fn, (LV[]){cg_ptr_add(g, at, cg_i64(g, s->first + line + s->ahead)), cg_i32(g, store), cg_i32(g, 3), cg_i32(g, 1)}, 4, "");
+}
 
 static KInst around(const CgFn *f, KInst loop) { return kblock(f->k, kinst(f->k, loop)->block)->owner; }
 static KVal index_of(const CgFn *f, KInst loop) { return (KVal){kblock(f->k, kinst(f->k, loop)->body)->param}; }
@@ -107,6 +119,59 @@ static bool gathered(CgFn *f, const KInstRec *in, Stream *s)
     return s->ahead != 0;
 }
 
+/* Does a loop compute for long: exponentials and the like? */
+static bool is_long(CgFn *f, KInst loop)
+{
+    for (KInst i = kblock(f->k, kinst(f->k, loop)->body)->first; i.i; i = kinst(f->k, i)->next)
+        if (kop_info(kinst(f->k, i)->op)->flags & KF_MATH) return true;
+    return false;
+}
+
+/* Is this load in the sweep over a row that computes most, one of several? How far is it to the rows that come then? */
+static bool long_sweep(CgFn *f, const KInstRec *in, Stream *s)
+{
+    KInst outer = s->lanes.i ? around(f, s->lanes) : s->lanes;
+    if (!outer.i || kinst(f->k, s->lanes)->loop != KLOOP_VEC || !is_long(f, s->lanes)) return false;
+    bool others = false;
+    for (KInst i = kblock(f->k, kinst(f->k, outer)->body)->first; i.i; i = kinst(f->k, i)->next)
+        others = others || (i.i != s->lanes.i && kinst(f->k, i)->op == KOP_FOR);
+    if (!others || !moves(f, in, s->lanes, outer, &s->ahead) || s->ahead < LINE || s->ahead > ROWS_MOST) return false;
+    s->ahead *= (PAGE + s->ahead - 1) / s->ahead;
+    return true;
+}
+
+/* The buffer that a later loop stores a row of, the same as this load's; 0: none. */
+static uint32_t stored_row(CgFn *f, const KInstRec *in, KInst lanes)
+{
+    for (KInst i = kinst(f->k, lanes)->next; i.i; i = kinst(f->k, i)->next) {
+        const KInstRec *loop = kinst(f->k, i);
+        if (loop->op != KOP_FOR) continue;
+        for (KInst j = kblock(f->k, loop->body)->first; j.i; j = kinst(f->k, j)->next) {
+            const KInstRec *r = kinst(f->k, j);
+            const KBufRec *p = &f->k->param.p[r->param], *q = &f->k->param.p[in->param];
+            if (r->op != KOP_STORE || p->rank != q->rank || p->elem != q->elem) continue;
+            bool same = karg(f->k, r, p->rank - 1u).i == index_of(f, i).i && karg(f->k, in, p->rank - 1u).i == index_of(f, lanes).i;
+            for (uint32_t a = 0; same && a < p->rank; a++)
+                same = p->dim[a].i == q->dim[a].i && kbuf_stride(f->g->m, p, a).i == kbuf_stride(f->g->m, q, a).i &&
+                       (a + 1u == p->rank || karg(f->k, r, a).i == karg(f->k, in, a).i);
+            if (same) return r->param;
+        }
+    }
+    return 0;
+}
+
+void fetch_rows(CgFn *f, const KInstRec *load, LV base, Cv off)
+{
+    Cg *g = f->g;
+    const KBufRec *p = &f->k->param.p[load->param];
+    Stream s = {.lanes = kblock(f->k, load->block)->owner, .run = element_bytes(p) * g->lanes};
+    if (!g->opt->opt_level || off.kind != CV_LIN || off.coef != 1 || f->mask || !s.run || !large(f, p) || !long_sweep(f, load, &s)) return;
+    prefetch(g, LLVMBuildGEP2(g->b, cg_mem_type(g, p->elem), base, &off.v, 1, ""), &s, false);
+    uint32_t to = stored_row(f, load, s.lanes);
+    s.ahead = 0;
+    if (to) prefetch(g, LLVMBuildGEP2(g->b, cg_mem_type(g, p->elem), f->param[to], &off.v, 1, ""), &s, true);
+}
+
 /* Lanes that are neighbours, or a few elements apart. */
 static bool in_a_row(CgFn *f, const KInstRec *in, Cv off, Stream *s)
 {
@@ -126,11 +191,8 @@ void fetch_lanes(CgFn *f, const KInstRec *in, LV base, Cv off)
     if (!g->opt->opt_level || !element_bytes(p) || !large(f, p) || seconded(f, in)) return;
     while (s.lanes.i && kinst(f->k, s.lanes)->loop != KLOOP_VEC) s.lanes = around(f, s.lanes);
     if (!s.lanes.i || (off.kind == CV_LIN ? !in_a_row(f, in, off, &s) : off.kind != CV_VEC || !gathered(f, in, &s))) return;
-    LV at = base, store = cg_i32(g, in->op == KOP_STORE);
+    LV at = base;
     if (off.kind == CV_LIN) at = LLVMBuildGEP2(g->b, cg_mem_type(g, p->elem), base, &off.v, 1, "");
     else at = cg_ptr_add(g, base, LLVMBuildMul(g->b, f->val[index_of(f, s.lanes).i].v, cg_i64(g, s.run / g->lanes), ""));
-    unsigned id = LLVMLookupIntrinsicID("llvm.prefetch", sizeof "llvm.prefetch" - 1);
-    LV fn = LLVMGetIntrinsicDeclaration(g->mod, id, &g->ptr, 1);
-    for (int64_t line = 0; line < s.run; line += LINE)
-        cg_call(g, fn, (LV[]){cg_ptr_add(g, at, cg_i64(g, s.first + line + s.ahead)), store, cg_i32(g, 3), cg_i32(g, 1)}, 4, "");
+    prefetch(g, at, &s, in->op == KOP_STORE);
 }

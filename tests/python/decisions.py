@@ -490,14 +490,20 @@ graph @main(%%x: f32[%d,%d], %%i: i64[100,256]) -> (%%y) {
   %%y = %s(%%x, %%i) {axis=%d}
 }
 """
+SOFT = """bir 1
+graph @main(%%x: f32[%d,%d]) -> (%%y) {
+  %%y = Softmax(%%x) {axis=-1}
+}
+"""
 
 
 def fetched(t):
     """Streams that hardware does not see coming, all of whose vectors are masked or gathered, are fetched ahead where L2
-    does not hold them; no stream: elements anywhere in a table."""
+    does not hold them, and rows behind those that are computed with for long; no stream: elements anywhere in a table."""
     cases = (("short", SHORT % (1 << 20, 8), True), ("short0", SHORT % (1 << 10, 8), False), ("long", SHORT % (1 << 17, 72), False),
              ("pad", PADDED % (4000, 4000), True), ("pad0", PADDED % (40, 40), False),
              ("picks", PICKS % (1 << 15, 256, "GatherElements", 1), True), ("picks0", PICKS % (100, 256, "GatherElements", 1), False),
+             ("soft", SOFT % (1 << 15, 256), True), ("soft0", SOFT % (100, 256), False),
              ("table", PICKS % (1 << 24, 1, "Gather", 0), False))
     for stem, text, some in cases:
         t.write(stem + ".bir", text)
