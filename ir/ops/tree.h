@@ -3,6 +3,7 @@
  * <= split" or "x < split" (tree_build.c), with a bit that says where NaN goes. */
 #ifndef BMC_IR_OPS_TREE_H
 #define BMC_IR_OPS_TREE_H
+#include "ir/graph/lower.h"
 #include "ir/ops/compose.h"
 
 /* Attributes of the three operators (ONNX's names). */
@@ -47,6 +48,17 @@ bool tree_build(Forest *f, const Blobs *, const TreeAttrs *, TreeKind, int64_t n
 double tree_float(const Blobs *, AttrFloats, AttrTensor,
                   uint32_t k); /* element of a list that may be given as a tensor */
 uint32_t tree_count(const Blobs *, AttrFloats, AttrTensor);
+
+/* Attributes of Forest. features: of x, from the first one on; strict: comparisons that are, 0 none, 1 all, 2 some;
+ * keys: the form of its nodes (tree.c), feature_bits: of their words. With `missing` there are features twice: NaN is
+ * above all others among the first, below among the second. */
+typedef struct ForestAttrs {
+    uint64_t set;
+    int64_t combine, missing, strict, features, trees, keys, feature_bits;
+} ForestAttrs;
+/* Keys: leaves have numbers below TREE_LEAVES instead, and NaN is TREE_NAN where it is below all others. */
+enum { TREE_LEAVES = 1 << 22, TREE_NAN = 1 };
+bool tree_lower(Lw *, Node);
 
 /* Sums (or minima, maxima) of the weights of the leaves that rows of x [N, F] come to: [N, n_target], in f32 or f64
  * as x is. */
