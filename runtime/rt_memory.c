@@ -5,9 +5,11 @@
  * more, and a context holds at most about twice what it needed at its peak. */
 #define _GNU_SOURCE
 #include "runtime/rt_internal.h"
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 struct rt_block {
@@ -290,18 +292,28 @@ static size_t page_size(void)
 #endif
 }
 
+static long minor_faults(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_THREAD, &u) ? LONG_MAX : u.ru_minflt;
+}
+
 /* Huge pages for a large range, each a third to a seventh of the time that its ordinary ones would take, as long as the
- * system has them at hand: the first that it has to make ends it. The last one may reach behind `end`, not behind `most`.
- * Returns where ordinary ones begin. */
-static char *huge_present(char *from, char *end, const char *most)
+ * system has them at hand: the first that it has to make, or does not give, ends it. The last one may reach behind `end`,
+ * not behind `most`. Those that came, with a single fault each, need not be collapsed. Returns where ordinary ones begin. */
+static char *huge_present(rt_heap *h, char *from, char *end, const char *most)
 {
     char *p = (char *)(((uintptr_t)from + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
     if (end - p < (ptrdiff_t)HUGE_FROM || most - p < (ptrdiff_t)HUGE_PAGE) return from;
     if (p > from) madvise(from, (size_t)(p - from), MADV_POPULATE_WRITE);
     for (bool quick = true; quick && end - p >= (ptrdiff_t)HUGE_FROM && most - p >= (ptrdiff_t)HUGE_PAGE; p += HUGE_PAGE) {
         uint64_t begin = rt_now();
+        long faults = minor_faults();
         madvise(p, HUGE_PAGE, MADV_HUGEPAGE);
         if (madvise(p, HUGE_PAGE, MADV_POPULATE_WRITE)) return p;
+        faults = minor_faults() - faults; /* 0: the memory was there already, in whatever pages */
+        if (faults > 1) return p;
+        if (faults == 1 && h->settle == p && p < h->settle_end) h->settle += HUGE_PAGE;
         quick = rt_now() - begin < HUGE_NS;
     }
     return p;
@@ -318,7 +330,7 @@ void rt_mem_present(rt_heap *h, rt_mem *m, size_t bytes)
     m->present = bytes;
     if (few) return;
     char *from = (char *)(from_byte & ~(page - 1)), *end = (char *)(((uintptr_t)m->data + bytes + page - 1) & ~(page - 1));
-    from = huge_present(from, end, (char *)m->data + m->bytes);
+    from = huge_present(h, from, end, (char *)m->data + m->bytes);
     if (from < end) madvise(from, (size_t)(end - from), MADV_POPULATE_WRITE);
 #else
     (void)h, (void)m, (void)bytes;

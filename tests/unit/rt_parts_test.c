@@ -3,7 +3,9 @@
  *
  *   rt_parts_test [--stress N]     N: rounds of the barrier test (default 100000, 20000 under ThreadSanitizer) */
 #include "tests/unit/rt_check.h"
+#include <malloc.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <xxhash.h>
 
 #if defined(__SANITIZE_THREAD__)
@@ -120,9 +122,20 @@ static void test_present(void)
 #endif
 
 /* ================= an arena: where huge pages can be, and what is to lie beside it */
+#if defined(__linux__)
+static long minor_faults(void)
+{
+    struct rusage u;
+    return getrusage(RUSAGE_SELF, &u) ? 0 : u.ru_minflt;
+}
+#endif
+
 static void test_arena(void)
 {
     const size_t huge = (size_t)2 << 20, beside = 5000;
+#if defined(__GLIBC__)
+    mallopt(M_MMAP_THRESHOLD, 128 << 10); /* what is given back leaves the process: the next round's memory is fresh */
+#endif
     const size_t asked[] = {1000, huge / 2 - 64, huge / 2, huge + 4096, 2 * huge - 4096, 5 * huge + huge / 2 + 64};
     for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
         rt_heap h;
@@ -138,6 +151,18 @@ static void test_arena(void)
             memset(arena, 1, m.bytes);
         }
         rt_mem_present(&h, &m, asked[i]);
+#if defined(__linux__)
+        rt_heap_destroy(&h); /* and nothing written, where few faults tell huge pages: what is one is not collapsed */
+        rt_heap_init(&h);
+        m = (rt_mem){0};
+        CHECK(rt_arena_ensure(&h, &m, asked[i], rt_heap_cost(beside)));
+        bool fresh = pages_there(m.data, asked[i]) == 0; /* not what the last round has given back */
+        long faults = minor_faults();
+        rt_mem_present(&h, &m, asked[i]);
+        bool all_huge = minor_faults() - faults < 100;
+        if (fresh && asked[i] >= huge + huge / 2) CHECK(all_huge == (h.settle == h.settle_end));
+        arena = m.data;
+#endif
         CHECK(rt_arena_ensure(&h, &m, asked[i], 0) && m.data == arena && m.present == asked[i]); /* stays where it is */
         CHECK(rt_arena_ensure(&h, &m, 2 * asked[i] + huge, 0) && m.present == 0 && rt_heap_owns(&h, m.data));
         rt_heap_destroy(&h);
