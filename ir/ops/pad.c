@@ -72,13 +72,17 @@ static bool infer(Infer *c)
     return infer_set(c, 0, infer_elem(c, 0), rank, dim);
 }
 
-/* The innermost axis in memory, when it is padded; else -1. */
-static int last_moved(Lw *l, const Dim *begin)
+/* The innermost axis in memory that is padded, -1: none; *all: no other one lies inside it. */
+static int last_moved(Lw *l, const Dim *begin, bool *all)
 {
     const TypeRec *t = value_trec(l->g, node_out(l->g, l->n, 0));
-    int a = t->layout.i ? l->m->types.layout.p[t->layout.i].perm[t->rank - 1] : t->rank - 1;
     Dims *d = &l->m->dims;
-    return dim_is(d, begin[a], 0) && dim_eq(d, lw_dim(l, 0, a), lw_out_dim(l, 0, a)) == TRI_YES ? -1 : a;
+    for (int i = t->rank; i-- > 0;) {
+        int a = t->layout.i ? l->m->types.layout.p[t->layout.i].perm[i] : i;
+        *all = i + 1 == t->rank;
+        if (!dim_is(d, begin[a], 0) || dim_eq(d, lw_dim(l, 0, a), lw_out_dim(l, 0, a)) != TRI_YES) return a;
+    }
+    return -1;
 }
 
 /* Stores the result, along axis `part` (-1: none) from lo to hi only; `plain`: that part lies inside the operand. */
@@ -107,8 +111,17 @@ static bool pad_nest(Lw *l, const char *mode, const Dim *begin, int part, Dim lo
             Dim none = dim_const(d, 0), front = dim_min(d, none, begin[i]), back = dim_min(d, none, dim_sub(d, lw_out_dim(l, 0, i), dim_add(d, lw_dim(l, 0, i), begin[i])));
             KVal gone = kb_dim(b, dim_sub(d, none, front)), j;
             at = kb_sub(b, at, gone), len = kb_max(b, one, kb_dim(b, dim_add(d, lw_dim(l, 0, i), dim_add(d, front, back))));
-            if (!strcmp(mode, "wrap")) j = kb_bin(b, KOP_MOD, at, len);
-            else {
+            /* no more than the axis has to repeat, as nearly always: no division */
+            Dim kept = dim_add(d, lw_dim(l, 0, i), dim_add(d, front, back)), least = !strcmp(mode, "wrap") ? kept : dim_sub(d, kept, dim_const(d, 1));
+            Dim before = dim_sub(d, begin[i], front), behind = dim_sub(d, dim_sub(d, lw_out_dim(l, 0, i), kept), before);
+            bool once = dim_le(d, before, least) == TRI_YES && dim_le(d, behind, least) == TRI_YES;
+            if (!strcmp(mode, "wrap")) {
+                j = once ? kb_select(b, kb_lt(b, at, kb_i(b, 0)), kb_add(b, at, len), at) : kb_bin(b, KOP_MOD, at, len);
+                if (once) j = kb_select(b, kb_lt(b, j, len), j, kb_sub(b, j, len));
+            } else if (once) {
+                j = kb_max(b, at, kb_sub(b, kb_i(b, 0), at));
+                j = kb_min(b, j, kb_sub(b, kb_mul(b, kb_i(b, 2), kb_sub(b, len, one)), j));
+            } else {
                 KVal period = kb_max(b, one, kb_mul(b, kb_i(b, 2), kb_sub(b, len, one)));
                 j = kb_bin(b, KOP_MOD, at, period);
                 j = kb_select(b, kb_lt(b, j, len), j, kb_sub(b, period, j));
@@ -154,10 +167,12 @@ static bool lower(Lw *l, Node n)
     bool constant = !strcmp(mode, "constant");
     for (uint32_t i = 0; i < k && !constant; i++) /* no element to repeat */
         index_check(l, dim_min(c.d, dim_const(c.d, 1), dim[axes[i]]), KREL_LE, lw_dim(l, 0, (int)axes[i]), "an empty axis is padded with its elements");
-    int last = rank ? last_moved(l, begin) : -1;
+    bool inner = false;
+    int last = last_moved(l, begin, &inner);
     Dim from[4] = {dim_const(c.d, 0)};
-    if (constant || last < 0) return pad_nest(l, mode, begin, -1, dim_const(c.d, 0), dim_const(c.d, 0), false);
-    /* three parts along the axis whose elements are neighbours: what stands before, the operand itself, what stands behind */
+    if ((constant && inner) || last < 0) return pad_nest(l, mode, begin, -1, dim_const(c.d, 0), dim_const(c.d, 0), false);
+    /* Three parts along that axis: what stands before, the operand itself, whose rows are copied whole, what stands
+     * behind. A constant next to elements of the innermost axis is part of the same vectors, under masks. */
     from[1] = dim_max(c.d, from[0], dim_min(c.d, begin[last], dim[last]));
     from[2] = dim_max(c.d, from[1], dim_min(c.d, dim_add(c.d, begin[last], lw_dim(l, 0, last)), dim[last]));
     from[3] = dim[last];
