@@ -5,6 +5,7 @@
  *   LIN           a few vectors (masked in tails, where there are mask registers) and shuffles for short strides, else
  *                 as VEC
  *   REP, coef 1   loads: a short vector, each element several times; else as VEC
+ *   REPn, coef n  loads: a vector, of each n elements one n times, where no lane is off; else as VEC
  *   VEC           gather, scatter; the uniform part goes to the address, the rest is 32 bits wide where it fits, which
  *                 halves the instructions
  * A uniform predicate is a branch around the access. Alignment is that of one element: buffers of callers promise no
@@ -14,8 +15,7 @@
 
 Cv cv_uni(LV v) { return (Cv){v, 0, CV_UNI}; }
 
-static bool repeats(CvKind k) { return k >= CV_REP2 && k <= CV_REP8; }
-static unsigned lanes_each(CvKind k) { return repeats(k) ? 2u << (k - CV_REP2) : 1; }
+static unsigned lanes_each(CvKind k) { return cv_repeats(k) ? 2u << (k - CV_REP2) : 1; }
 
 LV cv_vec(CgFn *f, Cv c)
 {
@@ -31,8 +31,8 @@ LV cv_vec(CgFn *f, Cv c)
 Cv cv_add(CgFn *f, Cv a, Cv b)
 {
     LLVMBuilderRef bb = f->g->b;
-    if (repeats(a.kind) && b.kind == CV_UNI) return (Cv){LLVMBuildAdd(bb, a.v, b.v, ""), a.coef, a.kind};
-    if (repeats(b.kind) && a.kind == CV_UNI) return cv_add(f, b, a);
+    if (cv_repeats(a.kind) && b.kind == CV_UNI) return (Cv){LLVMBuildAdd(bb, a.v, b.v, ""), a.coef, a.kind};
+    if (cv_repeats(b.kind) && a.kind == CV_UNI) return cv_add(f, b, a);
     if (a.kind > CV_LIN || b.kind > CV_LIN) return (Cv){LLVMBuildAdd(bb, cv_vec(f, a), cv_vec(f, b), ""), 0, CV_VEC};
     int64_t coef = a.coef + b.coef, k;
     LV v = cg_const(a.v, &k) && k == 0 ? b.v : cg_const(b.v, &k) && k == 0 ? a.v : LLVMBuildAdd(bb, a.v, b.v, "");
@@ -50,7 +50,7 @@ Cv cv_mul(CgFn *f, Cv a, Cv b)
     }
     if (b.kind == CV_UNI && cg_const(b.v, &k) && k == 1) return a;
     if (a.kind == CV_UNI && b.kind == CV_UNI) return cv_uni(LLVMBuildMul(bb, a.v, b.v, ""));
-    if ((a.kind == CV_LIN || repeats(a.kind)) && b.kind == CV_UNI && cg_const(b.v, &k)) {
+    if ((a.kind == CV_LIN || cv_repeats(a.kind)) && b.kind == CV_UNI && cg_const(b.v, &k)) {
         int64_t coef;
         if (!__builtin_mul_overflow(a.coef, k, &coef))
             return (Cv){LLVMBuildMul(bb, a.v, b.v, ""), coef, coef ? a.kind : CV_UNI};
@@ -360,11 +360,49 @@ static LV read_repeated(Cg *g, DType t, LV p, unsigned rep, LV mask)
     return scalar_from_mem(g, t, raw);
 }
 
+/* The 16 elements from p on, of each `rep` neighbours the one at `phase`, as often as there are of them. */
+static LV read_one_of(Cg *g, DType t, LV p, unsigned rep, int64_t phase)
+{
+    LT vt = cg_vec_type(g, cg_mem_type(g, t));
+    LV pick[LANES_MAX], raw = cg_load(g, vt, p, elem_align(t));
+    for (unsigned i = 0; i < LANES; i++) pick[i] = cg_i32(g, i / rep * rep + phase);
+    raw = LLVMBuildShuffleVector(g->b, raw, LLVMGetPoison(vt), LLVMConstVector(pick, LANES), "");
+    return scalar_from_mem(g, t, raw);
+}
+
+static bool multiple(CgFn *f, KVal v, int64_t n)
+{
+    int64_t c;
+    if (kx_const_i(f->k, f->g->m->dims, v, &c)) return c % n == 0;
+    const KInstRec *in = kval(f->k, v)->def.i ? kinst(f->k, kval(f->k, v)->def) : NULL;
+    if (!in || (in->op != KOP_MUL && in->op != KOP_ADD)) return false;
+    bool a = multiple(f, karg(f->k, in, 0), n), b = multiple(f, karg(f->k, in, 1), n);
+    return in->op == KOP_ADD ? a && b : a || b;
+}
+
+/* Lanes read one of every n elements of an axis whose neighbours lie side by side: are all n in the buffer? *phase: which one. */
+static bool groups_whole(CgFn *f, const KInstRec *in, int64_t n, int64_t *phase)
+{
+    const KBufRec *p = &f->k->param.p[in->param];
+    const Dims *dims = f->g->m->dims;
+    KVal idx[RANK_MAX];
+    Dim stride[RANK_MAX];
+    int64_t by, extent;
+    int a = 0, rank = kx_access_terms(f->k, f->g->m->dims, in, idx, stride);
+    while (a < rank && !(stride[a].i && dim_is_const(dims, stride[a], &by) && by == 1)) a++;
+    if (a == rank || rank != p->rank || !dim_is_const(dims, p->dim[a], &extent) || extent % n) return false;
+    KVal v = idx[a];
+    const KInstRec *sum = kval(f->k, v)->def.i ? kinst(f->k, kval(f->k, v)->def) : NULL;
+    *phase = 0;
+    if (sum && sum->op == KOP_ADD && kx_const_i(f->k, dims, karg(f->k, sum, 1), phase)) v = karg(f->k, sum, 0);
+    return *phase >= 0 && *phase < n && multiple(f, v, n);
+}
+
 static LV read_lanes_masked(CgFn *f, DType t, LV base, Cv off, LV mask)
 {
     Cg *g = f->g;
     LT mem = cg_vec_type(g, cg_mem_type(g, t));
-    if (repeats(off.kind) && off.coef == 1) return read_repeated(g, t, elem_ptr(g, t, base, off.v), lanes_each(off.kind), mask);
+    if (cv_repeats(off.kind) && off.coef == 1) return read_repeated(g, t, elem_ptr(g, t, base, off.v), lanes_each(off.kind), mask);
     if (off.kind == CV_LIN && off.coef == 1) return access_read(g, t, elem_ptr(g, t, base, off.v), true, mask);
     if (off.kind == CV_LIN && (!mask || g->isa.avx512) && few_vectors(g, t, off.coef))
         return read_apart(g, t, base, off.v, off.coef, mask);
@@ -460,7 +498,7 @@ Cv access_load(CgFn *f, const KInstRec *in)
     Cv off = lane_offset(f, in, &base), pred = {0}, alt = {0};
     if (extra > 0) pred = index_value(f, karg(f->k, in, buf->rank));
     if (extra > 1) alt = index_value(f, karg(f->k, in, buf->rank + 1u));
-    int64_t k;
+    int64_t k, phase;
     if (pred.kind == CV_UNI && cg_const(pred.v, &k)) {
         if (k & 1) pred.kind = CV_NONE;
         else return alt.kind ? alt : cv_uni(LLVMConstNull(cg_type(g, in->type)));
@@ -472,6 +510,10 @@ Cv access_load(CgFn *f, const KInstRec *in)
             return cv_uni(packed_type(t) ? read_packed(f, t, base, off.v, NULL)
                                          : access_read(g, t, elem_ptr(g, t, base, off.v), false, NULL));
         LV mask = and_mask(g, f->mask, pred.kind ? pred.v : NULL);
+        if (cv_repeats(off.kind) && off.coef == lanes_each(off.kind) && !mask && access_whole(t) && groups_whole(f, in, off.coef, &phase)) {
+            LV first = elem_ptr(g, t, base, LLVMBuildSub(g->b, off.v, cg_i64(g, phase), ""));
+            return (Cv){read_one_of(g, t, first, (unsigned)off.coef, phase), 0, CV_VEC};
+        }
         if (unforeseen(f, t, off, pred.kind ? pred.v : NULL)) fetch_lanes(f, in, base, off);
         else fetch_rows(f, in, base, off);
         LV v = read_lanes(f, t, base, off, f->mask && pred.kind ? opaque_mask(g, mask) : mask);

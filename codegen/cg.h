@@ -62,6 +62,7 @@ static inline DiagLoc cg_place(const Cg *g, const char *path) { return diag_file
 
 typedef enum CvKind { CV_NONE, CV_UNI, CV_LIN, CV_REP2, CV_REP4, CV_REP8, CV_VEC } CvKind;
 typedef struct Cv { LV v; int64_t coef; CvKind kind; } Cv;
+static inline bool cv_repeats(CvKind k) { return k >= CV_REP2 && k <= CV_REP8; }   /* lane i: v + coef * floor(i / 2, 4, 8) */
 
 /* One kernel being emitted. */
 typedef struct CgFn {

@@ -141,6 +141,13 @@ static void emit_pure(CgFn *f, KInst i)
     assert(in->n_arg <= 3);
     Cv arg[3];
     bool wide = false, lin = false;
+    if ((in->op == KOP_ADD || in->op == KOP_MUL) && in->type == DT_I64) { /* what keeps elements repeated */
+        Cv x = f->val[karg(f->k, in, 0).i], y = f->val[karg(f->k, in, 1).i];
+        if ((cv_repeats(x.kind) && y.kind == CV_UNI) || (cv_repeats(y.kind) && x.kind == CV_UNI)) {
+            f->val[in->res] = in->op == KOP_ADD ? cv_add(f, x, y) : cv_mul(f, x, y);
+            return;
+        }
+    }
     for (uint32_t a = 0; a < in->n_arg; a++) {
         arg[a] = f->val[karg(f->k, in, a).i];
         assert(arg[a].kind);

@@ -81,6 +81,7 @@ static bool lower(Lw *l, Node n)
     if (!conv_case(l, &c)) return false;
     if (!c.w.taps) return conv_lower_nest(l, &c); /* a kernel whose size only the run knows */
     if (a->group > 1 && dim_is(d, c.icg, 1) && conv_lower_depthwise(l, &c)) return true;
+    if (a->group > 1 && conv_lower_groups(l, &c)) return true;
     if (a->winograd > 0 && conv_lower_winograd(l, &c, (int)a->winograd, NODE_NONE)) return true;
     return conv_lower_macc(l, &c) || conv_lower_nest(l, &c);
 }

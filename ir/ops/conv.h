@@ -40,6 +40,8 @@ bool conv_case(Lw *, ConvCase *);
 
 /* One input channel per group. Reads lw_in_strided(l, 0), stores through lw_put. */
 bool conv_lower_depthwise(Lw *, const ConvCase *);
+/* Groups of two, four or eight channels, in the input as in the result, which lie side by side. */
+bool conv_lower_groups(Lw *, const ConvCase *);
 /* Operand 1, [channels][taps] whatever its axes, as [taps][channels, rounded up]. */
 KBuf conv_depthwise_weights(Lw *, int64_t taps, Dim channels);
 /* Contractions by the tile: one group, or groups with channels enough. */

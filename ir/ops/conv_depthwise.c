@@ -6,6 +6,8 @@
 #include "ir/ops/conv.h"
 #include "ir/ops/window_rows.h"
 
+#define GROUPS_CODE 32 /* columns of a window times channels of a group: code of their own */
+
 bool conv_by_planes(const Graph *g, Node n)
 {
     Dims *d = &g->m->dims;
@@ -68,6 +70,30 @@ KBuf conv_depthwise_weights(Lw *l, int64_t taps, Dim channels)
                    .stride_t = 1, .stride_n = taps};
     dim[1] = dim_const(d, wide);
     return lw_const_buf(l, blob_derived(&l->m->blobs, r->elem, taps * wide, &pack), "taps", 2, dim);
+}
+
+/* Small groups: of two, four or eight channels a vector holds several, where a strip of a tile would be mostly empty. A vector of the input is loaded once for
+ * each place of a group and shuffled: every lane gets the channel at that place of its own group. */
+bool conv_lower_groups(Lw *l, const ConvCase *c)
+{
+    int64_t icg, oc, in;
+    Dims *d = &l->m->dims;
+    int last = c->w.n - 1;
+    if (c->w.n < 1 || !dim_same(c->icg, c->ocg) || !dim_is_const(d, c->icg, &icg) || (icg != 2 && icg != 4 && icg != 8)) return false;
+    if (!dim_is_const(d, c->oc, &oc) || oc < 1 || oc % K_LANES || c->w.kernel[last] * icg > GROUPS_CODE) return false;
+    KBuf x = lw_in_strided(l, 0);
+    Dim along = kbuf_stride(l->k, kbuf(l->k, x), 1);
+    if (!along.i || !dim_is_const(d, along, &in) || in != 1) x = conv_channels_last(l, NULL, NULL);
+    KBuf w = conv_depthwise_weights(l, icg * c->w.taps, c->oc);
+    Dw dw = {.l = l, .acc = dtype_compute(lw_elem(l, 0))};
+    WindowNest n = {.l = l, .w = &c->w, .in = x, .channels = c->oc, .per = 1, .group = icg, .arg = &dw, .init = dw_init, .shared = dw_shared,
+                    .step = dw_step, .put = dw_put};
+    lw_prepare_out(l);
+    lw_kernel(l, "conv_groups");
+    dw.weights = kb_param(l->b, w, false);
+    window_nest(&n);
+    lw_kernel_end(l);
+    return true;
 }
 
 bool conv_lower_depthwise(Lw *l, const ConvCase *c)

@@ -40,6 +40,7 @@ typedef struct Wn {
     KVal start[WINDOW_MAX];               /* input position of tap 0 */
     KVal chan0;                           /* first channel of the chunk */
     Dim chunk;
+    KVal first, lane;                     /* out[1] = first + lane, where lanes are channels */
     bool lanes_are_channels;
     int64_t band, near;                   /* output rows of a band, channels that a block goes through them with; 0: one by one, all of the chunk */
     KVal row0, rows;                      /* of this band */
@@ -77,7 +78,7 @@ typedef struct Seen {
 } Seen;
 
 /* Columns from..from + n - 1 of the window at the taps chosen so far; tap: row-major number of the window's row. */
-static void columns(Wn *x, const Block *k, KVal *idx, KVal row, KVal from, int64_t n, KVal *acc)
+static void columns_of(Wn *x, const Block *k, KVal *idx, KVal row_tap, KVal from, int64_t n, KVal *acc)
 {
     Kb *b = x->b;
     const Window *w = x->w;
@@ -85,7 +86,7 @@ static void columns(Wn *x, const Block *k, KVal *idx, KVal row, KVal from, int64
     int64_t s = w->stride[a], d = w->dilation[a];
     Seen seen[COLUMNS_CODE * WINDOW_COLUMNS];
     int n_seen = 0;
-    KVal row_tap = kb_add(b, kb_mul(b, row, kb_i(b, w->kernel[a])), from), start = kb_add(b, x->start[a], kb_mul(b, from, kb_i(b, d)));
+    KVal start = kb_add(b, x->start[a], kb_mul(b, from, kb_i(b, d)));
     for (int64_t t = 0; t < n; t++) {
         KVal shared = {0};
         for (int q = 0; q < k->n; q++) {
@@ -101,6 +102,18 @@ static void columns(Wn *x, const Block *k, KVal *idx, KVal row, KVal from, int64
             acc[q] = x->n->step(x->n->arg, acc[q], seen[at].v, shared);
         }
     }
+}
+
+/* The same of every channel that the windows see. */
+static void columns(Wn *x, const Block *k, KVal *idx, KVal row, KVal from, int64_t n, KVal *acc)
+{
+    Kb *b = x->b;
+    KVal tap = kb_add(b, kb_mul(b, row, kb_i(b, x->w->kernel[x->last])), from), channel = idx[1];
+    for (int64_t i = 0; i < max64(x->n->group, 1); i++) {
+        if (i) idx[1] = kb_add(b, channel, kb_i(b, i));
+        columns_of(x, k, idx, i ? kb_add(b, tap, kb_i(b, i * x->w->taps)) : tap, from, n, acc);
+    }
+    idx[1] = channel;
 }
 
 /* All columns of the window; of a long one, equal parts in a loop. */
@@ -133,9 +146,14 @@ static void taps(Wn *x, const Block *k, int i, KVal *idx, KVal row, KVal *acc)
     }
     KbLoop loop;
     KVal next[WINDOW_COLUMNS], tap;
-    if (i == x->w->n) { /* every axis by loops: one element */
-        KVal shared = x->n->shared ? x->n->shared(x->n->arg, row, x->out[1]) : (KVal){0};
-        acc[0] = x->n->step(x->n->arg, acc[0], kb_load(b, x->src, idx), shared);
+    if (i == x->w->n) { /* every axis by loops: one column */
+        KVal channel = idx[1];
+        for (int64_t c = 0; c < max64(x->n->group, 1); c++) {
+            if (c) idx[1] = kb_add(b, channel, kb_i(b, c));
+            KVal shared = x->n->shared ? x->n->shared(x->n->arg, c ? kb_add(b, row, kb_i(b, c * x->w->taps)) : row, x->out[1]) : (KVal){0};
+            acc[0] = x->n->step(x->n->arg, acc[0], kb_load(b, x->src, idx), shared);
+        }
+        idx[1] = channel;
         return;
     }
     kb_loop(b, &loop, KLOOP_SEQ, x->lo[i], x->hi[i], (uint32_t)k->n, acc, NULL);
@@ -186,6 +204,10 @@ static void body(Wn *x, const Block *k)
     for (int q = 0; q < k->n; q++) acc[q] = init;
     idx[0] = x->out[0];
     idx[1] = x->n->per == 1 ? x->out[1] : kb_bin(b, KOP_FLOORDIV, x->out[1], kb_i(b, x->n->per));
+    if (x->n->group) { /* the first of the group; lanes begin with one */
+        KVal size = kb_i(b, x->n->group);
+        idx[1] = kb_add(b, x->first, kb_mul(b, kb_bin(b, KOP_FLOORDIV, x->lane, size), size));
+    }
     taps(x, k, 0, idx, kb_i(b, 0), acc);
     for (int q = 0; q < k->n; q++) {
         out_column(x, k, q);
@@ -200,6 +222,8 @@ static void channels(Wn *x, Block *k, KVal first, Dim n)
     factors(x, k);
     KVal iv = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_dim(b, n));
     x->out[1] = kb_add(b, first, iv);
+    x->first = first;
+    x->lane = iv;
     body(x, k);
     kb_end(b);
 }
@@ -384,7 +408,7 @@ static void choose_band(Wn *x)
     if (!dim_is_const(d, x->n->channels, &c) || !dim_is_const(d, w->out[up], &rows) || !dim_is_const(d, w->in[a], &width)) return;
     int64_t high = (w->kernel[up] - 1) * w->dilation[up] + 1, wide = (most - 1) * w->stride[a] + (w->kernel[a] - 1) * w->dilation[a] + 1;
     if (rows < BAND_ROWS / 2 || high <= w->stride[up] || high * width * c <= room) return;
-    int64_t parts = c / K_LANES, fit = room / (high * wide + w->taps + most);
+    int64_t parts = c / K_LANES, fit = room / (high * wide + w->taps * max64(x->n->group, 1) + most);
     for (int64_t n = 1; c % K_LANES == 0 && n <= parts && !x->near; n++)
         if (parts % n == 0 && c / n <= fit) x->near = c / n;
     if (x->near < NEAR_LEAST) {
@@ -403,7 +427,7 @@ void window_nest(WindowNest *n)
     Dims *d = &l->m->dims;
     int depth = 0, rank = 2 + n->w->n;
     bool one = dim_is(d, n->channels, 1);
-    x.lanes_are_channels = !one && unit_stride(l, n->in, 1) && !unit_stride(l, n->in, rank - 1);
+    x.lanes_are_channels = n->group || (!one && unit_stride(l, n->in, 1) && !unit_stride(l, n->in, rank - 1));
     Dim batch = dim_resolve(d, kbuf(l->k, n->in)->dim[0]);
     choose_band(&x);
     int64_t part = x.lanes_are_channels ? chunk_of(&x, batch) : 0;

@@ -12,6 +12,8 @@ typedef struct WindowNest {
     KBuf in;        /* [batch, channels, spatial axes...], any strides */
     Dim channels;   /* of the result: `per` for each input channel, side by side */
     int64_t per;
+    int64_t group;  /* 0, or as many channels of the result as of the input belong together (2, 4, 8; per is 1, channels a known multiple of 16):
+                     * a window sees all of its group, tap t of channel i of which is tap i * (taps of the window) + t. Channels lie side by side. */
     void *arg;
     /* What accumulators start from: once per block, its channel known. */
     KVal (*init)(void *arg, KVal channel);

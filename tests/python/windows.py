@@ -147,6 +147,32 @@ def depthwise(rng, kind, beside=False, long=False, wide=False):
     return graph, {"x": x}, np.maximum(want, 0), {"f32": 1e-5, "f64": 1e-13, "f16": 2e-3}[kind]
 
 
+def grouped(rng, kind):
+    """Groups of two, four and eight channels, as many of the result as of the input: several in a vector."""
+    dtype, size, each = TYPES[kind], spatial(rng, False), int(rng.choice([2, 4, 8]))
+    channels, size = large(rng) if rng.integers(2) else (int(rng.choice([16, 32, 48])), size)
+    shape = [1 + int(rng.integers(2)), channels, *size]
+    w = Window(rng, size, False)
+    x = rng.standard_normal(shape).astype(dtype)
+    k = rng.standard_normal([channels, each] + w.kernel).astype(dtype)
+    want = np.zeros([shape[0], channels] + w.out)
+    weights = k.astype(np.float64).reshape([channels // each, each, each] + w.kernel)
+    for o, inside in w.places(size):
+        for t, p in inside:
+            column = x[:, :, p[0], p[1]].astype(np.float64).reshape(shape[0], channels // each, each)
+            want[:, :, o[0], o[1]] += np.einsum("goc,ngc->ngo", weights[..., t[0], t[1]], column).reshape(shape[0], channels)
+    fixed = int(rng.integers(2))
+    dims = [["N", str(shape[0])][fixed], str(channels), *("%d,%d" % tuple(size) if fixed or rng.integers(2) else "H,W").split(",")]
+    lines = "%%w = const %s[%s] [%s]\n" % (kind, ",".join(map(str, k.shape)), text("w", k))
+    body = "%%y = Conv(%%x, %%w) {group=%d, %s}" % (channels // each, w.attrs())
+    if rng.integers(3):  # channels lie side by side
+        body = "%t = Transpose(%x) {perm=[0,3,1,2]}\n " + body.replace("Conv(%x", "Conv(%t")
+        dims, x = [dims[0], *dims[2:], dims[1]], np.ascontiguousarray(x.transpose(0, 2, 3, 1))
+    dims = ",".join(dims)
+    graph = "graph @g(%%x: %s[%s]) -> (%%y) {\n %s %s\n}\n" % (kind, dims, lines, body)
+    return graph, {"x": x}, want, {"f32": 1e-5, "f64": 1e-13, "f16": 5e-3}[kind]
+
+
 def side_by_side(rng, kind):
     return depthwise(rng, kind, True)
 
@@ -236,7 +262,7 @@ def check(tally, bmc, work, name, case):
         tally.check(label, near(got["y"], want, tolerance), graph[:160])
 
 
-KINDS = ((max_pool, ("f32", "f16", "f64", "i8")), (depthwise, ("f32", "f64", "f16")), (side_by_side, ("f32", "f64")), (banded, ("f32", "f16")),
+KINDS = ((max_pool, ("f32", "f16", "f64", "i8")), (depthwise, ("f32", "f64", "f16")), (side_by_side, ("f32", "f64")), (banded, ("f32", "f16")), (grouped, ("f32", "f64", "f16", "f32")),
          (long_window, ("f32", "f64")), (average_pool, ("f32", "f64")),
          (over_all, ("f32", "f64", "f16")), (deformed, ("f32", "f64")))
 
