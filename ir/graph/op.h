@@ -92,6 +92,8 @@ typedef struct OpDesc {
     uint8_t knows;                   /* bit k: code has to know how long operand k is along its last axis, or of which rank what it holds is (arms.c) */
     uint8_t alike;                   /* bit k: operand k is a list; those with a bit are equally long (arms.c) */
     uint8_t one;                     /* bit k: operand k is one element, in whatever rank (infer_one_element) */
+    uint8_t lead;                    /* bit k: operand k may have more axes of 1 in front than another whose shape it broadcasts to (operand_without_lead) */
+    uint8_t batch;                   /* bit k: operand k is matrices whose axes in front broadcast with those of the others with a bit */
     uint8_t by;                      /* BY_*: what its lowering uses beyond what its class and flags say */
     uint16_t kop;                    /* ELTWISE ops that are exactly one kernel instruction (KOp of kir.h): stands for `scalar` */
     const Port *in, *out;

@@ -270,8 +270,8 @@ Node infer_sink(Graph *g, Node user)
         combinations *= have;
         if (have > most) most = have, widest = k;
     }
-    if (combinations > COMBINATIONS_MAX) return NODE_NONE;   /* a graph for each would take gigabytes: that the rank is not known is what is said */
     if (all > LEAVES_MAX && most > RANK_ANY + 3) return box(g, user, node_in(g, user, widest));
+    if (combinations > COMBINATIONS_MAX) return NODE_NONE;   /* a graph for each would take gigabytes: that the rank is not known is what is said */
     for (uint32_t k = 0; k < node_n_in(g, user) && n < RANK_MAX; k++) {
         if (!sinks(g, node_in(g, user, k), false)) continue;
         Node d = value_rec(g, node_in(g, user, k))->def;

@@ -37,24 +37,47 @@ typedef struct DimsAttrs {
 static const AttrSpec dims_attrs[] = {A_DIMS(DimsAttrs, value), A_INTS(DimsAttrs, shape) /* not given: one axis */,
                                       A_TYPE(DimsAttrs, dtype, DT_I64), A_END};
 
-static Value dims_node(Graph *g, const Dim *dim, uint32_t n, bool scalar, DType type, Loc loc)
+static Value dims_node(Graph *g, const Dim *dim, uint32_t n, bool scalar, DType type, Loc loc, Node before)
 {
     Dim *own = arena_array(g->m->arena, Dim, n + 1);
     for (uint32_t k = 0; k < n; k++) own[k] = dim[k];
     DimsAttrs a = {.set = 1 | (scalar ? 2 : 0) | (type != DT_I64 ? 4 : 0), .value = {own, n}, .dtype = type};
-    Node made = graph_add(g, OP_Dims, NULL, 0, 1, &a, loc, NODE_NONE);
+    Node made = graph_add(g, OP_Dims, NULL, 0, 1, &a, loc, before);
     return infer_node(g, made) ? node_out(g, made, 0) : VALUE_NONE;
 }
 
-Value dims_list(Graph *g, const Dim *dim, uint32_t n, Loc loc) { return dims_node(g, dim, n, false, DT_I64, loc); }
-Value dims_scalar(Graph *g, Dim dim, DType type, Loc loc) { return dims_node(g, &dim, 1, true, type, loc); }
+Value dims_list(Graph *g, const Dim *dim, uint32_t n, Loc loc) { return dims_node(g, dim, n, false, DT_I64, loc, NODE_NONE); }
+Value dims_scalar(Graph *g, Dim dim, DType type, Loc loc) { return dims_node(g, &dim, 1, true, type, loc, NODE_NONE); }
 
-Value dims_called(Graph *g, Value x, const Dim *dim, uint32_t rank, Loc loc)
+static Value called(Graph *g, Value x, const Dim *dim, uint32_t rank, Loc loc, Node before)
 {
-    Value s = dims_list(g, dim, rank, loc);
+    Value s = dims_node(g, dim, rank, false, DT_I64, loc, before);
     if (!s.i) return VALUE_NONE;
-    Node made = graph_add(g, OP_Reshape, (Value[]){x, s}, 2, 1, NULL, loc, NODE_NONE);
+    Node made = graph_add(g, OP_Reshape, (Value[]){x, s}, 2, 1, NULL, loc, before);
     return infer_node(g, made) ? node_out(g, made, 0) : VALUE_NONE;
+}
+
+Value dims_called(Graph *g, Value x, const Dim *dim, uint32_t rank, Loc loc) { return called(g, x, dim, rank, loc, NODE_NONE); }
+
+bool operand_called(Infer *c, uint32_t k, const Dim *dim, int rank)
+{
+    Value v = called(c->g, node_in(c->g, c->n, k), dim, (uint32_t)rank, node_rec(c->g, c->n)->loc, c->n);
+    if (v.i) graph_set_input(c->g, c->n, k, v);
+    return v.i != 0;
+}
+
+bool operand_without_lead(Infer *c, uint32_t k, int rank)
+{
+    if (!infer_need_rank(c, k, 0, -1)) return false;
+    int more = infer_rank(c, k) - rank;
+    Dim dim[RANK_MAX];
+    if (more <= 0) return true;
+    for (int i = 0; i < more; i++) {
+        int64_t d;
+        if (dim_is_const(c->d, infer_dim(c, k, i), &d) && d != 1) return infer_need_rank(c, k, 0, rank);
+    }
+    for (int i = 0; i < rank; i++) dim[i] = infer_dim(c, k, more + i);
+    return operand_called(c, k, dim, rank);
 }
 
 static bool dims_infer(Infer *c)

@@ -11,6 +11,7 @@
 #include "ir/graph/infer.h"
 #include "ir/ops/contraction.h"
 #include "ir/ops/grad.h"
+#include "ir/ops/internal.h"
 #include <string.h>
 
 #define DTS_MATMUL (DTS_FLOAT | DTS(DT_I32) | DTS(DT_I64) | DTS(DT_U32) | DTS(DT_U64))
@@ -519,6 +520,7 @@ const OpDesc op_MatMul = {.name = "MatMul",
                           .since = 13,
                           .cls = CLS_CONTRACT,
                           .flags = OPF_STRIDED_OUT,
+                          .batch = 1 << 0 | 1 << 1,
                           .in = P_MATMUL,
                           .out = P_OUT,
                           .infer = matmul_infer,
@@ -545,7 +547,7 @@ static bool gemm_infer(Infer *c)
     if (!infer_must_eq(c, infer_dim(c, 0, a->transA ? 0 : 1), infer_dim(c, 1, a->transB ? 1 : 0), "inner dimension"))
         return false;
     if (infer_has(c, 2)) {
-        if (!infer_need_rank(c, 2, 0, 2)) return false;
+        if (!operand_without_lead(c, 2, 2)) return false;
         for (int i = 0; i < infer_rank(c, 2); i++) {
             Dim e = infer_dim(c, 2, i), o = dim[2 - infer_rank(c, 2) + i];
             if (dim_is(c->d, e, 1)) continue;
@@ -596,6 +598,7 @@ const OpDesc op_Gemm = {.name = "Gemm",
                         .since = 13,
                         .cls = CLS_CONTRACT,
                         .flags = OPF_STRIDED_OUT,
+                        .lead = 1 << 2,
                         .in = P_GEMM,
                         .out = P_OUT,
                         .attrs = GEMM_ATTRS,

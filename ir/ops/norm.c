@@ -4,6 +4,7 @@
  * those of the batch itself with training_mode. */
 #include "ir/ops/axes.h"
 #include "ir/ops/grad.h"
+#include "ir/ops/internal.h"
 #include "ir/ops/rows.h"
 #include <math.h>
 #include <string.h>
@@ -23,7 +24,7 @@ static bool infer(Infer *c)
     if (!infer_need_rank(c, 0, 1, -1) || !infer_axis(c, &axis, infer_rank(c, 0))) return false;
     int rank = infer_rank(c, 0);
     for (uint32_t k = 1; k < 3 && infer_has(c, k); k++) {   /* scale and bias broadcast to the row */
-        if (!infer_need_rank(c, k, 0, rank)) return false;
+        if (!operand_without_lead(c, k, rank)) return false;
         for (int i = 0; i < infer_rank(c, k); i++) {
             Dim e = infer_dim(c, k, i), x = infer_dim(c, 0, rank - infer_rank(c, k) + i);
             if (dim_is(c->d, e, 1)) continue;
@@ -146,9 +147,9 @@ static bool eval(Eval *e)
     return y != NULL;
 }
 
-const OpDesc op_LayerNormalization = {.name = "LayerNormalization", .since = 17, .cls = CLS_ROW, .flags = OPF_DEFAULTS | OPF_STRIDED_OUT | OPF_ROW_GROUP, .in = P_LN, .out = P_LN_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
+const OpDesc op_LayerNormalization = {.name = "LayerNormalization", .since = 17, .cls = CLS_ROW, .lead = 1 << 1 | 1 << 2, .flags = OPF_DEFAULTS | OPF_STRIDED_OUT | OPF_ROW_GROUP, .in = P_LN, .out = P_LN_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
                                       .infer = infer, .lower = lower, .grad = grad_layer_norm, .eval = eval};
-const OpDesc op_RMSNormalization = {.name = "RMSNormalization", .since = 23, .cls = CLS_ROW, .flags = OPF_STRIDED_OUT | OPF_ROW_GROUP, .in = P_RMS, .out = P_RMS_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
+const OpDesc op_RMSNormalization = {.name = "RMSNormalization", .since = 23, .cls = CLS_ROW, .lead = 1 << 1, .flags = OPF_STRIDED_OUT | OPF_ROW_GROUP, .in = P_RMS, .out = P_RMS_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Norm),
                                     .infer = infer, .lower = lower, .grad = grad_rms_norm, .eval = eval};
 
 /* ---- BatchNormalization ---- */

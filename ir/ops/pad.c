@@ -3,8 +3,10 @@
  *   edge: clamp(i, 0, d-1)   wrap: i mod d   reflect: period 2(d-1): j = i mod p, j < d ? j : p - j
  * What a negative pad removes is gone before wrap and reflect repeat the rest (the text leaves it open; ONNX Runtime has it so). */
 #include "ir/ops/axes.h"
+#include "ir/ops/compose.h"
 #include "ir/ops/grad.h"
 #include "ir/ops/index.h"
+#include "ir/ops/internal.h"
 #include <string.h>
 
 static const Port P_IN[] = {{"data", DTS_MOVE | DTS_SMALL, 0, 1}, {"pads", DTS(DT_I64), PORT_SHAPE, 0}, {"constant_value", DTS_MOVE | DTS_SMALL, PORT_OPTIONAL, 1},
@@ -27,6 +29,38 @@ static bool upgrade(Graph *g, Node n, int64_t opset)
     if (a->set & 8) graph_add_input(g, n, graph_const(g, blob_splat_f(&m->blobs, e, 1, a->value), type_tensor(&m->types, e, 0, NULL), (Name){0}));
     a->set &= 1;
     return true;
+}
+
+static bool length(const Infer *c, uint32_t k, int64_t *n) { return dim_is_const(c->d, infer_dim(c, k, 0), n); }
+
+/* The lists are as long as the run says, but for all axes pads are twice as many as there are axes: those that a list names
+ * are put there. false: diagnosed.
+ *   Pad(x, pads, v, axes)  =>  Pad(x, Reshape(ScatterElements(zeros [2,rank], Expand(axes, [2,1]), Reshape(pads, [2,-1])) {axis=1}, [2*rank]), v) */
+static bool known_lengths(Infer *c, int rank)
+{
+    int64_t n_pads, n_axes = rank;
+    Dim want;
+    if (!infer_need_rank(c, 1, 1, 1) || (infer_has(c, 3) && !infer_need_rank(c, 3, 1, 1))) return false;
+    bool open = !length(c, 1, &n_pads);
+    if (infer_has(c, 3) && !length(c, 3, &n_axes)) {
+        if (!open) {
+            want = dim_const(c->d, n_pads / 2);
+            return n_pads <= 2 * rank ? operand_called(c, 3, &want, 1) : infer_fail(c, "%lld pads for rank %d", (long long)n_pads, rank);
+        }
+        Ex e = ex_begin(c->g, c->n);
+        Value axes = ex2(&e, OP_Expand, node_in(c->g, c->n, 3), ex_ints(&e, (int64_t[]){2, 1}, 2));
+        Value pads = ex2(&e, OP_Reshape, node_in(c->g, c->n, 1), ex_ints(&e, (int64_t[]){2, -1}, 2));
+        Value none = ex2(&e, OP_Expand, ex_i(&e, DT_I64, 0), ex_ints(&e, (int64_t[]){2, rank}, 2));
+        void *along = ex_set(&e, OP_ScatterElements, NULL, "axis", 1);
+        Value all = ex_op(&e, OP_ScatterElements, (Value[]){none, axes, pads}, 3, along);
+        all = ex2(&e, OP_Reshape, all, ex_ints(&e, (int64_t[]){2 * rank}, 1));
+        if (e.failed) return false;
+        graph_set_input(c->g, c->n, 1, all);
+        graph_set_input(c->g, c->n, 3, VALUE_NONE);
+        return true;
+    }
+    want = dim_const(c->d, 2 * n_axes);
+    return !open || operand_called(c, 1, &want, 1);
 }
 
 /* *run: only the run knows which axes. */
@@ -58,7 +92,7 @@ static bool infer(Infer *c)
     uint32_t n, k;
     int64_t axes[RANK_MAX], count;
     Dim dim[RANK_MAX];
-    if (!infer_need_rank(c, 0, 0, -1) || !infer_need_rank(c, 1, 1, 1) || (infer_has(c, 2) && !infer_need_rank(c, 2, 0, 1))) return false;
+    if (!infer_need_rank(c, 0, 0, -1) || (infer_has(c, 2) && !infer_one_element(c, 2, 1)) || !known_lengths(c, infer_rank(c, 0))) return false;
     const char *mode = ATTRS(c->g, c->n, Pad)->mode;
     if (strcmp(mode, "constant") && strcmp(mode, "edge") && strcmp(mode, "reflect") && strcmp(mode, "wrap")) return infer_fail(c, "mode '%s' is unknown", mode);
     int rank = infer_rank(c, 0);
@@ -225,5 +259,5 @@ static Value equivalent(Graph *g, Node n, uint32_t r)
     return c ? node_in(g, n, 0) : VALUE_NONE;
 }
 
-const OpDesc op_Pad = {.name = "Pad", .since = 25, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .knows = 10, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Pad), .upgrade = upgrade,
+const OpDesc op_Pad = {.name = "Pad", .since = 25, .cls = CLS_MOVE, .flags = OPF_STRIDED_OUT, .one = 4, .in = P_IN, .out = P_OUT, .attrs = ATTRS_, .attrs_size = sizeof(Pad), .upgrade = upgrade,
                        .infer = infer, .equivalent = equivalent, .lower = lower, .grad = grad_pad, .eval = eval};

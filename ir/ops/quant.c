@@ -192,7 +192,7 @@ static bool params_fit(Infer *c, int64_t axis, int64_t block)
     if (!infer_has(c, 2)) return true;
     if (infer_rank(c, 2) < 0) return infer_need_rank(c, 2, infer_rank(c, 1), infer_rank(c, 1));
     if (single && infer_rank(c, 2) == 0) return true;
-    if (single && infer_rank(c, 2) == 1) return infer_must_eq(c, infer_dim(c, 2, 0), dim_const(c->d, 1), "length of the zero point");
+    if (single && infer_rank(c, 2) == 1) return infer_one_element(c, 2, 1);   /* may make a node */
     if (!infer_need_rank(c, 2, infer_rank(c, 1), infer_rank(c, 1))) return false;
     for (int i = 0; i < infer_rank(c, 1); i++)
         if (!infer_must_eq(c, infer_dim(c, 2, i), infer_dim(c, 1, i), "dimension of the zero point")) return false;

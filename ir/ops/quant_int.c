@@ -10,6 +10,7 @@
  * magnitudes); else f64, exact up to 2^53. What overflows 32 bits wraps. */
 #include "ir/ops/contraction.h"
 #include "ir/ops/conv.h"
+#include "ir/ops/internal.h"
 #include "ir/ops/quant.h"
 #include <math.h>
 
@@ -269,6 +270,13 @@ static Value product(Ex *e, Value a, Value b)
 {
     return ex2(e, OP_Mul, ex_cast(e, a, DT_F32), ex_cast(e, b, DT_F32));
 }
+
+/* A parameter with the rank of its matrix, where the other operand is a vector: the result does not have that axis. */
+static Value without_axis(Ex *e, Value p, int rank, int64_t axis)
+{
+    return rank > 1 && ex_type(e, p)->rank == rank ? ex2(e, OP_Squeeze, p, ex_int1(e, axis)) : p;
+}
+
 static DType result_type(Ex *e) { return ex_type(e, node_out(e->g, e->n, 0))->elem; }
 
 static bool matmul_integer_expand(Graph *g, Node n)
@@ -314,8 +322,9 @@ static bool qmatmul_expand(Graph *g, Node n)
            b = {node_in(g, n, 3), node_in(g, n, 4), node_in(g, n, 5)};
     if ((DTS(ex_elem(&e, a.v)) | DTS(ex_elem(&e, b.v)) | DTS(result_type(&e))) & DTS_FLOAT8) return qmatmul_real(&e, &a, &b);
     Value acc = ex_op(&e, OP_MatMulInteger, (Value[]){a.v, b.v, a.zero, b.zero}, 4, NULL);
-    int rank = ex_type(&e, a.v)->rank;
-    Value s = product(&e, of_rows(&e, a.scale, rank), b.scale);
+    int ra = ex_type(&e, a.v)->rank, rb = ex_type(&e, b.v)->rank;
+    Value sa = rb == 1 ? without_axis(&e, a.scale, ra, -1) : of_rows(&e, a.scale, ra);
+    Value s = product(&e, sa, ra == 1 ? without_axis(&e, b.scale, rb, -2) : b.scale);
     ex_result(&e, 0, requantize(&e, acc, s, node_in(g, n, 6), node_in(g, n, 7), result_type(&e)));
     return !e.failed;
 }
@@ -398,13 +407,35 @@ static bool matmul_dims(Infer *c, uint32_t ka, uint32_t kb, Dim *dim, int *rank)
                              rank);
 }
 
-/* A parameter of a matrix: one value, a vector, or with the matrix' rank. What does not broadcast is refused by the
- * expansion's own inference. */
-static bool matmul_params(Infer *c, const uint32_t *k, uint32_t n, uint32_t matrix)
+/* Does a parameter have axes of 1 in front that nobody counted? Of matrices of RANK_ANY axes the one of rows may be the
+ * vector, too, where its last axis is not 1 for certain. */
+static bool has_lead(const Infer *c, uint32_t k, int rank, bool rows)
 {
-    int rank = infer_rank(c, matrix);
-    for (uint32_t i = 0; i < n; i++)
-        if (infer_has(c, k[i]) && !infer_need_rank(c, k[i], 0, rank > 1 ? rank : 1)) return false;
+    int64_t last;
+    int have = infer_rank(c, k);
+    return have > rank || (rows && have == RANK_ANY && !dim_is_const(c->d, infer_dim(c, k, have - 1), &last));
+}
+
+/* Parameters of a matrix: one value, a vector, or with the matrix' rank. What does not broadcast is refused by the
+ * expansion's own inference. Those that have more axes than that have 1 in front: the vector of the rows stands in the
+ * last axis then, where [.., M, 1] has a 1, so that the product of both is M, whichever it is. */
+static bool matmul_params(Infer *c, const uint32_t *k, uint32_t n, uint32_t matrix, bool rows)
+{
+    int rank = infer_rank(c, matrix) > 1 ? infer_rank(c, matrix) : 1;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!infer_has(c, k[i])) continue;
+        if (!infer_need_rank(c, k[i], 0, -1)) return false;
+        if (!rows || rank == 1 || !has_lead(c, k[i], rank, rows)) {
+            if (!operand_without_lead(c, k[i], rank)) return false;
+            continue;
+        }
+        Dim dim[RANK_MAX];
+        int more = infer_rank(c, k[i]) - rank, last = rank - 1;
+        for (int a = 0; a < rank; a++) dim[a] = infer_dim(c, k[i], more + a);
+        dim[last - 1] = dim_mul(c->d, dim[last - 1], dim[last]);
+        dim[last] = dim_const(c->d, 1);
+        if (!operand_called(c, k[i], dim, rank)) return false;
+    }
     return true;
 }
 
@@ -412,16 +443,16 @@ static bool matmul_integer_infer(Infer *c)
 {
     Dim dim[RANK_MAX + 2];
     int rank;
-    return matmul_dims(c, 0, 1, dim, &rank) && matmul_params(c, (uint32_t[]){2}, 1, 0) &&
-           matmul_params(c, (uint32_t[]){3}, 1, 1) && infer_set(c, 0, DT_I32, rank, dim);
+    return matmul_dims(c, 0, 1, dim, &rank) && matmul_params(c, (uint32_t[]){2}, 1, 0, true) &&
+           matmul_params(c, (uint32_t[]){3}, 1, 1, false) && infer_set(c, 0, DT_I32, rank, dim);
 }
 
 static bool qmatmul_infer(Infer *c)
 {
     Dim dim[RANK_MAX + 2];
     int rank;
-    if (!matmul_dims(c, 0, 3, dim, &rank) || !matmul_params(c, (uint32_t[]){1, 2}, 2, 0) ||
-        !matmul_params(c, (uint32_t[]){4, 5}, 2, 3))
+    if (!matmul_dims(c, 0, 3, dim, &rank) || !matmul_params(c, (uint32_t[]){1, 2}, 2, 0, true) ||
+        !matmul_params(c, (uint32_t[]){4, 5}, 2, 3, false))
         return false;
     return scalar_param(c, 6) && scalar_param(c, 7) && infer_set(c, 0, infer_elem(c, 7), rank, dim);
 }
@@ -542,6 +573,8 @@ static const AttrSpec CONV_ATTRS[] = {A_INT(Conv, group, 1),
 const OpDesc op_MatMulInteger = {.name = "MatMulInteger",
                                  .since = 10,
                                  .cls = CLS_CONTRACT,
+                                 .lead = 1 << 2 | 1 << 3,
+                                 .batch = 1 << 0 | 1 << 1,
                                  .in = P_MMI,
                                  .out = P_I32,
                                  .infer = matmul_integer_infer,
@@ -562,6 +595,8 @@ const OpDesc op_QLinearMatMul = {.name = "QLinearMatMul",
                                  .since = 21,
                                  .cls = CLS_CONTRACT,
                                  .one = 1 << 6 | 1 << 7,
+                                 .lead = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 5,
+                                 .batch = 1 << 0 | 1 << 3,
                                  .in = P_QMM,
                                  .out = P_Q8,
                                  .infer = qmatmul_infer,

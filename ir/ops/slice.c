@@ -5,6 +5,7 @@
 #include "base/bug.h"
 #include "ir/ops/axes.h"
 #include "ir/ops/grad.h"
+#include "ir/ops/internal.h"
 #include <string.h>
 
 static const Port P_SLICE[] = {{"data", DTS_MOVE, 0, 1}, {"starts", DTS_INDEX, PORT_SHAPE, 2}, {"ends", DTS_INDEX, PORT_SHAPE, 2},
@@ -407,6 +408,13 @@ static bool split_infer(Infer *c)
     for (int i = 0; i < infer_rank(c, 0); i++) dim[i] = infer_dim(c, 0, i);
     bool known = !infer_has(c, 1) || infer_content(c, 1, &given, &n);
     if (infer_has(c, 1) && known && n != parts) return infer_fail(c, "%u sizes for %u results", n, parts);
+    if (!known) {
+        int64_t have;
+        if (!infer_need_rank(c, 1, 1, 1)) return false;
+        bool fixed = dim_is_const(c->d, infer_dim(c, 1, 0), &have);
+        if (fixed && have != parts) return infer_fail(c, "%lld sizes for %u results", (long long)have, parts);
+        if (!fixed && !operand_called(c, 1, (Dim[]){dim_const(c->d, parts)}, 1)) return false;
+    }
     Dim sum = dim_const(c->d, 0);
     for (uint32_t r = 0; r < parts; r++) {
         if (!known) dim[axis] = infer_node_dim(c, r, (int)axis, 0, INT64_MAX);

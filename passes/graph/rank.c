@@ -35,6 +35,7 @@ typedef struct Ranks {
     Sym *rank;             /* of each */
     TypeId *type;          /* of every input of the model: with all axes */
     Sym *kept;             /* of every input of the model: its rank, where its axes stay as they are */
+    int *to, *from;        /* of each: the other one to whose rank it is raised, else -1, from which rank on */
     uint64_t out_kept;     /* results, of the first 64, that are made of such inputs */
     bool keeps;
     VEC(Version) v;
@@ -145,6 +146,89 @@ static void no_version(Ranks *r, const Graph *g, const int *at, uint32_t n, Diag
     r->why = arena_printf(r->m->arena, "rank %s: %s", ranks, why.text);
 }
 
+/* Operand k is one element, or broadcasts to another, in whatever rank. */
+static bool rank_free(const OpDesc *d, uint32_t k) { return k < 8 && (d->one | d->lead) >> k & 1; }
+
+/* ---- raised ranks ----
+ * Axes of 1 in front of an operand that broadcasts change nothing as long as another operand has as many axes: there is no
+ * version for ranks that differ then, only that for the larger one of both. MatMul(a, b) has 22 versions, not 64:
+ * (1,1), (1,2..8), (2..8,1), (2,2), (3,3), ... */
+
+/* From how many axes on operand k may have further ones in front; -1: it may not. A scalar has versions of its own: they are
+ * the faster code. */
+static int rises_from(const Graph *g, Node n, uint32_t k)
+{
+    const OpDesc *d = node_desc(g, n);
+    if (d->cls == CLS_ELTWISE && !d->infer && !rank_free(d, k)) return 1;
+    return k < 8 && d->batch >> k & 1 ? 2 : -1;
+}
+
+/* least[v]: the inputs, as bits, whose ranks v's is at least. Which input the uses of x (bit i) all meet, raised from *from on; -1: none. */
+static int meets(const Ranks *r, const Graph *g, const uint64_t *least, Value x, uint32_t i, int *from)
+{
+    uint64_t all = ~(1ull << i);
+    *from = 0;
+    for (uint32_t k = 0; k < g->out.n; k++)
+        if (g->out.p[k].i == x.i) return -1;
+    for (Node n = graph_first(g); n.i; n = node_next(g, n))
+        for (uint32_t k = 0; k < node_n_in(g, n); k++) {
+            if (node_in(g, n, k).i != x.i || rank_free(node_desc(g, n), k)) continue;
+            int lo = rises_from(g, n, k);
+            uint64_t other = 0;
+            for (uint32_t o = 0; o < node_n_in(g, n); o++)
+                if (o != k && rises_from(g, n, o) == lo && node_in(g, n, o).i) other |= least[node_in(g, n, o).i];
+            if (lo < 0 || !(all &= other)) return -1;
+            if (lo > *from) *from = lo;
+        }
+    for (uint32_t j = 0; j < r->n && j < 64; j++)
+        if (j != i && all >> j & 1) return (int)j;
+    return -1;
+}
+
+static void find_raised(Ranks *r)
+{
+    Module *m = r->m;
+    const Graph *g = m->entry;
+    uint64_t *least = arena_array(m->arena, uint64_t, g->value.n);
+    r->to = arena_array(m->arena, int, r->n + 1);
+    r->from = arena_array(m->arena, int, r->n + 1);
+    for (uint32_t i = 0; i < r->n && i < 64; i++) least[g->in.p[r->input[i]].i] = 1ull << i;
+    for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
+        uint64_t of = 0;
+        for (uint32_t k = 0; k < node_n_in(g, n); k++)
+            if (node_in(g, n, k).i && rises_from(g, n, k) == 1) of |= least[node_in(g, n, k).i];
+        for (uint32_t k = 0; k < node_n_out(g, n); k++) least[node_out(g, n, k).i] = of;
+    }
+    for (uint32_t i = 0; i < r->n; i++) r->to[i] = i < 64 ? meets(r, g, least, g->in.p[r->input[i]], i, &r->from[i]) : -1;
+    for (uint32_t i = 0; i < r->n; i++)   /* one after the other is no pair */
+        if (r->to[i] >= 0 && r->to[r->to[i]] >= 0 && r->to[r->to[i]] != (int)i) r->to[i] = -1;
+}
+
+/* The rank of input i, raised. */
+static Dim raised(Ranks *r, uint32_t i)
+{
+    Dims *d = &r->m->dims;
+    Dim one = dim_const(d, 1), own = dim_sym(d, r->rank[i]);
+    if (r->to[i] < 0) return own;
+    Dim more = dim_max(d, dim_const(d, 0), dim_sub(d, dim_sym(d, r->rank[r->to[i]]), own));
+    Dim may = dim_max(d, dim_const(d, 0), dim_min(d, one, dim_sub(d, own, dim_const(d, r->from[i] - 1))));
+    return dim_add(d, own, dim_mul(d, may, more));
+}
+
+static bool paired(const Ranks *r)
+{
+    for (uint32_t i = 0; i < r->n; i++)
+        if (r->to[i] >= 0) return true;
+    return false;
+}
+
+static bool is_raised(const Ranks *r, const int *at, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (r->to[i] >= 0 && (uint32_t)r->to[i] < n && at[i] >= r->from[i] && at[i] < at[r->to[i]]) return true;
+    return false;
+}
+
 /* All versions that begin with at[0..i). What does not type-check whatever the ranks of the other inputs are is not looked at further.
  * false: too many. */
 static bool search(Ranks *r, int *at, uint32_t i, bool bounded)
@@ -155,6 +239,7 @@ static bool search(Ranks *r, int *at, uint32_t i, bool bounded)
         uint64_t work = m->infer_count;
         DiagFirst why = {0, "it does not type-check"};
         Version v = {NULL, NULL};
+        if (is_raised(r, at, i + 1)) continue;
         if (!version(r, at, i + 1, &v.g, &why)) {
             m->check.n = checks;
             no_version(r, v.g, at, i + 1, why);
@@ -177,7 +262,7 @@ static bool search(Ranks *r, int *at, uint32_t i, bool bounded)
 /* Results are made element by element of operands that broadcast, or are like one of them. */
 static bool any_rank(const OpDesc *d) { return (d->cls == CLS_ELTWISE && !d->infer) || (d->flags & OPF_ANY_RANK); }
 
-/* Inputs of which nothing is made but element by element, or which are one element for a Loop or an If, need no versions (the
+/* Inputs of which nothing is made but element by element, or which are such operands, need no versions (the
  * former only where there are many): they keep all axes, whose broadcasting is that of those that count. */
 static void keep_axes(Ranks *r, bool many)
 {
@@ -188,7 +273,7 @@ static void keep_axes(Ranks *r, bool many)
     for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
         uint64_t from = 0;
         for (uint32_t k = 0; k < node_n_in(g, n); k++)
-            if (node_in(g, n, k).i && !(k < 8 && node_desc(g, n)->one >> k & 1)) from |= of[node_in(g, n, k).i];
+            if (node_in(g, n, k).i && !rank_free(node_desc(g, n), k)) from |= of[node_in(g, n, k).i];
         if (!many || !any_rank(node_desc(g, n))) ranked |= from;
         else
             for (uint32_t k = 0; k < node_n_out(g, n); k++) of[node_out(g, n, k).i] = from;
@@ -227,8 +312,8 @@ static bool ranks_along(Ranks *r, const Graph *g, Dim *rank)
         bool all = true, like = node_desc(g, n)->cls != CLS_ELTWISE && node_n_in(g, n) > 1;
         Dim most = dim_const(d, 0);
         for (uint32_t k = 0; k < node_n_in(g, n); k++)
-            if (node_in(g, n, k).i && rank[node_in(g, n, k).i].i) all = false;
-        if (all || node_rec(g, n)->op == OP_Reshape) continue;   /* of one element, made by inference */
+            if (node_in(g, n, k).i && rank[node_in(g, n, k).i].i && !rank_free(node_desc(g, n), k)) all = false;
+        if (all || node_rec(g, n)->op == OP_Reshape) continue;   /* made by inference, of what may have any rank */
         if (!any_rank(node_desc(g, n))) return false;
         for (uint32_t k = 0; k < node_n_in(g, n) && !like; k++) {
             Dim x = node_in(g, n, k).i ? rank_dim(r, g, rank, node_in(g, n, k)) : dim_const(d, 0);
@@ -317,7 +402,7 @@ static Dim distance(Ranks *r, const int *at)
     Dims *d = &r->m->dims;
     Dim sum = dim_const(d, 0);
     for (uint32_t i = 0; i < r->n; i++) {
-        Dim x = dim_sub(d, dim_sym(d, r->rank[i]), dim_const(d, at[i]));
+        Dim x = dim_sub(d, raised(r, i), dim_const(d, at[i]));
         sum = r->n == 1 ? x : dim_add(d, sum, dim_max(d, x, dim_sub(d, dim_const(d, 0), x)));
     }
     return sum;
@@ -355,7 +440,7 @@ static Dim code(Ranks *r)
 {
     Dims *d = &r->m->dims;
     Dim sum = dim_const(d, 0);
-    for (uint32_t i = 0; i < r->n; i++) sum = dim_add(d, dim_mul(d, sum, dim_const(d, RANK_ANY + 1)), dim_sym(d, r->rank[i]));
+    for (uint32_t i = 0; i < r->n; i++) sum = dim_add(d, dim_mul(d, sum, dim_const(d, RANK_ANY + 1)), raised(r, i));
     return sum;
 }
 
@@ -517,6 +602,7 @@ static Found specialise(Module *m, bool keeps)
     if (keeps) keep_axes(&r, many);
     r.general = graph_clone(g);
     if (!r.n) return keep_all(&r);
+    find_raised(&r);
     int *at = arena_array(m->arena, int, r.n);
     if (!search(&r, at, 0, many)) {
         if (r.keeps) return NOT_KEPT;
@@ -532,7 +618,7 @@ static Found specialise(Module *m, bool keeps)
                           value_name(g, g->in.p[first]), RANK_ANY, r.why));
         return FAILED;
     }
-    if (n == 1 && !r.keeps) return settle(&r, v), DONE;
+    if (n == 1 && !r.keeps && !paired(&r)) return settle(&r, v), DONE;
     vary = results_vary(&r, v, n);
     for (uint32_t i = 0; i < n && r.keeps; i++)
         if (!ranks_along(&r, v[i].g, arena_array(m->arena, Dim, v[i].g->value.n))) return NOT_KEPT;

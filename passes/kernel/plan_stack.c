@@ -29,13 +29,15 @@ typedef struct Stack {
 
 /* ---- choosing an order ---- */
 
-static bool find_sizes(Stack *p)
+/* Sizes at each point where all of them are numbers; with `most`: at every point, those that are too large are that. */
+static bool find_sizes_to(Stack *p, int64_t most)
 {
     for (uint32_t k = 0; k < PLAN_POINTS; k++) {
         int64_t *value = plan_sample(p->m, p->a, k), *len = arena_array(p->a, int64_t, p->n + 1), bytes;
         bool fits = true;
         for (uint32_t i = 0; i < p->n && fits; i++) {
             fits = dim_eval(p->m->dims, p->item[i].raw, value, &bytes) && bytes < INT64_MAX / 1024;
+            if (most && (!fits || bytes > most)) fits = true, bytes = most;
             len[i] = fits && bytes > 0 ? (bytes + 63) / 64 : 0;
         }
         if (!fits) continue;
@@ -44,6 +46,9 @@ static bool find_sizes(Stack *p)
     }
     return p->points > 0;
 }
+
+/* Of tensors of many axes without a bound (inputs whose rank is not known) none of the points may have sizes that are numbers. */
+static bool find_sizes(Stack *p) { return find_sizes_to(p, 0) || find_sizes_to(p, (int64_t)1 << 40); }
 
 /* The greatest ratio of the arena to what lives at once, in thousandths, when items lie in that order. */
 static int64_t worst_ratio(Stack *p, const uint32_t *order)

@@ -413,7 +413,7 @@ def limits(floats):
 def scaled(feed):
     x, at = feed["x"].astype(np.float32), 0 if feed["x"].ndim == 1 else 1
     shape = [-1 if a == at else 1 for a in range(x.ndim)] if feed["s"].ndim else []
-    return [(x - feed["z"].reshape(shape)) * feed["s"].reshape(shape)]
+    return [(x - feed["z"].reshape(shape if feed["s"].ndim else feed["z"].shape)) * feed["s"].reshape(shape)]
 
 
 @old_case(21, scaled)
@@ -421,7 +421,68 @@ def dequantised(floats):
     """One scale for all, or one for each part of an axis: whether there is such an axis the run says."""
     scales = [((3, 4), ()), ((3, 4), (4,)), ((2, 3, 2), (3,)), ((5,), (5,)), ((), ())]
     feeds = [{"x": np.arange(np.prod(x), dtype=np.uint8).reshape(x), "s": np.abs(floats(*s)), "z": np.full(s, 3, np.uint8)} for x, s in scales]
+    feeds += [{"x": np.arange(5, dtype=np.uint8), "s": np.abs(floats()), "z": np.full(1, 3, np.uint8)}]
     return [node("DequantizeLinear", "x s z", "y")], [value("x", TensorProto.UINT8), value("s", F), value("z", TensorProto.UINT8)], [value("y", F)], feeds, {}
+
+
+@case
+def framed_by_axes(floats):
+    """How many axes are padded, and which, only the run knows."""
+    pads = [((2, 3), [1, 0], [1, 2, 0, 1]), ((3, 2, 2), [-1], [2, 1]), ((4,), [], []), ((2, 1, 3), [2, -3, 1], [1, 0, 2, 0, -1, 1])]
+    feeds = [{"x": floats(*x), "p": ints(*p), "v": np.full(v, 2, np.float32), "a": ints(*a)} for (x, a, p), v in zip(pads, [(), (1,), (), ()])]
+    return [node("Pad", "x p v a", "y")], [value("x", F), value("p", I), value("v", F), value("a", I)], [value("y", F)], feeds, {}
+
+
+@case
+def matrices(floats):
+    """Matrices of differing ranks are those of the larger one; vectors are not."""
+    ranks = [((3, 4), (2, 4, 5)), ((2, 1, 3, 4), (4, 5)), ((4,), (2, 4, 3)), ((2, 3, 4), (4,)), ((4,), (4,)), ((1, 2, 1, 3, 4), (2, 4, 2))]
+    return [node("MatMul", "x w", "y")], [value("x", F), value("w", F)], [value("y", F)], [{"x": floats(*a), "w": floats(*b)} for a, b in ranks], {}
+
+
+@case
+def pairs(floats):
+    """Ranks of a pair are raised to the larger one; what is also used alone keeps its own."""
+    ranks = [((3,), (2, 3)), ((), (2, 1)), ((2, 1, 3), (1,)), ((4,), ()), ((), ()), ((2, 3), (2, 3))]
+    nodes = [node("Sub", "x w", "y"), node("Shape", "w", "s"), node("Sub", "y x", "z")]
+    return nodes, [value("x", F), value("w", F)], [value("y", F), value("s", I), value("z", F)], [{"x": floats(*a), "w": floats(*b)} for a, b in ranks], {}
+
+
+@case
+def normalised(floats):
+    """Scale and bias broadcast to the row in whatever rank."""
+    ranks = [((2, 3, 4), (4,), (3, 4)), ((2, 3), (), (1,)), ((5,), (5,), ()), ((1, 2, 2, 3), (1, 2, 2, 3), (3,))]
+    ports = [value(n, F) for n in "xsb"]
+    feeds = [dict(zip("xsb", (floats(*s) for s in shape))) for shape in ranks]
+    return [node("LayerNormalization", "x s b", "y", axis=-1)], ports, [value("y", F)], feeds, {}
+
+
+def quantised_product(feed):
+    real = [(feed[x].astype(np.float64) - feed[z]) * feed[s] for x, s, z in ("asz", "btu")]
+    return [np.clip(np.rint(real[0] @ real[1] / 0.5), 0, 255).astype(np.float32)]
+
+
+@old_case(21, quantised_product)
+def quantised_matrices(floats):
+    """Parameters of rows and columns, whose ranks nobody says: one value, or with the rank of their matrix."""
+    rng = np.random.default_rng(int(1e6 * abs(float(floats(1)[0]))))
+    shapes = [((2, 3), (), (3, 4), ()), ((2, 3), (2, 1), (3, 4), (1, 4)), ((2, 2, 3), (2, 2, 1), (3, 4), (4,)), ((3,), (), (2, 3, 2), (2, 1, 2))]
+    feeds = []
+    for a, s, b, t in shapes:
+        scales = {"s": np.float32(2) ** rng.integers(-3, 0, s), "t": np.float32(2) ** rng.integers(-3, 0, t)}
+        zeros = {"z": np.full(s, 3, np.uint8), "u": np.full(t, 2, np.uint8)}
+        feeds.append({"a": rng.integers(0, 20, a).astype(np.uint8), "b": rng.integers(0, 20, b).astype(np.uint8), **{k: np.asarray(v, np.float32) for k, v in scales.items()}, **zeros})
+    U = TensorProto.UINT8
+    ports = [value("a", U), value("s", F), value("z", U), value("b", U), value("t", F), value("u", U)]
+    consts = {"half": np.float32(0.5), "none": np.uint8(0)}
+    return [node("QLinearMatMul", "a s z b t u half none", "q"), node("Cast", "q", "y", to=F)], ports, [value("y", F)], feeds, consts
+
+
+@case
+def split_by_list(floats):
+    """The sizes of parts are as many as the parts, which the list itself does not say."""
+    feeds = [{"x": floats(*x), "s": ints(*s)} for x, s in [((5,), (2, 3)), ((3, 2), (0, 3)), ((0,), (0, 0))]]
+    return [node("Split", "x s", "y z")], [value("x", F), value("s", I)], [value("y", F), value("z", F)], feeds, {}
 
 
 @case
