@@ -210,8 +210,8 @@ static bool clamped_to_int(CgFn *f, KVal from, DType to, LV x, LV *out)
     double hi = ldexp(1, sign ? bits - 1 : bits) - (bits == 32 ? 128 : 1); /* 128: between floats of 31 bits */
     if (!dtype_is_int(to) || bits < 8 || bits > 32 || to == DT_U32) return false;
     if (!kx_within(f->k, from, sign ? -ldexp(1, bits - 1) : 0, hi)) return false;
-    x = pick(g, fcmp(g, LLVMRealUNO, x, x), real_k(x, 0), x);
     *out = LLVMBuildFPToSI(g->b, x, type_like(g, x, DT_I32), "");
+    *out = pick(g, fcmp(g, LLVMRealUNO, x, x), int_k(*out, 0), *out);
     if (bits < 32) *out = LLVMBuildTrunc(g->b, *out, type_like(g, x, dtype_compute(to)), "");
     return true;
 }
@@ -347,9 +347,10 @@ static LV int_pow(CgFn *f, DType t, LV x, LV n)
 
 /* ---- floats ---- */
 /* NaN if either is NaN; which zero wins is left open, so that x86 needs three instructions (one, when an operand is
- * a known number), Arm one. */
-static LV real_minmax(Cg *g, bool max, LV a, LV b)
+ * a constant, or of another is known that it is a `number`), Arm one. */
+static LV real_minmax(Cg *g, bool max, LV a, LV b, bool number)
 {
+    if (number && g->isa.x86) return pick(g, fcmp(g, max ? LLVMRealOGT : LLVMRealOLT, b, a), b, a); /* what VMINPS b, a does */
     LV r = cg_intrinsic(g, max ? "llvm.maximum" : "llvm.minimum", LLVMTypeOf(a), (LV[]){a, b}, 2);
     LLVMSetFastMathFlags(r, LLVMFastMathNoSignedZeros);
     return r;
@@ -502,7 +503,9 @@ LV scalar_op(CgFn *f, const KInstRec *in, LV *a, DType t, bool vec)
     case KOP_MIN:
     case KOP_MAX: {
         bool max = in->op == KOP_MAX;
-        if (real) return real_minmax(g, max, a[0], a[1]);
+        bool known = real && in->n_arg == 2 && !LLVMIsConstant(a[1]);
+        if (known && kx_number(f->k, karg(f->k, in, 1))) return real_minmax(g, max, a[0], a[1], true);
+        if (real) return real_minmax(g, max, a[0], a[1], false);
         LLVMIntPredicate p = sign ? (max ? LLVMIntSGT : LLVMIntSLT) : (max ? LLVMIntUGT : LLVMIntULT);
         return pick(g, icmp(g, p, a[0], a[1]), a[0], a[1]);
     }

@@ -54,6 +54,19 @@ bool kx_within(const Kernel *k, KVal v, double lo, double hi)
     return r.lo >= lo && r.hi <= hi;
 }
 
+bool kx_number(const Kernel *k, KVal v)
+{
+    enum { DEPTH = 4 };
+    KInst def = kval(k, v)->def;
+    if (!def.i || !dtype_is_float(kval(k, v)->type)) return false;
+    const KInstRec *in = kinst(k, def);
+    if (in->op == KOP_CONST) return !isnan(in->imm.f);
+    if (in->op == KOP_CAST) return dtype_is_int(kval(k, karg(k, in, 0))->type);
+    if (in->op != KOP_MIN && in->op != KOP_MAX && in->op != KOP_SUB) return false;
+    Range r = range_of(k, v, DEPTH); /* of a difference: finite, so not one of infinities */
+    return (in->op != KOP_SUB || isfinite(r.hi - r.lo)) && kx_number(k, karg(k, in, 0)) && kx_number(k, karg(k, in, 1));
+}
+
 /* Is block `b` inside (or the same as) block `outer`? */
 static bool block_inside(const Kernel *k, KBlock b, KBlock outer)
 {
