@@ -183,6 +183,13 @@ def upsample(case):
     return case._replace(inputs=case.inputs + [np.array(scales, np.float32)], attrs={"mode": mode}, version=9)
 
 
+@legacy("GridSample", 20)
+def grid_sample(case):
+    """Version 20 names the modes as Resize does."""
+    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(case.attrs.get("mode", "bilinear"), case.attrs.get("mode"))
+    return case._replace(attrs=dict(case.attrs, mode=mode), version=20)
+
+
 @legacy("GlobalLpPool LpPool", 2)
 def lp_pool(case):
     return case._replace(attrs=dict(case.attrs, p=int(case.attrs.get("p", 2))), version=2)

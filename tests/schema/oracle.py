@@ -258,7 +258,7 @@ def by_parts(case):
 def answers(case):
     """(who, outputs or a text that says why there are none)."""
     if case.op in LINEAR and elements(case) & set(PART):
-        yield "reference, part by part", attempt(by_parts, case)
+        yield "reference, part by part", attempt(by_parts, legacy.modern(case) or case)
         return
     forms = [case]
     newer = legacy.modern(case)
