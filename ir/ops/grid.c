@@ -1,7 +1,8 @@
 /* grid.c: AffineGrid (places of a regular grid under an affine map) and GridSample (an image sampled at given places), over two or three spatial axes and more.
  *   AffineGrid:  grid[n, y, x, k] = theta[n, k, :] . (x', y', 1)          x' runs over -1..1, at pixel centres or (align_corners) from edge to edge
  *   GridSample:  Y[n, c, o...] = sum over taps of X[n, c, place...] * weight;  places come last coordinate first
- * Each axis of a sample has 1 (nearest), 2 (linear) or 4 (cubic, a = -0.75) taps; a sample has their product. Places and weights are computed once for all channels. */
+ * Each axis of a sample has 1 (nearest), 2 (linear) or 4 (cubic, a = -0.75) taps; a sample has their product. Places and weights are computed once
+ * for all channels whose images fit into the second cache together. */
 #include "ir/ops/axes.h"
 #include "ir/ops/complex.h"
 #include "ir/ops/grad.h"
@@ -242,6 +243,20 @@ static KVal all_taps(Taps *x, int k, KVal weight, KVal inside, KVal sum)
     return loop.result[0];
 }
 
+enum { CHANNELS = 8 }; /* places and weights of a sample take as long as it takes in four channels or so */
+/* How many channels go together, at least so many: their taps lie in as many lines, which share sets of the first cache
+ * where images are a power of two large. All where sizes are not known. */
+static Dim channels_at_once(Lw *l)
+{
+    Dims *d = &l->m->dims;
+    int64_t bytes = dtype_info(lw_elem(l, 0))->bits / 8, extent, cache = l->k->target.l2_bytes;
+    for (int i = 2; i < lw_rank(l, 0); i++) {
+        if (!dim_is_const(d, lw_dim(l, 0, i), &extent) || !extent) return lw_dim(l, 0, 1);
+        bytes = bytes < cache ? bytes * (extent < cache ? extent : cache) : bytes;
+    }
+    return dim_const(d, cache / bytes > CHANNELS ? cache / bytes : CHANNELS);
+}
+
 static bool lower(Lw *l, Node n)
 {
     const Sample *a = ATTRS(l->g, n, Sample);
@@ -256,8 +271,18 @@ static bool lower(Lw *l, Node n)
     lw_out(l, 0);
     Kb *b = lw_kernel(l, "grid_sample");
     KVal zero = kb_i(b, 0);
-    for (int i = 0; i < rank; i++)
-        if (i != 1) out[i] = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_out_dim(l, 0, i)));
+    Dims *d = &l->m->dims;
+    Dim channels = lw_dim(l, 0, 1), once = channels_at_once(l);
+    bool all = dim_le(d, channels, once) != TRI_NO;
+    KVal first = zero, end = kb_dim(b, channels);
+    for (int i = 0; i < rank; i++) {
+        if (i == 1 && all) continue;
+        out[i] = kb_for(b, KLOOP_PAR, zero, kb_dim(b, i == 1 ? dim_ceildiv(d, channels, once) : lw_out_dim(l, 0, i)));
+    }
+    if (!all) {
+        first = kb_mul(b, out[1], kb_dim(b, once));
+        end = kb_min(b, kb_add(b, first, kb_dim(b, once)), end);
+    }
     place[0] = out[0];
     for (int i = 2; i < rank; i++) place[i - 1] = out[i];
     for (int i = 0; i < r; i++) {
@@ -265,11 +290,11 @@ static bool lower(Lw *l, Node n)
         x.axis[i] = axis_taps(l, a, kb_cast(b, e == DT_F64 ? DT_F64 : t, lw_at(l, 1, place)), lw_dim(l, 0, 2 + i));
     }
     prepare_taps(&x);
-    x.at[0] = out[0], x.at[1] = out[1] = kb_for(b, KLOOP_SEQ, zero, kb_dim(b, lw_dim(l, 0, 1)));
+    x.at[0] = out[0], x.at[1] = out[1] = kb_for(b, KLOOP_SEQ, first, end);
     x.x = kb_param(b, src, false);
     KVal sum = all_taps(&x, 0, (KVal){0}, (KVal){0}, (KVal){0});
     lw_put(l, 0, out, taps > 1 ? kb_cast(b, e, sum) : sum);
-    lw_end_nest(l, rank);
+    lw_end_nest(l, all ? rank : rank + 1);
     lw_kernel_end(l);
     return true;
 }
