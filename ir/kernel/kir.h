@@ -257,6 +257,8 @@ bool kx_const_i(const Kernel *, const Dims *, KVal, int64_t *);
 /* Is an f32 in lo..hi, or NaN, whatever is loaded? By what clamps it; false where that is not seen. */
 bool kx_within(const Kernel *, KVal, double lo, double hi);
 bool kx_number(const Kernel *, KVal);          /* a float that is never NaN, whatever is loaded; false: that is not seen */
+/* q = x div d, r = x rem d of the same x and d? */
+bool kx_halves(const Kernel *, const Dims *, KVal q, KVal r, KVal *x, Dim *d);
 /* An access' flat offset as a sum of idx[n]*stride[n], at most one term per axis; returns their number. Indices x div d and x rem d over strides d*s and s are
  * one term x*s: positions that were split and lie in order again. */
 int kx_access_terms(const Kernel *, Dims *, const KInstRec *load_or_store, KVal *idx, Dim *stride);

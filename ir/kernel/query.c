@@ -161,8 +161,7 @@ bool kx_affine(const Kernel *k, const Dims *dims, KVal v, KVal iv, int64_t *coef
     }
 }
 
-/* q = x div d, r = x rem d of the same x and d? */
-static bool halves(const Kernel *k, const Dims *dims, KVal q, KVal r, KVal *x, Dim *d)
+bool kx_halves(const Kernel *k, const Dims *dims, KVal q, KVal r, KVal *x, Dim *d)
 {
     const KInstRec *a = kval(k, q)->def.i ? kinst(k, kval(k, q)->def) : NULL,
                    *b = kval(k, r)->def.i ? kinst(k, kval(k, r)->def) : NULL;
@@ -195,7 +194,7 @@ int kx_access_terms(const Kernel *k, Dims *dims, const KInstRec *r, KVal *idx, D
     for (int i = 0; i < n; i++)
         for (int j = 0; j < n; j++) {
             KVal x;
-            if (i == j || !stride[j].i || !halves(k, dims, idx[i], idx[j], &x, &d) ||
+            if (i == j || !stride[j].i || !kx_halves(k, dims, idx[i], idx[j], &x, &d) ||
                 !dim_same(stride[i], dim_mul(dims, d, stride[j])))
                 continue;
             idx[j] = x;

@@ -10,6 +10,9 @@
  *      same dims and strides.
  * A term tells the iterations of a loop apart when it is affine in the loop's variable with a coefficient that is not
  * 0, and the rest of it does not change with that loop or loops further inside; the loops are taken from outside in.
+ * Terms of x div d and x rem d are as good as x.
+ * Neither matters where L and S never meet, whatever iterations they are in: along some axis one index is a multiple of
+ * a number more than the other is (2*%t and 2*%u + 1, the pixels of tiles).
  * The result must not be read by the kernel, nor may the operand be a side of a macc. */
 #include "base/bug.h"
 #include "passes/kernel/kpasses.h"
@@ -74,19 +77,68 @@ static bool common_loops(const Kernel *k, KInst load, KInst store, Around *loop,
     return true;
 }
 
+static const KInstRec *made_by(const Kernel *k, KVal v)
+{
+    return kval(k, v)->def.i ? kinst(k, kval(k, v)->def) : NULL;
+}
+
+/* What v = c*w + c' is made of, c not 0: equal v, equal w. */
+static KVal scaled(const Kernel *k, const Dims *d, KVal v)
+{
+    for (const KInstRec *r; (r = made_by(k, v)) && (r->op == KOP_MUL || r->op == KOP_ADD || r->op == KOP_SUB);) {
+        int64_t c;
+        uint32_t of = kx_const_i(k, d, karg(k, r, 1), &c) ? 0 : 1;
+        if ((of && !kx_const_i(k, d, karg(k, r, 0), &c)) || (r->op == KOP_MUL && c == 0)) return v;
+        v = karg(k, r, of);
+    }
+    return v;
+}
+
+static bool term_tells(const Kernel *k, const Dims *d, KVal term, const Around *loop, int n, int at, KVal v)
+{
+    int64_t coef;
+    if (!kx_affine(k, d, term, v, &coef) || coef == 0) return false;
+    for (int i = at; i < n; i++)
+        for (uint32_t j = 0; j < loop[i].n_param; j++)
+            if (loop[i].param.i + j != v.i && kx_depends(k, term, (KVal){loop[i].param.i + j})) return false;
+    return true;
+}
+
 static bool tells_apart(const Kernel *k, const Dims *d, const KVal *term, int n_term, const Around *loop, int n, int at,
                         KVal v)
 {
-    for (int t = 0; t < n_term; t++) {
-        int64_t coef;
-        bool inner = false;
-        if (!kx_affine(k, d, term[t], v, &coef) || coef == 0) continue;
-        for (int i = at; i < n; i++)
-            for (uint32_t j = 0; j < loop[i].n_param; j++)
-                inner |= loop[i].param.i + j != v.i && kx_depends(k, term[t], (KVal){loop[i].param.i + j});
-        if (!inner) return true;
-    }
+    for (int t = 0; t < n_term; t++)
+        if (term_tells(k, d, term[t], loop, n, at, v)) return true;
+    for (int t = 0; t < n_term; t++)
+        for (int u = 0; u < n_term; u++) {
+            KVal x;
+            Dim by;
+            if (kx_halves(k, d, scaled(k, d, term[t]), scaled(k, d, term[u]), &x, &by) && term_tells(k, d, x, loop, n, at, v))
+                return true;
+        }
     return false;
+}
+
+/* v modulo m, where that is the same in every iteration. */
+static bool residue(const Kernel *k, const Dims *d, KVal v, int64_t m, int64_t *r)
+{
+    const KInstRec *i = made_by(k, v);
+    int64_t a, b;
+    if (kx_const_i(k, d, v, &a)) {
+        *r = (a % m + m) % m;
+        return true;
+    }
+    if (i && i->op == KOP_MUL) {
+        bool right = kx_const_i(k, d, karg(k, i, 1), &b);
+        if ((!right && !kx_const_i(k, d, karg(k, i, 0), &b)) || b % m) return false;
+        *r = 0;
+        return true;
+    }
+    if (!i || (i->op != KOP_ADD && i->op != KOP_SUB) || !residue(k, d, karg(k, i, 0), m, &a) ||
+        !residue(k, d, karg(k, i, 1), m, &b))
+        return false;
+    *r = (i->op == KOP_ADD ? a + b : a - b + m) % m;
+    return true;
 }
 
 static bool same_form(const KBufRec *a, const KBufRec *b)
@@ -97,9 +149,23 @@ static bool same_form(const KBufRec *a, const KBufRec *b)
     return true;
 }
 
+#define MODULUS_MOST 8
+
+static bool never_meet(const Kernel *k, const Dims *d, const KInstRec *l, const KInstRec *s)
+{
+    const KBufRec *p = &k->param.p[l->param];
+    if (!same_form(p, &k->param.p[s->param])) return false;
+    for (int t = 0; t < p->rank; t++)
+        for (int64_t m = 2, a, b; m <= MODULUS_MOST; m++)
+            if (residue(k, d, karg(k, l, (uint32_t)t), m, &a) && residue(k, d, karg(k, s, (uint32_t)t), m, &b) && a != b)
+                return true;
+    return false;
+}
+
 static bool pair_in_place(const Kernel *k, Dims *d, KInst load, KInst store)
 {
     const KInstRec *l = kinst(k, load), *s = kinst(k, store);
+    if (never_meet(k, d, l, s)) return true;
     KVal li[RANK_MAX], si[RANK_MAX], shared[RANK_MAX];
     Dim ls[RANK_MAX], ss[RANK_MAX];
     Around loop[CHAIN_MAX];
