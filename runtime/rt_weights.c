@@ -85,11 +85,27 @@ static bmc_status check_hash(const rt_desc *d, const void *data, const char *wha
     return rt_say(NULL, BMC_E_WEIGHTS, "%s: not the weights that this model was compiled with (hash differs)", what);
 }
 
+/* Smaller files come whole with the first reads. */
+#define LARGE ((size_t)16 << 20)
+
+/* What of large constants is not in memory yet is to be read in huge pages: a file that page faults have brought in lies
+ * there in single ones, also for every process that comes later. Where it is in memory nothing changes. */
+static void read_large(const void *data, size_t bytes)
+{
+#ifdef MADV_HUGEPAGE
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE) - 1, from = ((uintptr_t)data + page) & ~page, to = ((uintptr_t)data + bytes) & ~page;
+    if (bytes >= LARGE) madvise((void *)from, to - from, MADV_HUGEPAGE);
+#else
+    (void)data, (void)bytes;
+#endif
+}
+
 bmc_status rt_weights_find(bmc_ctx *x, const bmc_config *c)
 {
     rt_private *p = x->rt;
     const rt_desc *d = p->desc;
     x->weights = d->weights;
+    if (d->weights) read_large(d->weights, d->weights_bytes);
     if (d->weights || !d->weights_bytes) return BMC_OK;
     if (c->weights) {
         if (c->weights_bytes < d->weights_bytes)
@@ -126,6 +142,7 @@ bmc_status rt_weights_find(bmc_ctx *x, const bmc_config *c)
     p->map = map;
     p->map_bytes = d->weights_bytes;
     x->weights = map;
+    read_large(map, d->weights_bytes);
     return check_hash(d, map, path);
 }
 

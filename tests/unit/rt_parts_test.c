@@ -535,6 +535,44 @@ static int32_t env_body(bmc_ctx *x, int32_t tid, int32_t nt)
     flush_seen = tiny * tenth + (x->weights ? x->weights[1000] : 0);
     return BMC_OK;
 }
+#if defined(__linux__)
+/* Whether the mapping of `path` has asked for huge pages. */
+static bool asked_for_huge(const char *path)
+{
+    char line[512];
+    bool in = false, huge = false;
+    FILE *f = fopen("/proc/self/smaps", "r");
+    while (f && fgets(line, sizeof line, f)) {
+        if (strchr(line, '-') && strchr(line, '/')) in = strstr(line, path) != NULL;
+        huge |= in && !strncmp(line, "VmFlags:", 8) && strstr(line, " hg");
+    }
+    if (f) fclose(f);
+    return huge;
+}
+
+/* Large constants are read from disk in huge pages, small ones as the system likes. */
+static void test_weights_large(void)
+{
+    bool able = !access("/sys/kernel/mm/transparent_hugepage", F_OK);
+    for (size_t bytes = (size_t)15 << 20; bytes <= (size_t)16 << 20; bytes += (size_t)1 << 20) {
+        char path[] = "/tmp/rt_test_XXXXXX";
+        int fd = mkstemp(path);
+        CHECK(fd >= 0 && !ftruncate(fd, (off_t)bytes));
+        void *zeros = calloc(bytes, 1);
+        rt_desc d = {.abi = BMC_ABI, .info = &none_info, .plan = no_plan, .body = env_body, .weights_file = "w.bin",
+                     .weights_bytes = bytes, .weights_hash = rt_hash(zeros, bytes)};
+        bmc_config c = {.size = sizeof c, .weights_path = path};
+        bmc_ctx *x;
+        CHECK(rt_create(&d, &c, NULL, 0, &x) == BMC_OK);
+        CHECK(asked_for_huge(path) == (able && bytes >= (size_t)16 << 20));
+        rt_destroy(x);
+        free(zeros);
+        close(fd);
+        unlink(path);
+    }
+}
+#endif
+
 static void test_weights(void)
 {
     static _Alignas(64) unsigned char w[5000];
@@ -705,6 +743,9 @@ int main(int argc, char **argv)
     test_present();
 #endif
     test_arena();
+#if defined(__linux__)
+    test_weights_large();
+#endif
     test_barrier();
     test_share();
     test_seq();
