@@ -209,8 +209,8 @@ def picked(c):
             x = np.take(x, c.rng.integers(0, shape[-1], shape[-1]), axis=-1)
         axis = {"axis": c.axis(rank)} if c.flip(0.6) else {}
         attrs = c.attributes(sorted=c.upto(0, 1))
-        if axis.get("axis", -rank) not in (0, -rank) and c.elem() not in ("float", "double", "int64", "int8", "string"):
-            attrs = {"sorted": 1}  # the reference takes what it found along axis 0, and ONNX Runtime has no other types
+        if rank > 1 and axis.get("axis") not in (0, -rank) and c.elem() not in ("float", "double", "int64", "int8", "string"):
+            attrs = {"sorted": 1}  # the reference takes what it found along axis 0 as it came, and ONNX Runtime has no other types
         return c.form([x], n_out=c.upto(1, 4), **axis, **attrs)
     if c.op == "ReverseSequence":
         shape = c.dims(c.upto(2, 4), 1, 5)
