@@ -56,14 +56,52 @@ static KVal read_at(Lw *l, const KVal *idx, Dim extent)
     return kb_load_if(b, kb_param(b, src, false), idx, kb_bin(b, KOP_GT, kb_dim(b, extent), kb_i(b, 0)), (KVal){0});
 }
 
+/* Elements of each row at the same few places: they are checked once for ROWS rows, then a row is loads and stores. No lanes: a gather is no faster than
+ * loads, on Zen slower. */
+enum { ROWS = 64, ROWS_FEWEST = 4, PLACES_MOST = 1024, SIDE_BY_SIDE = 4 };
+static bool same_places(Lw *l, int64_t axis, int64_t *places)
+{
+    int64_t lo, hi;
+    if (!axis || axis != lw_rank(l, 0) - 1 || lw_rank(l, 1) != 1 || dtype_info(lw_elem(l, 0))->bits < 8) return false;
+    dim_bounds(&l->m->dims, lw_dim(l, 0, (int)axis - 1), &lo, &hi);
+    return hi >= ROWS_FEWEST && dim_is_const(&l->m->dims, lw_dim(l, 1, 0), places) && *places > 0 && *places <= PLACES_MOST;
+}
+
+static void lower_rows(Lw *l, int axis, int64_t places)
+{
+    Dims *d = &l->m->dims;
+    Kb *b = lw_kernel(l, "gather_rows");
+    Dim rows = lw_out_dim(l, 0, axis - 1), extent = lw_dim(l, 0, axis);
+    KVal out[RANK_MAX], idx[RANK_MAX], zero = kb_i(b, 0), all = kb_dim(b, rows);
+    uint32_t at = kb_local(b, "at", DT_I64, 1, (Dim[]){dim_const(d, places)});
+    for (int i = 0; i < axis - 1; i++) out[i] = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_out_dim(l, 0, i)));
+    KVal first = kb_mul(b, kb_for(b, KLOOP_PAR, zero, kb_dim(b, dim_ceildiv(d, rows, dim_const(d, ROWS)))), kb_i(b, ROWS));
+    KVal j = kb_for(b, KLOOP_VEC, zero, kb_i(b, places));
+    kb_store(b, at, &j, checked(l, lw_at(l, 1, &j), extent));
+    kb_end(b);
+    int each = places % SIDE_BY_SIDE ? 1 : SIDE_BY_SIDE;
+    out[axis - 1] = kb_for(b, KLOOP_SEQ, first, kb_min(b, kb_add(b, first, kb_i(b, ROWS)), all));
+    KVal group = kb_mul(b, kb_for(b, KLOOP_SEQ, zero, kb_i(b, places / each)), kb_i(b, each));
+    memcpy(idx, out, sizeof idx);
+    for (int k = 0; k < each; k++) {
+        out[axis] = kb_add(b, group, kb_i(b, k));
+        idx[axis] = kb_load(b, at, &out[axis]);
+        lw_put(l, 0, out, read_at(l, idx, extent));
+    }
+    kb_end(b);
+    lw_end_nest(l, axis + 1);
+    lw_kernel_end(l);
+}
+
 static bool gather_lower(Lw *l, Node n)
 {
-    int64_t axis = ATTRS(l->g, n, Gather)->axis;
+    int64_t axis = ATTRS(l->g, n, Gather)->axis, places;
     int r0 = lw_rank(l, 0), r1 = lw_rank(l, 1);
     if (axis < 0) axis += r0;
     lw_prepare_in(l);
     lw_in_strided(l, 0);
     lw_out(l, 0);
+    if (same_places(l, axis, &places)) return lower_rows(l, (int)axis, places), true;
     Kb *b = lw_kernel(l, "gather");
     KVal out[RANK_MAX], idx[RANK_MAX];
     /* the index is looked up once for each slice: loops before the index, the check, then the rest */
