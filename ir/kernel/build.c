@@ -104,6 +104,8 @@ KVal kb_raw(Kb *b, const KInstRec *like, uint32_t n_arg, const KVal *arg)
 }
 
 /* ---- sharing and folding ---- */
+enum { LOSSLESS = 1 << 22 /* integers up to there, and sums of two of them, are floats */ };
+
 static uint64_t imm_bits(const KInstRec *r)
 {
     switch (r->op) {
@@ -215,6 +217,44 @@ static KVal identity(Kb *b, KOp op, DType t, const KVal *a)
     }
 }
 
+static const KInstRec *def_of(const Kernel *k, KVal v, KOp op)
+{
+    KInst d = kval(k, v)->def;
+    return d.i && kinst(k, d)->op == op ? kinst(k, d) : NULL;
+}
+
+/* What a quantised value's way through its type leaves: x + zero point, narrowed without loss, less the zero point.
+ *   (x + c) - c => x, of i32      real(x + c) - c => real(x), where neither rounds */
+static KVal unshift(Kb *b, DType t, const KVal *a)
+{
+    const KInstRec *c = const_of(b->k, a[1]), *sum, *by;
+    bool real = t == DT_F32;
+    int64_t lo, hi;
+    if (!c || (!real && t != DT_I32)) return (KVal){0};
+    const KInstRec *wide = real ? def_of(b->k, a[0], KOP_CAST) : NULL;
+    if (real && (!wide || kval(b->k, karg(b->k, wide, 0))->type != DT_I32)) return (KVal){0};
+    KVal i = real ? karg(b->k, wide, 0) : a[0];
+    sum = def_of(b->k, i, KOP_ADD);
+    by = sum ? const_of(b->k, karg(b->k, sum, 1)) : NULL;
+    if (!by || (real ? c->imm.f != (double)by->imm.i : c->imm.i != by->imm.i)) return (KVal){0};
+    KVal x = karg(b->k, sum, 0);
+    if (!real) return x;
+    if (!kx_bounds(b->k, i, &lo, &hi) || lo < -LOSSLESS || hi > LOSSLESS || by->imm.i > LOSSLESS || by->imm.i < -LOSSLESS) return (KVal){0};
+    return kb_cast(b, t, x);
+}
+
+/* A cast of what was narrowed without loss: of what it was. 0: no such. */
+static KVal widen(Kb *b, DType to, KVal x)
+{
+    const KInstRec *narrow = def_of(b->k, x, KOP_CAST);
+    DType by = narrow ? narrow->imm.dtype : to;
+    int64_t lo, hi;
+    if ((to != DT_I32 && to != DT_F32) || (by != DT_U8 && by != DT_I8) || !kx_bounds(b->k, karg(b->k, narrow, 0), &lo, &hi) ||
+        lo < (by == DT_U8 ? 0 : -128) || hi > (by == DT_U8 ? 255 : 127))
+        return (KVal){0};
+    return kb_cast(b, to, karg(b->k, narrow, 0));
+}
+
 static bool fold(Kb *b, const KInstRec *like, uint32_t n_arg, const KVal *arg, KVal *out)
 {
     KScalar in[3], r;
@@ -243,8 +283,10 @@ KVal kb_pure(Kb *b, const KInstRec *like, uint32_t n_arg, const KVal *arg)
         a[1] = arg[0];
     }
     if (fold(b, like, n_arg, a, &r)) return r;
+    if (like->op == KOP_CAST && (r = widen(b, like->imm.dtype, a[0])).i) return r;
     if (n_arg >= 2 && !(kop_info(like->op)->flags & KF_CMP) && like->op != KOP_FMA) {
         r = identity(b, like->op, like->type, a);
+        if (!r.i && like->op == KOP_SUB) r = unshift(b, like->type, a);
         if (r.i) return r;
     }
     return share(b, like, n_arg, a);

@@ -259,6 +259,7 @@ bool kx_within(const Kernel *, KVal, double lo, double hi);
 bool kx_number(const Kernel *, KVal);          /* a float that is never NaN, whatever is loaded; false: that is not seen */
 /* q = x div d, r = x rem d of the same x and d? */
 bool kx_halves(const Kernel *, const Dims *, KVal q, KVal r, KVal *x, Dim *d);
+bool kx_bounds(const Kernel *, KVal, int64_t *lo, int64_t *hi);   /* of an i32, where they are seen: a cast from a float between bounds or from 8 or 16 bits, plus a constant */
 /* An access' flat offset as a sum of idx[n]*stride[n], at most one term per axis; returns their number. Indices x div d and x rem d over strides d*s and s are
  * one term x*s: positions that were split and lie in order again. */
 int kx_access_terms(const Kernel *, Dims *, const KInstRec *load_or_store, KVal *idx, Dim *stride);

@@ -67,6 +67,38 @@ bool kx_number(const Kernel *k, KVal v)
     return (in->op != KOP_SUB || isfinite(r.hi - r.lo)) && kx_number(k, karg(k, in, 0)) && kx_number(k, karg(k, in, 1));
 }
 
+bool kx_bounds(const Kernel *k, KVal v, int64_t *lo, int64_t *hi)
+{
+    enum { DEPTH = 4, MOST = 1 << 30 };
+    int64_t by = 0;
+    KInst def = kval(k, v)->def;
+    const KInstRec *in = def.i ? kinst(k, def) : NULL;
+    if (kval(k, v)->type != DT_I32 || !in) return false;
+    if (in->op == KOP_CONST) {
+        *lo = *hi = in->imm.i;
+        return true;
+    }
+    if (in->op == KOP_ADD || in->op == KOP_SUB) { /* of one constant */
+        if (!kx_const_i(k, NULL, karg(k, in, 1), &by) || by > MOST || by < -MOST) return false;
+        if (in->op == KOP_SUB) by = -by;
+        def = kval(k, karg(k, in, 0))->def;
+        in = def.i ? kinst(k, def) : NULL;
+        if (!in) return false;
+    }
+    if (in->op != KOP_CAST || in->imm.dtype != DT_I32) return false;
+    DType from = kval(k, karg(k, in, 0))->type;
+    Range r = range_of(k, karg(k, in, 0), DEPTH);
+    if (dtype_is_int(from) && dtype_info(from)->bits <= 16) {
+        int bits = dtype_info(from)->bits;
+        bool sign = dtype_is_signed(from);
+        r = (Range){sign ? -ldexp(1, bits - 1) : 0, ldexp(1, sign ? bits - 1 : bits) - 1};
+    }
+    if (!(r.lo >= -MOST && r.hi <= MOST)) return false;
+    *lo = (int64_t)fmin(r.lo, 0) + by; /* NaN becomes 0 */
+    *hi = (int64_t)fmax(r.hi, 0) + by;
+    return true;
+}
+
 /* Is block `b` inside (or the same as) block `outer`? */
 static bool block_inside(const Kernel *k, KBlock b, KBlock outer)
 {
