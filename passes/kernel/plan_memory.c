@@ -227,11 +227,13 @@ static uint32_t make_items(Plan *p, const Dim *bytes, PlanItem *item, uint32_t *
     return n;
 }
 
-/* The greatest ratio of the arena's end to what lives at once, in thousandths; the bytes of both there. */
+/* The greatest ratio of the arena's end to what lives at once, in thousandths, and the bytes of both there; INT64_MAX: nobody
+ * knows, as at none of the points all sizes are numbers. */
 static int64_t measure(Plan *p, const PlanItem *item, uint32_t n, Dim end, PlanStat *stat)
 {
     KModule *m = p->m;
     int64_t worst = 0, *len = arena_array(&p->a, int64_t, n + 1);
+    bool known = !n;
     for (uint32_t k = 0; k < PLAN_POINTS; k++) {
         int64_t *value = plan_sample(m, &p->a, k), arena;
         bool fits = plan_values(m, value) && dim_eval(m->dims, end, value, &arena);
@@ -240,6 +242,7 @@ static int64_t measure(Plan *p, const PlanItem *item, uint32_t n, Dim end, PlanS
             len[i] = fits && len[i] > 0 ? (len[i] + 63) / 64 : 0;
         }
         if (!fits) continue;
+        known = true;
         int64_t live = 64 * plan_live(&p->a, item, n, p->pos, len);
         int64_t ratio = live ? (int64_t)(1000.0 * (double)arena / (double)live + 0.5) : 1000;
         if (ratio < worst || (ratio == worst && k > PLAN_USUAL)) continue;
@@ -247,7 +250,7 @@ static int64_t measure(Plan *p, const PlanItem *item, uint32_t n, Dim end, PlanS
         stat->live = live;
         stat->arena = arena;
     }
-    return worst;
+    return known ? worst : INT64_MAX;
 }
 
 #define TIGHT 1050 /* thousandths of what lives at once: with that, formulas of the symbols are good enough */
