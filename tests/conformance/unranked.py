@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""The ONNX backend cases with no rank and no size declared anywhere:   unranked.py [--filter TEXT] [--config N] [--slow SECONDS] [--jobs N]
+"""The ONNX backend cases with no rank and no size declared anywhere:   unranked.py [--full] [--filter TEXT] [--config N] [--slow SECONDS] [--jobs N]
 
 Inputs, outputs and values in between of each case's model and of the graphs in its nodes lose their shapes, tensors in
 sequences and optionals, too. What a type of another model says (Optional's attribute) and inputs with an initializer stay as
 they are. Data, tolerances and verdicts are those of the cases (run.py): what passes there has to pass here, in at most a
 minute of processor time, the limit of build/bin/bmc-conformance. The cases that take longer than --slow (20 s) are listed.
-All of them are hours of work, so that no stage of scripts/test runs this; --filter names a family.
+Without --full or --filter a fixed part of the cases runs, in four configurations (run.py), picked by the hashes of their names.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import onnx
 
 import cases
 
+PART = 40
 FOLDER = os.path.join(cases.TOP, "build", "conformance-unranked")
 
 
@@ -77,14 +78,21 @@ def main():
     parser.add_argument("--bin", default=os.path.join(cases.TOP, "build", "bin"))
     parser.add_argument("--cases", default=cases.FOLDER, help="what run.py exported")
     parser.add_argument("--filter", help="only cases whose name contains this")
-    parser.add_argument("--config", type=int, default=0, help="as run.py's")
+    parser.add_argument("--full", action="store_true", help="all cases; hours without a second processor")
+    parser.add_argument("--config", type=int, help="0 to 3, for all cases: the table in tests/tools/conformance.c")
     parser.add_argument("--slow", type=float, default=20.0)
     parser.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
     export(args.cases, FOLDER)
     report = os.path.join(FOLDER, "report.txt")
     command = [os.path.join(args.bin, "bmc-conformance"), "--cases", FOLDER, "--expected", cases.EXPECTED, "--report", report]
-    command += ["--jobs", str(args.jobs), "--config", str(args.config)] + (["--filter", args.filter] if args.filter else [])
+    command += ["--jobs", str(args.jobs)]
+    if args.config is not None:
+        command += ["--config", str(args.config)]
+    if args.filter:
+        command += ["--filter", args.filter]
+    elif not args.full:
+        command += ["--every", str(PART)]
     status = subprocess.run(command).returncode
     with open(report, encoding="utf-8", errors="replace") as f:
         rows = [line.rstrip("\n").split("\t") for line in f]

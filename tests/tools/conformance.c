@@ -1,12 +1,12 @@
 /* conformance: the ONNX project's backend cases, as tests/conformance/export.py writes them, through libbmc.
- *   bmc-conformance --cases DIR --expected FILE --report FILE [--jobs N] [--filter TEXT] [--config 0..3]
+ *   bmc-conformance --cases DIR --expected FILE --report FILE [--jobs N] [--filter TEXT] [--every N] [--config 0..3]
  * Each case runs in a process of its own with a limit of processor time, so that a crash or a hang is a verdict like any other: it compiles
  * CASE/model.onnx to a temporary .so, loads it, runs every test_data_set_K and compares with the stored outputs under the
  * tolerances of DIR/manifest.txt. The report has one line per case: name, verdict (pass refuse differs wrong crash timeout), message,
  * seconds of processor time, with a tab between. `refuse` means: a message at compile time; `differs`: the right types and dims, other values. A case passes here when its verdict is the one that the
  * expected list has for it; the last line is "N passed, N failed".
  * A configuration is a level, a CPU and a number of threads: any two settings of any two of them meet in one of the four. Without
- * --config each case gets one by the hash of its name. */
+ * --config each case gets one by the hash of its name. --every takes the Nth part of the cases, by another hash of their names. */
 #include <getopt.h>
 #include <math.h>
 #include <signal.h>
@@ -32,7 +32,7 @@ typedef struct Case { const char *name; double rtol, atol; const char *verdict, 
 typedef struct Runner {
     Arena arena;
     const char *cases, *expected, *report, *filter, *temp;
-    int jobs, config;   /* config: < 0 by hash */
+    int jobs, config, every;   /* config: < 0 by hash */
     VEC(Case) c;
 } Runner;
 
@@ -88,12 +88,16 @@ static void check_data(Child *c, const Case *x, Loaded *l)
     }
 }
 
+static uint32_t hash_of(const char *name)
+{
+    uint32_t h = 2166136261u;   /* FNV-1a */
+    for (const char *p = name; *p; p++) h = (h ^ (unsigned char)*p) * 16777619u;
+    return h ^ h >> 16;
+}
+
 static const Config *config_of(const Runner *r, const Case *x)
 {
-    if (r->config >= 0) return &CONFIG[r->config];
-    uint32_t h = 2166136261u;   /* FNV-1a */
-    for (const char *p = x->name; *p; p++) h = (h ^ (unsigned char)*p) * 16777619u;
-    return &CONFIG[(h ^ h >> 16) % CONFIGS];
+    return &CONFIG[r->config >= 0 ? (uint32_t)r->config : hash_of(x->name) % CONFIGS];
 }
 
 static void run_case(const Runner *r, const Case *x, int to)
@@ -216,7 +220,7 @@ static bool read_cases(Runner *r)
     if (!f) return false;
     while (fgets(line, sizeof line, f)) {
         if (sscanf(line, "%511[^\t]\t%lf\t%lf", name, &rtol, &atol) != 3) continue;
-        if (r->filter && !strstr(name, r->filter)) continue;
+        if ((r->filter && !strstr(name, r->filter)) || hash_of(name) / CONFIGS % (uint32_t)r->every) continue;
         vec_push(&r->arena, &r->c, (Case){.name = arena_strdup(&r->arena, name), .rtol = rtol, .atol = atol});
     }
     fclose(f);
@@ -268,10 +272,11 @@ int main(int argc, char **argv)
     static const struct option LONG[] = {
         {"cases", required_argument, NULL, 'c'}, {"expected", required_argument, NULL, 'e'},
         {"report", required_argument, NULL, 'r'}, {"jobs", required_argument, NULL, 'j'},
-        {"filter", required_argument, NULL, 'f'}, {"config", required_argument, NULL, 'g'}, {NULL, 0, NULL, 0},
+        {"filter", required_argument, NULL, 'f'}, {"config", required_argument, NULL, 'g'},
+        {"every", required_argument, NULL, 'v'}, {NULL, 0, NULL, 0},
     };
     char temp[] = "/tmp/bmc-conformance-XXXXXX";
-    Runner r = {.jobs = 2, .config = -1, .temp = temp};
+    Runner r = {.jobs = 2, .config = -1, .every = 1, .temp = temp};
     arena_init(&r.arena, "conformance", NULL);
     for (int c; (c = getopt_long(argc, argv, "", LONG, NULL)) != -1;) {
         switch (c) {
@@ -281,12 +286,13 @@ int main(int argc, char **argv)
         case 'j': r.jobs = atoi(optarg); break;
         case 'f': r.filter = optarg; break;
         case 'g': r.config = atoi(optarg); break;
+        case 'v': r.every = atoi(optarg); break;
         default: printf("0 passed, 1 failed\n"); return 2;
         }
     }
-    if (!r.cases || !r.expected || !r.report || r.jobs < 1 || r.jobs > JOBS_MAX || r.config >= CONFIGS) {
+    if (!r.cases || !r.expected || !r.report || r.jobs < 1 || r.jobs > JOBS_MAX || r.config >= CONFIGS || r.every < 1) {
         fprintf(stderr, "usage: bmc-conformance --cases DIR --expected FILE --report FILE [--jobs N] [--filter TEXT] "
-                        "[--config 0..3]\n0 passed, 1 failed\n");
+                        "[--every N] [--config 0..3]\n0 passed, 1 failed\n");
         return 2;
     }
     if (!read_cases(&r)) return fail(r.cases);
