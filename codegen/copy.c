@@ -1,12 +1,13 @@
-/* copy.c: copies of whole buffers. A kernel that is nothing but
+/* copy.c: copies of whole buffers, and zeros. A kernel that is nothing but
  *   for %c = 0..N par { for %j = %c*K..min(%c*K + K, M) vec { store %y[%j] = load %x[%j] } }
- * and copies more than a sixteenth of L2 goes to the C library, each thread its part at once: it knows
+ * (or stores 0, beyond L2) and copies more than a sixteenth of L2 goes to the C library, each thread its part at once: it knows
  * instructions that write whole lines without reading them first (rep movsb), which gain nothing in small pieces, and
  * moves whole lines to where they are aligned (512 KB in L2 at 97 GB/s, read and written, instead of 78). */
 #include "codegen/cg.h"
+#include <math.h>
 
 typedef struct Copy {
-    const KInstRec *load, *store;
+    const KInstRec *load, *store; /* load NULL: zeros */
     int64_t chunks, chunk, all;
 } Copy;
 
@@ -34,6 +35,13 @@ static bool flat(const CgFn *f, const KInstRec *r, KVal iv)
            dtype_info(p->elem)->bits % 8 == 0 && dim_is_const(f->g->m->dims, kbuf_stride(f->g->m, p, 0), &stride) && stride == 1;
 }
 
+/* 0 whose bytes are all 0, too. */
+static bool is_zero(const CgFn *f, KVal v)
+{
+    const KInstRec *r = made_by(f, v, KOP_CONST);
+    return r && (dtype_is_float(r->type) ? r->imm.f == 0 && !signbit(r->imm.f) : r->type != DT_STR && r->imm.i == 0);
+}
+
 static bool is_copy(const CgFn *f, KInst loop, Copy *c)
 {
     const Kernel *k = f->k;
@@ -57,11 +65,13 @@ static bool is_copy(const CgFn *f, KInst loop, Copy *c)
         else if (r->op == KOP_STORE && !c->store) c->store = r;
         else if (r->op != KOP_YIELD && !(kop_info(r->op)->flags & KF_PURE)) return false;
     }
-    if (!c->load || !c->store || c->load->n_arg != 1 || c->store->n_arg != 2) return false;
-    if (karg(k, c->store, 1).i != c->load->res || !flat(f, c->load, at) || !flat(f, c->store, at)) return false;
-    const KBufRec *x = &k->param.p[c->load->param], *y = &k->param.p[c->store->param];
+    if (!c->store || c->store->n_arg != 2 || !flat(f, c->store, at)) return false;
+    const KBufRec *y = &k->param.p[c->store->param], *x = c->load ? &k->param.p[c->load->param] : y;
+    if (!c->load && !is_zero(f, karg(k, c->store, 1))) return false;
+    if (c->load && (c->load->n_arg != 1 || karg(k, c->store, 1).i != c->load->res || !flat(f, c->load, at))) return false;
     if (x->elem != y->elem || c->chunk < 1 || c->chunks != (c->all + c->chunk - 1) / c->chunk) return false;
-    return c->all > f->g->m->target.l2_bytes / (16 * (dtype_info(x->elem)->bits / 8));
+    int64_t least = c->load ? f->g->m->target.l2_bytes / 16 : f->g->m->target.l2_bytes;
+    return c->all > least / (dtype_info(x->elem)->bits / 8);
 }
 
 bool copy_emit(CgFn *f, KInst loop)
@@ -75,7 +85,11 @@ bool copy_emit(CgFn *f, KInst loop)
         LV part = LLVMBuildUDiv(b, LLVMBuildMul(b, n, e ? LLVMBuildAdd(b, tid, cg_i64(g, 1), "") : tid, ""), nt, "");
         end[e] = LLVMBuildMul(b, part, cg_i64(g, c.chunk), "");
         end[e] = cg_intrinsic(g, "llvm.umin", g->i64, (LV[]){end[e], cg_i64(g, c.all)}, 2);
-        end[e] = LLVMBuildMul(b, end[e], cg_i64(g, dtype_info(f->k->param.p[c.load->param].elem)->bits / 8), "");
+        end[e] = LLVMBuildMul(b, end[e], cg_i64(g, dtype_info(f->k->param.p[c.store->param].elem)->bits / 8), "");
+    }
+    if (!c.load) {
+        LLVMBuildMemSet(b, cg_ptr_add(g, f->param[c.store->param], end[0]), LLVMConstInt(g->i8, 0, false), LLVMBuildSub(b, end[1], end[0], ""), 1);
+        return true;
     }
     LLVMBuildMemMove(b, cg_ptr_add(g, f->param[c.store->param], end[0]), 1, cg_ptr_add(g, f->param[c.load->param], end[0]), 1,
                      LLVMBuildSub(b, end[1], end[0], ""));

@@ -116,19 +116,23 @@ static bool eye_infer(Infer *c)
     return infer_set(c, 0, t, 2, infer_in(c, 0)->dim);
 }
 
+/* Zeros, which are one stretch of memory, then the ones. */
 static bool eye_lower(Lw *l, Node n)
 {
-    KBuf y = lw_out(l, 0); /* a row of zeros, then its one: nothing to compare for each element */
-    Kb *b = lw_kernel(l, "eye");
-    uint32_t p = kb_param(b, y, true);
-    KVal zero = kb_i(b, 0), one = kb_i(b, 1), columns = kb_dim(b, lw_out_dim(l, 0, 1));
+    KBuf y = lw_out(l, 0);
     DType e = lw_out_elem(l, 0);
-    KVal i = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_out_dim(l, 0, 0))), j = kb_for(b, KLOOP_VEC, zero, columns);
-    kb_store(b, p, (KVal[]){i, j}, kb_cast(b, e, zero));
-    kb_end(b);
-    j = kb_add(b, i, kb_i(b, ATTRS(l->g, n, EyeLike)->k));
-    kb_store_if(b, p, (KVal[]){i, j}, kb_cast(b, e, one),
-                kb_and(b, kb_ge(b, j, zero), kb_lt(b, j, columns)));
+    Kb *b = lw_kernel(l, "eye");
+    KVal at[2], zero = kb_i(b, 0), columns;
+    lw_nest_over(l, 0, at);
+    kb_store(b, kb_param(b, y, true), at, kb_cast(b, e, zero));
+    lw_end_nest(l, 2);
+    lw_kernel_end(l);
+    b = lw_kernel(l, "eye_ones");
+    zero = kb_i(b, 0), columns = kb_dim(b, lw_out_dim(l, 0, 1));
+    KVal by = kb_i(b, ATTRS(l->g, n, EyeLike)->k), rows = kb_dim(b, lw_out_dim(l, 0, 0));
+    at[0] = kb_for(b, KLOOP_PAR, kb_max(b, zero, kb_sub(b, zero, by)), kb_min(b, rows, kb_sub(b, columns, by)));
+    at[1] = kb_add(b, at[0], by);
+    kb_store(b, kb_param(b, y, true), at, kb_cast(b, e, kb_i(b, 1)));
     kb_end(b);
     lw_kernel_end(l);
     return true;

@@ -18,6 +18,7 @@ import onnx.numpy_helper
 from onnx import TensorProto, helper, numpy_helper, save
 
 import harness
+import bmc_ctypes
 from bmc_ctypes import E_CAPACITY, E_INDEX, Loaded, ModelError, as_array, empty_output, tensor
 from harness import WORK, run
 
@@ -513,6 +514,35 @@ def fetched(t):
                 t.tally.check("%s, %s: fetched ahead: %s" % (stem, cpu, found), found == some)
 
 
+EYE = """bir 1
+graph @main(%x: f32[1100,1000]) -> (%y, %z) {
+  %y = EyeLike(%x) {k=-100}
+  %zero = const f32[1] [0]
+  %shape = const i64[2] [1100,1000]
+  %z = Expand(%zero, %shape)
+}
+"""
+
+
+def zeros(t):
+    """Zeros beyond L2 are the C library's to write: into memory that holds something else, by one thread and by two."""
+    t.write("eye.bir", EYE)
+    if t.compile("eye.bir", "eye.s", "--cpu=x86-64-v4"):
+        t.tally.check("zeros by memset", "memset" in open(t.path("eye.s")).read())
+    if not t.compile("eye.bir", "eye.so"):
+        return
+    x = np.zeros((1100, 1000), np.float32)
+    for threads in (1, 2):
+        model = Loaded(t.path("eye.so"), threads)
+        ins, outs = (bmc_ctypes.Value * 1)(bmc_ctypes.tensor(x)), (bmc_ctypes.Value * 2)(empty_output(), empty_output())
+        memory = [np.full((1100, 1000), 7, np.float32) for _ in outs]
+        for v, a in zip(outs, memory):
+            v.data, v.bytes, v.flags = a.ctypes.data, a.nbytes, 0
+        status = model.table.run(model.ctx.value, bmc_ctypes.ctypes.addressof(ins), bmc_ctypes.ctypes.addressof(outs))
+        right = np.array_equal(memory[0], np.eye(1100, 1000, -100, np.float32)) and not memory[1].any()
+        t.tally.check("zeros, %d threads" % threads, status == 0 and right, model.message())
+
+
 def amx_here():
     with open("/proc/cpuinfo") as f:
         return "amx_bf16" in f.read()
@@ -655,7 +685,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, filtering, filtering_rows, budget, narrow, halves, matrix_registers, apart, fetched, unchecked, tables, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, filtering_rows, budget, narrow, halves, matrix_registers, apart, fetched, zeros, unchecked, tables, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:
