@@ -51,16 +51,26 @@ static bool affine_lower(Lw *l, Node n)
     lw_in_strided(l, 0);
     lw_out(l, 0);
     Kb *b = lw_kernel(l, "affine_grid");
-    lw_nest_over(l, 0, i);
-    KVal sum = lw_at(l, 0, (KVal[]){i[0], i[r + 1], kb_i(b, r)}), one = kb_const_f(b, t, 1), two = kb_const_f(b, t, 2);
-    for (int a = 0; a < r; a++) {   /* coordinate a of theta's columns is x: the last axis */
-        KVal at = kb_cast(b, t, i[r - a]), len = kb_cast(b, t, kb_dim(b, lw_out_dim(l, 0, r - a)));
-        KVal p = align ? kb_sub(b, kb_div(b, kb_mul(b, two, at), kb_max(b, kb_sub(b, len, one), one)), one)
-                       : kb_sub(b, kb_div(b, kb_add(b, kb_mul(b, two, at), one), len), one);
-        sum = kb_add(b, sum, kb_mul(b, lw_at(l, 0, (KVal[]){i[0], i[r + 1], kb_i(b, a)}), p));
+    KVal zero = kb_i(b, 0), one = kb_const_f(b, t, 1), two = kb_const_f(b, t, 2), p[3];
+    for (int a = 0; a <= r; a++) i[a] = kb_for(b, a < r ? KLOOP_PAR : KLOOP_VEC, zero, kb_dim(b, lw_out_dim(l, 0, a)));
+    for (int a = 0; a < r; a++) { /* coordinate a of theta's columns is x: the last axis */
+        Dim extent = lw_out_dim(l, 0, r - a);
+        KVal at = i[r - a], len = kb_cast(b, t, kb_dim(b, extent));
+        int64_t lo, hi;
+        dim_bounds(&l->m->dims, extent, &lo, &hi);
+        if (hi <= INT32_MAX) at = kb_cast(b, DT_I32, at); /* AVX2 converts those in lanes */
+        at = kb_cast(b, t, at);
+        p[a] = align ? kb_sub(b, kb_div(b, kb_mul(b, two, at), kb_max(b, kb_sub(b, len, one), one)), one)
+                     : kb_sub(b, kb_div(b, kb_add(b, kb_mul(b, two, at), one), len), one);
     }
-    lw_put(l, 0, i, sum);
-    lw_end_nest(l, r + 2);
+    for (int k = 0; k < r; k++) { /* coordinates side by side: their stores are woven */
+        i[r + 1] = kb_i(b, k);
+        KVal sum = lw_at(l, 0, (KVal[]){i[0], i[r + 1], kb_i(b, r)});
+        for (int a = 0; a < r; a++)
+            sum = kb_add(b, sum, kb_mul(b, lw_at(l, 0, (KVal[]){i[0], i[r + 1], kb_i(b, a)}), p[a]));
+        lw_put(l, 0, i, sum);
+    }
+    lw_end_nest(l, r + 1);
     lw_kernel_end(l);
     return true;
 }
