@@ -301,12 +301,12 @@ def counted(c):
 
 @at_random("NonMaxSuppression")
 def suppressed(c):
-    """Corners in any order; scores that differ."""
-    batch, classes, count = c.upto(1, 2), c.upto(1, 3), c.upto(1, 12)
+    """Corners in any order; scores that differ. Many boxes are sorted in rounds."""
+    batch, classes, count = c.upto(1, 2), c.upto(1, 3), c.upto(1, 12) if c.flip(0.7) else c.upto(64, 160)
     center = c.flip(0.3)
     boxes = c.rng.random((batch, count, 4)).astype(np.float32)
     scores = (c.rng.permutation(batch * classes * count).reshape(batch, classes, count) / 10 - 1).astype(np.float32)
-    inputs = [boxes, scores, ints(c.upto(0, count + 2)) if c.flip(0.8) else None, np.array([c.one(0.0, 0.2, 0.5, 1.0)], np.float32) if c.flip(0.7) else None,
+    inputs = [boxes, scores, ints(c.upto(0, c.one(4, count + 2))) if c.flip(0.8) else None, np.array([c.one(0.0, 0.2, 0.5, 1.0)], np.float32) if c.flip(0.7) else None,
               np.array([c.one(-0.5, 0.0, 0.7)], np.float32) if c.flip() else None]
     while inputs[-1] is None:
         inputs.pop()

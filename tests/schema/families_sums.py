@@ -448,6 +448,9 @@ def nms(c):
     yield c.case("running", full)
     yield c.case("default", [boxes, scores])
     yield c.case("center", full, (2, 3, 4), center_point_box=1)
+    order = c.rng.permutation(100)  # the best 40 lie on one another, so that what is first looked at does not suffice
+    crowded = np.where(order[:, None] >= 60, 0, order[:, None] / 20) + [0.0, 0.0, 1.0, 1.0]
+    yield c.case("crowded", [crowded[None].astype(np.float32), order[None, None].astype(np.float32), ints(4), np.array([0.9], np.float32)], (2, 3))
 
 
 @family("TfIdfVectorizer")
