@@ -256,6 +256,16 @@ bool infer_may_broadcast(Infer *c, Dim a, Dim b)
     return true;
 }
 
+bool infer_broadcasts_to(Infer *c, Dim d, Dim to, const char *what)
+{
+    Dim one = dim_const(c->d, 1);
+    Tri is_one = dim_eq(c->d, d, one);
+    if (is_one == TRI_YES) return true;
+    if (is_one == TRI_NO || dim_is(c->d, to, 1) || dim_eq(c->d, d, to) != TRI_UNKNOWN) return infer_must_eq(c, d, to, what);
+    add_check(c, d, to, true, what);
+    return infer_must_eq(c, dim_bcast(c->d, d, to), to, what);
+}
+
 Dim infer_fresh(Infer *c, const char *stem, int64_t lo, int64_t hi)
 {
     Name name = module_fresh_name(c->m, stem);

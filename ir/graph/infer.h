@@ -44,6 +44,8 @@ void infer_set_content(Infer *, uint32_t result, const Dim *, uint32_t n);
 bool infer_broadcast(Infer *, const uint32_t *operands, uint32_t n, Dim *dim, int *rank);  /* numpy broadcasting of those operands; leaves checks */
 bool infer_must_eq(Infer *, Dim a, Dim b, const char *what);     /* provably different: error; unknown: assumed, a check is left */
 bool infer_may_broadcast(Infer *, Dim a, Dim b);                 /* leaves a run-time check that a == b or one of them is 1; true */
+/* d is 1 or equal to `to`, to which it broadcasts and to no more; where only the run knows which, checks are left. */
+bool infer_broadcasts_to(Infer *, Dim d, Dim to, const char *what);
 Dim infer_fresh(Infer *, const char *stem, int64_t lo, int64_t hi);   /* a node symbol; the same one when the node is inferred again (kept with the result's old type) */
 /* Result dim `axis` of `result` when it was inferred before as a node symbol, else a fresh one: keeps inference idempotent. */
 Dim infer_node_dim(Infer *, uint32_t result, int axis, int64_t lo, int64_t hi);

@@ -81,7 +81,7 @@ static bool param_fits(Infer *c, uint32_t k, Dim columns)
     if (!infer_need_rank(c, k, 0, 2)) return false;
     if (infer_rank(c, k) == 0) return true;
     Dim last = infer_dim(c, k, infer_rank(c, k) - 1);
-    return dim_is(c->d, last, 1) || infer_must_eq(c, last, columns, "length of a quantisation parameter");
+    return infer_broadcasts_to(c, last, columns, "length of a quantisation parameter");
 }
 
 static bool qgemm_infer(Infer *c)

@@ -27,10 +27,7 @@ static bool infer(Infer *c)
         if (!operand_without_lead(c, k, rank)) return false;
         for (int i = 0; i < infer_rank(c, k); i++) {
             Dim e = infer_dim(c, k, i), x = infer_dim(c, 0, rank - infer_rank(c, k) + i);
-            if (dim_is(c->d, e, 1)) continue;
-            bool open = dim_eq(c->d, e, x) == TRI_UNKNOWN;   /* one or the row's, the run says which: it broadcasts, and to no more than the row */
-            if (open && !infer_may_broadcast(c, e, x)) return false;
-            if (!infer_must_eq(c, open ? dim_bcast(c->d, e, x) : e, x, "dimension of the scale or bias")) return false;
+            if (!infer_broadcasts_to(c, e, x, "dimension of the scale or bias")) return false;
         }
     }
     Dim dim[RANK_MAX];

@@ -8,6 +8,7 @@
  * Quantize without a scale only rounds. Repeat is a route: element i of its axis comes from i / block. The division
  * is done in the type of `scale` (or `precision`). */
 #include "ir/ops/grad.h"
+#include "ir/ops/internal.h"
 #include "ir/ops/quant.h"
 #include <math.h>
 #include <string.h>
@@ -173,24 +174,30 @@ static bool d1_eval(Eval *e)
 
 /* ---- ONNX's two ---- */
 
-/* Do scale (operand 1) and zero point (2) fit operand 0? */
+/* Do scale (operand 1) and zero point (2) fit operand 0? A vector of which only the run knows whether it is one value broadcasts. */
 static bool params_fit(Infer *c, int64_t axis, int64_t block)
 {
     if (!infer_need_rank(c, 0, 0, -1)) return false;
     int rank = infer_rank(c, 0);
     if (block < 0) return infer_fail(c, "block_size is %lld", (long long)block);
+    for (uint32_t k = 1; k < 3 && infer_has(c, k); k++)
+        if (!operand_without_lead(c, k, block ? rank : 1)) return false;
     if (!infer_need_rank(c, 1, block ? rank : 0, block ? rank : 1)) return false;
-    bool single = infer_rank(c, 1) == 0 || (infer_rank(c, 1) == 1 && dim_is(c->d, infer_dim(c, 1, 0), 1));
+    Dim one = dim_const(c->d, 1), length = infer_rank(c, 1) == 1 ? infer_dim(c, 1, 0) : one;
+    bool single = infer_rank(c, 1) < 2 && dim_is(c->d, length, 1);
     if (rank == 1 && !block) axis = 0;
+    bool must = axis < -(int64_t)rank || axis >= rank || (infer_has(c, 2) && infer_rank(c, 2) == 0);   /* no axis, or no vector */
+    if (!block && must && dim_eq(c->d, length, one) == TRI_UNKNOWN) {
+        if (!infer_one_element(c, 1, 1)) return false;   /* may make a node */
+        single = true;
+    }
     if ((block || !single) && !infer_axis(c, &axis, rank)) return false;
     for (int i = 0; block && i < rank; i++) {
         Dim d = infer_dim(c, 0, i), want = i == axis ? dim_ceildiv(c->d, d, dim_const(c->d, block)) : d;
         if (!infer_must_eq(c, infer_dim(c, 1, i), want, "dimension of the scale")) return false;
     }
-    if (!block && !single && !infer_must_eq(c, infer_dim(c, 1, 0), infer_dim(c, 0, (int)axis), "length of the scale"))
-        return false;
+    if (!block && !single && !infer_broadcasts_to(c, length, infer_dim(c, 0, (int)axis), "length of the scale")) return false;
     if (!infer_has(c, 2)) return true;
-    if (infer_rank(c, 2) < 0) return infer_need_rank(c, 2, infer_rank(c, 1), infer_rank(c, 1));
     if (single && infer_rank(c, 2) == 0) return true;
     if (single && infer_rank(c, 2) == 1) return infer_one_element(c, 2, 1);   /* may make a node */
     if (!infer_need_rank(c, 2, infer_rank(c, 1), infer_rank(c, 1))) return false;
@@ -265,10 +272,10 @@ static bool linear_expand(Graph *g, Node n)
 
 /* com.microsoft's are the same ones */
 #define QUANTIZE(from, version)                                                                                                     \
-    {.name = "QuantizeLinear", .domain = from, .since = version, .cls = CLS_ROW, .in = P_Q_IN, .out = P_Q_OUT, .attrs = Q_ATTRS,    \
+    {.name = "QuantizeLinear", .domain = from, .since = version, .cls = CLS_ROW, .lead = 1 << 1 | 1 << 2, .in = P_Q_IN, .out = P_Q_OUT, .attrs = Q_ATTRS,    \
      .attrs_size = sizeof(Linear), .infer = q_infer, .expand = linear_expand, .eval = q_eval}
 #define DEQUANTIZE(from, version)                                                                                                   \
-    {.name = "DequantizeLinear", .domain = from, .since = version, .cls = CLS_ROW, .in = P_D_IN, .out = P_D_OUT, .attrs = D_ATTRS,  \
+    {.name = "DequantizeLinear", .domain = from, .since = version, .cls = CLS_ROW, .lead = 1 << 1 | 1 << 2, .in = P_D_IN, .out = P_D_OUT, .attrs = D_ATTRS,  \
      .attrs_size = sizeof(Linear), .infer = d_infer, .expand = linear_expand, .eval = d_eval}
 const OpDesc op_QuantizeLinear = QUANTIZE(NULL, 25);
 const OpDesc op_DequantizeLinear = DEQUANTIZE(NULL, 25);
@@ -287,7 +294,7 @@ static bool element_infer(Infer *c)
         if (!infer_need_rank(c, k, 0, rank)) return false;
         for (int i = 0; i < infer_rank(c, k); i++) {
             Dim p = infer_dim(c, k, i), d = infer_dim(c, 0, rank - infer_rank(c, k) + i);
-            if (!dim_is(c->d, p, 1) && !infer_must_eq(c, p, d, "dimension of a quantisation parameter")) return false;
+            if (!infer_broadcasts_to(c, p, d, "dimension of a quantisation parameter")) return false;
         }
     }
     return result(c, (DType)ATTRS(c->g, c->n, QuantAttrs)->to);

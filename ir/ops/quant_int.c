@@ -351,9 +351,8 @@ static bool scalar_param(Infer *c, uint32_t k) { return !infer_has(c, k) || infe
 static bool vector_param(Infer *c, uint32_t k, Dim d)
 {
     if (!infer_has(c, k)) return true;
-    if (!infer_need_rank(c, k, 0, 1)) return false;
-    return infer_rank(c, k) == 0 || dim_is(c->d, infer_dim(c, k, 0), 1) ||
-           infer_must_eq(c, infer_dim(c, k, 0), d, "length of a quantisation parameter");
+    if (!operand_without_lead(c, k, 1)) return false;
+    return infer_rank(c, k) == 0 || infer_broadcasts_to(c, infer_dim(c, k, 0), d, "length of a quantisation parameter");
 }
 
 static bool conv_dims(Infer *c, uint32_t x, uint32_t w, Dim *dim, int *rank)
@@ -584,6 +583,7 @@ const OpDesc op_ConvInteger = {.name = "ConvInteger",
                                .since = 10,
                                .cls = CLS_CONTRACT,
                                .one = 1 << 2,
+                               .lead = 1 << 3,
                                .in = P_CI,
                                .out = P_I32,
                                .attrs = CONV_ATTRS,
@@ -606,6 +606,7 @@ const OpDesc op_QLinearConv = {.name = "QLinearConv",
                                .since = 10,
                                .cls = CLS_CONTRACT,
                                .one = 1 << 1 | 1 << 2 | 1 << 6 | 1 << 7,
+                               .lead = 1 << 4 | 1 << 5,
                                .in = P_QC,
                                .out = P_8,
                                .attrs = CONV_ATTRS,

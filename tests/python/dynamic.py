@@ -274,6 +274,7 @@ class Tests:
     def operators(self):
         """Single operators that once had to know a size: an artifact each for all sizes, against ONNX's reference evaluator."""
         f, i = self.floats, lambda *v: np.array(v, np.int64)
+        u8 = lambda *shape: self.rng.integers(0, 256, shape, np.uint8)
         turns = lambda n, r: [f(n, r), f(n, r)]
         rotary = lambda shape, r, at: [f(*shape), *turns(9, r), self.rng.integers(0, 9, at)]
         groups = lambda c, s: [f(2, c, 3), f(s), f(s)]
@@ -314,6 +315,9 @@ class Tests:
             "a scale or one": (
                 single("LayerNormalization", 17, axis=1), [row((2, 3, 4), s, b) for s in rows for b in rows], 1,
                 [row((2, 3, 4), (2, 4), (3, 4)), row((2, 3, 4), (3, 4), (3, 5)), row((2, 1, 4), (3, 4), (1, 1)), row((2, 1, 4), (1, 4), (0, 4))]),
+            "a quantisation's scale or one": (
+                single("DequantizeLinear", 21), [[u8(2, 3, 4), abs(f(s)), u8(s)] for s in (3, 1)] + [[u8(2, 1, 4), abs(f(1)), u8(1)]], 1,
+                [[u8(2, 3, 4), f(s), u8(z)] for s, z in ((2, 2), (4, 4), (0, 0), (3, 1), (1, 3))] + [[u8(2, 1, 4), f(3), u8(3)]]),
             "decays": (
                 single("LinearAttention", 27, q_num_heads=4, kv_num_heads=2),
                 [linear(*x) for x in ((3, 2, 2), (3, 6, 1), (1, 2, 2), (4, 8, 2))], 2,

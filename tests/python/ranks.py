@@ -421,8 +421,29 @@ def dequantised(floats):
     """One scale for all, or one for each part of an axis: whether there is such an axis the run says."""
     scales = [((3, 4), ()), ((3, 4), (4,)), ((2, 3, 2), (3,)), ((5,), (5,)), ((), ())]
     feeds = [{"x": np.arange(np.prod(x), dtype=np.uint8).reshape(x), "s": np.abs(floats(*s)), "z": np.full(s, 3, np.uint8)} for x, s in scales]
-    feeds += [{"x": np.arange(5, dtype=np.uint8), "s": np.abs(floats()), "z": np.full(1, 3, np.uint8)}]
+    singles = [((5,), (), (1,)), ((3, 4), (1,), (1,)), ((2, 3, 2), (1,), ()), ((5,), (1,), (1,)), ((), (1,), (1,)), ((), (1,), ())]
+    feeds += [{"x": np.arange(np.prod(x), dtype=np.uint8).reshape(x), "s": np.abs(floats(*s)), "z": np.full(z, 3, np.uint8)} for x, s, z in singles]
     return [node("DequantizeLinear", "x s z", "y")], [value("x", TensorProto.UINT8), value("s", F), value("z", TensorProto.UINT8)], [value("y", F)], feeds, {}
+
+
+@case
+def quantised(floats):
+    """A vector is one scale for all if it has one value."""
+    scales = [((3, 4), (), ()), ((3, 4), (4,), (4,)), ((3, 4), (1,), (1,)), ((2, 3, 2), (1,), ()), ((5,), (1,), (1,)), ((), (1,), (1,))]
+    feeds = [{"x": floats(*x), "s": np.abs(floats(*s)) + 0.1, "z": np.full(z, 99, np.uint8)} for x, s, z in scales]
+    return [node("QuantizeLinear", "x s z", "y")], [value("x", F), value("s", F), value("z", TensorProto.UINT8)], [value("y", TensorProto.UINT8)], feeds, {}
+
+
+@case
+def quantised_windows(floats):
+    """One scale and zero point of weights, or one for each output channel; with one group and with two."""
+    U = TensorProto.UINT8
+    byte = lambda *shape: np.clip(floats(*shape) * 9 + 9, 0, 40).astype(np.uint8)
+    params = [((4,), (4,)), ((1,), (1,)), ((1,), (4,)), ((4,), ()), ((), (1,))]
+    feeds = [{"x": byte(1, 4, 5, 4), "w": byte(4, 4, 3, 2), "s": np.float32(0.25) * (1 + np.arange(np.prod(s), dtype=np.float32)).reshape(s), "z": np.full(z, 7, np.uint8)} for s, z in params]
+    nodes = [node("QLinearConv", "x h n w s z d n", "y"), node("QLinearConv", "x h n v s z d n", "g", group=2)]
+    consts = {"v": byte(4, 2, 2, 3), "h": np.float32(0.5), "d": np.float32(8), "n": np.uint8(5)}
+    return nodes, [value("x", U), value("w", U), value("s", F), value("z", U)], [value("y", U), value("g", U)], feeds, consts
 
 
 @case
