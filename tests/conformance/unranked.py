@@ -93,13 +93,14 @@ def main():
         command += ["--filter", args.filter]
     elif not args.full:
         command += ["--every", str(PART)]
-    status = subprocess.run(command).returncode
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     with open(report, encoding="utf-8", errors="replace") as f:
         rows = [line.rstrip("\n").split("\t") for line in f]
     for row in sorted(rows, key=lambda r: -float(r[-1])):
         if float(row[-1]) > args.slow:
             print("slow: %s %s s" % (row[0], row[-1]))
-    return status
+    print(ran.stdout, end="")  # the sum comes last
+    return ran.returncode
 
 
 if __name__ == "__main__":
