@@ -183,6 +183,30 @@ static bool in_a_row(CgFn *f, const KInstRec *in, Cv off, Stream *s)
     return s->ahead != 0;
 }
 
+/* Lanes of a row each, that a loop inside goes along from end to end (the best of each row, a running sum): rows as many
+ * streams, which is too many for hardware. The rows of the next vectors lie behind one another: each turn of the loop
+ * asks for as much of these as it takes of its own. *turn: by how much more than the access what is asked for moves in
+ * a turn. */
+static bool along_rows(CgFn *f, const KInstRec *in, Cv off, Stream *s, KInst *loop, int64_t *turn)
+{
+    const Dims *dims = f->g->m->dims;
+    int64_t row, block, step, lo, hi;
+    *loop = kblock(f->k, in->block)->owner;
+    const KInstRec *r = kinst(f->k, *loop);
+    if (loop->i == s->lanes.i || r->op != KOP_FOR || r->loop != KLOOP_SEQ || r->n_arg < 2 || around(f, *loop).i != s->lanes.i)
+        return false;
+    if (!kx_const_i(f->k, dims, karg(f->k, r, 0), &lo) || lo || !kx_const_i(f->k, dims, karg(f->k, r, 1), &hi) || hi < 1) return false;
+    if (__builtin_mul_overflow(off.coef, element_bytes(&f->k->param.p[in->param]), &row) ||
+        __builtin_mul_overflow(row, (int64_t)f->g->lanes, &block))
+        return false;
+    if (block < LINE || row > PAGE || !moves(f, in, s->lanes, *loop, &step) || step < 1 || step > row || step * hi != row) return false;
+    s->run = step * f->g->lanes;
+    if (s->run < LINE || s->run > LINES_MAX * LINE) return false;
+    s->ahead = (AHEAD + block - 1) / block * block;
+    *turn = s->run - step;
+    return true;
+}
+
 void fetch_lanes(CgFn *f, const KInstRec *in, LV base, Cv off)
 {
     Cg *g = f->g;
@@ -190,9 +214,13 @@ void fetch_lanes(CgFn *f, const KInstRec *in, LV base, Cv off)
     Stream s = {.lanes = kblock(f->k, in->block)->owner};
     if (!g->opt->opt_level || !element_bytes(p) || !large(f, p) || seconded(f, in)) return;
     while (s.lanes.i && kinst(f->k, s.lanes)->loop != KLOOP_VEC) s.lanes = around(f, s.lanes);
-    if (!s.lanes.i || (off.kind == CV_LIN ? !in_a_row(f, in, off, &s) : off.kind != CV_VEC || !gathered(f, in, &s))) return;
+    if (!s.lanes.i) return;
+    KInst loop = s.lanes;
+    int64_t turn = 0;
+    if (off.kind == CV_LIN ? !in_a_row(f, in, off, &s) && !along_rows(f, in, off, &s, &loop, &turn) : off.kind != CV_VEC || !gathered(f, in, &s)) return;
     LV at = base;
     if (off.kind == CV_LIN) at = LLVMBuildGEP2(g->b, cg_mem_type(g, p->elem), base, &off.v, 1, "");
-    else at = cg_ptr_add(g, base, LLVMBuildMul(g->b, f->val[index_of(f, s.lanes).i].v, cg_i64(g, s.run / g->lanes), ""));
+    else turn = s.run / g->lanes;
+    if (turn) at = cg_ptr_add(g, at, LLVMBuildMul(g->b, f->val[index_of(f, loop).i].v, cg_i64(g, turn), ""));
     prefetch(g, at, &s, in->op == KOP_STORE);
 }

@@ -496,6 +496,12 @@ graph @main(%%x: f32[%d,%d]) -> (%%y) {
   %%y = Softmax(%%x) {axis=-1}
 }
 """
+BEST = """bir 1
+graph @main(%%x: f32[%d,%d]) -> (%%y, %%at) {
+  %%k = const i64[1] [1]
+  %%y, %%at = TopK(%%x, %%k) {axis=-1}
+}
+"""
 
 
 def fetched(t):
@@ -505,6 +511,7 @@ def fetched(t):
              ("pad", PADDED % (4000, 4000), True), ("pad0", PADDED % (40, 40), False),
              ("picks", PICKS % (1 << 15, 256, "GatherElements", 1), True), ("picks0", PICKS % (100, 256, "GatherElements", 1), False),
              ("soft", SOFT % (1 << 15, 256), True), ("soft0", SOFT % (100, 256), False),
+             ("best", BEST % (1 << 16, 128), True), ("best0", BEST % (100, 256), False),
              ("table", PICKS % (1 << 24, 1, "Gather", 0), False))
     for stem, text, some in cases:
         t.write(stem + ".bir", text)
