@@ -144,7 +144,7 @@ static bool eye_eval(Eval *e)
     const Tensor *x = e->in[0];
     Tensor *y = ev_out(e, 0, a->dtype ? (DType)a->dtype : x->elem, 2, x->dim);
     for (int64_t r = 0; y && r < x->dim[0]; r++)
-        if (r + a->k >= 0 && r + a->k < x->dim[1]) {
+        if (a->k >= -r && a->k < x->dim[1] - r) {
             int64_t at = r * x->dim[1] + r + a->k;
             if (dtype_is_float(y->elem)) ev_set_f(y, at, 1);
             else ev_set_i(y, at, 1);

@@ -543,7 +543,8 @@ static bool asked_for_huge(const char *path)
     bool in = false, huge = false;
     FILE *f = fopen("/proc/self/smaps", "r");
     while (f && fgets(line, sizeof line, f)) {
-        if (strchr(line, '-') && strchr(line, '/')) in = strstr(line, path) != NULL;
+        unsigned long from, to;
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2) in = strstr(line, path) != NULL;   /* a mapping's first line; what follows is about it */
         huge |= in && !strncmp(line, "VmFlags:", 8) && strstr(line, " hg");
     }
     if (f) fclose(f);
