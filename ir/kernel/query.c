@@ -118,7 +118,7 @@ static KBlock home(const Kernel *k, KVal v)
     return r->def.i ? kinst(k, r->def)->block : r->block;
 }
 
-static bool block_depends(const Kernel *k, KBlock b, KVal on);
+static bool block_depends(const Kernel *k, KBlock b, KBlock outer, KVal on);
 
 bool kx_depends(const Kernel *k, KVal v, KVal on)
 {
@@ -134,7 +134,7 @@ bool kx_depends(const Kernel *k, KVal v, KVal on)
         bool variable = o->op == KOP_FOR && r->index == 0; /* of a loop: its bounds only */
         for (uint32_t n = 0; n < (variable ? 2 : o->n_arg); n++)
             if (kx_depends(k, karg(k, o, n), on)) return true;
-        return o->op == KOP_FOR && !variable && block_depends(k, o->body, on);
+        return o->op == KOP_FOR && !variable && block_depends(k, o->body, o->body, on);
     }
     const KInstRec *d = kinst(k, r->def);
     if (d->op == KOP_LOAD && k->param.p[d->param].out)
@@ -142,19 +142,20 @@ bool kx_depends(const Kernel *k, KVal v, KVal on)
     if (d->op == KOP_LOAD && k->param.p[d->param].space == KS_LOCAL) return true;
     for (uint32_t n = 0; n < d->n_arg; n++)
         if (kx_depends(k, karg(k, d, n), on)) return true;
-    return d->op == KOP_FOR && block_depends(k, d->body, on);
+    return d->op == KOP_FOR && block_depends(k, d->body, d->body, on);
 }
 
-/* Anything in the block mentions `on` itself. */
-static bool block_depends(const Kernel *k, KBlock b, KVal on)
+/* Anything in the block mentions `on` itself, or what depends on it outside of `outer`, the block that was asked about:
+ * what is made there is looked at anyway, and a carry of it that an inner loop mentions would ask about it again. */
+static bool block_depends(const Kernel *k, KBlock b, KBlock outer, KVal on)
 {
     for (KInst i = kblock(k, b)->first; i.i; i = kinst(k, i)->next) {
         const KInstRec *r = kinst(k, i);
         for (uint32_t n = 0; n < r->n_arg; n++) {
             KVal a = karg(k, r, n);
-            if (a.i == on.i || (!block_inside(k, home(k, a), b) && kx_depends(k, a, on))) return true;
+            if (a.i == on.i || (!block_inside(k, home(k, a), outer) && kx_depends(k, a, on))) return true;
         }
-        if (r->op == KOP_FOR && block_depends(k, r->body, on)) return true;
+        if (r->op == KOP_FOR && block_depends(k, r->body, outer, on)) return true;
     }
     return false;
 }

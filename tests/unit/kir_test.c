@@ -587,12 +587,35 @@ static void queries(void)
     free(o);
 }
 
+/* An inner loop that mentions a carry of the loop around it. */
+static void carries_inside(void)
+{
+    Mod *o = calloc(1, sizeof *o);
+    mod_init(o);
+    Kb *b = kb_new(&o->m, "c", (KLoc){0});
+    KVal i = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_i(b, 32)), init[2] = {kb_i(b, 0), i};
+    KbLoop outer, inner;
+    kb_loop(b, &outer, KLOOP_SEQ, kb_i(b, 0), kb_i(b, 8), 2, init, NULL);
+    kb_loop(b, &inner, KLOOP_SEQ, kb_i(b, 0), kb_i(b, 4), 1, &outer.carry[0], NULL);
+    KVal sum = kb_add(b, inner.carry[0], outer.carry[0]);
+    kb_loop_end(b, &inner, &sum);
+    KVal next[2] = {inner.result[0], outer.carry[1]};
+    kb_loop_end(b, &outer, next);
+    const Kernel *k = kb_kernel(b);
+    CHECK(kx_depends(k, outer.carry[1], i) && kx_depends(k, outer.result[1], i));
+    CHECK(kx_depends(k, outer.carry[0], i)); /* loops have all of their carries' operands */
+    CHECK(!kx_depends(k, sum, inner.iv) && kx_depends(k, sum, outer.iv) == kx_depends(k, inner.carry[0], outer.iv));
+    arena_free(&o->a);
+    free(o);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
     int count = argc > 2 ? atoi(argv[2]) : argc > 1 ? 1 : 100;
     arithmetic();
     queries();
+    carries_inside();
     for (int i = 0; i < count && check_failed == 0; i++) {
         one(seed + (uint64_t)i);
         mutate(seed + (uint64_t)i);
