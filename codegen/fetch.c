@@ -54,10 +54,9 @@ typedef struct Stream {
 
 static void prefetch(Cg *g, LV at, const Stream *s, bool store)
 {
-    unsigned id = LLVMLookupIntrinsicID("llvm.prefetch", sizeof "llvm.prefetch" - 1);
-    LV fn = LLVMGetIntrinsicDeclaration(g->mod, id, &g->ptr, 1);
     for (int64_t line = 0; line < s->run; line += LINE)
-        cg_call(g, fn, (LV[]){cg_ptr_add(g, at, cg_i64(g, s->first + line + s->ahead)), cg_i32(g, store), cg_i32(g, 3), cg_i32(g, 1)}, 4, "");
+        cg_intrinsic(g, "llvm.prefetch", g->ptr,
+                     (LV[]){cg_ptr_add(g, at, cg_i64(g, s->first + line + s->ahead)), cg_i32(g, store), cg_i32(g, 3), cg_i32(g, 1)}, 4);
 }
 
 static KInst around(const CgFn *f, KInst loop) { return kblock(f->k, kinst(f->k, loop)->block)->owner; }

@@ -50,10 +50,7 @@ static bool mask_fits(Infer *c, Dim B, Dim total)
     if (infer_rank(c, MASK) == 1)
         return dim_eq(c->d, got, dim_mul(c->d, dim_const(c->d, 2), B)) == TRI_YES ||
                infer_must_eq(c, got, B, "length of mask_index");
-    if (infer_rank(c, MASK) == 2) {
-        if (dim_is(c->d, got, 1)) return true;
-        if (dim_eq(c->d, got, total) == TRI_UNKNOWN) return infer_may_broadcast(c, got, total);
-    }
+    if (infer_rank(c, MASK) == 2) return infer_broadcasts_to(c, got, total, "keys of mask_index");
     return infer_must_eq(c, got, total, "keys of mask_index");
 }
 
