@@ -21,6 +21,7 @@ typedef struct rt_heap {
     size_t live, held;                  /* bytes in used blocks; in all chunks */
     bool fixed;                         /* lives in memory of the caller: never grows */
     int settle_wait;                    /* runs before the newest large chunk gets huge pages */
+    uint64_t settle_from;               /* time (rt_now) of the next one at the earliest */
     char *settle, *settle_end;          /* what of it has none yet */
 } rt_heap;
 

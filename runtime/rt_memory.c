@@ -135,7 +135,7 @@ void rt_heap_trim(rt_heap *h)
 #if defined(__linux__) && !defined(MADV_POPULATE_WRITE)
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
-enum { SETTLE_AFTER = 3 };
+enum { SETTLE_AFTER = 3, SETTLE_PAUSE = 32 /* times what the last one took: 3 % of the time at most goes into it */ };
 
 static rt_chunk *chunk_alloc(rt_heap *h, size_t want)
 {
@@ -149,6 +149,7 @@ static rt_chunk *chunk_alloc(rt_heap *h, size_t want)
         h->settle = first;
         h->settle_end = first + ((want - OVERHEAD) & ~(HUGE_PAGE - 1));
         h->settle_wait = SETTLE_AFTER;
+        h->settle_from = 0;
         return c;
     }
     c = aligned_alloc(RT_ALIGN, want);
@@ -161,8 +162,12 @@ void rt_heap_settle(rt_heap *h)
 #ifdef MADV_COLLAPSE
     if (h->settle == h->settle_end || h->settle_wait-- > 0) return;
     h->settle_wait = 0;
+    uint64_t begin = rt_now();
+    if (begin < h->settle_from) return;
     if (!madvise(h->settle, HUGE_PAGE, MADV_COLLAPSE)) {
+        uint64_t end = rt_now();
         h->settle += HUGE_PAGE;
+        h->settle_from = end + SETTLE_PAUSE * (end - begin);
         return;
     }
     madvise(h->settle, (size_t)(h->settle_end - h->settle), MADV_HUGEPAGE); /* older: the system does it in time, or not */

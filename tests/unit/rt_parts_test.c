@@ -130,6 +130,31 @@ static long minor_faults(void)
 }
 #endif
 
+/* Huge pages come behind runs, after some of them, one at a time, and not before the pause after the last one is over. */
+static void test_settle(void)
+{
+    const ptrdiff_t huge = (ptrdiff_t)2 << 20;
+    rt_heap h;
+    rt_mem m = {0};
+    rt_heap_init(&h);
+    CHECK(rt_arena_ensure(&h, &m, 8 * (size_t)huge, 0));
+    memset(m.data, 1, m.bytes);
+    char *at = h.settle;
+    for (int i = 0; i < 3; i++) rt_heap_settle(&h);
+    CHECK(h.settle == at);
+    rt_heap_settle(&h);
+    if (h.settle != h.settle_end) { /* else the system collapses nothing, or there is no such system */
+        CHECK(h.settle == at + huge && h.settle_from > 0);
+        h.settle_from = UINT64_MAX;
+        rt_heap_settle(&h);
+        CHECK(h.settle == at + huge);
+        h.settle_from = 0;
+        rt_heap_settle(&h);
+        CHECK(h.settle == at + 2 * huge || h.settle == h.settle_end);
+    }
+    rt_heap_destroy(&h);
+}
+
 static void test_arena(void)
 {
     const size_t huge = (size_t)2 << 20, beside = 5000;
@@ -743,6 +768,7 @@ int main(int argc, char **argv)
 #if defined(__linux__)
     test_present();
 #endif
+    test_settle();
     test_arena();
 #if defined(__linux__)
     test_weights_large();
