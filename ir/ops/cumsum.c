@@ -1,7 +1,10 @@
 /* cumsum.c: CumSum, CumProd: running sums or products along one axis; exclusive starts at 0 (1) and leaves the last element out; reverse runs from the end.
  * Along an axis that is not the innermost one rows are read as they lie, and the row before comes from the result:
  *   par run of columns { y[0, j] = x[0, j] in lanes;  for i = 1.. { for j in the run, in lanes: y[i, j] = y[i-1, j] + x[i, j] } }
+ * What was stored last cannot be loaded at once, so sums of rows of a few vectors stay in registers, a carry each. In
+ * reverse the other axes go backwards, too: one stream downwards, which hardware follows, not blocks of them.
  * The axis is an operand: known at compile time as a rule; else the kernel exists once per axis and the program chooses. */
+#include "base/bug.h"
 #include "ir/ops/axes.h"
 #include "ir/ops/compose.h"
 #include "ir/ops/grad.h"
@@ -21,7 +24,37 @@ static bool infer(Infer *c)
     return infer_like(c, 0, 0);
 }
 
-enum { RUN = 1024 /* columns that share a sweep */ };
+enum {
+    RUN = 1024,   /* columns that share a sweep, at least */
+    PARTS = 8,    /* threads have so many sweeps to share, or the shortest runs */
+    VECTORS = 4   /* of a row whose sums stay in registers */
+};
+
+/* Columns that share a sweep. Beyond L2 each row of a run is a stream of its own that starts anew, so runs are long there:
+ * a row of operands, of results and of those before fit into L2 nevertheless. */
+static int64_t run_length(Lw *l, int axis, int64_t n)
+{
+    const Dims *d = &l->m->dims;
+    int64_t bytes = dtype_info(lw_elem(l, 0))->bits / 8, l2 = l->k->target.l2_bytes, parts = PARTS, sweep, many;
+    for (int i = 0; i + 1 < lw_rank(l, 0); i++)
+        if (i != axis) parts = dim_is_const(d, lw_dim(l, 0, i), &many) && many > 0 ? (parts + many - 1) / many : 1;
+    if (!dim_is_const(d, lw_dim(l, 0, axis), &sweep) || __builtin_mul_overflow(sweep, n * bytes, &sweep) || sweep <= l2) return RUN;
+    many = (n + parts - 1) / parts;
+    if (many > l2 / 8 / bytes) many = l2 / 8 / bytes;
+    return many < RUN ? RUN : many / RUN * RUN;
+}
+
+/* The loops along all axes in front of `end` but this one. */
+static void others(Lw *l, int axis, int end, KVal *idx)
+{
+    Kb *b = l->b;
+    for (int i = 0; i < end; i++) {
+        if (i == axis) continue;
+        KVal many = kb_dim(b, lw_dim(l, 0, i));
+        idx[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), many);
+        if (ATTRS(l->g, l->n, CumSum)->reverse) idx[i] = kb_sub(b, kb_sub(b, many, kb_i(b, 1)), idx[i]);
+    }
+}
 
 /* One step of the running result. */
 static void step(Lw *l, const CumSum *a, bool product, const KVal *idx, KVal *sum)
@@ -42,6 +75,28 @@ static bool by_runs(Lw *l, int axis)
     return dim_is_const(&l->m->dims, lw_dim(l, 0, last), &n) && n >= 2 * K_LANES;
 }
 
+/* The sums of `carries` vectors of columns, from column `lo` to `hi` those of the first one, all along the axis. */
+static void in_registers(Lw *l, int axis, KVal *idx, int64_t lo, int64_t hi, int carries)
+{
+    const CumSum *a = ATTRS(l->g, l->n, CumSum);
+    DType t = lw_elem(l, 0);
+    bool product = node_rec(l->g, l->n)->op == OP_CumProd;
+    Kb *b = l->b;
+    int last = lw_rank(l, 0) - 1;
+    KVal len = kb_dim(b, lw_dim(l, 0, axis)), sum[VECTORS], column = kb_for(b, KLOOP_VEC, kb_i(b, lo), kb_i(b, hi));
+    for (int c = 0; c < carries; c++) sum[c] = dtype_is_float(t) ? kb_const_f(b, t, product) : kb_const_i(b, t, product);
+    KbLoop loop;
+    kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), len, (uint32_t)carries, sum, NULL);
+    idx[axis] = a->reverse ? kb_sub(b, kb_sub(b, len, kb_i(b, 1)), loop.iv) : loop.iv;
+    for (int c = 0; c < carries; c++) {
+        idx[last] = kb_add(b, column, kb_i(b, (int64_t)c * K_LANES));
+        sum[c] = loop.carry[c];
+        step(l, a, product, idx, &sum[c]);
+    }
+    kb_loop_end(b, &loop, sum);
+    kb_end(b);
+}
+
 static void along_runs(Lw *l, int axis)
 {
     const CumSum *a = ATTRS(l->g, l->n, CumSum);
@@ -51,10 +106,20 @@ static void along_runs(Lw *l, int axis)
     bool product = node_rec(l->g, l->n)->op == OP_CumProd;
     Kb *b = lw_kernel(l, product ? "cumprod" : "cumsum");
     KVal idx[RANK_MAX], from[RANK_MAX], zero = kb_i(b, 0), one = kb_i(b, 1), n = kb_dim(b, lw_dim(l, 0, last));
-    for (int i = 0; i < last; i++)
-        if (i != axis) idx[i] = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_dim(l, 0, i)));
-    KVal q = kb_for(b, KLOOP_PAR, zero, kb_dim(b, dim_ceildiv(d, lw_dim(l, 0, last), dim_const(d, RUN))));
-    KVal lo = kb_mul(b, q, kb_i(b, RUN)), hi = kb_min(b, n, kb_add(b, lo, kb_i(b, RUN)));
+    int64_t width;
+    if (!dim_is_const(d, lw_dim(l, 0, last), &width)) BUG("columns of a running sum are not counted"); /* by_runs */
+    others(l, axis, last, idx);
+    if (width / K_LANES <= VECTORS) {
+        int64_t whole = width / K_LANES * K_LANES;
+        in_registers(l, axis, idx, 0, K_LANES, (int)(width / K_LANES));
+        if (whole < width) in_registers(l, axis, idx, whole, width, 1);
+        lw_end_nest(l, rank - 2);
+        lw_kernel_end(l);
+        return;
+    }
+    int64_t run = run_length(l, axis, width);
+    KVal q = kb_for(b, KLOOP_PAR, zero, kb_dim(b, dim_ceildiv(d, lw_dim(l, 0, last), dim_const(d, run))));
+    KVal lo = kb_mul(b, q, kb_i(b, run)), hi = kb_min(b, n, kb_add(b, lo, kb_i(b, run)));
     KVal len = kb_dim(b, lw_dim(l, 0, axis)), start = dtype_is_float(t) ? kb_const_f(b, t, product) : kb_const_i(b, t, product);
     uint32_t y = kb_param(b, lw_out(l, 0), true);
     /* the first row, where there is one */
@@ -88,8 +153,7 @@ static void along(Lw *l, int axis)
     bool product = node_rec(l->g, l->n)->op == OP_CumProd;
     Kb *b = lw_kernel(l, product ? "cumprod" : "cumsum");
     KVal idx[RANK_MAX];
-    for (int i = 0; i < rank; i++)
-        if (i != axis) idx[i] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 0, i)));
+    others(l, axis, rank, idx);
     KVal len = kb_dim(b, lw_dim(l, 0, axis)), start = dtype_is_float(t) ? kb_const_f(b, t, product) : kb_const_i(b, t, product);
     KbLoop loop;
     kb_loop(b, &loop, KLOOP_SEQ, kb_i(b, 0), len, 1, &start, NULL);
