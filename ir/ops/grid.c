@@ -253,7 +253,7 @@ static KVal all_taps(Taps *x, int k, KVal weight, KVal inside, KVal sum)
     return loop.result[0];
 }
 
-enum { CHANNELS = 8 }; /* places and weights of a sample take as long as it takes in four channels or so */
+enum { CHANNELS = 4 }; /* places and weights of a sample take as long as it takes in one channel or so, four without lanes */
 /* How many channels go together, at least so many: their taps lie in as many lines, which share sets of the first cache
  * where images are a power of two large. All where sizes are not known. */
 static Dim channels_at_once(Lw *l)

@@ -30,7 +30,7 @@
 #define WORK_ALONE 16384 /* scalar operations that one thread does before a second one pays */
 #define CHUNK_MAX 1024
 #define ROWS_SHARED 512  /* columns that read long enough pieces of rows, where there are few for threads to share */
-#define GATHER_DEPTH 12  /* operations that an index is made of */
+#define GATHER_DEPTH 64  /* operations that an index is made of, one of the other */
 #define PAR_ENOUGH 64 /* iterations of outer par loops that share well among threads */
 
 typedef struct Choice {
@@ -44,6 +44,8 @@ typedef struct S {
     Choice *choice; /* by instruction */
     bool any;
     bool apart;     /* asks once more: may lanes be elements apart? */
+    uint32_t *seen; /* by value: the question about an access in which it was found fit for an index; */
+    uint32_t asked; /* how many of these there were */
 } S;
 typedef struct R {
     KModule *m;
@@ -97,11 +99,33 @@ static int64_t work(S *s, KBlock b, bool *known)
 /* ---- may a loop run in lanes? ---- */
 static bool lane_type(DType t) { return dtype_compute(t) != DT_STR && (t == DT_BOOL || dtype_info(t)->bits >= 8); }
 
-/* An index made of what was loaded and of arithmetic that lanes do well. *loads: something was loaded for it. */
+/* Arithmetic that lanes do well. */
+static bool easy(const KInstRec *r)
+{
+    switch (r->op) {
+    case KOP_ADD:
+    case KOP_SUB:
+    case KOP_MUL:
+    case KOP_MIN:
+    case KOP_MAX:
+    case KOP_SELECT:
+    case KOP_CAST:
+    case KOP_AND:
+    case KOP_OR:
+    case KOP_FLOOR: /* places in an image */
+    case KOP_TRUNC:
+    case KOP_RINT: return true;
+    case KOP_DIV: return dtype_is_float(r->type);
+    default: return kop_info(r->op)->flags & KF_CMP;
+    }
+}
+
+/* An index made of what was loaded and of easy arithmetic, each value looked at once. *loads: something was loaded for it. */
 static bool index_from_memory(S *s, KVal v, KVal iv, bool *loads, int depth)
 {
     KInst def = kval(s->k, v)->def;
     int64_t coef;
+    if (s->seen[v.i] == s->asked) return true;
     if (kx_affine(s->k, s->m->dims, v, iv, &coef)) return true;
     if (!def.i) return *loads = true; /* carried by a loop inside */
     if (!depth) return false;
@@ -109,12 +133,11 @@ static bool index_from_memory(S *s, KVal v, KVal iv, bool *loads, int depth)
     if (r->op == KOP_LOAD && s->m->target.vec_bits < 512 && dtype_info(s->k->param.p[r->param].elem)->bits < 64)
         return false; /* widened in lanes, they cost more than their checks save (x86-64-v3: 1.2) */
     if (r->op == KOP_LOAD || r->op == KOP_FOR) return *loads = true; /* looked at where it stands in the loop */
-    uint32_t flags = kop_info(r->op)->flags;
-    bool easy = r->op == KOP_ADD || r->op == KOP_SUB || r->op == KOP_MUL || r->op == KOP_MIN || r->op == KOP_MAX ||
-                r->op == KOP_SELECT || r->op == KOP_CAST || r->op == KOP_AND || r->op == KOP_OR || flags & KF_CMP;
-    for (uint32_t n = 0; n < r->n_arg && easy; n++)
-        easy = index_from_memory(s, karg(s->k, r, n), iv, loads, depth - 1);
-    return easy;
+    if (!easy(r)) return false;
+    for (uint32_t n = 0; n < r->n_arg; n++)
+        if (!index_from_memory(s, karg(s->k, r, n), iv, loads, depth - 1)) return false;
+    s->seen[v.i] = s->asked;
+    return true;
 }
 
 /* A load whose lanes are gathered from where other loads say: where the target does that for elements of the size. */
@@ -126,6 +149,7 @@ static bool gathered(S *s, const KInstRec *r, KVal iv)
     if (r->op != KOP_LOAD || p->space == KS_LOCAL) return false;
     /* AVX2 loads lanes one by one, but indices are checked in lanes, two to three times as fast; those of 64 bits are not */
     if (bits == 32 ? s->m->target.vec_bits < 256 : bits != 64 || s->m->target.vec_bits < 512) return false;
+    s->asked++;
     for (uint32_t n = 0; n < p->rank; n++)
         if (!index_from_memory(s, karg(s->k, r, n), iv, &loads, GATHER_DEPTH)) return false;
     return loads;
@@ -440,7 +464,7 @@ static bool schedule(KModule *m, Kernel *k)
 {
     Arena a;
     arena_init(&a, "pass", m->arena->oom);
-    S s = {.m = m, .k = k, .choice = arena_array(&a, Choice, k->inst.n)};
+    S s = {.m = m, .k = k, .choice = arena_array(&a, Choice, k->inst.n), .seen = arena_array(&a, uint32_t, k->val.n)};
     choose(&s);
     if (s.any) {
         Kernel old = *k;
