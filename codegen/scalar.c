@@ -505,7 +505,8 @@ LV scalar_op(CgFn *f, const KInstRec *in, LV *a, DType t, bool vec)
         bool max = in->op == KOP_MAX;
         bool known = real && in->n_arg == 2 && !LLVMIsConstant(a[1]);
         if (known && kx_number(f->k, karg(f->k, in, 1))) return real_minmax(g, max, a[0], a[1], true);
-        if (real) return real_minmax(g, max, a[0], a[1], false);
+        bool carried = real && in->n_arg == 2 && !kval(f->k, karg(f->k, in, 0))->def.i; /* from the turn before: used last */
+        if (real) return carried ? real_minmax(g, max, a[1], a[0], false) : real_minmax(g, max, a[0], a[1], false);
         LLVMIntPredicate p = sign ? (max ? LLVMIntSGT : LLVMIntSLT) : (max ? LLVMIntUGT : LLVMIntULT);
         return pick(g, icmp(g, p, a[0], a[1]), a[0], a[1]);
     }
