@@ -167,7 +167,7 @@ static bool fold_operand(PassCtx *p, Graph *g, const Contraction *c)
     return false;
 }
 
-/* The node's result is x times a number. */
+/* The node's result is x times a number, by which *factor is multiplied then. */
 static bool scales(Graph *g, Node n, Value *x, double *factor)
 {
     OpCode op = n.i ? node_rec(g, n)->op : OP_NONE;
@@ -176,8 +176,9 @@ static bool scales(Graph *g, Node n, Value *x, double *factor)
     for (uint32_t i = op == OP_Div ? 1 : 0; i < 2; i++) {
         if (!match_scalar(g, node_in(g, n, i), &k) || k == 0) continue;
         *x = node_in(g, n, 1 - i);
+        if (value_type(g, *x).i != value_type(g, node_out(g, n, 0)).i) return false; /* the number's axes are more */
         *factor = op == OP_Div ? *factor / k : *factor * k;
-        return value_type(g, *x).i == value_type(g, node_out(g, n, 0)).i;
+        return true;
     }
     return false;
 }
