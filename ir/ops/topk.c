@@ -1,7 +1,7 @@
 /* topk.c: TopK: the k largest or smallest elements along an axis and where they stood, best first; of equal elements the one with the lower index comes first; NaN counts
  * as larger than any number. With sorted=0, which leaves the order open, they stay in the order of the axis: finding which they are costs less than sorting them.
  * Selecting is the runtime's (rt_topk). k was an attribute before opset 10.
- * The few best of many short rows are a nest whose lanes are rows: an element and its place are one number,
+ * The best one is two sweeps along the row, in lanes. The few best of many short rows are a nest whose lanes are rows: an element and its place are one number,
  * (element in the order of integers) * 2^32 + (places behind it), which goes down the k best so far, each keeping the
  * greater one: k maxima and minima, no branch. */
 #include "ir/ops/grad.h"
@@ -50,7 +50,8 @@ static bool infer(Infer *c)
 
 /* ---- the few best of short rows ---- */
 
-enum { FEW = K_CARRIES, FEW_LEN = 512, FEW_LEN_256 = 128 /* and in shorter vectors */, FEW_ROWS = 64 /* of an iteration that threads share */ };
+enum { FEW = K_CARRIES, FEW_LEN = 512, FEW_LEN_256 = 128 /* and in shorter vectors */, FEW_ROWS = 64 /* of an iteration that threads share */,
+       ONE_LEN = 64 /* from here on the best one is looked for along its row */ };
 
 /* x as an i64 below 2^31 in magnitude: in the order of TopK, the best greatest. */
 static KVal few_key(Kb *b, DType e, KVal x, bool largest)
@@ -121,6 +122,59 @@ static bool lower_few(Lw *l, const TopK *a, int axis, Dim places)
     return true;
 }
 
+/* ---- the best one ---- */
+
+/* x, in whose order of floats NaN, which is larger than any number, loses where the smallest is looked for. */
+static KVal one_key(Kb *b, DType t, KVal x, bool largest)
+{
+    if (largest || !dtype_is_float(t)) return x;
+    return kb_select(b, kb_un(b, KOP_ISNAN, x), kb_const_f(b, t, INFINITY), x);
+}
+
+/* Elements of a row lie side by side: two sweeps in lanes, the best element, then where it stands first. false: nothing
+ * emitted, the best is not one, or rows are short, or lie otherwise. */
+static bool lower_one(Lw *l, const TopK *a, int axis, Dim places)
+{
+    Dims *d = &l->m->dims;
+    int rank = lw_rank(l, 0);
+    int64_t len;
+    DType t = dtype_compute(lw_elem(l, 0));
+    if (axis != rank - 1 || !dim_is(d, places, 1)) return false;
+    if (dim_is_const(d, lw_dim(l, 0, axis), &len) && len < ONE_LEN) return false;
+    KBuf in = lw_in(l, 0), out = lw_out(l, 0);
+    Kb *b = lw_kernel(l, "topk");
+    uint32_t x = kb_param(b, in, false), y = kb_param(b, out, true), at = 0;
+    bool indices = node_n_out(l->g, l->n) > 1;
+    if (indices) at = kb_param(b, lw_out(l, 1), true);
+    KVal idx[RANK_MAX], zero = kb_i(b, 0), all = kb_dim(b, lw_dim(l, 0, axis)), next;
+    for (int i = 0; i < axis; i++) idx[i] = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_dim(l, 0, i)));
+    KOp best = a->largest ? KOP_MAX : KOP_MIN, first = KOP_MIN;
+    KbLoop loop;
+    idx[axis] = zero;
+    KVal init = one_key(b, t, kb_load(b, x, idx), a->largest);
+    kb_loop(b, &loop, KLOOP_SEQ, zero, all, 1, &init, &best);
+    idx[axis] = loop.iv;
+    next = kb_bin(b, best, loop.carry[0], one_key(b, t, kb_load(b, x, idx), a->largest));
+    kb_loop_end(b, &loop, &next);
+    KVal value = loop.result[0];
+    kb_loop(b, &loop, KLOOP_SEQ, zero, all, 1, &all, &first);
+    idx[axis] = loop.iv;
+    KVal it = kb_load(b, x, idx), hit = kb_eq(b, it, value);
+    if (a->largest && dtype_is_float(t)) hit = kb_bin(b, KOP_OR, hit, kb_un(b, KOP_ISNAN, it));
+    next = kb_min(b, loop.carry[0], kb_select(b, hit, loop.iv, all));
+    kb_loop_end(b, &loop, &next);
+    KVal place = loop.result[0];
+    if (!a->largest && dtype_is_float(t)) place = kb_select(b, kb_eq(b, place, all), zero, place); /* all are NaN */
+    idx[axis] = place;
+    KVal element = kb_load(b, x, idx);
+    idx[axis] = zero;
+    kb_store(b, y, idx, element);
+    if (indices) kb_store(b, at, idx, place);
+    lw_end_nest(l, axis);
+    lw_kernel_end(l);
+    return true;
+}
+
 static bool lower(Lw *l, Node n)
 {
     const TopK *a = ATTRS(l->g, n, TopK);
@@ -134,7 +188,7 @@ static bool lower(Lw *l, Node n)
     lw_prepare_in(l);
     for (uint32_t r = 0; r < 2; r++)
         if (r < node_n_out(l->g, n)) lw_bind_dims(l, r, dim);
-    if (lower_few(l, a, axis, k)) return true;
+    if (lower_one(l, a, axis, k) || lower_few(l, a, axis, k)) return true;
     for (int i = 0; i < rank; i++)
         if (i < axis) outer = dim_mul(d, outer, dim[i]);
         else if (i > axis) inner = dim_mul(d, inner, dim[i]);
