@@ -4,8 +4,7 @@
  *   LIN, coef 1   a 16-lane load or store (masked in tails and under predicates)
  *   LIN           a few vectors (masked in tails, where there are mask registers) and shuffles for short strides, else
  *                 as VEC
- *   REP, coef 1   loads: a short vector, each element several times; else as VEC
- *   REPn, coef n  loads: a vector, of each n elements one n times, where no lane is off; else as VEC
+ *   REP           loads: a short vector, each element several times, or one of each group as often (repeat.c); else as VEC
  *   VEC           gather, scatter; the uniform part goes to the address, the rest is 32 bits wide where it fits, which
  *                 halves the instructions
  * A uniform predicate is a branch around the access. Alignment is that of one element: buffers of callers promise no
@@ -13,9 +12,7 @@
 #include "codegen/cg.h"
 #include "runtime/rt.h"
 
-Cv cv_uni(LV v) { return (Cv){v, 0, CV_UNI}; }
-
-static unsigned lanes_each(CvKind k) { return cv_repeats(k) ? 2u << (k - CV_REP2) : 1; }
+Cv cv_uni(LV v) { return (Cv){.v = v, .kind = CV_UNI}; }
 
 LV cv_vec(CgFn *f, Cv c)
 {
@@ -23,20 +20,21 @@ LV cv_vec(CgFn *f, Cv c)
     if (c.kind == CV_VEC) return c.v;
     LV s = cg_splat(g, c.v);
     if (c.kind == CV_UNI) return s;
+    if (c.kind == CV_REP) return repeat_lanes(g, c);
     LV step[LANES_MAX];
-    for (unsigned i = 0; i < g->lanes; i++) step[i] = cg_i64(g, c.coef * (int)(i / lanes_each(c.kind)));
+    for (unsigned i = 0; i < g->lanes; i++) step[i] = cg_i64(g, c.coef * (int)i);
     return LLVMBuildAdd(g->b, s, LLVMConstVector(step, g->lanes), "");
 }
 
 Cv cv_add(CgFn *f, Cv a, Cv b)
 {
     LLVMBuilderRef bb = f->g->b;
-    if (cv_repeats(a.kind) && b.kind == CV_UNI) return (Cv){LLVMBuildAdd(bb, a.v, b.v, ""), a.coef, a.kind};
-    if (cv_repeats(b.kind) && a.kind == CV_UNI) return cv_add(f, b, a);
-    if (a.kind > CV_LIN || b.kind > CV_LIN) return (Cv){LLVMBuildAdd(bb, cv_vec(f, a), cv_vec(f, b), ""), 0, CV_VEC};
+    if (a.kind == CV_REP && b.kind == CV_UNI) return (Cv){LLVMBuildAdd(bb, a.v, b.v, ""), a.coef, CV_REP, a.times, a.phase};
+    if (b.kind == CV_REP && a.kind == CV_UNI) return cv_add(f, b, a);
+    if (a.kind > CV_LIN || b.kind > CV_LIN) return (Cv){.v = LLVMBuildAdd(bb, cv_vec(f, a), cv_vec(f, b), ""), .kind = CV_VEC};
     int64_t coef = a.coef + b.coef, k;
     LV v = cg_const(a.v, &k) && k == 0 ? b.v : cg_const(b.v, &k) && k == 0 ? a.v : LLVMBuildAdd(bb, a.v, b.v, "");
-    return (Cv){v, coef, coef ? CV_LIN : CV_UNI};
+    return (Cv){.v = v, .coef = coef, .kind = coef ? CV_LIN : CV_UNI};
 }
 
 Cv cv_mul(CgFn *f, Cv a, Cv b)
@@ -50,22 +48,12 @@ Cv cv_mul(CgFn *f, Cv a, Cv b)
     }
     if (b.kind == CV_UNI && cg_const(b.v, &k) && k == 1) return a;
     if (a.kind == CV_UNI && b.kind == CV_UNI) return cv_uni(LLVMBuildMul(bb, a.v, b.v, ""));
-    if ((a.kind == CV_LIN || cv_repeats(a.kind)) && b.kind == CV_UNI && cg_const(b.v, &k)) {
+    if ((a.kind == CV_LIN || a.kind == CV_REP) && b.kind == CV_UNI && cg_const(b.v, &k)) {
         int64_t coef;
         if (!__builtin_mul_overflow(a.coef, k, &coef))
-            return (Cv){LLVMBuildMul(bb, a.v, b.v, ""), coef, coef ? a.kind : CV_UNI};
+            return (Cv){LLVMBuildMul(bb, a.v, b.v, ""), coef, coef ? a.kind : CV_UNI, a.times, a.phase};
     }
-    return (Cv){LLVMBuildMul(bb, cv_vec(f, a), cv_vec(f, b), ""), 0, CV_VEC};
-}
-
-bool cv_repeat(CgFn *f, KVal iv, Cv at, Cv by, Cv *out)
-{
-    int64_t d;
-    if (!f->whole.i || iv.i != f->whole.i || at.kind != CV_LIN || !f->g->isa.avx2) return false;
-    if (!cg_const(by.v, &d) || (d != 2 && d != 4 && d != 8)) return false;
-    int log = __builtin_ctzll((uint64_t)d);
-    *out = (Cv){LLVMBuildAShr(f->g->b, at.v, cg_i64(f->g, log), ""), 1, (CvKind)(CV_REP2 + log - 1)};
-    return true;
+    return (Cv){.v = LLVMBuildMul(bb, cv_vec(f, a), cv_vec(f, b), ""), .kind = CV_VEC};
 }
 
 /* ---- dims: in the entry block, once each ---- */
@@ -111,7 +99,7 @@ Cv access_offset(CgFn *f, const KInstRec *in)
 }
 
 static unsigned elem_bytes(DType t) { return t == DT_STR ? 16 : (dtype_info(t)->bits + 7u) / 8u; }
-static unsigned elem_align(DType t) { return t == DT_STR || t == DT_C128 ? 8 : t == DT_C64 ? 4 : elem_bytes(t); }
+unsigned access_align(DType t) { return t == DT_STR || t == DT_C128 ? 8 : t == DT_C64 ? 4 : elem_bytes(t); }
 static bool packed_type(DType t) { return dtype_info(t)->bits < 8 && t != DT_BOOL; }
 
 static LV elem_ptr(Cg *g, DType t, LV base, LV off)
@@ -146,13 +134,21 @@ static Cv lane_offset(CgFn *f, const KInstRec *in, LV *base)
     Dim stride[RANK_MAX];
     int n = kx_access_terms(f->k, g->m->dims, in, idx, stride);
     int64_t vec_reach = 0;
-    Cv same = cv_uni(cg_i64(g, 0)), lanes = {0};
+    Cv same = cv_uni(cg_i64(g, 0)), lanes = {0}, terms[RANK_MAX];
+    int repeats = 0, others = 0;
     for (int a = n; a-- > 0;) {
-        Cv term = cv_mul(f, index_value(f, idx[a]), cv_uni(access_dim(f, stride[a])));
-        if (term.kind != CV_VEC) {
+        Cv t = terms[a] = cv_mul(f, index_value(f, idx[a]), cv_uni(access_dim(f, stride[a])));
+        if (t.kind == CV_REP && repeat_read(g, p->elem, t) && (!t.phase || (in->op == KOP_LOAD && in->n_arg == p->rank))) repeats++;
+        else if (t.kind != CV_UNI) others++;
+    }
+    bool alone = repeats == 1 && !others;
+    for (int a = n; a-- > 0;) {
+        Cv term = terms[a];
+        if (term.kind != CV_VEC && (term.kind != CV_REP || alone)) {
             same = cv_add(f, same, term);
             continue;
         }
+        if (term.kind == CV_REP) term = (Cv){.v = cv_vec(f, term), .kind = CV_VEC};
         lanes = lanes.kind ? cv_add(f, lanes, term) : term;
         int64_t far = n == p->rank ? reach(dims, p, stride, a, a + 1) : INT64_MAX;
         if (__builtin_add_overflow(vec_reach, far, &vec_reach)) vec_reach = INT64_MAX;
@@ -179,13 +175,13 @@ LV access_read(Cg *g, DType t, LV p, bool vec, LV mask)
     LT mem = cg_mem_type(g, t);
     LV raw;
     if (!vec) {
-        raw = cg_load(g, mem, p, elem_align(t));
+        raw = cg_load(g, mem, p, access_align(t));
     } else if (!mask) {
-        raw = cg_load(g, cg_vec_type(g, mem), p, elem_align(t));
+        raw = cg_load(g, cg_vec_type(g, mem), p, access_align(t));
     } else {
         LT v = cg_vec_type(g, mem);
         raw = masked(g, "llvm.masked.load", (LT[]){v, g->ptr},
-                     (LV[]){p, cg_i32(g, elem_align(t)), mask, LLVMConstNull(v)}, 4);
+                     (LV[]){p, cg_i32(g, access_align(t)), mask, LLVMConstNull(v)}, 4);
     }
     return scalar_from_mem(g, t, raw);
 }
@@ -333,41 +329,11 @@ static LV read_apart(Cg *g, DType t, LV base, LV off, int64_t coef, LV mask)
         if (mask) {
             on = LLVMBuildShuffleVector(g->b, mask, LLVMConstNull(LLVMTypeOf(mask)), LLVMConstVector(lane_of, g->lanes), "");
             part = masked(g, "llvm.masked.load", (LT[]){vt, g->ptr},
-                          (LV[]){q, cg_i32(g, elem_align(t)), on, LLVMConstNull(vt)}, 4);
-        } else part = cg_load(g, vt, q, elem_align(t));
+                          (LV[]){q, cg_i32(g, access_align(t)), on, LLVMConstNull(vt)}, 4);
+        } else part = cg_load(g, vt, q, access_align(t));
         v = LLVMBuildShuffleVector(g->b, v ? v : part, v ? part : LLVMGetPoison(vt), LLVMConstVector(pick, g->lanes), "");
     }
     return scalar_from_mem(g, t, v);
-}
-
-/* The 16/rep elements from p on, each `rep` times; those of which a lane is wanted. */
-static LV read_repeated(Cg *g, DType t, LV p, unsigned rep, LV mask)
-{
-    unsigned n = LANES / rep;
-    LT mem = cg_mem_type(g, t), vt = LLVMVectorType(mem, n);
-    LV pick[LANES_MAX], some = NULL, raw, none = LLVMGetPoison(cg_vec_type(g, g->i1));
-    for (unsigned r = 0; mask && r < rep; r++) {
-        for (unsigned i = 0; i < n; i++) pick[i] = cg_i32(g, i * rep + r);
-        LV lanes = LLVMBuildShuffleVector(g->b, mask, none, LLVMConstVector(pick, n), "");
-        some = some ? LLVMBuildOr(g->b, some, lanes, "") : lanes;
-    }
-    if (some)
-        raw = masked(g, "llvm.masked.load", (LT[]){vt, g->ptr},
-                     (LV[]){p, cg_i32(g, elem_align(t)), some, LLVMConstNull(vt)}, 4);
-    else raw = cg_load(g, vt, p, elem_align(t));
-    for (unsigned i = 0; i < LANES; i++) pick[i] = cg_i32(g, i / rep);
-    raw = LLVMBuildShuffleVector(g->b, raw, LLVMGetPoison(vt), LLVMConstVector(pick, LANES), "");
-    return scalar_from_mem(g, t, raw);
-}
-
-/* The 16 elements from p on, of each `rep` neighbours the one at `phase`, as often as there are of them. */
-static LV read_one_of(Cg *g, DType t, LV p, unsigned rep, int64_t phase)
-{
-    LT vt = cg_vec_type(g, cg_mem_type(g, t));
-    LV pick[LANES_MAX], raw = cg_load(g, vt, p, elem_align(t));
-    for (unsigned i = 0; i < LANES; i++) pick[i] = cg_i32(g, i / rep * rep + phase);
-    raw = LLVMBuildShuffleVector(g->b, raw, LLVMGetPoison(vt), LLVMConstVector(pick, LANES), "");
-    return scalar_from_mem(g, t, raw);
 }
 
 static bool multiple(CgFn *f, KVal v, int64_t n)
@@ -402,7 +368,8 @@ static LV read_lanes_masked(CgFn *f, DType t, LV base, Cv off, LV mask)
 {
     Cg *g = f->g;
     LT mem = cg_vec_type(g, cg_mem_type(g, t));
-    if (cv_repeats(off.kind) && off.coef == 1) return read_repeated(g, t, elem_ptr(g, t, base, off.v), lanes_each(off.kind), mask);
+    if (off.kind == CV_REP && off.coef == 1 && (!off.phase || mask == f->mask))
+        return scalar_from_mem(g, t, repeat_load(f, t, elem_ptr(g, t, base, off.v), off, mask));
     if (off.kind == CV_LIN && off.coef == 1) return access_read(g, t, elem_ptr(g, t, base, off.v), true, mask);
     if (off.kind == CV_LIN && (!mask || g->isa.avx512) && few_vectors(g, t, off.coef))
         return read_apart(g, t, base, off.v, off.coef, mask);
@@ -418,7 +385,7 @@ static LV read_lanes_masked(CgFn *f, DType t, LV base, Cv off, LV mask)
         p = LLVMBuildGEP2(g->b, cg_mem_type(g, t), base, &lanes, 1, "");
     }
     LV raw = masked(g, "llvm.masked.gather", (LT[]){mem, cg_vec_type(g, g->ptr)},
-                    (LV[]){p, cg_i32(g, elem_align(t)), mask ? mask : all_true(g), LLVMConstNull(mem)}, 4);
+                    (LV[]){p, cg_i32(g, access_align(t)), mask ? mask : all_true(g), LLVMConstNull(mem)}, 4);
     return scalar_from_mem(g, t, raw);
 }
 
@@ -484,8 +451,8 @@ LV access_row(CgFn *f, const KInstRec *in, int64_t further, unsigned n)
     Cv off = access_offset(f, in);
     assert(off.kind == CV_UNI && n <= g->lanes);
     LV at = LLVMBuildAdd(g->b, off.v, cg_i64(g, further), ""), p = elem_ptr(g, t, f->param[in->param], at);
-    if (n == g->lanes) return cg_load(g, v, p, elem_align(t));
-    return masked(g, "llvm.masked.load", (LT[]){v, g->ptr}, (LV[]){p, cg_i32(g, elem_align(t)), lanes_mask(f, cg_i64(g, n)), LLVMGetPoison(v)}, 4);
+    if (n == g->lanes) return cg_load(g, v, p, access_align(t));
+    return masked(g, "llvm.masked.load", (LT[]){v, g->ptr}, (LV[]){p, cg_i32(g, access_align(t)), lanes_mask(f, cg_i64(g, n)), LLVMGetPoison(v)}, 4);
 }
 
 Cv access_load(CgFn *f, const KInstRec *in)
@@ -510,15 +477,15 @@ Cv access_load(CgFn *f, const KInstRec *in)
             return cv_uni(packed_type(t) ? read_packed(f, t, base, off.v, NULL)
                                          : access_read(g, t, elem_ptr(g, t, base, off.v), false, NULL));
         LV mask = and_mask(g, f->mask, pred.kind ? pred.v : NULL);
-        if (cv_repeats(off.kind) && off.coef == lanes_each(off.kind) && !mask && access_whole(t) && groups_whole(f, in, off.coef, &phase)) {
+        if (off.kind == CV_REP && off.coef == off.times && !mask && groups_whole(f, in, off.coef, &phase)) {
             LV first = elem_ptr(g, t, base, LLVMBuildSub(g->b, off.v, cg_i64(g, phase), ""));
-            return (Cv){read_one_of(g, t, first, (unsigned)off.coef, phase), 0, CV_VEC};
+            return (Cv){.v = scalar_from_mem(g, t, repeat_one_of(g, t, first, (unsigned)off.coef, phase)), .kind = CV_VEC};
         }
         if (unforeseen(f, t, off, pred.kind ? pred.v : NULL)) fetch_lanes(f, in, base, off);
         else fetch_rows(f, in, base, off);
         LV v = read_lanes(f, t, base, off, f->mask && pred.kind ? opaque_mask(g, mask) : mask);
         if (alt.kind && pred.kind) v = LLVMBuildSelect(g->b, pred.v, v, cv_vec(f, alt), "");
-        return (Cv){v, 0, CV_VEC};
+        return (Cv){.v = v, .kind = CV_VEC};
     }
     LV other = alt.kind ? (wide ? cv_vec(f, alt) : alt.v)
                         : LLVMConstNull(wide ? cg_vec_type(g, cg_type(g, in->type)) : cg_type(g, in->type));
@@ -539,13 +506,13 @@ Cv access_load(CgFn *f, const KInstRec *in)
     LLVMPositionBuilderAtEnd(g->b, done);
     LV phi = LLVMBuildPhi(g->b, LLVMTypeOf(v), "");
     LLVMAddIncoming(phi, (LV[]){other, v}, (LLVMBasicBlockRef[]){from, yes}, 2);
-    return wide ? (Cv){phi, 0, CV_VEC} : cv_uni(phi);
+    return wide ? (Cv){.v = phi, .kind = CV_VEC} : cv_uni(phi);
 }
 
 static void write_scalar(CgFn *f, const KBufRec *buf, LV base, LV off, LV v)
 {
     Cg *g = f->g;
-    cg_store(g, scalar_to_mem(g, buf->elem, v), elem_ptr(g, buf->elem, base, off), elem_align(buf->elem));
+    cg_store(g, scalar_to_mem(g, buf->elem, v), elem_ptr(g, buf->elem, base, off), access_align(buf->elem));
 }
 
 /* Lanes `coef` elements apart, all active: the vectors that hold them, each stored under a constant mask. */
@@ -563,7 +530,7 @@ static void write_apart(Cg *g, DType t, LV v, LV p, int64_t coef)
         LV part = LLVMBuildShuffleVector(g->b, v, LLVMGetPoison(vt), LLVMConstVector(pick, g->lanes), "");
         LV to = LLVMBuildGEP2(g->b, mem, p, &first, 1, "");
         masked(g, "llvm.masked.store", (LT[]){vt, g->ptr},
-               (LV[]){part, to, cg_i32(g, elem_align(t)), LLVMConstVector(on, g->lanes)}, 4);
+               (LV[]){part, to, cg_i32(g, access_align(t)), LLVMConstVector(on, g->lanes)}, 4);
     }
 }
 
@@ -575,8 +542,8 @@ static void write_lanes(CgFn *f, const KBufRec *buf, LV base, Cv off, LV v, LV m
     v = scalar_to_mem(g, t, v);
     if (off.kind == CV_LIN && off.coef == 1) {
         LV p = elem_ptr(g, t, base, off.v);
-        if (!mask) cg_store(g, v, p, elem_align(t));
-        else masked(g, "llvm.masked.store", (LT[]){vt, g->ptr}, (LV[]){v, p, cg_i32(g, elem_align(t)), mask}, 4);
+        if (!mask) cg_store(g, v, p, access_align(t));
+        else masked(g, "llvm.masked.store", (LT[]){vt, g->ptr}, (LV[]){v, p, cg_i32(g, access_align(t)), mask}, 4);
         return;
     }
     if (off.kind == CV_LIN && !mask && off.coef >= 2 && off.coef <= 4 && g->isa.avx512 && elem_bytes(t) == 4) {
@@ -585,7 +552,7 @@ static void write_lanes(CgFn *f, const KBufRec *buf, LV base, Cv off, LV v, LV m
     }
     LV at = cv_vec(f, off), p = LLVMBuildGEP2(g->b, mem, base, &at, 1, "");
     masked(g, "llvm.masked.scatter", (LT[]){vt, cg_vec_type(g, g->ptr)},
-           (LV[]){v, p, cg_i32(g, elem_align(t)), mask ? mask : all_true(g)}, 4);
+           (LV[]){v, p, cg_i32(g, access_align(t)), mask ? mask : all_true(g)}, 4);
 }
 
 bool access_whole(DType t) { return !packed_type(t) && dtype_compute(t) != DT_STR; }

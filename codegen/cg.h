@@ -60,9 +60,10 @@ typedef struct Cg {
 /* What a message says of a file that is being made: where it will go. */
 static inline DiagLoc cg_place(const Cg *g, const char *path) { return diag_file(g->work ? g->opt->out_path : path); }
 
-typedef enum CvKind { CV_NONE, CV_UNI, CV_LIN, CV_REP2, CV_REP4, CV_REP8, CV_VEC } CvKind;
-typedef struct Cv { LV v; int64_t coef; CvKind kind; } Cv;
-static inline bool cv_repeats(CvKind k) { return k >= CV_REP2 && k <= CV_REP8; }   /* lane i: v + coef * floor(i / 2, 4, 8) */
+typedef enum CvKind { CV_NONE, CV_UNI, CV_LIN, CV_REP, CV_VEC } CvKind;
+/* What lanes hold: UNI v in each, LIN v + coef * i in lane i, REP v + coef * floor((phase + i) / times), VEC a vector.
+ * phase: i64 below times; NULL: 0, and times is 2, 4 or 8. */
+typedef struct Cv { LV v; int64_t coef; CvKind kind; unsigned times; LV phase; } Cv;
 
 /* One kernel being emitted. */
 typedef struct CgFn {
@@ -127,17 +128,24 @@ Cv cv_uni(LV);
 LV cv_vec(CgFn *, Cv);                         /* as <16 x T> */
 Cv cv_add(CgFn *, Cv, Cv);
 Cv cv_mul(CgFn *, Cv, Cv);
-/* floor(iv / d) in the loop whose index is f->whole; false: nothing better than lanes. */
-bool cv_repeat(CgFn *, KVal iv, Cv at, Cv d, Cv *out);
 LV access_dim(CgFn *, Dim);                    /* cached in the entry block */
 Cv access_offset(CgFn *, const KInstRec *);    /* flat offset in elements, of a load or store */
 Cv access_load(CgFn *, const KInstRec *);
 LV access_row(CgFn *, const KInstRec *load, int64_t further, unsigned n);   /* n <= 16 elements in a row from there on, memory form; the other lanes: poison */
 void access_store(CgFn *, const KInstRec *);
 bool access_whole(DType);                      /* an element is whole bytes, no string */
+unsigned access_align(DType);                  /* of an element, in bytes: all that buffers of callers promise */
 void access_record(CgFn *, const KInstRec *);
 bool access_mask_cheap(Cg *, DType);           /* a masked access costs what a plain one costs */
 LV access_read(Cg *, DType, LV ptr, bool vec, LV mask);   /* one element or 16 in a row, in compute form */
+
+/* ---- repeat.c: lanes that hold the same element several times ---- */
+/* floor(at / d) where `at` is what iv's lanes are; false: nothing better than a vector. */
+bool repeat_value(CgFn *, KVal iv, Cv at, Cv d, Cv *out);
+LV repeat_lanes(Cg *, Cv);                     /* a REP as <16 x i64> */
+bool repeat_read(const Cg *, DType, Cv off);   /* do the two below read elements of the type at these offsets? */
+LV repeat_load(CgFn *, DType, LV p, Cv off, LV mask);     /* off.coef 1, p: the first one; with a phase, the mask is the loop's or NULL. Memory form */
+LV repeat_one_of(Cg *, DType, LV p, unsigned times, int64_t phase);   /* 16 elements from p on, of each `times` neighbours the one at `phase` as often. Memory form */
 
 /* fetch.c: asks for what an access of lanes `off` from `base` on will want soon, where hardware does not: its lanes are
  * masked or gathered, all of them in the loop's rows */

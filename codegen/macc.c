@@ -81,9 +81,9 @@ static void in_lanes(Macc *c, KBlock block, const LV *acc, LV row, LV col, LV ma
 {
     CgFn *f = c->f;
     uint32_t p = 0, n = c->m->sums;
-    for (uint32_t i = 0; acc && i < n; i++) f->val[block_param(f, block, p++).i] = (Cv){acc[i], 0, CV_VEC};
+    for (uint32_t i = 0; acc && i < n; i++) f->val[block_param(f, block, p++).i] = (Cv){.v = acc[i], .kind = CV_VEC};
     f->val[block_param(f, block, p++).i] = cv_uni(row);
-    f->val[block_param(f, block, p++).i] = (Cv){col, 1, CV_LIN};
+    f->val[block_param(f, block, p++).i] = (Cv){.v = col, .coef = 1, .kind = CV_LIN};
     Cv sum[KM_SUMS_MAX] = {{0}};
     f->vec = true;
     f->mask = mask;

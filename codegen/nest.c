@@ -108,7 +108,7 @@ static bool compare_linear(CgFn *f, KOp op, Cv a, Cv c, Cv *out)
     for (unsigned i = 0; i < g->lanes; i++) lane[i] = cg_i32(g, coef * i);
     LV v = LLVMBuildICmp(g->b, predicate[op], LLVMConstVector(lane, g->lanes),
                          cg_splat(g, LLVMBuildTrunc(g->b, diff, g->i32, "")), "");
-    *out = (Cv){v, 0, CV_VEC};
+    *out = (Cv){.v = v, .kind = CV_VEC};
     return true;
 }
 
@@ -131,7 +131,7 @@ static bool divide_linear(CgFn *f, KOp op, Cv a, Cv by, Cv *out)
     LV k32 = cg_int_like(LLVMTypeOf(n), d), small;
     small = op == KOP_MOD ? LLVMBuildURem(b, n, k32, "") : LLVMBuildUDiv(b, n, k32, "");
     LV wide = LLVMBuildZExt(b, small, cg_vec_type(g, g->i64), "");
-    *out = (Cv){op == KOP_MOD ? wide : LLVMBuildAdd(b, cg_splat(g, q), wide, ""), 0, CV_VEC};
+    *out = (Cv){.v = op == KOP_MOD ? wide : LLVMBuildAdd(b, cg_splat(g, q), wide, ""), .kind = CV_VEC};
     return true;
 }
 
@@ -143,7 +143,7 @@ static void emit_pure(CgFn *f, KInst i)
     bool wide = false, lin = false;
     if ((in->op == KOP_ADD || in->op == KOP_MUL) && in->type == DT_I64) { /* what keeps elements repeated */
         Cv x = f->val[karg(f->k, in, 0).i], y = f->val[karg(f->k, in, 1).i];
-        if ((cv_repeats(x.kind) && y.kind == CV_UNI) || (cv_repeats(y.kind) && x.kind == CV_UNI)) {
+        if ((x.kind == CV_REP && y.kind == CV_UNI) || (y.kind == CV_REP && x.kind == CV_UNI)) {
             f->val[in->res] = in->op == KOP_ADD ? cv_add(f, x, y) : cv_mul(f, x, y);
             return;
         }
@@ -151,14 +151,14 @@ static void emit_pure(CgFn *f, KInst i)
     for (uint32_t a = 0; a < in->n_arg; a++) {
         arg[a] = f->val[karg(f->k, in, a).i];
         assert(arg[a].kind);
-        if (arg[a].kind > CV_LIN) arg[a] = (Cv){cv_vec(f, arg[a]), 0, CV_VEC};
+        if (arg[a].kind > CV_LIN) arg[a] = (Cv){.v = cv_vec(f, arg[a]), .kind = CV_VEC};
         wide |= arg[a].kind != CV_UNI;
         lin |= arg[a].kind == CV_LIN;
     }
     Cv *out = &f->val[in->res];
     DType t = in->n_arg ? kval(f->k, karg(f->k, in, in->op == KOP_SELECT ? 1 : 0))->type : in->type;
     LLVMBuilderRef b = f->g->b;
-    if (in->op == KOP_FLOORDIV && cv_repeat(f, karg(f->k, in, 0), arg[0], arg[1], out)) return;
+    if (in->op == KOP_FLOORDIV && repeat_value(f, karg(f->k, in, 0), arg[0], arg[1], out)) return;
     if (lin && t == DT_I64) { /* what keeps lanes at a constant distance */
         bool all_scalar = arg[0].kind != CV_VEC && (in->n_arg < 2 || arg[1].kind != CV_VEC);
         if (in->op == KOP_ADD) {
@@ -182,11 +182,11 @@ static void emit_pure(CgFn *f, KInst i)
             return;
         if (in->op == KOP_SUB && all_scalar) {
             int64_t c = arg[0].coef - arg[1].coef;
-            *out = (Cv){LLVMBuildSub(b, arg[0].v, arg[1].v, ""), c, c ? CV_LIN : CV_UNI};
+            *out = (Cv){.v = LLVMBuildSub(b, arg[0].v, arg[1].v, ""), .coef = c, .kind = c ? CV_LIN : CV_UNI};
             return;
         }
         if (in->op == KOP_NEG) {
-            *out = (Cv){LLVMBuildNeg(b, arg[0].v, ""), -arg[0].coef, CV_LIN};
+            *out = (Cv){.v = LLVMBuildNeg(b, arg[0].v, ""), .coef = -arg[0].coef, .kind = CV_LIN};
             return;
         }
     }
@@ -196,7 +196,7 @@ static void emit_pure(CgFn *f, KInst i)
     LV v[3];
     for (uint32_t a = 0; a < in->n_arg; a++)
         v[a] = wide && !(in->op == KOP_SELECT && a == 0 && arg[0].kind == CV_UNI) ? cv_vec(f, arg[a]) : arg[a].v;
-    *out = (Cv){scalar_op(f, in, v, t, wide), 0, wide ? CV_VEC : CV_UNI};
+    *out = (Cv){.v = scalar_op(f, in, v, t, wide), .kind = wide ? CV_VEC : CV_UNI};
 }
 
 static void emit_for(CgFn *f, KInst i);
@@ -333,7 +333,7 @@ static void emit_seq(CgFn *f, Loop *l)
     f->val[l->iv.i] = cv_uni(iv);
     for (uint32_t c = 0; c < l->n; c++) {
         phi[c] = LLVMBuildPhi(b, LLVMTypeOf(init[c]), "");
-        f->val[l->carry.i + c] = (Cv){phi[c], 0, f->vec ? CV_VEC : CV_UNI};
+        f->val[l->carry.i + c] = (Cv){.v = phi[c], .kind = f->vec ? CV_VEC : CV_UNI};
     }
     nest_block(f, l->in->body, next, l->n);
     LV iv2 = LLVMBuildAdd(b, iv, cg_i64(g, 1), "");
@@ -347,7 +347,7 @@ static void emit_seq(CgFn *f, Loop *l)
     for (uint32_t c = 0; c < l->n; c++) {
         LV r = LLVMBuildPhi(b, LLVMTypeOf(init[c]), "");
         LLVMAddIncoming(r, (LV[]){init[c], result[c]}, (LLVMBasicBlockRef[]){from, last}, 2);
-        f->val[l->in->res + c] = (Cv){r, 0, f->vec ? CV_VEC : CV_UNI};
+        f->val[l->in->res + c] = (Cv){.v = r, .kind = f->vec ? CV_VEC : CV_UNI};
     }
 }
 
@@ -413,8 +413,8 @@ static void emit_chains(CgFn *f, Loop *l, LV whole, LV *lo, LV *acc)
         for (uint32_t c = 0; c < l->n; c++) phi[u][c] = LLVMBuildPhi(b, LLVMTypeOf(acc[c]), "");
     f->mask = NULL;
     for (int u = 0; u < CHAINS; u++) {
-        f->val[l->iv.i] = (Cv){LLVMBuildAdd(b, iv, cg_i64(g, u * LANES), ""), 1, CV_LIN};
-        for (uint32_t c = 0; c < l->n; c++) f->val[l->carry.i + c] = (Cv){phi[u][c], 0, CV_VEC};
+        f->val[l->iv.i] = (Cv){.v = LLVMBuildAdd(b, iv, cg_i64(g, u * LANES), ""), .coef = 1, .kind = CV_LIN};
+        for (uint32_t c = 0; c < l->n; c++) f->val[l->carry.i + c] = (Cv){.v = phi[u][c], .kind = CV_VEC};
         nest_block(f, l->in->body, out, l->n);
         for (uint32_t c = 0; c < l->n; c++) next[u][c] = cv_vec(f, out[c]);
     }
@@ -450,8 +450,8 @@ static void emit_some(CgFn *f, Loop *l, LV at, LV many, LV *acc)
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntNE, many, cg_i64(g, 0), ""), some, out);
     LLVMPositionBuilderAtEnd(b, some);
     LV mask = f->mask = lanes_mask(f, many);
-    f->val[l->iv.i] = (Cv){at, 1, CV_LIN};
-    for (uint32_t c = 0; c < l->n; c++) f->val[l->carry.i + c] = (Cv){acc[c], 0, CV_VEC};
+    f->val[l->iv.i] = (Cv){.v = at, .coef = 1, .kind = CV_LIN};
+    for (uint32_t c = 0; c < l->n; c++) f->val[l->carry.i + c] = (Cv){.v = acc[c], .kind = CV_VEC};
     nest_block(f, l->in->body, next, l->n);
     LV *done = arena_array(&g->arena, LV, l->n + 1);
     for (uint32_t c = 0; c < l->n; c++) done[c] = LLVMBuildSelect(b, mask, cv_vec(f, next[c]), acc[c], "");
@@ -478,10 +478,10 @@ static void emit_whole(CgFn *f, Loop *l, LV lo, LV stop, const LV *begin, LV *do
     LLVMBuildCondBr(b, LLVMBuildICmp(b, LLVMIntSLT, lo, stop, ""), head, out);
     LLVMPositionBuilderAtEnd(b, head);
     LV iv = LLVMBuildPhi(b, g->i64, "");
-    f->val[l->iv.i] = (Cv){iv, 1, CV_LIN};
+    f->val[l->iv.i] = (Cv){.v = iv, .coef = 1, .kind = CV_LIN};
     for (uint32_t c = 0; c < l->n; c++) {
         phi[c] = LLVMBuildPhi(b, LLVMTypeOf(begin[c]), "");
-        f->val[l->carry.i + c] = (Cv){phi[c], 0, CV_VEC};
+        f->val[l->carry.i + c] = (Cv){.v = phi[c], .kind = CV_VEC};
     }
     f->mask = NULL;
     nest_block(f, l->in->body, next, l->n);

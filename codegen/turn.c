@@ -127,10 +127,10 @@ bool turn_emit(CgFn *f, KInst loop)
             if (i.i != t.inner.i && kinst(f->k, i)->op != KOP_YIELD) nest_only(f, &i, 1);
         f->vec = true;
         f->mask = t.lanes < LANES ? lanes_mask(f, cg_i64(g, t.lanes)) : NULL;
-        f->val[variable(f, t.inner).i] = (Cv){cg_i64(g, 0), 1, CV_LIN};
+        f->val[variable(f, t.inner).i] = (Cv){.v = cg_i64(g, 0), .coef = 1, .kind = CV_LIN};
         for (unsigned n = 0; n < t.n; n++) {
             const KInstRec *r = kinst(f->k, t.load[n]);
-            f->val[r->res] = (Cv){scalar_from_mem(g, f->k->param.p[r->param].elem, column[n][k]), 0, CV_VEC};
+            f->val[r->res] = (Cv){.v = scalar_from_mem(g, f->k->param.p[r->param].elem, column[n][k]), .kind = CV_VEC};
             f->hoisted[t.load[n].i] = loop.i;
         }
         nest_block(f, lanes, NULL, 0);

@@ -281,7 +281,11 @@ def cases(rng):
         yield "every %d of %d" % (step, width), "f32", every_few(rng, "f32", step, width, False)
     for kind, step, width in ("i8", 2, 45), ("i8", 3, 130), ("f16", 4, 77), ("f64", 2, 25), ("i32", -3, 70), ("f32", 2, 51):
         yield "every %d of %s" % (step, kind), kind, every_few(rng, kind, step, width, True)
-    for kind, times, width in ("f32", 2, 8), ("f32", 2, 37), ("f32", 4, 21), ("f32", 8, 5), ("i8", 2, 29), ("f16", 4, 13), ("f64", 2, 19), ("i32", 8, 11):
+    for kind, times, width in (
+        ("f32", 2, 8), ("f32", 2, 37), ("f32", 4, 21), ("f32", 8, 5), ("i8", 2, 29), ("f16", 4, 13), ("f64", 2, 19), ("i32", 8, 11),
+        ("f32", 3, 8), ("f32", 3, 37), ("f32", 3, 112), ("f32", 5, 23), ("f32", 6, 31), ("f32", 7, 16), ("f32", 15, 11), ("f32", 16, 5), ("f32", 17, 9),
+        ("f32", 48, 3), ("f32", 100, 4), ("i8", 3, 45), ("f16", 3, 26), ("f16", 9, 12), ("f64", 3, 39), ("f64", 5, 10), ("i32", 11, 17),
+    ):
         yield "%d times %d of %s" % (times, width, kind), kind, repeated(rng, kind, times, width, width % 2)
     yield "latent", "f32", latent(rng)
     yield "heads", "i32", heads(rng, "i32", 1040)
