@@ -16,7 +16,7 @@ enum { KEPT = 48, /* as many are kept in order, */
        KEPT_LOOSE = 8, /* and where another order is wanted in the end */
        GROUPS = 1024,
        DENSE = 48,  /* elements for one that is wanted: nearly every block has a candidate */
-       SHORT = 128, /* groups of which the k-th is found by exchanging them */
+       PIECE = 1024, /* elements whose candidates are known before they are looked at */
        BLOCK = 16 /* elements that are looked at together; rows at once */ };
 
 typedef struct rt_best {
@@ -95,48 +95,50 @@ static bool any_before(const uint64_t *key, uint64_t worst)
     return any;
 }
 
-/* Which of n elements, at most GROUPS, is the k-th. */
-static int64_t kth_of(const void *x, int dtype, int64_t n, int64_t k, uint64_t flip)
+/* A number that k of n numbers, at most GROUPS, do not exceed, and no more than an eighth of k besides, where so many are
+ * not equal; of one the number itself. What is left of the range is halved by counting, in 31 bits of it. */
+static uint64_t about_kth(uint64_t *x, int64_t n, int64_t k)
 {
-    uint64_t key[GROUPS], used[GROUPS];
-    int64_t before, i = 0;
-    rt_keys(x, dtype, 0, 1, n, flip, key);
-    memcpy(used, key, (size_t)n * sizeof *key);
-    uint64_t it = rt_kth_key(used, n, k, &before);
-    while (key[i] != it) i++;
-    return i;
-}
-
-/* What goes no later than `limit`, without a branch on it: where hardly a block is without a candidate. */
-static void collect(rt_best *s, const rt_arg *a, int64_t from, int64_t n, uint64_t flip, uint64_t limit)
-{
-    uint64_t key[4 * BLOCK];
-    for (int64_t i = 0; i < n; i += 4 * BLOCK) {
-        int64_t part = n - i < 4 * BLOCK ? n - i : 4 * BLOCK, count = s->n;
-        if (count + part > s->room) {
-            cut(s);
-            if (!s->worst) return;
-            limit = s->worst - 1, count = s->n;
-        }
-        rt_keys(a->data, a->dtype, from + i, 1, part, flip, key);
-        rt_pair *v = s->v;
-        for (int64_t j = 0; j < part; j++) {
-            v[count] = (rt_pair){key[j], i + j};
-            count += key[j] <= limit;
-        }
-        s->n = count;
+    int32_t v[GROUPS];
+    uint64_t lo = x[0], hi = x[0];
+    for (int64_t i = 1; i < n; i++) {
+        lo = x[i] < lo ? x[i] : lo;
+        hi = x[i] > hi ? x[i] : hi;
     }
+    if (k == 1) return lo;
+    for (int64_t reach = n; lo < hi && reach > k + k / 8;) {
+        int shift = 33 - __builtin_clzll(hi - lo);
+        if (shift < 0) shift = 0;
+        for (int64_t i = 0; i < n; i++) v[i] = (int32_t)((x[i] - lo) >> shift);
+        int32_t from = 0, to = (int32_t)((hi - lo) >> shift);
+        while (from < to && reach > k + k / 8) {
+            int32_t half = from + (to - from) / 2, count = 0;
+            for (int64_t i = 0; i < n; i++) count += v[i] <= half;
+            if (count >= k) to = half, reach = count;
+            else from = half + 1;
+        }
+        uint64_t start = lo + ((uint64_t)from << shift), end = lo + ((uint64_t)to << shift), rest = ((uint64_t)1 << shift) - 1;
+        if (hi - end > rest) hi = end + rest;
+        lo = shift && from == to ? start : hi; /* else it is found */
+        for (int64_t i = 0; lo < hi && i < n; i++) x[i] = x[i] < lo ? lo : x[i] > hi ? hi : x[i];
+    }
+    return hi;
 }
 
-/* What helps for types that are compared as they are. `sign` turns the order round by exchanging operands.
+/* What helps for types that are compared as they are: T, M an integer of its size.
  *   above_T(x, w)        is one of the block's elements better than w, or (equal) as good?
- *   bound_T(x, n, k, &w) an element than which at least k are better or as good: element i of the row goes into group
- *                        i mod G; the k-th best of the groups' best elements is it. Costs two operations an element
- *                        and lets hardly more than k of them through. False: there are NaN, or too few elements. */
+ *   order_T, element_T   a number in the order of elements, the better the smaller, and back
+ *   bound_T(x, n, k, &w) an element than which at least k are better or as good, and hardly more than k: element i of the
+ *                        row goes into group i mod G; the best element of each of k groups is as good as it
+ *                        (about_kth). False: there are NaN, or too few elements.
+ *   collect_T            what is as good as the bound goes to the candidates; no branch on it, since hardly a block is
+ *                        without one */
 typedef uint64_t bits128 __attribute__((vector_size(16)));
 
 static bool any_bit(bits128 m) { return (m[0] | m[1]) != 0; }
 
+#define MAX_int32_t INT32_MAX
+#define MAX_int64_t INT64_MAX
 #define TYPED(T, M)                                                                                                    \
     typedef T vec_##T __attribute__((vector_size(16)));                                                                \
     typedef M mask_##T __attribute__((vector_size(16)));                                                               \
@@ -157,63 +159,75 @@ static bool any_bit(bits128 m) { return (m[0] | m[1]) != 0; }
         }                                                                                                              \
         return any_bit((bits128)m);                                                                                    \
     }                                                                                                                  \
-    static bool bound_##T(const T *x, int dtype, int64_t n, int64_t k, bool largest, T *bound)                         \
+    static uint64_t order_##T(T x, uint64_t flip)                                                                      \
+    {                                                                                                                  \
+        M m;                                                                                                           \
+        memcpy(&m, &x, sizeof m);                                                                                      \
+        if ((T)0.5 != 0) m ^= m >> (8 * sizeof m - 1) & MAX_##M;                                                       \
+        return (uint64_t)(int64_t)m ^ (uint64_t)1 << 63 ^ flip;                                                        \
+    }                                                                                                                  \
+    static T element_##T(uint64_t order, uint64_t flip)                                                                \
+    {                                                                                                                  \
+        M m = (M)(order ^ (uint64_t)1 << 63 ^ flip);                                                                   \
+        T x;                                                                                                           \
+        if ((T)0.5 != 0) m ^= m >> (8 * sizeof m - 1) & MAX_##M;                                                       \
+        memcpy(&x, &m, sizeof x);                                                                                      \
+        return x;                                                                                                      \
+    }                                                                                                                  \
+    static bool bound_##T(const T *x, int64_t n, int64_t k, bool largest, T *bound)                                    \
     {                                                                                                                  \
         T best[GROUPS];                                                                                                \
         int64_t G = (4 * k + BLOCK - 1) / BLOCK * BLOCK, i = 0;                                                        \
         if (G > GROUPS || n < 2 * G) return false;                                                                     \
-        mask_##T odd = {0};                                                                                            \
+        M odd = 0;                                                                                                     \
         memcpy(best, x, (size_t)G * sizeof(T));                                                                        \
-        for (int64_t g = 0; g < G; g += PER_##T) {                                                                     \
-            vec_##T b = load_##T(best + g);                                                                            \
-            odd |= b != b;                                                                                             \
+        for (int64_t g = 0; g < G; g++) odd |= best[g] != best[g];                                                     \
+        for (i = G; i + G <= n; i += G) {                                                                              \
+            const T *v = x + i;                                                                                        \
+            if (largest)                                                                                               \
+                for (int64_t g = 0; g < G; g++) best[g] = v[g] > best[g] ? v[g] : best[g], odd |= v[g] != v[g];        \
+            else                                                                                                       \
+                for (int64_t g = 0; g < G; g++) best[g] = v[g] < best[g] ? v[g] : best[g], odd |= v[g] != v[g];        \
         }                                                                                                              \
-        for (i = G; i + G <= n; i += G)                                                                                \
-            for (int64_t g = 0; g < G; g += PER_##T) {                                                                 \
-                vec_##T v = load_##T(x + i + g), b = load_##T(best + g);                                               \
-                mask_##T take = largest ? v > b : v < b;                                                               \
-                odd |= v != v;                                                                                         \
-                b = (vec_##T)((take & (mask_##T)v) | (~take & (mask_##T)b));                                           \
-                memcpy(best + g, &b, sizeof b);                                                                        \
-            }                                                                                                          \
         for (; i < n; i++) { /* what is left need not take part, but for the very best */                              \
-            odd[0] |= x[i] != x[i];                                                                                    \
+            odd |= x[i] != x[i];                                                                                       \
             if (k == 1 && (largest ? x[i] > best[0] : x[i] < best[0])) best[0] = x[i];                                 \
         }                                                                                                              \
-        if (any_bit((bits128)odd)) return false;                                                                       \
-        for (int64_t g = 1; k == 1 && g < G; g++)                                                                      \
-            if (largest ? best[g] > best[0] : best[g] < best[0]) best[0] = best[g];                                    \
-        if (G > SHORT) {                                                                                               \
-            *bound = best[kth_of(best, dtype, G, k, largest ? ~(uint64_t)0 : 0)];                                      \
-            return true;                                                                                               \
-        }                                                                                                              \
-        for (int64_t lo = 0, hi = G - 1; k > 1 && lo < hi;) { /* the k-th best of them */                              \
-            T p = best[(lo + hi) / 2];                                                                                 \
-            int64_t u = lo, v = hi;                                                                                    \
-            while (u <= v) {                                                                                           \
-                while (largest ? best[u] > p : best[u] < p) u++;                                                       \
-                while (largest ? p > best[v] : p < best[v]) v--;                                                       \
-                if (u > v) break;                                                                                      \
-                T swap = best[u];                                                                                      \
-                best[u++] = best[v];                                                                                   \
-                best[v--] = swap;                                                                                      \
-            }                                                                                                          \
-            if (k - 1 <= v) hi = v;                                                                                    \
-            else if (k - 1 >= u) lo = u;                                                                               \
-            else break;                                                                                                \
-        }                                                                                                              \
-        *bound = best[k - 1];                                                                                          \
+        if (odd) return false;                                                                                         \
+        uint64_t order[GROUPS], flip = largest ? ~(uint64_t)0 : 0;                                                     \
+        for (int64_t g = 0; g < G; g++) order[g] = order_##T(best[g], flip);                                           \
+        *bound = element_##T(about_kth(order, G, k), flip);                                                            \
         return true;                                                                                                   \
+    }                                                                                                                  \
+    static void collect_##T(rt_best *s, const rt_arg *a, int64_t from, int64_t n, uint64_t flip, T bound)              \
+    {                                                                                                                  \
+        const T *x = (const T *)a->data + from;                                                                        \
+        uint16_t at[PIECE];                                                                                            \
+        T good[BLOCK];                                                                                                 \
+        uint64_t key[BLOCK];                                                                                           \
+        for (int64_t i = 0; i < n; i += PIECE) {                                                                       \
+            int64_t part = n - i < PIECE ? n - i : PIECE, count = 0;                                                   \
+            if (flip)                                                                                                  \
+                for (int64_t j = 0; j < part; j++) at[count] = (uint16_t)j, count += x[i + j] >= bound;                \
+            else                                                                                                       \
+                for (int64_t j = 0; j < part; j++) at[count] = (uint16_t)j, count += x[i + j] <= bound;                \
+            for (int64_t j = 0; j < count; j += BLOCK) {                                                               \
+                int64_t some = count - j < BLOCK ? count - j : BLOCK;                                                  \
+                for (int64_t b = 0; b < some; b++) good[b] = x[i + at[j + b]];                                         \
+                rt_keys(good, a->dtype, 0, 1, some, flip, key);                                                        \
+                for (int64_t b = 0; b < some; b++) offer(s, key[b], i + at[j + b]);                                    \
+            }                                                                                                          \
+        }                                                                                                              \
     }                                                                                                                  \
     static void scan_##T(rt_best *s, const rt_arg *a, int64_t from, int64_t n, uint64_t flip)                          \
     {                                                                                                                  \
         const T *x = (const T *)a->data + from;                                                                        \
         uint64_t key[BLOCK], limit = ~(uint64_t)0;                                                                     \
         T bound = 0;                                                                                                   \
-        bool bounded = bound_##T(x, a->dtype, n, s->k, flip != 0, &bound);                                             \
+        bool bounded = bound_##T(x, n, s->k, flip != 0, &bound);                                             \
         if (bounded) rt_keys(&bound, a->dtype, 0, 1, 1, flip, &limit);                                                 \
         if (bounded && !s->few && n < DENSE * s->k) {                                                                  \
-            collect(s, a, from, n, flip, limit);                                                                       \
+            collect_##T(s, a, from, n, flip, bound);                                                                    \
             return;                                                                                                    \
         }                                                                                                              \
         for (int64_t i = 0; i < n; i += BLOCK) {                                                                       \
@@ -232,6 +246,8 @@ TYPED(int32_t, int32_t)
 TYPED(double, int64_t)
 TYPED(int64_t, int64_t)
 #undef TYPED
+#undef MAX_int32_t
+#undef MAX_int64_t
 
 /* Is one of the elements better than that of its row? */
 static bool beyond_float(const float *x, const float *worst, bool largest)

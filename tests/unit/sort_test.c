@@ -63,13 +63,14 @@ static int64_t at(const Case *c, int64_t row, int64_t i)
     return row / c->inner * c->len * c->inner + i * c->inner + row % c->inner;
 }
 
-/* Few values, many values, rising or falling ones, special ones. */
+/* Few values, many values, rising or falling ones, special ones, magnitudes far apart. */
 static void fill(Case *c, Rng *r)
 {
-    int kind = (int)rng_in(r, 0, 4);
+    int kind = (int)rng_in(r, 0, 5);
     for (int64_t i = 0; i < c->count; i++) {
         uint64_t u = kind == 3 ? (uint64_t)i : kind == 4 ? (uint64_t)(c->count - i) : rng_next(r);
         if (kind == 0) u = u % 5 - 2;
+        if (kind == 5) u >>= rng_in(r, 0, 63), u = rng_next(r) & 1 ? u : -u;
         double f = (double)(int64_t)u / 3;
         if (kind == 1 && is_float(c->dtype)) {
             static const double SPECIAL[] = {0.0, -0.0, INFINITY, -INFINITY, 1, -1};
