@@ -28,28 +28,34 @@ static bool infer(Infer *c)
     return infer_like(c, 0, 0);
 }
 
+/* Every row of the result is written once, from the update where that has it:
+ *   q = r - w[b], circular: mod max      present[b, .., r, ..] = 0 <= q < length ? update[b, .., q, ..] : past[b, .., r, ..] */
 static bool lower(Lw *l, Node n)
 {
     const Write *a = ATTRS(l->g, n, Write);
     int rank = lw_rank(l, 0), axis = (int)(a->axis < 0 ? a->axis + rank : a->axis);
-    KVal i[RANK_MAX], at[RANK_MAX];
+    KVal i[RANK_MAX], at[RANK_MAX], first = {0};
     index_check(l, lw_dim(l, 1, axis), KREL_LE, lw_dim(l, 0, axis), "the update is {got} long, the cache {want}");
     lw_prepare_in(l);
-    lw_in_strided(l, 0), lw_in_strided(l, 1);
+    KBuf past = lw_in_strided(l, 0), update = lw_in_strided(l, 1);
     lw_out(l, 0);
-    lw_kernel(l, "cache");
-    lw_nest_over(l, 0, i);
-    lw_put(l, 0, i, lw_at(l, 0, i));
-    lw_end_nest(l, rank);
-    lw_kernel_end(l);
-    Kb *b = lw_kernel(l, "cache_update");
-    for (int k = 0; k < rank; k++) i[k] = at[k] = kb_for(b, KLOOP_PAR, kb_i(b, 0), kb_dim(b, lw_dim(l, 1, k)));
-    KVal len = kb_dim(b, lw_dim(l, 0, axis)), p = kb_add(b, lw_has(l, 2) ? lw_at(l, 2, i) : kb_i(b, 0), i[axis]);
-    if (circular(a)) p = kb_bin(b, KOP_MOD, p, len);
-    KVal ok = kb_and(b, kb_ge(b, p, kb_i(b, 0)), kb_lt(b, p, len));
-    if (!circular(a)) kb_record(b, ok, "row {got} is written, the cache has {want}", p, len);
-    at[axis] = p;
-    kb_store_if(b, kb_param(b, lw_out(l, 0), true), at, lw_at(l, 1, i), ok);
+    Kb *b = lw_kernel(l, "cache");
+    KVal zero = kb_i(b, 0), len = kb_dim(b, lw_dim(l, 0, axis)), rows = kb_dim(b, lw_dim(l, 1, axis));
+    for (int k = 0; k < rank; k++) {
+        i[k] = at[k] = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_out_dim(l, 0, k)));
+        if (k) continue;
+        first = lw_has(l, 2) ? lw_at(l, 2, i) : zero;
+        if (circular(a) || !lw_has(l, 2)) continue;
+        KVal before = kb_lt(b, first, zero), last = kb_sub(b, len, rows); /* the first row that is outside */
+        KVal ok = kb_and(b, kb_ge(b, first, zero), kb_bin(b, KOP_LE, first, last));
+        kb_record(b, kb_bin(b, KOP_OR, ok, kb_eq(b, rows, zero)), "row {got} is written, the cache has {want}", kb_select(b, before, first, kb_max(b, first, len)), len);
+    }
+    KVal q = kb_sub(b, i[axis], first);
+    if (circular(a)) q = kb_bin(b, KOP_MOD, q, len);
+    KVal in = kb_and(b, kb_ge(b, q, zero), kb_lt(b, q, rows));
+    at[axis] = q;
+    KVal old = kb_load_if(b, kb_param(b, past, false), i, kb_un(b, KOP_NOT, in), (KVal){0});
+    lw_put(l, 0, i, kb_load_if(b, kb_param(b, update, false), at, in, old));
     lw_end_nest(l, rank);
     lw_kernel_end(l);
     return true;
