@@ -36,8 +36,9 @@ static const uint64_t NODE_SALT = 0x9e3779b97f4a7c15u;
 
 typedef struct Edges {
     uint32_t n;                     /* edges, and nodes but the root */
-    int64_t *from, *token, *counts; /* edge i leads to node i + 1; its coordinate or -1 */
-    int64_t longest;
+    int64_t *from, *token;          /* edge i leads to node i + 1 */
+    int64_t *begin, *coordinates;   /* those of the n-grams that end there: coordinates[begin[i]..begin[i + 1]] */
+    int64_t grams, longest;
     uint64_t salt, mask;
     int64_t *table;                 /* [3][mask + PROBES]: node, token, to */
 } Edges;
@@ -72,11 +73,11 @@ static bool edges(Lw *l, Edges *e)
     Blob of[4] = {pool, first, length, begin};
     for (int i = 0; i < 4; i++)
         if (blob_rec(bs, of[i])->kind == BLOB_DERIVED) return false;
-    int64_t D = blob_rec(bs, begin)->count - 1, most = 1;
-    for (int64_t g = 0; g < blob_rec(bs, first)->count; g++) most += blob_get_i(bs, length, g);
+    int64_t D = blob_rec(bs, begin)->count - 1, grams = blob_rec(bs, first)->count, most = 1;
+    for (int64_t g = 0; g < grams; g++) most += blob_get_i(bs, length, g);
     if (most > 1 << 20) return false;
-    int64_t *memory = arena_array(arena, int64_t, 3 * (size_t)most);
-    e->from = memory, e->token = memory + most, e->counts = memory + 2 * most;
+    int64_t *memory = arena_array(arena, int64_t, 3 * (size_t)most + 3 * (size_t)grams + 1), *end_of = memory + 3 * most + 1, *coordinate_of = end_of + grams;
+    e->from = memory, e->token = memory + most, e->begin = memory + 2 * most, e->coordinates = coordinate_of + grams;
     Map known; /* place of an edge by (node, token), as number of the token in the pool's order */
     map_init(&known, arena);
     for (int64_t d = 0; d < D; d++)
@@ -88,15 +89,20 @@ static bool edges(Lw *l, Edges *e)
                 uint64_t key = (uint64_t)token * 0xd6e8feb86659fd93u ^ (uint64_t)node * NODE_SALT, at;
                 if (!map_get(&known, key, &at)) {
                     at = e->n++;
-                    e->from[at] = node, e->token[at] = token, e->counts[at] = -1;
+                    e->from[at] = node, e->token[at] = token;
                     map_put(&known, key, at);
                 } else if (e->from[at] != node || e->token[at] != token) return false;
                 node = (int64_t)at + 1;
             }
-            if (!node || e->counts[node - 1] >= 0) return false; /* none, or twice */
-            e->counts[node - 1] = d;
+            if (!node) return false;
+            e->begin[node]++; /* counted behind the edge node - 1 */
+            end_of[e->grams] = node - 1, coordinate_of[e->grams++] = d;
         }
     if (!e->n) return false;
+    for (uint32_t i = 0; i < e->n; i++) e->begin[i + 1] += e->begin[i]; /* where those of edge i end; then, filled from there, where they begin */
+    for (int64_t g = e->grams; g-- > 0;) e->coordinates[--e->begin[end_of[g] + 1]] = coordinate_of[g];
+    for (uint32_t i = 0; i < e->n; i++) e->begin[i] = e->begin[i + 1];
+    e->begin[e->n] = e->grams;
     for (e->mask = 1; e->mask < 2 * (uint64_t)e->n; e->mask *= 2) continue;
     for (int grow = 0; grow < 3; grow++, e->mask *= 2) {
         uint64_t size = e->mask--;
@@ -114,13 +120,19 @@ static bool count_by_tree(Lw *l, const Edges *e, int64_t max_skip)
 {
     Dims *d = &l->m->dims;
     int64_t size = (int64_t)e->mask + PROBES;
-    Dim sizes[2] = {dim_const(d, 3), dim_const(d, size)}, nodes = dim_const(d, e->n);
+    bool once = true; /* no n-gram has two coordinates: the one of each edge or -1 */
+    for (uint32_t i = 0; i < e->n; i++) once = once && e->begin[i + 1] <= e->begin[i] + 1;
+    int64_t *one_each = once ? arena_array(l->k->arena, int64_t, e->n) : NULL;
+    for (uint32_t i = 0; once && i < e->n; i++) one_each[i] = e->begin[i + 1] > e->begin[i] ? e->coordinates[e->begin[i]] : -1;
+    Dim sizes[2] = {dim_const(d, 3), dim_const(d, size)}, nodes = dim_const(d, once ? e->n : e->n + 1), grams = dim_const(d, e->grams);
     KBuf table = lw_const_buf(l, blob_inline(&l->m->blobs, DT_I64, 3 * size, e->table), "edges", 2, sizes),
-         counts = lw_const_buf(l, blob_inline(&l->m->blobs, DT_I64, e->n, e->counts), "counts", 1, &nodes);
+         counts = once ? lw_const_buf(l, blob_inline(&l->m->blobs, DT_I64, e->n, one_each), "counts", 1, &nodes)
+                       : lw_const_buf(l, blob_inline(&l->m->blobs, DT_I64, e->n + 1, e->begin), "begins", 1, &nodes),
+         several = once ? counts : lw_const_buf(l, blob_inline(&l->m->blobs, DT_I64, e->grams, e->coordinates), "coordinates", 1, &grams);
     KBuf x = lw_in(l, X), y = lw_out(l, 0);
     Kb *b = lw_kernel(l, "ngrams");
     uint32_t px = kb_param(b, x, false), pt = kb_param(b, table, false), pc = kb_param(b, counts, false),
-             py = kb_param(b, y, true);
+             ps = once ? pc : kb_param(b, several, false), py = kb_param(b, y, true);
     KVal zero = kb_i(b, 0), one = kb_i(b, 1), none = kb_i(b, -1), C = kb_dim(b, lw_dim(l, X, 1));
     KVal row = kb_for(b, KLOOP_PAR, zero, kb_dim(b, lw_dim(l, X, 0)));
     KVal col = kb_for(b, KLOOP_VEC, zero, kb_dim(b, lw_out_dim(l, 0, 1)));
@@ -142,11 +154,19 @@ static bool count_by_tree(Lw *l, const Edges *e, int64_t max_skip)
             to = kb_select(b, kb_and(b, same, there), kb_load(b, pt, (KVal[]){kb_i(b, 2), slot}), to);
         }
         node = to;
-        KVal edge = kb_max(b, zero, kb_sub(b, node, one)), coordinate = kb_load(b, pc, &edge);
-        KVal counts_now = kb_and(b, kb_ge(b, coordinate, zero), kb_lt(b, zero, node));
+        KVal edge = kb_max(b, zero, kb_sub(b, node, one)), counts_now = kb_lt(b, zero, node);
         if (!i) counts_now = kb_and(b, counts_now, kb_eq(b, skip, zero)); /* single tokens have no distance */
-        KVal to_y[2] = {row, kb_max(b, zero, coordinate)};
-        kb_store_if(b, py, to_y, kb_add(b, kb_load_if(b, py, to_y, counts_now, (KVal){0}), one), counts_now);
+        KVal coordinate = kb_load(b, pc, &edge);
+        if (once) counts_now = kb_and(b, kb_ge(b, coordinate, zero), counts_now);
+        else {
+            KVal next = kb_add(b, edge, one), end = kb_load(b, pc, &next);
+            KVal gram = kb_for(b, KLOOP_SEQ, coordinate, kb_select(b, counts_now, end, coordinate));
+            coordinate = kb_load(b, ps, &gram);
+        }
+        KVal to_y[2] = {row, once ? kb_max(b, zero, coordinate) : coordinate}, always = {0};
+        KVal found = kb_load_if(b, py, to_y, once ? counts_now : always, (KVal){0});
+        kb_store_if(b, py, to_y, kb_add(b, found, one), once ? counts_now : always);
+        if (!once) kb_end(b);
     }
     for (int i = 0; i < 3; i++) kb_end(b);
     lw_kernel_end(l);
