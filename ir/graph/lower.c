@@ -247,7 +247,9 @@ static bool fits_place(Lw *l, const Graph *region, uint32_t k, KBuf place)
     const ValueRec *v = value_rec(region, region->out.p[k]);
     const TypeRec *t = type_rec(&l->m->types, v->type);
     const KBufRec *b = kbuf(l->k, place);
-    if (!v->def.i || v->content || v->data.i || v->n_out_use != 1 || t->kind != TY_TENSOR || t->layout.i || t->elem != b->elem || t->rank != b->rank) return false;
+    if (!v->def.i || v->content || v->data.i || v->n_out_use != 1) return false;
+    if (t->kind != TY_TENSOR) return b->space == KS_SEQ;
+    if (t->layout.i || t->elem != b->elem || t->rank != b->rank) return false;
     for (int i = 0; i < t->rank; i++)
         if (dim_eq(&l->m->dims, lw_res(l, t->dim[i]), b->dim[i]) != TRI_YES) return false;
     return b->dense;

@@ -141,13 +141,13 @@ static bool infer(Infer *c)
     return true;
 }
 
-/* Has its place before the branches run. */
+/* Has its place before the branches run: sequences do, whatever they will hold. */
 static bool planned(Lw *l, uint32_t r)
 {
     const TypeRec *t = value_trec(l->g, node_out(l->g, l->n, r));
     for (int i = 0; t->kind == TY_TENSOR && i < t->rank; i++)
         if (dim_has_kind(&l->m->dims, lw_out_dim(l, r, i), SYM_NODE)) return false;
-    return t->kind == TY_TENSOR;
+    return true;
 }
 
 /* Is a branch's result of another shape than what follows asks for, whatever the run? */
