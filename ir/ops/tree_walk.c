@@ -4,7 +4,7 @@
  * a leaf then stands in the queue of the next round. No branch depends on data but the ends of those loops.
  *   for each round:  for each group of the queue:  WALKS x CHUNK steps;  next queue = those not at a leaf
  * The walks of a queue are those of a block of rows in one tree, where there are enough rows, else those of one row in
- * all trees. The weights are added up in the same order either way: a row gives the same bits alone and among others.
+ * all trees. Of rows the first round needs no queue: its walks stand side by side at the root. The weights are added up in the same order either way: a row gives the same bits alone and among others.
  * No lanes: a step has two loads from places of its own, and gathers are no faster than loads, or slower (Zen), while
  * lanes would take as many steps as the deepest of their walks. */
 #include "base/bug.h"
@@ -94,23 +94,70 @@ static void make_keys(const Fw *w, KVal first, KVal rows)
     kb_end(b);
 }
 
+/* WALKS walks from at[] on, `taken` steps further: at[k] and, of those that are not at a leaf then, the numbers id[] go to
+ * the queue from place `next` on. The place behind them. */
+static KVal walk_on(const Fw *w, const KVal *id, const KVal *from, KVal *at, KVal taken, KVal next)
+{
+    Kb *b = w->b;
+    KbLoop steps;
+    kb_loop(b, &steps, KLOOP_SEQ, kb_i(b, 0), taken, WALKS, at, NULL);
+    for (int j = 0; j < WALKS; j++) at[j] = step(w, from[j], steps.carry[j]);
+    kb_loop_end(b, &steps, at);
+    for (int j = 0; j < WALKS; j++) {
+        kb_store(b, w->at, &id[j], kb_cast(b, DT_I32, steps.result[j]));
+        kb_store(b, w->queue, &next, kb_cast(b, DT_I32, id[j]));
+        next = kb_add(b, next, inner(w, steps.result[j]));
+    }
+    return next;
+}
+
+/* The first round of whole groups of rows, whose walks are known without a queue: their numbers lie `width` apart. What
+ * is left of n walks joins those that are not at a leaf. The queue's length. */
+static KVal first_round(const Fw *w, KVal n, KVal root, KVal depth, KVal row)
+{
+    Kb *b = w->b;
+    KVal zero = kb_i(b, 0), taken = kb_min(b, kb_i(b, CHUNK), depth), groups = kb_div(b, n, kb_i(b, WALKS)), next;
+    KVal id[WALKS], from[WALKS], at[WALKS];
+    KbLoop group;
+    kb_loop(b, &group, KLOOP_SEQ, zero, groups, 1, &zero, NULL);
+    KVal place = kb_mul(b, group.iv, kb_i(b, WALKS * w->width));
+    for (int j = 0; j < WALKS; j++) {
+        id[j] = kb_add(b, place, kb_i(b, j * w->width));
+        from[j] = w->a->keys ? id[j] : kb_add(b, row, id[j]);
+        at[j] = kb_cast(b, DT_I64, root);
+    }
+    next = walk_on(w, id, from, at, taken, group.carry[0]);
+    kb_loop_end(b, &group, &next);
+    KVal done = kb_mul(b, groups, kb_i(b, WALKS)), k = kb_for(b, KLOOP_SEQ, done, n), number = kb_mul(b, k, kb_i(b, w->width));
+    KVal to = kb_add(b, group.result[0], kb_sub(b, k, done));
+    kb_store(b, w->at, &number, root);
+    kb_store(b, w->queue, &to, kb_cast(b, DT_I32, number));
+    kb_end(b);
+    return kb_add(b, group.result[0], kb_sub(b, n, done));
+}
+
 /* at[k * apart] = the leaf of walk k < n. The walks are of rows in one tree from the node `root` on, or, where that is
  * 0, of one row in tree k; their numbers are k * apart. Walk `spare` only fills groups up: it stands at a leaf. depth:
  * of the deepest tree. row: the first one. */
 static void walk(const Fw *w, KVal n, KVal root, KVal depth, KVal row, int64_t spare)
 {
     Kb *b = w->b;
-    KVal zero = kb_i(b, 0), chunk = kb_i(b, CHUNK), none = kb_i(b, spare);
-    KVal k = kb_for(b, KLOOP_VEC, zero, n), number = root.i ? kb_mul(b, k, kb_i(b, w->width)) : k;
-    kb_store(b, w->at, &number, root.i ? root : kb_load(b, w->root, &k));
-    kb_store(b, w->queue, &k, kb_cast(b, DT_I32, number));
-    kb_end(b);
+    KVal zero = kb_i(b, 0), one = kb_i(b, 1), chunk = kb_i(b, CHUNK), none = kb_i(b, spare), begin = zero, k;
     Dim nodes = lw_dim(w->l, 1, 0);
     KVal leaf = w->a->keys ? kb_dim(b, dim_add(&w->l->m->dims, nodes, dim_const(&w->l->m->dims, -1))) : zero;
     kb_store(b, w->at, &none, kb_cast(b, DT_I32, leaf));
-
-    KbLoop round, group, steps;
-    kb_loop(b, &round, KLOOP_SEQ, zero, kb_ceil_div(b, depth, CHUNK), 1, &n, NULL);
+    if (root.i) {
+        KVal whole = kb_eq(b, kb_and(b, n, kb_i(b, WALKS - 1)), zero); /* then none is at the root any more */
+        n = first_round(w, n, root, depth, row);
+        begin = kb_select(b, whole, one, zero);
+    } else {
+        k = kb_for(b, KLOOP_VEC, zero, n);
+        kb_store(b, w->at, &k, kb_load(b, w->root, &k));
+        kb_store(b, w->queue, &k, kb_cast(b, DT_I32, k));
+        kb_end(b);
+    }
+    KbLoop round, group;
+    kb_loop(b, &round, KLOOP_SEQ, begin, kb_ceil_div(b, depth, CHUNK), 1, &n, NULL);
     k = kb_add(b, round.carry[0], kb_for(b, KLOOP_VEC, zero, kb_i(b, K_LANES)));
     kb_store(b, w->queue, &k, kb_const_i(b, DT_I32, spare));
     kb_end(b);
@@ -123,15 +170,7 @@ static void walk(const Fw *w, KVal n, KVal root, KVal depth, KVal row, int64_t s
         at[j] = kb_cast(b, DT_I64, kb_load(b, w->at, &id[j]));
         from[j] = !root.i ? row : w->a->keys ? id[j] : kb_add(b, row, kb_and(b, id[j], kb_i(b, w->rows - 1)));
     }
-    kb_loop(b, &steps, KLOOP_SEQ, zero, taken, WALKS, at, NULL);
-    for (int j = 0; j < WALKS; j++) at[j] = step(w, from[j], steps.carry[j]);
-    kb_loop_end(b, &steps, at);
-    KVal next = group.carry[0];
-    for (int j = 0; j < WALKS; j++) {
-        kb_store(b, w->at, &id[j], kb_cast(b, DT_I32, steps.result[j]));
-        kb_store(b, w->queue, &next, kb_cast(b, DT_I32, id[j]));
-        next = kb_add(b, next, inner(w, steps.result[j]));
-    }
+    KVal next = walk_on(w, id, from, at, taken, group.carry[0]);
     kb_loop_end(b, &group, &next);
     kb_loop_end(b, &round, &group.result[0]);
 }
