@@ -5,7 +5,8 @@
  *       store %y[%i, %j] = max(load %x[%i, %j], 0.0)      }
  * The parameters lose a dim, so each launch passes views of its buffers instead. Neither variable may be used for
  * anything else, and a parameter is changed only when all its accesses fit. A vec loop without carries counts as the
- * inner loop, too: schedule makes vector loops anew afterwards. */
+ * inner loop, too, since schedule makes vector loops anew afterwards: unless its stores are some elements apart, which
+ * schedule would not choose (channels brought together, codegen/weave.c). */
 #include "passes/kernel/schedule_collapse.h"
 #include <string.h>
 
@@ -115,13 +116,24 @@ static bool fits(KModule *m, const Kernel *k, Pair *q, Arena *a)
     return true;
 }
 
+/* Is it a vec loop with a store that schedule has no lanes for? */
+static bool lanes_apart(const KModule *m, const Kernel *k, KInst loop)
+{
+    const KInstRec *r = kinst(k, loop);
+    KVal j = {kblock(k, r->body)->param};
+    int64_t stride;
+    for (KInst i = kblock(k, r->body)->first; r->loop == KLOOP_VEC && i.i; i = kinst(k, i)->next)
+        if (kinst(k, i)->op == KOP_STORE && (!kx_access_stride(k, m->dims, i, j, &stride) || stride != 1)) return true;
+    return false;
+}
+
 static bool find(KModule *m, const Kernel *k, Pair *q, Arena *a)
 {
     for (uint32_t i = k->inst.n; i-- > 1;) { /* inner pairs first */
         const KInstRec *r = &k->inst.p[i];
         if (!r->block.i || r->op != KOP_FOR || r->loop != KLOOP_PAR) continue;
         *q = (Pair){.outer = {i}, .inner = only_loop(k, r->body)};
-        if (!q->inner.i || kinst(k, q->inner)->loop == KLOOP_SEQ || kinst(k, q->inner)->n_res) continue;
+        if (!q->inner.i || kinst(k, q->inner)->loop == KLOOP_SEQ || kinst(k, q->inner)->n_res || lanes_apart(m, k, q->inner)) continue;
         if (fits(m, k, q, a)) return true;
     }
     return false;
