@@ -272,7 +272,7 @@ static uint64_t hash_recipe(Blobs *bs, const Recipe *p)
     for (uint32_t i = 0; i < p->n_src; i++) h = hash_mix(h, blob_hash(bs, p->src[i]));
     if (p->kind == RECIPE_GRAPH) return hash_mix(h, p->graph);
     const int64_t part[] = {p->batch,    p->K,        p->N,    p->kc,       p->g, p->src_off, p->stride_t,
-                            p->stride_k, p->stride_n, p->k_in, p->stride_q, p->m, p->panel, p->sides, p->stride_side};
+                            p->stride_k, p->stride_n, p->k_in, p->stride_q, p->m, p->panel, p->sides, p->stride_side, p->r, p->step[0], p->step[1]};
     return hash_bytes(part, sizeof part, h);
 }
 
@@ -311,7 +311,7 @@ static bool recipe_equal(Blobs *bs, const Recipe *p, const Recipe *q)
            p->src_off == q->src_off && p->stride_t == q->stride_t && p->stride_k == q->stride_k &&
            p->stride_n == q->stride_n && p->k_in == q->k_in && p->stride_q == q->stride_q && p->m == q->m &&
            p->panel == q->panel && p->sides == q->sides &&
-           p->stride_side == q->stride_side;
+           p->stride_side == q->stride_side && p->r == q->r && p->step[0] == q->step[0] && p->step[1] == q->step[1];
 }
 
 bool blob_equal(Blobs *bs, Blob a, Blob b)
@@ -401,10 +401,12 @@ static void print_recipe(Str *s, const Blobs *bs, const Recipe *p)
         if (p->k_in) str_printf(s, ", ki=%lld, sq=%lld", (long long)p->k_in, (long long)p->stride_q);
         if (p->sides) str_printf(s, ", sides=%lld, ss=%lld", (long long)p->sides, (long long)p->stride_side);
     }
-    if (p->kind == RECIPE_WINOGRAD)
+    if (p->kind == RECIPE_WINOGRAD) {
         str_printf(s, ", m=%lld, K=%lld, N=%lld, panel=%lld, off=%lld, sk=%lld, sn=%lld", (long long)p->m,
                    (long long)p->K, (long long)p->N, (long long)p->panel, (long long)p->src_off, (long long)p->stride_k,
                    (long long)p->stride_n);
+        if (p->r) str_printf(s, ", r=%lld, sv=%lld, sh=%lld", (long long)p->r, (long long)p->step[0], (long long)p->step[1]);
+    }
     str_char(s, ')');
 }
 
@@ -449,35 +451,49 @@ void blob_print(Str *s, const Blobs *bs, Blob b)
 
 /* ---- transformed weights ---- */
 
+static bool winograd_of(const Recipe *r, Winograd *w)
+{
+    return r->m == (int)r->m && r->r == (int)r->r && winograd_make((int)r->m, r->r ? (int)r->r : 3, w);
+}
+
 int64_t recipe_winograd_count(const Recipe *r)
 {
     Winograd w;
     int64_t n = r->N > INT64_MAX - K_STRIP ? -1 : (r->N + K_STRIP - 1) / K_STRIP * K_STRIP;
-    if (!winograd_make((int)r->m, &w) || r->m != w.m || r->K < 1 || r->N < 1 || n < 1 || r->panel < 1 ||
+    if (!winograd_of(r, &w) || r->K < 1 || r->N < 1 || n < 1 || r->panel < 1 ||
         r->panel % K_STRIP || __builtin_mul_overflow(n, r->K, &n) ||
         __builtin_mul_overflow(n, (int64_t)w.n * w.n, &n))
         return -1;
+    const int64_t *step = r->step;
+    if (r->r && (step[0] < 1 || step[1] < 1 || step[0] > r->K || step[1] > r->K / step[0] || r->K % (step[0] * step[1]))) return -1;
     return n;
+}
+
+int64_t recipe_winograd_taps(const Recipe *r)
+{
+    Winograd w;
+    return winograd_of(r, &w) ? w.r * w.r * (r->r ? r->step[0] * r->step[1] : 1) : -1;
 }
 
 bool recipe_winograd_panel(const Recipe *r, int64_t n0, bool (*read)(void *arg, int64_t first, int64_t n, float *to),
                            void *arg, float *w, float *to)
 {
     Winograd f;
-    bool ok = winograd_make((int)r->m, &f);
+    if (!winograd_of(r, &f)) return false;
+    bool ok = true;
     int64_t cols = r->N - n0 < r->panel ? r->N - n0 : r->panel, strips = (cols + K_STRIP - 1) / K_STRIP,
-            run = r->K * WINOGRAD_TAPS;
+            step[2] = {r->r ? r->step[0] : 1, r->r ? r->step[1] : 1},
+            taps = recipe_winograd_taps(r), run = r->K * f.r * f.r;
     for (int64_t s = 0; ok && s < strips; s++) {
         for (int64_t n = 0; ok && n < K_STRIP; n++) {
             float *here = w + n * run;
             int64_t at = r->src_off + (n0 + s * K_STRIP + n) * r->stride_n;
             if (s * K_STRIP + n >= cols) memset(here, 0, (size_t)run * sizeof *here);
-            else if (r->stride_k == WINOGRAD_TAPS) ok = read(arg, at, run, here);
+            else if (r->stride_k == taps) ok = read(arg, at, run, here);
             else
-                for (int64_t k = 0; ok && k < r->K; k++)
-                    ok = read(arg, at + k * r->stride_k, WINOGRAD_TAPS, here + k * WINOGRAD_TAPS);
+                for (int64_t c = 0; ok && c < run / taps; c++) ok = read(arg, at + c * r->stride_k, taps, here + c * taps);
         }
-        if (ok) winograd_weights(&f, r->K, w, to + s * r->K * K_STRIP, strips * r->K * K_STRIP);
+        if (ok) winograd_weights(&f, r->K, step, w, to + s * r->K * K_STRIP, strips * r->K * K_STRIP);
     }
     return ok;
 }

@@ -18,8 +18,9 @@ typedef enum RecipeKind { RECIPE_PACK, RECIPE_GRAPH, RECIPE_WINOGRAD } RecipeKin
  * Element (batch t, k, n) of the source is at  src_off + t*stride_t + k*stride_k + n*stride_n  (in elements); with k_in > 0, k*stride_k is
  * (k / k_in)*stride_q + (k % k_in)*stride_k: two axes of the source make up k. With `sides` > 1 so many matrices, stride_side apart, lie side by side and
  * their strips take turns: N/16 times one strip of each.
- * WINOGRAD: the transformed weights of a 3 x 3 convolution (winograd.h) with tiles of m x m: [panel][(m+2)*(m+2)][N/16][K][16], a panel holds `panel`
- * columns, the last one what is left, rounded up to 16. Tap t of (k, n) is at src_off + t + k*stride_k + n*stride_n. f32 only.
+ * WINOGRAD: the transformed weights of a convolution by minimal filtering (winograd.h) F(m,r): [panel][n*n][N/16][K][16], a panel holds `panel`
+ * columns, the last one what is left, rounded up to 16. Tap t of (input channel c, n) is at src_off + t + c*stride_k + n*stride_n; with steps v, h of the
+ * convolution, K counts the input channels of each of v*h places. f32 only.
  * GRAPH: `graph` (index into the module's graphs) evaluated over `src` blobs, its one result. */
 typedef struct Recipe {
     RecipeKind kind;
@@ -28,7 +29,7 @@ typedef struct Recipe {
     int64_t src_off, stride_t, stride_k, stride_n;
     int64_t k_in, stride_q;                  /* k_in 0: k is one axis */
     int64_t sides, stride_side;              /* sides 0: one */
-    int64_t m, panel;                        /* WINOGRAD */
+    int64_t m, panel, r, step[2];            /* WINOGRAD; r 0: 3 taps in steps of 1 */
     uint32_t graph;                          /* GRAPH */
 } Recipe;
 
@@ -53,7 +54,9 @@ static inline int64_t recipe_k(const Recipe *r, int64_t k) { return r->k_in ? k 
 static inline int64_t recipe_strips(const Recipe *r) { return (r->N + 15) / 16 * (r->sides ? r->sides : 1); }
 /* WINOGRAD: elements of all panels, or -1 when fields do not fit each other. */
 int64_t recipe_winograd_count(const Recipe *);
-/* WINOGRAD: computes the panel that begins with column n0 into to[]. w: all K x 9 weights of 16 columns, what `read` brings there of columns n0.. (beyond N: zeros). */
+/* WINOGRAD: taps of the convolution's kernel, of a recipe that has a count. */
+int64_t recipe_winograd_taps(const Recipe *);
+/* WINOGRAD: computes the panel that begins with column n0 into to[]. w: room for K x 9 weights of 16 columns, what `read` brings there of columns n0.. (beyond N: zeros). */
 bool recipe_winograd_panel(const Recipe *, int64_t n0, bool (*read)(void *arg, int64_t first, int64_t n, float *to), void *arg, float *w, float *to);
 
 void blobs_init(Blobs *, Arena *);

@@ -188,10 +188,17 @@ static bool winograd(Lex *x, Blobs *bs, Recipe *r, int64_t count)
         !field(x, "panel", &r->panel) || !field(x, "off", &r->src_off) || !field(x, "sk", &r->stride_k) ||
         !field(x, "sn", &r->stride_n))
         return false;
-    int64_t lo = r->src_off, hi = lo;
+    if (lex_accept(x, ',')) {
+        if (!lex_expect_ident(x, "r") || !lex_expect(x, '=') || !lex_int(x, &r->r) || !field(x, "sv", &r->step[0]) ||
+            !field(x, "sh", &r->step[1]))
+            return false;
+        if (!r->r) return lex_error(x, "sizes of a recipe do not fit each other");
+    }
+    int64_t lo = r->src_off, hi = lo, places;
     if (recipe_winograd_count(r) != count || !r->src[0].i || blob_rec(bs, r->src[0])->elem != DT_F32)
         return lex_error(x, "sizes of a recipe do not fit each other");
-    if (!reach(WINOGRAD_TAPS, 1, &lo, &hi) || !reach(r->K, r->stride_k, &lo, &hi) ||
+    places = r->r ? r->step[0] * r->step[1] : 1;
+    if (!reach(recipe_winograd_taps(r), 1, &lo, &hi) || !reach(r->K / places, r->stride_k, &lo, &hi) ||
         !reach(r->N, r->stride_n, &lo, &hi) || lo < 0 || hi >= blob_rec(bs, r->src[0])->count)
         return lex_error(x, "the recipe reads outside of its source");
     return true;

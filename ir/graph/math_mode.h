@@ -1,7 +1,7 @@
 /* math_mode.h: how exact arithmetic has to be: a module's mode, and nodes with a mode of their own.
  *
  *   strict     direct algorithms, denormals kept
- *   default    the accuracy contract; algorithms that are no less exact than direct ones (Winograd F(2x2,3x3))
+ *   default    the accuracy contract; algorithms that are no less exact than direct ones (Winograd, tiles of 2 x 2)
  *   fast       1e-3 of the largest magnitude: F(4x4,3x3), sums in another order, weights that memory bounds as f16
  *   bf16       products of bfloat16 operands, sums in f32
  *
@@ -15,8 +15,8 @@
 #include "ir/graph/ir.h"
 
 typedef enum MathRight {
-    MATH_WINOGRAD_2 = 1,  /* F(2x2,3x3) and its like: products of sums of inputs, error not above direct's */
-    MATH_WINOGRAD_4 = 2,  /* F(4x4,3x3) */
+    MATH_WINOGRAD_2 = 1,  /* tiles of 2 x 2 outputs: products of sums of inputs, error not above direct's */
+    MATH_WINOGRAD_4 = 2,  /* larger ones: F(4x4,3x3), F(3x3,2x2) */
     MATH_REASSOCIATE = 4, /* sums in any order */
     MATH_BF16_PRODUCTS = 8,
     MATH_HALF_WEIGHTS = 32, /* constant right sides rounded to f16 where few rows meet them */

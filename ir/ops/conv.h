@@ -48,7 +48,7 @@ KBuf conv_depthwise_weights(Lw *, int64_t taps, Dim channels);
 bool conv_lower_macc(Lw *, const ConvCase *);
 /* The same of bytes (ByteConv): one group; operand 2 is what stands around the image (absent: 0), the result i32. */
 bool conv_lower_bytes(Lw *, const ConvCase *);
-/* Minimal filtering with tiles of m x m outputs (conv_winograd.h): 3 x 3, stride 1, constant weights, f32. pool: a
+/* Minimal filtering with tiles of m x m outputs (conv_winograd.h), constant weights, f32. pool: a
  * MaxPool that ends the group (conv_pooled.h), whose results are stored instead; or none. */
 bool conv_lower_winograd(Lw *, const ConvCase *, int m, Node pool);
 /* A plain nest, whatever the groups: always. */

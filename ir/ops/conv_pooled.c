@@ -3,17 +3,15 @@
  *   graph @pool(%x) -> (%y) { %1 = Conv(%x, %w, %b) {winograd=2}  %2 = Relu(%1)  %y = MaxPool(%2) {kernel_shape=[2,2], strides=[2,2]} } */
 #include "ir/ops/conv_pooled.h"
 #include "ir/ops/pool.h"
-#include "ir/winograd.h"
 
 bool conv_pooled_fits(const Graph *g, Node conv, const Graph *after, Node pool)
 {
     Dims *d = &g->m->dims;
     const NodeRec *c = node_rec(g, conv), *p = node_rec(after, pool);
-    Winograd f;
     Window w;
     const char *why;
     if (c->op != OP_Conv || p->op != OP_MaxPool || p->n_out != 1) return false;
-    if (!winograd_make((int)ATTRS(g, conv, Conv)->winograd, &f) || value_trec(after, node_out(after, pool, 0))->elem != DT_F32 ||
+    if ((ATTRS(g, conv, Conv)->winograd != 2 && ATTRS(g, conv, Conv)->winograd != 4) || value_trec(after, node_out(after, pool, 0))->elem != DT_F32 ||
         !pool_resolve(after, pool, &w, &why) || w.n != 2)
         return false;
     Dim one = dim_const(d, 1), two = dim_const(d, 2);

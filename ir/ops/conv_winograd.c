@@ -1,10 +1,11 @@
-/* conv_winograd.c: 3 x 3 convolutions of stride 1 by minimal filtering (ir/winograd.h): an m x m tile of outputs takes
- * (m+2)^2 products per pair of channels where direct sums take 9 m^2.
+/* conv_winograd.c: convolutions by minimal filtering (ir/winograd.h): an m x m tile of outputs of an r x r kernel takes
+ * n^2 products per pair of channels, n = m+r-1, where direct sums take r^2 m^2. With a stride of s and r*s x r*s taps, each
+ * of the s*s places within a step is a channel (ic counts them all): those of a row of the input lie side by side.
  *
  *   for q = 0..blocks*groups par {                       a block of tiles, a group of panels of output channels
  *     for each tile i of the block:   V[xi][i][ic] = B^T d B            lanes over input channels
  *     for each panel of the group {
- *       for xi < (m+2)^2:             M[xi][i][oc] = macc V[xi] * U[panel][xi]
+ *       for xi < n^2:                 M[xi][i][oc] = macc V[xi] * U[panel][xi]
  *       for each tile i:              y = A^T M A, bias, what follows   lanes over output channels
  *     }
  *   }
@@ -16,9 +17,9 @@
  *
  * Where the weights that pass would push V and M out of L2, planes come in turns of one row of the tile
  * (WinogradPlan.by_rows), with one panel a group:
- *       for r < m+2 {
+ *       for r < n {
  *         for each tile i:            V[j][i][ic] = (row r of B^T) d B
- *         for j < m+2:                M[j][i][oc] = macc V[j] * U[panel][r][j]
+ *         for j < n:                  M[j][i][oc] = macc V[j] * U[panel][r][j]
  *         for each tile i:            part[r][i][oc] = M A, or behind the last row y = A^T part, ...
  *       } */
 #include "ir/ops/conv_winograd.h"
@@ -32,16 +33,17 @@ enum {
 
 typedef struct Wn {
     Lw *l;
-    Node pool;                       /* or none */
+    Node pool;                         /* or none */
     const ConvCase *c;
     Winograd f;
-    ConvRows r;                      /* how the input lies */
-    int64_t ic, oc, panel, tiles;    /* tiles: of a block */
-    Dim rows, cols, per_image, all;  /* tiles along the image's axes, of an image, of what blocks are cut from */
-    bool across;                     /* that is the batch (all sizes are known); else an image */
+    ConvRows r;                        /* how the input lies */
+    int64_t ic, run, oc, panel, tiles; /* ic: places within a step and their channels; run: that lie side by side; tiles: of a block */
+    bool dense;                        /* x is [image, row, column and channel]: run is of all places in a row */
+    Dim rows, cols, per_image, all;    /* tiles along the image's axes, of an image, of what blocks are cut from */
+    bool across;                       /* that is the batch (all sizes are known); else an image */
     KVal image;
-    bool by_rows;                    /* planes in turns of one row of the tile */
-    uint32_t x, u, v, sum, y, part;  /* parameters and locals */
+    bool by_rows;                      /* planes in turns of one row of the tile */
+    uint32_t x, u, v, sum, y, part;    /* parameters and locals */
     int64_t v_plane, m_plane;
 } Wn;
 
@@ -81,7 +83,7 @@ static KVal combination(Kb *b, int n, const double *c, const KVal *x, int step)
 static void input_line(Kb *b, const Winograd *f, const KVal *x, int step, KVal *to, int to_step)
 {
     for (int j = 0; j < f->n; j++) {
-        bool pair = j > 0 && j < f->n - 1;
+        bool pair = j % 2 ? j + 1 < f->n - 1 : j > 0 && j < f->n - 1;
         if (!pair) to[j * to_step] = combination(b, f->n, f->bt[j], x, step);
         if (!pair || j % 2 == 0) continue;
         double even[WINOGRAD_N], odd[WINOGRAD_N], p = 1;
@@ -101,14 +103,16 @@ static void input_line(Kb *b, const Winograd *f, const KVal *x, int step, KVal *
 static void output_line(Kb *b, const Winograd *f, const KVal *x, int step, KVal *to, int to_step)
 {
     KVal both[2][WINOGRAD_N]; /* even and odd rows */
-    for (int j = 1; j + 1 < f->n; j += 2) {
+    int pairs = f->n - 2 - f->n % 2; /* points behind 0 that come with their negative */
+    for (int j = 1; j <= pairs; j += 2) {
         KVal p = x[j * step], q = x[(j + 1) * step];
         both[0][j] = kb_add(b, p, q);
         both[1][j] = kb_sub(b, p, q);
     }
     for (int i = 0; i < f->m; i++) {
         KVal sum = {0};
-        for (int j = 1; j + 1 < f->n; j += 2) sum = plus(b, sum, both[i % 2][j], f->at[i][j]);
+        for (int j = 1; j <= pairs; j += 2) sum = plus(b, sum, both[i % 2][j], f->at[i][j]);
+        for (int j = pairs + 1; j < f->n - 1; j++) sum = plus(b, sum, x[j * step], f->at[i][j]);
         sum = plus(b, sum, x[0], f->at[i][0]);
         to[i * to_step] = plus(b, sum, x[(f->n - 1) * step], f->at[i][f->n - 1]);
     }
@@ -149,11 +153,12 @@ static KVal axis_inside(const Wn *x, Kb *b, int i, KVal first)
     Dims *d = kb_module(b)->dims;
     const Window *w = &x->c->w;
     /* the last tile may reach beyond what windows read */
-    Dim reach = dim_sub(d, dim_mul(d, i ? x->cols : x->rows, dim_const(d, x->f.m)), dim_sub(d, w->begin[i], dim_const(d, 2)));
+    Dim steps = dim_add(d, dim_mul(d, i ? x->cols : x->rows, dim_const(d, x->f.m)), dim_const(d, x->f.r - 1)),
+        reach = dim_sub(d, dim_mul(d, steps, dim_const(d, w->stride[i])), w->begin[i]);
     KVal in = {0};
     if (w->below[i]) in = kb_ge(b, first, kb_i(b, 0));
     if (dim_le(d, reach, w->in[i]) != TRI_YES)
-        in = both(b, in, kb_ge(b, kb_dim(b, w->in[i]), kb_add(b, first, kb_i(b, x->f.n))));
+        in = both(b, in, kb_ge(b, kb_dim(b, w->in[i]), kb_add(b, first, kb_i(b, x->f.n * w->stride[i]))));
     return in;
 }
 
@@ -161,17 +166,29 @@ static KVal axis_inside(const Wn *x, Kb *b, int i, KVal first)
 static void input_tile(const Wn *x, Kb *b, KVal i, const Place *p, const KVal *first, bool checked, int only)
 {
     int n = x->f.n;
+    const Window *w = &x->c->w;
     KVal d[WINOGRAD_N * WINOGRAD_N], half[WINOGRAD_N * WINOGRAD_N] = {0}, to[WINOGRAD_N * WINOGRAD_N], at[2][WINOGRAD_N], in[2][WINOGRAD_N];
+    KVal row = kb_mul(b, i, kb_i(b, x->ic)), from[2] = {first[0], first[1]};
+    int64_t unit = x->dense ? x->run / w->stride[1] : 1; /* elements of a column */
+    for (int a = 0; a < 2; a++) {
+        if (w->stride[a] == 1 || (a && x->dense)) continue;
+        KVal place = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_i(b, w->stride[a]));
+        row = kb_add(b, row, kb_mul(b, place, kb_i(b, a ? x->run : x->ic / w->stride[0])));
+        from[a] = kb_add(b, from[a], place);
+    }
+    KVal c = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, x->run));
+    if (x->dense) from[1] = kb_add(b, kb_mul(b, from[1], kb_i(b, unit)), c);
     for (int a = 0; a < 2; a++)
         for (int k = 0; k < n; k++) {
-            at[a][k] = kb_add(b, first[a], kb_i(b, k));
-            in[a][k] = kb_lt(b, kb_cast(b, DT_U64, at[a][k]), kb_cast(b, DT_U64, kb_dim(b, x->c->w.in[a])));
+            int64_t each = a ? unit : 1;
+            at[a][k] = kb_add(b, from[a], kb_i(b, k * w->stride[a] * each));
+            Dim end = dim_mul(kb_module(b)->dims, w->in[a], dim_const(kb_module(b)->dims, each));
+            in[a][k] = kb_lt(b, kb_cast(b, DT_U64, at[a][k]), kb_cast(b, DT_U64, kb_dim(b, end)));
         }
     KVal pred[WINOGRAD_N * WINOGRAD_N];
     for (int k = 0; checked && k < n * n; k++) pred[k] = kb_and(b, in[0][k / n], in[1][k % n]);
-    KVal row = kb_mul(b, i, kb_i(b, x->ic)), c = kb_for(b, KLOOP_VEC, kb_i(b, 0), kb_i(b, x->ic));
     for (int k = 0; k < n * n; k++) {
-        KVal idx[4] = {p->image, c, at[0][k / n], at[1][k % n]};
+        KVal idx[4] = {p->image, x->dense ? at[0][k / n] : c, x->dense ? at[1][k % n] : at[0][k / n], at[1][k % n]};
         d[k] = (KVal){0};
         if (only >= 0 && x->f.bt[only][k / n] == 0) continue;
         d[k] = checked ? kb_load_if(b, x->x, idx, pred[k], (KVal){0}) : kb_load(b, x->x, idx);
@@ -182,6 +199,8 @@ static void input_tile(const Wn *x, Kb *b, KVal i, const Place *p, const KVal *f
     for (int k = 0; k < (only < 0 ? n : 1); k++) input_line(b, &x->f, half + k * n, 1, to + k * n, 1);
     for (int k = 0; k < (only < 0 ? n * n : n); k++) kb_store(b, x->v, (KVal[]){kb_i(b, k), kb_add(b, row, c)}, to[k]);
     kb_end(b);
+    for (int a = 0; a < 2; a++)
+        if (w->stride[a] > 1 && !(a && x->dense)) kb_end(b);
 }
 
 /* only: the row of the tile, -1: all. */
@@ -191,7 +210,7 @@ static void input(const Wn *x, Kb *b, KVal t0, KVal count, int only)
     /* blocks are whole: what is missing to the last one repeats the last tile */
     Place p = place(x, b, kb_min(b, kb_add(b, t0, i), kb_sub(b, kb_dim(b, x->all), kb_i(b, 1))));
     for (int a = 0; a < 2; a++) {
-        first[a] = kb_sub(b, p.at[a], kb_dim(b, x->c->w.begin[a]));
+        first[a] = kb_sub(b, kb_mul(b, p.at[a], kb_i(b, x->c->w.stride[a])), kb_dim(b, x->c->w.begin[a]));
         in = both(b, in, axis_inside(x, b, a, first[a]));
     }
     for (int checked = 0; checked <= (in.i != 0); checked++) {
@@ -210,20 +229,26 @@ static void products(const Wn *x, Kb *b, KVal rows, KVal panel, KVal cols, KVal 
     KVal xi = x->by_rows ? kb_add(b, kb_mul(b, row, kb_i(b, x->f.n)), local) : local;
     KVal wide = kb_mul(b, kb_div(b, kb_add(b, cols, kb_i(b, K_LANES - 1)), lanes), lanes);
     KVal u0 = kb_add(b, kb_mul(b, panel, kb_i(b, planes * x->panel * x->ic)), kb_mul(b, kb_mul(b, xi, wide), kb_i(b, x->ic)));
-    KMacc spec = {.a = x->v, .b = x->u, .m_inner = true, .b_packed = true, .acc = DT_F32, .b_next = x->panel * x->ic};
-    TileProblem p = {.acc = DT_F32, .a_type = DT_F32, .b_type = DT_F32, .M = x->tiles, .N = x->panel, .K = x->ic, .T = 1,
-                     .a_row_bytes = x->ic * 4, .a_plain = true, .b_packed = true, .pack_kc = x->ic};
-    TileChoice t = contract_choose(&kb_module(b)->target, &p);
-    spec.mr = (uint8_t)t.mr, spec.nv = (uint8_t)t.nv;
-    KVal args[KM_ARGS] = {[KM_ROWS] = rows, [KM_COLS] = cols, [KM_K] = kb_i(b, x->ic), [KM_T] = kb_i(b, 1),
-                          [KM_AK] = kb_i(b, 1), [KM_BK] = lanes, [KM_BSTRIP] = kb_i(b, x->ic * K_LANES)};
-    KbMacc m;
     KVal plane = kb_mul(b, local, kb_i(b, x->v_plane));
-    kb_macc(b, &m, &spec, args);
-    kb_macc_addr(b, &m, kb_add(b, plane, kb_mul(b, m.i, kb_i(b, x->ic))), (KVal){0}, u0);
-    kb_macc_epilogue(b, &m);
-    kb_store(b, x->sum, (KVal[]){local, kb_add(b, kb_mul(b, m.i, kb_i(b, x->panel)), m.j)}, m.acc);
-    kb_macc_end(b, &m);
+    int64_t most = ceil_div(x->ic, winograd_sums(&x->f, x->ic));
+    for (int64_t k0 = 0; k0 < x->ic; k0 += most) {
+        int64_t K = min64(most, x->ic - k0);
+        KMacc spec = {.a = x->v, .b = x->u, .m_inner = true, .b_packed = true, .acc = DT_F32, .b_next = x->panel * x->ic};
+        TileProblem p = {.acc = DT_F32, .a_type = DT_F32, .b_type = DT_F32, .M = x->tiles, .N = x->panel, .K = K, .T = 1,
+                         .a_row_bytes = x->ic * 4, .a_plain = true, .b_packed = true, .pack_kc = x->ic};
+        TileChoice t = contract_choose(&kb_module(b)->target, &p);
+        spec.mr = (uint8_t)t.mr, spec.nv = (uint8_t)t.nv;
+        KVal args[KM_ARGS] = {[KM_ROWS] = rows, [KM_COLS] = cols, [KM_K] = kb_i(b, K), [KM_T] = kb_i(b, 1),
+                              [KM_AK] = kb_i(b, 1), [KM_BK] = lanes, [KM_BSTRIP] = kb_i(b, x->ic * K_LANES)};
+        KbMacc m;
+        kb_macc(b, &m, &spec, args);
+        kb_macc_addr(b, &m, kb_add(b, kb_add(b, plane, kb_i(b, k0)), kb_mul(b, m.i, kb_i(b, x->ic))), (KVal){0},
+                     k0 ? kb_add(b, u0, kb_i(b, k0 * K_LANES)) : u0);
+        kb_macc_epilogue(b, &m);
+        KVal at[2] = {local, kb_add(b, kb_mul(b, m.i, kb_i(b, x->panel)), m.j)};
+        kb_store(b, x->sum, at, k0 ? kb_add(b, m.acc, kb_load(b, x->sum, at)) : m.acc);
+        kb_macc_end(b, &m);
+    }
     kb_end(b);
 }
 
@@ -376,7 +401,7 @@ static void block_by_rows(const Wn *x, Kb *b, KVal t0, KVal rows, KVal live, KVa
 static bool applies(Lw *l, const ConvCase *c, int64_t *ic, int64_t *oc, Blob *weights)
 {
     Dims *d = &l->m->dims;
-    if (!winograd_window(&c->w, c->group) || lw_elem(l, 0) != DT_F32 || !dim_is_const(d, c->ic, ic) ||
+    if (lw_elem(l, 0) != DT_F32 || !dim_is_const(d, c->ic, ic) ||
         !dim_is_const(d, c->oc, oc) || *ic < 1 || *oc < 1 || !lw_const(l, 1, weights))
         return false;
     const BlobRec *r = blob_rec(&l->m->blobs, *weights);
@@ -387,9 +412,22 @@ static KBuf transformed(Wn *x, Blob weights)
 {
     Lw *l = x->l;
     Recipe r = {.kind = RECIPE_WINOGRAD, .src = {weights}, .n_src = 1, .m = x->f.m, .K = x->ic, .N = x->oc, .panel = x->panel,
-                .stride_k = WINOGRAD_TAPS, .stride_n = x->ic * WINOGRAD_TAPS};
+                .stride_k = x->c->w.taps, .stride_n = x->ic * x->f.r * x->f.r};
+    if (x->f.r != 3 || x->c->w.taps != 9) r.r = x->f.r, r.step[0] = x->c->w.stride[0], r.step[1] = x->c->w.stride[1];
     Dim count = dim_const(&l->m->dims, recipe_winograd_count(&r));
     return lw_const_buf(l, blob_derived(&l->m->blobs, DT_F32, recipe_winograd_count(&r), &r), "winograd", 1, &count);
+}
+
+/* x as [image, row, column and channel]. */
+static KBuf by_lines(const Wn *x, KBuf src)
+{
+    Lw *l = x->l;
+    Dims *d = &l->m->dims;
+    const Dim *in = x->c->w.in, dim[3] = {x->c->batch, in[0], dim_mul(d, in[1], dim_const(d, x->run))},
+              stride[3] = {x->r.lie_batch, x->r.lie[0], dim_const(d, 1)};
+    const KBufRec *r = kbuf(l->k, src);
+    bool view = r->space == KS_VIEW && kbuf(l->k, r->base)->elem == r->elem; /* BitCast reads another type */
+    return kbuf_view(l->k, view ? r->base : src, (Name){0}, 3, dim, stride, view ? r->offset : dim_const(d, 0), l->loc);
 }
 
 bool conv_lower_winograd(Lw *l, const ConvCase *c, int m, Node pool)
@@ -398,7 +436,10 @@ bool conv_lower_winograd(Lw *l, const ConvCase *c, int m, Node pool)
     const Window *w = &c->w;
     Wn x = {.l = l, .pool = pool, .c = c, .r = {.n = 2}};
     Blob weights;
-    if (!winograd_make(m, &x.f) || !applies(l, c, &x.ic, &x.oc, &weights)) return false;
+    int r = winograd_window(w, c->group);
+    if (!winograd_make(m, r, &x.f) || !applies(l, c, &x.ic, &x.oc, &weights)) return false;
+    x.run = x.ic;
+    x.ic = winograd_channels(w, x.ic);
     int64_t planes = x.f.n * x.f.n, known;
     Dim step = dim_const(d, m);
     x.rows = dim_ceildiv(d, w->out[0], step);
@@ -409,7 +450,7 @@ bool conv_lower_winograd(Lw *l, const ConvCase *c, int m, Node pool)
     if (!x.across) x.all = x.per_image;
     bool fixed = dim_is_const(d, x.all, &known);
     if (fixed && known < 1) return false;
-    WinogradPlan plan = winograd_plan(&l->k->target, m, x.ic, x.oc, fixed ? known : -1);
+    WinogradPlan plan = winograd_plan(&l->k->target, m, r, x.ic, x.oc, fixed ? known : -1);
     x.tiles = plan.tiles;
     x.panel = plan.panel;
     Dim blocks = dim_ceildiv(d, x.all, dim_const(d, x.tiles));
@@ -420,7 +461,15 @@ bool conv_lower_winograd(Lw *l, const ConvCase *c, int m, Node pool)
     x.m_plane = x.tiles * x.panel + PAD;
     KBuf src = lw_in_strided(l, 0);
     conv_rows_lie(l, &x.r, src);
-    if (!dim_is(d, x.r.lie_channel, 1) && x.ic > 1) src = conv_channels_last(l, NULL, NULL);
+    if (!dim_is(d, x.r.lie_channel, 1) && x.run > 1) {
+        src = conv_channels_last(l, NULL, NULL);
+        conv_rows_lie(l, &x.r, src);
+    }
+    x.dense = w->stride[1] > 1 && dim_is(d, x.r.lie[1], x.run);
+    if (x.dense) {
+        src = by_lines(&x, src);
+        x.run *= w->stride[1];
+    }
     KBuf u = transformed(&x, weights);
     if (!pool.i) lw_prepare_out(l); /* that of the group is there */
     Kb *b = lw_kernel(l, "conv_winograd");

@@ -1,7 +1,8 @@
 /* winograd: convolutions by minimal filtering (ir/winograd.h) where that is faster and no less exact.
  *   %y = Conv(%x, %w) {pads=[1,1,1,1]}      =>      %y = Conv(%x, %w) {pads=[1,1,1,1], winograd=2}
  * A 3 x 3 convolution of stride 1 whose weights are constant floats may take tiles of 2 x 2 outputs; of 4 x 4 where the
- * node's mode of arithmetic (ir/graph/math_mode.h) is fast; neither under strict. Chosen by cost
+ * node's mode of arithmetic (ir/graph/math_mode.h) is fast. So may those of stride s with 3*s taps along each axis, and
+ * with 2*s (4 x 4 in steps of 2): tiles of 3 x 3 under fast, then. None under strict. Chosen by cost
  * (ir/ops/conv_winograd_plan.c), then checked with the weights of the layer: tiles of pseudo-random inputs are computed
  * in single precision both ways, and minimal filtering is taken only if its error is not above that of direct sums (4
  * times that under fast). Weights that are all integers stay direct: their sums may be exact, and stay so. With
@@ -19,7 +20,7 @@ static const double GAIN = 1.08, ERROR_DEFAULT = 1, ERROR_FAST = 4;
 typedef struct Candidate {
     Graph *g;
     Node n;
-    int m;
+    int m, r;
     WinogradPlan plan;
     double direct, error;
 } Candidate;
@@ -67,14 +68,18 @@ static bool all_integers(const Blobs *bs, Blob b)
     return true;
 }
 
-/* The first channels of evenly spaced ones: [n][ic][9]. */
-static double sampled_error(PassCtx *c, Blob b, int m, int64_t ic, int64_t oc)
+/* Of the first of evenly spaced output channels; ic: by winograd_channels. */
+static double sampled_error(PassCtx *c, Blob b, int m, int r, const int64_t step[2], int64_t ic, int64_t oc)
 {
-    int64_t n = oc < WINOGRAD_SAMPLED ? oc : WINOGRAD_SAMPLED, run = ic * WINOGRAD_TAPS;
+    Winograd f;
+    if (!winograd_make(m, r, &f)) return INFINITY;
+    int taps = r * r;
+    int64_t n = oc < WINOGRAD_SAMPLED ? oc : WINOGRAD_SAMPLED, run = ic * taps;
     float *w = arena_alloc(c->arena, (size_t)(n * run) * sizeof *w);
     for (int64_t o = 0; o < n; o++)
-        for (int64_t k = 0; k < run; k++) w[o * run + k] = (float)blob_get_f(&c->m->blobs, b, o * (oc / n) * run + k);
-    return winograd_error(m, ic, n, w);
+        for (int64_t k = 0; k < run; k++)
+            w[o * run + k] = (float)blob_get_f(&c->m->blobs, b, o * (oc / n) * run + winograd_source(&f, ic, step, k / taps, (int)(k % taps)));
+    return winograd_error(m, r, ic, n, w);
 }
 
 static bool extents(const Dims *d, const Window *w, Dim batch, int m, int64_t *tiles, int64_t *pixels)
@@ -87,6 +92,8 @@ static bool extents(const Dims *d, const Window *w, Dim batch, int m, int64_t *t
     return true;
 }
 
+static MathRight freedom(int64_t m) { return m == 2 ? MATH_WINOGRAD_2 : MATH_WINOGRAD_4; }
+
 static void consider(Search *s, Graph *g, Node n, const Graph *outer, Node group)
 {
     PassCtx *c = s->c;
@@ -97,23 +104,27 @@ static void consider(Search *s, Graph *g, Node n, const Graph *outer, Node group
     Window win;
     const char *why;
     int64_t oc, ic;
-    if (a->winograd > 0 && !math_allows(mode, a->winograd == 2 ? MATH_WINOGRAD_2 : MATH_WINOGRAD_4)) {
+    if (a->winograd > 0 && !math_allows(mode, freedom(a->winograd))) {
         a->winograd = 0;
         s->changed = true;
     }
     if (a->winograd || x->rank != 4 || x->elem != DT_F32 || !conv_resolve(d, a, x, w, &win, &why) ||
-        !winograd_window(&win, a->group) || !dim_is_const(d, dim_resolve(d, w->dim[0]), &oc) ||
+        !dim_is_const(d, dim_resolve(d, w->dim[0]), &oc) ||
         !dim_is_const(d, dim_resolve(d, w->dim[1]), &ic) || ic < 1 || oc < 1)
         return;
     const ValueRec *v = constant(g, node_in(g, n, 1), outer, group);
     Blob weights = v ? readable(&c->m->blobs, v->data) : (Blob){0};
     Candidate best = {.g = g, .n = n};
-    for (int m = 2; weights.i && m <= 4; m += 2) {
+    bool some = false;
+    int r = winograd_window(&win, a->group);
+    for (int m = 2; weights.i && m <= 4; m++) {
         int64_t tiles = -1, pixels = -1;
-        if (!math_allows(mode, m == 2 ? MATH_WINOGRAD_2 : MATH_WINOGRAD_4)) continue;
+        Winograd f;
+        if (!winograd_make(m, r, &f) || !math_allows(mode, freedom(m))) continue;
+        some = true;
         if (extents(d, &win, dim_resolve(d, x->dim[0]), m, &tiles, &pixels) && tiles < 1) return;
-        WinogradPlan p = winograd_plan(&c->k->target, m, ic, oc, tiles);
-        double direct = winograd_direct_cycles(&c->k->target, ic, oc, pixels);
+        WinogradPlan p = winograd_plan(&c->k->target, m, r, winograd_channels(&win, ic), oc, tiles);
+        double direct = winograd_direct_cycles(&c->k->target, ic * win.taps, oc, pixels);
         if (math_allows(mode, MATH_BF16_PRODUCTS)) direct /= contract_pairs_gain(&c->k->target);
         if (p.cycles * GAIN > direct || (best.m && p.cycles > best.plan.cycles)) continue;
         best.m = m;
@@ -121,14 +132,15 @@ static void consider(Search *s, Graph *g, Node n, const Graph *outer, Node group
         best.direct = direct;
     }
     if (!best.m) {
-        if (weights.i && math_allows(mode, MATH_WINOGRAD_2)) pass_remark(c, graph_loc(g, n), "direct: minimal filtering would not be faster");
+        if (some) pass_remark(c, graph_loc(g, n), "direct: minimal filtering would not be faster");
         return;
     }
     if (blob_rec(&c->m->blobs, v->data)->kind != BLOB_DERIVED && all_integers(&c->m->blobs, weights)) {
         pass_remark(c, graph_loc(g, n), "direct: the weights are integers, their sums may be exact");
         return;
     }
-    best.error = sampled_error(c, weights, best.m, ic, oc);
+    best.r = r;
+    best.error = sampled_error(c, weights, best.m, r, win.stride, winograd_channels(&win, ic), oc);
     if (best.error > (mode == MATH_FAST ? ERROR_FAST : ERROR_DEFAULT)) {
         pass_remark(c, graph_loc(g, n), "direct: minimal filtering has %.2f times the error of direct sums", best.error);
         return;
@@ -189,13 +201,14 @@ static PassResult run(PassCtx *c)
         if (!pass_may_rewrite(c)) break;
         left -= f->plan.bytes;
         ((Conv *)node_rec(f->g, f->n)->attrs)->winograd = f->m;
-        pass_remark(c, graph_loc(f->g, f->n), "F(%dx%d,3x3): %.2f times as fast by estimate, %.2f times the error of direct sums, %lld bytes of weights",
-                    f->m, f->m, f->direct / f->plan.cycles, f->error, (long long)f->plan.bytes);
-        pass_count(c, f->m == 2 ? "convolutions by F(2x2,3x3)" : "convolutions by F(4x4,3x3)", 1);
+        pass_remark(c, graph_loc(f->g, f->n), "F(%dx%d,%dx%d): %.2f times as fast by estimate, %.2f times the error of direct sums, %lld bytes of weights",
+                    f->m, f->m, f->r, f->r, f->direct / f->plan.cycles, f->error, (long long)f->plan.bytes);
+        pass_count(c, f->m == 4 ? "convolutions by F(4x4,3x3)" : f->m == 3 ? "convolutions by F(3x3,2x2)" :
+                      f->r == 3 ? "convolutions by F(2x2,3x3)" : "convolutions by F(2x2,2x2)", 1);
         pass_count(c, "bytes of transformed weights", f->plan.bytes);
         s.changed = true;
     }
     return s.changed ? PASS_CHANGED : PASS_UNCHANGED;
 }
 
-const Pass pass_winograd = {.name = "winograd", .brief = "3 x 3 convolutions by minimal filtering where that is faster and as exact", .run = run};
+const Pass pass_winograd = {.name = "winograd", .brief = "convolutions by minimal filtering where that is faster and as exact", .run = run};

@@ -234,7 +234,14 @@ static void strings_and_recipes(void)
     ROUND_TRIP(u);
     wino.panel = 32;
     CHECK(!blob_equal(&f.bs, u, blob_derived(&f.bs, DT_F32, 16 * 4 * 32, &wino)));
-    wino.m = 3;
+    wino.m = 5;
+    CHECK(recipe_winograd_count(&wino) < 0);
+    wino = (Recipe){.kind = RECIPE_WINOGRAD, .src = {w}, .n_src = 1, .m = 2, .K = 8, .N = 17, .panel = 16, .stride_k = 16, .stride_n = 32, .r = 2, .step = {2, 2}};
+    CHECK(recipe_winograd_count(&wino) == 9 * 8 * 32 && recipe_winograd_taps(&wino) == 16);
+    Blob stepped = blob_derived(&f.bs, DT_F32, 9 * 8 * 32, &wino);
+    CHECK_STR(text_of(&f, stepped), "winograd(f32 3072 splat(0.5), m=2, K=8, N=17, panel=16, off=0, sk=16, sn=32, r=2, sv=2, sh=2)");
+    ROUND_TRIP(stepped);
+    wino.step[0] = 3; /* does not divide K */
     CHECK(recipe_winograd_count(&wino) < 0);
     CHECK(recipe_k(&pack, 4) == 32 + 48);
     pack.stride_q = 33;
@@ -268,7 +275,7 @@ static void strings_and_recipes(void)
                {"iota(0,1)", DT_F32, 2},
                {"winograd(f32 36 splat(0), m=2, K=2, N=2, panel=16, off=1, sk=9, sn=18)", DT_F32, 512},
                {"winograd(f32 36 splat(0), m=2, K=2, N=2, panel=16, off=0, sk=9, sn=18)", DT_F32, 511},
-               {"winograd(f32 36 splat(0), m=3, K=2, N=2, panel=16, off=0, sk=9, sn=18)", DT_F32, 512},
+               {"winograd(f32 36 splat(0), m=5, K=2, N=2, panel=16, off=0, sk=9, sn=18)", DT_F32, 512},
                {"winograd(f32 36 splat(0), m=2, K=2, N=2, panel=8, off=0, sk=9, sn=18)", DT_F32, 512},
                {"winograd(f64 36 splat(0), m=2, K=2, N=2, panel=16, off=0, sk=9, sn=18)", DT_F32, 512},
                {"winograd(f32 36 splat(0), m=2, K=2, N=2, panel=16, off=0, sk=9, sn=18)", DT_F64, 512},
