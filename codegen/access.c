@@ -307,13 +307,21 @@ static bool few_vectors(Cg *g, DType t, int64_t coef)
     return (coef == 3 || coef == 4) && g->isa.avx512 && elem_bytes(t) <= 4;
 }
 
-/* With a mask (mask registers): only elements of lanes that are on are touched. */
+/* With a mask only elements of lanes that are on are touched; of constant lanes, which need no mask registers, also
+ * those between the first and the last one: they lie in the buffer, and their loads are plain but for the ends. */
 static LV read_apart(Cg *g, DType t, LV base, LV off, int64_t coef, LV mask)
 {
     LT vt = cg_vec_type(g, cg_mem_type(g, t));
     int64_t lanes = g->lanes, end = (lanes - 1) * coef, low = coef < 0 ? end : 0,
             last = coef < 0 ? 0 : end; /* relative to lane 0 */
     LV p = elem_ptr(g, t, base, off), v = NULL;
+    int64_t on_low = INT64_MAX, on_high = INT64_MIN;
+    bool constant = mask && LLVMIsConstant(mask);
+    for (int64_t i = 0; constant && i < lanes; i++) {
+        if (!LLVMConstIntGetZExtValue(LLVMGetAggregateElement(mask, (unsigned)i))) continue;
+        if (i * coef < on_low) on_low = i * coef;
+        if (i * coef > on_high) on_high = i * coef;
+    }
     for (int64_t at = low, done = 0; done < lanes; at += lanes) {
         int64_t first = at + lanes - 1 > last ? last - lanes + 1 : at;
         LV from = cg_i64(g, first), pick[LANES_MAX], lane_of[LANES_MAX], part, on;
@@ -327,7 +335,10 @@ static LV read_apart(Cg *g, DType t, LV base, LV off, int64_t coef, LV mask)
             done += here;
         }
         if (mask) {
-            on = LLVMBuildShuffleVector(g->b, mask, LLVMConstNull(LLVMTypeOf(mask)), LLVMConstVector(lane_of, g->lanes), "");
+            for (int64_t i = 0; constant && i < lanes; i++)
+                lane_of[i] = LLVMConstInt(g->i1, first + i >= on_low && first + i <= on_high, false);
+            on = LLVMConstVector(lane_of, g->lanes);
+            if (!constant) on = LLVMBuildShuffleVector(g->b, mask, LLVMConstNull(LLVMTypeOf(mask)), on, "");
             part = masked(g, "llvm.masked.load", (LT[]){vt, g->ptr},
                           (LV[]){q, cg_i32(g, access_align(t)), on, LLVMConstNull(vt)}, 4);
         } else part = cg_load(g, vt, q, access_align(t));
@@ -371,7 +382,8 @@ static LV read_lanes_masked(CgFn *f, DType t, LV base, Cv off, LV mask)
     if (off.kind == CV_REP && off.coef == 1 && (!off.phase || mask == f->mask))
         return scalar_from_mem(g, t, repeat_load(f, t, elem_ptr(g, t, base, off.v), off, mask));
     if (off.kind == CV_LIN && off.coef == 1) return access_read(g, t, elem_ptr(g, t, base, off.v), true, mask);
-    if (off.kind == CV_LIN && (!mask || g->isa.avx512) && few_vectors(g, t, off.coef))
+    bool known = mask && LLVMIsConstant(mask) && access_mask_cheap(g, t);
+    if (off.kind == CV_LIN && (!mask || g->isa.avx512 || known) && few_vectors(g, t, off.coef))
         return read_apart(g, t, base, off.v, off.coef, mask);
     LV p;
     if (off.kind == CV_LIN) {

@@ -27,7 +27,7 @@ bool conv_by_planes(const Graph *g, Node n)
         const Conv *a = ATTRS(g, n, Conv);
         if (a->group < 2 || !dim_is(d, dim_resolve(d, tw->dim[1]), 1) || !conv_resolve(d, a, tx, tw, &w, &why)) return false;
     }
-    return w.taps <= WINDOW_ROWS_TAPS && (!dim_is_const(d, w.out[w.n - 1], &width) || width >= K_LANES);
+    return w.taps <= WINDOW_ROWS_TAPS && (!dim_is_const(d, w.out[w.n - 1], &width) || width >= K_LANES / 2);
 }
 
 typedef struct Dw {
