@@ -190,6 +190,8 @@ bool program_emit(Cg *);                       /* body, plan, out_dims, descript
 /* The record of a step for the runtime, from its numbers; a, b (DIM_NONE: it has one operand) are what it computes. NULL: they are too large. */
 struct rt_step;
 LV rare_step(Cg *, const struct rt_step *head, Dim a, Dim b);
+LV rare_alloc(Cg *, KBuf, uint32_t number);           /* a record of an allocation; NULL: a dim may be negative, which its bytes do not show */
+LV rare_call(Cg *, const KStep *, uint32_t number);   /* a record of a call's arguments; NULL: they need code */
 LV program_body(Cg *);
 LV program_plan(Cg *);
 LV program_out_dims(Cg *);

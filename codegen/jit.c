@@ -35,7 +35,7 @@ static const struct {
 #f, (void (*)(void))f                                                                                          \
     }
     RT(rt_sizes),   RT(rt_create), RT(rt_run),  RT(rt_reset),     RT(rt_destroy),  RT(rt_message),
-    RT(rt_barrier), RT(rt_part), RT(rt_record), RT(rt_fail), RT(rt_box_alloc), RT(rt_box_free), RT(rt_box_move),
+    RT(rt_barrier), RT(rt_part), RT(rt_record), RT(rt_fail), RT(rt_stop), RT(rt_box_alloc), RT(rt_box_free), RT(rt_box_move),
 #define RTCALL(name, args, mode, brief) RT(name),
 #include "runtime/rt_calls.def"
 #undef RTCALL

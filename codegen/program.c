@@ -192,14 +192,8 @@ static void barrier(Pf *p) { go_on_if_well(p, barrier_call(p)); }
 static void fail(Pf *p, KLoc loc, const char *msg, bmc_status status, LV got, LV want)
 {
     Cg *g = p->g;
-    LLVMBasicBlockRef done;
-    LV step = step_number(g, loc);
-    begin_if(p, p->first, &done);
-    LV fn = cg_extern(g, "rt_fail", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->i32, g->i32, g->i64, g->i64}, 7);
-    cg_call(g, fn, (LV[]){p->ctx, p->tid, step, cg_i32(g, program_message(g, msg)), cg_i32(g, status), got, want}, 7,
-            "");
-    end_if(p, done);
-    LV s = barrier_call(p);
+    LV fn = cg_extern(g, "rt_stop", g->i32, (LT[]){g->ptr, g->i32, g->i32, g->i32, g->i32, g->i32, g->i64, g->i64}, 8);
+    LV s = cg_call(g, fn, (LV[]){p->ctx, p->tid, p->nt, step_number(g, loc), cg_i32(g, program_message(g, msg)), cg_i32(g, status), got, want}, 8, "");
     LLVMBasicBlockRef from = cg_here(g);
     LLVMBuildBr(g->b, p->leave);
     LLVMAddIncoming(p->status, &s, &from, 1);
@@ -426,14 +420,15 @@ static LV call_function(Cg *g, const KStep *s, uint32_t number)
 static void call(Pf *p, const KStep *s)
 {
     Cg *g = p->g;
-    LV number = step_number(g, s->loc);
-    LV fn = call_function(g, s, g->step.n - 1);
-    debug_function(g, p->fn, NULL, (KLoc){0});
-    if (p->rare) {
-        LV by = cg_extern(g, "rt_call", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->ptr, g->i32, g->i32}, 6);
-        cg_call(g, by, (LV[]){p->ctx, p->tid, p->nt, fn, number, cg_i32(g, s->call->team)}, 6, "");
+    LV number = step_number(g, s->loc), given = p->rare ? rare_call(g, s, g->step.n - 1) : NULL;
+    if (given) {
+        LV by = cg_extern(g, "rt_call_given", g->vd, (LT[]){g->ptr, g->i32, g->i32, g->ptr, g->ptr}, 5);
+        LV fn = cg_extern(g, s->call->name, g->i32, (LT[]){g->ptr, g->ptr, g->i32, g->i32, g->i32}, 5);
+        cg_call(g, by, (LV[]){p->ctx, p->tid, p->nt, fn, given}, 5, "");
         return;
     }
+    LV fn = call_function(g, s, g->step.n - 1);
+    debug_function(g, p->fn, NULL, (KLoc){0});
     LLVMBasicBlockRef done = NULL, good;
     if (!s->call->team) begin_if(p, well_on_first(p), &done);
     LV status = cg_call(g, fn, (LV[]){p->ctx, p->tid, p->nt}, 3, "");
@@ -590,8 +585,13 @@ static void step(Pf *p, const KStep *s, bool top)
         break;
     }
     case KST_ALLOC: {
+        LV number = step_number(g, s->loc), record = p->rare ? rare_alloc(g, s->buf, g->step.n - 1) : NULL;
+        if (record) {
+            cg_call(g, cg_extern(g, "rt_alloc", g->vd, (LT[]){g->ptr, g->i32, g->ptr}, 3), (LV[]){p->ctx, p->tid, record}, 3, "");
+            break;
+        }
         begin_if(p, p->first, &done);
-        LV fn = cg_extern(g, "rt_box_alloc", g->i32, (LT[]){g->ptr, g->i32, g->i64, g->i32}, 4), number = step_number(g, s->loc);
+        LV fn = cg_extern(g, "rt_box_alloc", g->i32, (LT[]){g->ptr, g->i32, g->i64, g->i32}, 4);
         LV got = cg_call(g, fn, (LV[]){p->ctx, cg_i32(g, g->slot[s->buf.i]), bytes_of(p, kbuf(g->m, s->buf)), cg_i32(g, 0)}, 4, "");
         begin_if(p, LLVMBuildICmp(g->b, LLVMIntEQ, got, cg_i32(g, 0), ""), &good);
         fail_here(p, number, NO_MESSAGE, cg_i32(g, BMC_E_MEMORY));

@@ -56,6 +56,15 @@ typedef struct rt_step {
     uint32_t n, a, b;             /* entries of dim, at most RT_DIMS_MAX; which are the operands */
     rt_dim dim[];
 } rt_step;
+/* An argument of a call as data: behind the n entries of an rt_step stand `what` of them; `sym`: all threads make the call. */
+typedef enum rt_where { RT_AT_SLOT, RT_AT_ARENA, RT_AT_WEIGHTS } rt_where;
+enum { RT_GIVEN_MAX = 8 };
+typedef struct rt_arg_code {
+    uint8_t kind, dtype, rank, where; /* rt_arg_kind; BUF: its type and rank, rt_where: what `at` counts from */
+    int32_t slot;                     /* as rt_arg's value for BUF and SEQ */
+    int32_t from;                     /* AT_SLOT: which; SYM: which */
+    uint32_t at, dim;                 /* entries: the value, or bytes in front of element 0; the first of rank dims */
+} rt_arg_code;
 
 /* Per thread; a cache line of its own. The error is the lowest (step, index) that the thread has met. */
 typedef struct rt_thread {
@@ -145,8 +154,10 @@ RT_HIDDEN int32_t rt_check(bmc_ctx *, int32_t tid, int32_t nt, const rt_step *);
 /* sym = element a of `from`, by thread 0 as long as it has met no error; an element outside the bounds is one, and counts as
  * the bound. */
 RT_HIDDEN void rt_load(bmc_ctx *, int32_t tid, const rt_step *, const void *from);
-/* fn(ctx, tid, nt), by thread 0 as long as it has met no error, or by all (`team`); a status that it returns is noted. */
-RT_HIDDEN void rt_call(bmc_ctx *, int32_t tid, int32_t nt, int32_t (*fn)(bmc_ctx *, int32_t tid, int32_t nt), uint32_t step, int32_t team);
+/* Slot `sym` gets memory for a bytes, by thread 0 (rt_box_alloc); that there is none is noted. */
+RT_HIDDEN void rt_alloc(bmc_ctx *, int32_t tid, const rt_step *);
+/* Notes an error on thread 0 (rt_fail) and returns as rt_barrier, on which everybody leaves; all threads come here. */
+RT_HIDDEN int32_t rt_stop(bmc_ctx *, int32_t tid, int32_t nt, uint32_t step, uint32_t msg, int32_t status, int64_t got, int64_t want);
 /* The next part of a launch's 0..total-1 (total < 2^31, the same on every thread) for this thread: from << 32 | to. 0:
  * everything has been given away, and the thread goes on; until then it must ask again. All nt threads must come here
  * for the same launches in the same order; no barrier is needed in between. */
@@ -178,6 +189,8 @@ RT_HIDDEN void rt_profile(bmc_ctx *, bmc_profile_data *);
 /* Every function that a program `call`s has this signature; rt_calls.def lists them. Returns a bmc_status; then its
  * outputs are defined all the same (zero), because serial steps up to the next barrier still run. */
 typedef int32_t rt_call_fn(bmc_ctx *, rt_arg *arg, int32_t n, int32_t tid, int32_t nt);
+/* fn with the arguments of the record, by thread 0 as long as it has met no error, or by all; a status that it returns is noted. */
+RT_HIDDEN void rt_call_given(bmc_ctx *, int32_t tid, int32_t nt, rt_call_fn *fn, const rt_step *);
 #define RTCALL(name, args, mode, brief) RT_HIDDEN rt_call_fn name;
 /* Weak: NULL in a program that is not linked with the part. */
 #define RTCALL_OF(part, name, args, mode, brief) RT_HIDDEN __attribute__((weak)) rt_call_fn name;

@@ -79,6 +79,12 @@ void rt_fail(bmc_ctx *x, int32_t tid, uint32_t step, uint32_t msg, int32_t statu
     note(&x->thread[tid], step, msg, status ? status : BMC_E_FAIL, INT64_MIN, got, want);
 }
 
+int32_t rt_stop(bmc_ctx *x, int32_t tid, int32_t nt, uint32_t step, uint32_t msg, int32_t status, int64_t got, int64_t want)
+{
+    if (!tid) rt_fail(x, tid, step, msg, status, got, want);
+    return rt_barrier(x, tid, nt);
+}
+
 static const rt_thread *lowest(const bmc_ctx *x, int nt)
 {
     const rt_thread *low = NULL;

@@ -1,6 +1,7 @@
 /* rt_step: steps of the program that are data (rt_step). A model of unknown ranks has thousands of them, each in an arm that
  * few runs take: as code they would be most of what is compiled. They do what codegen/program.c writes elsewhere. */
 #include "runtime/rt_internal.h"
+#include <string.h>
 
 /* a / b or a % b, rounded down for positive b, as all divisors of sizes are; 0 where b is 0 or the quotient does not fit. */
 static int64_t divided(int64_t a, int64_t b, bool mod)
@@ -36,8 +37,7 @@ static bool evaluate(const int64_t *sym, const rt_step *s, int64_t *v)
 
 static int32_t failed(bmc_ctx *x, int32_t tid, int32_t nt, uint32_t step, uint32_t msg, int64_t got, int64_t want)
 {
-    if (!tid) rt_fail(x, tid, step, msg, BMC_E_SHAPE, got, want);
-    return rt_barrier(x, tid, nt);
+    return rt_stop(x, tid, nt, step, msg, BMC_E_SHAPE, got, want);
 }
 
 int32_t rt_bind(bmc_ctx *x, int32_t tid, int32_t nt, const rt_step *s)
@@ -93,9 +93,43 @@ void rt_load(bmc_ctx *x, int32_t tid, const rt_step *s, const void *from)
     x->sym[s->sym] = e;
 }
 
-void rt_call(bmc_ctx *x, int32_t tid, int32_t nt, int32_t (*fn)(bmc_ctx *, int32_t, int32_t), uint32_t step, int32_t team)
+void rt_alloc(bmc_ctx *x, int32_t tid, const rt_step *s)
 {
-    if (!team && (tid || x->thread[0].err_step)) return;
-    int32_t status = fn(x, tid, nt);
-    if (status) rt_fail(x, tid, step, UINT32_MAX, status, 0, 0);
+    int64_t v[RT_DIMS_MAX];
+    if (tid) return;
+    bool over = evaluate(x->sym, s, v);
+    if (!rt_box_alloc(x, s->sym, over ? -1 : v[s->a], 0)) rt_fail(x, tid, s->step, UINT32_MAX, BMC_E_MEMORY, 0, 0);
+}
+
+/* The arguments as code would make them: sizes wrap. A frame of its own. */
+static __attribute__((noinline)) void give(bmc_ctx *x, const rt_step *s, rt_arg *arg)
+{
+    int64_t v[RT_DIMS_MAX];
+    const rt_arg_code *given = (const rt_arg_code *)(s->dim + s->n);
+    evaluate(x->sym, s, v);
+    for (int32_t k = 0; k < s->what; k++) {
+        const rt_arg_code *from = &given[k];
+        arg[k] = (rt_arg){.kind = from->kind, .dtype = from->dtype, .rank = from->rank};
+        switch ((rt_arg_kind)from->kind) {
+        case RT_SYM: arg[k].sym = &x->sym[from->from]; break;
+        case RT_SEQ: arg[k].value = from->slot; break;
+        case RT_BUF: {
+            char *base = from->where == RT_AT_SLOT ? x->slot[from->from] : from->where == RT_AT_ARENA ? (void *)x->arena : (void *)(uintptr_t)x->weights;
+            arg[k].value = from->slot;
+            arg[k].data = (void *)((uintptr_t)base + (uintptr_t)v[from->at]);
+            memcpy(arg[k].dim, v + from->dim, sizeof *v * from->rank);
+            break;
+        }
+        default: arg[k].value = v[from->at];
+        }
+    }
+}
+
+void rt_call_given(bmc_ctx *x, int32_t tid, int32_t nt, rt_call_fn *fn, const rt_step *s)
+{
+    rt_arg arg[RT_GIVEN_MAX];
+    if (!s->sym && (tid || x->thread[0].err_step)) return;
+    give(x, s, arg);
+    int32_t status = fn(x, arg, s->what, tid, nt);
+    if (status) rt_fail(x, tid, s->step, UINT32_MAX, status, 0, 0);
 }

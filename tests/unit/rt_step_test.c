@@ -1,5 +1,5 @@
 /* rt_step_test: steps of the program that are data: random lists of operations against the same in 128 bits; bounds,
- * relations, elements of every width, and what an earlier error leaves undone. */
+ * relations, elements of every width, arguments of calls, memory, and what an earlier error leaves undone. */
 #include "runtime/rt_internal.h"
 #include "tests/unit/check.h"
 #include <stdlib.h>
@@ -158,26 +158,90 @@ static void test_loads(bmc_ctx *x)
     free(s);
 }
 
-static int32_t counted(bmc_ctx *x, int32_t tid, int32_t nt)
+static rt_arg seen[RT_GIVEN_MAX];
+
+static int32_t counted(bmc_ctx *x, rt_arg *arg, int32_t n, int32_t tid, int32_t nt)
 {
+    memcpy(seen, arg, (size_t)n * sizeof *arg);
     x->sym[0]++;
     return tid + nt == 1 ? 0 : BMC_E_MEMORY;
 }
 
 static void test_calls(bmc_ctx *x)
 {
+    rt_step *s = new_step();
+    s->step = 5, s->sym = false;
     x->sym[0] = 0;
-    rt_call(x, 0, 1, counted, 5, false);
+    rt_call_given(x, 0, 1, counted, s);
     CHECK(x->sym[0] == 1 && !x->thread[0].err_step);
-    rt_call(x, 1, 2, counted, 5, false);
+    rt_call_given(x, 1, 2, counted, s);
     CHECK(x->sym[0] == 1);
-    rt_call(x, 0, 2, counted, 5, true);
+    s->sym = true; /* all threads */
+    rt_call_given(x, 0, 2, counted, s);
     CHECK(x->sym[0] == 2 && x->thread[0].err_step == 6 && x->thread[0].err_status == BMC_E_MEMORY);
-    rt_call(x, 0, 1, counted, 7, false);
+    s->sym = false;
+    rt_call_given(x, 0, 1, counted, s);
     CHECK(x->sym[0] == 2);
-    rt_call(x, 0, 1, counted, 7, true);
+    s->sym = true, s->step = 7;
+    rt_call_given(x, 0, 1, counted, s);
     CHECK(x->sym[0] == 3 && x->thread[0].err_step == 6);
+    clear_error(x);
+    free(s);
+}
+
+/* Every kind of argument, and every base that a tensor's bytes are counted from. */
+static void test_arguments(bmc_ctx *x)
+{
+    uint8_t arena[64];
+    const uint8_t weights[64] = {0};
+    uint8_t *keep = x->arena;
+    const uint8_t *keep_weights = x->weights;
+    rt_step *s = new_step();
+    uint32_t n = push(s, RT_D_SYM, 1, 0), eight = push_const(s, 8), at = push(s, RT_D_MUL, (int32_t)n, (int32_t)eight);
+    uint32_t dim = push(s, RT_D_MAX, (int32_t)eight, (int32_t)eight);
+    push(s, RT_D_MAX, (int32_t)n, (int32_t)n);
+    const rt_arg_code code[] = {{.kind = RT_BUF, .dtype = 3, .rank = 2, .where = RT_AT_ARENA, .slot = -1, .at = at, .dim = dim},
+                                {.kind = RT_BUF, .rank = 0, .where = RT_AT_WEIGHTS, .slot = -1, .at = n},
+                                {.kind = RT_BUF, .rank = 1, .where = RT_AT_SLOT, .slot = 0, .from = 0, .at = n, .dim = dim},
+                                {.kind = RT_SEQ, .slot = 9}, {.kind = RT_DIM, .at = at}, {.kind = RT_INT, .at = eight}, {.kind = RT_SYM, .from = 2}};
+    s->what = sizeof code / sizeof *code;
+    s->sym = true;
+    memcpy(s->dim + s->n, code, sizeof code);
+    x->arena = arena;
+    x->weights = weights;
+    x->slot[0] = arena + 32;
+    x->sym[1] = 3;
+    rt_call_given(x, 0, 1, counted, s);
+    x->arena = keep;
+    x->weights = keep_weights;
+    x->slot[0] = NULL;
+    CHECK(seen[0].kind == RT_BUF && seen[0].dtype == 3 && seen[0].rank == 2 && seen[0].value == -1 && seen[0].data == arena + 24);
+    CHECK(seen[0].dim[0] == 8 && seen[0].dim[1] == 3 && !seen[0].sym && !seen[0].text);
+    CHECK(seen[1].data == weights + 3 && seen[1].rank == 0);
+    CHECK(seen[2].data == arena + 35 && seen[2].value == 0 && seen[2].dim[0] == 8);
+    CHECK(seen[3].kind == RT_SEQ && seen[3].value == 9);
+    CHECK(seen[4].kind == RT_DIM && seen[4].value == 24 && seen[5].kind == RT_INT && seen[5].value == 8);
+    CHECK(seen[6].kind == RT_SYM && seen[6].sym == &x->sym[2]);
+    free(s);
+}
+
+static void test_memory(bmc_ctx *x)
+{
+    rt_step *s = new_step();
+    s->sym = 0;
+    s->a = push(s, RT_D_MUL, (int32_t)push(s, RT_D_SYM, 0, 0), (int32_t)push(s, RT_D_SYM, 1, 0));
+    x->sym[0] = 5, x->sym[1] = 20;
+    rt_alloc(x, 1, s); /* not by another thread */
+    CHECK(!x->slot[0]);
+    rt_alloc(x, 0, s);
+    CHECK(x->slot[0] && !x->thread[0].err_step);
+    memset(x->slot[0], 1, 100);
+    x->sym[0] = x->sym[1] = INT64_MAX;
+    s->step = 3;
+    rt_alloc(x, 0, s);
+    CHECK(x->thread[0].err_step == 4 && x->thread[0].err_status == BMC_E_MEMORY);
     CHECK(rt_interp_status(x, message, 3) == BMC_E_MEMORY);
+    free(s);
 }
 
 int main(void)
@@ -188,6 +252,8 @@ int main(void)
     test_relations(x);
     test_loads(x);
     test_calls(x);
+    test_arguments(x);
+    test_memory(x);
     rt_interp_destroy(x);
     return check_done();
 }
