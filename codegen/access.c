@@ -5,7 +5,7 @@
  *   LIN           a few vectors (masked in tails, where there are mask registers) and shuffles for short strides, else
  *                 as VEC
  *   REP           loads: a short vector, each element several times, or one of each group as often (repeat.c); else as VEC
- *   VEC           gather, scatter; the uniform part goes to the address, the rest is 32 bits wide where it fits, which
+ *   VEC           loads: permuted registers where they lie in a short row (pick.c); else gather, scatter; the uniform part goes to the address, the rest is 32 bits wide where it fits, which
  *                 halves the instructions
  * A uniform predicate is a branch around the access. Alignment is that of one element: buffers of callers promise no
  * more. */
@@ -142,6 +142,8 @@ static Cv lane_offset(CgFn *f, const KInstRec *in, LV *base)
         else if (t.kind != CV_UNI) others++;
     }
     bool alone = repeats == 1 && !others;
+    int64_t by, extent;
+    unsigned row = 0;
     for (int a = n; a-- > 0;) {
         Cv term = terms[a];
         if (term.kind != CV_VEC && (term.kind != CV_REP || alone)) {
@@ -149,6 +151,9 @@ static Cv lane_offset(CgFn *f, const KInstRec *in, LV *base)
             continue;
         }
         if (term.kind == CV_REP) term = (Cv){.v = cv_vec(f, term), .kind = CV_VEC};
+        if (term.kind == CV_VEC && others == 1 && !repeats && n == p->rank && in->op == KOP_LOAD && dim_is_const(dims, p->dim[a], &extent) &&
+            stride[a].i && dim_is_const(dims, stride[a], &by) && by == 1)
+            row = pick_row(g, p->elem, extent);
         lanes = lanes.kind ? cv_add(f, lanes, term) : term;
         int64_t far = n == p->rank ? reach(dims, p, stride, a, a + 1) : INT64_MAX;
         if (__builtin_add_overflow(vec_reach, far, &vec_reach)) vec_reach = INT64_MAX;
@@ -161,6 +166,7 @@ static Cv lane_offset(CgFn *f, const KInstRec *in, LV *base)
     lanes.v = cv_vec(f, cv_add(f, same, lanes));
     if (coef < NEAR / LANES_MAX && (vec_reach < NEAR || (n == p->rank && reach(dims, p, stride, 0, n) < NEAR)))
         lanes.v = LLVMBuildTrunc(g->b, lanes.v, cg_vec_type(g, g->i32), "");
+    lanes.times = row;
     return lanes;
 }
 
@@ -385,6 +391,7 @@ static LV read_lanes_masked(CgFn *f, DType t, LV base, Cv off, LV mask)
     bool known = mask && LLVMIsConstant(mask) && access_mask_cheap(g, t);
     if (off.kind == CV_LIN && (!mask || g->isa.avx512 || known) && few_vectors(g, t, off.coef))
         return read_apart(g, t, base, off.v, off.coef, mask);
+    if (off.kind == CV_VEC && off.times && mask == f->mask) return scalar_from_mem(g, t, pick_load(f, t, base, off.times, off.v));
     LV p;
     if (off.kind == CV_LIN) {
         LV step[LANES_MAX];

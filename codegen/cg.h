@@ -62,7 +62,8 @@ static inline DiagLoc cg_place(const Cg *g, const char *path) { return diag_file
 
 typedef enum CvKind { CV_NONE, CV_UNI, CV_LIN, CV_REP, CV_VEC } CvKind;
 /* What lanes hold: UNI v in each, LIN v + coef * i in lane i, REP v + coef * floor((phase + i) / times), VEC a vector.
- * phase: i64 below times; NULL: 0, and times is 2, 4 or 8. */
+ * phase: i64 below times; NULL: 0, and times is 2, 4 or 8. Offsets that are a VEC: times elements in a row are all that
+ * lanes lie in; 0: anywhere. */
 typedef struct Cv { LV v; int64_t coef; CvKind kind; unsigned times; LV phase; } Cv;
 
 /* One kernel being emitted. */
@@ -146,6 +147,10 @@ LV repeat_lanes(Cg *, Cv);                     /* a REP as <16 x i64> */
 bool repeat_read(const Cg *, DType, Cv off);   /* do the two below read elements of the type at these offsets? */
 LV repeat_load(CgFn *, DType, LV p, Cv off, LV mask);     /* off.coef 1, p: the first one; with a phase, the mask is the loop's or NULL. Memory form */
 LV repeat_one_of(Cg *, DType, LV p, unsigned times, int64_t phase);   /* 16 elements from p on, of each `times` neighbours the one at `phase` as often. Memory form */
+
+/* ---- pick.c: lanes that lie anywhere in a short row ---- */
+unsigned pick_row(const Cg *, DType, int64_t extent);   /* the extent, if rows of so many elements are loaded as a whole; 0: not */
+LV pick_load(CgFn *, DType, LV p, unsigned row, LV at);  /* the elements at[] of the row that begins at p, memory form */
 
 /* fetch.c: asks for what an access of lanes `off` from `base` on will want soon, where hardware does not: its lanes are
  * masked or gathered, all of them in the loop's rows */

@@ -57,8 +57,14 @@ static KVal read_at(Lw *l, const KVal *idx, Dim extent)
 }
 
 /* Elements of each row at the same few places: they are checked once for ROWS rows, then a row is loads and stores. No lanes: a gather is no faster than
- * loads, on Zen slower. */
-enum { ROWS = 64, ROWS_FEWEST = 4, PLACES_MOST = 1024, SIDE_BY_SIDE = 4 };
+ * loads, on Zen slower; but for rows that lie in registers (codegen/pick.c). */
+enum { ROWS = 64, ROWS_FEWEST = 4, PLACES_MOST = 1024, SIDE_BY_SIDE = 4, ROW_IN_REGISTERS = 64, PLACES_IN_LANES = 8 };
+static bool in_registers(Lw *l, Dim extent, int64_t places)
+{
+    int64_t n;
+    return places >= PLACES_IN_LANES && l->k->target.vec_bits >= 512 && dtype_info(lw_elem(l, 0))->bits == 32 && dim_is_const(&l->m->dims, extent, &n) && n >= 1 && n <= ROW_IN_REGISTERS;
+}
+
 static bool same_places(Lw *l, int64_t axis, int64_t *places)
 {
     int64_t lo, hi;
@@ -79,9 +85,10 @@ static void lower_rows(Lw *l, int axis, int64_t places)
     KVal j = kb_for(b, KLOOP_VEC, zero, kb_i(b, places));
     kb_store(b, at, &j, checked(l, lw_at(l, 1, &j), extent));
     kb_end(b);
-    int each = places % SIDE_BY_SIDE ? 1 : SIDE_BY_SIDE;
+    bool lanes = in_registers(l, extent, places);
+    int each = lanes || places % SIDE_BY_SIDE ? 1 : SIDE_BY_SIDE;
     out[axis - 1] = kb_for(b, KLOOP_SEQ, first, kb_min(b, kb_add(b, first, kb_i(b, ROWS)), all));
-    KVal group = kb_mul(b, kb_for(b, KLOOP_SEQ, zero, kb_i(b, places / each)), kb_i(b, each));
+    KVal group = kb_mul(b, kb_for(b, lanes ? KLOOP_VEC : KLOOP_SEQ, zero, kb_i(b, places / each)), kb_i(b, each));
     memcpy(idx, out, sizeof idx);
     for (int k = 0; k < each; k++) {
         out[axis] = kb_add(b, group, kb_i(b, k));

@@ -465,8 +465,27 @@ graph @main(%x: f32[1,4,20,20]) -> (%y) {
 """
 
 
+THIRDS = """bir 1
+graph @main(%x: f32[1,4,20,20]) -> (%y) {
+  %by = const f32[4] [1,1,3,3]
+  %y = Resize(%x, _, %by) {mode="nearest"}
+}
+"""
+PLACES = """bir 1
+graph @main(%x: f32[30,40], %i: i64[20]) -> (%y) {
+  %y = Gather(%x, %i) {axis=1}
+}
+"""
+
+
 def apart(t):
-    """Lanes two elements apart are whole vectors and shuffles, also of the ten that are a row: no gather."""
+    """Lanes two elements apart are whole vectors and shuffles, also of the ten that are a row: no gather. Neither are
+    groups of three lanes of an element each, nor places in a row that registers hold."""
+    for stem, text, permuted in ("thirds", THIRDS, ("vpermd", "vpermps")), ("places", PLACES, ("vpermi2d", "vpermt2d", "vpermi2ps", "vpermt2ps")):
+        t.write(stem + ".bir", text)
+        if t.compile(stem + ".bir", stem + ".s", "--cpu=x86-64-v4"):
+            code = open(t.path(stem + ".s")).read()
+            t.tally.check("%s: permuted" % stem, not any(w in code for w in ("vgather", "vpgather")) and any(w in code for w in permuted))
     t.write("pool.bir", POOL)
     if t.compile("pool.bir", "pool.s", "--cpu=x86-64-v4"):
         code = open(t.path("pool.s")).read()

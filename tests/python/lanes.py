@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What goes in lanes, compiled:   lanes.py [--bmc PATH] [--seed N]
 
-Rows whose elements lie apart (behind a Transpose), every few elements, elements repeated, sums over rows far apart, one row times a matrix beyond the caches,
-products of 16-bit types, determinants a matrix a lane, constants that are made of latent ones, heads beyond the
+Rows whose elements lie apart (behind a Transpose), every few elements, elements repeated, elements from anywhere in a
+short row, sums over rows far apart, one row times a matrix beyond the caches, products of 16-bit types, determinants a matrix a lane, constants that are made of latent ones, heads beyond the
 caches, functions of doubles, trees that rows walk side by side: lengths around whole vectors and blocks, fixed and
 symbolic, NaN among the elements, as code for three CPUs and without optimisation, against numpy. Inputs end with a page,
 with nothing behind it that may be read. One thread and two give the same bits.
@@ -260,6 +260,21 @@ def repeated(rng, kind, times, width, symbolic):
     return text, {"x": x}, {"y": np.repeat(x + x, times, 3)}
 
 
+def picked(rng, kind, width, places, symbolic):
+    """Elements from anywhere in a short row: the same places of each row, other ones in each, and a table of one row."""
+    x = elements(rng, kind, (5, width))
+    same, own = rng.integers(-width, width, places), rng.integers(-width, width, (5, places))
+    dims = "R,%d" % width if symbolic else "5,%d" % width
+    text = """graph @g(%%x: %s[%s], %%i: i64[%d], %%j: i64[%s,%d], %%t: %s[%d]) -> (%%y, %%z, %%w) {
+  %%y = Gather(%%x, %%i) {axis=1}
+  %%z = GatherElements(%%x, %%j) {axis=1}
+  %%w = Gather(%%t, %%j) {axis=0}
+}
+""" % (kind, dims, places, "R" if symbolic else "5", places, kind, width)
+    want = {"y": x[:, same], "z": np.take_along_axis(x, own % width, 1), "w": x[3][own]}
+    return text, {"x": x, "i": same, "j": own, "t": x[3].copy()}, {k: v.astype(np.float64) for k, v in want.items()}
+
+
 def cases(rng):
     for shape in (1, 9, 7, 4), (2, 3, 8, 4), (1, 5, 17, 3), (1, 4, 33, 6), (1, 3, 100, 16):
         yield "apart %s" % (shape,), "f32", behind_transpose(rng, "f32", shape, False)
@@ -287,6 +302,11 @@ def cases(rng):
         ("f32", 48, 3), ("f32", 100, 4), ("i8", 3, 45), ("f16", 3, 26), ("f16", 9, 12), ("f64", 3, 39), ("f64", 5, 10), ("i32", 11, 17),
     ):
         yield "%d times %d of %s" % (times, width, kind), kind, repeated(rng, kind, times, width, width % 2)
+    for kind, width, places in (
+        ("f32", 1, 8), ("f32", 5, 16), ("i32", 16, 19), ("f32", 17, 8), ("f32", 31, 33), ("i32", 32, 16), ("f32", 47, 100), ("f32", 48, 9), ("i32", 49, 40), ("f32", 64, 16),
+        ("f32", 65, 24), ("f16", 20, 18), ("f64", 20, 18), ("i8", 64, 35),
+    ):
+        yield "%d of %d of %s" % (places, width, kind), kind, picked(rng, kind, width, places, places % 2)
     yield "latent", "f32", latent(rng)
     yield "heads", "i32", heads(rng, "i32", 1040)
     yield "heads of halves", "f16", heads(rng, "f16", 1040)
