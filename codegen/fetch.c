@@ -35,12 +35,25 @@ static bool large(CgFn *f, const KBufRec *p)
     return sum > f->g->m->target.l2_bytes / element_bytes(p);
 }
 
-/* An access of the same buffer stands before this one in its block: that one asks for the lines of both. */
-static bool seconded(const CgFn *f, const KInstRec *in)
+/* Are two accesses of a buffer, for all that their indices say, in rows less than a page apart? */
+static bool near(CgFn *f, const KInstRec *x, const KInstRec *y)
+{
+    const KBufRec *p = &f->k->param.p[x->param];
+    for (uint32_t a = 0; a < p->rank; a++) {
+        int64_t by;
+        Dim stride = kbuf_stride(f->g->m, p, a);
+        if (karg(f->k, x, a).i == karg(f->k, y, a).i) continue;
+        if (!stride.i || !dim_is_const(f->g->m->dims, stride, &by) || by >= PAGE / element_bytes(p) || by <= -PAGE / element_bytes(p)) return false;
+    }
+    return true;
+}
+
+/* An access of the same rows stands before this one in its block: that one asks for the lines of both. */
+static bool seconded(CgFn *f, const KInstRec *in)
 {
     for (KInst i = in->prev; i.i; i = kinst(f->k, i)->prev) {
         const KInstRec *r = kinst(f->k, i);
-        if (r->op == in->op && r->param == in->param) return true;
+        if (r->op == in->op && r->param == in->param && near(f, in, r)) return true;
     }
     return false;
 }

@@ -218,16 +218,24 @@ static void lanes_begin(Rows *s)
     s->now++;
 }
 
+/* Does what becomes of carry c wait where it does already? */
+static bool in_place(const Rows *s, const KInstRec *loop, uint32_t c, const KInstRec *values, uint32_t v0)
+{
+    uint32_t local = s->local[karg(s->k, values, v0 + c).i];
+    return local && local == s->local[carry_of(s, loop, c).i];
+}
+
 /* All of a segment in one loop of lanes: what varies between `first` and `end` in the block, and what becomes of
  * carries: v[c] goes to where carry c waits. */
 static void segment(Rows *s, KInst first, KInst end, const KInstRec *loop, const KInstRec *values, uint32_t v0)
 {
-    bool any = loop && loop->n_res;
+    bool any = false;
+    for (uint32_t c = 0; loop && c < loop->n_res; c++) any = any || !in_place(s, loop, c, values, v0);
     for (KInst i = first; i.i != end.i; i = kinst(s->k, i)->next) {
         const KInstRec *r = kinst(s->k, i);
         if (r->op == KOP_YIELD) continue;
         if (r->n_res && !s->vary[r->res]) kb_copy(s->b, s->k, i, s->map);
-        else any = true;
+        else any = any || !r->n_res || !cheap(s, (KVal){r->res}, DEPTH);
     }
     if (!any) return;
     lanes_begin(s);
@@ -238,8 +246,10 @@ static void segment(Rows *s, KInst first, KInst end, const KInstRec *loop, const
         if (r->n_res && s->local[r->res]) kb_store(s->b, s->local[r->res], &s->at, s->map[r->res]);
     }
     KVal out[K_CARRIES];
-    for (uint32_t c = 0; loop && c < loop->n_res; c++) out[c] = value(s, karg(s->k, values, v0 + c));
-    for (uint32_t c = 0; loop && c < loop->n_res; c++) kb_store(s->b, s->local[carry_of(s, loop, c).i], &s->at, out[c]);
+    for (uint32_t c = 0; loop && c < loop->n_res; c++)
+        if (!in_place(s, loop, c, values, v0)) out[c] = value(s, karg(s->k, values, v0 + c));
+    for (uint32_t c = 0; loop && c < loop->n_res; c++)
+        if (!in_place(s, loop, c, values, v0)) kb_store(s->b, s->local[carry_of(s, loop, c).i], &s->at, out[c]);
     kb_end(s->b);
 }
 
@@ -283,6 +293,7 @@ static void write_loop(Rows *s, const KInstRec *r)
     KVal lo = s->map[karg(s->k, r, 0).i], hi = s->map[karg(s->k, r, 1).i], zero = kb_i(b, 0);
     bool loops = false;
     int64_t n = size(s, r->body, &loops), rows = trip(s, r), many = n <= STEPS_SIZE ? STEPS : 1;
+    if (many > 1 && rows > 0 && rows < 2 * STEPS && n * rows <= STEPS * STEPS_SIZE) many = rows; /* as many as there are */
     if (loops) {
         s->map[kblock(s->k, r->body)->param] = kb_for(b, KLOOP_SEQ, lo, hi);
         write_block(s, r->body, r);
@@ -318,7 +329,24 @@ static void write_block(Rows *s, KBlock b, const KInstRec *owner)
     segment(s, first, none, owner, y, 0);
 }
 
-/* Every value that waits gets its scratch; what a loop gives waits where its carry does. */
+/* The carry of the loop around that only goes on as this loop's carry c, and becomes what that gives; 0: there is none. */
+static KVal carried_on(const Rows *s, const KInstRec *r, uint32_t c)
+{
+    KVal init = karg(s->k, r, 2 + c), none = {0};
+    KInst outer = kblock(s->k, r->block)->owner;
+    if (kval(s->k, init)->def.i || !outer.i || kval(s->k, init)->block.i != r->block.i) return none;
+    const KInstRec *o = kinst(s->k, outer), *y = kinst(s->k, kblock(s->k, r->block)->last);
+    uint32_t of = init.i - carry_of(s, o, 0).i, uses = 0;
+    if (o->op != KOP_FOR || of >= o->n_res || karg(s->k, y, of).i != r->res + c) return none;
+    for (uint32_t i = 1; i < s->k->inst.n; i++) {
+        const KInstRec *u = &s->k->inst.p[i];
+        for (uint32_t n = 0; u->block.i && n < u->n_arg; n++) uses += karg(s->k, u, n).i == init.i;
+    }
+    return uses == 1 ? init : none;
+}
+
+/* Every value that waits gets its scratch; what a loop gives waits where its carry does, and so does a carry of a loop
+ * around that this one carries on. */
 static void make_locals(Rows *s, int64_t width)
 {
     Dim dim = dim_const(s->m->dims, width);
@@ -327,6 +355,10 @@ static void make_locals(Rows *s, int64_t width)
     for (uint32_t i = 1; i < s->k->inst.n; i++) {
         const KInstRec *r = &s->k->inst.p[i];
         if (!r->block.i || r->op != KOP_FOR || !r->n_res || !s->local[carry_of(s, r, 0).i]) continue;
+        for (uint32_t c = 0; c < r->n_res; c++) {
+            KVal outer = carried_on(s, r, c);
+            if (outer.i) s->local[carry_of(s, r, c).i] = s->local[outer.i];
+        }
         for (uint32_t c = 0; c < r->n_res; c++) s->local[r->res + c] = s->local[carry_of(s, r, c).i];
     }
 }
