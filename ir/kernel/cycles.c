@@ -20,6 +20,7 @@ typedef struct Count {
     double lanes; /* of 32 bits in a vector */
     Arena a;
     VEC(Part) part; /* sum of weight * times */
+    int64_t *at;    /* an example of sizes, made when one is asked for: a model without ranks has ten thousand symbols */
     bool failed;
 } Count;
 
@@ -51,7 +52,8 @@ static Dim guess(Count *c, Dim x)
 {
     Dims *d = c->m->dims;
     int64_t n;
-    return dim_const(d, dim_eval(d, x, example(d, &c->a, 0), &n) && n > 0 ? n : NODE_SYMBOL);
+    if (!c->at) c->at = example(d, &c->a, 0);
+    return dim_const(d, dim_eval(d, x, c->at, &n) && n > 0 ? n : NODE_SYMBOL);
 }
 
 /* The value as a dim; of a minimum with something unknown the known side, which is no less. DIM_NONE: not known. */

@@ -347,10 +347,15 @@ static void check_steps(V *c, const KSteps *l);
 
 static bool *keep(V *c, const bool *p, uint32_t n) { return arena_memdup(c->v->arena, p, n ? n : 1); }
 
-/* to = to and other */
-static void meet(bool *to, const bool *other, uint32_t n)
+/* to = to and other. true: something was lost */
+static bool meet(bool *to, const bool *other, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++) to[i] = to[i] && other[i];
+    bool less = false;
+    for (uint32_t i = 0; i < n; i++) {
+        less |= to[i] && !other[i];
+        to[i] = to[i] && other[i];
+    }
+    return less;
 }
 
 static void check_if(V *c, const KStep *s)
@@ -386,9 +391,11 @@ static void check_while(V *c, const KStep *s)
         c->sym[s->carry[i].i] = true;
     }
     bool *sym = keep(c, c->sym, ns), *box = keep(c, c->box, nb);
-    for (int round = 0; round < 2; round++) { /* the second starts with what the first left */
+    /* The second round starts with what the first left, if that is less: else it would be the first once more, and loops in
+     * loops went through theirs 2^depth times. */
+    for (int round = 0; round < 2; round++) {
         if (round) {
-            meet(box, c->box, nb);
+            if (!meet(box, c->box, nb)) break;
             memcpy(c->sym, sym, ns);
             memcpy(c->box, box, nb);
         }
