@@ -155,7 +155,8 @@ LV pick_load(CgFn *, DType, LV p, unsigned row, LV at);  /* the elements at[] of
 /* fetch.c: asks for what an access of lanes `off` from `base` on will want soon, where hardware does not: its lanes are
  * masked or gathered, all of them in the loop's rows */
 void fetch_lanes(CgFn *, const KInstRec *load_or_store, LV base, Cv off);
-void fetch_rows(CgFn *, const KInstRec *load, LV base, Cv off);   /* what comes after a long sweep over a row, from a plain access of it */
+/* what comes after a long sweep over a row, or the tiles after this one, from a plain access of it */
+void fetch_rows(CgFn *, const KInstRec *load, LV base, Cv off);
 
 /* ---- nest.c ---- */
 LV nest_kernel(Cg *, const Kernel *);          /* the function */

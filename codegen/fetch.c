@@ -5,13 +5,18 @@
  * that L2 holds, nothing is gained.
  *
  * And rows that are swept several times (Softmax), where one of the sweeps computes for long: memory rests meanwhile, and
- * the processor afterwards, while results and the next rows are moved. That sweep asks for both. */
+ * the processor afterwards, while results and the next rows are moved. That sweep asks for both.
+ *
+ * And tiles of several rows that are brought to scratch (the input of minimal filtering): short runs of rows far apart, and
+ * as many stores between them and the next tile, so that few loads are under way at once. */
 #include "codegen/cg.h"
 
 enum {
     LINE = 64,
     AHEAD = 2048,   /* bytes; what memory delivers in the time it takes, about */
     LINES_MAX = 8,  /* of one access; with more, its lanes lie too far apart to be a stream */
+    TILE_LOADS = 8, TILE_STORES = 4, /* of a vector of a tile, at least */
+    TILE_AHEAD = 1024, /* bytes; so much of each of its rows */
     ROWS_MOST = 16384, /* bytes of the rows that go side by side: they and those behind them fit into the first cache */
     PAGE = 4096     /* so long at most is a row for lanes that lie anywhere in it to touch most of its lines */
 };
@@ -24,7 +29,7 @@ static bool large(CgFn *f, const KBufRec *p)
     int64_t sum = 1, lo, hi, by;
     for (uint32_t a = 0; a < p->rank; a++) {
         dim_bounds(f->g->m->dims, p->dim[a], &lo, &hi);
-        if (lo < 1) return false;
+        if (lo < 1) lo = 1; /* of an empty buffer nothing is read */
         Dim stride = kbuf_stride(f->g->m, p, a);
         if (!stride.i || !dim_is_const(f->g->m->dims, stride, &by)) {
             dim_bounds(f->g->m->dims, stride, &by, &hi);
@@ -172,13 +177,32 @@ static uint32_t stored_row(CgFn *f, const KInstRec *in, KInst lanes)
     return 0;
 }
 
+/* Is this load one of many of a tile, of which nothing is stored but to scratch? */
+static bool of_tile(const CgFn *f, const KInstRec *in, KInst lanes)
+{
+    int loads = 0, stores = 0;
+    if (!lanes.i || kinst(f->k, lanes)->loop != KLOOP_VEC) return false;
+    for (KInst i = kblock(f->k, in->block)->first; i.i; i = kinst(f->k, i)->next) {
+        const KInstRec *r = kinst(f->k, i);
+        if (kop_info(r->op)->flags & KF_REGION) return false;
+        if (r->op == KOP_LOAD && r->param == in->param) loads++;
+        if (r->op == KOP_STORE && f->k->param.p[r->param].space != KS_LOCAL) return false;
+        stores += r->op == KOP_STORE;
+    }
+    return loads >= TILE_LOADS && stores >= TILE_STORES;
+}
+
 void fetch_rows(CgFn *f, const KInstRec *load, LV base, Cv off)
 {
     Cg *g = f->g;
     const KBufRec *p = &f->k->param.p[load->param];
     Stream s = {.lanes = kblock(f->k, load->block)->owner, .run = element_bytes(p) * g->lanes};
-    if (!g->opt->opt_level || off.kind != CV_LIN || off.coef != 1 || f->mask || !s.run || !large(f, p) || !long_sweep(f, load, &s)) return;
+    if (!g->opt->opt_level || off.kind != CV_LIN || off.coef != 1 || f->mask || !s.run || !large(f, p)) return;
+    bool tile = of_tile(f, load, s.lanes);
+    if (tile) s.ahead = TILE_AHEAD;
+    else if (!long_sweep(f, load, &s)) return;
     prefetch(g, LLVMBuildGEP2(g->b, cg_mem_type(g, p->elem), base, &off.v, 1, ""), &s, false);
+    if (tile) return;
     uint32_t to = stored_row(f, load, s.lanes);
     s.ahead = 0;
     if (to) prefetch(g, LLVMBuildGEP2(g->b, cg_mem_type(g, p->elem), f->param[to], &off.v, 1, ""), &s, true);
