@@ -1,9 +1,9 @@
 /* pick.c: lanes that lie anywhere in a short row, a small table among them: the whole row goes into registers, which are
- * permuted by the lanes' places. Up to four loads instead of sixteen, with AVX-512:
- *   16 elements: vpermd      32: vpermi2d      64: two of these, of which bit 5 of a place chooses */
+ * permuted by the lanes' places. Up to eight loads instead of sixteen, with AVX-512:
+ *   16 elements: vpermd      32: vpermi2d      64, 128: two and four of these, of which bits 5 and 6 of a place choose */
 #include "codegen/cg.h"
 
-enum { REGISTERS = 4 };
+enum { REGISTERS = 8 };
 
 unsigned pick_row(const Cg *g, DType t, int64_t extent)
 {
@@ -21,7 +21,7 @@ LV pick_load(CgFn *f, DType t, LV p, unsigned row, LV at)
     Cg *g = f->g;
     LLVMBuilderRef b = g->b;
     LT places = cg_vec_type(g, g->i32), vt = cg_vec_type(g, cg_mem_type(g, t));
-    LV part[REGISTERS], half[2] = {NULL, NULL};
+    LV part[REGISTERS];
     unsigned n = (row + LANES - 1) / LANES;
     if (LLVMTypeOf(at) != places) at = LLVMBuildTrunc(b, at, places, "");
     for (unsigned k = 0; k < n; k++) {
@@ -35,12 +35,13 @@ LV pick_load(CgFn *f, DType t, LV p, unsigned row, LV at)
         }
         part[k] = LLVMBuildBitCast(b, part[k], places, "");
     }
-    for (unsigned h = 0; h < (n + 1) / 2; h++)
-        half[h] = 2 * h + 1 < n ? called(g, "llvm.x86.avx512.vpermi2var.d.512", (LV[]){part[2 * h], at, part[2 * h + 1]}, 3)
-                                : called(g, "llvm.x86.avx512.permvar.si.512", (LV[]){part[2 * h], at}, 2);
-    if (half[1]) {
-        LV high = LLVMBuildICmp(b, LLVMIntNE, LLVMBuildAnd(b, at, cg_int_like(places, 2 * LANES), ""), LLVMConstNull(places), "");
-        half[0] = LLVMBuildSelect(b, high, half[1], half[0], "");
+    for (unsigned k = 0; k < n; k += 2)
+        part[k / 2] = k + 1 < n ? called(g, "llvm.x86.avx512.vpermi2var.d.512", (LV[]){part[k], at, part[k + 1]}, 3)
+                                : called(g, "llvm.x86.avx512.permvar.si.512", (LV[]){part[k], at}, 2);
+    n = (n + 1) / 2;
+    for (unsigned bit = 2 * LANES; n > 1; bit *= 2, n = (n + 1) / 2) { /* one of each two, by that bit */
+        LV high = LLVMBuildICmp(b, LLVMIntNE, LLVMBuildAnd(b, at, cg_int_like(places, bit), ""), LLVMConstNull(places), "");
+        for (unsigned k = 0; k < n; k += 2) part[k / 2] = k + 1 < n ? LLVMBuildSelect(b, high, part[k + 1], part[k], "") : part[k];
     }
-    return LLVMBuildBitCast(b, half[0], vt, "");
+    return LLVMBuildBitCast(b, part[0], vt, "");
 }

@@ -58,7 +58,7 @@ static KVal read_at(Lw *l, const KVal *idx, Dim extent)
 
 /* Elements of each row at the same few places: they are checked once for ROWS rows, then a row is loads and stores. No lanes: a gather is no faster than
  * loads, on Zen slower; but for rows that lie in registers (codegen/pick.c). */
-enum { ROWS = 64, ROWS_FEWEST = 4, PLACES_MOST = 1024, SIDE_BY_SIDE = 4, ROW_IN_REGISTERS = 64, PLACES_IN_LANES = 8 };
+enum { ROWS = 64, ROWS_FEWEST = 4, PLACES_MOST = 1024, SIDE_BY_SIDE = 4, ROW_IN_REGISTERS = 128, PLACES_IN_LANES = 8 };
 static bool in_registers(Lw *l, Dim extent, int64_t places)
 {
     int64_t n;

@@ -476,16 +476,30 @@ graph @main(%x: f32[30,40], %i: i64[20]) -> (%y) {
   %y = Gather(%x, %i) {axis=1}
 }
 """
+SAME = """bir 1
+graph @main(%x: f32[200,128], %i: i64[48]) -> (%y) {
+  %y = Gather(%x, %i) {axis=1}
+}
+"""
+TABLE = """bir 1
+graph @main(%%x: f32[%d], %%i: i64[2000]) -> (%%y) {
+  %%y = Gather(%%x, %%i)
+}
+"""
 
 
 def apart(t):
     """Lanes two elements apart are whole vectors and shuffles, also of the ten that are a row: no gather. Neither are
-    groups of three lanes of an element each, nor places in a row that registers hold."""
-    for stem, text, permuted in ("thirds", THIRDS, ("vpermd", "vpermps")), ("places", PLACES, ("vpermi2d", "vpermt2d", "vpermi2ps", "vpermt2ps")):
+    groups of three lanes of an element each, nor places in a row that registers hold: 128 elements, and no more."""
+    two = ("vpermi2d", "vpermt2d", "vpermi2ps", "vpermt2ps")
+    for stem, text, permuted in ("thirds", THIRDS, ("vpermd", "vpermps")), ("places", PLACES, two), ("row", TABLE % 128, two), ("same", SAME, two):
         t.write(stem + ".bir", text)
         if t.compile(stem + ".bir", stem + ".s", "--cpu=x86-64-v4"):
             code = open(t.path(stem + ".s")).read()
             t.tally.check("%s: permuted" % stem, not any(w in code for w in ("vgather", "vpgather")) and any(w in code for w in permuted))
+    t.write("far.bir", TABLE % 129)
+    if t.compile("far.bir", "far.s", "--cpu=x86-64-v4"):
+        t.tally.check("a row that registers do not hold", "vpermi2" not in open(t.path("far.s")).read())
     t.write("pool.bir", POOL)
     if t.compile("pool.bir", "pool.s", "--cpu=x86-64-v4"):
         code = open(t.path("pool.s")).read()

@@ -304,7 +304,7 @@ def cases(rng):
         yield "%d times %d of %s" % (times, width, kind), kind, repeated(rng, kind, times, width, width % 2)
     for kind, width, places in (
         ("f32", 1, 8), ("f32", 5, 16), ("i32", 16, 19), ("f32", 17, 8), ("f32", 31, 33), ("i32", 32, 16), ("f32", 47, 100), ("f32", 48, 9), ("i32", 49, 40), ("f32", 64, 16),
-        ("f32", 65, 24), ("f16", 20, 18), ("f64", 20, 18), ("i8", 64, 35),
+        ("f32", 65, 24), ("i32", 81, 17), ("f32", 97, 20), ("f32", 128, 16), ("i32", 129, 30), ("f16", 20, 18), ("f64", 20, 18), ("i8", 64, 35),
     ):
         yield "%d of %d of %s" % (places, width, kind), kind, picked(rng, kind, width, places, places % 2)
     yield "latent", "f32", latent(rng)
