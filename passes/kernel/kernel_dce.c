@@ -9,6 +9,7 @@
  * Checks, calls and fails stay: they can end the run. Each removal can make another one possible, so it all repeats
  * until nothing changes. */
 #include "ir/kernel/cache.h"
+#include "ir/kernel/launches.h"
 #include "passes/kernel/kpasses.h"
 #include <string.h>
 
@@ -220,25 +221,19 @@ static bool steps_dead(Use *u, KSteps *l)
 }
 
 /* ---- what is left over ---- */
-typedef struct Drop {
-    const Kernel *k;
-    const bool *used;
-} Drop; /* used: by parameter */
-
-static void drop_args(void *arg, KStep *s)
+/* used: by parameter */
+static void drop_args(const Kernel *k, const bool *used, KStep *s)
 {
-    const Drop *d = arg;
     uint32_t from = 0, to = 0;
-    if (s->kind != KST_LAUNCH || s->kernel != d->k) return;
-    for (uint32_t p = 1; p < d->k->param.n; p++) {
-        if (d->k->param.p[p].space != KS_PARAM) continue;
-        if (d->used[p]) s->buf_arg[to++] = s->buf_arg[from];
+    for (uint32_t p = 1; p < k->param.n; p++) {
+        if (k->param.p[p].space != KS_PARAM) continue;
+        if (used[p]) s->buf_arg[to++] = s->buf_arg[from];
         from++;
     }
     s->n_buf_arg = to;
 }
 
-static bool params_dead(KModule *m, Kernel *k, Arena *a)
+static bool params_dead(KModule *m, Kernel *k, KLaunches *launches, Arena *a)
 {
     bool *used = arena_array(a, bool, k->param.n);
     uint32_t *to = arena_array(a, uint32_t, k->param.n), n = 1;
@@ -251,7 +246,8 @@ static bool params_dead(KModule *m, Kernel *k, Arena *a)
     for (uint32_t p = 1; p < k->param.n; p++)
         if (used[p]) to[p] = n++;
     if (n == k->param.n) return false;
-    kstep_each(&m->program, drop_args, &(Drop){k, used});
+    const KLaunchList *l = klaunches_of(launches, k);
+    for (uint32_t i = 0; i < l->step.n; i++) drop_args(k, used, l->step.p[i]);
     for (uint32_t p = 1; p < k->param.n; p++)
         if (used[p]) k->param.p[to[p]] = k->param.p[p];
     k->param.n = n;
@@ -268,7 +264,7 @@ static bool params_dead(KModule *m, Kernel *k, Arena *a)
     return true;
 }
 
-static bool kernel_dead(KModule *m, Kernel *k)
+static bool kernel_dead(KModule *m, Kernel *k, KLaunches *launches)
 {
     bool changed = false;
     Arena a;
@@ -276,7 +272,7 @@ static bool kernel_dead(KModule *m, Kernel *k)
     uint32_t *use = arena_array(&a, uint32_t, k->val.n);
     bool *read = arena_array(&a, bool, k->param.n);
     while (kernel_round(k, use, read)) changed = true;
-    changed |= params_dead(m, k, &a);
+    changed |= params_dead(m, k, launches, &a);
     arena_free(&a);
     if (changed) {
         kcache_forget(m, k);
@@ -285,22 +281,13 @@ static bool kernel_dead(KModule *m, Kernel *k)
     return changed;
 }
 
-static void mark_kernel(void *arg, KStep *s)
-{
-    VEC(Kernel *) *live = arg;
-    if (s->kind != KST_LAUNCH) return;
-    for (uint32_t i = 0; i < live->n; i++)
-        if (live->p[i] == s->kernel) live->p[i] = NULL;
-}
-
 static bool kernels_dead(KModule *m, Arena *a)
 {
-    VEC(Kernel *) rest = {0};
+    KLaunches launches;
     uint32_t n = 0, before = m->kernel.n;
-    for (uint32_t i = 0; i < m->kernel.n; i++) vec_push(a, &rest, m->kernel.p[i]);
-    kstep_each(&m->program, mark_kernel, &rest);
+    klaunches_init(&launches, a, m);
     for (uint32_t i = 0; i < before; i++) {
-        if (!rest.p[i]) m->kernel.p[n++] = m->kernel.p[i];
+        if (klaunches_of(&launches, m->kernel.p[i])->step.n) m->kernel.p[n++] = m->kernel.p[i];
         else kcache_forget(m, m->kernel.p[i]);
     }
     m->kernel.n = n;
@@ -353,7 +340,12 @@ static bool round_of(KModule *m)
 bool kpass_dce(KModule *m)
 {
     bool changed = false;
-    for (uint32_t i = 0; i < m->kernel.n; i++) changed |= kernel_dead(m, m->kernel.p[i]);
+    Arena a;
+    KLaunches launches;
+    arena_init(&a, "pass", m->arena->oom);
+    klaunches_init(&launches, &a, m);
+    for (uint32_t i = 0; i < m->kernel.n; i++) changed |= kernel_dead(m, m->kernel.p[i], &launches);
+    arena_free(&a);
     while (round_of(m)) changed = true;
     return changed;
 }

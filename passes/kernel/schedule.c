@@ -41,6 +41,7 @@ typedef struct Choice {
 typedef struct S {
     KModule *m;
     const Kernel *k;
+    KLaunches *launches;
     Choice *choice; /* by instruction */
     bool any;
     bool apart;     /* asks once more: may lanes be elements apart? */
@@ -239,35 +240,22 @@ static bool par_in_lanes(S *s, KInst i)
 }
 
 /* ---- seq loops with stores: does another iteration touch what one stores? ---- */
-typedef struct Alias {
-    KModule *m;
-    const Kernel *k;
-    uint32_t p, q;
-    bool may;
-} Alias;
-
-static void alias_step(void *arg, KStep *s)
+/* What a launch passes for a parameter. */
+static KBuf passed(const Kernel *k, const KStep *launch, uint32_t param)
 {
-    Alias *a = arg;
-    KBuf p = {0}, q = {0};
     uint32_t n = 0;
-    if (s->kind != KST_LAUNCH || s->kernel != a->k) return;
-    for (uint32_t i = 1; i < a->k->param.n; i++) {
-        if (a->k->param.p[i].space != KS_PARAM) continue;
-        if (i == a->p) p = s->buf_arg[n];
-        if (i == a->q) q = s->buf_arg[n];
-        n++;
-    }
-    a->may |= kbuf_overlap(a->m, p, q);
+    for (uint32_t i = 1; i < param; i++) n += k->param.p[i].space == KS_PARAM;
+    return launch->buf_arg[n];
 }
 
 static bool may_alias(S *s, uint32_t p, uint32_t q)
 {
     if (p == q) return true;
     if (s->k->param.p[p].space == KS_LOCAL || s->k->param.p[q].space == KS_LOCAL) return false;
-    Alias a = {s->m, s->k, p, q, false};
-    kstep_each(&s->m->program, alias_step, &a);
-    return a.may;
+    const KLaunchList *l = klaunches_of(s->launches, s->k);
+    for (uint32_t i = 0; i < l->step.n; i++)
+        if (kbuf_overlap(s->m, passed(s->k, l->step.p[i], p), passed(s->k, l->step.p[i], q))) return true;
+    return false;
 }
 
 static bool same_index(const Kernel *k, const KInstRec *x, const KInstRec *y)
@@ -460,11 +448,11 @@ static void block(R *s, KBlock b)
     }
 }
 
-static bool schedule(KModule *m, Kernel *k)
+static bool schedule(KModule *m, Kernel *k, KLaunches *launches)
 {
     Arena a;
     arena_init(&a, "pass", m->arena->oom);
-    S s = {.m = m, .k = k, .choice = arena_array(&a, Choice, k->inst.n), .seen = arena_array(&a, uint32_t, k->val.n)};
+    S s = {.m = m, .k = k, .launches = launches, .choice = arena_array(&a, Choice, k->inst.n), .seen = arena_array(&a, uint32_t, k->val.n)};
     choose(&s);
     if (s.any) {
         Kernel old = *k;
@@ -479,13 +467,18 @@ static bool schedule(KModule *m, Kernel *k)
 bool kpass_schedule(KModule *m)
 {
     bool changed = false;
+    Arena a;
+    KLaunches l;
+    arena_init(&a, "pass", m->arena->oom);
+    klaunches_init(&l, &a, m);
     for (uint32_t i = 0; i < m->kernel.n; i++) {
-        changed |= schedule_versions(m, m->kernel.p[i]);
-        changed |= schedule_collapse(m, m->kernel.p[i]);
+        changed |= schedule_versions(m, m->kernel.p[i], &l);
+        changed |= schedule_collapse(m, m->kernel.p[i], &l);
         changed |= schedule_lanes(m, m->kernel.p[i]);
         changed |= schedule_maps(m, m->kernel.p[i]);
-        changed |= schedule(m, m->kernel.p[i]);
+        changed |= schedule(m, m->kernel.p[i], &l);
     }
+    arena_free(&a);
     return changed;
 }
 

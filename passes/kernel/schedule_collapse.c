@@ -229,11 +229,9 @@ typedef struct Launches {
     merge;
 } Launches;
 
-static void launch(void *arg, KStep *s)
+static void launch(Launches *l, KStep *s)
 {
-    Launches *l = arg;
     uint32_t n = 0;
-    if (s->kind != KST_LAUNCH || s->kernel != l->k) return;
     for (uint32_t p = 1; p < l->k->param.n; p++) {
         if (l->k->param.p[p].space != KS_PARAM) continue;
         KBufRec r = *kbuf(l->m, s->buf_arg[n]);
@@ -248,7 +246,7 @@ static void launch(void *arg, KStep *s)
     }
 }
 
-bool schedule_collapse(KModule *m, Kernel *k)
+bool schedule_collapse(KModule *m, Kernel *k, KLaunches *launches)
 {
     Launches l = {.m = m, .k = k};
     Arena a;
@@ -266,7 +264,8 @@ bool schedule_collapse(KModule *m, Kernel *k)
         block(&c, old.top);
         kb_replace(c.b, k);
     }
-    if (changed) kstep_each(&m->program, launch, &l);
+    const KLaunchList *of = klaunches_of(launches, k);
+    for (uint32_t i = 0; changed && i < of->step.n; i++) launch(&l, of->step.p[i]);
     arena_free(&a);
     return changed;
 }

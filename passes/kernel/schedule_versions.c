@@ -104,48 +104,37 @@ static Kernel *version(V *v, Kernel *k, uint32_t ones, Arena *a)
 
 /* ---- launches ---- */
 
-typedef struct Launches {
-    const Kernel *k;
-    Arena *a;
-    VEC(KStep *) step;
-} Launches;
-
-static void collect(void *arg, KStep *s)
-{
-    Launches *l = arg;
-    if (s->kind == KST_LAUNCH && s->kernel == l->k) vec_push(l->a, &l->step, s);
-}
-
 /* Launches of all versions that agree with the `ones` of extents before `i`. */
-static void branch(V *v, KSteps *to, const KStep *launch, Kernel *const *kernel, uint32_t i, uint32_t ones)
+static void branch(V *v, KLaunches *launches, KSteps *to, const KStep *launch, Kernel *const *kernel, uint32_t i, uint32_t ones)
 {
     if (i == v->n) {
         KStep *s = kstep_add(v->m, to, KST_LAUNCH, launch->loc);
         s->kernel = kernel[ones];
         s->buf_arg = arena_memdup(v->m->arena, launch->buf_arg, launch->n_buf_arg * sizeof(KBuf));
         s->n_buf_arg = launch->n_buf_arg;
+        klaunches_add(launches, s);
         return;
     }
     KStep *s = kstep_add(v->m, to, KST_IF, launch->loc);
     s->a = dim_sub(v->m->dims, v->extent[i], dim_const(v->m->dims, 1));
-    branch(v, s->body, launch, kernel, i + 1, ones);
-    branch(v, s->other, launch, kernel, i + 1, ones | 1u << i);
+    branch(v, launches, s->body, launch, kernel, i + 1, ones);
+    branch(v, launches, s->other, launch, kernel, i + 1, ones | 1u << i);
 }
 
-bool schedule_versions(KModule *m, Kernel *k)
+bool schedule_versions(KModule *m, Kernel *k, KLaunches *launches)
 {
     Kernel old = *k, *kernel[1 << EXTENTS_MAX];
     V v = {.m = m, .from = &old};
     if (!find(&v)) return false;
     Arena a;
     arena_init(&a, "pass", m->arena->oom);
-    Launches l = {.k = k, .a = &a};
-    kstep_each(&m->program, collect, &l);
     for (uint32_t ones = 0; ones < 1u << v.n; ones++) kernel[ones] = version(&v, k, ones, &a);
-    for (uint32_t i = 0; i < l.step.n; i++) { /* the step itself becomes the outermost `if` */
-        KStep *s = l.step.p[i], launch = *s;
+    KLaunchList old_steps = *klaunches_of(launches, k);
+    *klaunches_of(launches, k) = (KLaunchList){0};
+    for (uint32_t i = 0; i < old_steps.step.n; i++) { /* the step itself becomes the outermost `if` */
+        KStep *s = old_steps.step.p[i], launch = *s;
         KSteps one = {0};
-        branch(&v, &one, &launch, kernel, 0, 0);
+        branch(&v, launches, &one, &launch, kernel, 0, 0);
         KStep *prev = s->prev, *next = s->next;
         *s = *one.first;
         s->prev = prev;

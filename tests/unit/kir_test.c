@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include "ir/kernel/eval.h"
 #include "ir/kernel/eval_scalar.h"
+#include "ir/kernel/launches.h"
 #include "passes/kernel/kpasses.h"
 #include "tests/unit/check.h"
 
@@ -609,6 +610,41 @@ static void carries_inside(void)
     free(o);
 }
 
+/* The lists of launches: in program order, those of branches too, and what is added; of a kernel that nobody launches. */
+static void launches(void)
+{
+    Mod *o = malloc(sizeof *o);
+    mod_init(o);
+    Kernel *k[3];
+    KStep *step[4];
+    for (int i = 0; i < 3; i++) {
+        KSteps own = {0};
+        Kb *b = kb_new(&o->m, "k", (KLoc){0});
+        kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_i(b, i)); /* equal kernels would be one */
+        kb_end(b);
+        k[i] = kb_finish(b, &own);
+    }
+    step[0] = kstep_add(&o->m, &o->m.program, KST_LAUNCH, (KLoc){0});
+    KStep *branch = kstep_add(&o->m, &o->m.program, KST_IF, (KLoc){0});
+    branch->a = dim_const(&o->dims, 1);
+    step[1] = kstep_add(&o->m, branch->body, KST_LAUNCH, (KLoc){0});
+    step[2] = kstep_add(&o->m, branch->other, KST_LAUNCH, (KLoc){0});
+    step[3] = kstep_add(&o->m, &o->m.program, KST_LAUNCH, (KLoc){0});
+    for (int i = 0; i < 4; i++) step[i]->kernel = k[i == 1];
+    KLaunches l;
+    klaunches_init(&l, &o->a, &o->m);
+    const KLaunchList *of = klaunches_of(&l, k[0]);
+    CHECK(of->step.n == 3 && of->step.p[0] == step[0] && of->step.p[1] == step[2] && of->step.p[2] == step[3]);
+    CHECK(klaunches_of(&l, k[1])->step.n == 1 && klaunches_of(&l, k[1])->step.p[0] == step[1]);
+    CHECK(klaunches_of(&l, k[2])->step.n == 0);
+    KStep *more = kstep_new(&o->m, KST_LAUNCH, (KLoc){0});
+    more->kernel = k[2];
+    klaunches_add(&l, more);
+    CHECK(klaunches_of(&l, k[2])->step.n == 1 && klaunches_of(&l, k[0])->step.n == 3);
+    arena_free(&o->a);
+    free(o);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 1;
@@ -616,6 +652,7 @@ int main(int argc, char **argv)
     arithmetic();
     queries();
     carries_inside();
+    launches();
     for (int i = 0; i < count && check_failed == 0; i++) {
         one(seed + (uint64_t)i);
         mutate(seed + (uint64_t)i);
