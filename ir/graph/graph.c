@@ -239,20 +239,19 @@ void graph_replace_uses(Graph *g, Value old, Value by)
     assert(o->n_out_use == 0);
 }
 
-static void refresh_checks(Graph *g)
+/* The lists of all graphs at once: there are thousands, and each would go through the checks of all others. */
+static void refresh_checks(Module *m)
 {
-    Module *m = g->m;
-    if (g->check_moves == m->check_moves) return;
-    g->check.n = 0;
-    g->check_moves = m->check_moves;
-    for (uint32_t k = 0; k < m->check.n; k++)
-        if (m->check.p[k].g == g) vec_push(m->arena, &g->check, k);
+    if (m->check_listed == m->check_moves) return;
+    m->check_listed = m->check_moves;
+    for (uint32_t k = 0; k < m->graph.n; k++) m->graph.p[k]->check.n = 0;
+    for (uint32_t k = 0; k < m->check.n; k++) vec_push(m->arena, &m->check.p[k].g->check, k);
 }
 
 void module_check(Module *m, CheckRec c)
 {
     Graph *g = c.g;
-    refresh_checks(g);
+    refresh_checks(m);
     while (g->check.n && g->check.p[g->check.n - 1] >= m->check.n) g->check.n--; /* of those that were cut off */
     vec_push(m->arena, &g->check, m->check.n);
     vec_push(m->arena, &m->check, c);
@@ -263,7 +262,7 @@ uint32_t graph_checks(const Graph *graph, const uint32_t **at)
     Graph *g = (Graph *)graph; /* the list is a cache */
     const Module *m = g->m;
     uint32_t kept = 0;
-    refresh_checks(g);
+    refresh_checks(g->m);
     for (uint32_t k = 0; k < g->check.n; k++) {
         uint32_t i = g->check.p[k];
         if (i < m->check.n && m->check.p[i].g == g) g->check.p[kept++] = i;

@@ -75,7 +75,6 @@ typedef struct Graph {
     VEC(Name) out_name;   /* of each output, as in the model; the value's own name may differ (several outputs may be one value) */
     Node first, last;
     VEC(uint32_t) check;  /* where its checks stand in Module.check: graph_checks */
-    uint32_t check_moves; /* Module.check_moves when that was so */
 } Graph;
 
 /* A run-time check that inference left: a == b (or one is 1 when `bcast`), because of node `loc`. `at`: 0 when only entry symbols occur, else the node before which it runs. */
@@ -96,6 +95,7 @@ typedef struct Module {
     VEC(Graph *) graph; Graph *entry;
     VEC(CheckRec) check;  /* made by module_check; may be cut short at any time */
     uint32_t check_moves; /* how often checks have changed their place or their graph: whoever does that counts */
+    uint32_t check_listed; /* that number when the graphs' lists of them were made */
     VEC(AliasRec) alias; VEC(RankRec) rank;
     VEC(TypeId) out_decl; /* what the model file declares of each output of the entry graph (element type and rank), 0: nothing; onnx_check_outputs compares */
     const char *source;   /* model file, for messages */

@@ -182,21 +182,35 @@ Value ex_shaped(Ex *x, Value v, const Dim *dim, int rank)
 
 /* ---- regions ---- */
 
-/* What inference found out about a graph as it stood. */
-static void forget(Module *m, Graph *g)
+/* Types and contents in a graph and the graphs of its nodes; gone, by a graph's number: it had checks. */
+static bool forget_values(Graph *g, bool *gone)
 {
-    uint32_t kept = 0;
-    for (uint32_t k = 0; k < m->check.n; k++)
-        if (m->check.p[k].g != g) m->check.p[kept++] = m->check.p[k];
-    m->check.n = kept;
-    m->check_moves++;
+    const uint32_t *at;
+    bool any = gone[g->id] = graph_checks(g, &at) > 0;
     for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
         for (uint32_t r = 0; r < node_n_out(g, n); r++) {
             value_rec(g, node_out(g, n, r))->type = (TypeId){0};
             value_rec(g, node_out(g, n, r))->content = NULL;
         }
-        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) forget(m, node_rec(g, n)->region[k]);
+        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) any |= forget_values(node_rec(g, n)->region[k], gone);
     }
+    return any;
+}
+
+/* What inference found out about a graph as it stood. */
+static void forget(Module *m, Graph *g)
+{
+    Arena a;
+    arena_init(&a, "forget", m->arena->oom);
+    bool *gone = arena_array(&a, bool, m->graph.n);
+    if (forget_values(g, gone)) {
+        uint32_t kept = 0;
+        for (uint32_t k = 0; k < m->check.n; k++)
+            if (!gone[m->check.p[k].g->id]) m->check.p[kept++] = m->check.p[k];
+        m->check.n = kept;
+        m->check_moves++;
+    }
+    arena_free(&a);
 }
 
 bool ex_inline(Ex *x, Graph *region, const Value *in, Value *out, bool typed)

@@ -185,6 +185,8 @@ static bool group_verify(const Graph *g, Node n, const char **why)
 /* The group is one step: what its members need checked is checked before it. */
 static void checks_to_group(Infer *c, const Graph *r)
 {
+    const uint32_t *at;
+    if (!graph_checks(r, &at)) return;
     for (uint32_t k = 0; k < c->m->check.n; k++) {
         CheckRec *q = &c->m->check.p[k];
         if (q->g != r) continue;
