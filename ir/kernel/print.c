@@ -338,7 +338,8 @@ void kir_print(Str *s, KModule *m)
     Arena scratch;
     arena_init(&scratch, "print", m->arena->oom);
     P p = {.s = s, .m = m, .arena = &scratch};
-    KScope names = {.arena = &scratch};
+    KScope names;
+    kscope_init(&names, &scratch);
     p.buf = arena_array(&scratch, const char *, m->buf.n);
     p.sym = arena_array(&scratch, bool, m->dims->sym.n + 1);
     p.loc = arena_array(&scratch, bool, m->loc.n);

@@ -28,17 +28,31 @@ typedef struct P {
 } P;
 
 /* ---- names ---- */
+void kscope_init(KScope *s, Arena *a)
+{
+    *s = (KScope){.arena = a};
+    map_init(&s->place, a);
+}
+
+/* Names whose hashes are equal count as equal: one of them gets a suffix. */
+static bool taken(const KScope *s, uint64_t hash)
+{
+    uint64_t at;
+    return map_get(&s->place, hash, &at) && at < s->name.n && s->name.p[at] == hash;
+}
+
 const char *kscope_add(KScope *s, const char *wish)
 {
     char *base = arena_strdup(s->arena, *wish ? wish : "_"), *name = base;
     for (char *p = base; *p; p++)
         if (!isalnum((unsigned char)*p) && *p != '_') *p = '_';
-    for (uint32_t n = 2, i = 0; i < s->name.n;) {
-        if (strcmp(s->name.p[i++], name)) continue;
-        name = arena_printf(s->arena, "%s_%u", base, n++);
-        i = 0;
+    uint64_t hash = hash_bytes(name, strlen(name), 0);
+    for (uint32_t n = 2; taken(s, hash); n++) {
+        name = arena_printf(s->arena, "%s_%u", base, n);
+        hash = hash_bytes(name, strlen(name), 0);
     }
-    vec_push(s->arena, &s->name, name);
+    map_put(&s->place, hash, s->name.n);
+    vec_push(s->arena, &s->name, hash);
     return name;
 }
 
@@ -379,7 +393,8 @@ void kir_print_body(Str *s, const KModule *m, const Kernel *k, const uint32_t *l
     Arena scratch;
     bool canonical = loc_no == NULL;
     arena_init(&scratch, "print", m->arena->oom);
-    P p = {.s = s, .m = m, .k = k, .canonical = canonical, .arena = &scratch, .scope.arena = &scratch};
+    P p = {.s = s, .m = m, .k = k, .canonical = canonical, .arena = &scratch};
+    kscope_init(&p.scope, &scratch);
     bool first = true;
     p.val = arena_array(&scratch, const char *, k->val.n);
     p.param = arena_array(&scratch, const char *, k->param.n);
