@@ -19,6 +19,17 @@ void rt_slots_clear(bmc_ctx *x)
     for (uint32_t s = 0; s < x->rt->n_slot; s++) slot_free(x, s);
 }
 
+enum { KEPT_BYTES = 64 << 10 }; /* what is larger takes longer to fill than to make */
+
+void rt_slots_rewind(bmc_ctx *x)
+{
+    rt_private *p = x->rt;
+    for (uint32_t s = 0; s < p->n_slot; s++) {
+        bool kept = p->tag[s] == SLOT_LENT || (p->tag[s] == SLOT_BOX && p->cap[s] <= KEPT_BYTES && !p->heap.fixed);
+        if (!kept) slot_free(x, s);
+    }
+}
+
 void rt_slot_lend(bmc_ctx *x, uint32_t slot, void *data)
 {
     slot_free(x, slot);

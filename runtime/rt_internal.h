@@ -174,7 +174,7 @@ struct rt_private {
     /* The last call whose preparation may serve the next one (rt_run.c): its inputs and outputs as they came, and the
      * outputs as it left them. */
     bmc_value *memo_in, *memo_out, *memo_done;
-    bool memo;
+    bool memo, memo_boxes; /* the call before can be run again; with boxes or sequences */
     rt_range *range;
     uint32_t n_range; /* kept between runs: nearly sorted from the run before */
     void *map;
@@ -233,6 +233,9 @@ RT_HIDDEN rt_seq *rt_seq_add_seq(rt_private *, rt_seq *, int kind);
 
 /* ---- rt_box.c ---- */
 RT_HIDDEN void rt_slots_clear(bmc_ctx *); /* frees all boxes and sequences, empties every slot */
+/* For a run like the one before: what is lent stays, and so do small boxes, which rt_box_alloc takes again as far as they are
+ * large enough; every other slot is emptied. */
+RT_HIDDEN void rt_slots_rewind(bmc_ctx *);
 RT_HIDDEN void rt_slot_lend(bmc_ctx *, uint32_t slot, void *data);
 /* The caller's memory for an output that is a box: rt_box_alloc takes it when it is large enough. Not for boxes that
  * move: their slot may be filled again while the memory is in use elsewhere. */

@@ -264,6 +264,15 @@ static bmc_status input_bind(bmc_ctx *x, const bmc_value *in, bmc_value *out, ui
     return BMC_OK;
 }
 
+/* The caller's memory for an output that is a box, unless another output that is the same box has offered its own. */
+static void output_offer(bmc_ctx *x, const bmc_value *out, uint32_t o)
+{
+    rt_private *p = x->rt;
+    uint32_t slot = p->desc->out_slot[o];
+    if (p->desc->out_boxed[o] == RT_BOX_STAYS && p->out_given[o] && p->tag[slot] == SLOT_EMPTY)
+        rt_slot_offer(x, slot, out[o].data, out[o].bytes);
+}
+
 static bmc_status output_bind(bmc_ctx *x, const bmc_value *out, uint32_t o)
 {
     rt_private *p = x->rt;
@@ -272,8 +281,7 @@ static bmc_status output_bind(bmc_ctx *x, const bmc_value *out, uint32_t o)
     if (port->alias >= 0) return BMC_OK; /* bound with its input */
     if (p->out_given[o] && port->kind == BMC_TENSOR)
         range_add(p, out[o].data, d->out_planned[o] ? p->out_bytes[o] : out[o].bytes, o, true);
-    if (d->out_boxed[o] == RT_BOX_STAYS && p->out_given[o] && p->tag[d->out_slot[o]] == SLOT_EMPTY)
-        rt_slot_offer(x, d->out_slot[o], out[o].data, out[o].bytes);
+    output_offer(x, out, o);
     if (d->out_boxed[o] || port->kind != BMC_TENSOR) return BMC_OK;
     void *data = out[o].data;
     if (!p->out_given[o]) {
@@ -545,21 +553,24 @@ static bmc_status outputs_give(bmc_ctx *x, bmc_value *out)
 
 /* ---- the same call again ---- */
 
-/* Whether what this run prepared will do for the next: everything is a dense tensor in place, nothing is made or copied
- * for one run only, and no slot but those of the ports exists. */
-static bool memo_possible(const bmc_ctx *x, const bmc_value *in)
+/* Whether what this run prepared will do for the next: every port is a dense tensor, and nothing is copied or made for one
+ * run only but boxes and sequences, which are rewound. */
+static bool memo_possible(bmc_ctx *x, const bmc_value *in)
 {
-    const rt_private *p = x->rt;
+    rt_private *p = x->rt;
     const rt_desc *d = p->desc;
     const bmc_info *f = d->info;
-    if (p->text || d->n_slot > f->n_input + f->n_output) return false;
+    if (p->text) return false;
+    p->memo_boxes = d->n_slot > f->n_input + f->n_output;
     for (uint32_t i = 0; i < f->n_input; i++) {
         const bmc_port *port = &f->input[i];
         if (port->kind != BMC_TENSOR || port->dtype == BMC_STRING || in[i].stride) return false;
         if (port->alias >= 0 && in[i].data && x->slot[d->in_slot[i]] != in[i].data) return false;
     }
-    for (uint32_t o = 0; o < f->n_output; o++)
-        if (f->output[o].kind != BMC_TENSOR || f->output[o].dtype == BMC_STRING || d->out_boxed[o]) return false;
+    for (uint32_t o = 0; o < f->n_output; o++) {
+        if (f->output[o].kind != BMC_TENSOR || f->output[o].dtype == BMC_STRING) return false;
+        p->memo_boxes |= d->out_boxed[o] != 0;
+    }
     return true;
 }
 
@@ -601,6 +612,31 @@ static bool memo_fits(bmc_ctx *x, const bmc_value *in, const bmc_value *out)
     return !moved || !rt_overlap_check(p);
 }
 
+/* The run as prepared for the call before, with boxes of its own. */
+static bmc_status run_again(bmc_ctx *x, bmc_value *out)
+{
+    rt_private *p = x->rt;
+    const rt_desc *d = p->desc;
+    uint32_t n = d->info->n_output;
+    if (p->memo_boxes) {
+        rt_slots_rewind(x);
+        for (uint32_t o = 0; o < n; o++)
+            if (d->out_boxed[o]) output_offer(x, out, o);
+    }
+    bmc_status s = team_run(x);
+    if (s) return s;
+    if (!p->memo_boxes) {
+        memcpy(out, p->memo_done, n * sizeof *out);
+        return BMC_OK;
+    }
+    for (uint32_t o = 0; o < n; o++)
+        if (!d->out_boxed[o]) out[o] = p->memo_done[o];
+    s = outputs_give(x, out);
+    p->memo = s == BMC_OK;
+    if (p->memo) memcpy(p->memo_done, out, n * sizeof *out);
+    return s;
+}
+
 static bmc_status run_first(bmc_ctx *x, const bmc_value *in, bmc_value *out)
 {
     rt_private *p = x->rt;
@@ -627,13 +663,7 @@ bmc_status rt_run(bmc_ctx *x, const bmc_value *in, bmc_value *out)
         return BMC_E_ARG; /* its message belongs to the other caller */
     p->message[0] = p->detail[0] = 0;
     p->status = BMC_OK;
-    bmc_status s;
-    if (memo_fits(x, in, out)) {
-        s = team_run(x);
-        if (!s) memcpy(out, p->memo_done, p->desc->info->n_output * sizeof *out);
-    } else {
-        s = run_first(x, in, out);
-    }
+    bmc_status s = memo_fits(x, in, out) ? run_again(x, out) : run_first(x, in, out);
     if (p->heap.settle != p->heap.settle_end) rt_heap_settle(&p->heap);
     atomic_flag_clear_explicit(&p->busy, memory_order_release);
     return s;

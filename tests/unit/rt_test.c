@@ -402,6 +402,52 @@ static void test_in_place(void)
     nz_slot = 2;
 }
 
+/* The same call again is not prepared anew, with boxes neither: the result is that of the inputs as they are now, wherever it
+ * lies, and a small box is taken again. */
+static void test_boxed_again(void)
+{
+    enum { MANY = 20000, ROOM = 40 };
+    static int32_t data[MANY];
+    int64_t room[ROOM];
+    for (int stays = 0; stays < 2; stays++) {
+        rt_desc desc = nz_desc;
+        desc.out_boxed = (const uint8_t[]){stays ? RT_BOX_STAYS : RT_BOX};
+        nz_slot = stays ? 1 : 2;
+        bmc_ctx *x;
+        CHECK(rt_create(&desc, NULL, NULL, 0, &x) == BMC_OK);
+        for (int i = 0; i < MANY; i++) data[i] = i % 3 == 1;
+        bmc_value in = tensor(BMC_I32, data, sizeof data, 1, DIMS(100)), out = no_value();
+        CHECK(rt_run(x, &in, &out) == BMC_OK && out.dim[0] == 33 && out.flags == BMC_LENT);
+        int64_t *lent = out.data;
+        data[1] = 0;
+        CHECK(x->rt->memo && rt_run(x, &in, &out) == BMC_OK && out.dim[0] == 32 && out.bytes == 32 * 8 && out.flags == BMC_LENT);
+        CHECK(((int64_t *)out.data)[0] == 4 && ((int64_t *)out.data)[31] == 97 && (!stays || out.data == lent));
+        data[1] = 1;
+        out = tensor(BMC_I64, room, sizeof room, 1, DIMS(0));
+        for (int k = 0; k < 3; k++) { /* prepared; as it came; as it was left */
+            memset(room, -1, sizeof room);
+            CHECK(rt_run(x, &in, &out) == BMC_OK && x->rt->memo && out.data == room && out.bytes == 33 * 8 && room[32] == 97 && room[33] == -1);
+            CHECK(!stays || x->slot[1] == room);
+            if (!k) out = tensor(BMC_I64, room, sizeof room, 1, DIMS(0));
+        }
+        data[0] = 1;
+        CHECK(rt_run(x, &in, &out) == BMC_E_CAPACITY && out.bytes == 34 * 8 && !x->rt->memo);
+        out = tensor(BMC_I64, room, sizeof room, 1, DIMS(0));
+        CHECK(rt_run(x, &in, &out) == BMC_OK && room[0] == 0 && room[33] == 97);
+        data[0] = 0;
+        for (int i = 0; i < MANY; i++) data[i] = 1;
+        in = tensor(BMC_I32, data, sizeof data, 1, DIMS(MANY)), out = no_value();
+        for (int k = 0; k < 3; k++) {
+            CHECK(rt_run(x, &in, &out) == BMC_OK && out.dim[0] == MANY && ((int64_t *)out.data)[MANY - 1] == MANY - 1);
+            CHECK(x->rt->memo && x->rt->tag[1] == SLOT_BOX);
+            rt_slots_rewind(x);
+            CHECK(x->rt->tag[1] == SLOT_EMPTY); /* too large to keep */
+        }
+        rt_destroy(x);
+    }
+    nz_slot = 2;
+}
+
 static void test_boxed(void)
 {
     enum { MANY = 5000 };
@@ -745,6 +791,7 @@ int main(void)
     test_wrong_team();
     test_mem();
     test_boxed();
+    test_boxed_again();
     test_in_place();
     test_state();
     test_concurrent();
