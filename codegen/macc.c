@@ -2,8 +2,9 @@
  * for every place of the tile. addr runs on scalars; init and epilogue run in lanes, where j is col + lane. */
 #include "codegen/cg.h"
 #include "codegen/tile.h"
+#include "ir/kernel/contract.h"
 
-enum { TOUCH_MAX = 4, ROWS_MAX = 32 };
+enum { TOUCH_MAX = 4, ROWS_MAX = 32, FAR_FAST = 12 /* bytes a cycle from behind L2 */ };
 
 typedef struct Macc {
     CgFn *f;
@@ -211,6 +212,20 @@ static int64_t row_distance(const CgFn *f, const KMacc *m)
     return kx_affine(f->k, f->g->m->dims, karg(f->k, kinst(f->k, y), 0), block_param(f, m->addr, 1), &d) ? d : 0;
 }
 
+/* B in panels (Contract.b_panel) that come from the cache behind L2: a kilobyte further on, where the target's keeps up with that. What each thread reads
+ * may fit into its own L2; then what is asked for is there already. NULL: nothing. */
+static LV panel_ahead(CgFn *f, const KInstRec *in, DType b_type)
+{
+    enum { AHEAD = 1024 /* bytes */ };
+    Cg *g = f->g;
+    int64_t side, row, all = g->data->bytes, near = (int64_t)g->m->target.l2_bytes * 3 / 2;
+    bool panel = in->macc->b_packed && kx_const_i(f->k, g->m->dims, karg(f->k, in, KM_BSTRIP), &side) && side == K_LANES &&
+                 kx_const_i(f->k, g->m->dims, karg(f->k, in, KM_BK), &row) && row > K_LANES;
+    if (!panel || !g->opt->opt_level || all <= near || contract_far_rate(&g->m->target) <= FAR_FAST) return NULL;
+    LV far = LLVMBuildICmp(g->b, LLVMIntSLT, LLVMBuildMul(g->b, LLVMBuildSExt(g->b, f->nt, g->i64, ""), cg_i64(g, near), ""), cg_i64(g, all), "");
+    return LLVMBuildSelect(g->b, far, cg_i64(g, AHEAD / (dtype_info(b_type)->bits / 8)), cg_i64(g, 0), "");
+}
+
 /* What is left of n in blocks of a, min(a, n - a*x), has two values where there is something left: a and the rest. */
 static void block_lengths(const CgFn *f, KVal v, int64_t length[2])
 {
@@ -275,6 +290,7 @@ void macc_emit(CgFn *f, KInst i)
         .b_pairs = m->b_pairs,
         .quads = m->quads,
         .b_next = m->b_next,
+        .b_ahead = panel_ahead(f, in, f->k->param.p[m->b].elem),
         .a_row = row_distance(f, m),
         .a_near = f->k->param.p[m->a].space == KS_LOCAL,
         .heavy_epilogue = is_heavy(f, m->epi),

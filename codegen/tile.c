@@ -112,6 +112,8 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
     }
     for (unsigned s = 0; step > 1 && s < o->w && is_half_stream(t, o); s++)   /* two steps are a line */
         prefetch(t, gep(t, t->b_mem, o->b, add_k(t, add(t, b_off, mul(t, e->b_strip, k64(t, s))), 512)), 3);
+    for (unsigned s = 0; s < o->w && e->b_ahead; s++)
+        prefetch(t, gep(t, t->b_mem, o->b, add(t, add(t, b_off, e->b_ahead), mul(t, e->b_strip, k64(t, s)))), 3);
     for (unsigned u = 0; u < step; u++) {
         for (unsigned i = 0; i < o->h && !o->own_stride; i++) p[i] = gep(t, t->a_mem, o->a[i], a_next);
         tile_step(t, o, p, b_next, u, step, out);

@@ -20,6 +20,7 @@ typedef struct TileEmit {
     bool a_near;                        /* A is scratch of the thread: it is in a near cache */
     bool b_pairs, quads;                /* as in KMacc */
     int64_t b_next;                     /* as in KMacc */
+    LLVMValueRef b_ahead;               /* each step asks for what lies so many elements further on in its B, of a tile of few rows; NULL: for nothing */
     int64_t a_row;                      /* elements from a row of A to the next, the same for all rows; 0: not known */
     bool heavy_epilogue;                /* the epilogue is long (transcendentals): emit it once per tile in a loop over stored accumulators, not mr*nv times */
     LLVMValueRef rows, cols, K, T, a_k, b_k, b_strip, b_sum;   /* i64 */

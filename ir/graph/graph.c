@@ -435,6 +435,22 @@ uint32_t module_graphs(Module *m, Arena *a, Graph ***out)
     return all.n;
 }
 
+int64_t module_weight_bytes(Module *m, Arena *a)
+{
+    Graph **graph;
+    uint32_t n = module_graphs(m, a, &graph);
+    bool *seen = arena_array(a, bool, m->blobs.rec.n + 1);
+    int64_t sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 1; k < graph[i]->value.n; k++) {
+            const ValueRec *v = &graph[i]->value.p[k];
+            if (!v->data.i || seen[v->data.i] || !v->n_use) continue;
+            seen[v->data.i] = true;
+            sum += blob_bytes(&m->blobs, v->data);
+        }
+    return sum;
+}
+
 /* ---- checks ---- */
 static void mark_sym(void *mark, Sym s) { ((bool *)mark)[s.i] = true; }
 

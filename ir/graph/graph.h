@@ -59,6 +59,8 @@ bool bir_verify(Module *, const char *after);                    /* structure; a
 bool bir_verify_typed(Module *, const char *after);              /* the same, and every value has a type: what holds after inference */
 /* All graphs that are reachable from the entry graph through regions, inner ones first. */
 uint32_t module_graphs(Module *, Arena *, Graph ***out);
+/* Bytes of all constants that nodes use, each blob once; the arena is for the counting alone. */
+int64_t module_weight_bytes(Module *, Arena *);
 /* Appends to Module.check. */
 void module_check(Module *, CheckRec);
 /* Where in Module.check those of the graph stand, in order; the list is the graph's and holds until the next check is made.

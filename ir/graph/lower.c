@@ -349,6 +349,7 @@ bool lower_module(Module *m, KModule *k)
     Lw l = {.m = m, .k = k, .g = g, .steps = &k->program, .s = &s};
     k->source = m->source;
     k->prefix = m->prefix;
+    k->weights = module_weight_bytes(m, m->arena);
     for (uint32_t i = 0; i < g->in.n; i++) {
         const TypeRec *t = value_trec(g, g->in.p[i]);
         if (t->kind == TY_TENSOR && t->rank == RANK_UNKNOWN)

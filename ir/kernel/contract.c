@@ -55,8 +55,8 @@ static void build_macc(Kb *b, Build *x, KVal rows, KVal cols, KVal taps, KVal kl
     args[KM_K] = x->tiles ? kb_i(b, x->a16_tap) : klen;
     args[KM_T] = taps;
     args[KM_AK] = c->a_k.i && !x->a16 && !c->quads ? c->a_k : kb_i(b, x->group);
-    args[KM_BK] = packed ? kb_i(b, strip_row) : c->b_k.i ? c->b_k : kb_dim(b, c->N);
-    args[KM_BSTRIP] = x->strips ? kb_mul(b, x->strip_k, kb_i(b, 16)) : kb_i(b, packed ? c->pack_kc * strip_row : 16);
+    args[KM_BK] = packed ? kb_i(b, c->b_panel ? c->b_panel : strip_row) : c->b_k.i ? c->b_k : kb_dim(b, c->N);
+    args[KM_BSTRIP] = x->strips ? kb_mul(b, x->strip_k, kb_i(b, 16)) : kb_i(b, packed && !c->b_panel ? c->pack_kc * strip_row : 16);
     KbMacc m;
     kb_macc(b, &m, &spec, args);
     KVal a_off, pred = {0}, t = kb_add(b, x->t0, m.t);
@@ -405,6 +405,7 @@ void contract_build(Kb *b, const Contract *c)
     if (a8) p.a_plain = true, p.a_row_bytes = K > 0 ? 4 * K : 0;
     Build x = {.c = c, .choice = contract_choose(&m->target, &p), .group = c->quads ? 4 : 1, .elements = dim_mul(d, taps, tap)};
     if (c->b_load) contract_choose_strips(&m->target, &p, &x.choice);
+    else if (c->b_panel) x.choice.nb = c->b_panel;   /* one at a time, and enough of them for threads */
     else contract_share(&m->target, &p, known(b, c->Z), &x.choice);
     if (dim_is(d, c->T, 0)) x.choice.kc = x.choice.tc = 0; /* a sum of nothing has no blocks */
     if (a16 || a32) a16_blocks(b, &x, &p, p.a_type);

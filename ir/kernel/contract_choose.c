@@ -159,6 +159,18 @@ static int64_t reduction_block(const KTarget *t, DType acc, int64_t K, int64_t w
 
 int64_t contract_pack_kc(const KTarget *t, DType acc, int64_t K) { return reduction_block(t, acc, K, reduction_whole(t, acc)); }
 
+/* The strips of a tile lie apart by a power of two of lines as often as not, and a few rows wait for nothing else than B. Side by side, row by row, they
+ * are one stream. What comes from memory is read faster through several. */
+int64_t contract_panel(const KTarget *t, DType acc, int64_t M, int64_t N, int64_t K, int64_t weights)
+{
+    enum { ROWS = 4, L2S = 8 };
+    TileProblem p = {.acc = acc, .a_type = acc, .b_type = acc, .M = M, .N = N, .K = K, .T = 1, .a_plain = true, .a_row_bytes = 1, .b_packed = true};
+    if (M < 1 || M > ROWS || N < 1 || K < 1 || N > HUGE / K || N * K * (dtype_info(acc)->bits / 8) <= t->l1_bytes || weights > L2S * l2_bytes(t)) return 0;
+    TileChoice c;
+    choose_tile(t, &p, &c);
+    return c.nv > 1 && N % (16 * c.nv) == 0 ? 16 * c.nv : 0;
+}
+
 /* Strips that a block makes take a quarter of L2, so a long reduction leaves fewer columns, and A is read anew for each block of them: whole where a tile column
  * of four strips is what stays, except for few rows, or a few columns beside the first 64. */
 int64_t contract_strips_kc(const KTarget *t, DType acc, int64_t M, int64_t N, int64_t K)

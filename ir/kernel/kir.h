@@ -204,6 +204,7 @@ typedef struct KModule {
     KTarget target;
     bool threads;                 /* code for several threads */
     bool flush_denormals;
+    int64_t weights;              /* bytes of the model's constants, where they become kernels: what a run reads decides how it is best read */
     bool unchecked;               /* indices that data bring are trusted: no `record`, no guards */
     VEC(KBufRec) buf;             /* index 0 unused */
     VEC(Kernel *) kernel;

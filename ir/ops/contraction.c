@@ -98,6 +98,16 @@ bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
     recipe.src[0] = blob;
     recipe.n_src = 1;
     recipe.g = r->pairs ? 2 : r->quads ? 4 : 1;
+    bool plain = type == b->elem && type == dtype_compute(type) && recipe.g == 1 && recipe.batch == 1 && recipe.sides < 2;
+    r->panel = r->panel_rows && plain ? contract_panel(&l->k->target, type, r->panel_rows, recipe.N, recipe.K, l->k->weights) : 0;
+    if (r->panel) { /* so many matrices; a row of one is a block of K */
+        recipe.batch = recipe.N / r->panel;
+        recipe.stride_t = r->panel * recipe.stride_n;
+        recipe.N = r->panel;
+        recipe.kc = 1;
+        r->kc = recipe.K;
+        r->batch = shape->K * shape->N;
+    }
     Dim size = dim_const(&l->m->dims, shape->batch * r->batch);
     r->buf = lw_const_buf(l, blob_derived(&l->m->blobs, type, shape->batch * r->batch, &recipe), "packed", 1, &size);
     return true;

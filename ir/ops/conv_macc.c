@@ -418,6 +418,7 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
                     .stride_k = w->taps,
                     .stride_n = k.icg * w->taps};
     if (merge) shape.k_in = k.icg, shape.stride_q = 1;
+    if (T > 1 || c->group > 1 || x.by_line || !dim_is_const(d, conv_rows_count(d, r), &right.panel_rows)) right.panel_rows = 0;
     if (c->group > 1) shape.k_in = k.icg, shape.stride_q = k.ocg * k.icg * w->taps;
     x.packed = k.all && contraction_pack_as(l, k.weights, &shape, &right);
     if (!x.packed) {
@@ -451,6 +452,7 @@ bool conv_lower_macc(Lw *l, const ConvCase *c)
                     .b_pairs = right.pairs,
                     .a_buf = src,
                     .pack_kc = right.kc,
+                    .b_panel = right.panel,
                     .a_k = merge || dim_is(d, c->icg, 1) ? kb_i(b, 1) : kb_dim(b, r->lie_channel),
                     .b_k = x.b_k,
                     .arg = &x,

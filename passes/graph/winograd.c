@@ -164,24 +164,6 @@ static int by_gain(const void *a, const void *b)
     return x != y ? (x < y) - (x > y) : p->g != q->g ? (p->g->id > q->g->id) - (p->g->id < q->g->id) : (p->n.i > q->n.i) - (p->n.i < q->n.i);
 }
 
-/* Bytes of all constants, each blob once. */
-static int64_t weight_bytes(PassCtx *c)
-{
-    const Blobs *bs = &c->m->blobs;
-    Graph **graph;
-    uint32_t n = module_graphs(c->m, c->arena, &graph);
-    bool *seen = arena_array(c->arena, bool, bs->rec.n + 1);
-    int64_t sum = 0;
-    for (uint32_t i = 0; i < n; i++)
-        for (uint32_t k = 1; k < graph[i]->value.n; k++) {
-            const ValueRec *v = &graph[i]->value.p[k];
-            if (!v->data.i || seen[v->data.i] || !v->n_use) continue;
-            seen[v->data.i] = true;
-            sum += blob_bytes(bs, v->data);
-        }
-    return sum;
-}
-
 static PassResult run(PassCtx *c)
 {
     Search s = {.c = c};
@@ -189,7 +171,7 @@ static PassResult run(PassCtx *c)
     int64_t left = INT64_MAX;
     if (c->weights_budget >= 0) {
         left = c->weights_budget;
-        if (c->weights_percent) left = (int64_t)((double)weight_bytes(c) / 100 * (double)left);
+        if (c->weights_percent) left = (int64_t)((double)module_weight_bytes(c->m, c->arena) / 100 * (double)left);
         if (s.found.n) qsort(s.found.p, s.found.n, sizeof *s.found.p, by_gain);
     }
     for (uint32_t k = 0; k < s.found.n; k++) {

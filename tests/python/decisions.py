@@ -279,6 +279,45 @@ def filtering_rows(t):
             t.tally.check(name + ": the same bits", all(g[out].tobytes() == got[0][out].tobytes() for g in got))
 
 
+PANELS = """bir 1
+graph @main(%%x: f32[%(m)d,%(k)d], %%i: f32[1,%(k)d,1,%(m)d]) -> (%%y, %%z, %%c) {
+  %%w = const f32[%(k)d,%(n)d] hex"%(w)s"
+  %%v = const f32[%(n)d,%(k)d] hex"%(v)s"
+  %%f = const f32[%(n)d,%(k)d,1,1] hex"%(v)s"
+  %%zero = const f32[%(n)d] splat(0)
+  %%y = MatMul(%%x, %%w)
+  %%z = Gemm(%%x, %%v, %%zero) {transB=1}
+  %%c = Conv(%%i, %%f)
+}
+"""
+
+
+def panels(t):
+    """Constants that a few rows meet lie in panels as wide as a tile where caches hold them, one stream each; what more rows meet, in strips."""
+    rng = np.random.default_rng(8)
+    for m, k, n, flags, some in (
+        (1, 301, 128, [], True), (3, 301, 128, ["--cpu=x86-64-v3"], True), (1, 500, 192, ["--cpu=x86-64-v3"], True),
+        (1, 301, 80, [], False), (9, 301, 128, [], False), (1, 64, 64, [], False), (1, 700, 512, ["--cpu=x86-64-v3"], False),
+    ):
+        w, v = (rng.standard_normal(shape).astype("<f4") for shape in ((k, n), (n, k)))
+        stem = "panels%d_%d_%d" % (m, k, n)
+        t.write(stem + ".bir", PANELS % {"m": m, "k": k, "n": n, "w": w.tobytes().hex(), "v": v.tobytes().hex()})
+        if not t.compile(stem + ".bir", stem + ".so", *flags) or not t.compile(stem + ".bir", stem + ".kir", *flags):
+            continue
+        with open(t.path(stem + ".kir")) as f:
+            t.tally.check("%s: panels" % stem, ("bstrip=16)" in f.read()) == some)
+        x, i = (rng.standard_normal(shape).astype(np.float32) for shape in ((m, k), (1, k, 1, m)))
+        got = [Loaded(t.path(stem + ".so"), threads=threads).run({"x": x, "i": i}) for threads in (1, 2)]
+        wide = [a.astype(np.float64) for a in (x, w, v, i)]
+        for out, want in (("y", wide[0] @ wide[1]), ("z", wide[0] @ wide[2].T), ("c", np.einsum("bkhm,nk->bnhm", wide[3], wide[2]))):
+            error = np.abs(got[0][out] - want).max()
+            t.tally.check("%s: %s" % (stem, out), error <= 1e-5 * np.abs(want).max())
+            t.tally.check("%s: %s, the same bits" % (stem, out), got[0][out].tobytes() == got[1][out].tobytes())
+        if m == 1 and t.compile(stem + ".bir", stem + ".s", "--cpu=znver5", "--threads=off"):
+            with open(t.path(stem + ".s")) as f:
+                t.tally.check("%s: fetched ahead from behind L2" % stem, ("prefetcht0" in f.read()) == (k * n > 300000))
+
+
 NARROW = """bir 1
 sym M entry input 0 axis 0 lo 1
 graph @main(%%x: f32[M,%(k)d], %%i: f32[1,%(k)d,5,8]) -> (%%y, %%o) {
@@ -736,7 +775,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, filtering, filtering_rows, budget, narrow, halves, matrix_registers, apart, fetched, zeros, unchecked, tables, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, filtering_rows, panels, budget, narrow, halves, matrix_registers, apart, fetched, zeros, unchecked, tables, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:
