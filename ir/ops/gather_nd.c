@@ -27,6 +27,18 @@ static bool infer(Infer *c)
     return infer_set(c, 0, infer_elem(c, 0), rank, dim);
 }
 
+/* Is there an element 0 to read where an index is out of range (what index_checked makes of it)? */
+static bool never_empty(Lw *l, int batch, int64_t k)
+{
+    bool some = true;
+    for (int j = 0; j < k; j++) {
+        int64_t lo, hi;
+        dim_bounds(&l->m->dims, lw_dim(l, 0, batch + j), &lo, &hi);
+        some = some && lo > 0;
+    }
+    return some;
+}
+
 static bool lower(Lw *l, Node n)
 {
     int batch = (int)ATTRS(l->g, n, GatherNd)->batch_dims, q = lw_rank(l, 1), rank = lw_out_rank(l, 0);
@@ -48,7 +60,7 @@ static bool lower(Lw *l, Node n)
         ok = kb_and(b, ok, each);
     }
     for (int i = q - 1; i < rank; i++) out[i] = at[batch + k + i - (q - 1)] = kb_for(b, KLOOP_SEQ, kb_i(b, 0), kb_dim(b, lw_out_dim(l, 0, i)));
-    lw_put(l, 0, out, kb_load_if(b, kb_param(b, src, false), at, ok, (KVal){0}));
+    lw_put(l, 0, out, never_empty(l, batch, k) ? lw_at(l, 0, at) : kb_load_if(b, kb_param(b, src, false), at, ok, (KVal){0}));
     lw_end_nest(l, rank);
     lw_kernel_end(l);
     return true;
