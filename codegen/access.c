@@ -462,16 +462,22 @@ static LV opaque_mask(Cg *g, LV mask)
     return LLVMBuildICmp(g->b, LLVMIntSLT, LLVMBuildBitCast(g->b, v, wide, ""), LLVMConstNull(wide), "");
 }
 
-LV access_row(CgFn *f, const KInstRec *in, int64_t further, unsigned n)
+LV access_row(CgFn *f, const KInstRec *in, int64_t further, unsigned n, unsigned wide)
 {
     Cg *g = f->g;
     DType t = f->k->param.p[in->param].elem;
-    LT v = cg_vec_type(g, cg_mem_type(g, t));
+    LT mem = cg_mem_type(g, t), v = LLVMVectorType(mem, wide);
     Cv off = access_offset(f, in);
-    assert(off.kind == CV_UNI && n <= g->lanes);
-    LV at = LLVMBuildAdd(g->b, off.v, cg_i64(g, further), ""), p = elem_ptr(g, t, f->param[in->param], at);
-    if (n == g->lanes) return cg_load(g, v, p, access_align(t));
-    return masked(g, "llvm.masked.load", (LT[]){v, g->ptr}, (LV[]){p, cg_i32(g, access_align(t)), lanes_mask(f, cg_i64(g, n)), LLVMGetPoison(v)}, 4);
+    assert(off.kind == CV_UNI && n <= wide && wide <= LANES_MAX);
+    LV at = LLVMBuildAdd(g->b, off.v, cg_i64(g, further), ""), p = elem_ptr(g, t, f->param[in->param], at), lane[LANES_MAX];
+    if (n == wide) return cg_load(g, v, p, access_align(t));
+    if (g->isa.avx512) {
+        for (unsigned i = 0; i < wide; i++) lane[i] = LLVMConstInt(g->i1, i < n, false);
+        return masked(g, "llvm.masked.load", (LT[]){v, g->ptr}, (LV[]){p, cg_i32(g, access_align(t)), LLVMConstVector(lane, wide), LLVMGetPoison(v)}, 4);
+    }
+    for (unsigned i = 0; i < wide; i++) lane[i] = i < n ? cg_i32(g, i) : LLVMGetPoison(g->i32);
+    LV part = cg_load(g, LLVMVectorType(mem, n), p, access_align(t));
+    return LLVMBuildShuffleVector(g->b, part, LLVMGetPoison(LLVMTypeOf(part)), LLVMConstVector(lane, wide), "");
 }
 
 Cv access_load(CgFn *f, const KInstRec *in)
@@ -553,6 +559,27 @@ static void write_apart(Cg *g, DType t, LV v, LV p, int64_t coef)
     }
 }
 
+/* The first lanes are on and no other: their number. 0: another mask, or not a constant one. */
+static unsigned first_lanes(Cg *g, LV mask)
+{
+    unsigned n = 0;
+    if (!mask || !LLVMIsConstant(mask)) return 0;
+    for (unsigned i = 0; i < g->lanes; i++) {
+        bool on = LLVMConstIntGetZExtValue(LLVMGetAggregateElement(mask, i));
+        if (on && i > n) return 0;
+        n += on;
+    }
+    return n;
+}
+
+/* The first n lanes: without mask registers the powers of two that n is made of, each a plain store. */
+static void write_first(Cg *g, DType t, LV v, LV p, unsigned n)
+{
+    LV pick[LANES_MAX];
+    for (unsigned i = 0; i < n; i++) pick[i] = cg_i32(g, i);
+    cg_store(g, LLVMBuildShuffleVector(g->b, v, LLVMGetPoison(LLVMTypeOf(v)), LLVMConstVector(pick, n), ""), p, access_align(t));
+}
+
 static void write_lanes(CgFn *f, const KBufRec *buf, LV base, Cv off, LV v, LV mask)
 {
     Cg *g = f->g;
@@ -561,7 +588,9 @@ static void write_lanes(CgFn *f, const KBufRec *buf, LV base, Cv off, LV v, LV m
     v = scalar_to_mem(g, t, v);
     if (off.kind == CV_LIN && off.coef == 1) {
         LV p = elem_ptr(g, t, base, off.v);
-        if (!mask) cg_store(g, v, p, access_align(t));
+        unsigned first = g->isa.avx512 ? 0 : first_lanes(g, mask);
+        if (first) write_first(g, t, v, p, first);
+        else if (!mask) cg_store(g, v, p, access_align(t));
         else masked(g, "llvm.masked.store", (LT[]){vt, g->ptr}, (LV[]){v, p, cg_i32(g, access_align(t)), mask}, 4);
         return;
     }

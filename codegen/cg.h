@@ -132,7 +132,7 @@ Cv cv_mul(CgFn *, Cv, Cv);
 LV access_dim(CgFn *, Dim);                    /* cached in the entry block */
 Cv access_offset(CgFn *, const KInstRec *);    /* flat offset in elements, of a load or store */
 Cv access_load(CgFn *, const KInstRec *);
-LV access_row(CgFn *, const KInstRec *load, int64_t further, unsigned n);   /* n <= 16 elements in a row from there on, memory form; the other lanes: poison */
+LV access_row(CgFn *, const KInstRec *load, int64_t further, unsigned n, unsigned wide);   /* n elements in a row from there on, memory form, in a vector of `wide`; the other lanes: poison */
 void access_store(CgFn *, const KInstRec *);
 bool access_whole(DType);                      /* an element is whole bytes, no string */
 unsigned access_align(DType);                  /* of an element, in bytes: all that buffers of callers promise */

@@ -151,13 +151,13 @@ static void copy_body(Out *o)
         if (kinst(o->s->k, i)->op != KOP_YIELD) kb_copy(o->b, o->s->k, i, o->map);
 }
 
-/* Rows or columns of a block. Fewer than 16 where there are no more, and where that leaves nothing over: what is left
- * of blocks is gathered, and with mask registers smaller blocks are turned in registers, too. */
-static int64_t block_size(const Nest *s, int l, bool lanes)
+/* Rows or columns of a block. Fewer than 16 where there are no more, and, with mask registers, where that leaves nothing
+ * over: what is left of blocks is gathered, smaller ones are turned in registers, too. */
+static int64_t block_size(const Nest *s, int l)
 {
     int64_t n = s->trip[l], size = K_LANES;
     bool masks = s->m->target.vec_bits >= 512;
-    if (n < 0 || n % K_LANES == 0 || (!masks && !lanes)) return K_LANES;
+    if (n < 0 || n % K_LANES == 0) return K_LANES;
     if (n < K_LANES) return n;
     while (masks && size >= SHORT && n % size) size--;
     return masks && size >= SHORT ? size : K_LANES;
@@ -173,7 +173,7 @@ static KVal blocks(Out *o, int l, int64_t size)
 static void tile(Out *o, int i, int j, KVal i0, KVal j0, bool whole)
 {
     Kb *b = o->b;
-    KVal rows = kb_i(b, block_size(o->s, i, false)), cols = kb_i(b, block_size(o->s, j, true)), zero = kb_i(b, 0);
+    KVal rows = kb_i(b, block_size(o->s, i)), cols = kb_i(b, block_size(o->s, j)), zero = kb_i(b, 0);
     if (whole) {
         KVal vi = kb_for(b, KLOOP_SEQ, zero, rows), vj = kb_for(b, KLOOP_VEC, zero, cols);
         o->map[variable(o->s, i).i] = kb_add(b, i0, vi);
@@ -211,7 +211,7 @@ static void transpose(Out *o, int i)
     KVal zero = kb_i(b, 0), one = kb_i(b, 1);
     for (int l = 0; l < j; l++)
         if (l != i) open(o, l, KLOOP_PAR, zero, bound(o, l));
-    int64_t rows = block_size(o->s, i, false), cols = block_size(o->s, j, true);
+    int64_t rows = block_size(o->s, i), cols = block_size(o->s, j);
     KVal q, p;
     if (stores_farther(o->s, i)) p = kb_for(b, KLOOP_PAR, zero, blocks(o, i, rows)), q = kb_for(b, KLOOP_PAR, zero, blocks(o, j, cols));
     else q = kb_for(b, KLOOP_PAR, zero, blocks(o, j, cols)), p = kb_for(b, KLOOP_PAR, zero, blocks(o, i, rows));

@@ -504,6 +504,25 @@ graph @main(%x: f32[1,4,20,20]) -> (%y) {
 """
 
 
+TURNED = """bir 1
+graph @main(%x: f32[96,80], %z: i64[64,32]) -> (%y, %u) {
+  %y = Transpose(%x) {perm=[1,0]}
+  %u = Transpose(%z) {perm=[1,0]}
+}
+"""
+
+
+def turned(t):
+    """Blocks that transpose are whole vectors and shuffles whatever the size of a register, not elements one by one."""
+    t.write("turned.bir", TURNED)
+    for cpu, shuffles in (("x86-64-v4", 64), ("x86-64-v3", 96)):
+        if t.compile("turned.bir", "turned.s", "--cpu=" + cpu):
+            code = open(t.path("turned.s")).read()
+            found = len(re.findall(r"^\tv(?:unpck|punpck|perm|shuf|insert[fi]|p?blend)", code, re.M))
+            single = re.findall(r"\t(?:v?p?insr\w+|v?insertps|v?p?gather\w+)", code)
+            t.tally.check("blocks turned for %s: %d shuffles" % (cpu, found), found >= shuffles and not single, single[:3])
+
+
 THIRDS = """bir 1
 graph @main(%x: f32[1,4,20,20]) -> (%y) {
   %by = const f32[4] [1,1,3,3]
@@ -775,7 +794,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, filtering, filtering_rows, panels, budget, narrow, halves, matrix_registers, apart, fetched, zeros, unchecked, tables, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, filtering_rows, panels, budget, narrow, halves, matrix_registers, turned, apart, fetched, zeros, unchecked, tables, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:
