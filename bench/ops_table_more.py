@@ -551,7 +551,7 @@ row(
         max_skip_count=0,
         ngram_counts=[0, 20],
         ngram_indexes=list(range(120)),
-        pool_int64s=list(range(20)) + ints(50, 200).tolist(),
+        pool_int64s=list(range(20)) + [t for k in range(100) for t in (k // 2, (7 * k + 3) % 50)],
     ),
 )
 

@@ -31,7 +31,7 @@ static bool count_infer(Infer *c)
 
 /* ---- known numbers: a tree of the n-grams, its edges (node, token) -> node in a table that is looked up by a hash.
  * Node 0 is the root; an entry that is not used has node -1. */
-enum { PROBES = 4, SALTS = 200 };
+enum { PROBES_MOST = 4, SALTS = 200, GROWS = 3, FEW_EDGES = 2048 };
 static const uint64_t NODE_SALT = 0x9e3779b97f4a7c15u;
 
 typedef struct Edges {
@@ -40,7 +40,8 @@ typedef struct Edges {
     int64_t *begin, *coordinates;   /* those of the n-grams that end there: coordinates[begin[i]..begin[i + 1]] */
     int64_t grams, longest;
     uint64_t salt, mask;
-    int64_t *table;                 /* [3][mask + PROBES]: node, token, to */
+    int64_t probes;                 /* so many entries from an edge's hash on may hold it; as few as a salt was found for */
+    int64_t *table;                 /* [3][mask + probes]: node, token, to */
 } Edges;
 
 static uint64_t edge_hash(const Edges *e, int64_t from, int64_t token)
@@ -48,18 +49,36 @@ static uint64_t edge_hash(const Edges *e, int64_t from, int64_t token)
     return ((uint64_t)token * e->salt + (uint64_t)from * NODE_SALT) >> 32 & e->mask;
 }
 
-/* All edges within PROBES places of their hash. */
+/* All edges within e->probes places of their hash. */
 static bool edges_placed(Edges *e)
 {
-    int64_t *t = e->table, size = (int64_t)e->mask + PROBES;
-    for (int64_t i = 0; i < 3 * size; i++) t[i] = i < size ? -1 : 0;
+    int64_t *t = e->table, size = (int64_t)e->mask + e->probes;
+    for (int64_t i = 0; i < size; i++) t[i] = -1;
     for (uint32_t i = 0; i < e->n; i++) {
         int64_t h = (int64_t)edge_hash(e, e->from[i], e->token[i]), at = h;
-        while (at < h + PROBES && t[at] >= 0) at++;
-        if (at == h + PROBES) return false;
+        while (at < h + e->probes && t[at] >= 0) at++;
+        if (at == h + e->probes) return false;
         t[at] = e->from[i], t[size + at] = e->token[i], t[2 * size + at] = i + 1;
     }
     return true;
+}
+
+/* A table with fewer probes is looked up faster, a smaller one stays in the caches. Few edges are tried with fewer. */
+static bool edges_hashed(Edges *e, Arena *arena)
+{
+    uint64_t least = 1;
+    while (least < 2 * (uint64_t)e->n) least *= 2;
+    size_t room = 3 * (size_t)((least << (GROWS - 1)) + PROBES_MOST - 1);
+    e->table = arena_array(arena, int64_t, room);
+    memset(e->table, 0, room * sizeof *e->table);
+    for (e->probes = e->n <= FEW_EDGES ? 1 : PROBES_MOST; e->probes <= PROBES_MOST; e->probes *= 2)
+        for (int grow = 0; grow < GROWS; grow++) {
+            e->mask = (least << grow) - 1;
+            e->salt = NODE_SALT;
+            for (int i = 0; i < SALTS; i++, e->salt = e->salt * 6364136223846793005u + 1442695040888963407u)
+                if (edges_placed(e)) return true;
+        }
+    return false;
 }
 
 /* false: an operand that is not known, or n-grams that do not make such a table. */
@@ -103,23 +122,14 @@ static bool edges(Lw *l, Edges *e)
     for (int64_t g = e->grams; g-- > 0;) e->coordinates[--e->begin[end_of[g] + 1]] = coordinate_of[g];
     for (uint32_t i = 0; i < e->n; i++) e->begin[i] = e->begin[i + 1];
     e->begin[e->n] = e->grams;
-    for (e->mask = 1; e->mask < 2 * (uint64_t)e->n; e->mask *= 2) continue;
-    for (int grow = 0; grow < 3; grow++, e->mask *= 2) {
-        uint64_t size = e->mask--;
-        e->table = arena_array(arena, int64_t, 3 * (size_t)(e->mask + PROBES));
-        e->salt = NODE_SALT;
-        for (int i = 0; i < SALTS; i++, e->salt = e->salt * 6364136223846793005u + 1442695040888963407u)
-            if (edges_placed(e)) return true;
-        e->mask = size;
-    }
-    return false;
+    return edges_hashed(e, arena);
 }
 
 /* Every row is walked once for each place and distance, down the tree as long as an edge is there. */
 static bool count_by_tree(Lw *l, const Edges *e, int64_t max_skip)
 {
     Dims *d = &l->m->dims;
-    int64_t size = (int64_t)e->mask + PROBES;
+    int64_t size = (int64_t)e->mask + e->probes;
     bool once = true; /* no n-gram has two coordinates: the one of each edge or -1 */
     for (uint32_t i = 0; i < e->n; i++) once = once && e->begin[i + 1] <= e->begin[i] + 1;
     int64_t *one_each = once ? arena_array(l->k->arena, int64_t, e->n) : NULL;
@@ -147,7 +157,7 @@ static bool count_by_tree(Lw *l, const Edges *e, int64_t max_skip)
         KVal token = kb_load_if(b, px, (KVal[]){row, at}, there, (KVal){0}), to = none;
         KVal h = kb_add(b, kb_mul(b, token, kb_i(b, (int64_t)e->salt)), kb_mul(b, node, kb_i(b, (int64_t)NODE_SALT)));
         h = kb_and(b, kb_bin(b, KOP_SHR, h, kb_i(b, 32)), kb_i(b, (int64_t)e->mask));
-        for (int64_t k = 0; k < PROBES; k++) {
+        for (int64_t k = 0; k < e->probes; k++) {
             KVal slot = kb_add(b, h, kb_i(b, k));
             KVal from = kb_load(b, pt, (KVal[]){zero, slot}), by = kb_load(b, pt, (KVal[]){one, slot});
             KVal same = kb_and(b, kb_eq(b, from, node), kb_eq(b, by, token));
