@@ -245,7 +245,8 @@ static void refresh_checks(Module *m)
     if (m->check_listed == m->check_moves) return;
     m->check_listed = m->check_moves;
     for (uint32_t k = 0; k < m->graph.n; k++) m->graph.p[k]->check.n = 0;
-    for (uint32_t k = 0; k < m->check.n; k++) vec_push(m->arena, &m->check.p[k].g->check, k);
+    for (uint32_t k = 0; k < m->check.n; k++)
+        if (m->check.p[k].g) vec_push(m->arena, &m->check.p[k].g->check, k);
 }
 
 void module_check(Module *m, CheckRec c)
@@ -270,6 +271,13 @@ uint32_t graph_checks(const Graph *graph, const uint32_t **at)
     g->check.n = kept;
     *at = g->check.p;
     return kept;
+}
+
+void graph_drop_checks(Graph *g)
+{
+    const uint32_t *at;
+    for (uint32_t k = 0, count = graph_checks(g, &at); k < count; k++) g->m->check.p[at[k]].g = NULL;
+    g->check.n = 0;
 }
 
 /* A check that ran before an erased node runs before the next one: what it promises may be used from here on. */
@@ -469,7 +477,7 @@ static void known_sym(void *arg, Sym s)
 uint32_t module_drop_checks(Module *m, Arena *scratch)
 {
     Graph **g;
-    uint32_t n = module_graphs(m, scratch, &g), kept = 0;
+    uint32_t n = module_graphs(m, scratch, &g), kept = 0, gone = 0;
     bool *mark = arena_array(scratch, bool, m->dims.sym.n);
     for (uint32_t k = 0; k < n; k++)
         for (uint32_t i = 1; i < g[k]->value.n; i++) {
@@ -482,11 +490,12 @@ uint32_t module_drop_checks(Module *m, Arena *scratch)
         }
     for (uint32_t k = 0; k < m->check.n; k++) {
         Known known = {&m->dims, mark, true};
+        if (!m->check.p[k].g) continue;
         dim_each_sym(&m->dims, m->check.p[k].a, known_sym, &known);
         dim_each_sym(&m->dims, m->check.p[k].b, known_sym, &known);
         if (known.all) m->check.p[kept++] = m->check.p[k];
+        else gone++;
     }
-    uint32_t gone = m->check.n - kept;
     m->check.n = kept;
     m->check_moves++;
     return gone;

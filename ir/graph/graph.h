@@ -66,7 +66,10 @@ void module_check(Module *, CheckRec);
 /* Where in Module.check those of the graph stand, in order; the list is the graph's and holds until the next check is made.
  * A model without ranks has thousands of graphs and of checks. */
 uint32_t graph_checks(const Graph *, const uint32_t **at);
-/* Drops the checks that mention a symbol of a node which no value has in its type any more, and returns how many: the node that found it is gone. */
+/* Takes them out: their records stay in their places, of no graph. */
+void graph_drop_checks(Graph *);
+/* Drops the checks that mention a symbol of a node which no value has in its type any more, and returns how many: the node that found it is gone.
+ * Records of no graph go, too. */
 uint32_t module_drop_checks(Module *, Arena *scratch);
 
 #endif

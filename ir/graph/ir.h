@@ -77,7 +77,7 @@ typedef struct Graph {
     VEC(uint32_t) check;  /* where its checks stand in Module.check: graph_checks */
 } Graph;
 
-/* A run-time check that inference left: a == b (or one is 1 when `bcast`), because of node `loc`. `at`: 0 when only entry symbols occur, else the node before which it runs. */
+/* A run-time check that inference left: a == b (or one is 1 when `bcast`), because of node `loc`. `g`: where the nodes are, NULL: dropped. `at`: 0 when only entry symbols occur, else the node before which it runs. */
 typedef struct CheckRec { Dim a, b; bool bcast; const char *msg; Loc loc; Graph *g; Node at; } CheckRec;
 
 typedef struct AliasRec { Name in, out; int32_t axis; /* -1: same shape */ int64_t cap; } AliasRec;

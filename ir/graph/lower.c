@@ -363,7 +363,7 @@ bool lower_module(Module *m, KModule *k)
     }
     input_ports(&l);
     for (uint32_t i = 0; i < m->check.n; i++)
-        if (!m->check.p[i].at.i) check_step(&l, &m->check.p[i]);
+        if (m->check.p[i].g && !m->check.p[i].at.i) check_step(&l, &m->check.p[i]);
     if (!lw_nodes(&l)) return false;
     output_ports(&l);
     return true;

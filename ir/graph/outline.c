@@ -63,8 +63,11 @@ Node graph_outline(Graph *g, const Node *node, uint32_t n, OpCode op, const void
     graph_set_outputs(r, out, n_result);
     Node owner = graph_add(g, op, operand, n_operand, n_result, attrs, loc, node[n - 1]);
     graph_set_region(g, owner, (const Graph *const[]){r}, 1);
-    for (uint32_t k = 0; k < m->check.n; k++) /* they are checked before the whole */
-        if (m->check.p[k].g == g && m->check.p[k].at.i && member[m->check.p[k].at.i]) m->check.p[k].at = owner;
+    const uint32_t *at;
+    for (uint32_t k = 0, count = graph_checks(g, &at); k < count; k++) { /* they are checked before the whole */
+        CheckRec *c = &m->check.p[at[k]];
+        if (c->at.i && member[c->at.i]) c->at = owner;
+    }
     for (uint32_t k = 0; k < n_result; k++) {
         Value v = node_out(g, owner, k);
         value_rec(g, v)->type = value_rec(g, result[k])->type;

@@ -203,9 +203,10 @@ static bool group_names(GraphNames *inner, Arena *a, const Graph *g, const Graph
 static void node_checks(Str *o, const Graph *g, Node n, int depth)
 {
     const Module *m = g->m;
-    for (uint32_t k = 0; k < m->check.n; k++) {
-        const CheckRec *c = &m->check.p[k];
-        if (c->g != g || !c->at.i || (n.i ? c->at.i != n.i : !node_rec(g, c->at)->dead)) continue;
+    const uint32_t *at;
+    for (uint32_t k = 0, count = graph_checks(g, &at); k < count; k++) {
+        const CheckRec *c = &m->check.p[at[k]];
+        if (!c->at.i || (n.i ? c->at.i != n.i : !node_rec(g, c->at)->dead)) continue;
         indent(o, depth);
         check_text(o, m, c, "check");
     }
@@ -297,7 +298,7 @@ static void graph_text(Str *o, Graph *g, int depth, const Data *data)
     }
     str_add(o, ") {\n");
     for (uint32_t k = 0; g == m->entry && k < m->check.n; k++) {
-        if (m->check.p[k].at.i) continue;
+        if (!m->check.p[k].g || m->check.p[k].at.i) continue;
         indent(o, depth + 1);
         check_text(o, m, &m->check.p[k], "require");
     }
@@ -355,7 +356,7 @@ static void graph_use(SymUse *u, const Graph *g)
     }
     for (uint32_t k = 0; k < u->m->check.n; k++) {
         const CheckRec *c = &u->m->check.p[k];
-        if (c->g != g && !(g == u->m->entry && !c->at.i)) continue;
+        if (!c->g || (c->g != g && !(g == u->m->entry && !c->at.i))) continue;
         dim_use(u, c->a);
         dim_use(u, c->b);
     }

@@ -182,35 +182,17 @@ Value ex_shaped(Ex *x, Value v, const Dim *dim, int rank)
 
 /* ---- regions ---- */
 
-/* Types and contents in a graph and the graphs of its nodes; gone, by a graph's number: it had checks. */
-static bool forget_values(Graph *g, bool *gone)
+/* What inference found out about a graph as it stood. */
+static void forget(Graph *g)
 {
-    const uint32_t *at;
-    bool any = gone[g->id] = graph_checks(g, &at) > 0;
+    graph_drop_checks(g);
     for (Node n = graph_first(g); n.i; n = node_next(g, n)) {
         for (uint32_t r = 0; r < node_n_out(g, n); r++) {
             value_rec(g, node_out(g, n, r))->type = (TypeId){0};
             value_rec(g, node_out(g, n, r))->content = NULL;
         }
-        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) any |= forget_values(node_rec(g, n)->region[k], gone);
+        for (uint32_t k = 0; k < node_rec(g, n)->n_region; k++) forget(node_rec(g, n)->region[k]);
     }
-    return any;
-}
-
-/* What inference found out about a graph as it stood. */
-static void forget(Module *m, Graph *g)
-{
-    Arena a;
-    arena_init(&a, "forget", m->arena->oom);
-    bool *gone = arena_array(&a, bool, m->graph.n);
-    if (forget_values(g, gone)) {
-        uint32_t kept = 0;
-        for (uint32_t k = 0; k < m->check.n; k++)
-            if (!gone[m->check.p[k].g->id]) m->check.p[kept++] = m->check.p[k];
-        m->check.n = kept;
-        m->check_moves++;
-    }
-    arena_free(&a);
 }
 
 bool ex_inline(Ex *x, Graph *region, const Value *in, Value *out, bool typed)
@@ -220,7 +202,7 @@ bool ex_inline(Ex *x, Graph *region, const Value *in, Value *out, bool typed)
     Value *map = arena_array(g->m->arena, Value, region->value.n + 1);
     uint32_t before = g->node.n;
     for (uint32_t k = 0; k < region->in.n; k++) map[region->in.p[k].i] = in[k];
-    forget(g->m, region);
+    forget(region);
     graph_inline(g, x->n, region, map);
     for (uint32_t i = before; i < g->node.n && typed && !x->failed; i++) x->failed = !infer_node(g, (Node){i});
     for (uint32_t k = 0; k < region->out.n; k++) out[k] = map[region->out.p[k].i];
