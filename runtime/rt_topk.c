@@ -226,7 +226,7 @@ static bool any_bit(bits128 m) { return (m[0] | m[1]) != 0; }
         T bound = 0;                                                                                                   \
         bool bounded = bound_##T(x, n, s->k, flip != 0, &bound);                                             \
         if (bounded) rt_keys(&bound, a->dtype, 0, 1, 1, flip, &limit);                                                 \
-        if (bounded && !s->few && n < DENSE * s->k) {                                                                  \
+        if (bounded && s->k > KEPT_LOOSE && n < DENSE * s->k) {                                                                  \
             collect_##T(s, a, from, n, flip, bound);                                                                    \
             return;                                                                                                    \
         }                                                                                                              \
