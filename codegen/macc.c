@@ -4,7 +4,7 @@
 #include "codegen/tile.h"
 #include "ir/kernel/contract.h"
 
-enum { TOUCH_MAX = 4, ROWS_MAX = 32, FAR_FAST = 12 /* bytes a cycle from behind L2 */ };
+enum { TOUCH_MAX = 4, ROWS_MAX = 32 };
 
 typedef struct Macc {
     CgFn *f;
@@ -221,7 +221,7 @@ static LV panel_ahead(CgFn *f, const KInstRec *in, DType b_type)
     int64_t side, row, all = g->data->bytes, near = (int64_t)g->m->target.l2_bytes * 3 / 2;
     bool panel = in->macc->b_packed && kx_const_i(f->k, g->m->dims, karg(f->k, in, KM_BSTRIP), &side) && side == K_LANES &&
                  kx_const_i(f->k, g->m->dims, karg(f->k, in, KM_BK), &row) && row > K_LANES;
-    if (!panel || !g->opt->opt_level || all <= near || contract_far_rate(&g->m->target) <= FAR_FAST) return NULL;
+    if (!panel || !g->opt->opt_level || all <= near || !contract_far_is_fast(&g->m->target)) return NULL;
     LV far = LLVMBuildICmp(g->b, LLVMIntSLT, LLVMBuildMul(g->b, LLVMBuildSExt(g->b, f->nt, g->i64, ""), cg_i64(g, near), ""), cg_i64(g, all), "");
     return LLVMBuildSelect(g->b, far, cg_i64(g, AHEAD / (dtype_info(b_type)->bits / 8)), cg_i64(g, 0), "");
 }

@@ -24,6 +24,7 @@
 #include <string.h>
 
 enum { AHEAD_COLS = 4 };         /* so many tile columns at most for A's rows to be prefetched: with more, the first one's misses do not count */
+enum { FEW = 4 };                /* rows of a tile that waits for B rather than for its sums */
 enum { ROWS_STRIDED = 3 };       /* rows of a tile when each needs two registers, pointer and stride */
 enum { ZERO_ROW_MAX = 32768 };   /* bytes of the zero array a guarded row may point to */
 
@@ -112,7 +113,7 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
     }
     for (unsigned s = 0; step > 1 && s < o->w && is_half_stream(t, o); s++)   /* two steps are a line */
         prefetch(t, gep(t, t->b_mem, o->b, add_k(t, add(t, b_off, mul(t, e->b_strip, k64(t, s))), 512)), 3);
-    for (unsigned s = 0; s < o->w && e->b_ahead; s++)
+    for (unsigned s = 0; s < o->w && e->b_ahead && o->h <= FEW; s++)
         prefetch(t, gep(t, t->b_mem, o->b, add(t, add(t, b_off, e->b_ahead), mul(t, e->b_strip, k64(t, s)))), 3);
     for (unsigned u = 0; u < step; u++) {
         for (unsigned i = 0; i < o->h && !o->own_stride; i++) p[i] = gep(t, t->a_mem, o->a[i], a_next);

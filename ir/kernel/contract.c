@@ -39,6 +39,7 @@ static int64_t known(Kb *b, Dim d) { int64_t k; return is_const(b, d, &k) ? k : 
 static int64_t next_strips(Kb *b, const Build *x)
 {
     const Contract *c = x->c;
+    if (c->b_panel) return c->b_panel * (x->choice.kc ? x->choice.kc : known(b, c->K));   /* blocks of a panel, and panels, one behind the other */
     return c->b_packed && x->sum ? max64(x->choice.tc, 1) * c->pack_kc * x->group * round_up(known(b, c->N), 16) : 0;
 }
 
@@ -64,7 +65,9 @@ static void build_macc(Kb *b, Build *x, KVal rows, KVal cols, KVal taps, KVal kl
     else if (x->a8) a_off = kb_add(b, kb_mul(b, m.i, kb_mul(b, kb_dim(b, c->K), kb_i(b, x->group))), kb_mul(b, x->k0, kb_i(b, x->group)));
     else c->a_addr(c->arg, b, x->z, t, kb_add(b, x->m0, m.i), kb_mul(b, x->k0, kb_i(b, x->group)), &a_off, &pred);
     KVal b_off = kb_i(b, 0);
-    if (c->b_packed) {   /* whole K blocks before this one, then whole strips of this one */
+    if (c->b_panel) {
+        b_off = kb_add(b, c->b_addr(c->arg, b, x->z, t, x->k0), kb_add(b, kb_mul(b, x->n0, kb_dim(b, c->K)), kb_mul(b, x->k0, kb_i(b, c->b_panel))));
+    } else if (c->b_packed) {   /* whole K blocks before this one, then whole strips of this one */
         b_off = kb_add(b, c->b_addr(c->arg, b, x->z, t, x->k0), kb_mul(b, x->k0, kb_i(b, x->group * round_up(known(b, c->N), 16))));
         b_off = kb_add(b, b_off, kb_mul(b, x->n0, kb_i(b, c->pack_kc * x->group)));
     } else if (!x->strips) b_off = kb_add(b, c->b_addr(c->arg, b, x->z, t, x->k0), x->n0);

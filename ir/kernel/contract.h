@@ -14,7 +14,7 @@ typedef struct Contract {
                                           contract_quads_kc's; or by b_load, which gives i8. A stays where it lies if its rows are whole groups, or a_padded: what stands behind them may be read; else a_load */
     bool a_padded;
     int64_t pack_kc;                   /* length of a K block of packed B: contract_pack_kc's */
-    int64_t b_panel;                   /* with b_packed: B lies in panels of so many columns instead, [N/b_panel][K][b_panel] (contract_panel; T is 1, pack_kc K); 0: in strips */
+    int64_t b_panel;                   /* with b_packed: B lies in panels of so many columns instead, [N/b_panel][K][b_panel] (contract_panel; T is 1); 0: in strips */
     bool b_dot;                        /* B is [N][K rounded up to 16] instead (contract_is_dot; packed, T is 1, A without predicate); needs a_buf */
     KBuf a_buf;                        /* the buffer behind parameter `a`; with b_pairs, too: A is rounded to bf16 if the target multiplies pairs */
     KVal a_k, b_k;                     /* element strides of k in A, and of k in B when in place (0 values: 1 and N) */
@@ -34,7 +34,7 @@ typedef struct Contract {
 
 int64_t contract_pack_kc(const KTarget *, DType acc, int64_t K);   /* K block for packed B of that K: the same rule for weight writer and code */
 
-/* Columns of a panel (Contract.b_panel), if M rows (-1: not known) are better off with those than with strips; 0: strips. weights: bytes that a run reads. */
+/* Columns of a panel (Contract.b_panel), if M rows (-1: a batch of any size, probably of one) are better off with those than with strips; 0: strips. weights: bytes that a run reads. */
 int64_t contract_panel(const KTarget *, DType acc, int64_t M, int64_t N, int64_t K, int64_t weights);
 /* The same for strips that each block makes of a B in place (M, N, K known or -1). */
 int64_t contract_strips_kc(const KTarget *, DType acc, int64_t M, int64_t N, int64_t K);
@@ -67,6 +67,7 @@ bool contract_copies_b(const KTarget *, DType acc, bool foreign, int64_t M, int6
  * once, from memory or that cache: 6, or half of the former (Zen 5: 8 from memory alone, 15 of 118 MB over and over). */
 double contract_far_rate(const KTarget *);
 double contract_memory_rate(const KTarget *);
+bool contract_far_is_fast(const KTarget *);   /* the former is about what a row's multiply-adds want */
 /* Cuts the blocks of `c` more finely where threads could not share them evenly (M known or -1, Z batches or -1). */
 void contract_share(const KTarget *, const TileProblem *, int64_t Z, TileChoice *c);
 /* Issue slots of a step of k for rows x strips covered by tiles of at most mr x nv. */

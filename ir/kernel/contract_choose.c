@@ -23,7 +23,8 @@ enum {
 static int64_t l2_bytes(const KTarget *t) { return max64(t->l2_bytes, 256 << 10); }
 
 double contract_far_rate(const KTarget *t) { return t->far_rate ? (double)t->far_rate : 9; }
-double contract_memory_rate(const KTarget *t) { return contract_far_rate(t) > 12 ? contract_far_rate(t) / 2 : 6; }
+bool contract_far_is_fast(const KTarget *t) { return contract_far_rate(t) > 12; }
+double contract_memory_rate(const KTarget *t) { return contract_far_is_fast(t) ? contract_far_rate(t) / 2 : 6; }
 
 /* Length of near-equal blocks of at most about `most` of an extent, in units of `unit`: one that divides it if that costs few more blocks, since then
  * every block has the same code. */
@@ -160,12 +161,14 @@ static int64_t reduction_block(const KTarget *t, DType acc, int64_t K, int64_t w
 int64_t contract_pack_kc(const KTarget *t, DType acc, int64_t K) { return reduction_block(t, acc, K, reduction_whole(t, acc)); }
 
 /* The strips of a tile lie apart by a power of two of lines as often as not, and a few rows wait for nothing else than B. Side by side, row by row, they
- * are one stream. What comes from memory is read faster through several. */
+ * are one stream. What comes from memory is read faster through several. Where a batch may be large, a block for each panel pays only with weights that
+ * come from behind L2, fetched ahead. */
 int64_t contract_panel(const KTarget *t, DType acc, int64_t M, int64_t N, int64_t K, int64_t weights)
 {
-    enum { ROWS = 4, L2S = 8 };
+    enum { ROWS = 4, L2S = 8, L2S_BATCH = 2 };
     TileProblem p = {.acc = acc, .a_type = acc, .b_type = acc, .M = M, .N = N, .K = K, .T = 1, .a_plain = true, .a_row_bytes = 1, .b_packed = true};
-    if (M < 1 || M > ROWS || N < 1 || K < 1 || N > HUGE / K || N * K * (dtype_info(acc)->bits / 8) <= t->l1_bytes || weights > L2S * l2_bytes(t)) return 0;
+    if (M < 0 && (!contract_far_is_fast(t) || weights <= L2S_BATCH * l2_bytes(t))) return 0;
+    if (M > ROWS || N < 1 || K < 1 || N > HUGE / K || N * K * (dtype_info(acc)->bits / 8) <= t->l1_bytes || weights > L2S * l2_bytes(t)) return 0;
     TileChoice c;
     choose_tile(t, &p, &c);
     return c.nv > 1 && N % (16 * c.nv) == 0 ? 16 * c.nv : 0;

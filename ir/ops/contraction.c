@@ -105,7 +105,7 @@ bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
         recipe.stride_t = r->panel * recipe.stride_n;
         recipe.N = r->panel;
         recipe.kc = 1;
-        r->kc = recipe.K;
+        r->kc = r->panel_rows > 0 ? recipe.K : shape->kc; /* a few rows of A stay where they are */
         r->batch = shape->K * shape->N;
     }
     Dim size = dim_const(&l->m->dims, shape->batch * r->batch);

@@ -15,7 +15,7 @@ typedef struct RightSide {
     bool quads;          /* packed as groups of four bytes: Contract.quads */
     bool may_pair;       /* said by the caller: `pairs` will do */
     int64_t panel;       /* packed in panels of so many columns: Contract.b_panel */
-    int64_t panel_rows;  /* said by the caller where panels will do: how many rows of A meet it; 0: not known */
+    int64_t panel_rows;  /* said by the caller where panels will do: how many rows of A meet it, -1: a batch of any size; 0: not known */
     int64_t rows;        /* said by the caller: at least so many rows of A meet it */
     int64_t rows_most;   /* and at most; 0: not said */
 } RightSide;

@@ -273,7 +273,7 @@ static bool pack(Mm *x, DType acc)
     x->right.rows = contraction_rows(l, x->M);
     x->right.rows_most = contraction_rows_most(l, x->M);
     x->right.may_pair = true;
-    if (!dim_is_const(d, x->M, &x->right.panel_rows)) x->right.panel_rows = 0;
+    if (!dim_is_const(d, x->M, &x->right.panel_rows)) x->right.panel_rows = x->right.rows_most == 1 ? -1 : 0;
     for (int i = 0; i < rank; i++)
         if (i != x->b_k && i != x->b_n) {
             if (!dim_is_const(d, lw_dim(l, 1, i), &e)) return false;

@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-typedef struct Problem { int64_t Z, M, N, K, T; bool packed, guarded, symbolic, by_k, dot, copied, pairs, tiles, quads, a_signed; DType type; int64_t kc; } Problem;
+typedef struct Problem { int64_t Z, M, N, K, T; bool packed, guarded, symbolic, by_k, dot, copied, pairs, tiles, quads, a_signed; DType type; int64_t kc, panel /* columns; 0: strips */; } Problem;
 typedef struct Test { Problem p; uint32_t a, b, c; int64_t lda; } Test;
 
 static DType b_type(const Problem *p) { return p->quads ? DT_I8 : p->pairs ? DT_BF16 : p->type; }
@@ -31,6 +31,7 @@ static int64_t b_at(const Problem *p, int64_t z, int64_t t, int64_t k, int64_t n
         k += t * p->K;
         return z * (b_size(p) / p->Z) + (k / p->kc * strips(p) + n / 16) * p->kc * 16 + k % p->kc / 4 * 64 + n % 16 * 4 + k % 4;
     }
+    if (p->panel) return batch + (n / p->panel * p->K + k) * p->panel + n % p->panel;
     if (p->dot) return batch + n * ((p->K + 15) / 16 * 16) + k;
     if (p->pairs) return batch + (k / p->kc * strips(p) + n / 16) * p->kc * 16 + k % p->kc / 2 * 32 + n % 16 * 2 + k % 2;
     return batch + (p->packed ? ((k / p->kc * strips(p) + n / 16) * p->kc + k % p->kc) * 16 + n % 16 : k * p->N + n);
@@ -272,7 +273,7 @@ static void problem_test(Problem p, const char *cpu, uint64_t seed)
     KBuf kc = port(&m, true, "c", p.type, 3, (Dim[]){dim_const(&dims, p.Z), rows, dim_const(&dims, p.N)});
     Kb *b = kb_new(&m, "contract", (KLoc){0});
     Contract c = {.Z = dim_const(&dims, p.Z), .M = rows, .N = dim_const(&dims, p.N), .K = dim_const(&dims, p.K), .T = dim_const(&dims, p.T), .acc = p.type,
-                  .b_packed = p.packed, .b_pairs = p.pairs, .quads = p.quads, .a_load = p.quads ? on_a_load : NULL, .pack_kc = p.kc, .b_dot = p.dot, .a_buf = ka, .arg = &x, .a_addr = on_a, .b_addr = on_b, .store = on_store, .a_plain = !p.guarded};
+                  .b_packed = p.packed, .b_pairs = p.pairs, .quads = p.quads, .a_load = p.quads ? on_a_load : NULL, .pack_kc = p.kc, .b_panel = p.panel, .b_dot = p.dot, .a_buf = ka, .arg = &x, .a_addr = on_a, .b_addr = on_b, .store = on_store, .a_plain = !p.guarded};
     c.a = x.a = kb_param(b, ka, false);
     c.b = x.b = kb_param(b, kb, false);
     if (p.copied) {
@@ -350,6 +351,13 @@ int main(void)
         Problem p = {.Z = i % 4 ? 1 : 2, .M = 1, .N = rng_in(&r, 300, 1400), .K = rng_in(&r, 250, 500), .T = 1, .type = type[i % 5], .by_k = i % 3 == 1, .guarded = i % 3 == 2};
         problem_test(p, i % 2 ? "native" : "x86-64-v3", i);
     }
+    for (uint64_t i = 0; i < 16; i++) {   /* B in panels, with and without blocks of K */
+        Problem p = {.Z = i % 5 ? 1 : 2, .M = rng_in(&r, 1, 20), .K = i % 3 ? rng_in(&r, 1, 60) : rng_in(&r, 1100, 1500), .T = 1, .packed = true, .type = type[i % 5], .panel = 16 * rng_in(&r, 1, 4)};
+        p.N = p.panel * rng_in(&r, 1, 5);
+        p.symbolic = p.Z == 1 && i % 2;
+        p.guarded = i % 4 == 2;
+        problem_test(p, i % 4 ? "native" : "x86-64-v3", i);
+    }
     for (uint64_t i = 0; i < 40; i++) {   /* groups of four bytes */
         Problem p = {.Z = i % 5 ? 1 : 2, .M = rng_in(&r, 1, 60), .N = rng_in(&r, 1, 150), .K = rng_in(&r, 1, 60), .T = 1, .packed = rng_in(&r, 0, 2) != 0, .type = DT_I32, .quads = true, .a_signed = i & 1};
         if (i % 7 == 1) p.K = rng_in(&r, 0, 1) ? 1800 : rng_in(&r, 1500, 2000);
@@ -380,6 +388,11 @@ int main(void)
     CHECK(contract_pack_kc(&fast, DT_F32, 2048) == 2048 && contract_pack_kc(&fast, DT_F32, 4096) == 512);
     CHECK(contract_strips_kc(&fast, DT_F32, 1000, 300, 2048) == 2048 && contract_strips_kc(&slow, DT_F32, 1000, 300, 2048) == 512);
     CHECK(contract_strips_kc(&fast, DT_F32, 100, 300, 2048) == 512 && contract_strips_kc(&fast, DT_F32, 1000, 80, 2048) == 512);
+    fast.l1_bytes = slow.l1_bytes = 48 << 10;   /* a few rows: panels where caches hold the weights; a batch: from behind L2, which keeps up */
+    CHECK(contract_panel(&slow, DT_F32, 1, 512, 256, 1 << 20) == 64 && contract_panel(&slow, DT_F32, 4, 128, 5000, 8 << 20) == 64);
+    CHECK(!contract_panel(&slow, DT_F32, 1, 512, 256, 9 << 20) && !contract_panel(&slow, DT_F32, 9, 512, 256, 1 << 20));
+    CHECK(!contract_panel(&slow, DT_F32, 1, 500, 256, 1 << 20) && !contract_panel(&slow, DT_F32, 1, 64, 64, 1 << 20));
+    CHECK(contract_panel(&fast, DT_F32, -1, 512, 256, 3 << 20) == 64 && !contract_panel(&fast, DT_F32, -1, 512, 256, 2 << 20) && !contract_panel(&slow, DT_F32, -1, 512, 256, 3 << 20));
     fast.far_rate = 21;
     CHECK(contract_pack_kc(&fast, DT_F32, 1024) == 512);
     KTarget caches = {.vec_bits = 256, .vec_regs = 16, .fma = true, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20}; /* a caller's B is copied sooner */
