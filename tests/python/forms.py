@@ -21,6 +21,7 @@ import onnx.parser
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import harness  # noqa: E402
 import bmc_ctypes  # noqa: E402
+import forms_contrib  # noqa: E402,F401
 import forms_flow  # noqa: E402,F401
 import forms_functions  # noqa: E402,F401
 import forms_tensors  # noqa: E402
