@@ -171,7 +171,7 @@ static bool apart_pays(S *s, const KInstRec *r, bool math)
     return s->apart && (bits == 32 || bits == 64) && (math || (r->op == KOP_LOAD && s->m->target.vec_bits >= 512));
 }
 
-/* Stores in the block have stride 1 in iv, loads 0 or a small one. *unit: something has stride 1. */
+/* Stores in the block have stride 1 in iv, loads 0, a small one, or -1. *unit: something has stride 1. */
 static bool strides_fit(S *s, KBlock b, KVal iv, bool *unit)
 {
     bool math = s->apart && holds_math(s->k, b);
@@ -195,7 +195,7 @@ static bool strides_fit(S *s, KBlock b, KVal iv, bool *unit)
             *unit = true;
             continue;
         }
-        if (stride < 0 || stride > (r->op == KOP_LOAD ? STRIDE_MAX : 1)) return false;
+        if (stride < (r->op == KOP_LOAD ? -1 : 0) || stride > (r->op == KOP_LOAD ? STRIDE_MAX : 1)) return false;
         if (r->op == KOP_STORE && stride != 1) return false;
         *unit |= stride == 1;
     }
