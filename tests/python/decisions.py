@@ -293,6 +293,15 @@ graph @main(%%x: f32[%(m)d,%(k)d], %%i: f32[1,%(k)d,1,%(m)d]) -> (%%y, %%z, %%c)
 """
 
 
+TIED = """bir 1
+graph @main(%%x: f32[1,256], %%i: i64[4]) -> (%%y, %%rows) {
+  %%w = const f32[256,128] hex"%s"
+  %%y = MatMul(%%x, %%w)
+  %%rows = Gather(%%w, %%i)
+}
+"""
+
+
 def panels(t):
     """Constants that a few rows meet lie in panels as wide as a tile where caches hold them, one stream each; what more rows meet, in strips."""
     rng = np.random.default_rng(8)
@@ -317,6 +326,11 @@ def panels(t):
         if m == 1 and t.compile(stem + ".bir", stem + ".s", "--cpu=znver5", "--threads=off"):
             with open(t.path(stem + ".s")) as f:
                 t.tally.check("%s: fetched ahead from behind L2" % stem, ("prefetcht0" in f.read()) == (k * n > 300000))
+    t.write("tied.bir", TIED % rng.standard_normal((256, 128)).astype("<f4").tobytes().hex())
+    if t.compile("tied.bir", "tied.kir"):
+        with open(t.path("tied.kir")) as f:
+            text = f.read()
+        t.tally.check("tied: in strips, stored once", "bstrip=16)" not in text and text.count("f32[32768] const") == 1 and "f32[256,128] const" not in text)
 
 
 NARROW = """bir 1
