@@ -253,10 +253,11 @@ static KVal all_taps(Taps *x, int k, KVal weight, KVal inside, KVal sum)
     return loop.result[0];
 }
 
-enum { CHANNELS = 4 }; /* places and weights of a sample take as long as it takes in one channel or so, four without lanes */
+enum { CHANNELS = 4, FAR_CHANNELS = 2, FAR_TAPS = 4 }; /* places and weights of a sample take as long as it takes in one channel or so, four without lanes */
 /* How many channels go together, at least so many: their taps lie in as many lines, which share sets of the first cache
- * where images are a power of two large. All where sizes are not known. */
-static Dim channels_at_once(Lw *l)
+ * where images are a power of two large. Fewer where not even one image lies in the second cache, and of several less of
+ * each: unless places take long beside few taps. All where sizes are not known. */
+static Dim channels_at_once(Lw *l, int taps, bool reflected)
 {
     Dims *d = &l->m->dims;
     int64_t bytes = dtype_info(lw_elem(l, 0))->bits / 8, extent, cache = l->k->target.l2_bytes;
@@ -264,6 +265,7 @@ static Dim channels_at_once(Lw *l)
         if (!dim_is_const(d, lw_dim(l, 0, i), &extent) || !extent) return lw_dim(l, 0, 1);
         bytes = bytes < cache ? bytes * (extent < cache ? extent : cache) : bytes;
     }
+    if (bytes >= cache && taps >= FAR_TAPS && !reflected) return dim_const(d, FAR_CHANNELS);
     return dim_const(d, cache / bytes > CHANNELS ? cache / bytes : CHANNELS);
 }
 
@@ -282,7 +284,7 @@ static bool lower(Lw *l, Node n)
     Kb *b = lw_kernel(l, "grid_sample");
     KVal zero = kb_i(b, 0);
     Dims *d = &l->m->dims;
-    Dim channels = lw_dim(l, 0, 1), once = channels_at_once(l);
+    Dim channels = lw_dim(l, 0, 1), once = channels_at_once(l, x.total, padding_of(a) == REFLECTION);
     bool all = dim_le(d, channels, once) != TRI_NO;
     KVal first = zero, end = kb_dim(b, channels);
     for (int i = 0; i < rank; i++) {
