@@ -402,8 +402,7 @@ static void test_in_place(void)
     nz_slot = 2;
 }
 
-/* The same call again is not prepared anew, with boxes neither: the result is that of the inputs as they are now, wherever it
- * lies, and a small box is taken again. */
+/* The same call again is not prepared anew, with boxes neither: the inputs count as they are now, a small box is taken again. */
 static void test_boxed_again(void)
 {
     enum { MANY = 20000, ROOM = 40 };
@@ -434,7 +433,6 @@ static void test_boxed_again(void)
         CHECK(rt_run(x, &in, &out) == BMC_E_CAPACITY && out.bytes == 34 * 8 && !x->rt->memo);
         out = tensor(BMC_I64, room, sizeof room, 1, DIMS(0));
         CHECK(rt_run(x, &in, &out) == BMC_OK && room[0] == 0 && room[33] == 97);
-        data[0] = 0;
         for (int i = 0; i < MANY; i++) data[i] = 1;
         in = tensor(BMC_I32, data, sizeof data, 1, DIMS(MANY)), out = no_value();
         for (int k = 0; k < 3; k++) {
