@@ -443,19 +443,22 @@ uint32_t module_graphs(Module *m, Arena *a, Graph ***out)
     return all.n;
 }
 
-int64_t module_weight_bytes(Module *m, Arena *a)
+uint32_t *module_blob_uses(Module *m, Arena *a)
 {
     Graph **graph;
-    uint32_t n = module_graphs(m, a, &graph);
-    bool *seen = arena_array(a, bool, m->blobs.rec.n + 1);
-    int64_t sum = 0;
+    uint32_t n = module_graphs(m, a, &graph), *uses = arena_array(a, uint32_t, m->blobs.rec.n + 1);
     for (uint32_t i = 0; i < n; i++)
-        for (uint32_t k = 1; k < graph[i]->value.n; k++) {
-            const ValueRec *v = &graph[i]->value.p[k];
-            if (!v->data.i || seen[v->data.i] || !v->n_use) continue;
-            seen[v->data.i] = true;
-            sum += blob_bytes(&m->blobs, v->data);
-        }
+        for (uint32_t k = 1; k < graph[i]->value.n; k++) uses[graph[i]->value.p[k].data.i] += graph[i]->value.p[k].n_use;
+    uses[0] = 0;
+    return uses;
+}
+
+int64_t module_weight_bytes(Module *m, Arena *a)
+{
+    const uint32_t *uses = module_blob_uses(m, a);
+    int64_t sum = 0;
+    for (uint32_t k = 1; k < m->blobs.rec.n; k++)
+        if (uses[k]) sum += blob_bytes(&m->blobs, (Blob){k});
     return sum;
 }
 

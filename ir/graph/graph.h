@@ -59,6 +59,8 @@ bool bir_verify(Module *, const char *after);                    /* structure; a
 bool bir_verify_typed(Module *, const char *after);              /* the same, and every value has a type: what holds after inference */
 /* All graphs that are reachable from the entry graph through regions, inner ones first. */
 uint32_t module_graphs(Module *, Arena *, Graph ***out);
+/* How many operands of nodes, of all graphs that module_graphs gives, each blob is; by its number. */
+uint32_t *module_blob_uses(Module *, Arena *);
 /* Bytes of all constants that nodes use, each blob once; the arena is for the counting alone. */
 int64_t module_weight_bytes(Module *, Arena *);
 /* Appends to Module.check. */

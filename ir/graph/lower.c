@@ -93,6 +93,8 @@ KBuf lw_value_buf(Lw *l, Value v)
     return *slot;
 }
 
+uint32_t lw_blob_uses(const Lw *l, Blob b) { return b.i < l->s->n_blob ? l->s->blob_uses[b.i] : 0; }
+
 KBuf lw_const_buf(Lw *l, Blob blob, const char *stem, int rank, const Dim *dim)
 {
     KBuf b = kbuf_new(l->k, KS_CONST, module_fresh_name(l->m, stem), blob_rec(&l->m->blobs, blob)->elem, rank, dim, l->loc);
@@ -350,6 +352,8 @@ bool lower_module(Module *m, KModule *k)
     k->source = m->source;
     k->prefix = m->prefix;
     k->weights = module_weight_bytes(m, m->arena);
+    s.blob_uses = module_blob_uses(m, m->arena);
+    s.n_blob = m->blobs.rec.n;
     for (uint32_t i = 0; i < g->in.n; i++) {
         const TypeRec *t = value_trec(g, g->in.p[i]);
         if (t->kind == TY_TENSOR && t->rank == RANK_UNKNOWN)

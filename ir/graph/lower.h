@@ -24,6 +24,7 @@ bool lower_module(Module *, KModule *k);
 bool lw_const(Lw *, uint32_t k, Blob *);
 /* A constant buffer holding that blob (packed weights and the like). */
 KBuf lw_const_buf(Lw *, Blob, const char *stem, int rank, const Dim *);
+uint32_t lw_blob_uses(const Lw *, Blob);          /* how many operands of nodes of the whole model it was before lowering */
 
 /* ---- kernels ---- */
 Kb *lw_kernel(Lw *, const char *stem);         /* opens a kernel named after the node */

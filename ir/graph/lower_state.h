@@ -28,6 +28,7 @@ struct LwState {
     int depth;               /* nesting of lw_inline; at 0 the memo starts anew, as loops may have closed since */
     VEC(LwDense) dense;   /* row-major copies made so far of buffers that lie otherwise */
     bool *out_claimed;       /* by output: somebody stores to it directly */
+    const uint32_t *blob_uses; uint32_t n_blob;   /* module_blob_uses as lowering began, and of how many */
 };
 
 KBuf lw_value_buf(Lw *, Value);                  /* memory of a value of the current frame */

@@ -82,15 +82,6 @@ static Blob untransposed(Lw *l, Blob blob, Recipe *shape)
     return b->recipe->src[0];
 }
 
-/* Do other nodes read the constant, too, as a table (share-tables) or in strips? Then it is stored once as they want it. */
-static bool read_elsewhere(const Lw *l, Blob blob, bool directly)
-{
-    uint32_t uses = 0;
-    for (uint32_t k = 1; k < l->g->value.n; k++)
-        if (l->g->value.p[k].data.i == blob.i) uses += l->g->value.p[k].n_use;
-    return uses > (directly ? 1 : 0);
-}
-
 bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
 {
     Recipe recipe = *shape;
@@ -110,7 +101,8 @@ bool contraction_pack_as(Lw *l, Blob blob, const Recipe *shape, RightSide *r)
     recipe.g = r->pairs ? 2 : r->quads ? 4 : 1;
     bool plain = type == b->elem && type == dtype_compute(type) && recipe.g == 1 && recipe.batch == 1 && recipe.sides < 2;
     r->panel = r->panel_rows && plain ? contract_panel(&l->k->target, type, r->panel_rows, recipe.N, recipe.K, l->k->weights) : 0;
-    if (r->panel && read_elsewhere(l, blob, blob.i == operand.i)) r->panel = 0;
+    /* other nodes read it, too, as a table (share-tables) or in strips, in another version of the model as often as not: it is stored once, as they want it */
+    if (r->panel && lw_blob_uses(l, blob) > (blob.i == operand.i ? 1 : 0)) r->panel = 0;
     if (r->panel) { /* so many matrices; a row of one is a block of K */
         recipe.batch = recipe.N / r->panel;
         recipe.stride_t = r->panel * recipe.stride_n;
