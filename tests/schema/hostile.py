@@ -55,8 +55,9 @@ NO_CASE = {
     "ImageDecoder": "damaged images: fuzz-images",
     "ai.onnx.preview.FlexAttention": "scores go through graphs of the model's; no indices",
     "ai.onnx.preview.training.Gradient": "becomes other operators before anything else",
+    **{"com.microsoft." + op: "becomes ONNX's before anything else, which has cases" for op in ("Range", "RotaryEmbedding")},
     **{"com.microsoft." + op: "elements, scales and shapes only, through the same code as the ONNX operators" for op in (
-        "BiasGelu DequantizeLinear DynamicQuantizeMatMul FastGelu FusedMatMul Gelu MatMulIntegerToFloat QGemm QLinearAdd "
+        "BiasGelu DequantizeLinear DynamicQuantizeMatMul FastGelu FusedConv FusedGemm FusedMatMul Gelu MatMulIntegerToFloat QGemm QLinearAdd "
         "QLinearAveragePool QLinearConcat QLinearGlobalAveragePool QLinearLeakyRelu QLinearMul QLinearSigmoid "
         "QLinearSoftmax QuantizeLinear QuickGelu SkipLayerNormalization SkipSimplifiedLayerNormalization").split()},
 }
