@@ -249,6 +249,7 @@ const OpDesc op_ConstantOfShape = {.name = "ConstantOfShape", .since = 25, .cls 
 #define DTS_RANGE (DTS(DT_F32) | DTS(DT_F64) | DTS(DT_I16) | DTS(DT_I32) | DTS(DT_I64) | DTS(DT_F16) | DTS(DT_BF16))
 static const Port P_RANGE[] = {{"start", DTS_RANGE, 0, 1}, {"limit", DTS_RANGE, 0, 1}, {"delta", DTS_RANGE, 0, 1}, PORT_END};
 static const Port P_RANGE_OUT[] = {{"output", DTS_RANGE, 0, 1}, PORT_END};
+#define RANGE_MAX (INT64_C(1) << 50) /* elements: of one that is known */
 typedef struct Range { uint64_t set; int64_t stash_type; } Range;
 static const AttrSpec RANGE_ATTRS[] = {A_INT(Range, stash_type, 1), A_END};
 
@@ -258,6 +259,25 @@ static bool const_scalar(Infer *c, uint32_t k, double *v)
     if (!value_is_const(c->g, x) || blob_rec(&c->m->blobs, value_rec(c->g, x)->data)->kind == BLOB_DERIVED) return false;
     *v = blob_get_f(&c->m->blobs, value_rec(c->g, x)->data, 0);
     return true;
+}
+
+/* Of integers: exact, though limit - start may not fit into any of them. delta is not 0. */
+static uint64_t int_count(int64_t start, int64_t limit, int64_t delta)
+{
+    int64_t lo = delta > 0 ? start : limit, hi = delta > 0 ? limit : start;
+    uint64_t step = delta > 0 ? (uint64_t)delta : 0 - (uint64_t)delta;
+    return lo < hi ? ((uint64_t)hi - (uint64_t)lo - 1) / step + 1 : 0;
+}
+
+/* The same while running; what does not fit is more than any memory holds. */
+static KVal int_count_running(Kb *b, KVal start, KVal limit, KVal delta)
+{
+    KVal zero = kb_i(b, 0), up = kb_lt(b, zero, delta), one = kb_const_i(b, DT_U64, 1);
+    KVal lo = kb_select(b, up, start, limit), hi = kb_select(b, up, limit, start);
+    KVal span = kb_cast(b, DT_U64, kb_sub(b, hi, lo)), step = kb_cast(b, DT_U64, kb_select(b, up, delta, kb_sub(b, zero, delta)));
+    KVal count = kb_cast(b, DT_I64, kb_add(b, kb_div(b, kb_sub(b, span, one), step), one));
+    count = kb_select(b, kb_lt(b, count, zero), kb_i(b, INT64_MAX), count);
+    return kb_select(b, kb_lt(b, lo, hi), count, zero);
 }
 
 static bool range_infer(Infer *c)
@@ -273,13 +293,20 @@ static bool range_infer(Infer *c)
     for (uint32_t k = 0; k < 3; k++)
         if (!infer_need_rank(c, k, 0, 1)) return false;
     if (dtype_is_int(infer_elem(c, 0)) && infer_content(c, 0, &s, &ns) && infer_content(c, 1, &e, &ne) && infer_content(c, 2, &d, &nd) && ns == 1 && ne == 1 && nd == 1 &&
-        dim_is_const(c->d, d[0], &step)) {
+        dim_is_const(c->d, d[0], &step) && step > INT64_MIN) {
         if (step == 0) return infer_fail(c, "delta is 0");
+        int64_t first, limit;
+        if (dim_is_const(c->d, s[0], &first) && dim_is_const(c->d, e[0], &limit)) {
+            uint64_t count = int_count(first, limit, step);
+            if (count > RANGE_MAX) return infer_fail(c, "the range has %llu elements", (unsigned long long)count);
+            n = dim_const(c->d, (int64_t)count);
+            return infer_set(c, 0, infer_elem(c, 0), 1, &n);
+        }
         Dim span = step > 0 ? dim_sub(c->d, e[0], s[0]) : dim_sub(c->d, s[0], e[0]);
         n = dim_max(c->d, dim_const(c->d, 0), dim_ceildiv(c->d, span, dim_const(c->d, step > 0 ? step : -step)));
     } else if (dtype_is_float(infer_elem(c, 0)) && const_scalar(c, 0, &fs) && const_scalar(c, 1, &fe) && const_scalar(c, 2, &fd)) {
         double count = ceil((fe - fs) / fd);
-        if (!(fd != 0) || isnan(count) || count > 1e15) return infer_fail(c, "the range has no end");
+        if (!(fd != 0) || isnan(count) || count > (double)RANGE_MAX) return infer_fail(c, "the range has no end");
         n = dim_const(c->d, count > 0 ? (int64_t)count : 0);
     } else n = infer_node_dim(c, 0, 0, 0, INT64_MAX);
     return infer_set(c, 0, infer_elem(c, 0), 1, &n);
@@ -313,12 +340,7 @@ static bool range_lower(Lw *l, Node n)
         for (uint32_t k = 0; k < 3; k++) in[k] = kb_cast(b, t, lw_at(l, k, zero));
         KVal s = in[0], e = in[1], d = in[2];
         if (dtype_is_float(t)) c = kb_cast(b, DT_I64, kb_un(b, KOP_CEIL, kb_div(b, kb_cast(b, DT_F64, kb_sub(b, e, s)), kb_cast(b, DT_F64, d))));
-        else {
-            KVal span = kb_cast(b, DT_I64, kb_sub(b, e, s)), step = kb_cast(b, DT_I64, d), q = kb_div(b, span, step);   /* truncated; rounded up when positive and inexact */
-            KVal inexact = kb_bin(b, KOP_NE, kb_mul(b, q, step), span);
-            KVal same_sign = kb_eq(b, kb_lt(b, span, kb_i(b, 0)), kb_lt(b, step, kb_i(b, 0)));
-            c = kb_add(b, q, kb_cast(b, DT_I64, kb_and(b, inexact, same_sign)));
-        }
+        else c = int_count_running(b, kb_cast(b, DT_I64, s), kb_cast(b, DT_I64, e), kb_cast(b, DT_I64, d));
         kb_record(b, kb_bin(b, KOP_NE, d, dtype_is_float(t) ? kb_const_f(b, t, 0) : kb_const_i(b, t, 0)), "delta is {got}", kb_i(b, 0), kb_i(b, 0));
         kb_store(b, kb_param(b, count, true), NULL, kb_max(b, c, kb_i(b, 0)));
         lw_kernel_end(l);
@@ -340,7 +362,8 @@ static bool range_lower(Lw *l, Node n)
 static bool range_eval(Eval *e)
 {
     bool f = dtype_is_float(e->in[0]->elem);
-    double s = ev_f(e->in[0], 0), t = ev_f(e->in[1], 0), d = ev_f(e->in[2], 0), count = ceil((t - s) / d);
+    double s = ev_f(e->in[0], 0), d = ev_f(e->in[2], 0), count = ceil((ev_f(e->in[1], 0) - s) / d);
+    if (!f && d != 0) count = (double)int_count(ev_i(e->in[0], 0), ev_i(e->in[1], 0), ev_i(e->in[2], 0));
     if (d == 0 || isnan(count) || count > 1e9) return ev_fail(e, "the range has no end");
     int64_t n = count > 0 ? (int64_t)count : 0;
     Tensor *y = ev_out(e, 0, e->in[0]->elem, 1, &n);
