@@ -107,7 +107,7 @@ static void k_range(const Tile *t, const Operands *o, V lo, V hi, unsigned step,
             V turn = LLVMBuildAnd(t->b, k, k64(t, line - 1), "");
             off = add(t, mul(t, LLVMBuildNSWSub(t->b, k, turn, ""), k64(t, x->step)), mul(t, turn, k64(t, x->row)));
         }
-        int64_t bytes = x->steps ? LINE : x->step;
+        int64_t bytes = x->step;
         for (int64_t line = 0; line < bytes; line += LINE)   /* few rows: a step is longer than a line */
             prefetch(t, gep(t, LLVMInt8TypeInContext(e->cx), p0, add_k(t, off, line)), 2);
     }
@@ -227,11 +227,16 @@ static void prefetch_plan(const Tile *t, Operands *o, V row, V col)
         if (known) b->step = share_bytes / rows + 1;
         else if (two) {
             V step[2];
-            for (int i = 0; i < 2; i++) step[i] = k64(t, e->row_counts[i] > o->h ? share_bytes / e->row_counts[i] + 1 : 0);
+            for (int i = 0; i < 2; i++) {
+                int64_t bytes = e->row_counts[i] > o->h ? share_bytes / e->row_counts[i] + 1 : 0;
+                step[i] = k64(t, bytes);
+                b->step = bytes > b->step ? bytes : b->step;
+            }
             b->steps = LLVMBuildSelect(t->b, LLVMBuildICmp(t->b, LLVMIntEQ, whole, k64(t, e->row_counts[0]), ""), step[0], step[1], "");
         } else {   /* whole tiles share it; one alone is a stream again */
             whole = LLVMBuildNSWSub(t->b, whole, LLVMBuildURem(t->b, whole, k64(t, o->h), ""), "");
             V some = add_k(t, LLVMBuildUDiv(t->b, k64(t, share_bytes), whole, ""), 1);
+            b->step = share_bytes / (2 * o->h); /* of two tiles; half of the lines are missed where it is one and a rest */
             b->steps = LLVMBuildSelect(t->b, LLVMBuildICmp(t->b, LLVMIntSLE, e->rows, k64(t, o->h), ""), k64(t, 0), some, "");
         }
         V next = mul(t, e->b_strip, k64(t, o->w));

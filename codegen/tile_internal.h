@@ -32,7 +32,7 @@ typedef struct Tile {
 } Tile;
 
 enum { AHEAD_MAX = 2 };   /* B of the next tile column, A of the next rows */
-typedef struct Ahead { V ptr; /* at k = 0 */ int64_t step; V steps; /* bytes per step of k: `steps` if not NULL */ int64_t row; /* if not 0: a line in turn of rows at this distance */ } Ahead;
+typedef struct Ahead { V ptr; /* at k = 0 */ int64_t step; V steps; /* bytes per step of k: `steps` if not NULL, then `step` at most as a rule */ int64_t row; /* if not 0: a line in turn of rows at this distance */ } Ahead;
 typedef struct Operands {
     unsigned h, w;         /* rows, vectors of columns */
     V row[ROWS_MAX];

@@ -40,7 +40,8 @@ static int64_t next_strips(Kb *b, const Build *x)
 {
     const Contract *c = x->c;
     if (c->b_panel) return c->b_panel * (x->choice.kc ? x->choice.kc : known(b, c->K));   /* blocks of a panel, and panels, one behind the other */
-    return c->b_packed && x->sum ? max64(x->choice.tc, 1) * c->pack_kc * x->group * round_up(known(b, c->N), 16) : 0;
+    if (c->b_packed && x->sum) return max64(x->choice.tc, 1) * c->pack_kc * x->group * round_up(known(b, c->N), 16);
+    return c->b_packed && !c->b_dot && known(b, c->T) == 1 && known(b, c->N) > x->choice.nb ? x->choice.nb * c->pack_kc * x->group : 0;
 }
 
 static void build_macc(Kb *b, Build *x, KVal rows, KVal cols, KVal taps, KVal klen)

@@ -302,6 +302,25 @@ graph @main(%%x: f32[1,256], %%i: i64[4]) -> (%%y, %%rows) {
 """
 
 
+BLOCKS = """bir 1
+graph @main(%%x: f32[n,384]) -> (%%y) {
+  %%w = const f32[384,%d] splat(0.1)
+  %%y = MatMul(%%x, %%w)
+}
+"""
+
+
+def blocks(t):
+    """The strips of the next block of columns are fetched while the rows of a run-time number pass, by two lines a step where two tiles share them."""
+    for n, some in (1536, True), (64, False):
+        stem = "blocks%d" % n
+        t.write(stem + ".bir", BLOCKS % n)
+        if t.compile(stem + ".bir", stem + ".kir") and t.compile(stem + ".bir", stem + ".s", "--cpu=x86-64-v4", "--threads=off"):
+            with open(t.path(stem + ".kir")) as f, open(t.path(stem + ".s")) as g:
+                t.tally.check("%s: what follows a block" % stem, (" next(" in f.read()) == some)
+                t.tally.check("%s: the line behind it" % stem, (re.search(r"prefetcht1\s+64\(", g.read()) is not None) == some)
+
+
 def panels(t):
     """Constants that a few rows meet lie in panels as wide as a tile where caches hold them, one stream each; what more rows meet, in strips."""
     rng = np.random.default_rng(8)
@@ -683,7 +702,7 @@ def main():
     shutil.rmtree(work, ignore_errors=True)
     os.makedirs(work)
     t = Bench(harness.needs_bmc(args.bmc), harness.Tally(), work)
-    for part in (state, stages, errors, bits, filtering, filtering_rows, panels, budget, narrow, halves, matrix_registers, turned, apart, fetched, zeros, unchecked, tables, files, recipes, debug, together):
+    for part in (state, stages, errors, bits, filtering, filtering_rows, blocks, panels, budget, narrow, halves, matrix_registers, turned, apart, fetched, zeros, unchecked, tables, files, recipes, debug, together):
         try:
             part(t)
         except (ModelError, OSError, ValueError) as e:
