@@ -369,7 +369,7 @@ static bool range_eval(Eval *e)
     Tensor *y = ev_out(e, 0, e->in[0]->elem, 1, &n);
     for (int64_t k = 0; y && k < n; k++)
         if (f) ev_set_f(y, k, s + (double)k * d);
-        else ev_set_i(y, k, ev_i(e->in[0], 0) + k * ev_i(e->in[2], 0));
+        else ev_set_i(y, k, (int64_t)((uint64_t)ev_i(e->in[0], 0) + (uint64_t)k * (uint64_t)ev_i(e->in[2], 0)));
     return y != NULL;
 }
 
