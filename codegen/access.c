@@ -176,6 +176,11 @@ static LV masked(Cg *g, const char *name, LT *over, LV *arg, unsigned n)
     return cg_call(g, LLVMGetIntrinsicDeclaration(g->mod, id, over, 2), arg, n, "");
 }
 
+LV access_masked(Cg *g, DType t, LT vt, LV p, LV mask)
+{
+    return masked(g, "llvm.masked.load", (LT[]){vt, g->ptr}, (LV[]){p, cg_i32(g, access_align(t)), mask, LLVMConstNull(vt)}, 4);
+}
+
 LV access_read(Cg *g, DType t, LV p, bool vec, LV mask)
 {
     LT mem = cg_mem_type(g, t);
@@ -186,8 +191,7 @@ LV access_read(Cg *g, DType t, LV p, bool vec, LV mask)
         raw = cg_load(g, cg_vec_type(g, mem), p, access_align(t));
     } else {
         LT v = cg_vec_type(g, mem);
-        raw = masked(g, "llvm.masked.load", (LT[]){v, g->ptr},
-                     (LV[]){p, cg_i32(g, access_align(t)), mask, LLVMConstNull(v)}, 4);
+        raw = access_masked(g, t, v, p, mask);
     }
     return scalar_from_mem(g, t, raw);
 }
@@ -345,8 +349,7 @@ static LV read_apart(Cg *g, DType t, LV base, LV off, int64_t coef, LV mask)
                 lane_of[i] = LLVMConstInt(g->i1, first + i >= on_low && first + i <= on_high, false);
             on = LLVMConstVector(lane_of, g->lanes);
             if (!constant) on = LLVMBuildShuffleVector(g->b, mask, LLVMConstNull(LLVMTypeOf(mask)), on, "");
-            part = masked(g, "llvm.masked.load", (LT[]){vt, g->ptr},
-                          (LV[]){q, cg_i32(g, access_align(t)), on, LLVMConstNull(vt)}, 4);
+            part = access_masked(g, t, vt, q, on);
         } else part = cg_load(g, vt, q, access_align(t));
         v = LLVMBuildShuffleVector(g->b, v ? v : part, v ? part : LLVMGetPoison(vt), LLVMConstVector(pick, g->lanes), "");
     }

@@ -95,7 +95,7 @@ LV cg_int_like(LT, int64_t);                   /* constant of a scalar or vector
 LV cg_real_like(LT, double);
 LV cg_splat(Cg *, LV);
 LV cg_iota(Cg *, LT elem);                     /* <0, 1, ...> */
-LV cg_intrinsic(Cg *, const char *name, LT overload, LV *arg, unsigned n);
+LV cg_intrinsic(Cg *, const char *name, LT overload, LV *arg, unsigned n);   /* overload NULL: it has none */
 LV cg_call(Cg *, LV fn, LV *arg, unsigned n, const char *name);
 LV cg_fn(Cg *, const char *name, LT ret, LT *arg, unsigned n, bool internal);   /* with the target's attributes */
 LV cg_extern(Cg *, const char *name, LT ret, LT *arg, unsigned n);              /* declaration, hidden unless it is libc's */
@@ -135,6 +135,7 @@ Cv access_load(CgFn *, const KInstRec *);
 LV access_row(CgFn *, const KInstRec *load, int64_t further, unsigned n, unsigned wide);   /* n elements in a row from there on, memory form, in a vector of `wide`; the other lanes: poison */
 void access_store(CgFn *, const KInstRec *);
 bool access_whole(DType);                      /* an element is whole bytes, no string */
+LV access_masked(Cg *, DType, LT vt, LV p, LV mask);   /* the elements from p on whose lanes are on, memory form; the others: 0 */
 unsigned access_align(DType);                  /* of an element, in bytes: all that buffers of callers promise */
 void access_record(CgFn *, const KInstRec *);
 bool access_mask_cheap(Cg *, DType);           /* a masked access costs what a plain one costs */

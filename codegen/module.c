@@ -237,7 +237,7 @@ LV cg_intrinsic(Cg *g, const char *name, LT overload, LV *arg, unsigned n)
 {
     unsigned id = LLVMLookupIntrinsicID(name, strlen(name));
     assert(id);
-    return cg_call(g, LLVMGetIntrinsicDeclaration(g->mod, id, &overload, 1), arg, n, "");
+    return cg_call(g, LLVMGetIntrinsicDeclaration(g->mod, id, &overload, overload ? 1 : 0), arg, n, "");
 }
 
 LLVMBasicBlockRef cg_block(Cg *g, LV fn, const char *name) { return LLVMAppendBasicBlockInContext(g->cx, fn, name); }

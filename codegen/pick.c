@@ -11,11 +11,6 @@ unsigned pick_row(const Cg *g, DType t, int64_t extent)
     return fits && access_whole(t) && t != DT_BOOL && dtype_info(t)->bits == 32 ? (unsigned)extent : 0;
 }
 
-static LV called(Cg *g, const char *name, LV *arg, unsigned n)
-{
-    return cg_call(g, LLVMGetIntrinsicDeclaration(g->mod, LLVMLookupIntrinsicID(name, __builtin_strlen(name)), NULL, 0), arg, n, "");
-}
-
 LV pick_load(CgFn *f, DType t, LV p, unsigned row, LV at)
 {
     Cg *g = f->g;
@@ -27,17 +22,12 @@ LV pick_load(CgFn *f, DType t, LV p, unsigned row, LV at)
     for (unsigned k = 0; k < n; k++) {
         LV from = cg_i64(g, k * LANES), q = LLVMBuildGEP2(b, cg_mem_type(g, t), p, &from, 1, "");
         unsigned left = row - k * LANES;
-        if (left >= LANES) part[k] = cg_load(g, vt, q, access_align(t));
-        else {
-            static const char name[] = "llvm.masked.load";
-            LV fn = LLVMGetIntrinsicDeclaration(g->mod, LLVMLookupIntrinsicID(name, sizeof name - 1), (LT[]){vt, g->ptr}, 2);
-            part[k] = cg_call(g, fn, (LV[]){q, cg_i32(g, access_align(t)), lanes_mask(f, cg_i64(g, left)), LLVMConstNull(vt)}, 4, "");
-        }
+        part[k] = left >= LANES ? cg_load(g, vt, q, access_align(t)) : access_masked(g, t, vt, q, lanes_mask(f, cg_i64(g, left)));
         part[k] = LLVMBuildBitCast(b, part[k], places, "");
     }
     for (unsigned k = 0; k < n; k += 2)
-        part[k / 2] = k + 1 < n ? called(g, "llvm.x86.avx512.vpermi2var.d.512", (LV[]){part[k], at, part[k + 1]}, 3)
-                                : called(g, "llvm.x86.avx512.permvar.si.512", (LV[]){part[k], at}, 2);
+        part[k / 2] = k + 1 < n ? cg_intrinsic(g, "llvm.x86.avx512.vpermi2var.d.512", NULL, (LV[]){part[k], at, part[k + 1]}, 3)
+                                : cg_intrinsic(g, "llvm.x86.avx512.permvar.si.512", NULL, (LV[]){part[k], at}, 2);
     n = (n + 1) / 2;
     for (unsigned bit = 2 * LANES; n > 1; bit *= 2, n = (n + 1) / 2) { /* one of each two, by that bit */
         LV high = LLVMBuildICmp(b, LLVMIntNE, LLVMBuildAnd(b, at, cg_int_like(places, bit), ""), LLVMConstNull(places), "");

@@ -8,18 +8,6 @@
 
 enum { TIMES_MAX = 1 << 24, MAGIC_BITS = 16 };
 
-static LV masked_load(Cg *g, LT vt, LV p, unsigned align, LV mask)
-{
-    static const char name[] = "llvm.masked.load";
-    LV fn = LLVMGetIntrinsicDeclaration(g->mod, LLVMLookupIntrinsicID(name, sizeof name - 1), (LT[]){vt, g->ptr}, 2);
-    return cg_call(g, fn, (LV[]){p, cg_i32(g, align), mask, LLVMConstNull(vt)}, 4, "");
-}
-
-static LV permuted(Cg *g, const char *name, LV a, LV b)
-{
-    return cg_call(g, LLVMGetIntrinsicDeclaration(g->mod, LLVMLookupIntrinsicID(name, __builtin_strlen(name)), NULL, 0), (LV[]){a, b}, 2, "");
-}
-
 /* n lanes of v from `first` on, those behind its end undefined. */
 static LV lanes_of(Cg *g, LV v, unsigned first, unsigned n)
 {
@@ -105,20 +93,20 @@ static LV load_phased(CgFn *f, DType t, LV p, Cv off, LV mask)
     LV last = LLVMBuildAdd(b, phase, LLVMBuildSub(b, lanes, cg_i32(g, 1), ""), "");
     last = LLVMBuildUDiv(b, last, cg_i32(g, off.times), "");
     LV wanted = LLVMBuildICmp(b, LLVMIntULE, lanes_of(g, cg_iota(g, g->i32), 0, n), lanes_of(g, cg_splat(g, last), 0, n), "");
-    LV raw = masked_load(g, vt, p, access_align(t), wanted), at = steps(g, off);
+    LV raw = access_masked(g, t, vt, p, wanted), at = steps(g, off);
     LT code = bits == 64 ? g->i64 : bits == 32 ? g->i32 : bits == 16 ? g->i16 : g->i8, all = LLVMVectorType(cg_mem_type(g, t), LANES);
     raw = LLVMBuildBitCast(b, raw, LLVMVectorType(code, n), "");
     if (bits == 64) {
         LV half[2];
         for (unsigned h = 0; h < 2; h++) {
             LV pick = LLVMBuildZExt(b, lanes_of(g, at, h * n, n), LLVMVectorType(g->i64, n), "");
-            half[h] = permuted(g, "llvm.x86.avx512.permvar.di.512", raw, pick);
+            half[h] = cg_intrinsic(g, "llvm.x86.avx512.permvar.di.512", NULL, (LV[]){raw, pick}, 2);
         }
         return LLVMBuildBitCast(b, joined(g, half[0], half[1]), all, "");
     }
     raw = LLVMBuildZExtOrBitCast(b, raw, LLVMVectorType(g->i32, n), "");
-    if (g->isa.avx512) raw = permuted(g, "llvm.x86.avx512.permvar.si.512", raw, at);
-    else raw = joined(g, permuted(g, "llvm.x86.avx2.permd", raw, lanes_of(g, at, 0, n)), permuted(g, "llvm.x86.avx2.permd", raw, lanes_of(g, at, n, n)));
+    if (g->isa.avx512) raw = cg_intrinsic(g, "llvm.x86.avx512.permvar.si.512", NULL, (LV[]){raw, at}, 2);
+    else raw = joined(g, cg_intrinsic(g, "llvm.x86.avx2.permd", NULL, (LV[]){raw, lanes_of(g, at, 0, n)}, 2), cg_intrinsic(g, "llvm.x86.avx2.permd", NULL, (LV[]){raw, lanes_of(g, at, n, n)}, 2));
     return LLVMBuildBitCast(b, LLVMBuildTruncOrBitCast(b, raw, LLVMVectorType(code, LANES), ""), all, "");
 }
 
@@ -134,7 +122,7 @@ LV repeat_load(CgFn *f, DType t, LV p, Cv off, LV mask)
         LV lanes = LLVMBuildShuffleVector(g->b, mask, none, LLVMConstVector(pick, n), "");
         some = some ? LLVMBuildOr(g->b, some, lanes, "") : lanes;
     }
-    raw = some ? masked_load(g, vt, p, access_align(t), some) : cg_load(g, vt, p, access_align(t));
+    raw = some ? access_masked(g, t, vt, p, some) : cg_load(g, vt, p, access_align(t));
     for (unsigned i = 0; i < LANES; i++) pick[i] = cg_i32(g, i / times);
     return LLVMBuildShuffleVector(g->b, raw, LLVMGetPoison(vt), LLVMConstVector(pick, LANES), "");
 }
